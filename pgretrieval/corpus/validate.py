@@ -1,0 +1,127 @@
+"""What a passage must look like to be stored; the one check behind the file reader and `Collection.add`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pgretrieval.errors import InputError
+from pgretrieval.types import Passage
+
+MAX_ID_BYTES = 2_000  # fits a btree entry of Postgres, 2,704 bytes
+MAX_METADATA_DEPTH = 100
+MAX_INTEGER_BITS = 10_000  # json.dumps refuses integers of more than 4,300 digits
+
+
+def to_passage(record: Mapping[str, Any] | Passage, where: str) -> Passage:
+    """Check one passage and return it in normal form; `where` is its place, such as "corpus.jsonl:12" or "passage 3".
+
+    A mapping has "id" (or "_id"), "text" and optionally "title" and "metadata"; all other keys are ignored.
+    An integer id becomes a string, a blank title None, a missing metadata {}.
+    """
+    if isinstance(record, Passage):
+        record = {"id": record.id, "text": record.text, "title": record.title, "metadata": record.metadata}
+    elif not isinstance(record, Mapping):
+        raise InputError(f"{where}: expected a Passage or an object with id and text, found {_kind(record)}")
+    passage_id = _string_id(record.get("id", record.get("_id")), where)
+    where = f"{where} (id {_shown(passage_id)})"
+    return Passage(
+        id=_checked_id(passage_id, where),
+        text=_checked_text(record.get("text"), where),
+        title=_checked_title(record.get("title"), where),
+        metadata=_checked_metadata(record.get("metadata"), where),
+    )
+
+
+def _string_id(value: Any, where: str) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None:
+        raise InputError(f"{where}: the id is missing; give each one an id of its own")
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= MAX_INTEGER_BITS:
+        return str(value)
+    raise InputError(f"{where}: the id is {_kind(value)}; give a string or an integer")
+
+
+def _checked_id(passage_id: str, where: str) -> str:
+    if not passage_id:
+        raise InputError(f"{where}: the id is empty; give each one an id of its own")
+    size = len(_storable(passage_id, "id", where).encode())
+    if size > MAX_ID_BYTES:
+        raise InputError(f"{where}: the id has {size:,} bytes in UTF-8; at most {MAX_ID_BYTES:,} are possible")
+    return passage_id
+
+
+def _checked_text(value: Any, where: str) -> str:
+    if value is None:
+        raise InputError(f"{where}: the text is missing; give a string")
+    if not isinstance(value, str):
+        raise InputError(f"{where}: the text is {_kind(value)}; give a string")
+    if not value.strip():
+        raise InputError(f"{where}: the text is empty or blank; leave it out")
+    return _storable(value, "text", where)
+
+
+def _checked_title(value: Any, where: str) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InputError(f"{where}: the title is {_kind(value)}; give a string or leave it out")
+    return _storable(value, "title", where) if value.strip() else None
+
+
+def _checked_metadata(value: Any, where: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InputError(f"{where}: the metadata is {_kind(value)}; give an object with string keys")
+    return _plain_object(value, "metadata", where, depth=1)
+
+
+def _plain_object(value: Mapping[Any, Any], field: str, where: str, depth: int) -> dict[str, Any]:
+    if depth > MAX_METADATA_DEPTH:
+        raise InputError(f"{where}: the metadata is nested more than {MAX_METADATA_DEPTH} levels deep; flatten it")
+    for key in value:
+        if not isinstance(key, str):
+            raise InputError(f"{where}: {field} has a key that is {_kind(key)}; keys must be strings")
+        _storable(key, f"the key {_shown(key)} of {field}", where)
+    return {key: _plain_value(item, f"{field}.{key}", where, depth) for key, item in value.items()}
+
+
+def _plain_value(value: Any, field: str, where: str, depth: int) -> Any:
+    """`value` made of plain JSON types only; mappings become dicts, tuples become lists."""
+    if isinstance(value, str):
+        return _storable(value, field, where)
+    if value is None or (isinstance(value, int) and value.bit_length() <= MAX_INTEGER_BITS):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, Mapping):
+        return _plain_object(value, field, where, depth + 1)
+    if isinstance(value, list | tuple):
+        numbered = {str(i): item for i, item in enumerate(value)}
+        return list(_plain_object(numbered, field, where, depth + 1).values())
+    found = str(value) if isinstance(value, float) else _kind(value)
+    raise InputError(f"{where}: {field} is {found}, which JSON cannot hold; use strings, numbers, lists or objects")
+
+
+def _storable(text: str, field: str, where: str) -> str:
+    """`text`, unless Postgres cannot hold it."""
+    if "\0" in text:
+        raise InputError(f"{where}: {field} contains a NUL character (U+0000), which Postgres cannot store; remove it")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        surrogate = f"U+{ord(text[error.start]):04X}"
+        reason = f"{where}: {field} contains the lone surrogate {surrogate}, which is not text; remove or replace it"
+        raise InputError(reason) from error
+    return text
+
+
+def _kind(value: Any) -> str:
+    return f"of type {type(value).__name__}"
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:60]}…")

@@ -1,0 +1,86 @@
+"""A pool of connections, shared by threads, with transactions for reading one snapshot and for writing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import psycopg
+from psycopg import IsolationLevel
+from psycopg.rows import TupleRow
+from psycopg_pool import ConnectionPool
+
+from pgretrieval.db.errors import storage_errors
+
+Connection: TypeAlias = "psycopg.Connection[TupleRow]"
+
+_CONNECT_SECONDS = 10
+
+
+class Database:
+    """The server at `url`. Connections are opened when needed and checked before use."""
+
+    def __init__(self, url: str, *, max_connections: int = 8) -> None:
+        self.url = url
+        self._pool: ConnectionPool[Connection] = ConnectionPool(
+            url,
+            min_size=0,
+            max_size=max_connections,
+            open=False,
+            timeout=_CONNECT_SECONDS,
+            max_idle=600,
+            check=ConnectionPool.check_connection,
+            kwargs={"autocommit": True, "connect_timeout": _CONNECT_SECONDS, "application_name": "pgretrieval"},
+        )
+        self._owner_process = os.getpid()
+
+    def probe(self) -> None:
+        """Connect once and leave, so that a wrong URL is known at once and not after the pool's retries.
+
+        Raises DatabaseUnavailableError.
+        """
+        with storage_errors(self.url, "connecting"):
+            psycopg.connect(self.url, connect_timeout=_CONNECT_SECONDS).close()
+            self._pool.open()
+
+    def close(self) -> None:
+        """Close every connection. A child process leaves its parent's alone."""
+        if os.getpid() == self._owner_process:
+            self._pool.close()
+
+    @contextmanager
+    def connection(self, doing: str) -> Iterator[Connection]:
+        """A connection in autocommit mode; `doing` names the work in error messages."""
+        with storage_errors(self.url, doing), self._pool.connection() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self, doing: str) -> Iterator[Connection]:
+        """One read-write transaction: committed at the end, rolled back by any exception."""
+        with self.connection(doing) as connection, connection.transaction():
+            yield connection
+
+    @contextmanager
+    def reading(self, doing: str) -> Iterator[Connection]:
+        """One read-only snapshot (REPEATABLE READ)."""
+        with self.connection(doing) as connection:
+            connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
+            try:
+                with connection.transaction():
+                    yield connection
+            finally:
+                if not connection.closed:
+                    connection.isolation_level, connection.read_only = None, None
+
+
+def one(connection: Connection, statement: Any, parameters: dict[str, Any] | None = None) -> TupleRow | None:
+    """The first row of a statement, or None."""
+    return connection.execute(statement, parameters).fetchone()
+
+
+def value(connection: Connection, statement: Any, parameters: dict[str, Any] | None = None) -> Any:
+    """The first column of the first row, or None."""
+    row = one(connection, statement, parameters)
+    return row[0] if row else None

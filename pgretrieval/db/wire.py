@@ -1,0 +1,66 @@
+"""Postgres's binary formats of arrays and half-precision vectors, built and read by numpy for whole batches."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from pgretrieval.types import ByteArray, Float32Array, Int32Array, Int64Array
+
+_INT4_OID = 23
+_ARRAY_HEADER = struct.Struct(">iiIii")  # dimensions, has nulls, element type, length, lower bound
+_ELEMENT_HEADER = 8  # int4 byte length, int2 dimension, int2 unused
+
+
+def halfvec_fields(vectors: Float32Array) -> list[bytes]:
+    """(rows, dim) -> one `halfvec` field a row."""
+    half = _with_headers(vectors)[:, 4:]
+    return [row.tobytes() for row in half]
+
+
+def halfvec_array_fields(vectors: Float32Array, offsets: Int64Array, element_type: int) -> Iterator[bytes]:
+    """(tokens, dim) and passage offsets -> one `halfvec[]` field a passage."""
+    elements = _with_headers(vectors)
+    for start, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+        yield _ARRAY_HEADER.pack(1, 0, element_type, end - start, 1) + elements[start:end].tobytes()
+
+
+def int4_array_fields(values: Int32Array, offsets: Int64Array) -> Iterator[bytes]:
+    """Concatenated int4 lists and their offsets -> one `int4[]` field a list."""
+    elements = np.empty((len(values), 2), dtype=">i4")
+    elements[:, 0] = 4
+    elements[:, 1] = values
+    for start, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+        yield _ARRAY_HEADER.pack(1, 0, _INT4_OID, end - start, 1) + elements[start:end].tobytes()
+
+
+def read_halfvecs(fields: Sequence[bytes]) -> Float32Array:
+    """`halfvec` fields of one dimension -> (rows, dim)."""
+    return _halves(np.frombuffer(b"".join(fields), dtype=np.uint8).reshape(len(fields), -1)[:, 4:])
+
+
+def read_halfvec_arrays(fields: Sequence[bytes], dim: int) -> tuple[Float32Array, Int64Array]:
+    """`halfvec[]` fields -> all their vectors (tokens, dim) and the offset of each passage, one more than passages."""
+    stride = _ELEMENT_HEADER + 2 * dim
+    raw = np.frombuffer(b"".join(field[_ARRAY_HEADER.size :] for field in fields), dtype=np.uint8)
+    lengths = [(len(field) - _ARRAY_HEADER.size) // stride for field in fields]
+    return _halves(raw.reshape(-1, stride)[:, _ELEMENT_HEADER:]), offsets_of(lengths)
+
+
+def offsets_of(lengths: Sequence[int] | Int64Array) -> Int64Array:
+    """Lengths -> offsets, with a leading zero."""
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+
+
+def _with_headers(vectors: Float32Array) -> ByteArray:
+    rows, dim = vectors.shape
+    out = np.empty((rows, _ELEMENT_HEADER + 2 * dim), dtype=np.uint8)
+    out[:, :_ELEMENT_HEADER] = np.frombuffer(struct.pack(">ihh", 4 + 2 * dim, dim, 0), dtype=np.uint8)
+    out[:, _ELEMENT_HEADER:] = vectors.astype(">f2").view(np.uint8).reshape(rows, 2 * dim)
+    return out
+
+
+def _halves(raw: ByteArray) -> Float32Array:
+    return np.ascontiguousarray(raw).view(">f2").astype(np.float32)

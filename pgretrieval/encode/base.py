@@ -1,0 +1,125 @@
+"""What an encoder is, and the wrapper that makes every kind of encoder behave alike."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from pgretrieval.encode.arrays import quote, unit_row_list
+from pgretrieval.errors import EncoderError, InputError, PgRetrievalError
+from pgretrieval.types import Float32Array
+
+Progress = Callable[[int], None]
+
+TEXTS_PER_CALL = 256
+"""Texts handed to the model at once. The lock is free in between, so a query waits for one such call at most."""
+
+_PROBE = "dimension"
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Anything that turns texts into token vectors: per text one (tokens, dim) float32 array with unit rows."""
+
+    def encode_query(self, texts: Sequence[str]) -> list[Float32Array]:
+        """One (tokens, dim) array per query."""
+        ...
+
+    def encode_document(self, texts: Sequence[str]) -> list[Float32Array]:
+        """One (tokens, dim) array per document."""
+        ...
+
+
+class CollectionEncoder:
+    """An encoder as the rest of the package uses it: lazily loaded, checked, usable from several threads.
+
+    `load` makes the underlying encoder; it is called once, at the first encode, or at the first look at a `dim` that
+    is not known beforehand. `spec` is what a database keeps to find the same encoder again.
+    """
+
+    def __init__(self, load: Callable[[], Any], spec: dict[str, str], *, dim: int | None = None) -> None:
+        self.spec = spec
+        self._load = load
+        self._dim = dim
+        self._inner: Any = None
+        self._lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.spec})"
+
+    @property
+    def dim(self) -> int:
+        """Width of every token vector: as the model's configuration says, else found by encoding one word."""
+        with self._lock:
+            if self._dim is None:
+                self._dim = getattr(self._loaded(), "dim", None)
+            if not isinstance(self._dim, int):  # a user object may have a `dim` of another meaning
+                self._dim = None
+                self._encode([_PROBE], "encode_document")
+            return int(self._dim or 0)
+
+    def encode_query(self, texts: Sequence[str] | str) -> list[Float32Array]:
+        """One (tokens, dim) float32 array with unit rows per query; a single string gives a list of one."""
+        listed = _text_list(texts)
+        for number, text in enumerate(listed):
+            if not text.strip():
+                raise InputError(f"query {number} is empty ({text!r}); pass at least one word")
+        return self._encode(listed, "encode_query")
+
+    def encode_document(self, texts: Sequence[str] | str, *, progress: Progress | None = None) -> list[Float32Array]:
+        """One (tokens, dim) float32 array with unit rows per document; a single string gives a list of one.
+
+        `progress` is called with the number of texts just finished, again and again until all are.
+        """
+        return self._encode(_text_list(texts), "encode_document", progress)
+
+    def count_truncated(self, texts: Sequence[str]) -> int:
+        """How many documents are longer than the model reads; 0 where the encoder cannot tell (user objects)."""
+        with self._lock:
+            count = getattr(self._loaded(), "count_truncated", None)
+            return int(count(_text_list(texts))) if callable(count) else 0
+
+    def _encode(
+        self, texts: list[str], method: Literal["encode_query", "encode_document"], progress: Progress | None = None
+    ) -> list[Float32Array]:
+        # Longest first: texts of one call have like lengths, so little is padding, and memory peaks at the start.
+        order = sorted(range(len(texts)), key=lambda number: -len(texts[number]))
+        found: dict[int, Float32Array] = {}
+        for start in range(0, len(order), TEXTS_PER_CALL):
+            part = order[start : start + TEXTS_PER_CALL]
+            with self._lock:
+                returned = self._call(method, [texts[number] for number in part])
+                arrays = unit_row_list(
+                    returned, len(part), lambda i, part=part: quote(texts, part[i]), method, self._dim
+                )
+                self._dim = arrays[0].shape[1]
+            found.update(zip(part, arrays, strict=True))
+            if progress is not None:
+                progress(len(part))
+        return [found[number] for number in range(len(texts))]
+
+    def _call(self, method: str, texts: list[str]) -> Any:
+        encode = getattr(self._loaded(), method)
+        try:
+            return encode(texts)
+        except PgRetrievalError:
+            raise
+        except Exception as error:  # whatever a model or a user's object raises
+            raise EncoderError(
+                f"{method} of encoder {self.spec} failed on {len(texts)} texts, the first {texts[0][:60]!r}: {error}"
+            ) from error
+
+    def _loaded(self) -> Any:
+        with self._lock:
+            if self._inner is None:
+                self._inner = self._load()
+            return self._inner
+
+
+def _text_list(texts: Sequence[str] | str) -> list[str]:
+    listed = [texts] if isinstance(texts, str) else list(texts)
+    for number, text in enumerate(listed):
+        if not isinstance(text, str):
+            raise InputError(f"text {number} is {type(text).__name__} ({text!r}); pass strings")
+    return listed

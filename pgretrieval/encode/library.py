@@ -1,0 +1,157 @@
+"""Encoders of the sentence-transformers library: loading, encoding, and what they cut off."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pgretrieval.errors import EncoderError
+
+BATCH_CPU = 8
+"""Texts per forward pass on a processor: few enough for activations to stay in its caches."""
+BATCH_ACCELERATOR = 128
+
+
+class LibraryEncoder:
+    """A `MultiVectorEncoder` with the batch size that suits its device. Not safe for several threads by itself."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    @property
+    def dim(self) -> int | None:
+        """Width of a token vector as the model's last layer states it, None where none does."""
+        dim = self._model.get_embedding_dimension()
+        return int(dim) if dim else None
+
+    def encode_query(self, texts: Sequence[str]) -> list[Any]:
+        """One (tokens, dim) array per query, with the model's query prompt, length and expansion."""
+        return self._encode(self._model.encode_query, texts)
+
+    def encode_document(self, texts: Sequence[str]) -> list[Any]:
+        """One (tokens, dim) array per document, with the model's document prompt, length and skip list."""
+        return self._encode(self._model.encode_document, texts)
+
+    def count_truncated(self, texts: Sequence[str]) -> int:
+        """How many documents have more tokens, markers included, than the model reads."""
+        limit = self._document_limit()
+        tokenizer = self._model.tokenizer
+        if limit is None or tokenizer is None:
+            return 0
+        prompt = (self._model.prompts or {}).get("document") or ""
+        # A token takes at least one byte, so only texts with more bytes than the limit need counting.
+        markers = 2 + len(prompt.encode())
+        candidates = [prompt + text for text in texts if len(text.encode()) + markers > limit]
+        if not candidates:
+            return 0
+        rows = tokenizer(candidates, truncation=False, padding=False, verbose=False)["input_ids"]
+        return sum(len(row) > limit for row in rows)
+
+    def _encode(self, encode: Any, texts: Sequence[str]) -> list[Any]:
+        batch = BATCH_CPU if self._model.device.type == "cpu" else BATCH_ACCELERATOR
+        arrays: list[Any] = encode(list(texts), batch_size=batch, show_progress_bar=False, convert_to_numpy=True)
+        return arrays
+
+    def _document_limit(self) -> int | None:
+        lengths = (getattr(self._model[0], "document_length", None), self._model.max_seq_length)
+        known = [int(length) for length in lengths if length and length < 1_000_000]  # "no limit" is a huge number
+        return known[0] if known else None
+
+
+def load_named(name: str, device: str | None) -> LibraryEncoder:
+    """The late-interaction model at a local path or of a Hugging Face name, ready to encode."""
+    resolved = resolve_device(device)
+    try:
+        from sentence_transformers import MultiVectorEncoder
+
+        with quiet():
+            model = MultiVectorEncoder(name, device=resolved)
+    except Exception as error:  # the library and the hub raise dozens of kinds
+        tried = "a local folder" if Path(name).is_dir() else "a local folder and a Hugging Face model name"
+        raise EncoderError(
+            f"cannot load encoder {name!r} on {resolved}; tried it as {tried}. Check the name and the network, "
+            'or use "minilm", which needs no network, or the path of a folder with a MultiVectorEncoder model. '
+            f"The library says: {type(error).__name__}: {error}"
+        ) from error
+    _refuse_untrained(name)
+    return LibraryEncoder(model)
+
+
+def is_library_model(source: object) -> bool:
+    """Whether `source` is a `MultiVectorEncoder`, without importing the library for the question."""
+    import sys
+
+    library = sys.modules.get("sentence_transformers")
+    kind = getattr(library, "MultiVectorEncoder", None)
+    return kind is not None and isinstance(source, kind)
+
+
+def resolve_device(device: str | None) -> str:
+    """`device` itself, or for None "cuda" where torch sees one and "cpu" elsewhere."""
+    import torch
+
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=device)
+    except Exception as error:  # torch raises several kinds, AssertionError among them
+        raise EncoderError(
+            f"device {device!r} cannot be used: {error}. Pass None, \"cpu\", or a device torch sees"
+        ) from error
+    return device
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps loading bars, log lines and warnings of the model libraries away from the terminal."""
+    import transformers
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    log = transformers.utils.logging
+    verbosity, bars, hub_bars_off = log.get_verbosity(), log.is_progress_bar_enabled(), are_progress_bars_disabled()
+    loggers = {logging.getLogger(name): logging.getLogger(name).level for name in ("sentence_transformers",)}
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    disable_progress_bars()
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.set_verbosity(verbosity)
+        for logger, level in loggers.items():
+            logger.setLevel(level)
+        if bars:
+            log.enable_progress_bar()
+        if not hub_bars_off:
+            enable_progress_bars()
+
+
+def _refuse_untrained(name: str) -> None:
+    """The library gives any other checkpoint a random projection, another one in every process: useless vectors."""
+    from sentence_transformers.util import load_file_path
+
+    def read(file: str) -> Any:
+        path = load_file_path(name, file, local_files_only=True)
+        return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+
+    modules = read("modules.json")
+    if modules is None:
+        kinds = (read("config.json") or {}).get("architectures") or []
+        trained = any(kind == "HF_ColBERT" or kind.endswith("ForRetrieval") for kind in kinds)
+    else:
+        made_for = (read("config_sentence_transformers.json") or {}).get("model_type")
+        has_dense = any(str(module.get("type", "")).endswith("Dense") for module in modules)
+        trained = has_dense or made_for in ("MultiVectorEncoder", "ColBERT")
+    if not trained:
+        raise EncoderError(
+            f"{name!r} is no late-interaction model: it has no trained projection of its token vectors. "
+            'Use a ColBERT-style model, "minilm", or your own object with encode_query and encode_document'
+        )

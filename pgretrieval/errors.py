@@ -1,0 +1,63 @@
+"""Every error that pgretrieval raises derives from `PgRetrievalError` and says which value is wrong and what to do."""
+
+from __future__ import annotations
+
+
+class PgRetrievalError(Exception):
+    """Base of all errors of this package."""
+
+
+class PgRetrievalWarning(UserWarning):
+    """Something worth knowing that does not stop the work, such as passages cut at the model's length."""
+
+
+class ConfigError(PgRetrievalError, ValueError):
+    """An argument, option or environment variable has a value that cannot be used."""
+
+
+class InputError(PgRetrievalError, ValueError):
+    """A passage, query or judgement cannot be taken as it is: names the id, or the file and line."""
+
+
+class DuplicateIdError(InputError):
+    """A passage id occurs twice in one `add`, or is in the collection already."""
+
+
+class VectorError(InputError):
+    """Token vectors are zero, not finite, or not shaped (tokens, dim)."""
+
+
+class DimensionMismatchError(VectorError):
+    """Token vectors have another dimension than the collection."""
+
+
+class EncoderError(PgRetrievalError):
+    """An encoder cannot be loaded, or does not return one (tokens, dim) array per text."""
+
+
+class CollectionNotFoundError(PgRetrievalError, LookupError):
+    """No collection of that name."""
+
+
+class CollectionExistsError(PgRetrievalError):
+    """A collection of that name is there already."""
+
+
+class IndexNotBuiltError(PgRetrievalError):
+    """The collection has passages but no index yet."""
+
+
+class StorageError(PgRetrievalError):
+    """The database refused or lost a statement; the driver's error is the cause."""
+
+
+class DatabaseUnavailableError(StorageError):
+    """The database server cannot be reached."""
+
+
+class SchemaError(StorageError):
+    """The schema is missing, older or newer than this client, or may not be created."""
+
+
+class ExtensionError(SchemaError):
+    """pgvector is missing or too old."""

@@ -1,0 +1,1 @@
+"""How good and how fast answers are: judgements, metrics, agreement with exact search, and times."""

@@ -1,0 +1,25 @@
+"""Agreement of an approximate search with exact search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pgretrieval.errors import ConfigError, InputError
+
+
+def fidelity(returned: Sequence[Sequence[str]], exact: Sequence[Sequence[str]], k: int) -> float:
+    """Mean over queries of the share of the exact top `k` that the returned top `k` contains, from 0 to 1.
+
+    Both give one list of ids per query, best first. A query with no exact result has nothing to miss and counts 1.
+    """
+    if k < 1:
+        raise ConfigError(f"k is {k}; it must be at least 1")
+    if len(returned) != len(exact):
+        raise InputError(f"{len(returned)} returned lists but {len(exact)} exact ones; give one of each per query")
+    if not exact:
+        raise InputError("no queries; fidelity needs at least one")
+    return sum(_overlap(set(found[:k]), set(best[:k])) for found, best in zip(returned, exact, strict=True)) / len(exact)
+
+
+def _overlap(found: set[str], best: set[str]) -> float:
+    return len(found & best) / len(best) if best else 1.0

@@ -1,0 +1,89 @@
+"""Retrieval metrics by ir-measures, each computed on the results retrieved for its own cutoff."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import ir_measures
+from ir_measures import Measure
+
+from pgretrieval.errors import ConfigError, InputError
+
+SUPPORTED = ("nDCG", "R", "RR", "Success", "P", "AP")
+EXAMPLES = '"nDCG@10 R@100 RR@10 Success@5 P@5 AP@100 R(rel=2)@100"'
+UNCUT_DEPTH = 1_000  # results for a measure without a cutoff, as in a TREC run
+MAX_CUTOFF = 1_000_000
+MAX_REL = 1_000
+
+
+def parse_metrics(text: str) -> tuple[Measure, ...]:
+    """The measures named in `text`, with spaces between them, in its order and without repetitions."""
+    if not text.strip():
+        raise ConfigError(f"no metric given; write for example {EXAMPLES}")
+    return tuple(dict.fromkeys(_parse(name) for name in text.split()))
+
+
+def required_depths(measures: Sequence[Measure]) -> list[int]:
+    """How many results to retrieve, ascending: one run per cutoff, and one of 1,000 for measures without a cutoff."""
+    return sorted({measure.params.get("cutoff", UNCUT_DEPTH) for measure in measures})
+
+
+def run_from_ranking(ids: Sequence[str]) -> dict[str, float]:
+    """Scores that fall by one per rank, because trec_eval orders ties by id and not as they were returned."""
+    run = {passage_id: float(len(ids) - i) for i, passage_id in enumerate(ids)}
+    if len(run) != len(ids):
+        repeated = next(passage_id for i, passage_id in enumerate(ids) if run[passage_id] != len(ids) - i)
+        raise InputError(f"the passage id {repeated!r} occurs twice in one ranking; keep the better rank only")
+    return run
+
+
+def mean_metrics(
+    measures: Sequence[Measure],
+    qrels: Mapping[str, Mapping[str, int]],
+    runs: Mapping[int, Mapping[str, Mapping[str, float]]],
+) -> dict[str, float]:
+    """Mean of each measure over all judged queries; a judged query without results counts 0.
+
+    `runs[k]` maps query ids to the scores of the k results retrieved. A measure is computed on the shallowest run that
+    reaches its cutoff, a measure without a cutoff on the deepest. Results with equal scores count in the order given.
+    """
+    judged = {query_id: dict(judgements) for query_id, judgements in qrels.items() if judgements}
+    if not judged:
+        raise InputError("the qrels have no judged query; metrics need at least one")
+    by_depth: defaultdict[int, list[Measure]] = defaultdict(list)
+    for measure in measures:
+        by_depth[_depth(measure, runs)].append(measure)
+    sums = dict.fromkeys(map(str, measures), 0.0)
+    for depth, group in by_depth.items():
+        ranked = {query_id: _by_rank(scores) for query_id, scores in runs[depth].items() if scores and query_id in judged}
+        for metric in ir_measures.iter_calc(group, judged, ranked):
+            sums[str(metric.measure)] += metric.value
+    return {name: total / len(judged) for name, total in sums.items()}
+
+
+def _parse(name: str) -> Measure:
+    try:
+        measure = ir_measures.parse_measure(name)
+        measure.validate_params()
+    except (NameError, ValueError, TypeError, AssertionError, RecursionError) as error:
+        raise ConfigError(f"{name!r} is not a metric ({error}); write for example {EXAMPLES}") from error
+    if measure.NAME not in SUPPORTED or not measure.params.keys() <= {"cutoff", "rel"}:
+        raise ConfigError(f"the metric {name!r} is not supported; write for example {EXAMPLES}")
+    for parameter, limit in (("cutoff", MAX_CUTOFF), ("rel", MAX_REL)):
+        value = measure.params.get(parameter, 1)
+        if type(value) is not int or not 1 <= value <= limit:
+            raise ConfigError(f"the metric {name!r} has {parameter} {value}; it must be from 1 to {limit:,}")
+    return measure
+
+
+def _depth(measure: Measure, runs: Mapping[int, object]) -> int:
+    cutoff = measure.params.get("cutoff", max(runs, default=1))
+    depth = min((k for k in runs if k >= cutoff), default=None)
+    if depth is None:
+        raise ConfigError(f"{measure} needs a run of at least {cutoff} results, the runs have {sorted(runs)}")
+    return depth
+
+
+def _by_rank(scores: Mapping[str, float]) -> dict[str, float]:
+    return run_from_ranking(sorted(scores, key=scores.__getitem__, reverse=True))

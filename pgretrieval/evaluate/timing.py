@@ -1,0 +1,17 @@
+"""Summary of measured times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pgretrieval.errors import InputError
+
+
+def percentiles(ms: Sequence[float]) -> dict[str, float]:
+    """{"p50", "p95"} of milliseconds, interpolated linearly between the two nearest measurements."""
+    if not len(ms):
+        raise InputError("no measured times; percentiles need at least one")
+    p50, p95 = np.percentile(ms, [50, 95])
+    return {"p50": float(p50), "p95": float(p95)}

@@ -1,0 +1,1 @@
+"""Alembic migrations with hand-written SQL; `pgretrieval.db.schema` runs them."""

@@ -1,0 +1,55 @@
+"""Packing of small integers into bytes, most significant bits first.
+
+A token's bucket indices are written one after the other as `bits`-bit big-endian numbers, dimension 0 in the highest bits of
+byte 0, and padded with zero bits to whole bytes. Postgres's `bit` type uses the same order, so that a bit string built in SQL
+from the same indices has the same bytes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pgretrieval.errors import ConfigError
+
+SUPPORTED_BITS = (1, 2, 4)
+
+
+def values_per_byte(bits: int) -> int:
+    """How many `bits`-bit values fit a byte. Raises ConfigError unless bits is 1, 2 or 4."""
+    if bits not in SUPPORTED_BITS:
+        msg = f"bits is {bits!r}; the residual codec knows 1, 2 and 4"
+        raise ConfigError(msg)
+    return 8 // bits
+
+
+def packed_width(dim: int, bits: int) -> int:
+    """Bytes that one token's residual takes."""
+    per_byte = values_per_byte(bits)
+    return -(-dim // per_byte)
+
+
+def _shifts(bits: int) -> Tensor:
+    return torch.arange(8 - bits, -1, -bits, dtype=torch.uint8)
+
+
+def pack(values: Tensor, bits: int) -> Tensor:
+    """(tokens, dim) uint8 values below 2**bits -> (tokens, packed_width) uint8."""
+    per_byte = values_per_byte(bits)
+    missing = -values.shape[1] % per_byte
+    padded = torch.nn.functional.pad(values, (0, missing)) if missing else values
+    groups = padded.view(len(values), -1, per_byte)
+    return (groups << _shifts(bits)).sum(dim=2, dtype=torch.uint8)
+
+
+def unpack(packed: Tensor, dim: int, bits: int) -> Tensor:
+    """(tokens, packed_width) uint8 -> (tokens, dim) uint8, the inverse of `pack`."""
+    values_per_byte(bits)
+    values = (packed.unsqueeze(2) >> _shifts(bits)) & (2**bits - 1)
+    return values.flatten(1)[:, :dim]
+
+
+def byte_table(levels: Tensor, bits: int) -> Tensor:
+    """(2**bits,) levels -> (256, values per byte): what each packed byte stands for."""
+    every_byte = torch.arange(256, dtype=torch.uint8).unsqueeze(1)
+    return levels[unpack(every_byte, values_per_byte(bits), bits).long()]

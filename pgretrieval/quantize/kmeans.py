@@ -1,0 +1,97 @@
+"""Spherical k-means, seeded; in two levels where the centroids are many (ColBERTv2 section 3.3; docs/decisions.md)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pgretrieval.quantize.assignment import CentroidIndex, mean_directions, nearest
+
+Tick = Callable[[str], None]
+
+_FLAT_UP_TO = 1024  # centroids up to which plain Lloyd is used
+_FLAT_ROUNDS = 8
+_GROUP_ROUNDS = 5
+_REFINE_ROUNDS = 3
+_TOKENS_PER_CENTROID_AT_LEAST = 4
+_HEAD_SAMPLE = 128  # tokens per head that train the first level
+
+
+def centroid_count(tokens: int) -> int:
+    """2^floor(log2(16 * sqrt(tokens))), the paper's count, but never more than a quarter of the tokens."""
+    wanted = min(16 * math.sqrt(tokens), tokens / _TOKENS_PER_CENTROID_AT_LEAST)
+    return 2 ** int(math.log2(wanted)) if wanted >= 1 else 1
+
+
+def sample_passage_count(passages: int) -> int:
+    """Passages whose tokens train the centroids: 1 + 16 * sqrt(120 * passages), all where that is more."""
+    return min(1 + int(16 * math.sqrt(120 * passages)), passages)
+
+
+def train_centroids(sample: Tensor, count: int, seed: int, tick: Tick | None = None) -> Tensor:
+    """(tokens, dim) unit vectors -> (at most count, dim) unit centroids.
+
+    Fewer come back where the sample has fewer distinct vectors. Same sample, count and seed give the same centroids.
+    `tick` is told the name of each finished step.
+    """
+    tick = tick or _silent
+    generator = torch.Generator().manual_seed(seed)
+    if count <= _FLAT_UP_TO:
+        centroids = _lloyd(sample, count, _FLAT_ROUNDS, generator)
+        tick("centroids")
+    else:
+        centroids = _two_levels(sample, count, generator, tick)
+    return torch.unique(centroids, dim=0)
+
+
+def _silent(_step: str) -> None:
+    pass
+
+
+def _lloyd(vectors: Tensor, count: int, rounds: int, generator: torch.Generator) -> Tensor:
+    centroids = _starting_points(vectors, count, generator)
+    for _ in range(rounds):
+        centroids = mean_directions(vectors, nearest(vectors, centroids), centroids)
+    return centroids
+
+
+def _starting_points(vectors: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """`count` random vectors; where that draws equal ones, as many of them as are distinct."""
+    drawn = vectors[torch.randperm(len(vectors), generator=generator)[:count]]
+    return torch.unique(drawn, dim=0)
+
+
+def _two_levels(sample: Tensor, count: int, generator: torch.Generator, tick: Tick) -> Tensor:
+    """Heads first, then centroids inside each head's share of the sample, then a few rounds over everything."""
+    heads_wanted = 2 ** round(math.log2(math.sqrt(count)))
+    picked = torch.randperm(len(sample), generator=generator)[: heads_wanted * _HEAD_SAMPLE]
+    heads = _lloyd(sample[picked], heads_wanted, _FLAT_ROUNDS, generator)
+    owner = nearest(sample, heads)
+    tick("heads")
+    sizes = torch.bincount(owner, minlength=len(heads))
+    groups = owner.argsort(stable=True).split(sizes.tolist())
+    shares = _shares(sizes, count)
+    parts = [
+        _lloyd(sample[rows], share, _GROUP_ROUNDS, generator)
+        for rows, share in zip(groups, shares, strict=True)
+        if share and len(rows)
+    ]
+    tick("groups")
+    centroids = torch.cat(parts)
+    for _ in range(_REFINE_ROUNDS):
+        owner = CentroidIndex(centroids, groups_searched=8).assign(sample)
+        centroids = mean_directions(sample, owner, centroids)
+        tick("refine")
+    return centroids
+
+
+def _shares(sizes: Tensor, count: int) -> list[int]:
+    """Split `count` in proportion to `sizes`, by largest remainder, so that the sum is exact."""
+    ideal = sizes.double() * count / sizes.sum()
+    shares = ideal.floor().long()
+    left = count - int(shares.sum())
+    shares[(ideal - shares).argsort(descending=True)[:left]] += 1
+    return [int(share) for share in shares]

@@ -1,0 +1,1 @@
+"""Late-interaction scores: pure maths on arrays, no database and no models."""

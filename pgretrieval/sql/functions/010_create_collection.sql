@@ -1,0 +1,31 @@
+-- Registers a collection and makes its partitions. Each is created alone and attached afterwards, so that searches in other
+-- collections go on meanwhile.
+create or replace function pgretrieval.create_collection(
+    name text, dim integer default null, encoder jsonb default null, bits integer default 4, levels text default 'lloyd-max'
+) returns integer
+language plpgsql volatile
+set search_path from current
+as $function$
+declare
+    new_id integer;
+    parent text;
+    partition text;
+begin
+    insert into pgretrieval.collection (name, dim, encoder, bits, levels)
+    values (create_collection.name, create_collection.dim, create_collection.encoder, create_collection.bits, create_collection.levels)
+    returning collection_id into new_id;
+
+    foreach parent in array array['centroid', 'passage', 'token_vector', 'token_code', 'posting'] loop
+        partition := format('%s_%s', parent, new_id);
+        execute format('create table pgretrieval.%I (like pgretrieval.%I including all)', partition, parent);
+        execute format('alter table pgretrieval.%I add constraint one_collection check (collection_id = %s)', partition, new_id);
+        execute format('alter table pgretrieval.%I attach partition pgretrieval.%I for values in (%s)', parent, partition, new_id);
+        execute format('alter table pgretrieval.%I drop constraint one_collection', partition);
+    end loop;
+    -- Codes stay in the row where they fit a page: one read instead of one for each 2 kB.
+    execute format('alter table pgretrieval.%I set (toast_tuple_target = 8160)', 'token_code_' || new_id);
+    execute format('create sequence pgretrieval.%I as integer owned by pgretrieval.%I.passage_id',
+                   'passage_id_' || new_id, 'passage_' || new_id);
+    return new_id;
+end
+$function$;

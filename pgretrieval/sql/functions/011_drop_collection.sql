@@ -1,0 +1,20 @@
+-- Drops a collection with its partitions; false where there is none of that name.
+create or replace function pgretrieval.drop_collection(name text) returns boolean
+language plpgsql volatile
+set search_path from current
+as $function$
+declare
+    old_id integer;
+    parent text;
+begin
+    select collection_id into old_id from pgretrieval.collection c where c.name = drop_collection.name for update;
+    if not found then
+        return false;
+    end if;
+    foreach parent in array array['centroid', 'passage', 'token_vector', 'token_code', 'posting'] loop
+        execute format('drop table pgretrieval.%I', parent || '_' || old_id);
+    end loop;
+    delete from pgretrieval.collection where collection_id = old_id;
+    return true;
+end
+$function$;

@@ -1,0 +1,65 @@
+-- name: schema_versions
+select version_num from pgretrieval.schema_version
+
+-- name: schema_exists
+select to_regclass('pgretrieval.schema_version') is not null
+
+-- name: create_collection
+select pgretrieval.create_collection(%(name)s, %(dim)s, %(encoder)s, %(bits)s, %(levels)s)
+
+-- name: drop_collection
+select pgretrieval.drop_collection(%(name)s)
+
+-- name: collection
+select collection_id, name, encoder, dim, bits, levels, codebook_id
+from pgretrieval.collection
+where name = %(name)s
+
+-- name: collections
+select name from pgretrieval.collection order by name
+
+-- name: lock_collection
+-- Adds share the lock, a build has it alone; it goes with the transaction.
+select pg_advisory_xact_lock_shared(7453018, %(collection_id)s)
+
+-- name: lock_build
+-- Held by the session, so that it spans the transactions of one build.
+select pg_advisory_lock(7453018, %(collection_id)s)
+
+-- name: unlock_build
+select pg_advisory_unlock(7453018, %(collection_id)s)
+
+-- name: active_state
+select dim, encoder, codebook_id from pgretrieval.collection where collection_id = %(collection_id)s
+
+-- name: settle
+-- The first add decides what creation left open: the dimension, and the encoder where texts came without vectors.
+update pgretrieval.collection
+set dim = coalesce(dim, %(dim)s), encoder = coalesce(encoder, %(encoder)s)
+where collection_id = %(collection_id)s
+returning dim, encoder
+
+-- name: activate
+update pgretrieval.collection set codebook_id = %(codebook_id)s where collection_id = %(collection_id)s
+
+-- name: bytes_by_table
+select parent.relname as table,
+       pg_table_size(child.oid) as table_bytes,
+       pg_indexes_size(child.oid) as index_bytes
+from pg_catalog.pg_inherits
+join pg_catalog.pg_class parent on parent.oid = inhparent
+join pg_catalog.pg_class child on child.oid = inhrelid
+where parent.relnamespace = 'pgretrieval'::regnamespace
+  and parent.relkind = 'p'
+  and child.relname = parent.relname || '_' || %(collection_id)s::text
+order by parent.relname
+
+-- name: counts
+select count(*) as passages, coalesce(sum(token_count), 0) as tokens,
+       count(*) filter (where exists (
+           select from pgretrieval.token_vector staged
+           where staged.collection_id = passage.collection_id and staged.bucket = passage.bucket
+             and staged.passage_id = passage.passage_id
+       )) as staged
+from pgretrieval.passage
+where collection_id = %(collection_id)s

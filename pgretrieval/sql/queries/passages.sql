@@ -1,0 +1,18 @@
+-- name: reserve
+select * from pgretrieval.reserve_passage_ids(%(collection_id)s, %(n)s)
+
+-- name: copy
+copy pgretrieval.passage (collection_id, passage_id, key, title, body, metadata, token_count) from stdin (format binary)
+
+-- name: existing
+select key, title, body, metadata from pgretrieval.passage
+where collection_id = %(collection_id)s and key = any(%(keys)s)
+
+-- name: texts
+-- What a hit shows, by passage id.
+select passage_id, key, title, body, metadata from pgretrieval.passage
+where collection_id = %(collection_id)s and passage_id = any(%(passage_ids)s)
+
+-- name: all
+select key, title, body, metadata from pgretrieval.passage
+where collection_id = %(collection_id)s order by passage_id

@@ -1,0 +1,22 @@
+-- name: copy
+copy pgretrieval.token_vector (collection_id, passage_id, vectors) from stdin (format binary)
+
+-- name: staged_ids
+select passage_id, token_count
+from pgretrieval.token_vector join pgretrieval.passage using (collection_id, bucket, passage_id)
+where collection_id = %(collection_id)s
+order by passage_id
+
+-- name: read
+select passage_id, vectors from pgretrieval.token_vector
+where collection_id = %(collection_id)s and passage_id = any(%(passage_ids)s)
+order by passage_id
+
+-- name: element_type
+-- The type id of halfvec, which binary arrays carry.
+select pg_type.oid from pg_catalog.pg_type
+join pg_catalog.pg_extension on typnamespace = extnamespace
+where extname = 'vector' and typname = 'halfvec'
+
+-- name: delete_all
+delete from pgretrieval.token_vector where collection_id = %(collection_id)s

@@ -1,0 +1,74 @@
+"""The values that move between the parts of pgretrieval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NewType, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+CollectionId = NewType("CollectionId", int)
+CodebookId = NewType("CodebookId", int)
+
+Float16Array: TypeAlias = NDArray[np.float16]
+Float32Array: TypeAlias = NDArray[np.float32]
+Int32Array: TypeAlias = NDArray[np.int32]
+Int64Array: TypeAlias = NDArray[np.int64]
+ByteArray: TypeAlias = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One retrievable text. `id` is the caller's own and unique in its collection."""
+
+    id: str
+    text: str
+    title: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def encoded_text(self) -> str:
+        """What an encoder sees: the title, a space, and the text."""
+        return f"{self.title} {self.text}" if self.title else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer of a search. `rank` starts at 1; `score` is the MaxSim over the decoded token vectors."""
+
+    rank: int
+    id: str
+    score: float
+    title: str | None
+    text: str
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AddReport:
+    """What one `add` stored: passages, token vectors, and how many texts the model's length cut."""
+
+    passages: int
+    tokens: int
+    truncated: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenMatrix:
+    """Token vectors of several passages, one below the other.
+
+    `vectors` is (tokens, dim), rows of passage i are `offsets[i]:offsets[i + 1]`; `offsets` has one entry more than passages.
+    """
+
+    vectors: Float32Array
+    offsets: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> Int64Array:
+        """Tokens per passage."""
+        return np.diff(self.offsets)
