@@ -182,6 +182,7 @@ def measure(index: FastPlaid, queries: list[torch.Tensor], k: int, setting: Sett
 
 def main() -> None:
     args = parse_arguments()
+    load_before = os.getloadavg()[0]
     limit_threads(args.threads)
     queries = load_matrices(args.vectors, "query")
     index = fast_plaid_class()(index=str(args.index), device="cpu")
@@ -190,6 +191,8 @@ def main() -> None:
         "peer": f"fast-plaid {'.'.join(version('fast-plaid').split('.')[:3])}",
         "torch": record["torch"],
         "threads": args.threads,
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
+        "load_before": round(load_before, 2),
         "k": args.k,
         "documents": record["documents"],
         "build_threads": record["build_threads"],

@@ -30,7 +30,7 @@ def read_queries(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
     for where, record in _read_objects(path):
         query = to_passage({**record, "title": None, "metadata": None}, where)
         if query.id in places:
-            raise InputError(f"{where}: the query id {query.id!r} is at {places[query.id]} already; rename or remove one")
+            raise InputError(f"{where}: the query id {query.id!r} is at {places[query.id]} already; rename one")
         places[query.id] = where
         queries.append((query.id, query.text))
     if not queries:

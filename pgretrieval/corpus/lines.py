@@ -27,7 +27,7 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
                 if text.strip():
                     yield where, text.rstrip("\r\n")
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        reason = f"{path}:{number + 1}: the gzip data is damaged or cut short ({error}); copy or compress the file again"
+        reason = f"{path}:{number + 1}: the gzip data is damaged or cut short ({error}); fetch the file again"
         raise InputError(reason) from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error

@@ -18,8 +18,9 @@ def fidelity(returned: Sequence[Sequence[str]], exact: Sequence[Sequence[str]], 
         raise InputError(f"{len(returned)} returned lists but {len(exact)} exact ones; give one of each per query")
     if not exact:
         raise InputError("no queries; fidelity needs at least one")
-    return sum(_overlap(set(found[:k]), set(best[:k])) for found, best in zip(returned, exact, strict=True)) / len(exact)
+    shares = [_share(set(found[:k]), set(best[:k])) for found, best in zip(returned, exact, strict=True)]
+    return sum(shares) / len(shares)
 
 
-def _overlap(found: set[str], best: set[str]) -> float:
+def _share(found: set[str], best: set[str]) -> float:
     return len(found & best) / len(best) if best else 1.0

@@ -9,12 +9,12 @@ import ir_measures
 from ir_measures import Measure
 
 from pgretrieval.errors import ConfigError, InputError
+from pgretrieval.evaluate.qrels import MAX_RELEVANCE
 
 SUPPORTED = ("nDCG", "R", "RR", "Success", "P", "AP")
 EXAMPLES = '"nDCG@10 R@100 RR@10 Success@5 P@5 AP@100 R(rel=2)@100"'
 UNCUT_DEPTH = 1_000  # results for a measure without a cutoff, as in a TREC run
 MAX_CUTOFF = 1_000_000
-MAX_REL = 1_000
 
 
 def parse_metrics(text: str) -> tuple[Measure, ...]:
@@ -56,7 +56,7 @@ def mean_metrics(
         by_depth[_depth(measure, runs)].append(measure)
     sums = dict.fromkeys(map(str, measures), 0.0)
     for depth, group in by_depth.items():
-        ranked = {query_id: _by_rank(scores) for query_id, scores in runs[depth].items() if scores and query_id in judged}
+        ranked = {query_id: _by_rank(scores) for query_id, scores in runs[depth].items()}
         for metric in ir_measures.iter_calc(group, judged, ranked):
             sums[str(metric.measure)] += metric.value
     return {name: total / len(judged) for name, total in sums.items()}
@@ -67,13 +67,14 @@ def _parse(name: str) -> Measure:
         measure = ir_measures.parse_measure(name)
         measure.validate_params()
     except (NameError, ValueError, TypeError, AssertionError, RecursionError) as error:
-        raise ConfigError(f"{name!r} is not a metric ({error}); write for example {EXAMPLES}") from error
+        reason = f"the metric {name!r} is unknown, or its cutoff or rel is wrong or missing"
+        raise ConfigError(f"{reason}; write for example {EXAMPLES}") from error
     if measure.NAME not in SUPPORTED or not measure.params.keys() <= {"cutoff", "rel"}:
         raise ConfigError(f"the metric {name!r} is not supported; write for example {EXAMPLES}")
-    for parameter, limit in (("cutoff", MAX_CUTOFF), ("rel", MAX_REL)):
+    for parameter, limit in (("cutoff", MAX_CUTOFF), ("rel", MAX_RELEVANCE)):
         value = measure.params.get(parameter, 1)
         if type(value) is not int or not 1 <= value <= limit:
-            raise ConfigError(f"the metric {name!r} has {parameter} {value}; it must be from 1 to {limit:,}")
+            raise ConfigError(f"the metric {name!r} has {parameter} {value}; write 1 to {limit:,}, as in {EXAMPLES}")
     return measure
 
 

@@ -39,9 +39,6 @@ set dim = coalesce(dim, %(dim)s), encoder = coalesce(encoder, %(encoder)s)
 where collection_id = %(collection_id)s
 returning dim, encoder
 
--- name: activate
-update pgretrieval.collection set codebook_id = %(codebook_id)s where collection_id = %(collection_id)s
-
 -- name: bytes_by_table
 select parent.relname as table,
        pg_table_size(child.oid) as table_bytes,
@@ -63,3 +60,13 @@ select count(*) as passages, coalesce(sum(token_count), 0) as tokens,
        )) as staged
 from pgretrieval.passage
 where collection_id = %(collection_id)s
+
+-- name: vacuum
+vacuum (analyze) {partition}
+
+-- name: server_settings
+select name, current_setting(name) from pg_catalog.pg_settings
+where name in ('server_version', 'shared_buffers', 'effective_cache_size', 'maintenance_work_mem', 'work_mem', 'max_wal_size',
+               'random_page_cost', 'jit')
+union all
+select 'pgvector', extversion from pg_catalog.pg_extension where extname = 'vector'

@@ -31,3 +31,12 @@ delete from pgretrieval.centroid where collection_id = %(collection_id)s and cod
 
 -- name: index_centroids
 select pgretrieval.index_centroids(%(collection_id)s, %(dim)s)
+
+-- name: activate
+update pgretrieval.collection set codebook_id = %(codebook_id)s where collection_id = %(collection_id)s
+
+-- name: delete_other_codes
+delete from pgretrieval.token_code where collection_id = %(collection_id)s and codebook_id <> %(codebook_id)s
+
+-- name: delete_other_postings
+delete from pgretrieval.posting where collection_id = %(collection_id)s and codebook_id <> %(codebook_id)s

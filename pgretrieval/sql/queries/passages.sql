@@ -14,5 +14,14 @@ select passage_id, key, title, body, metadata from pgretrieval.passage
 where collection_id = %(collection_id)s and passage_id = any(%(passage_ids)s)
 
 -- name: all
-select key, title, body, metadata from pgretrieval.passage
+select passage_id, key, title, body, metadata from pgretrieval.passage
 where collection_id = %(collection_id)s order by passage_id
+
+-- name: without_vectors
+select passage_id, key, title, body, metadata from pgretrieval.passage
+where collection_id = %(collection_id)s and not exists (
+    select from pgretrieval.token_vector staged
+    where staged.collection_id = passage.collection_id and staged.passage_id = passage.passage_id
+      and staged.bucket = passage.bucket
+)
+order by passage_id limit %(n)s

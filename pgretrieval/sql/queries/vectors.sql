@@ -18,5 +18,5 @@ select pg_type.oid from pg_catalog.pg_type
 join pg_catalog.pg_extension on typnamespace = extnamespace
 where extname = 'vector' and typname = 'halfvec'
 
--- name: delete_all
-delete from pgretrieval.token_vector where collection_id = %(collection_id)s
+-- name: clear
+select pgretrieval.clear_token_vectors(%(collection_id)s)

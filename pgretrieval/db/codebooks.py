@@ -1,0 +1,88 @@
+"""Codebooks and their centroids as rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pgretrieval.assets import statements
+from pgretrieval.db import wire
+from pgretrieval.db.connection import Connection, one, value
+from pgretrieval.errors import StorageError
+from pgretrieval.types import CodebookId, CollectionId, Float32Array
+
+_SQL = statements("codebooks")
+
+
+@dataclass(frozen=True, slots=True)
+class CodebookRow:
+    """A codebook as stored. `centroids` is (count, dim); `passages` and `tokens` are what it was trained for."""
+
+    bits: int
+    cutoffs: list[float]
+    weights: list[float]
+    centroids: Float32Array
+    passages: int
+    tokens: int
+
+
+def save(connection: Connection, collection_id: CollectionId, codebook: CodebookRow) -> CodebookId:
+    """Write a codebook beside the active one."""
+    parameters = {
+        "collection_id": collection_id,
+        "dim": codebook.centroids.shape[1],
+        "bits": codebook.bits,
+        "cutoffs": codebook.cutoffs,
+        "weights": codebook.weights,
+        "centroid_count": len(codebook.centroids),
+        "passages": codebook.passages,
+        "tokens": codebook.tokens,
+    }
+    codebook_id = CodebookId(value(connection, _SQL["insert"], parameters))
+    with connection.cursor() as cursor, cursor.copy(_SQL["copy_centroids"]) as stream:
+        stream.set_types(["int4", "int4", "int4", "bytea"])
+        for centroid_id, field in enumerate(wire.halfvec_fields(codebook.centroids)):
+            stream.write_row((collection_id, codebook_id, centroid_id, field))
+    return codebook_id
+
+
+def load(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> CodebookRow:
+    """Read a codebook with all its centroids. Raises StorageError where a rebuild has just dropped it."""
+    row = one(connection, _SQL["get"], {"codebook_id": codebook_id})
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(_SQL["centroids"], {"collection_id": collection_id, "codebook_id": codebook_id})
+        fields = [vector for (vector,) in cursor.fetchall()]
+    if row is None or not fields:
+        msg = f"codebook {codebook_id} is gone; search again to use its successor"
+        raise StorageError(msg)
+    dim, bits, cutoffs, weights, _count, passages, tokens = row
+    centroids = wire.read_halfvecs(fields).reshape(len(fields), dim)
+    return CodebookRow(bits, cutoffs, weights, np.ascontiguousarray(centroids), passages, tokens)
+
+
+def trained_for(connection: Connection, codebook_id: CodebookId) -> tuple[int, int, int]:
+    """Centroids, and the passages and tokens that the codebook was trained for."""
+    row = one(connection, _SQL["get"], {"codebook_id": codebook_id})
+    return (row[4], row[5], row[6]) if row else (0, 0, 0)
+
+
+def unfinished(
+    connection: Connection, collection_id: CollectionId, active: CodebookId | None, bits: int, passages: int, tokens: int
+) -> CodebookId | None:
+    """A codebook that an interrupted build has trained for just these passages."""
+    parameters = {"collection_id": collection_id, "active": active, "bits": bits, "passages": passages, "tokens": tokens}
+    found = value(connection, _SQL["unfinished"], parameters)
+    return CodebookId(found) if found is not None else None
+
+
+def index_centroids(connection: Connection, collection_id: CollectionId, dim: int) -> None:
+    """Make the vector index over the centroids unless it is there."""
+    connection.execute(_SQL["index_centroids"], {"collection_id": collection_id, "dim": dim})
+
+
+def activate(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> None:
+    """Point the collection at the codebook and remove every other with its centroids, codes and postings."""
+    parameters = {"collection_id": collection_id, "codebook_id": codebook_id}
+    for statement in ("activate", "delete_other_codes", "delete_other_postings", "delete_other_centroids", "delete_others"):
+        connection.execute(_SQL[statement], parameters)

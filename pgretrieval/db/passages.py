@@ -1,0 +1,74 @@
+"""Passage rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from psycopg import errors as pg
+from psycopg.types.json import Jsonb
+
+from pgretrieval.assets import statements
+from pgretrieval.db.connection import Connection
+from pgretrieval.errors import DuplicateIdError
+from pgretrieval.types import CollectionId, Int32Array, Int64Array, Passage
+
+_SQL = statements("passages")
+
+
+def reserve_ids(connection: Connection, collection_id: CollectionId, count: int) -> Int32Array:
+    """Fresh passage ids, ascending."""
+    rows = connection.execute(_SQL["reserve"], {"collection_id": collection_id, "n": count}).fetchall()
+    return np.sort(np.array([row[0] for row in rows], dtype=np.int32))
+
+
+def copy(
+    connection: Connection,
+    collection_id: CollectionId,
+    passage_ids: Int32Array,
+    passages: Sequence[Passage],
+    token_counts: Int64Array,
+) -> None:
+    """Write passages by binary COPY. Raises DuplicateIdError where another transaction was faster with one of the ids."""
+    try:
+        with connection.cursor() as cursor, cursor.copy(_SQL["copy"]) as stream:
+            stream.set_types(["int4", "int4", "text", "text", "text", "jsonb", "int4"])
+            for passage_id, passage, tokens in zip(passage_ids.tolist(), passages, token_counts.tolist(), strict=True):
+                metadata = Jsonb(dict(passage.metadata))
+                stream.write_row(
+                    (collection_id, passage_id, passage.id, passage.title, passage.text, metadata, tokens)
+                )
+    except pg.UniqueViolation as error:
+        msg = f"an id is in the collection already: {error.diag.message_detail}"
+        raise DuplicateIdError(msg) from error
+
+
+def existing(connection: Connection, collection_id: CollectionId, keys: Sequence[str]) -> dict[str, Passage]:
+    """Those of the ids that the collection holds, with what it holds for them."""
+    rows = connection.execute(_SQL["existing"], {"collection_id": collection_id, "keys": list(keys)}).fetchall()
+    return {key: Passage(key, body, title, metadata) for key, title, body, metadata in rows}
+
+
+def texts(
+    connection: Connection, collection_id: CollectionId, passage_ids: list[int]
+) -> dict[int, tuple[str, str | None, str, dict[str, Any]]]:
+    """Passage id -> (the caller's id, title, text, metadata)."""
+    rows = connection.execute(_SQL["texts"], {"collection_id": collection_id, "passage_ids": passage_ids}).fetchall()
+    return {row[0]: (row[1], row[2], row[3], row[4]) for row in rows}
+
+
+def stream(connection: Connection, collection_id: CollectionId, batch: int) -> Iterator[list[tuple[int, Passage]]]:
+    """All passages with their passage ids, in batches, by a server-side cursor of the running transaction."""
+    with connection.cursor(name="pgretrieval_passages") as cursor:
+        cursor.execute(_SQL["all"], {"collection_id": collection_id})
+        while rows := cursor.fetchmany(batch):
+            yield [(row[0], Passage(row[1], row[3], row[2], row[4])) for row in rows]
+
+
+def without_vectors(
+    connection: Connection, collection_id: CollectionId, batch: int
+) -> list[tuple[int, Passage]]:
+    """Some passages that have no stored token vectors; empty when all have."""
+    rows = connection.execute(_SQL["without_vectors"], {"collection_id": collection_id, "n": batch}).fetchall()
+    return [(row[0], Passage(row[1], row[3], row[2], row[4])) for row in rows]

@@ -1,0 +1,43 @@
+"""Half-precision token vectors of passages that wait for a build."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pgretrieval.assets import statements
+from pgretrieval.db import wire
+from pgretrieval.db.connection import Connection, value
+from pgretrieval.types import CollectionId, Int32Array, Int64Array, TokenMatrix
+
+_SQL = statements("vectors")
+
+
+def copy(connection: Connection, collection_id: CollectionId, passage_ids: Int32Array, tokens: TokenMatrix) -> None:
+    """Write one `halfvec[]` a passage by binary COPY."""
+    element_type = int(value(connection, _SQL["element_type"]))
+    fields = wire.halfvec_array_fields(tokens.vectors, tokens.offsets, element_type)
+    with connection.cursor() as cursor, cursor.copy(_SQL["copy"]) as stream:
+        stream.set_types(["int4", "int4", "bytea"])
+        for passage_id, field in zip(passage_ids.tolist(), fields, strict=True):
+            stream.write_row((collection_id, passage_id, field))
+
+
+def staged(connection: Connection, collection_id: CollectionId) -> tuple[Int32Array, Int64Array]:
+    """Passage ids that have vectors, ascending, and the number of tokens of each."""
+    rows = connection.execute(_SQL["staged_ids"], {"collection_id": collection_id}).fetchall()
+    table = np.array(rows, dtype=np.int64).reshape(-1, 2)
+    return table[:, 0].astype(np.int32), table[:, 1]
+
+
+def read(connection: Connection, collection_id: CollectionId, passage_ids: Int32Array, dim: int) -> TokenMatrix:
+    """The vectors of some passages, in ascending order of their ids."""
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(_SQL["read"], {"collection_id": collection_id, "passage_ids": passage_ids.tolist()})
+        fields = [row[1] for row in cursor.fetchall()]
+    vectors, offsets = wire.read_halfvec_arrays(fields, dim)
+    return TokenMatrix(vectors, offsets)
+
+
+def clear(connection: Connection, collection_id: CollectionId) -> None:
+    """Drop all of a collection's vectors and free their space at once."""
+    connection.execute(_SQL["clear"], {"collection_id": collection_id})

@@ -1,0 +1,85 @@
+"""A trained codebook: the centroids and the residual codec that together turn token vectors into bytes and back."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgretrieval.quantize.assignment import CentroidIndex
+from pgretrieval.quantize.kmeans import Tick, train_centroids
+from pgretrieval.quantize.residual import Levels, ResidualCodec, fit_codec
+from pgretrieval.types import ByteArray, Float32Array, Int32Array
+
+_HELD_OUT_SHARE = 0.05
+_HELD_OUT_AT_MOST = 50_000
+
+
+class Codebook:
+    """Centroids (count, dim), unit length and representable in half precision, with their codec."""
+
+    def __init__(self, centroids: Float32Array, codec: ResidualCodec) -> None:
+        self.centroids = centroids
+        self.codec = codec
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the vectors."""
+        return self.codec.dim
+
+    def encode(self, vectors: Float32Array) -> tuple[Int32Array, ByteArray]:
+        """(tokens, dim) unit vectors -> (tokens,) centroid ids and (tokens, codec.width) packed residuals."""
+        rows = torch.from_numpy(vectors)
+        ids = self._index.assign(rows)
+        packed = self.codec.encode(rows - self._index.centroids[ids])
+        return ids.numpy().astype(np.int32), packed.numpy()
+
+    def decode(self, centroid_ids: Int32Array, packed: ByteArray) -> Float32Array:
+        """The inverse, up to quantisation: (tokens, dim), not yet re-normalised."""
+        keys = packed if self.codec.width % 2 else packed.view(np.uint16)
+        decoded = self._table.take(keys, axis=0).reshape(len(packed), -1)[:, : self.dim]
+        return np.add(decoded, self.centroids.take(centroid_ids, axis=0))
+
+    @cached_property
+    def _index(self) -> CentroidIndex:
+        return CentroidIndex(torch.from_numpy(self.centroids))
+
+    @cached_property
+    def _table(self) -> Float32Array:
+        """What one packed byte stands for, or two bytes at a time where tokens have an even number of them."""
+        single = self.codec.table().numpy()
+        if self.codec.width % 2:
+            return single
+        pairs = np.arange(2**16, dtype=np.uint16).view(np.uint8).reshape(-1, 2)
+        return np.ascontiguousarray(single[pairs].reshape(2**16, -1))
+
+
+def normalised(vectors: Float32Array) -> Float32Array:
+    """Rows scaled to unit length."""
+    norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+    return vectors / norms[:, None]
+
+
+def train_codebook(
+    sample: Float32Array, centroids: int, bits: int, levels: Levels, seed: int = 0, tick: Tick | None = None
+) -> Codebook:
+    """(tokens, dim) unit vectors -> a codebook of at most `centroids` centroids.
+
+    A twentieth of the sample, 50,000 vectors at most, is held out of the k-means; the codec is fitted on its residuals
+    (ColBERTv2, section 3.3). A sample too small to spare any serves both.
+    """
+    rows = torch.from_numpy(sample)
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+    held_out = rows[order[: min(int(len(rows) * _HELD_OUT_SHARE), _HELD_OUT_AT_MOST)]]
+    training = rows[order[len(held_out) :]]
+    trained = _as_stored(train_centroids(training, centroids, seed, tick))
+    measured = held_out if len(held_out) * rows.shape[1] >= 2**14 else rows
+    residuals = measured - trained[CentroidIndex(trained).assign(measured)]
+    return Codebook(trained.numpy(), fit_codec(residuals, bits, levels))
+
+
+def _as_stored(centroids: Tensor) -> Tensor:
+    """Rounded to half precision, as the database keeps them, so that coding and decoding see the same numbers."""
+    return centroids.half().float().contiguous()
