@@ -1,0 +1,74 @@
+"""Late-interaction retrieval in the Postgres you already run.
+
+>>> import pgretrieval
+>>> with pgretrieval.connect() as db:                                    # doctest: +SKIP
+...     docs = db.create_collection("docs", encoder="minilm")
+...     docs.add([{"id": "a", "text": "a text"}])
+...     docs.build()
+...     docs.search("a question", k=10)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pgretrieval.errors import (
+    CollectionExistsError,
+    CollectionNotFoundError,
+    ConfigError,
+    DatabaseUnavailableError,
+    DimensionMismatchError,
+    DuplicateIdError,
+    EncoderError,
+    ExtensionError,
+    IndexNotBuiltError,
+    InputError,
+    PgRetrievalError,
+    PgRetrievalWarning,
+    SchemaError,
+    StorageError,
+    VectorError,
+)
+from pgretrieval.types import AddReport, Hit, Passage
+
+if TYPE_CHECKING:
+    from pgretrieval.collection import Collection
+    from pgretrieval.database import RetrievalDatabase, connect
+
+__all__ = [
+    "AddReport",
+    "Collection",
+    "CollectionExistsError",
+    "CollectionNotFoundError",
+    "ConfigError",
+    "DatabaseUnavailableError",
+    "DimensionMismatchError",
+    "DuplicateIdError",
+    "EncoderError",
+    "ExtensionError",
+    "Hit",
+    "IndexNotBuiltError",
+    "InputError",
+    "Passage",
+    "PgRetrievalError",
+    "PgRetrievalWarning",
+    "RetrievalDatabase",
+    "SchemaError",
+    "StorageError",
+    "VectorError",
+    "connect",
+]
+
+_LAZY = {
+    "connect": "pgretrieval.database",
+    "RetrievalDatabase": "pgretrieval.database",
+    "Collection": "pgretrieval.collection",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NewType, TypeAlias
+from typing import Any, Literal, NewType, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 CollectionId = NewType("CollectionId", int)
 CodebookId = NewType("CodebookId", int)
 
-Float16Array: TypeAlias = NDArray[np.float16]
+Levels = Literal["lloyd-max", "quantile"]
+"""How the residual codec places its levels."""
+
 Float32Array: TypeAlias = NDArray[np.float32]
 Int32Array: TypeAlias = NDArray[np.int32]
 Int64Array: TypeAlias = NDArray[np.int64]

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from pgretrieval.assets import statements
 from pgretrieval.db.connection import Connection, Database, one, value
 from pgretrieval.errors import CollectionExistsError, CollectionNotFoundError
-from pgretrieval.types import CodebookId, CollectionId
+from pgretrieval.types import CodebookId, CollectionId, Levels
 
 _SQL = statements("catalog")
 
@@ -26,14 +26,15 @@ class CollectionRow:
     encoder: dict[str, str] | None
     dim: int | None
     bits: int
-    levels: str
+    levels: Levels
     codebook_id: CodebookId | None
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """Passages, their tokens, and how many passages wait for a build."""
+class State:
+    """The active codebook, passages, their tokens, and how many passages have stored token vectors."""
 
+    codebook_id: CodebookId | None
     passages: int
     tokens: int
     staged: int
@@ -92,18 +93,47 @@ def settle(connection: Connection, collection_id: CollectionId, dim: int, encode
     return int(value(connection, _SQL["settle"], parameters))
 
 
-def counts(database: Database, collection_id: CollectionId) -> Counts:
-    """Counted, not estimated."""
-    with database.reading("counting passages") as connection:
-        row = one(connection, _SQL["counts"], {"collection_id": collection_id})
-    return Counts(*row) if row else Counts(0, 0, 0)
+def lock_for_build(connection: Connection, collection_id: CollectionId) -> None:
+    """Wait for running adds and builds of the collection and keep new ones waiting, until `unlock_build`."""
+    connection.execute(_SQL["lock_build"], {"collection_id": collection_id})
 
 
-def bytes_by_table(database: Database, collection_id: CollectionId) -> dict[str, dict[str, int]]:
-    """{table: {"table": heap and toast bytes, "indexes": bytes}} of the collection's partitions."""
-    with database.connection("measuring tables") as connection:
-        rows = connection.execute(_SQL["bytes_by_table"], {"collection_id": collection_id}).fetchall()
-    return {table: {"table": int(table_bytes), "indexes": int(index_bytes)} for table, table_bytes, index_bytes in rows}
+def unlock_build(connection: Connection, collection_id: CollectionId) -> None:
+    """Let adds and builds go on."""
+    connection.execute(_SQL["unlock_build"], {"collection_id": collection_id})
+
+
+def state(connection: Connection, collection_id: CollectionId) -> State:
+    """Counted, not estimated. Raises CollectionNotFoundError where the collection was dropped meanwhile."""
+    row = one(connection, _SQL["state"], {"collection_id": collection_id})
+    if row is None:
+        msg = "the collection was dropped"
+        raise CollectionNotFoundError(msg)
+    return State(*row)
+
+
+def stats(database: Database, name: str) -> dict[str, Any]:
+    """Counts, settings and bytes by table. Raises CollectionNotFoundError."""
+    row = find(database, name)
+    where = {"collection_id": row.collection_id}
+    with database.reading(f"measuring collection {name!r}") as connection:
+        current = state(connection, row.collection_id)
+        centroids = int(value(connection, _SQL["centroid_count"], where) or 0)
+        sizes = connection.execute(_SQL["bytes_by_table"], where).fetchall()
+    return {
+        "name": name,
+        "passages": current.passages,
+        "tokens": current.tokens,
+        "built": current.codebook_id is not None,
+        "waiting_for_build": current.staged,
+        "centroids": centroids,
+        "bits": row.bits,
+        "levels": row.levels,
+        "dim": row.dim,
+        "encoder": row.encoder,
+        "bytes": {table: int(table_bytes) + int(index_bytes) for table, table_bytes, index_bytes in sizes},
+        "index_bytes": {table: int(index_bytes) for table, _, index_bytes in sizes},
+    }
 
 
 def vacuum(connection: Connection, collection_id: CollectionId, *tables: str) -> None:
@@ -113,7 +143,7 @@ def vacuum(connection: Connection, collection_id: CollectionId, *tables: str) ->
         connection.execute(sql.SQL(_SQL["vacuum"]).format(partition=partition))
 
 
-def execution_settings(database: Database) -> dict[str, Any]:
+def server_settings(database: Database) -> dict[str, Any]:
     """Server version, pgvector version and the settings that matter here, as `doctor` shows them."""
     with database.connection("reading server settings") as connection:
         return {name: setting for name, setting in connection.execute(_SQL["server_settings"]).fetchall()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,14 @@ class CodebookRow:
     cutoffs: list[float]
     weights: list[float]
     centroids: Float32Array
+    passages: int
+    tokens: int
+
+
+class TrainedFor(NamedTuple):
+    """A codebook's centroids, and the passages and tokens of its collection when it was trained."""
+
+    centroids: int
     passages: int
     tokens: int
 
@@ -61,10 +70,10 @@ def load(connection: Connection, collection_id: CollectionId, codebook_id: Codeb
     return CodebookRow(bits, cutoffs, weights, np.ascontiguousarray(centroids), passages, tokens)
 
 
-def trained_for(connection: Connection, codebook_id: CodebookId) -> tuple[int, int, int]:
-    """Centroids, and the passages and tokens that the codebook was trained for."""
+def trained_for(connection: Connection, codebook_id: CodebookId) -> TrainedFor:
+    """What a codebook was trained for."""
     row = one(connection, _SQL["get"], {"codebook_id": codebook_id})
-    return (row[4], row[5], row[6]) if row else (0, 0, 0)
+    return TrainedFor(*row[4:]) if row else TrainedFor(0, 0, 0)
 
 
 def unfinished(

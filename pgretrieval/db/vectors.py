@@ -29,12 +29,12 @@ def staged(connection: Connection, collection_id: CollectionId) -> tuple[Int32Ar
     return table[:, 0].astype(np.int32), table[:, 1]
 
 
-def read(connection: Connection, collection_id: CollectionId, passage_ids: Int32Array, dim: int) -> TokenMatrix:
+def read(connection: Connection, collection_id: CollectionId, passage_ids: Int32Array) -> TokenMatrix:
     """The vectors of some passages, in ascending order of their ids."""
     with connection.cursor(binary=True) as cursor:
         cursor.execute(_SQL["read"], {"collection_id": collection_id, "passage_ids": passage_ids.tolist()})
         fields = [row[1] for row in cursor.fetchall()]
-    vectors, offsets = wire.read_halfvec_arrays(fields, dim)
+    vectors, offsets = wire.read_halfvec_arrays(fields)
     return TokenMatrix(vectors, offsets)
 
 

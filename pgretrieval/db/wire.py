@@ -41,9 +41,9 @@ def read_halfvecs(fields: Sequence[bytes]) -> Float32Array:
     return _halves(np.frombuffer(b"".join(fields), dtype=np.uint8).reshape(len(fields), -1)[:, 4:])
 
 
-def read_halfvec_arrays(fields: Sequence[bytes], dim: int) -> tuple[Float32Array, Int64Array]:
-    """`halfvec[]` fields -> all their vectors (tokens, dim) and the offset of each passage, one more than passages."""
-    stride = _ELEMENT_HEADER + 2 * dim
+def read_halfvec_arrays(fields: Sequence[bytes]) -> tuple[Float32Array, Int64Array]:
+    """`halfvec[]` fields of one dimension -> all their vectors (tokens, dim) and the passages' offsets, one more than passages."""
+    stride = 4 + int.from_bytes(fields[0][_ARRAY_HEADER.size :][:4], "big")
     raw = np.frombuffer(b"".join(field[_ARRAY_HEADER.size :] for field in fields), dtype=np.uint8)
     lengths = [(len(field) - _ARRAY_HEADER.size) // stride for field in fields]
     return _halves(raw.reshape(-1, stride)[:, _ELEMENT_HEADER:]), offsets_of(lengths)

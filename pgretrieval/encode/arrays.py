@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,32 +33,33 @@ def unit_rows(values: Any, label: str) -> Float32Array:
     return np.ascontiguousarray(array / np.sqrt(squares)[:, None], dtype=np.float32)
 
 
-def unit_row_list(
-    returned: Any, count: int, label: Callable[[int], str], method: str, dim: int | None
-) -> list[Float32Array]:
-    """One checked array per text, all of width `dim` (or of the first array's width where `dim` is None)."""
+def unit_row_list(returned: Any, labels: Sequence[str], method: str, dim: int | None) -> list[Float32Array]:
+    """One checked array per text, all of width `dim` (or of the first array's width where `dim` is None).
+
+    `labels` name the texts in errors.
+    """
     items = _as_list(returned, method)
-    if len(items) != count:
-        where = f"{label(len(items))} has none" if len(items) < count else f"{label(count - 1)} is the last"
+    if len(items) != len(labels):
+        where = f"{labels[len(items)]} has none" if len(items) < len(labels) else f"{labels[-1]} was the last"
         raise EncoderError(
-            f"{method} returned {len(items)} arrays for {count} texts ({where}); return one (tokens, dim) array per text"
+            f"{method} returned {len(items)} arrays for {len(labels)} texts ({where}); "
+            "return one (tokens, dim) array per text"
         )
     arrays: list[Float32Array] = []
-    for number, item in enumerate(items):
-        array = unit_rows(item, label(number))
+    for item, label in zip(items, labels, strict=True):
+        array = unit_rows(item, label)
         dim = dim or array.shape[1]
         if array.shape[1] != dim:
             raise EncoderError(
-                f"{method} returned vectors of dimension {array.shape[1]} for {label(number)} but {dim} before; "
+                f"{method} returned vectors of dimension {array.shape[1]} for {label} but {dim} before; "
                 "queries and documents need one dimension"
             )
         arrays.append(array)
     return arrays
 
 
-def quote(texts: Sequence[str], number: int) -> str:
-    """How errors name text `number`: its position from 0 and its beginning."""
-    text = texts[number]
+def quote(text: str, number: int) -> str:
+    """How errors name a text: its position from 0 and its beginning."""
     return f"text {number} ({text[:60]!r}{'…' if len(text) > 60 else ''})"
 
 

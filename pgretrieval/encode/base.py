@@ -53,11 +53,10 @@ class CollectionEncoder:
         """Width of every token vector: as the model's configuration says, else found by encoding one word."""
         with self._lock:
             if self._dim is None:
-                self._dim = getattr(self._loaded(), "dim", None)
-            if not isinstance(self._dim, int):  # a user object may have a `dim` of another meaning
-                self._dim = None
-                self._encode([_PROBE], "encode_document")
-            return int(self._dim or 0)
+                stated = getattr(self._loaded(), "dim", None)
+                if isinstance(stated, int):  # a user's object may have a `dim` of another meaning
+                    self._dim = stated
+            return self._dim or self._encode([_PROBE], "encode_document")[0].shape[1]
 
     def encode_query(self, texts: Sequence[str] | str) -> list[Float32Array]:
         """One (tokens, dim) float32 array with unit rows per query; a single string gives a list of one."""
@@ -88,11 +87,10 @@ class CollectionEncoder:
         found: dict[int, Float32Array] = {}
         for start in range(0, len(order), TEXTS_PER_CALL):
             part = order[start : start + TEXTS_PER_CALL]
+            labels = [quote(texts[number], number) for number in part]
             with self._lock:
                 returned = self._call(method, [texts[number] for number in part])
-                arrays = unit_row_list(
-                    returned, len(part), lambda i, part=part: quote(texts, part[i]), method, self._dim
-                )
+                arrays = unit_row_list(returned, labels, method, self._dim)
                 self._dim = arrays[0].shape[1]
             found.update(zip(part, arrays, strict=True))
             if progress is not None:

@@ -109,29 +109,24 @@ def resolve_device(device: str | None) -> str:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keeps loading bars, log lines and warnings of the model libraries away from the terminal."""
-    import transformers
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils import tqdm as hub_bars
+    from transformers.utils import logging as transformers_log
 
-    log = transformers.utils.logging
-    verbosity, bars, hub_bars_off = log.get_verbosity(), log.is_progress_bar_enabled(), are_progress_bars_disabled()
-    loggers = {logging.getLogger(name): logging.getLogger(name).level for name in ("sentence_transformers",)}
+    log: Any = transformers_log  # its functions carry no annotations
+    library_logger = logging.getLogger("sentence_transformers")
+    verbosity, bars, level = log.get_verbosity(), log.is_progress_bar_enabled(), library_logger.level
     log.set_verbosity_error()
     log.disable_progress_bar()
-    disable_progress_bars()
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    library_logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         log.set_verbosity(verbosity)
-        for logger, level in loggers.items():
-            logger.setLevel(level)
+        library_logger.setLevel(level)
         if bars:
             log.enable_progress_bar()
-        if not hub_bars_off:
-            enable_progress_bars()
 
 
 def _refuse_untrained(name: str) -> None:

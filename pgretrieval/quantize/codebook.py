@@ -10,8 +10,8 @@ from torch import Tensor
 
 from pgretrieval.quantize.assignment import CentroidIndex
 from pgretrieval.quantize.kmeans import Tick, train_centroids
-from pgretrieval.quantize.residual import Levels, ResidualCodec, fit_codec
-from pgretrieval.types import ByteArray, Float32Array, Int32Array
+from pgretrieval.quantize.residual import ResidualCodec, fit_codec
+from pgretrieval.types import ByteArray, Float32Array, Int32Array, Levels
 
 _HELD_OUT_SHARE = 0.05
 _HELD_OUT_AT_MOST = 50_000
@@ -54,12 +54,6 @@ class Codebook:
             return single
         pairs = np.arange(2**16, dtype=np.uint16).view(np.uint8).reshape(-1, 2)
         return np.ascontiguousarray(single[pairs].reshape(2**16, -1))
-
-
-def normalised(vectors: Float32Array) -> Float32Array:
-    """Rows scaled to unit length."""
-    norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
-    return vectors / norms[:, None]
 
 
 def train_codebook(

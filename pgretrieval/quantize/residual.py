@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from pgretrieval.errors import ConfigError
 from pgretrieval.quantize.bitpack import byte_table, pack, packed_width, values_per_byte
+from pgretrieval.types import Levels
 
-Levels = Literal["lloyd-max", "quantile"]
-LEVELS: tuple[Levels, ...] = ("lloyd-max", "quantile")
 
 _FIT_VALUES = 2**22  # pooled residual coordinates that the levels are fitted on; the fit changes below 1e-3 beyond
 _LLOYD_ROUNDS = 200
@@ -57,9 +54,6 @@ def fit_codec(residuals: Tensor, bits: int, levels: Levels = "lloyd-max") -> Res
     error instead; at equal bytes it keeps more of the exact ranking (docs/decisions.md).
     """
     values_per_byte(bits)
-    if levels not in LEVELS:
-        msg = f"levels is {levels!r}; choose one of {', '.join(LEVELS)}"
-        raise ConfigError(msg)
     pooled = _pooled_sorted(residuals)
     cutoffs, weights = _quantiles(pooled, bits)
     if levels == "lloyd-max":

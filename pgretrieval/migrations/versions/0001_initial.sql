@@ -90,4 +90,5 @@ create table pgretrieval.posting (
     primary key (collection_id, codebook_id, centroid_id, bucket, segment)
 ) partition by list (collection_id);
 alter table pgretrieval.posting alter column passage_ids set storage external;
-comment on table pgretrieval.posting is 'The passages that hold a token of a centroid; each add writes a segment of its own.';
+comment on table pgretrieval.posting is
+    'The passages that hold a token of a centroid. Each add writes a segment of its own, numbered by its first passage id; a build writes segment 0.';

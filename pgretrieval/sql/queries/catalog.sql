@@ -30,7 +30,7 @@ select pg_advisory_lock(7453018, %(collection_id)s)
 select pg_advisory_unlock(7453018, %(collection_id)s)
 
 -- name: active_state
-select dim, encoder, codebook_id from pgretrieval.collection where collection_id = %(collection_id)s
+select dim, codebook_id from pgretrieval.collection where collection_id = %(collection_id)s
 
 -- name: settle
 -- The first add decides what creation left open: the dimension, and the encoder where texts came without vectors.
@@ -51,15 +51,17 @@ where parent.relnamespace = 'pgretrieval'::regnamespace
   and child.relname = parent.relname || '_' || %(collection_id)s::text
 order by parent.relname
 
--- name: counts
-select count(*) as passages, coalesce(sum(token_count), 0) as tokens,
-       count(*) filter (where exists (
-           select from pgretrieval.token_vector staged
-           where staged.collection_id = passage.collection_id and staged.bucket = passage.bucket
-             and staged.passage_id = passage.passage_id
-       )) as staged
-from pgretrieval.passage
-where collection_id = %(collection_id)s
+-- name: state
+select collection.codebook_id, counted.passages, counted.tokens, staged.passages
+from pgretrieval.collection
+cross join lateral (
+    select count(*) as passages, coalesce(sum(token_count), 0)::bigint as tokens
+    from pgretrieval.passage where passage.collection_id = collection.collection_id
+) as counted
+cross join lateral (
+    select count(*) as passages from pgretrieval.token_vector where token_vector.collection_id = collection.collection_id
+) as staged
+where collection.collection_id = %(collection_id)s
 
 -- name: vacuum
 vacuum (analyze) {partition}
@@ -70,3 +72,7 @@ where name in ('server_version', 'shared_buffers', 'effective_cache_size', 'main
                'random_page_cost', 'jit')
 union all
 select 'pgvector', extversion from pg_catalog.pg_extension where extname = 'vector'
+
+-- name: centroid_count
+select centroid_count from pgretrieval.codebook join pgretrieval.collection using (codebook_id)
+where collection.collection_id = %(collection_id)s

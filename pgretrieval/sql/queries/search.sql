@@ -22,11 +22,14 @@ join pgretrieval.token_code
     and token_code.bucket = candidate.bucket
     and token_code.passage_id = candidate.passage_id
 
--- name: residuals
--- Second of two: the residuals of the few passages that centroid interaction kept.
+-- name: codes_of
+-- Second of two: all codes of the few passages that centroid interaction kept.
 select passage_id, centroid_ids, residuals from pgretrieval.token_code
 where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and passage_id = any(%(passage_ids)s)
 
 -- name: postings_read
 select coalesce(sum(cardinality(passage_ids)), 0) from pgretrieval.posting
 where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and centroid_id = any(%(centroid_ids)s)
+
+-- name: active_codebook
+select codebook_id from pgretrieval.collection where collection_id = %(collection_id)s

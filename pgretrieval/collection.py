@@ -1,0 +1,204 @@
+"""One collection: add passages, build the index, search it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from pgretrieval.corpus.validate import to_passage
+from pgretrieval.db import catalog
+from pgretrieval.db.catalog import CollectionRow
+from pgretrieval.db.connection import Database
+from pgretrieval.encode.base import CollectionEncoder
+from pgretrieval.encode.registry import from_spec, load_encoder
+from pgretrieval.errors import ConfigError, DimensionMismatchError, InputError, PgRetrievalWarning
+from pgretrieval.index import ingest
+from pgretrieval.index.build import BuildReport, Stage, build
+from pgretrieval.index.ingest import Target
+from pgretrieval.index.vectors import token_array
+from pgretrieval.search.explain import Explanation
+from pgretrieval.search.pipeline import Searcher
+from pgretrieval.types import AddReport, Float32Array, Hit, Passage
+
+_DEFAULT_ENCODER = "minilm"
+
+
+class Collection:
+    """A named set of passages; `RetrievalDatabase.create_collection` and `get_collection` make it. Threads may share it."""
+
+    def __init__(
+        self, database: Database, row: CollectionRow, encoder: CollectionEncoder | None, device: str | None = None
+    ) -> None:
+        self._database = database
+        self._row = row
+        self._encoder = encoder
+        self._device = device
+        self._searcher = Searcher(database, row.collection_id, row.name)
+
+    def __repr__(self) -> str:
+        return f"<Collection {self.name!r}>"
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._row.name
+
+    @property
+    def bits(self) -> int:
+        """Bits that a residual takes per dimension."""
+        return self._row.bits
+
+    @property
+    def encoder(self) -> CollectionEncoder:
+        """Encodes queries and passages the way this collection does. Raises EncoderError where it cannot be loaded."""
+        if self._encoder is None:
+            self._refresh()
+            if self._row.encoder is not None:
+                self._encoder = from_spec(self._row.encoder, self._device)
+            elif self._row.dim is None:
+                self._encoder = load_encoder(_DEFAULT_ENCODER, self._device)
+            else:
+                msg = f"collection {self.name!r} holds given vectors and has no encoder; pass vectors=, or open it with encoder=…"
+                raise InputError(msg)
+        return self._encoder
+
+    def check_encoder(self, encoder: CollectionEncoder) -> None:
+        """Raise DimensionMismatchError where an encoder has another dimension than the collection."""
+        if self._row.dim is not None and encoder.dim != self._row.dim:
+            msg = f"encoder {encoder.spec} has {encoder.dim} dimensions, collection {self.name!r} has {self._row.dim}"
+            raise DimensionMismatchError(msg)
+
+    def add(
+        self,
+        passages: Iterable[Mapping[str, Any] | Passage],
+        vectors: Iterable[Any] | None = None,
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> AddReport:
+        """Store passages, all of them or none; any iterable, taken in batches.
+
+        A passage is a mapping with id, text, and perhaps title and metadata. `vectors` has one (tokens, dim) array a passage; they
+        are scaled to unit length. Without it the encoder makes them from the title, a space, and the text; texts over the model's
+        length are cut, counted in the report and warned about. `progress` is told how many passages were just finished.
+        Raises InputError, DuplicateIdError, VectorError, DimensionMismatchError; DatabaseUnavailableError when the connection is
+        lost, after which the same call can be made again.
+        """
+        encoder = self.encoder if vectors is None else None
+        target = Target(self._database, self._row.collection_id, self.name, encoder)
+        checked = (to_passage(record, f"passage {number}") for number, record in enumerate(passages, start=1))
+        report = ingest.add(target, checked, vectors, progress)
+        if report.truncated:
+            message = f"{report.truncated} of {report.passages} texts were longer than the model reads and were cut"
+            warnings.warn(message, PgRetrievalWarning, stacklevel=2)
+        return report
+
+    def not_yet_added(self, passages: Sequence[Passage]) -> list[Passage]:
+        """Those that the collection does not hold. Raises DuplicateIdError where it holds an id with other content."""
+        return ingest.not_yet_added(self._target(), passages)
+
+    def build(self, *, stage: Stage | None = None) -> BuildReport:
+        """Train the codebook and write codes and postings; `stage` is told the name, done and total of each stage.
+
+        Interrupted, it can be called again and continues. Raises IndexNotBuiltError where there is nothing to build from.
+        """
+        self._refresh()
+        has_encoder = self._encoder is not None or (self._row.encoder or {}).get("kind") not in (None, "object")
+        return build(self._database, self._row, self.encoder if has_encoder else None, stage)
+
+    def search(
+        self,
+        query: str | None = None,
+        k: int = 10,
+        *,
+        vectors: Any = None,
+        probes: int | None = None,
+        candidates: int | None = None,
+        pruning: int | None = None,
+    ) -> list[Hit]:
+        """The k best passages for a query text or for (tokens, dim) `vectors`, best first.
+
+        `probes`, `candidates` and `pruning` are explained in `SearchSettings`; their defaults follow from k and the size of the
+        collection. Raises InputError, VectorError, ConfigError, IndexNotBuiltError.
+        """
+        return self._searcher.search(
+            self._query_vectors(query, vectors), k, probes=probes, candidates=candidates, pruning=pruning
+        )
+
+    def search_many(
+        self,
+        queries: Sequence[str] | None = None,
+        k: int = 10,
+        *,
+        vectors: Sequence[Any] | None = None,
+        probes: int | None = None,
+        candidates: int | None = None,
+        pruning: int | None = None,
+    ) -> list[list[Hit]]:
+        """`search` for several queries, encoded together; one list of hits each, in the order of the queries."""
+        knobs = {"probes": probes, "candidates": candidates, "pruning": pruning}
+        return [self._searcher.search(query, k, **knobs) for query in self.query_vectors(queries, vectors)]
+
+    def explain(
+        self,
+        query: str | None = None,
+        k: int = 10,
+        *,
+        vectors: Any = None,
+        probes: int | None = None,
+        candidates: int | None = None,
+        pruning: int | None = None,
+    ) -> Explanation:
+        """`search`, and what each stage did: milliseconds, probes, postings read, candidates, passages decoded, bytes moved."""
+        explanation = Explanation()
+        with explanation.stage("encode"):
+            encoded = self._query_vectors(query, vectors)
+        self._searcher.search(
+            encoded,
+            k,
+            probes=probes,
+            candidates=candidates,
+            pruning=pruning,
+            explanation=explanation,
+            counting=True,
+        )
+        return explanation
+
+    def query_vectors(self, queries: Sequence[str] | None, vectors: Sequence[Any] | None) -> list[Float32Array]:
+        """One checked (tokens, dim) array a query."""
+        if (queries is None) == (vectors is None):
+            msg = "give either query texts or vectors="
+            raise ConfigError(msg)
+        if isinstance(queries, str):
+            msg = f"search_many takes a list of queries, not one text ({queries[:40]!r}); use search for one"
+            raise ConfigError(msg)
+        if vectors is not None:
+            self._refresh_until_dim()
+            return [
+                token_array(given, f"query {number}" if len(vectors) > 1 else "the query", self._row.dim)
+                for number, given in enumerate(vectors, start=1)
+            ]
+        for query in queries or []:
+            if not isinstance(query, str) or not query.strip():
+                msg = f"the query is {query!r}; give a text that is not blank"
+                raise InputError(msg)
+        return self.encoder.encode_query(list(queries or []))
+
+    def stats(self) -> dict[str, Any]:
+        """Passages, tokens, centroids, bits, dimension, encoder, state, and bytes by table ("table" and "indexes" of each)."""
+        return catalog.stats(self._database, self.name)
+
+    def _query_vectors(self, query: str | None, vectors: Any) -> Float32Array:
+        return self.query_vectors(None if query is None else [query], None if vectors is None else [vectors])[0]
+
+    def _target(self) -> Target:
+        return Target(self._database, self._row.collection_id, self.name, None)
+
+    def _refresh_until_dim(self) -> None:
+        if self._row.dim is None:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        """What the first add settled, possibly by another process."""
+        if self._row.dim is None or self._row.encoder is None:
+            self._row = catalog.find(self._database, self.name)

@@ -1,0 +1,175 @@
+"""`connect` and the collections of one database."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from typing_extensions import Self
+
+from pgretrieval.collection import Collection
+from pgretrieval.db import catalog, schema
+from pgretrieval.db.connection import Database
+from pgretrieval.db.embedded import EmbeddedServer, default_data_dir, open_server
+from pgretrieval.encode.registry import load_encoder
+from pgretrieval.errors import CollectionNotFoundError, ConfigError
+from pgretrieval.index.vectors import check_dim
+from pgretrieval.types import Levels
+
+URL_VARIABLE = "PGRETRIEVAL_DATABASE_URL"
+DATA_DIR_VARIABLE = "PGRETRIEVAL_DATA_DIR"
+
+
+class RetrievalDatabase:
+    """An open database. Use it in a `with` block, or close it; several threads may share it."""
+
+    def __init__(self, url: str, server: EmbeddedServer | None = None, device: str | None = None) -> None:
+        self._database = Database(url)
+        self._server = server
+        self._device = device
+
+    @property
+    def url(self) -> str:
+        """What psycopg.connect takes."""
+        return self._database.url
+
+    @property
+    def data_dir(self) -> Path | None:
+        """Where the embedded server keeps its data; None for a server given by URL."""
+        return self._server.data_dir if self._server else None
+
+    def create_collection(
+        self,
+        name: str,
+        encoder: str | object | None = None,
+        bits: int = 4,
+        *,
+        dim: int | None = None,
+        levels: Levels = "lloyd-max",
+    ) -> Collection:
+        """Create a collection.
+
+        `encoder`: "minilm", a hub id or folder that sentence_transformers.MultiVectorEncoder loads, or an object with encode_query
+        and encode_document. Without one the first `add` decides: given vectors fix the dimension, texts alone take "minilm".
+        `bits` is 1, 2 or 4 a dimension; `levels` is "lloyd-max" or the paper's "quantile". Raises ConfigError,
+        CollectionExistsError, EncoderError, and DimensionMismatchError outside 48 to 1,024 dimensions.
+        """
+        _check_name(name)
+        if bits not in (1, 2, 4):
+            msg = f"bits is {bits!r}; the residual codec knows 1, 2 and 4"
+            raise ConfigError(msg)
+        if levels not in ("lloyd-max", "quantile"):
+            msg = f"levels is {levels!r}; choose lloyd-max or quantile"
+            raise ConfigError(msg)
+        loaded = load_encoder(encoder, self._device) if encoder is not None else None
+        if loaded is not None:
+            dim = check_dim(loaded.dim) if dim is None else dim
+            if dim != loaded.dim:
+                msg = f"dim is {dim}, encoder {loaded.spec} has {loaded.dim}"
+                raise ConfigError(msg)
+        elif dim is not None:
+            check_dim(dim)
+        catalog.create(self._database, name, dim, loaded.spec if loaded else None, bits, levels)
+        return Collection(self._database, catalog.find(self._database, name), loaded, self._device)
+
+    def get_collection(self, name: str, *, encoder: str | object | None = None) -> Collection:
+        """Open a collection. `encoder` is needed where it was made with an object, which no database can keep.
+
+        Raises CollectionNotFoundError, and DimensionMismatchError where the encoder has another dimension than the collection.
+        """
+        row = catalog.find(self._database, name)
+        loaded = load_encoder(encoder, self._device) if encoder is not None else None
+        collection = Collection(self._database, row, loaded, self._device)
+        if loaded is not None:
+            collection.check_encoder(loaded)
+        return collection
+
+    def list_collections(self) -> list[str]:
+        """The names, sorted."""
+        return catalog.names(self._database)
+
+    def drop_collection(self, name: str) -> None:
+        """Drop a collection and free its space. Raises CollectionNotFoundError."""
+        if not catalog.drop(self._database, name):
+            catalog.find(self._database, name)
+            msg = f"collection {name!r} could not be dropped"
+            raise CollectionNotFoundError(msg)
+
+    def migrate(self) -> str:
+        """Install or upgrade the schema; returns its revision."""
+        return schema.migrate(self._database)
+
+    def server_settings(self) -> dict[str, Any]:
+        """Versions and settings of the server, for `doctor`."""
+        return catalog.server_settings(self._database)
+
+    def close(self) -> None:
+        """Close the connections; the embedded server stops when no process uses it any more."""
+        self._database.close()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def connect(
+    url: str | None = None, data_dir: str | os.PathLike[str] | None = None, *, device: str | None = None
+) -> RetrievalDatabase:
+    """Open the database at `url`, or the embedded Postgres in `data_dir`.
+
+    Without either the environment decides (PGRETRIEVAL_DATABASE_URL, PGRETRIEVAL_DATA_DIR), else the embedded server in the
+    user's data directory. An embedded database is migrated here; on any other SchemaError tells the owner what to run. `device`
+    is where encoders run (default: a GPU if torch sees one). Raises DatabaseUnavailableError, SchemaError, ConfigError.
+    """
+    database = open_database(url, data_dir, device)
+    try:
+        if database.data_dir is not None:
+            database.migrate()
+        else:
+            schema.verify(database._database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def open_database(
+    url: str | None = None, data_dir: str | os.PathLike[str] | None = None, device: str | None = None
+) -> RetrievalDatabase:
+    """Like `connect`, but leaves the schema as it is."""
+    if url is not None and data_dir is not None:
+        msg = f"both a URL and a data directory ({os.fspath(data_dir)}) are given; give one"
+        raise ConfigError(msg)
+    if url is None and data_dir is None:
+        url = os.environ.get(URL_VARIABLE) or None
+        data_dir = os.environ.get(DATA_DIR_VARIABLE) or None
+        if url is not None and data_dir is not None:
+            msg = f"both {URL_VARIABLE} and {DATA_DIR_VARIABLE} are set; unset one, or say which by url= or data_dir="
+            raise ConfigError(msg)
+    server = None if url is not None else open_server(Path(data_dir) if data_dir is not None else default_data_dir())
+    database = RetrievalDatabase(server.url if server else _for_psycopg(url or ""), server, device)
+    try:
+        database._database.probe()
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _for_psycopg(url: str) -> str:
+    """Accept SQLAlchemy's spelling, postgresql+psycopg://, too."""
+    return re.sub(r"^(postgres(?:ql)?)\+\w+://", r"\1://", url)
+
+
+def _check_name(name: str) -> None:
+    if not isinstance(name, str) or not name.strip() or "\0" in name or len(name) > 500:
+        msg = f"a collection cannot be called {name!r}; give a text of 1 to 500 characters that is not blank and has no NUL"
+        raise ConfigError(msg)

@@ -1,0 +1,46 @@
+"""Codes of passages and postings of centroids."""
+
+from __future__ import annotations
+
+from pgretrieval.assets import statements
+from pgretrieval.db import wire
+from pgretrieval.db.connection import Connection
+from pgretrieval.types import ByteArray, CodebookId, CollectionId, Int32Array, Int64Array
+
+_SQL = statements("codes")
+
+
+def copy_codes(
+    connection: Connection,
+    collection_id: CollectionId,
+    codebook_id: CodebookId,
+    passage_ids: Int32Array,
+    offsets: Int64Array,
+    centroid_ids: Int32Array,
+    residuals: ByteArray,
+) -> None:
+    """Write the codes of passages; rows `offsets[i]:offsets[i + 1]` of (tokens,) ids and (tokens, width) bytes are passage i's."""
+    ids = centroid_ids.astype("<i4")
+    edges = offsets.tolist()
+    with connection.cursor() as cursor, cursor.copy(_SQL["copy"]) as stream:
+        stream.set_types(["int4", "int4", "int4", "bytea", "bytea"])
+        for passage_id, start, end in zip(passage_ids.tolist(), edges[:-1], edges[1:], strict=True):
+            fields = ids[start:end].tobytes(), residuals[start:end].tobytes()
+            stream.write_row((collection_id, codebook_id, passage_id, *fields))
+
+
+def copy_postings(
+    connection: Connection,
+    collection_id: CollectionId,
+    codebook_id: CodebookId,
+    segment: int,
+    centroid_ids: Int32Array,
+    offsets: Int64Array,
+    passage_ids: Int32Array,
+) -> None:
+    """Write one segment: rows `offsets[i]:offsets[i + 1]` of passage_ids are the postings of centroid_ids[i]."""
+    fields = wire.int4_array_fields(passage_ids, offsets)
+    with connection.cursor() as cursor, cursor.copy(_SQL["copy_postings"]) as stream:
+        stream.set_types(["int4", "int4", "int4", "int4", "bytea"])
+        for centroid_id, field in zip(centroid_ids.tolist(), fields, strict=True):
+            stream.write_row((collection_id, codebook_id, centroid_id, segment, field))

@@ -1,0 +1,65 @@
+"""Checks token vectors that a caller or an encoder gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pgretrieval.db.wire import offsets_of
+from pgretrieval.errors import DimensionMismatchError, VectorError
+from pgretrieval.types import Float32Array, TokenMatrix
+
+MIN_DIM, MAX_DIM = 48, 1024
+
+
+def check_dim(dim: int) -> int:
+    """Raises DimensionMismatchError outside 48 to 1,024."""
+    if not MIN_DIM <= dim <= MAX_DIM:
+        msg = f"the vectors have {dim} dimensions; collections take {MIN_DIM} to {MAX_DIM}"
+        raise DimensionMismatchError(msg)
+    return dim
+
+
+def token_array(vectors: Any, what: str, dim: int | None) -> Float32Array:
+    """One passage's or query's vectors as (tokens, dim) float32.
+
+    Raises VectorError, naming `what`, unless it is two-dimensional, has a token, is finite and has no zero row;
+    DimensionMismatchError unless it has `dim` columns.
+    """
+    if hasattr(vectors, "detach"):
+        vectors = vectors.detach().cpu().float().numpy()
+    try:
+        array = np.ascontiguousarray(vectors, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        msg = f"the vectors of {what} are not an array of numbers (tokens, dim): {error}"
+        raise VectorError(msg) from error
+    if array.ndim != 2 or 0 in array.shape:
+        msg = f"the vectors of {what} have shape {array.shape}; (tokens, dim) with at least one token is needed"
+        raise VectorError(msg)
+    if dim is not None and array.shape[1] != dim:
+        msg = f"the vectors of {what} have {array.shape[1]} dimensions, the collection has {dim}"
+        raise DimensionMismatchError(msg)
+    check_dim(array.shape[1])
+    if not np.isfinite(array).all():
+        row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
+        msg = f"the vectors of {what} hold NaN or infinity (first at token {row})"
+        raise VectorError(msg)
+    if not array.any(axis=1).all():
+        row = int(np.flatnonzero(~array.any(axis=1))[0])
+        msg = f"the vectors of {what} hold a zero vector (first at token {row}), which has no direction; leave such tokens out"
+        raise VectorError(msg)
+    return array
+
+
+def unit_rows(vectors: Float32Array) -> Float32Array:
+    """Rows scaled to length one, whatever their magnitude."""
+    scaled = vectors / np.abs(vectors).max(axis=1, keepdims=True)
+    scaled /= np.sqrt(np.einsum("nd,nd->n", scaled, scaled))[:, None]
+    return scaled
+
+
+def token_matrix(arrays: Sequence[Float32Array]) -> TokenMatrix:
+    """Vectors of several passages below one another, as unit rows."""
+    return TokenMatrix(unit_rows(np.concatenate(arrays)), offsets_of([len(array) for array in arrays]))

@@ -1,0 +1,46 @@
+"""What each stage of a search did and how long it took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pgretrieval.types import Hit
+
+
+@dataclass(slots=True)
+class Explanation:
+    """One search, stage by stage. Milliseconds are wall time at the client; bytes are codes that left the server."""
+
+    milliseconds: dict[str, float] = field(default_factory=dict)
+    probes: int = 0
+    postings_read: int = 0
+    candidates: int = 0
+    passages_decoded: int = 0
+    tokens_decoded: int = 0
+    bytes_moved: int = 0
+    hits: list[Hit] = field(default_factory=list)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage; one that runs twice adds up."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = (time.perf_counter() - started) * 1e3
+            self.milliseconds[name] = self.milliseconds.get(name, 0.0) + spent
+
+    @property
+    def search_milliseconds(self) -> float:
+        """All stages but encoding."""
+        return sum(spent for name, spent in self.milliseconds.items() if name != "encode")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Without the hits, for JSON."""
+        summary = asdict(self)
+        del summary["hits"]
+        return summary
