@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,10 @@ __all__ = [
     "VectorError",
     "connect",
 ]
+
+# Postgres computes on the same cores: OpenMP threads that spin while they wait take them from it, and from each other. Under load
+# a search takes five times as long with spinning (docs/decisions.md). It must be set before torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _LAZY = {
     "connect": "pgretrieval.database",

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import cast
 
 from typing_extensions import LiteralString
 
 PACKAGE = Path(__file__).parent
 MIGRATIONS = PACKAGE / "migrations"
 SQL = PACKAGE / "sql"
-
-
-def as_literal(text: str) -> LiteralString:
-    """SQL read from a file of this package counts as literal: no value has been pasted into it."""
-    return cast("LiteralString", text)
 
 
 def bootstrap() -> str:
@@ -30,8 +24,11 @@ def functions() -> list[str]:
 
 @cache
 def statements(name: str) -> dict[str, LiteralString]:
-    """The named statements of `sql/queries/NAME.sql`; each begins with a line `-- name: STATEMENT`."""
+    """The named statements of `sql/queries/NAME.sql`; each begins with a line `-- name: STATEMENT`.
+
+    They count as literal: no value is ever pasted into them.
+    """
     text = (SQL / "queries" / f"{name}.sql").read_text(encoding="utf-8")
     _, *parts = text.split("-- name: ")
     named = (part.partition("\n") for part in parts)
-    return {head.strip(): as_literal(body.strip().removesuffix(";")) for head, _, body in named}
+    return {head.strip(): body.strip().removesuffix(";") for head, _, body in named}

@@ -17,8 +17,10 @@ from pgretrieval.index import ingest
 from pgretrieval.index.build import BuildReport, Stage, build
 from pgretrieval.index.ingest import Target
 from pgretrieval.index.vectors import token_array
+from pgretrieval.search.exhaustive import exact_rankings
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.pipeline import Searcher
+from pgretrieval.search.settings import Knobs
 from pgretrieval.types import AddReport, Float32Array, Hit, Passage
 
 _DEFAULT_ENCODER = "minilm"
@@ -68,6 +70,13 @@ class Collection:
         if self._row.dim is not None and encoder.dim != self._row.dim:
             msg = f"encoder {encoder.spec} has {encoder.dim} dimensions, collection {self.name!r} has {self._row.dim}"
             raise DimensionMismatchError(msg)
+
+    def require_encoder(self, source: str) -> None:
+        """Raise ConfigError where the collection was made with another encoder than `source` names."""
+        asked, held = load_encoder(source, self._device).spec, self._row.encoder
+        if held is not None and held != asked:
+            msg = f"collection {self.name!r} was made with encoder {held}, not {asked}; drop it first, or name the same encoder"
+            raise ConfigError(msg)
 
     def add(
         self,
@@ -121,9 +130,7 @@ class Collection:
         `probes`, `candidates` and `pruning` are explained in `SearchSettings`; their defaults follow from k and the size of the
         collection. Raises InputError, VectorError, ConfigError, IndexNotBuiltError.
         """
-        return self._searcher.search(
-            self._query_vectors(query, vectors), k, probes=probes, candidates=candidates, pruning=pruning
-        )
+        return self._searcher.search(self._query_vectors(query, vectors), k, Knobs(probes, candidates, pruning))
 
     def search_many(
         self,
@@ -136,8 +143,8 @@ class Collection:
         pruning: int | None = None,
     ) -> list[list[Hit]]:
         """`search` for several queries, encoded together; one list of hits each, in the order of the queries."""
-        knobs = {"probes": probes, "candidates": candidates, "pruning": pruning}
-        return [self._searcher.search(query, k, **knobs) for query in self.query_vectors(queries, vectors)]
+        knobs = Knobs(probes, candidates, pruning)
+        return [self._searcher.search(query, k, knobs) for query in self.query_vectors(queries, vectors)]
 
     def explain(
         self,
@@ -153,15 +160,8 @@ class Collection:
         explanation = Explanation()
         with explanation.stage("encode"):
             encoded = self._query_vectors(query, vectors)
-        self._searcher.search(
-            encoded,
-            k,
-            probes=probes,
-            candidates=candidates,
-            pruning=pruning,
-            explanation=explanation,
-            counting=True,
-        )
+        knobs = Knobs(probes, candidates, pruning)
+        self._searcher.search(encoded, k, knobs, explanation=explanation, counting=True)
         return explanation
 
     def query_vectors(self, queries: Sequence[str] | None, vectors: Sequence[Any] | None) -> list[Float32Array]:
@@ -183,6 +183,15 @@ class Collection:
                 msg = f"the query is {query!r}; give a text that is not blank"
                 raise InputError(msg)
         return self.encoder.encode_query(list(queries or []))
+
+    def exact_rankings(
+        self, queries: Sequence[Float32Array], k: int, *, progress: Callable[[int], None] | None = None
+    ) -> list[list[str]]:
+        """Ids of the k best passages by exact MaxSim over unquantised vectors, for each (query tokens, dim).
+
+        Every stored text is encoded again, which takes as long as adding it did. Raises InputError where there is no encoder.
+        """
+        return exact_rankings(self._database, self._row.collection_id, self.encoder, queries, k, progress)
 
     def stats(self) -> dict[str, Any]:
         """Passages, tokens, centroids, bits, dimension, encoder, state, and bytes by table ("table" and "indexes" of each)."""

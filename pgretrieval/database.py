@@ -6,7 +6,6 @@ import os
 import re
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from typing_extensions import Self
 
@@ -14,6 +13,7 @@ from pgretrieval.collection import Collection
 from pgretrieval.db import catalog, schema
 from pgretrieval.db.connection import Database
 from pgretrieval.db.embedded import EmbeddedServer, default_data_dir, open_server
+from pgretrieval.doctor import Finding, diagnose
 from pgretrieval.encode.registry import load_encoder
 from pgretrieval.errors import CollectionNotFoundError, ConfigError
 from pgretrieval.index.vectors import check_dim
@@ -102,9 +102,9 @@ class RetrievalDatabase:
         """Install or upgrade the schema; returns its revision."""
         return schema.migrate(self._database)
 
-    def server_settings(self) -> dict[str, Any]:
-        """Versions and settings of the server, for `doctor`."""
-        return catalog.server_settings(self._database)
+    def diagnose(self) -> list[Finding]:
+        """What `pgretrieval doctor` reports."""
+        return diagnose(self._database)
 
     def close(self) -> None:
         """Close the connections; the embedded server stops when no process uses it any more."""

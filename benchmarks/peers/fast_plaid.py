@@ -156,9 +156,7 @@ def measure(index: FastPlaid, queries: list[torch.Tensor], k: int, setting: Sett
     name = f"probe {widths['n_ivf_probe']} / {widths['n_full_scores']} scores"
 
     def search(query: torch.Tensor) -> list[tuple[int, float]]:
-        return index.search(
-            queries_embeddings=query[None], top_k=k, show_progress=False, n_processes=1, **setting.options()
-        )[0]
+        return index.search(queries_embeddings=query[None], top_k=k, show_progress=False, n_processes=1, **setting.options())[0]
 
     for query in queries[:WARMUP_QUERIES]:
         search(query)

@@ -69,9 +69,7 @@ def codes_of(
     return _coded(_fetch(connection, "codes_of", parameters), width)
 
 
-def postings_read(
-    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, probes: Probes
-) -> int:
+def postings_read(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, probes: Probes) -> int:
     """How many postings the probes name; for explain."""
     parameters = {
         "collection_id": collection_id,
@@ -81,9 +79,7 @@ def postings_read(
     return int(value(connection, _SQL["postings_read"], parameters))
 
 
-def _parameters(
-    collection_id: CollectionId, codebook_id: CodebookId, probes: Probes, limit: int
-) -> dict[str, Any]:
+def _parameters(collection_id: CollectionId, codebook_id: CodebookId, probes: Probes, limit: int) -> dict[str, Any]:
     return {
         "collection_id": collection_id,
         "codebook_id": codebook_id,
@@ -103,5 +99,8 @@ def _coded(rows: list[TupleRow], width: int) -> CodedPassages:
     residuals = np.frombuffer(b"".join(row[2] for row in rows), dtype=np.uint8)
     offsets = offsets_of([len(row[1]) // 4 for row in rows])
     return CodedPassages(
-        [row[0] for row in rows], offsets, centroid_ids.astype(np.int32, copy=False), residuals.reshape(-1, max(width, 1))
+        [row[0] for row in rows],
+        offsets,
+        centroid_ids.astype(np.int32, copy=False),
+        residuals.reshape(-1, max(width, 1)),
     )

@@ -42,7 +42,13 @@ class State:
 
 def create(database: Database, name: str, dim: int | None, encoder: dict[str, str] | None, bits: int, levels: str) -> None:
     """Raises CollectionExistsError."""
-    parameters = {"name": name, "dim": dim, "encoder": Jsonb(encoder) if encoder else None, "bits": bits, "levels": levels}
+    parameters = {
+        "name": name,
+        "dim": dim,
+        "encoder": Jsonb(encoder) if encoder else None,
+        "bits": bits,
+        "levels": levels,
+    }
     with database.writing(f"creating collection {name!r}") as connection:
         try:
             connection.execute(_SQL["create_collection"], parameters)
@@ -146,4 +152,4 @@ def vacuum(connection: Connection, collection_id: CollectionId, *tables: str) ->
 def server_settings(database: Database) -> dict[str, Any]:
     """Server version, pgvector version and the settings that matter here, as `doctor` shows them."""
     with database.connection("reading server settings") as connection:
-        return {name: setting for name, setting in connection.execute(_SQL["server_settings"]).fetchall()}
+        return dict(connection.execute(_SQL["server_settings"]).fetchall())

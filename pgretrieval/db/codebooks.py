@@ -77,10 +77,21 @@ def trained_for(connection: Connection, codebook_id: CodebookId) -> TrainedFor:
 
 
 def unfinished(
-    connection: Connection, collection_id: CollectionId, active: CodebookId | None, bits: int, passages: int, tokens: int
+    connection: Connection,
+    collection_id: CollectionId,
+    active: CodebookId | None,
+    bits: int,
+    passages: int,
+    tokens: int,
 ) -> CodebookId | None:
     """A codebook that an interrupted build has trained for just these passages."""
-    parameters = {"collection_id": collection_id, "active": active, "bits": bits, "passages": passages, "tokens": tokens}
+    parameters = {
+        "collection_id": collection_id,
+        "active": active,
+        "bits": bits,
+        "passages": passages,
+        "tokens": tokens,
+    }
     found = value(connection, _SQL["unfinished"], parameters)
     return CodebookId(found) if found is not None else None
 
@@ -93,5 +104,11 @@ def index_centroids(connection: Connection, collection_id: CollectionId, dim: in
 def activate(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> None:
     """Point the collection at the codebook and remove every other with its centroids, codes and postings."""
     parameters = {"collection_id": collection_id, "codebook_id": codebook_id}
-    for statement in ("activate", "delete_other_codes", "delete_other_postings", "delete_other_centroids", "delete_others"):
+    for statement in (
+        "activate",
+        "delete_other_codes",
+        "delete_other_postings",
+        "delete_other_centroids",
+        "delete_others",
+    ):
         connection.execute(_SQL[statement], parameters)

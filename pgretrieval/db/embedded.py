@@ -89,9 +89,7 @@ def _start(pgdata: Path, postgres_version: int | None) -> PostgresServer:
         raise ConfigError(msg) from error
     wheel = _wheel()
     installed = wheel.pgdata_version(pgdata)
-    server = wheel.PostgresServer(
-        pgdata, postgres_version=installed or postgres_version or wheel.TARGET_POSTGRES_VERSION
-    )
+    server = wheel.PostgresServer(pgdata, postgres_version=installed or postgres_version or wheel.TARGET_POSTGRES_VERSION)
     try:
         with server._lock:
             _clear_leftovers(pgdata)
@@ -126,7 +124,7 @@ def _wait_for_connections(url: str) -> None:
     while True:
         try:
             psycopg.connect(url, connect_timeout=10).close()
-        except psycopg.OperationalError:
+        except psycopg.OperationalError:  # noqa: PERF203
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)

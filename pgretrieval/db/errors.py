@@ -48,7 +48,7 @@ def _translated(error: Exception, url: str, doing: str) -> StorageError:
         return SchemaError(
             f"{doing} failed, the schema is missing or incomplete: {text}. Run `pgretrieval migrate` on this database."
         )
-    if isinstance(error, psycopg.OperationalError) and state is None or isinstance(error, psycopg_pool.PoolTimeout):
+    if (isinstance(error, psycopg.OperationalError) and state is None) or isinstance(error, psycopg_pool.PoolTimeout):
         return DatabaseUnavailableError(
             f"{doing} failed, the connection to {describe_server(url)} is down or was lost: {text}. Nothing of this call was "
             "stored; start the server or check the URL, then call again."

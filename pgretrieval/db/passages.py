@@ -36,9 +36,7 @@ def copy(
             stream.set_types(["int4", "int4", "text", "text", "text", "jsonb", "int4"])
             for passage_id, passage, tokens in zip(passage_ids.tolist(), passages, token_counts.tolist(), strict=True):
                 metadata = Jsonb(dict(passage.metadata))
-                stream.write_row(
-                    (collection_id, passage_id, passage.id, passage.title, passage.text, metadata, tokens)
-                )
+                stream.write_row((collection_id, passage_id, passage.id, passage.title, passage.text, metadata, tokens))
     except pg.UniqueViolation as error:
         msg = f"an id is in the collection already: {error.diag.message_detail}"
         raise DuplicateIdError(msg) from error
@@ -66,9 +64,7 @@ def stream(connection: Connection, collection_id: CollectionId, batch: int) -> I
             yield [(row[0], Passage(row[1], row[3], row[2], row[4])) for row in rows]
 
 
-def without_vectors(
-    connection: Connection, collection_id: CollectionId, batch: int
-) -> list[tuple[int, Passage]]:
+def without_vectors(connection: Connection, collection_id: CollectionId, batch: int) -> list[tuple[int, Passage]]:
     """Some passages that have no stored token vectors; empty when all have."""
     rows = connection.execute(_SQL["without_vectors"], {"collection_id": collection_id, "n": batch}).fetchall()
     return [(row[0], Passage(row[1], row[3], row[2], row[4])) for row in rows]

@@ -18,9 +18,7 @@ def unit_rows(values: Any, label: str) -> Float32Array:
     """
     array = _as_float32(values, label)
     if array.ndim != 2 or array.shape[1] == 0:
-        raise EncoderError(
-            f"the encoder returned an array of shape {array.shape} for {label}; return (tokens, dim) for every text"
-        )
+        raise EncoderError(f"the encoder returned an array of shape {array.shape} for {label}; return (tokens, dim) for every text")
     if len(array) == 0:
         raise EncoderError(f"the encoder returned no token vectors for {label}; return at least one row")
     squares = np.einsum("ij,ij->i", array, array, dtype=np.float64)
@@ -42,8 +40,7 @@ def unit_row_list(returned: Any, labels: Sequence[str], method: str, dim: int | 
     if len(items) != len(labels):
         where = f"{labels[len(items)]} has none" if len(items) < len(labels) else f"{labels[-1]} was the last"
         raise EncoderError(
-            f"{method} returned {len(items)} arrays for {len(labels)} texts ({where}); "
-            "return one (tokens, dim) array per text"
+            f"{method} returned {len(items)} arrays for {len(labels)} texts ({where}); return one (tokens, dim) array per text"
         )
     arrays: list[Float32Array] = []
     for item, label in zip(items, labels, strict=True):
@@ -66,9 +63,7 @@ def quote(text: str, number: int) -> str:
 def _as_list(returned: Any, method: str) -> list[Any]:
     if isinstance(returned, Iterable) and not isinstance(returned, (str, bytes, dict)):
         return list(returned)
-    raise EncoderError(
-        f"{method} returned {type(returned).__name__}; return a list with one (tokens, dim) array per text"
-    )
+    raise EncoderError(f"{method} returned {type(returned).__name__}; return a list with one (tokens, dim) array per text")
 
 
 def _as_float32(values: Any, label: str) -> Float32Array:

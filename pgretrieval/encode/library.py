@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,8 +14,9 @@ from typing import Any
 
 from pgretrieval.errors import EncoderError
 
-BATCH_CPU = 8
-"""Texts per forward pass on a processor: few enough for activations to stay in its caches."""
+CHARACTERS_PER_BATCH = 8_000
+"""About 2,000 tokens per forward pass on a processor: few enough for activations to stay in its caches."""
+BATCH_CPU = (8, 64)
 BATCH_ACCELERATOR = 128
 
 
@@ -53,7 +56,10 @@ class LibraryEncoder:
         return sum(len(row) > limit for row in rows)
 
     def _encode(self, encode: Any, texts: Sequence[str]) -> list[Any]:
-        batch = BATCH_CPU if self._model.device.type == "cpu" else BATCH_ACCELERATOR
+        batch = BATCH_ACCELERATOR
+        if self._model.device.type == "cpu":
+            longest = max(len(text) for text in texts)
+            batch = min(max(CHARACTERS_PER_BATCH // max(longest, 1), BATCH_CPU[0]), BATCH_CPU[1])
         arrays: list[Any] = encode(list(texts), batch_size=batch, show_progress_bar=False, convert_to_numpy=True)
         return arrays
 
@@ -84,8 +90,6 @@ def load_named(name: str, device: str | None) -> LibraryEncoder:
 
 def is_library_model(source: object) -> bool:
     """Whether `source` is a `MultiVectorEncoder`, without importing the library for the question."""
-    import sys
-
     library = sys.modules.get("sentence_transformers")
     kind = getattr(library, "MultiVectorEncoder", None)
     return kind is not None and isinstance(source, kind)
@@ -100,16 +104,13 @@ def resolve_device(device: str | None) -> str:
     try:
         torch.zeros(1, device=device)
     except Exception as error:  # torch raises several kinds, AssertionError among them
-        raise EncoderError(
-            f"device {device!r} cannot be used: {error}. Pass None, \"cpu\", or a device torch sees"
-        ) from error
+        raise EncoderError(f'device {device!r} cannot be used: {error}. Pass None, "cpu", or a device torch sees') from error
     return device
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keeps loading bars, log lines and warnings of the model libraries away from the terminal."""
-    from huggingface_hub.utils import tqdm as hub_bars
     from transformers.utils import logging as transformers_log
 
     log: Any = transformers_log  # its functions carry no annotations
@@ -134,12 +135,15 @@ def _refuse_untrained(name: str) -> None:
     from sentence_transformers.util import load_file_path
 
     def read(file: str) -> Any:
-        path = load_file_path(name, file, local_files_only=True)
+        path = load_file_path(name, file, cache_folder=os.getenv("SENTENCE_TRANSFORMERS_HOME"), local_files_only=True)
         return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
 
     modules = read("modules.json")
     if modules is None:
-        kinds = (read("config.json") or {}).get("architectures") or []
+        config = read("config.json")
+        if config is None:  # not where this looks; the model itself did load
+            return
+        kinds = config.get("architectures") or []
         trained = any(kind == "HF_ColBERT" or kind.endswith("ForRetrieval") for kind in kinds)
     else:
         made_for = (read("config_sentence_transformers.json") or {}).get("model_type")

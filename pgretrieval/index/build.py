@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -127,15 +128,14 @@ def _train(
     count = centroid_count(tokens)
     stage("train", 0, 1)
     sample = _sample(connection, collection.collection_id, ids, lengths, count * _TRAINING_TOKENS_PER_CENTROID)
-    codebook = train_codebook(sample.vectors, count, collection.bits, collection.levels, _SEED)
-    stage("train", 1, 1)
+    codebook = train_codebook(
+        sample.vectors, count, collection.bits, collection.levels, _SEED, lambda done, steps: stage("train", done, steps)
+    )
     row = row_from_codebook(codebook, len(ids), tokens)
     return codebooks.save(connection, collection.collection_id, row)
 
 
-def _sample(
-    connection: Connection, collection_id: CollectionId, ids: Int32Array, lengths: Int64Array, at_most: int
-) -> TokenMatrix:
+def _sample(connection: Connection, collection_id: CollectionId, ids: Int32Array, lengths: Int64Array, at_most: int) -> TokenMatrix:
     """Random passages: as many as the paper takes, or fewer where they hold `at_most` tokens already."""
     order = np.random.default_rng(_SEED).permutation(len(ids))[: sample_passage_count(len(ids))]
     enough = int(np.searchsorted(np.cumsum(lengths[order]), at_most)) + 1
@@ -157,9 +157,7 @@ def _code_all(
         stage("code", start, len(ids))
         part = vectors.read(connection, collection_id, ids[start:end])
         centroid_ids, residuals = codebook.encode(part.vectors)
-        codes.copy_codes(
-            connection, collection_id, codebook_id, ids[start:end], part.offsets, centroid_ids, residuals
-        )
+        codes.copy_codes(connection, collection_id, codebook_id, ids[start:end], part.offsets, centroid_ids, residuals)
         pairs.append(centroid_passage_pairs(centroid_ids, part.offsets, ids[start:end]))
     stage("code", len(ids), len(ids))
     codes.copy_postings(connection, collection_id, codebook_id, 0, *postings_of(np.concatenate(pairs)))
@@ -169,4 +167,4 @@ def _parts(lengths: Int64Array) -> list[tuple[int, int]]:
     """Runs of passages with about `_TOKENS_AT_ONCE` tokens each."""
     owner = np.cumsum(lengths) // _TOKENS_AT_ONCE
     edges = [0, *(np.flatnonzero(np.diff(owner)) + 1).tolist(), len(lengths)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))

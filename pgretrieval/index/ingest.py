@@ -58,9 +58,7 @@ def add(
                 vectors.copy(connection, target.collection_id, passage_ids, tokens)
             else:
                 write_coded(connection, target.collection_id, codebook_id, codebook, passage_ids, tokens)
-            report = AddReport(
-                report.passages + len(batch), report.tokens + int(tokens.offsets[-1]), report.truncated + truncated
-            )
+            report = AddReport(report.passages + len(batch), report.tokens + int(tokens.offsets[-1]), report.truncated + truncated)
             if progress and vectors_of:
                 progress(len(batch))
         if vectors_of:
@@ -77,7 +75,9 @@ def not_yet_added(target: Target, batch: Sequence[Passage]) -> list[Passage]:
         there = passages.existing(connection, target.collection_id, [passage.id for passage in batch])
     different = [passage.id for passage in batch if there.get(passage.id, passage) != passage]
     if different:
-        msg = f"ids are in collection {target.name!r} already, with other content: {_shown(different)}. Give these passages other ids"
+        msg = (
+            f"ids are in collection {target.name!r} already, with other content: {_shown(different)}. Give these passages other ids"
+        )
         raise DuplicateIdError(msg)
     return [passage for passage in batch if passage.id not in there]
 
@@ -92,9 +92,7 @@ def write_coded(
 ) -> None:
     """Quantise the vectors of new passages and write codes and one segment of postings."""
     centroid_ids, residuals = codebook.encode(tokens.vectors)
-    codes.copy_codes(
-        connection, collection_id, codebook_id, passage_ids, tokens.offsets, centroid_ids, residuals
-    )
+    codes.copy_codes(connection, collection_id, codebook_id, passage_ids, tokens.offsets, centroid_ids, residuals)
     postings = postings_of(centroid_passage_pairs(centroid_ids, tokens.offsets, passage_ids))
     codes.copy_postings(connection, collection_id, codebook_id, int(passage_ids[0]), *postings)
 
@@ -106,17 +104,13 @@ def batches(source: Iterable[Passage], size: int) -> Iterator[list[Passage]]:
         yield batch
 
 
-def _load(
-    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId | None
-) -> Codebook | None:
+def _load(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId | None) -> Codebook | None:
     if codebook_id is None:
         return None
     return codebook_from_row(codebooks.load(connection, collection_id, codebook_id))
 
 
-def _refuse_duplicates(
-    connection: Connection, target: Target, batch: Sequence[Passage], seen: set[str]
-) -> None:
+def _refuse_duplicates(connection: Connection, target: Target, batch: Sequence[Passage], seen: set[str]) -> None:
     repeated = []
     for passage in batch:
         if passage.id in seen:
@@ -128,8 +122,8 @@ def _refuse_duplicates(
     there = passages.existing(connection, target.collection_id, [passage.id for passage in batch])
     if there:
         msg = (
-            f"ids are in collection {target.name!r} already: {_shown(list(there))}. Nothing of this call was stored; leave them out "
-            "or give the new passages other ids"
+            f"ids are in collection {target.name!r} already: {_shown(list(there))}. Nothing of this call was stored; leave them "
+            "out or give the new passages other ids"
         )
         raise DuplicateIdError(msg)
 
@@ -139,9 +133,7 @@ def _shown(ids: Sequence[str]) -> str:
     return ", ".join(repr(key) for key in ids[:_SHOWN]) + more
 
 
-def _encoded(
-    target: Target, batch: Sequence[Passage], progress: Progress | None
-) -> tuple[list[Float32Array], int]:
+def _encoded(target: Target, batch: Sequence[Passage], progress: Progress | None) -> tuple[list[Float32Array], int]:
     if target.encoder is None:
         msg = (
             f"collection {target.name!r} has no encoder; pass vectors= with one (tokens, dim) array a passage, or open it with "
@@ -152,9 +144,7 @@ def _encoded(
     return target.encoder.encode_document(texts, progress=progress), target.encoder.count_truncated(texts)
 
 
-def _settle(
-    connection: Connection, target: Target, arrays: Sequence[Float32Array], dim: int | None, *, encoded: bool
-) -> int:
+def _settle(connection: Connection, target: Target, arrays: Sequence[Float32Array], dim: int | None, *, encoded: bool) -> int:
     """The first passages decide what creation left open."""
     width = arrays[0].shape[1]
     if dim is None:

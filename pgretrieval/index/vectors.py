@@ -55,7 +55,7 @@ def token_array(vectors: Any, what: str, dim: int | None) -> Float32Array:
 
 def unit_rows(vectors: Float32Array) -> Float32Array:
     """Rows scaled to length one, whatever their magnitude."""
-    scaled = vectors / np.abs(vectors).max(axis=1, keepdims=True)
+    scaled: Float32Array = vectors / np.abs(vectors).max(axis=1, keepdims=True)
     scaled /= np.sqrt(np.einsum("nd,nd->n", scaled, scaled))[:, None]
     return scaled
 

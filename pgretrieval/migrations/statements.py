@@ -9,8 +9,6 @@ import psycopg
 from alembic import context, op
 from sqlalchemy import Connection
 
-from pgretrieval.assets import as_literal
-
 
 def run_sql(text: str) -> None:
     """Send a file of statements as it is: no parameters, so `:` and `%` mean nothing."""
@@ -28,4 +26,4 @@ def run_sql_beside(revision_file: str, suffix: str = ".sql") -> None:
 def execute_file(connection: Connection, text: str) -> None:
     """Run several statements in one go on SQLAlchemy's psycopg connection."""
     driver = cast("psycopg.Connection[object]", connection.connection.driver_connection)
-    driver.execute(as_literal(text))
+    driver.execute(text)

@@ -45,7 +45,7 @@ def pack(values: Tensor, bits: int) -> Tensor:
 def unpack(packed: Tensor, dim: int, bits: int) -> Tensor:
     """(tokens, packed_width) uint8 -> (tokens, dim) uint8, the inverse of `pack`."""
     values_per_byte(bits)
-    values = (packed.unsqueeze(2) >> _shifts(bits)) & (2**bits - 1)
+    values: Tensor = (packed.unsqueeze(2) >> _shifts(bits)) & (2**bits - 1)
     return values.flatten(1)[:, :dim]
 
 

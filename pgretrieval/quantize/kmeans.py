@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pgretrieval.quantize.assignment import CentroidIndex, mean_directions, nearest
 
-Tick = Callable[[str], None]
+Tick = Callable[[int, int], None]
+"""Told the finished steps of a training, and the steps in all."""
 
 _FLAT_UP_TO = 1024  # centroids up to which plain Lloyd is used
 _FLAT_ROUNDS = 8
@@ -35,19 +36,24 @@ def train_centroids(sample: Tensor, count: int, seed: int, tick: Tick | None = N
     """(tokens, dim) unit vectors -> (at most count, dim) unit centroids.
 
     Fewer come back where the sample has fewer distinct vectors. Same sample, count and seed give the same centroids.
-    `tick` is told the name of each finished step.
+    `tick` is told about each finished step.
     """
     tick = tick or _silent
     generator = torch.Generator().manual_seed(seed)
     if count <= _FLAT_UP_TO:
         centroids = _lloyd(sample, count, _FLAT_ROUNDS, generator)
-        tick("centroids")
+        tick(1, 1)
     else:
         centroids = _two_levels(sample, count, generator, tick)
-    return torch.unique(centroids, dim=0)
+    return _distinct(centroids)
 
 
-def _silent(_step: str) -> None:
+def _distinct(vectors: Tensor) -> Tensor:
+    rows: Tensor = torch.unique(vectors, dim=0)
+    return rows
+
+
+def _silent(_done: int, _steps: int) -> None:
     pass
 
 
@@ -61,7 +67,7 @@ def _lloyd(vectors: Tensor, count: int, rounds: int, generator: torch.Generator)
 def _starting_points(vectors: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """`count` random vectors; where that draws equal ones, as many of them as are distinct."""
     drawn = vectors[torch.randperm(len(vectors), generator=generator)[:count]]
-    return torch.unique(drawn, dim=0)
+    return _distinct(drawn)
 
 
 def _two_levels(sample: Tensor, count: int, generator: torch.Generator, tick: Tick) -> Tensor:
@@ -70,7 +76,7 @@ def _two_levels(sample: Tensor, count: int, generator: torch.Generator, tick: Ti
     picked = torch.randperm(len(sample), generator=generator)[: heads_wanted * _HEAD_SAMPLE]
     heads = _lloyd(sample[picked], heads_wanted, _FLAT_ROUNDS, generator)
     owner = nearest(sample, heads)
-    tick("heads")
+    tick(1, 2 + _REFINE_ROUNDS)
     sizes = torch.bincount(owner, minlength=len(heads))
     groups = owner.argsort(stable=True).split(sizes.tolist())
     shares = _shares(sizes, count)
@@ -79,12 +85,12 @@ def _two_levels(sample: Tensor, count: int, generator: torch.Generator, tick: Ti
         for rows, share in zip(groups, shares, strict=True)
         if share and len(rows)
     ]
-    tick("groups")
+    tick(2, 2 + _REFINE_ROUNDS)
     centroids = torch.cat(parts)
-    for _ in range(_REFINE_ROUNDS):
+    for refined in range(_REFINE_ROUNDS):
         owner = CentroidIndex(centroids, groups_searched=8).assign(sample)
         centroids = mean_directions(sample, owner, centroids)
-        tick("refine")
+        tick(3 + refined, 2 + _REFINE_ROUNDS)
     return centroids
 
 

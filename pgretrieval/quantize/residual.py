@@ -10,7 +10,6 @@ from torch import Tensor
 from pgretrieval.quantize.bitpack import byte_table, pack, packed_width, values_per_byte
 from pgretrieval.types import Levels
 
-
 _FIT_VALUES = 2**22  # pooled residual coordinates that the levels are fitted on; the fit changes below 1e-3 beyond
 _LLOYD_ROUNDS = 200
 

@@ -1,6 +1,8 @@
-"""MaxSim: the score of a passage is the sum, over query tokens, of the best inner product with any of its tokens (ColBERT, eq. 1)."""
+"""MaxSim: the score of a passage is the sum over query tokens of the best inner product with any of its tokens (ColBERT, eq. 1)."""
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 import torch
@@ -20,7 +22,8 @@ def maxsim(query: Float32Array, vectors: Float32Array, offsets: Int64Array) -> F
     if len(offsets) == 1:
         return np.empty(0, dtype=np.float32)
     similarity = torch.from_numpy(query) @ torch.from_numpy(vectors).T
-    return segment_max(similarity.numpy(), offsets).sum(axis=0)
+    scores: Float32Array = segment_max(similarity.numpy(), offsets).sum(axis=0)
+    return scores
 
 
 def maxsim_many(queries: list[Float32Array], vectors: Float32Array, offsets: Int64Array) -> Float32Array:
@@ -30,8 +33,7 @@ def maxsim_many(queries: list[Float32Array], vectors: Float32Array, offsets: Int
     stacked = np.concatenate(queries)
     starts = np.concatenate([[0], np.cumsum([len(query) for query in queries])])[:-1]
     parts = [
-        np.add.reduceat(_best(stacked, vectors, offsets[first : last + 1]), starts, axis=0)
-        for first, last in _blocks(offsets)
+        np.add.reduceat(_best(stacked, vectors, offsets[first : last + 1]), starts, axis=0) for first, last in _blocks(offsets)
     ]
     return np.concatenate(parts, axis=1) if parts else np.empty((len(queries), 0), dtype=np.float32)
 
@@ -46,4 +48,4 @@ def _blocks(offsets: Int64Array) -> list[tuple[int, int]]:
     total = int(offsets[-1])
     marks = np.searchsorted(offsets, np.arange(0, total, _CHUNK))
     edges = np.unique(np.append(marks, len(offsets) - 1)).tolist()
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))

@@ -15,7 +15,7 @@ from pgretrieval.quantize.codebook import Codebook
 from pgretrieval.search import rank
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.probe import centroid_scores, every_centroid, select_probes
-from pgretrieval.search.settings import SearchSettings, choose_settings
+from pgretrieval.search.settings import Knobs, SearchSettings, choose_settings
 from pgretrieval.types import CodebookId, CollectionId, Float32Array, Hit
 
 
@@ -41,10 +41,8 @@ class Searcher:
         self,
         query: Float32Array,
         k: int,
+        knobs: Knobs,
         *,
-        probes: int | None = None,
-        candidates: int | None = None,
-        pruning: int | None = None,
         explanation: Explanation | None = None,
         counting: bool = False,
     ) -> list[Hit]:
@@ -54,11 +52,11 @@ class Searcher:
         knob that makes no sense and IndexNotBuiltError before the first build.
         """
         explained = explanation or Explanation()
-        choose_settings(k, 0, probes, candidates, pruning)
+        choose_settings(k, 0, knobs)
         with self._database.reading(f"searching collection {self._name!r}") as connection:
             with explained.stage("snapshot"):
                 cached = self._current(connection)
-            settings = choose_settings(k, cached.passages, probes, candidates, pruning)
+            settings = choose_settings(k, cached.passages, knobs)
             with explained.stage("probe"):
                 scores = centroid_scores(query, cached.codebook.centroids)
                 chosen = select_probes(scores, settings.probes)
@@ -76,9 +74,7 @@ class Searcher:
                 best = [coded.passage_ids[i] for i in order]
                 shown = passages.texts(connection, self._collection_id, best)
             if counting:
-                explained.postings_read = read.postings_read(
-                    connection, self._collection_id, cached.codebook_id, chosen
-                )
+                explained.postings_read = read.postings_read(connection, self._collection_id, cached.codebook_id, chosen)
         explained.hits = [
             Hit(place, shown[passage_id][0], float(exact[i]), *shown[passage_id][1:])
             for place, (i, passage_id) in enumerate(zip(order, best, strict=True), start=1)
@@ -97,7 +93,7 @@ class Searcher:
         """Candidates with their codes: in one round trip, or pruned by centroid interaction between two."""
         where = self._collection_id, cached.codebook_id
         width = cached.codebook.codec.width
-        if settings.pruning is None:
+        if settings.pruning == settings.candidates:
             with explained.stage("candidates"):
                 coded = read.with_residuals(connection, *where, chosen, settings.candidates, width)
             explained.candidates = len(coded.passage_ids)

@@ -18,7 +18,9 @@ def centroid_interaction(scores: Float32Array, coded: CodedPassages) -> Float32A
 
     `scores` is (query tokens, centroids); the result is (passages,).
     """
-    return segment_max(scores.take(coded.centroid_ids, axis=1), coded.offsets).sum(axis=0)
+    best = segment_max(scores.take(coded.centroid_ids, axis=1), coded.offsets)
+    scores_by_passage: Float32Array = np.add.reduce(best, axis=0)
+    return scores_by_passage
 
 
 def decoded_maxsim(query: Float32Array, codebook: Codebook, coded: CodedPassages) -> Float32Array:
@@ -33,7 +35,8 @@ def decoded_maxsim(query: Float32Array, codebook: Codebook, coded: CodedPassages
         norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
         product = torch.from_numpy(vectors) @ transposed.T
         similarity[:, part] = (product.numpy() / norms[:, None]).T
-    return segment_max(similarity, coded.offsets).sum(axis=0)
+    exact: Float32Array = np.add.reduce(segment_max(similarity, coded.offsets), axis=0)
+    return exact
 
 
 def best_first(scores: Float32Array, tie_breakers: list[int], k: int) -> Int64Array:

@@ -6,30 +6,35 @@ from dataclasses import dataclass
 
 from pgretrieval.errors import ConfigError
 
-_STAGED_FROM = 20_000  # passages from which centroid interaction pays; docs/decisions.md has the measurements
-
 
 @dataclass(frozen=True, slots=True)
 class SearchSettings:
     """How far a search looks.
 
     `probes`: centroids looked up per query token. `candidates`: passages with the highest sum of probed centroid scores that are
-    kept. `pruning`: how many of these the interaction with centroids alone leaves for decoding (PLAID's middle stage); None
-    decodes all candidates.
+    kept. `pruning`: how many of these the interaction with centroids alone leaves for decoding (PLAID's middle stage).
     """
 
     probes: int
     candidates: int
-    pruning: int | None
+    pruning: int
 
 
-def choose_settings(
-    k: int, passages: int, probes: int | None = None, candidates: int | None = None, pruning: int | None = None
-) -> SearchSettings:
-    """Defaults for `k` hits from about `passages` passages, where the caller gave none.
+@dataclass(frozen=True, slots=True)
+class Knobs:
+    """What a caller sets of `SearchSettings`; None leaves it to the defaults."""
+
+    probes: int | None = None
+    candidates: int | None = None
+    pruning: int | None = None
+
+
+def choose_settings(k: int, passages: int, knobs: Knobs) -> SearchSettings:
+    """Defaults for `k` hits from about `passages` passages, where the caller gave none; docs/decisions.md has the measurements.
 
     Raises ConfigError unless every number is positive, and candidates and pruning are at least k.
     """
+    probes, candidates, pruning = knobs.probes, knobs.candidates, knobs.pruning
     for name, given in (("k", k), ("probes", probes), ("candidates", candidates), ("pruning", pruning)):
         if given is not None and (not isinstance(given, int) or isinstance(given, bool) or given < 1):
             msg = f"{name} is {given!r}; give a whole number of at least 1"
@@ -38,11 +43,11 @@ def choose_settings(
         if given is not None and given < k:
             msg = f"{name} is {given}, less than the {k} hits asked for; give at least k"
             raise ConfigError(msg)
-    staged = passages >= _STAGED_FROM or pruning is not None
+    if probes is None:
+        probes = 4 if k <= 100 else 8
+    if pruning is None:
+        pruning = min(max(128, 3 * k), candidates or 3 * k + 128)
     if candidates is None:
-        candidates = max(1024 if staged else 256, 4 * k, pruning or 0)
-    if pruning is None and staged:
-        pruning = max(256, 2 * k)
-    if pruning is not None and pruning >= candidates:
-        pruning = None
-    return SearchSettings(probes or (4 if k <= 100 else 8), candidates, pruning)
+        by_size = 1024 * max(1, min(4, passages // 25_000))
+        candidates = max(by_size, 8 * k, pruning)
+    return SearchSettings(probes, candidates, min(pruning, candidates))

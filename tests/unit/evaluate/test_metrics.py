@@ -90,9 +90,7 @@ def test_ndcg_cuts_the_run_and_the_ideal():
 
 def test_means_over_queries_by_hand():
     qrels = {"q1": {"a": 1, "x": 1}, "q2": {"c": 1}, "q3": {"z": 1}}
-    measured = mean_metrics(
-        parse_metrics("R@3 RR@3 Success@1 P@2 AP@3 RR@2"), qrels, runs(3, q1="abc", q2="abc", q3="abc")
-    )
+    measured = mean_metrics(parse_metrics("R@3 RR@3 Success@1 P@2 AP@3 RR@2"), qrels, runs(3, q1="abc", q2="abc", q3="abc"))
     assert measured == {
         "R@3": pytest.approx((1 / 2 + 1 + 0) / 3),  # q1 has one of two, q2 its only one, q3 none
         "RR@3": pytest.approx((1 + 1 / 3 + 0) / 3),  # first relevant at rank 1, 3, never

@@ -1,0 +1,75 @@
+"""`pgretrieval list | stats | drop | migrate | doctor`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from pgretrieval.cli import console
+from pgretrieval.db import schema
+
+NameArgument = Annotated[str, typer.Argument(help="The collection.")]
+
+
+def list_collections(context: typer.Context) -> None:
+    """Print the names of all collections."""
+    with context.obj.connect() as database:
+        for name in database.list_collections():
+            typer.echo(name)
+
+
+def stats(
+    context: typer.Context,
+    name: NameArgument,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Show what a collection holds and how many bytes each of its tables takes."""
+    with context.obj.connect() as database:
+        measured = database.get_collection(name).stats()
+    if json:
+        console.print_json(measured)
+        return
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for key, shown in measured.items():
+        if key == "bytes":
+            for part, size in shown.items():
+                table.add_row(f"bytes of {part}", f"{size:,}")
+        elif key != "index_bytes":
+            table.add_row(key.replace("_", " "), f"{shown:,}" if isinstance(shown, int) else str(shown))
+    console.results.print(table)
+
+
+def drop(context: typer.Context, name: NameArgument) -> None:
+    """Remove a collection with everything it holds, and free its space."""
+    with context.obj.connect() as database:
+        database.drop_collection(name)
+    console.errors.print(f"dropped {name!r}", markup=False)
+
+
+def migrate(
+    context: typer.Context,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Print the installation as SQL for psql instead; connects to nothing.")
+    ] = False,
+) -> None:
+    """Install or upgrade the schema; run it again at any time."""
+    if sql:
+        typer.echo(schema.as_sql())
+        return
+    with context.obj.connect_unchecked() as database:
+        revision = database.migrate()
+    console.errors.print(f"the schema is at revision {revision}")
+
+
+def doctor(context: typer.Context) -> None:
+    """Check server, schema and settings, and say what to change."""
+    with context.obj.connect_unchecked() as database:
+        findings = database.diagnose()
+    for finding in findings:
+        mark = {"ok": "[green]ok[/green]     ", "advice": "[yellow]advice[/yellow] ", "problem": "[red]problem[/red]"}
+        console.results.print(mark[finding.level], end=" ")
+        console.results.print(finding.text, markup=False)
+    if any(finding.level == "problem" for finding in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,50 @@
+"""`pgretrieval demo`."""
+
+from __future__ import annotations
+
+import platform
+import time
+
+import typer
+
+from pgretrieval.cli import console, loading
+from pgretrieval.corpus.docstrings import standard_library_passages
+
+QUESTIONS = (
+    "how do I run a function in several processes at once",
+    "parse a date and time out of a string",
+    "compare two files line by line and show what differs",
+)
+
+
+def demo(context: typer.Context) -> None:
+    """Index the docstrings of the installed Python standard library and answer three questions."""
+    name = f"python-{platform.python_version()}"
+    started = time.perf_counter()
+    sources = [standard_library_passages]
+    with context.obj.connect() as database:
+        collection = loading.open_or_create(database, name, None, None)
+        loading.load(collection, sources, loading.count_checked(sources))
+        held = collection.stats()
+        spent = time.perf_counter() - started
+        console.results.print(
+            f"Collection {name!r}: {held['passages']:,} docstrings, {held['tokens']:,} token vectors, "
+            f"{held['centroids']:,} centroids, {sum(held['bytes'].values()) / 1e6:,.0f} MB in Postgres; ready in {spent:,.0f} s.",
+            markup=False,
+        )
+        collection.search("warm up")
+        for question in QUESTIONS:
+            explanation = collection.explain(question, k=5)
+            stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in explanation.milliseconds.items())
+            console.results.print(f"\n[bold]{question}?[/bold]")
+            console.results.print(f"milliseconds: {stages}", style="dim")
+            console.print_hits(explanation.hits)
+        where, option = (database.data_dir, f"--data-dir {database.data_dir} ") if database.data_dir else (database.url, "")
+    shown = option if context.obj.data_dir else ""
+    console.results.print(
+        f"\nThe data lives in {where}. Next:\n"
+        f'  pgretrieval {shown}search {name} "your question" --explain\n'
+        f"  pgretrieval {shown}index my-texts corpus.jsonl     # objects with id, text and perhaps title and metadata\n"
+        f"  pgretrieval {shown}drop {name}                     # remove the demo again",
+        markup=False,
+    )

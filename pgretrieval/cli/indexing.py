@@ -1,0 +1,48 @@
+"""`pgretrieval index`."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pgretrieval.cli import console, loading
+from pgretrieval.corpus.jsonl import read_passages
+
+
+def index(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The collection; it is created if there is none.")],
+    corpus: Annotated[
+        list[Path],
+        typer.Argument(help='.jsonl or .jsonl.gz files of {"id", "title"?, "text", "metadata"?}, one object a line.'),
+    ],
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="minilm, a hub id or a folder that sentence_transformers.MultiVectorEncoder loads. [default: minilm]",
+            show_default=False,
+        ),
+    ] = None,
+    bits: Annotated[
+        int | None,
+        typer.Option(help="Bits a residual takes per dimension: 1, 2 or 4. [default: 4]", show_default=False),
+    ] = None,
+) -> None:
+    """Add files of passages to a collection and build its index.
+
+    Passages that the collection holds already are left alone, so an interrupted run is finished by running it again.
+    """
+    sources = [partial(read_passages, path) for path in corpus]
+    total = loading.count_checked(sources)
+    with context.obj.connect() as database:
+        collection = loading.open_or_create(database, name, encoder, bits)
+        added = loading.load(collection, sources, total)
+        held = collection.stats()
+    console.errors.print(
+        f"{added:,} passages added, {total - added:,} were there already; {name!r} now holds {held['passages']:,} passages, "
+        f"{held['tokens']:,} tokens and {held['centroids']:,} centroids",
+        markup=False,
+    )

@@ -1,0 +1,66 @@
+"""Putting a corpus into a collection so that an interrupted run can be repeated."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+
+from pgretrieval.cli import console
+from pgretrieval.collection import Collection
+from pgretrieval.database import RetrievalDatabase
+from pgretrieval.errors import ConfigError, DuplicateIdError, PgRetrievalWarning
+from pgretrieval.index.ingest import BATCH, batches
+from pgretrieval.types import Passage
+
+Source = Callable[[], Iterable[Passage]]
+
+
+def open_or_create(database: RetrievalDatabase, name: str, encoder: str | None, bits: int | None) -> Collection:
+    """The collection of that name, made where there is none. Raises ConfigError where it was made with other settings."""
+    if name not in database.list_collections():
+        return database.create_collection(name, encoder=encoder or "minilm", bits=bits or 4)
+    collection = database.get_collection(name)
+    if bits is not None and bits != collection.bits:
+        msg = f"collection {name!r} has {collection.bits} bits, --bits says {bits}; drop it first, or leave --bits out"
+        raise ConfigError(msg)
+    if encoder is not None:
+        collection.require_encoder(encoder)
+    return collection
+
+
+def count_checked(sources: Iterable[Source]) -> int:
+    """Read every passage once, so that bad input is known before hours of encoding. Raises InputError, DuplicateIdError."""
+    seen: set[str] = set()
+    with console.progress_bar("checking the corpus", None) as advance:
+        for source in sources:
+            for passage in source():
+                if passage.id in seen:
+                    msg = f"the id {passage.id!r} occurs twice in the corpus; nothing was stored. Give each passage its own id"
+                    raise DuplicateIdError(msg)
+                seen.add(passage.id)
+                advance(1)
+    return len(seen)
+
+
+def load(collection: Collection, sources: Iterable[Source], total: int) -> int:
+    """Add what the collection does not hold yet, batch by batch, each kept at once, then build. Returns how many were added."""
+    added = truncated = 0
+    with console.progress_bar("encoding and adding", total) as advance, warnings.catch_warnings():
+        warnings.simplefilter("ignore", PgRetrievalWarning)
+        for batch in batches(_all(sources), BATCH):
+            missing = collection.not_yet_added(batch)
+            advance(len(batch) - len(missing))
+            if missing:
+                report = collection.add(missing, progress=advance)
+                added += report.passages
+                truncated += report.truncated
+    if truncated:
+        console.errors.print(f"{truncated:,} texts were longer than the model reads and were cut at its limit")
+    with console.stage_bars() as stage:
+        collection.build(stage=stage)
+    return added
+
+
+def _all(sources: Iterable[Source]) -> Iterator[Passage]:
+    for source in sources:
+        yield from source()

@@ -1,0 +1,67 @@
+"""`pgretrieval`: global options, errors, and the commands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pgretrieval.cli import admin, console, demo, evaluation, indexing, searching
+from pgretrieval.cli.target import Target
+from pgretrieval.database import DATA_DIR_VARIABLE, URL_VARIABLE
+from pgretrieval.errors import PgRetrievalError
+
+_INTERRUPTED = 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Late-interaction retrieval in the Postgres you already run.",
+)
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    database: Annotated[
+        str | None,
+        typer.Option(help="URL of a Postgres with pgvector, as psql takes it.", envvar=URL_VARIABLE, metavar="URL"),
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Directory of the embedded Postgres.", envvar=DATA_DIR_VARIABLE, metavar="DIR"),
+    ] = None,
+) -> None:
+    """Without either option the embedded Postgres in the user's data directory is used."""
+    context.obj = Target(database, data_dir)
+
+
+app.command()(demo.demo)
+app.command()(indexing.index)
+app.command()(searching.search)
+app.command()(evaluation.evaluate)
+app.command(name="list")(admin.list_collections)
+app.command()(admin.stats)
+app.command()(admin.drop)
+app.command()(admin.migrate)
+app.command()(admin.doctor)
+
+
+def main() -> None:
+    """Run a command; exit code 0 only on success."""
+    try:
+        app(standalone_mode=True)
+    except PgRetrievalError as error:
+        console.errors.print("error:", style="bold red", end=" ")
+        console.errors.print(str(error), markup=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        console.errors.print("interrupted; run the same command again to finish the work")
+        sys.exit(_INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

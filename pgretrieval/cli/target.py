@@ -1,0 +1,30 @@
+"""Which database a command works on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pgretrieval.database import RetrievalDatabase, connect, open_database
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The global options; None where not given."""
+
+    database: str | None
+    data_dir: Path | None
+
+    @contextmanager
+    def connect(self) -> Iterator[RetrievalDatabase]:
+        """The database, with its schema checked."""
+        with connect(self.database, self.data_dir) as database:
+            yield database
+
+    @contextmanager
+    def connect_unchecked(self) -> Iterator[RetrievalDatabase]:
+        """The database whatever its schema, for `migrate` and `doctor`."""
+        with open_database(self.database, self.data_dir) as database:
+            yield database

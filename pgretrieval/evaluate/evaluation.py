@@ -1,0 +1,74 @@
+"""Running judged queries through a search and measuring it; takes callables, knows no database."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pgretrieval.evaluate.fidelity import fidelity
+from pgretrieval.evaluate.metrics import run_from_ranking
+from pgretrieval.evaluate.timing import percentiles
+from pgretrieval.types import Float32Array, Hit
+
+Encode = Callable[[str], Float32Array]
+Search = Callable[[Float32Array, int], list[Hit]]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Rankings and times: `rankings[k][query id]` are the ids of the k hits, best first."""
+
+    rankings: dict[int, dict[str, list[str]]] = field(default_factory=dict)
+    vectors: dict[str, Float32Array] = field(default_factory=dict)
+    encode_ms: list[float] = field(default_factory=list)
+    search_ms: dict[int, list[float]] = field(default_factory=dict)
+
+    def runs(self) -> dict[int, dict[str, dict[str, float]]]:
+        """The rankings as runs, by depth."""
+        return {k: {query_id: run_from_ranking(ids) for query_id, ids in by_query.items()} for k, by_query in self.rankings.items()}
+
+    def milliseconds(self) -> dict[str, dict[str, float]]:
+        """p50 and p95 of encoding, of the search at the smallest depth ("search"), and of each depth ("search@k")."""
+        by_depth = {f"search@{k}": percentiles(times) for k, times in sorted(self.search_ms.items())}
+        smallest = percentiles(self.search_ms[min(self.search_ms)])
+        return {"encode": percentiles(self.encode_ms), "search": smallest, **by_depth}
+
+
+def evaluate_search(
+    queries: Mapping[str, str],
+    depths: Sequence[int],
+    encode: Encode,
+    search: Search,
+    progress: Callable[[int], None] | None = None,
+) -> Outcome:
+    """Encode and search every query at every depth, one at a time, as a user would wait for it.
+
+    One query is run beforehand and not counted, so that loading the model and the codebook is not measured. Raises InputError
+    where there are no queries.
+    """
+    outcome = Outcome()
+    for text in list(queries.values())[:1]:
+        for k in depths:
+            search(encode(text), k)
+    for query_id, text in queries.items():
+        started = time.perf_counter()
+        outcome.vectors[query_id] = encode(text)
+        outcome.encode_ms.append((time.perf_counter() - started) * 1e3)
+    for k in depths:
+        for query_id, vectors in outcome.vectors.items():
+            started = time.perf_counter()
+            hits = search(vectors, k)
+            outcome.search_ms.setdefault(k, []).append((time.perf_counter() - started) * 1e3)
+            outcome.rankings.setdefault(k, {})[query_id] = [hit.id for hit in hits]
+            if progress:
+                progress(1)
+    return outcome
+
+
+def fidelities(outcome: Outcome, exact: Mapping[str, Sequence[str]], depths: Sequence[int]) -> dict[str, float]:
+    """ "fidelity@k" for each depth: the mean share of the exact top k that the search of depth k returned."""
+    return {
+        f"fidelity@{k}": fidelity([outcome.rankings[k][query_id] for query_id in exact], [exact[query_id] for query_id in exact], k)
+        for k in depths
+    }

@@ -1,0 +1,50 @@
+"""The exact answer: MaxSim of every passage over unquantised vectors, for evaluation and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from pgretrieval.db import passages
+from pgretrieval.db.connection import Database
+from pgretrieval.encode.base import CollectionEncoder
+from pgretrieval.index.vectors import token_matrix
+from pgretrieval.scoring.maxsim import maxsim_many
+from pgretrieval.types import CollectionId, Float32Array, Int64Array
+
+_BATCH = 512
+
+
+def exact_rankings(
+    database: Database,
+    collection_id: CollectionId,
+    encoder: CollectionEncoder,
+    queries: Sequence[Float32Array],
+    k: int,
+    progress: Callable[[int], None] | None = None,
+) -> list[list[str]]:
+    """The ids of the k best passages for each (query tokens, dim), by encoding every stored text again, batch by batch.
+
+    `progress` is told how many passages were just finished.
+    """
+    scores = np.empty((len(queries), 0), dtype=np.float32)
+    positions = np.empty((len(queries), 0), dtype=np.int64)
+    keys: list[str] = []
+    with database.reading("reading all passages") as connection:
+        for batch in passages.stream(connection, collection_id, _BATCH):
+            tokens = token_matrix(encoder.encode_document([passage.encoded_text for _, passage in batch]))
+            added = maxsim_many(list(queries), tokens.vectors, tokens.offsets)
+            scores = np.concatenate([scores, added], axis=1)
+            fresh = np.broadcast_to(np.arange(len(keys), len(keys) + len(batch)), added.shape)
+            positions = np.concatenate([positions, fresh], axis=1)
+            keys.extend(passage.id for _, passage in batch)
+            scores, positions = _keep_best(scores, positions, k)
+            if progress:
+                progress(len(batch))
+    return [[keys[position] for position in row.tolist()] for row in positions]
+
+
+def _keep_best(scores: Float32Array, positions: Int64Array, k: int) -> tuple[Float32Array, Int64Array]:
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(positions, order, axis=1)

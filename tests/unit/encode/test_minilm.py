@@ -1,0 +1,122 @@
+"""The default encoder on real text."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import numpy as np
+import pytest
+
+from pgretrieval.encode import CollectionEncoder, from_spec, load_encoder
+from pgretrieval.encode.minilm import DIM
+from pgretrieval.errors import EncoderError, InputError
+from pgretrieval.types import Float32Array, Passage
+
+
+def maxsim(query: Float32Array, document: Float32Array) -> float:
+    return float((query @ document.T).max(axis=1).sum())
+
+
+def test_gives_one_matrix_of_unit_rows_per_text(minilm: CollectionEncoder) -> None:
+    short, long = minilm.encode_document(["Rain falls.", "Rain falls on the hills and runs down to the sea."])
+    assert short.dtype == np.float32
+    assert short.shape == (5, DIM)  # [CLS] rain falls . [SEP]
+    assert len(long) > len(short)
+    np.testing.assert_allclose(np.linalg.norm(long, axis=1), 1, atol=1e-5)
+
+
+def test_related_text_scores_higher(minilm: CollectionEncoder) -> None:
+    [query] = minilm.encode_query("how do vaccines protect against infection")
+    related, unrelated = minilm.encode_document(
+        [
+            "Immunisation trains the body to make antibodies, so that it fights the disease before it spreads.",
+            "The derailleur moves the chain from one sprocket of the bicycle to another.",
+        ]
+    )
+    assert maxsim(query, related) > maxsim(query, unrelated) + 1
+
+
+def test_a_title_is_part_of_the_text(minilm: CollectionEncoder) -> None:
+    text = "It is mostly found in warm shallow water."
+    bare, titled = (Passage("1", text).encoded_text, Passage("1", text, title="Green sea turtle").encoded_text)
+    [query] = minilm.encode_query("turtle habitat")
+    without, with_title = minilm.encode_document([bare, titled])
+    assert maxsim(query, with_title) > maxsim(query, without) + 0.5
+
+
+def test_same_text_same_vectors(minilm: CollectionEncoder) -> None:
+    first, second = (minilm.encode_document(["Snow melts."])[0] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_company_in_a_batch_hardly_changes_a_text(minilm: CollectionEncoder) -> None:
+    texts = ["Snow melts.", "A much longer sentence, so that the other one is padded in the same batch of texts."]
+    together = minilm.encode_document(texts)
+    alone = [minilm.encode_document(text)[0] for text in texts]
+    for one, other in zip(together, alone, strict=True):
+        assert (one * other).sum(axis=1).min() > 0.998
+
+
+def test_keeps_the_order_of_the_texts_over_several_calls(minilm: CollectionEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pgretrieval.encode.base.TEXTS_PER_CALL", 2)
+    texts = ["one", "one two three", "one two", "one two three four", "one"]
+    done: list[int] = []
+    arrays = minilm.encode_document(texts, progress=done.append)
+    assert [len(array) - 2 for array in arrays] == [len(text.split()) for text in texts]
+    assert done == [2, 2, 1]
+
+
+def test_counts_texts_that_are_cut(minilm: CollectionEncoder) -> None:
+    texts = ["word " * 254, "word " * 255, "x", "incomprehensibilities " * 100, "a" * 600]
+    assert [minilm.count_truncated([text]) for text in texts] == [0, 1, 0, 1, 0]
+    assert len(minilm.encode_document(texts[:2])[1]) == 256
+    assert minilm.count_truncated(texts) == 2
+
+
+def test_empty_input(minilm: CollectionEncoder) -> None:
+    assert minilm.encode_query([]) == []
+    assert minilm.encode_document([]) == []
+    with pytest.raises(InputError, match="query 1 is empty"):
+        minilm.encode_query(["fine", "  \n"])
+    with pytest.raises(InputError, match="text 0 is int"):
+        minilm.encode_document([3])  # type: ignore[list-item]
+
+
+def test_several_threads_share_one_encoder(minilm: CollectionEncoder) -> None:
+    texts = [f"thread {number} speaks " + "again " * number for number in range(8)]
+    expected = [minilm.encode_query(text)[0] for text in texts]
+    found: dict[int, Float32Array] = {}
+
+    def work(number: int) -> None:
+        found[number] = minilm.encode_query(texts[number])[0]
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(texts))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, vectors in enumerate(expected):
+        np.testing.assert_allclose(found[number], vectors, atol=1e-2)
+
+
+def test_dimension_is_known_without_loading() -> None:
+    encoder = load_encoder("minilm")
+    assert encoder.dim == DIM
+    assert encoder._inner is None
+    assert from_spec(encoder.spec).spec == {"kind": "minilm"} == encoder.spec
+
+
+def test_loads_without_network_and_in_silence(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        pytest.fail(f"the network was asked for {args}")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    load_encoder("minilm", device="cpu").encode_query("quiet")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_unknown_device() -> None:
+    with pytest.raises(EncoderError, match="device 'abacus'"):
+        load_encoder("minilm", device="abacus").encode_query("x")

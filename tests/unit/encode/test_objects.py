@@ -1,0 +1,132 @@
+"""Encoders that users bring, good and bad ones."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pgretrieval.encode import Encoder, from_spec, load_encoder
+from pgretrieval.errors import EncoderError
+
+DIM = 4
+
+
+class WordEncoder:
+    """One vector of length 2 per word, handed out as `form` makes it."""
+
+    def __init__(self, form: Callable[[Any], Any] = lambda array: array) -> None:
+        self._form = form
+
+    def encode_query(self, texts: Sequence[str]) -> list[Any]:
+        rows = {0: [2, 0, 0, 0], 1: [0, 2, 0, 0]}
+        return [self._form(np.array([rows[len(word) % 2] for word in text.split()], "f4")) for text in texts]
+
+    def encode_document(self, texts: Sequence[str]) -> list[Any]:
+        return self.encode_query(texts)
+
+
+class Returns:
+    """Returns the same thing whatever it is asked."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def encode_query(self, texts: Sequence[str]) -> Any:
+        if isinstance(self._value, Exception):
+            raise self._value
+        return self._value
+
+    encode_document = encode_query
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param(lambda array: array, id="numpy"),
+        pytest.param(lambda array: array.astype("f8"), id="double"),
+        pytest.param(lambda array: torch.from_numpy(array).requires_grad_(), id="torch"),
+        pytest.param(lambda array: torch.from_numpy(array).to(torch.bfloat16), id="bfloat16"),
+        pytest.param(lambda array: array.tolist(), id="lists"),
+    ],
+)
+def test_forms_of_arrays(form: Callable[[Any], Any]) -> None:
+    encoder = load_encoder(WordEncoder(form))
+    assert encoder.dim == DIM
+    one, two = encoder.encode_query(["ab a", "a b ab"])
+    np.testing.assert_array_equal(one, [[1, 0, 0, 0], [0, 1, 0, 0]])
+    assert two.shape == (3, DIM)
+    assert two.dtype == np.float32
+    assert encoder.count_truncated(["a " * 10_000]) == 0
+
+
+def test_spec_of_an_object_names_its_type_and_cannot_be_loaded() -> None:
+    encoder = load_encoder(WordEncoder())
+    assert encoder.spec == {"kind": "object", "type": f"{WordEncoder.__module__}.WordEncoder"}
+    with pytest.raises(EncoderError, match=r"WordEncoder.*pass encoder=… to get_collection"):
+        from_spec(encoder.spec)
+    assert isinstance(encoder, Encoder)
+    assert load_encoder(encoder) is encoder
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        pytest.param([np.ones((2, DIM))], r"returned 1 arrays for 2 texts \(text 1 \('fish'\) has none\)", id="few"),
+        pytest.param([np.ones((2, DIM))] * 3, r"returned 3 arrays for 2 texts", id="many"),
+        pytest.param([np.ones(DIM)] * 2, r"shape \(4,\) for text 0 \('birds'\)", id="1-D"),
+        pytest.param([np.ones((1, 2, DIM))] * 2, r"shape \(1, 2, 4\)", id="3-D"),
+        pytest.param([np.ones((2, DIM)), np.ones((0, DIM))], r"no token vectors for text 1", id="no tokens"),
+        pytest.param([np.ones((2, DIM)), np.full((2, DIM), np.nan)], r"row 0 .* text 1 .*NaN", id="NaN"),
+        pytest.param([np.full((2, DIM), np.inf)] * 2, r"row 0 .* text 0 .*infinity", id="infinity"),
+        pytest.param([np.eye(3, DIM), np.diag([1.0, 0, 1, 1])], r"row 1 .* text 1 .* all zeros", id="zero row"),
+        pytest.param([np.ones((2, DIM)), np.ones((2, 3))], r"dimension 3 for text 1 .* but 4 before", id="widths"),
+        pytest.param([[["a", "b"]]] * 2, r"list for text 0", id="strings"),
+        pytest.param([[[1, 2], [3]]] * 2, r"list for text 0", id="ragged"),
+        pytest.param(None, r"returned NoneType", id="nothing"),
+        pytest.param(RuntimeError("out of memory"), r"out of memory", id="raises"),
+    ],
+)
+@pytest.mark.parametrize("method", ["encode_query", "encode_document"])
+def test_what_bad_encoders_return(value: Any, message: str, method: str) -> None:
+    encoder = load_encoder(Returns(value))
+    with pytest.raises(EncoderError, match=message):
+        getattr(encoder, method)(["birds", "fish"])
+
+
+def test_a_later_call_of_another_width() -> None:
+    inner = Returns([np.ones((2, DIM))])
+    encoder = load_encoder(inner)
+    encoder.encode_query("x")
+    inner._value = [np.ones((2, 3))]
+    with pytest.raises(EncoderError, match="one dimension"):
+        encoder.encode_document("x")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [(object(), "no method encode_query and no encode_document"), (7, "type int"), ("  ", "name is empty")],
+)
+def test_what_is_no_encoder(source: object, message: str) -> None:
+    with pytest.raises(EncoderError, match=message):
+        load_encoder(source)
+
+
+@pytest.mark.parametrize("spec", [{}, {"kind": "sparse"}, {"kind": "model"}, {"kind": "model", "name": ""}])
+def test_unknown_spec(spec: dict[str, str]) -> None:
+    with pytest.raises(EncoderError, match="pass encoder=…"):
+        from_spec(spec)
+
+
+def test_import_loads_no_model_library() -> None:
+    code = (
+        "import sys, pgretrieval.encode as encode; encode.load_encoder('minilm').dim; "
+        "sys.exit(str([m for m in ('torch', 'transformers', 'sentence_transformers') if m in sys.modules] or ''))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""
