@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import shutil
+import sys
 import time
 
 import typer
@@ -39,12 +42,16 @@ def demo(context: typer.Context) -> None:
             console.results.print(f"\n[bold]{question}?[/bold]")
             console.results.print(f"milliseconds: {stages}", style="dim")
             console.print_hits(explanation.hits)
-        where, option = (database.data_dir, f"--data-dir {database.data_dir} ") if database.data_dir else (database.url, "")
-    shown = option if context.obj.data_dir else ""
+        where = database.data_dir or database.url
+    command = "pgretrieval" if shutil.which("pgretrieval") else os.path.relpath(sys.argv[0])
+    if context.obj.data_dir:
+        command += f" --data-dir {context.obj.data_dir}"
+    elif context.obj.database:
+        command += " --database URL"
     console.results.print(
         f"\nThe data lives in {where}. Next:\n"
-        f'  pgretrieval {shown}search {name} "your question" --explain\n'
-        f"  pgretrieval {shown}index my-texts corpus.jsonl     # objects with id, text and perhaps title and metadata\n"
-        f"  pgretrieval {shown}drop {name}                     # remove the demo again",
+        f'  {command} search {name} "your question" --explain\n'
+        f"  {command} index my-texts corpus.jsonl     # objects with id, text and perhaps title and metadata\n"
+        f"  {command} drop {name}                     # remove the demo again",
         markup=False,
     )

@@ -61,7 +61,8 @@ def build_model(device: str) -> Any:
 def precision(device: str) -> Any:
     """torch.bfloat16 on processors that compute with it, else torch.float32.
 
-    On SciFact bfloat16 is 2.5 times as fast as float32 on such a processor.
+    On such a processor bfloat16 is about twice as fast; its vectors have a cosine of .9999 with those of float32, and
+    nDCG@10 on SciFact is .7075 instead of .7072 (standard error of the difference .0009).
     """
     import torch
 

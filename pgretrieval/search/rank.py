@@ -28,13 +28,12 @@ def decoded_maxsim(query: Float32Array, codebook: Codebook, coded: CodedPassages
     if not coded.passage_ids:
         return np.empty(0, dtype=np.float32)
     similarity = np.empty((len(query), len(coded.centroid_ids)), dtype=np.float32)
-    transposed = torch.from_numpy(query)
+    rows = torch.from_numpy(query)
     for start in range(0, len(coded.centroid_ids), _TOKENS_AT_ONCE):
         part = slice(start, start + _TOKENS_AT_ONCE)
         vectors = codebook.decode(coded.centroid_ids[part], coded.residuals[part])
         norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
-        product = torch.from_numpy(vectors) @ transposed.T
-        similarity[:, part] = (product.numpy() / norms[:, None]).T
+        similarity[:, part] = (rows @ torch.from_numpy(vectors).T).numpy() / norms
     exact: Float32Array = np.add.reduce(segment_max(similarity, coded.offsets), axis=0)
     return exact
 

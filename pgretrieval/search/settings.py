@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from pgretrieval.errors import ConfigError
@@ -18,6 +19,10 @@ class SearchSettings:
     probes: int
     candidates: int
     pruning: int
+
+
+_CANDIDATES_BY_SIZE = ((10_000, 512), (40_000, 1024), (160_000, 2048))
+_CANDIDATES_BEYOND = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +51,12 @@ def choose_settings(k: int, passages: int, knobs: Knobs) -> SearchSettings:
     if probes is None:
         probes = 4 if k <= 100 else 8
     if pruning is None:
-        pruning = min(max(128, 3 * k), candidates or 3 * k + 128)
+        pruning = min(max(128, 4 * k), candidates or sys.maxsize)
     if candidates is None:
-        by_size = 1024 * max(1, min(4, passages // 25_000))
-        candidates = max(by_size, 8 * k, pruning)
+        candidates = max(_candidates_for(passages), 16 * k, pruning)
     return SearchSettings(probes, candidates, min(pruning, candidates))
+
+
+def _candidates_for(passages: int) -> int:
+    """More passages crowd the candidates of ten hits: the sum of probed scores must keep more of them."""
+    return next((kept for limit, kept in _CANDIDATES_BY_SIZE if passages < limit), _CANDIDATES_BEYOND)

@@ -1,0 +1,32 @@
+"""What all tests share: a clean environment, markers, and the fixtures in tests/fixtures."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+# Tests import helpers as tests.support.…, from whichever directory pytest was started.
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+# A developer's own settings must not decide what the tests talk to.
+for _variable in [name for name in os.environ if name.startswith("PGRETRIEVAL_") and name != "PGRETRIEVAL_TEST_DSN"]:
+    del os.environ[_variable]
+
+pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.collections"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "both_versions: run on every server version at hand, not on the newest alone")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Everything runs on the first kind of server; what carries the mark runs on all kinds."""
+    from tests.fixtures.postgres import server_kinds
+
+    if "postgres" in metafunc.fixturenames:
+        kinds = server_kinds()
+        everywhere = metafunc.definition.get_closest_marker("both_versions") is not None
+        metafunc.parametrize("postgres", kinds if everywhere else kinds[:1], indirect=True, scope="session")

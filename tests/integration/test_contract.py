@@ -1,0 +1,247 @@
+"""The Python contract: what a user calls, on plain cases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+import pgretrieval
+from pgretrieval import AddReport, Hit, Passage
+from tests.fixtures.collections import Corpus
+from tests.support.encoder import HashedEncoder
+from tests.support.vectors import clustered, passages
+
+PETS = [
+    {"id": "cat", "title": "Cats", "text": "a cat sleeps on the warm sofa", "metadata": {"legs": 4}},
+    {"id": "dog", "text": "the dog runs after a ball in the park"},
+    {"id": "fish", "text": "fish swim silently under water"},
+    {"id": "bird", "text": "birds sing early in spring"},
+]
+
+
+@pytest.mark.both_versions
+def test_texts_are_added_built_and_found(database: pgretrieval.RetrievalDatabase, hashed_encoder: HashedEncoder):
+    """The main path is broken, or a hit lost one of its fields."""
+    docs = database.create_collection("docs", encoder=hashed_encoder, bits=4)
+    assert docs.add(PETS) == AddReport(passages=4, tokens=29, truncated=0)
+    docs.build()
+    best = docs.search("cats warm sofa", k=2)
+    assert [type(hit) for hit in best] == [Hit, Hit]
+    assert (best[0].rank, best[0].id, best[0].title, best[0].text, best[0].metadata) == (
+        1,
+        "cat",
+        "Cats",
+        "a cat sleeps on the warm sofa",
+        {"legs": 4},
+    )
+    assert best[0].score > best[1].score
+    assert docs.search("dog ball", k=1)[0].title is None
+    assert docs.search("dog ball", k=1)[0].metadata == {}
+
+
+@pytest.mark.both_versions
+def test_own_vectors_are_added_built_and_found(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
+    """A passage's own tokens do not lead back to it."""
+    docs = database.create_collection("docs", bits=4)
+    report = docs.add(corpus.passages, vectors=corpus.vectors)
+    assert report == AddReport(passages=300, tokens=sum(map(len, corpus.vectors)), truncated=0)
+    built = docs.build()
+    assert (built.passages, built.tokens, built.built) == (300, report.tokens, True)
+    for number in (0, 17, 299):
+        assert docs.search(vectors=corpus.vectors[number], k=3)[0].id == f"p{number}"
+
+
+def test_the_title_is_encoded_before_the_text(database: pgretrieval.RetrievalDatabase, hashed_encoder: HashedEncoder):
+    """Titles are not searchable, or are glued to the first word."""
+    docs = database.create_collection("docs", encoder=hashed_encoder)
+    docs.add([{"id": "a", "title": "zebra", "text": "stripes everywhere"}, {"id": "b", "text": "something else"}])
+    docs.build()
+    hit = docs.search("zebra stripes", k=1)[0]
+    assert hit.id == "a"
+    assert hit.score == pytest.approx(2, abs=0.1)
+
+
+def test_collections_are_created_opened_listed_and_dropped(database: pgretrieval.RetrievalDatabase):
+    """The catalogue forgets, invents or mixes up collections."""
+    assert database.list_collections() == []
+    database.create_collection("b", dim=64, bits=2)
+    database.create_collection("a", dim=64)
+    assert database.list_collections() == ["a", "b"]
+    assert (database.get_collection("b").name, database.get_collection("b").bits) == ("b", 2)
+    database.drop_collection("b")
+    assert database.list_collections() == ["a"]
+    database.create_collection("b", dim=48)
+    assert database.get_collection("b").stats()["dim"] == 48
+
+
+def test_passages_may_be_mappings_or_passage_objects(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
+    """One of the two forms is refused or loses a field."""
+    docs = database.create_collection("docs")
+    docs.add([Passage("x", "text x", "title x", {"n": 1}), corpus.passages[1]], vectors=corpus.vectors[:2])
+    docs.build()
+    hits = {hit.id: hit for hit in docs.search(vectors=corpus.queries[0])}
+    assert (hits["x"].title, hits["x"].text, hits["x"].metadata) == ("title x", "text x", {"n": 1})
+
+
+def test_a_generator_is_streamed_in_batches(database: pgretrieval.RetrievalDatabase, hashed_encoder: HashedEncoder):
+    """`add` reads a whole generator before it works, so that a large corpus does not fit memory."""
+    ahead: list[int] = []
+
+    def source() -> Iterator[dict[str, Any]]:
+        for number in range(2500):
+            ahead.append(number + 1 - hashed_encoder.encoded)
+            yield {"id": f"g{number}", "text": f"word{number} shared"}
+
+    docs = database.create_collection("docs", encoder=hashed_encoder)
+    assert docs.add(source()).passages == 2500
+    assert max(ahead) <= 1024 + 1
+    assert docs.stats()["passages"] == 2500
+
+
+def test_vectors_may_come_from_a_generator(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
+    """Vectors are taken from the wrong place in the stream, or held as a list."""
+    docs = database.create_collection("docs")
+    docs.add(iter(corpus.passages), vectors=(matrix for matrix in corpus.vectors))
+    docs.build()
+    assert docs.search(vectors=corpus.vectors[123], k=1)[0].id == "p123"
+
+
+def test_vectors_are_scaled_to_unit_length(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
+    """A long vector outscores a better one."""
+    docs = database.create_collection("docs")
+    docs.add(corpus.passages, vectors=[matrix * factor for matrix, factor in zip(corpus.vectors, np.geomspace(1e-12, 1e12, 300))])
+    docs.build()
+    hit = docs.search(vectors=corpus.vectors[5], k=1)[0]
+    assert hit.id == "p5"
+    assert hit.score == pytest.approx(len(corpus.vectors[5]), rel=0.05)
+
+
+def test_torch_tensors_and_lists_are_taken_as_vectors(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
+    """Only numpy arrays work, though models return tensors."""
+    import torch
+
+    docs = database.create_collection("docs")
+    docs.add(corpus.passages[:2], vectors=[torch.from_numpy(corpus.vectors[0]).half(), corpus.vectors[1].tolist()])
+    docs.build()
+    assert docs.search(vectors=torch.from_numpy(corpus.vectors[0]), k=1)[0].id == "p0"
+
+
+def test_search_many_equals_single_searches(built: pgretrieval.Collection, corpus: Corpus):
+    """Queries of a batch influence each other or come back in another order."""
+    together = built.search_many(vectors=corpus.queries, k=5)
+    assert together == [built.search(vectors=query, k=5) for query in corpus.queries]
+
+
+def test_search_many_takes_texts(database: pgretrieval.RetrievalDatabase, hashed_encoder: HashedEncoder):
+    """Batched texts are encoded in another order than they are answered."""
+    docs = database.create_collection("docs", encoder=hashed_encoder)
+    docs.add(PETS)
+    docs.build()
+    found = docs.search_many(["dog ball park", "fish swim", "a much longer query about birds that sing"], k=1)
+    assert [hits[0].id for hits in found] == ["dog", "fish", "bird"]
+    assert docs.search_many([]) == []
+
+
+def test_explain_shows_every_stage_and_count(built: pgretrieval.Collection, corpus: Corpus):
+    """A number that explain promises is missing or left at zero."""
+    explanation = built.explain(vectors=corpus.queries[0], k=5)
+    assert explanation.hits == built.search(vectors=corpus.queries[0], k=5)
+    assert {"encode", "probe", "candidates", "maxsim", "texts"} <= set(explanation.milliseconds)
+    assert all(spent >= 0 for spent in explanation.milliseconds.values())
+    counts = explanation.as_dict()
+    for name in ("probes", "postings_read", "candidates", "passages_decoded", "tokens_decoded", "bytes_moved"):
+        assert counts[name] > 0, name
+    assert explanation.candidates <= explanation.postings_read
+    assert explanation.passages_decoded <= explanation.candidates
+    # Every decoded token moved its packed residual, 64 dimensions at 4 bits, and its 4-byte centroid id.
+    assert explanation.bytes_moved >= explanation.tokens_decoded * (4 + 32)
+
+
+def test_pruning_decodes_only_what_it_keeps(built: pgretrieval.Collection, corpus: Corpus):
+    """The knobs do not reach the stages."""
+    explanation = built.explain(vectors=corpus.queries[0], k=5, probes=2, candidates=100, pruning=20)
+    assert explanation.candidates == 100
+    assert explanation.passages_decoded == 20
+    assert explanation.probes <= 2 * len(corpus.queries[0])
+    assert "interaction" in explanation.milliseconds
+
+
+def test_stats_count_what_is_there(built: pgretrieval.Collection, corpus: Corpus):
+    """A contracted key is missing, or counts something else."""
+    stats = built.stats()
+    assert stats["passages"] == 300
+    assert stats["tokens"] == sum(map(len, corpus.vectors))
+    assert stats["centroids"] > 0
+    assert (stats["bits"], stats["dim"], stats["built"], stats["waiting_for_build"]) == (4, 64, True, 0)
+    assert set(stats["bytes"]) == {"centroid", "passage", "posting", "token_code", "token_vector"}
+    # Packed residuals and centroid ids alone.
+    assert stats["bytes"]["token_code"] > stats["tokens"] * (4 + 32)
+
+
+def test_the_url_is_what_psycopg_takes(database: pgretrieval.RetrievalDatabase, built: pgretrieval.Collection):
+    """`db.url` is a spelling that psycopg.connect refuses."""
+    database.create_collection("docs", dim=64)
+    with psycopg.connect(database.url) as connection:
+        assert connection.execute("select name from pgretrieval.collection").fetchall() == [("docs",)]
+
+
+def test_the_encoder_is_at_hand(database: pgretrieval.RetrievalDatabase, hashed_encoder: HashedEncoder):
+    """`docs.encoder` does not give lists of (tokens, dim) arrays with unit rows."""
+    docs = database.create_collection("docs", encoder=hashed_encoder)
+    for encode in (docs.encoder.encode_query, docs.encoder.encode_document):
+        arrays = encode(["two words", "three words here"])
+        assert [array.shape for array in arrays] == [(2, 64), (3, 64)]
+        assert all(np.allclose(np.linalg.norm(array, axis=1), 1, atol=1e-5) for array in arrays)
+
+
+def test_minilm_end_to_end(database: pgretrieval.RetrievalDatabase):
+    """The default encoder does not work through the whole path, or a text over its length goes unreported."""
+    docs = database.create_collection("docs", encoder="minilm")
+    docs.add(PETS)
+    with pytest.warns(pgretrieval.PgRetrievalWarning, match="1 of 2 texts were longer"):
+        report = docs.add([{"id": "long", "text": "ocean " * 2000}, {"id": "short", "text": "a brief note"}])
+    assert (report.passages, report.truncated) == (2, 1)
+    docs.build()
+    assert docs.stats()["dim"] == 128
+    assert docs.search("an animal that meows and naps", k=1)[0].id == "cat"
+    assert docs.search("sea", k=1)[0].id == "long"
+    again = database.get_collection("docs")
+    assert again.search("puppy playing outside", k=1)[0].id == "dog"
+    assert docs.exact_rankings(docs.encoder.encode_query(["puppy playing outside"]), k=2)[0][0] == "dog"
+
+
+def test_texts_without_an_encoder_take_minilm(database: pgretrieval.RetrievalDatabase):
+    """The default encoder is chosen for a search but not remembered."""
+    docs = database.create_collection("docs")
+    docs.add(PETS)
+    assert database.get_collection("docs").stats()["encoder"] == {"kind": "minilm"}
+
+
+def test_exact_rankings_are_those_of_the_oracle(database: pgretrieval.RetrievalDatabase, hashed_encoder: HashedEncoder):
+    """Exact search drops a batch or mixes up passages and scores."""
+    from tests.support.vectors import maxsim
+
+    rng = np.random.default_rng(3)
+    texts = [" ".join(f"w{word}" for word in rng.integers(40, size=8)) for _ in range(700)]
+    docs = database.create_collection("docs", encoder=hashed_encoder)
+    docs.add([{"id": str(number), "text": text} for number, text in enumerate(texts)])
+    query = hashed_encoder.encode_query(["w1 w7 w30"])[0]
+    scores = {str(number): maxsim(query, hashed_encoder.encode_document([text])[0]) for number, text in enumerate(texts)}
+    found = docs.exact_rankings([query], k=20)[0]
+    assert [scores[key] for key in found] == pytest.approx(sorted(scores.values(), reverse=True)[:20], abs=1e-5)
+
+
+def test_progress_and_stages_are_told(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
+    """A progress bar would stand still or run past its end."""
+    docs = database.create_collection("docs")
+    finished: list[int] = []
+    docs.add(passages(1500), vectors=clustered(1500, tokens=(2, 4)), progress=finished.append)
+    assert sum(finished) == 1500
+    told: dict[str, tuple[int, int]] = {}
+    docs.build(stage=lambda name, done, total: told.update({name: (done, total)}))
+    assert list(told) == ["train", "code", "index"]
+    assert all(done == total for done, total in told.values())
