@@ -1,0 +1,183 @@
+"""With everything probed the index gives exact MaxSim over the decoded vectors, for every shape of collection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+import pgretrieval
+from pgretrieval.db import codebooks
+from pgretrieval.index.coding import codebook_from_row
+from pgretrieval.types import Float32Array
+from tests.fixtures.collections import Corpus
+from tests.support.vectors import clustered, maxsim, passages
+
+EVERYTHING = {"probes": 10**6, "candidates": 10**6, "pruning": 10**6}
+
+
+def decoded(url: str, name: str) -> dict[str, Float32Array]:
+    """Id -> decoded token vectors, re-normalised, read from the tables without any of the search code."""
+    with psycopg.connect(url) as connection:
+        collection_id, codebook_id = connection.execute(
+            "select collection_id, codebook_id from pgretrieval.collection where name = %s", [name]
+        ).fetchone()
+        codebook = codebook_from_row(codebooks.load(connection, collection_id, codebook_id))
+        rows = connection.execute(
+            """select key, centroid_ids, residuals from pgretrieval.token_code join pgretrieval.passage using (collection_id, passage_id)
+               where collection_id = %s and codebook_id = %s""",
+            [collection_id, codebook_id],
+        ).fetchall()
+    found = {}
+    for key, ids, residuals in rows:
+        centroid_ids = np.frombuffer(ids, dtype="<i4").astype(np.int32)
+        packed = np.frombuffer(residuals, dtype=np.uint8).reshape(len(centroid_ids), -1).copy()
+        vectors = codebook.decode(centroid_ids, packed).astype(np.float64)
+        found[key] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return found
+
+
+def assert_equals_oracle(collection: pgretrieval.Collection, url: str, queries: list[Float32Array], **knobs: Any) -> None:
+    """Same scores as the definition gives, best first, ranked from 1."""
+    vectors = decoded(url, collection.name)
+    for query in queries:
+        scores = {key: maxsim(query, matrix) for key, matrix in vectors.items()}
+        hits = collection.search(vectors=query, k=10, **knobs)
+        assert [hit.rank for hit in hits] == list(range(1, min(10, len(scores)) + 1))
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+        assert [hit.score for hit in hits] == pytest.approx([scores[hit.id] for hit in hits], abs=1e-4)
+        assert [hit.score for hit in hits] == pytest.approx(sorted(scores.values(), reverse=True)[: len(hits)], abs=1e-4)
+
+
+@pytest.mark.both_versions
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_probing_everything_is_exact_maxsim_at_each_bit_width(database: pgretrieval.RetrievalDatabase, corpus: Corpus, bits: int):
+    """Codes are packed, stored or decoded wrongly, or candidates get lost."""
+    docs = database.create_collection("docs", bits=bits)
+    docs.add(corpus.passages, vectors=corpus.vectors)
+    docs.build()
+    assert_equals_oracle(docs, database.url, corpus.queries[:4], **EVERYTHING)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+@pytest.mark.parametrize("dim", [48, 100, 1023, 1024])
+def test_probing_everything_is_exact_maxsim_in_each_dimension(database: pgretrieval.RetrievalDatabase, dim: int, bits: int):
+    """A dimension that fills no whole byte, or an odd number of bytes, shifts the packed values."""
+    docs = database.create_collection("docs", bits=bits)
+    docs.add(passages(40), vectors=clustered(40, dim=dim, directions=20))
+    docs.build()
+    assert_equals_oracle(docs, database.url, clustered(2, dim=dim, directions=20, seed=9), **EVERYTHING)
+
+
+def test_quantile_levels(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
+    """The paper's levels cannot be chosen, or are ignored."""
+    docs = database.create_collection("docs", levels="quantile")
+    docs.add(corpus.passages, vectors=corpus.vectors)
+    docs.build()
+    assert docs.stats()["levels"] == "quantile"
+    assert_equals_oracle(docs, database.url, corpus.queries[:2], **EVERYTHING)
+    other = database.create_collection("other", levels="lloyd-max")
+    other.add(corpus.passages, vectors=corpus.vectors)
+    other.build()
+    with psycopg.connect(database.url) as connection:
+        weights = connection.execute("select weights from pgretrieval.codebook").fetchall()
+    assert weights[0] != weights[1]
+
+
+def test_more_bits_come_closer_to_the_given_vectors(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
+    """Residual bits do not buy precision; with 4 bits a vector is nearly itself."""
+    fidelity = []
+    for bits in (1, 2, 4):
+        docs = database.create_collection(f"bits {bits}", bits=bits)
+        docs.add(corpus.passages, vectors=corpus.vectors)
+        docs.build()
+        vectors = decoded(database.url, docs.name)
+        cosines = [np.einsum("nd,nd->n", vectors[f"p{i}"], corpus.vectors[i]) for i in range(300)]
+        fidelity.append(float(np.concatenate(cosines).mean()))
+    assert fidelity == sorted(fidelity)
+    assert fidelity[-1] > 0.99
+
+
+def test_passages_added_after_the_build_are_coded_alike(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
+    """A later segment of postings or codes is written in another form than the build's."""
+    docs = database.create_collection("docs", bits=2)
+    docs.add(corpus.passages[:200], vectors=corpus.vectors[:200])
+    docs.build()
+    for start in (200, 250):
+        docs.add(corpus.passages[start : start + 50], vectors=corpus.vectors[start : start + 50])
+    assert_equals_oracle(docs, database.url, corpus.queries[:4], **EVERYTHING)
+
+
+@pytest.mark.parametrize("knobs", [{}, {"probes": 1}, {"candidates": 40, "pruning": 12}])
+def test_scores_are_exact_whatever_the_knobs(
+    built: pgretrieval.Collection, database_url: str, corpus: Corpus, knobs: dict[str, int]
+):
+    """Fewer probes or pruning change scores, where they may only lose passages."""
+    vectors = decoded(built._database.url, built.name)
+    for query in corpus.queries:
+        for hit in built.search(vectors=query, k=10, **knobs):
+            assert hit.score == pytest.approx(maxsim(query, vectors[hit.id]), abs=1e-4)
+
+
+def test_one_query_token_and_many(built: pgretrieval.Collection):
+    """The number of query tokens is taken for granted somewhere."""
+    for count in (1, 300):
+        assert_equals_oracle(built, built._database.url, clustered(1, seed=5, tokens=(count, count)), **EVERYTHING)
+
+
+@pytest.mark.parametrize("k", [300, 301, 5000])
+def test_k_beyond_the_collection_returns_all(built: pgretrieval.Collection, corpus: Corpus, k: int):
+    """Passages that no probed centroid leads to are left out, though the caller asked for all."""
+    hits = built.search(vectors=corpus.queries[0], k=k)
+    assert sorted(hit.id for hit in hits) == sorted(f"p{number}" for number in range(300))
+    assert [hit.rank for hit in hits] == list(range(1, 301))
+
+
+def test_one_passage_of_three_tokens(database: pgretrieval.RetrievalDatabase):
+    """The smallest collection breaks the training."""
+    docs = database.create_collection("docs")
+    docs.add(passages(1), vectors=clustered(1, tokens=(3, 3)))
+    docs.build()
+    hits = docs.search(vectors=clustered(1, tokens=(2, 2), seed=4), k=10) if False else docs.search(vectors=clustered(1)[0])
+    assert [(hit.rank, hit.id) for hit in hits] == [(1, "p0")]
+    assert_equals_oracle(docs, database.url, clustered(2, seed=4))
+
+
+def test_one_passage_of_one_token(database: pgretrieval.RetrievalDatabase):
+    """No token is left to hold out or to share out."""
+    docs = database.create_collection("docs", bits=1)
+    vectors = clustered(1, tokens=(1, 1))
+    docs.add(passages(1), vectors=vectors)
+    docs.build()
+    assert docs.search(vectors=vectors[0])[0].score == pytest.approx(1, abs=1e-3)
+
+
+def test_identical_passages(database: pgretrieval.RetrievalDatabase):
+    """Equal vectors leave empty clusters and zero residuals; none may divide by zero or lose a passage."""
+    docs = database.create_collection("docs")
+    one = clustered(1, tokens=(10, 10))[0]
+    docs.add(passages(50), vectors=[one] * 50)
+    docs.build()
+    hits = docs.search(vectors=one, k=50)
+    assert sorted(hit.id for hit in hits) == sorted(f"p{number}" for number in range(50))
+    assert [hit.score for hit in hits] == pytest.approx([10] * 50, abs=1e-2)
+
+
+def test_identical_tokens_everywhere(database: pgretrieval.RetrievalDatabase):
+    """A single distinct vector gives one centroid and levels of zero width."""
+    docs = database.create_collection("docs")
+    row = clustered(1, tokens=(1, 1))[0]
+    docs.add(passages(20), vectors=[np.repeat(row, 5, axis=0)] * 20)
+    docs.build()
+    assert docs.stats()["centroids"] == 1
+    assert [hit.score for hit in docs.search(vectors=row, k=3)] == pytest.approx([1, 1, 1], abs=1e-3)
+
+
+def test_a_passage_of_many_tokens(database: pgretrieval.RetrievalDatabase):
+    """Codes above a page, or a passage above the decoder's chunk, are cut."""
+    docs = database.create_collection("docs")
+    docs.add(passages(3), vectors=clustered(3, tokens=(9000, 10000), dim=48))
+    docs.build()
+    assert_equals_oracle(docs, database.url, clustered(2, dim=48, seed=6), **EVERYTHING)
