@@ -16,6 +16,7 @@ from pgretrieval.errors import ConfigError, DimensionMismatchError, InputError, 
 from pgretrieval.index import ingest
 from pgretrieval.index.build import BuildReport, Stage, build
 from pgretrieval.index.ingest import Target
+from pgretrieval.index.sources import EncodedVectors, GivenVectors
 from pgretrieval.index.vectors import token_array
 from pgretrieval.search.exhaustive import exact_rankings
 from pgretrieval.search.explain import Explanation
@@ -93,10 +94,9 @@ class Collection:
         Raises InputError, DuplicateIdError, VectorError, DimensionMismatchError; DatabaseUnavailableError when the connection is
         lost, after which the same call can be made again.
         """
-        encoder = self.encoder if vectors is None else None
-        target = Target(self._database, self._row.collection_id, self.name, encoder)
+        source = GivenVectors(vectors, progress) if vectors is not None else EncodedVectors(self.encoder, progress)
         checked = (to_passage(record, f"passage {number}") for number, record in enumerate(passages, start=1))
-        report = ingest.add(target, checked, vectors, progress)
+        report = ingest.add(self._target(), checked, source)
         if report.truncated:
             message = f"{report.truncated} of {report.passages} texts were longer than the model reads and were cut"
             warnings.warn(message, PgRetrievalWarning, stacklevel=2)
@@ -112,8 +112,9 @@ class Collection:
         Interrupted, it can be called again and continues. Raises IndexNotBuiltError where there is nothing to build from.
         """
         self._refresh()
-        has_encoder = self._encoder is not None or (self._row.encoder or {}).get("kind") not in (None, "object")
-        return build(self._database, self._row, self.encoder if has_encoder else None, stage)
+        loadable = self._encoder is not None or (self._row.encoder or {}).get("kind") not in (None, "object")
+        encoder = self.encoder if loadable and not self._row.given_vectors else None
+        return build(self._database, self._row, encoder, stage)
 
     def search(
         self,
@@ -189,8 +190,13 @@ class Collection:
     ) -> list[list[str]]:
         """Ids of the k best passages by exact MaxSim over unquantised vectors, for each (query tokens, dim).
 
-        Every stored text is encoded again, which takes as long as adding it did. Raises InputError where there is no encoder.
+        Every stored text is encoded again, which takes as long as adding it did. Raises InputError where there is no encoder, or
+        where passages came with vectors of their own, which the index has not kept.
         """
+        self._row = catalog.find(self._database, self.name)
+        if self._row.given_vectors:
+            msg = f"collection {self.name!r} holds passages with given vectors, which are not kept unquantised; compare outside"
+            raise InputError(msg)
         return exact_rankings(self._database, self._row.collection_id, self.encoder, queries, k, progress)
 
     def stats(self) -> dict[str, Any]:
@@ -201,13 +207,12 @@ class Collection:
         return self.query_vectors(None if query is None else [query], None if vectors is None else [vectors])[0]
 
     def _target(self) -> Target:
-        return Target(self._database, self._row.collection_id, self.name, None)
+        return Target(self._database, self._row.collection_id, self.name)
 
     def _refresh_until_dim(self) -> None:
         if self._row.dim is None:
             self._refresh()
 
     def _refresh(self) -> None:
-        """What the first add settled, possibly by another process."""
-        if self._row.dim is None or self._row.encoder is None:
-            self._row = catalog.find(self._database, self.name)
+        """What adds have settled, possibly in another process."""
+        self._row = catalog.find(self._database, self.name)

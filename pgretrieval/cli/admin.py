@@ -37,7 +37,7 @@ def stats(
             for part, size in shown.items():
                 table.add_row(f"bytes of {part}", f"{size:,}")
         elif key != "index_bytes":
-            table.add_row(key.replace("_", " "), f"{shown:,}" if isinstance(shown, int) else str(shown))
+            table.add_row(key.replace("_", " "), f"{shown:,}" if type(shown) is int else str(shown))
     console.results.print(table)
 
 

@@ -20,7 +20,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    help="Late-interaction retrieval in the Postgres you already run.",
 )
 
 
@@ -29,14 +28,17 @@ def options(
     context: typer.Context,
     database: Annotated[
         str | None,
-        typer.Option(help="URL of a Postgres with pgvector, as psql takes it.", envvar=URL_VARIABLE, metavar="URL"),
+        typer.Option(help=f"URL of a Postgres with pgvector, as psql takes it. Environment: {URL_VARIABLE}.", metavar="URL"),
     ] = None,
     data_dir: Annotated[
         Path | None,
-        typer.Option(help="Directory of the embedded Postgres.", envvar=DATA_DIR_VARIABLE, metavar="DIR"),
+        typer.Option(help=f"Directory of the embedded Postgres. Environment: {DATA_DIR_VARIABLE}.", metavar="DIR"),
     ] = None,
 ) -> None:
-    """Without either option the embedded Postgres in the user's data directory is used."""
+    """Late-interaction retrieval in the Postgres you already run.
+
+    Without --database, --data-dir or their environment variables the embedded Postgres in the user's data directory is used.
+    """
     context.obj = Target(database, data_dir)
 
 

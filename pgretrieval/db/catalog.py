@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg import errors as pg
 from psycopg import sql
@@ -28,6 +28,7 @@ class CollectionRow:
     bits: int
     levels: Levels
     codebook_id: CodebookId | None
+    given_vectors: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +81,34 @@ def drop(database: Database, name: str) -> bool:
         return bool(value(connection, _SQL["drop_collection"], {"name": name}))
 
 
-def lock_for_add(connection: Connection, collection_id: CollectionId) -> tuple[int | None, CodebookId | None]:
-    """Keep builds away until the transaction ends; returns the dimension and the active codebook as they are now.
+class AddState(NamedTuple):
+    """What an add must know: the dimension, the active codebook, and whether there are given vectors already."""
+
+    dim: int | None
+    codebook_id: CodebookId | None
+    given_vectors: bool
+
+
+def lock_for_add(connection: Connection, collection_id: CollectionId) -> AddState:
+    """Keep builds away until the transaction ends; returns the collection as it is now.
 
     Raises CollectionNotFoundError where it was dropped meanwhile.
     """
     connection.execute(_SQL["lock_collection"], {"collection_id": collection_id})
     row = one(connection, _SQL["active_state"], {"collection_id": collection_id})
     if row is None:
-        msg = "the collection was dropped"
-        raise CollectionNotFoundError(msg)
-    return row[0], row[1]
+        raise _dropped(collection_id)
+    return AddState(*row)
 
 
-def settle(connection: Connection, collection_id: CollectionId, dim: int, encoder: dict[str, str] | None) -> int:
+def settle(connection: Connection, collection_id: CollectionId, dim: int, encoder: dict[str, str] | None, given: bool) -> int:
     """Fill in what creation left open; returns the dimension that holds."""
-    parameters = {"collection_id": collection_id, "dim": dim, "encoder": Jsonb(encoder) if encoder else None}
+    parameters = {
+        "collection_id": collection_id,
+        "dim": dim,
+        "encoder": Jsonb(encoder) if encoder else None,
+        "given_vectors": given,
+    }
     return int(value(connection, _SQL["settle"], parameters))
 
 
@@ -113,9 +126,12 @@ def state(connection: Connection, collection_id: CollectionId) -> State:
     """Counted, not estimated. Raises CollectionNotFoundError where the collection was dropped meanwhile."""
     row = one(connection, _SQL["state"], {"collection_id": collection_id})
     if row is None:
-        msg = "the collection was dropped"
-        raise CollectionNotFoundError(msg)
+        raise _dropped(collection_id)
     return State(*row)
+
+
+def _dropped(collection_id: CollectionId) -> CollectionNotFoundError:
+    return CollectionNotFoundError(f"this collection (collection_id {collection_id}) was dropped; create it again or open another")
 
 
 def stats(database: Database, name: str) -> dict[str, Any]:

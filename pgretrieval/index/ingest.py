@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 from pgretrieval.db import catalog, codebooks, codes, passages, vectors
+from pgretrieval.db.catalog import AddState
 from pgretrieval.db.connection import Connection, Database
-from pgretrieval.encode.base import CollectionEncoder
-from pgretrieval.errors import DimensionMismatchError, DuplicateIdError, InputError
+from pgretrieval.errors import DimensionMismatchError, DuplicateIdError
 from pgretrieval.index.coding import centroid_passage_pairs, codebook_from_row, postings_of
-from pgretrieval.index.vectors import token_array, token_matrix
+from pgretrieval.index.sources import VectorSource
+from pgretrieval.index.vectors import token_matrix
 from pgretrieval.quantize.codebook import Codebook
-from pgretrieval.types import AddReport, CodebookId, CollectionId, Float32Array, Int32Array, Passage, TokenMatrix
-
-Progress = Callable[[int], None]
+from pgretrieval.types import AddReport, CodebookId, CollectionId, Int32Array, Passage, TokenMatrix
 
 BATCH = 1024
 _SHOWN = 5  # duplicate ids that an error names
@@ -24,45 +22,37 @@ _SHOWN = 5  # duplicate ids that an error names
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where passages go: a collection, how it encodes, and the spec to store with the first of them."""
+    """The collection that passages go to."""
 
     database: Database
     collection_id: CollectionId
     name: str
-    encoder: CollectionEncoder | None
 
 
-def add(
-    target: Target, source: Iterable[Passage], given: Iterable[Any] | None = None, progress: Progress | None = None
-) -> AddReport:
+def add(target: Target, source: Iterable[Passage], vector_source: VectorSource) -> AddReport:
     """Store passages with their token vectors, in one transaction: all of them or none.
 
-    `given` has one (tokens, dim) array a passage; without it the target's encoder makes them. `progress` is told how many
-    passages were just finished. Raises InputError, DuplicateIdError, VectorError, DimensionMismatchError, and
-    DatabaseUnavailableError where the connection is lost, after which the same call can be made again.
+    Raises InputError, DuplicateIdError, VectorError, DimensionMismatchError, EncoderError, and DatabaseUnavailableError where the
+    connection is lost, after which the same call can be made again.
     """
-    vectors_of = _given_vectors(given) if given is not None else None
     report = AddReport(0, 0, 0)
     seen: set[str] = set()
     with target.database.writing(f"adding to collection {target.name!r}") as connection:
-        dim, codebook_id = catalog.lock_for_add(connection, target.collection_id)
-        codebook = _load(connection, target.collection_id, codebook_id)
+        held = catalog.lock_for_add(connection, target.collection_id)
+        codebook = _load(connection, target.collection_id, held.codebook_id)
         for batch in batches(source, BATCH):
             _refuse_duplicates(connection, target, batch, seen)
-            arrays, truncated = (vectors_of(batch, dim), 0) if vectors_of else _encoded(target, batch, progress)
-            dim = _settle(connection, target, arrays, dim, encoded=vectors_of is None)
+            arrays, truncated = vector_source.take(batch, held.dim)
+            held = _settle(connection, target, vector_source, arrays[0].shape[1], held)
             tokens = token_matrix(arrays)
             passage_ids = passages.reserve_ids(connection, target.collection_id, len(batch))
             passages.copy(connection, target.collection_id, passage_ids, batch, tokens.lengths)
-            if codebook is None or codebook_id is None:
+            if codebook is None or held.codebook_id is None:
                 vectors.copy(connection, target.collection_id, passage_ids, tokens)
             else:
-                write_coded(connection, target.collection_id, codebook_id, codebook, passage_ids, tokens)
+                write_coded(connection, target.collection_id, held.codebook_id, codebook, passage_ids, tokens)
             report = AddReport(report.passages + len(batch), report.tokens + int(tokens.offsets[-1]), report.truncated + truncated)
-            if progress and vectors_of:
-                progress(len(batch))
-        if vectors_of:
-            vectors_of([], dim)
+        vector_source.finish()
     return report
 
 
@@ -133,47 +123,12 @@ def _shown(ids: Sequence[str]) -> str:
     return ", ".join(repr(key) for key in ids[:_SHOWN]) + more
 
 
-def _encoded(target: Target, batch: Sequence[Passage], progress: Progress | None) -> tuple[list[Float32Array], int]:
-    if target.encoder is None:
-        msg = (
-            f"collection {target.name!r} has no encoder; pass vectors= with one (tokens, dim) array a passage, or open it with "
-            "get_collection(name, encoder=…)"
-        )
-        raise InputError(msg)
-    texts = [passage.encoded_text for passage in batch]
-    return target.encoder.encode_document(texts, progress=progress), target.encoder.count_truncated(texts)
-
-
-def _settle(connection: Connection, target: Target, arrays: Sequence[Float32Array], dim: int | None, *, encoded: bool) -> int:
-    """The first passages decide what creation left open."""
-    width = arrays[0].shape[1]
-    if dim is None:
-        spec = target.encoder.spec if encoded and target.encoder else None
-        dim = catalog.settle(connection, target.collection_id, width, spec)
-    if width != dim:
-        origin = f"encoder {target.encoder.spec}" if encoded and target.encoder else "the given vectors"
-        msg = f"{origin} has {width} dimensions, collection {target.name!r} has {dim}"
+def _settle(connection: Connection, target: Target, source: VectorSource, width: int, held: AddState) -> AddState:
+    """Write down what this add decides for the collection: dimension and encoder, if it is the first, and given vectors."""
+    if held.dim is None or (source.given and not held.given_vectors):
+        dim = catalog.settle(connection, target.collection_id, width, source.spec, source.given)
+        held = AddState(dim, held.codebook_id, held.given_vectors or source.given)
+    if width != held.dim:
+        msg = f"{source} has {width} dimensions, collection {target.name!r} has {held.dim}"
         raise DimensionMismatchError(msg)
-    return dim
-
-
-def _given_vectors(given: Iterable[Any]) -> Callable[[Sequence[Passage], int | None], list[Float32Array]]:
-    """Hands out the caller's arrays batch by batch; asked with no passages left, checks that no array is left either."""
-    rest = iter(given)
-
-    def take(batch: Sequence[Passage], dim: int | None) -> list[Float32Array]:
-        if not batch:
-            if next(rest, None) is not None:
-                msg = "there are more arrays in vectors= than passages; give one (tokens, dim) array a passage"
-                raise InputError(msg)
-            return []
-        arrays: list[Float32Array] = []
-        for passage, vectors_given in zip(batch, rest, strict=False):
-            arrays.append(token_array(vectors_given, f"passage {passage.id!r}", dim))
-            dim = arrays[-1].shape[1]
-        if len(arrays) < len(batch):
-            msg = f"vectors= ended before passage {batch[len(arrays)].id!r}; give one (tokens, dim) array a passage"
-            raise InputError(msg)
-        return arrays
-
-    return take
+    return held

@@ -117,6 +117,7 @@ class Searcher:
         if cached is not None and cached.codebook_id == active:
             return cached
         if active is None:
+            catalog.state(connection, self._collection_id)  # raises where the collection was dropped
             msg = f"collection {self._name!r} has no index yet; call build() (or `pgretrieval index`) after adding passages"
             raise IndexNotBuiltError(msg)
         with self._loading:

@@ -26,7 +26,8 @@ def decoded(url: str, name: str) -> dict[str, Float32Array]:
         ).fetchone()
         codebook = codebook_from_row(codebooks.load(connection, collection_id, codebook_id))
         rows = connection.execute(
-            """select key, centroid_ids, residuals from pgretrieval.token_code join pgretrieval.passage using (collection_id, passage_id)
+            """select key, centroid_ids, residuals
+               from pgretrieval.token_code join pgretrieval.passage using (collection_id, passage_id)
                where collection_id = %s and codebook_id = %s""",
             [collection_id, codebook_id],
         ).fetchall()
@@ -140,7 +141,7 @@ def test_one_passage_of_three_tokens(database: pgretrieval.RetrievalDatabase):
     docs = database.create_collection("docs")
     docs.add(passages(1), vectors=clustered(1, tokens=(3, 3)))
     docs.build()
-    hits = docs.search(vectors=clustered(1, tokens=(2, 2), seed=4), k=10) if False else docs.search(vectors=clustered(1)[0])
+    hits = docs.search(vectors=clustered(1, seed=4)[0], k=10)
     assert [(hit.rank, hit.id) for hit in hits] == [(1, "p0")]
     assert_equals_oracle(docs, database.url, clustered(2, seed=4))
 

@@ -17,7 +17,7 @@ from tests.support.encoder import HashedEncoder
 from tests.support.vectors import clustered, passages
 
 
-class Interrupted(Exception):
+class StopHere(Exception):  # noqa: N818
     """Stands for Ctrl-C or a crash."""
 
 
@@ -124,7 +124,7 @@ def interrupt_at(wanted: str) -> build_module.Stage:
 
     def stage(name: str, _done: int, _total: int) -> None:
         if name == wanted:
-            raise Interrupted
+            raise StopHere
 
     return stage
 
@@ -135,7 +135,7 @@ def test_an_interrupted_build_goes_on_with_the_trained_codebook(
     """Training, the long part, is thrown away with the rest."""
     docs = database.create_collection("docs")
     docs.add(corpus.passages, vectors=corpus.vectors)
-    with pytest.raises(Interrupted):
+    with pytest.raises(StopHere):
         docs.build(stage=interrupt_at("code"))
     assert value(database.url, "select count(*) from pgretrieval.codebook") == 1
     assert value(database.url, "select count(*) from pgretrieval.token_code") == 0
@@ -153,7 +153,7 @@ def test_a_build_interrupted_early_or_late_can_be_repeated(database: pgretrieval
     """Half-written codes or postings are counted twice by the next build, or the lock is never given back."""
     docs = database.create_collection("docs")
     docs.add(corpus.passages, vectors=corpus.vectors)
-    with pytest.raises(Interrupted):
+    with pytest.raises(StopHere):
         docs.build(stage=interrupt_at(stage))
     docs.build()
     assert value(database.url, "select count(*) from pgretrieval.token_code") == 300
@@ -165,7 +165,7 @@ def test_adding_after_an_interrupted_build_does_not_use_its_codebook(database: p
     """A codebook trained for fewer passages is taken for the grown collection, or stays behind."""
     docs = database.create_collection("docs")
     docs.add(corpus.passages[:100], vectors=corpus.vectors[:100])
-    with pytest.raises(Interrupted):
+    with pytest.raises(StopHere):
         docs.build(stage=interrupt_at("code"))
     docs.add(corpus.passages[100:], vectors=corpus.vectors[100:])
     assert docs.build().passages == 300
@@ -179,7 +179,7 @@ def test_an_interrupted_retraining_leaves_the_old_index_working(database: pgretr
     docs.add([{"id": f"a{i}", "text": f"alpha{i}"} for i in range(20)])
     docs.build()
     docs.add([{"id": f"b{i}", "text": f"beta{i} more{i} words{i}"} for i in range(60)])
-    with pytest.raises(Interrupted):
+    with pytest.raises(StopHere):
         docs.build(stage=interrupt_at("code"))
     assert docs.search("alpha3", k=1)[0].id == "a3"
     assert docs.search("beta3 more3", k=1)[0].id == "b3"
@@ -197,10 +197,10 @@ def test_add_stores_all_or_nothing(database: pgretrieval.RetrievalDatabase, corp
 
     def source() -> Iterator[dict[str, object]]:
         yield from passages(1500)
-        raise Interrupted
+        raise StopHere
 
     docs = database.create_collection("docs")
-    with pytest.raises(Interrupted):
+    with pytest.raises(StopHere):
         docs.add(source(), vectors=clustered(1600, tokens=(1, 2)))
     assert docs.stats()["passages"] == 0
     assert docs.stats()["dim"] is None
@@ -230,7 +230,7 @@ def test_searches_adds_and_a_build_at_once(database: pgretrieval.RetrievalDataba
         while not done.is_set():
             try:
                 assert docs.search("alpha3 one", k=1)[0].id == "a3"
-            except BaseException as error:
+            except BaseException as error:  # noqa: PERF203
                 failures.append(error)
                 return
 

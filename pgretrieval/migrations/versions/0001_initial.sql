@@ -11,9 +11,11 @@ create table pgretrieval.collection (
     bits smallint not null check (bits in (1, 2, 4)),
     levels text not null check (levels in ('lloyd-max', 'quantile')),
     codebook_id integer,
+    given_vectors boolean not null default false,
     created_at timestamptz not null default now()
 );
-comment on table pgretrieval.collection is 'One named set of passages; codebook_id is the active codebook, null before the first build.';
+comment on table pgretrieval.collection is
+    'One named set of passages; codebook_id is the active codebook, null before the first build. given_vectors tells that some came with token vectors of the caller''s, which encoding the text again would not give.';
 
 create table pgretrieval.codebook (
     codebook_id integer generated always as identity primary key,

@@ -11,7 +11,7 @@ select pgretrieval.create_collection(%(name)s, %(dim)s, %(encoder)s, %(bits)s, %
 select pgretrieval.drop_collection(%(name)s)
 
 -- name: collection
-select collection_id, name, encoder, dim, bits, levels, codebook_id
+select collection_id, name, encoder, dim, bits, levels, codebook_id, given_vectors
 from pgretrieval.collection
 where name = %(name)s
 
@@ -30,14 +30,14 @@ select pg_advisory_lock(7453018, %(collection_id)s)
 select pg_advisory_unlock(7453018, %(collection_id)s)
 
 -- name: active_state
-select dim, codebook_id from pgretrieval.collection where collection_id = %(collection_id)s
+select dim, codebook_id, given_vectors from pgretrieval.collection where collection_id = %(collection_id)s
 
 -- name: settle
 -- The first add decides what creation left open: the dimension, and the encoder where texts came without vectors.
 update pgretrieval.collection
-set dim = coalesce(dim, %(dim)s), encoder = coalesce(encoder, %(encoder)s)
+set dim = coalesce(dim, %(dim)s), encoder = coalesce(encoder, %(encoder)s), given_vectors = given_vectors or %(given_vectors)s
 where collection_id = %(collection_id)s
-returning dim, encoder
+returning dim
 
 -- name: bytes_by_table
 select parent.relname as table,
