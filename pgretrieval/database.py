@@ -80,6 +80,7 @@ class RetrievalDatabase:
 
         Raises CollectionNotFoundError, and DimensionMismatchError where the encoder has another dimension than the collection.
         """
+        _check_name(name)
         row = catalog.find(self._database, name)
         loaded = load_encoder(encoder, self._device) if encoder is not None else None
         collection = Collection(self._database, row, loaded, self._device)
@@ -93,6 +94,7 @@ class RetrievalDatabase:
 
     def drop_collection(self, name: str) -> None:
         """Drop a collection and free its space. Raises CollectionNotFoundError."""
+        _check_name(name)
         if not catalog.drop(self._database, name):
             catalog.find(self._database, name)
             msg = f"collection {name!r} could not be dropped"
@@ -170,6 +172,9 @@ def _for_psycopg(url: str) -> str:
 
 
 def _check_name(name: str) -> None:
-    if not isinstance(name, str) or not name.strip() or "\0" in name or len(name) > 500:
-        msg = f"a collection cannot be called {name!r}; give a text of 1 to 500 characters that is not blank and has no NUL"
+    if not isinstance(name, str) or not name.strip() or len(name) > 500 or re.search("[\0\ud800-\udfff]", name):
+        msg = (
+            f"a collection cannot be called {name!r}; give a text of 1 to 500 characters that is not blank and has no NUL and no "
+            "lone surrogate"
+        )
         raise ConfigError(msg)

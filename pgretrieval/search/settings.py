@@ -22,7 +22,9 @@ class SearchSettings:
 
 
 _CANDIDATES_BY_SIZE = ((10_000, 512), (40_000, 1024), (160_000, 2048))
-_CANDIDATES_BEYOND = 4096
+_CANDIDATES_AT_MOST = 4096
+_INTERACTION_TOKENS = 150_000
+_PROBES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +36,15 @@ class Knobs:
     pruning: int | None = None
 
 
-def choose_settings(k: int, passages: int, knobs: Knobs) -> SearchSettings:
-    """Defaults for `k` hits from about `passages` passages, where the caller gave none; docs/decisions.md has the measurements.
+def choose_settings(k: int, passages: int, tokens: int, knobs: Knobs) -> SearchSettings:
+    """Defaults for `k` hits from about `passages` passages of `tokens` tokens in all, where the caller gave none.
 
-    Raises ConfigError unless every number is positive, and candidates and pruning are at least k.
+    docs/decisions.md has the measurements. Raises ConfigError unless every number is positive, and candidates and pruning are at
+    least k.
     """
     probes, candidates, pruning = knobs.probes, knobs.candidates, knobs.pruning
     for name, given in (("k", k), ("probes", probes), ("candidates", candidates), ("pruning", pruning)):
-        if given is not None and (not isinstance(given, int) or isinstance(given, bool) or given < 1):
+        if (given is not None or name == "k") and (not isinstance(given, int) or isinstance(given, bool) or given < 1):
             msg = f"{name} is {given!r}; give a whole number of at least 1"
             raise ConfigError(msg)
     for name, given in (("candidates", candidates), ("pruning", pruning)):
@@ -49,14 +52,16 @@ def choose_settings(k: int, passages: int, knobs: Knobs) -> SearchSettings:
             msg = f"{name} is {given}, less than the {k} hits asked for; give at least k"
             raise ConfigError(msg)
     if probes is None:
-        probes = 4 if k <= 100 else 8
+        probes = _PROBES
     if pruning is None:
         pruning = min(max(128, 4 * k), candidates or sys.maxsize)
     if candidates is None:
-        candidates = max(_candidates_for(passages), 16 * k, pruning)
+        candidates = max(_candidates_for(passages, tokens), 16 * k, pruning)
     return SearchSettings(probes, candidates, min(pruning, candidates))
 
 
-def _candidates_for(passages: int) -> int:
-    """More passages crowd the candidates of ten hits: the sum of probed scores must keep more of them."""
-    return next((kept for limit, kept in _CANDIDATES_BY_SIZE if passages < limit), _CANDIDATES_BEYOND)
+def _candidates_for(passages: int, tokens: int) -> int:
+    """As many as centroid interaction can afford, which costs by the token; more where many passages crowd the candidates."""
+    affordable = _INTERACTION_TOKENS * passages // max(tokens, 1)
+    crowded = next((kept for limit, kept in _CANDIDATES_BY_SIZE if passages < limit), _CANDIDATES_AT_MOST)
+    return max(crowded, min(affordable, _CANDIDATES_AT_MOST))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +200,7 @@ def test_zero_nan_and_infinite_vectors_of_queries(built: pgretrieval.Collection,
         (np.empty((0, 64)), r"shape \(0, 64\)"),
         ("text", "not an array of numbers"),
         ([[1.0], [1.0, 2.0]], "not an array of numbers"),
-        (None, r"shape \(\)|not an array"),
+        (None, r"shape \(1,\)"),
     ],
 )
 def test_vectors_of_a_wrong_shape(docs: pgretrieval.Collection, vectors: Any, said: str):
@@ -247,7 +248,7 @@ def test_an_encoder_of_another_dimension(database: pgretrieval.RetrievalDatabase
     """The collection takes vectors of another encoder."""
     with pytest.raises(DimensionMismatchError, match="96 dimensions, collection 'docs' has 64"):
         database.get_collection("docs", encoder=HashedEncoder(96))
-    with pytest.raises(ConfigError, match="dim is 128, encoder .* has 64"):
+    with pytest.raises(ConfigError, match=r"dim is 128, encoder .* has 64"):
         database.create_collection("other", encoder=HashedEncoder(), dim=128)
     assert_unchanged(docs)
 
@@ -305,7 +306,7 @@ def test_a_blank_query(docs: pgretrieval.Collection, query: str):
     """A blank query finds something."""
     docs.build()
     for use in (docs.search, docs.explain, lambda text: docs.search_many(["word", text])):
-        with pytest.raises(InputError, match=f"the query is {query!r}"):
+        with pytest.raises(InputError, match=re.escape(f"the query is {query!r}")):
             use(query)
 
 
@@ -386,7 +387,7 @@ def test_an_unknown_collection(database: pgretrieval.RetrievalDatabase):
 def test_looking_up_a_name_that_cannot_be(database: pgretrieval.RetrievalDatabase, name: str):
     """A name that no collection can have ends in the driver's error."""
     for use in (database.get_collection, database.drop_collection):
-        with pytest.raises(CollectionNotFoundError, match="no collection"):
+        with pytest.raises(ConfigError, match="cannot be called"):
             use(name)
 
 

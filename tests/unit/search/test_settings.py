@@ -18,27 +18,32 @@ def test_settings_always_leave_room_for_k(
 ) -> None:
     if any(given is not None and given < k for given in (candidates, pruning)):
         with pytest.raises(ConfigError, match="at least k"):
-            choose_settings(k, passages, Knobs(probes, candidates, pruning))
+            choose_settings(k, passages, 60 * passages, Knobs(probes, candidates, pruning))
         return
-    settings = choose_settings(k, passages, Knobs(probes, candidates, pruning))
+    settings = choose_settings(k, passages, 60 * passages, Knobs(probes, candidates, pruning))
     assert k <= settings.pruning <= settings.candidates
     assert settings.probes == (probes or settings.probes) >= 1
     assert candidates in (None, settings.candidates)
 
 
 def test_larger_collections_keep_more_candidates() -> None:
-    kept = [choose_settings(10, size, Knobs()).candidates for size in (100, 20_000, 100_000, 10**6)]
+    kept = [choose_settings(10, size, 250 * size, Knobs()).candidates for size in (100, 20_000, 100_000, 10**6)]
     assert kept == sorted(set(kept))
+
+
+def test_short_passages_afford_more_candidates() -> None:
+    kept = [choose_settings(10, 5000, 5000 * length, Knobs()).candidates for length in (200, 60, 20)]
+    assert kept == [750, 2500, 4096]
 
 
 @pytest.mark.parametrize("bad", [0, -3, 2.5, True, "10"])
 @pytest.mark.parametrize("knob", ["probes", "candidates", "pruning"])
 def test_nonsense_is_refused_by_name_and_value(knob: str, bad: object) -> None:
     with pytest.raises(ConfigError, match=f"{knob} is {bad!r}"):
-        choose_settings(10, 100, Knobs(**{knob: bad}))  # type: ignore[arg-type]
+        choose_settings(10, 100, 1000, Knobs(**{knob: bad}))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("k", [0, -1])
 def test_k_must_be_positive(k: int) -> None:
     with pytest.raises(ConfigError, match=f"k is {k}"):
-        choose_settings(k, 100, Knobs())
+        choose_settings(k, 100, 1000, Knobs())

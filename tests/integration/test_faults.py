@@ -1,0 +1,362 @@
+"""The server is away, dies in the middle, lacks something, or holds another schema."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+import pgretrieval
+from pgretrieval import DatabaseUnavailableError, ExtensionError, SchemaError
+from pgretrieval.database import open_database
+from tests.fixtures.collections import Corpus
+from tests.fixtures.postgres import PostgresUnderTest
+from tests.support.encoder import HashedEncoder
+from tests.support.vectors import clustered, passages
+
+
+def execute(url: str, statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+    """Run a statement on a connection of its own."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(statement, parameters)
+        return cursor.fetchall() if cursor.description else []
+
+
+def kill_other_connections(url: str) -> None:
+    """What a restart of the server does to its clients."""
+    execute(
+        url,
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()",
+    )
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+# ---- the server is away
+
+
+def test_a_server_that_is_down_is_said_at_once(unused_port: int):
+    """Connecting retries for minutes, or the message shows the password and not the address."""
+    started = time.monotonic()
+    with pytest.raises(DatabaseUnavailableError) as raised:
+        pgretrieval.connect(url=f"postgresql://someone:secret@127.0.0.1:{unused_port}/shop")
+    assert time.monotonic() - started < 3
+    assert f"127.0.0.1:{unused_port}, database 'shop'" in str(raised.value)
+    assert "start the server or check the URL" in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_database_that_is_not_there(postgres: PostgresUnderTest):
+    """The driver's error comes out."""
+    with pytest.raises(DatabaseUnavailableError, match="no_such_database"):
+        pgretrieval.connect(url=postgres.url_of("no_such_database"))
+
+
+@pytest.mark.parametrize("url", ["mysql://localhost/x", "postgresql://host:notaport/x", "nonsense", ""])
+def test_a_url_that_is_none(url: str):
+    """A mistyped URL ends in a parser's error, or takes another database."""
+    with pytest.raises(pgretrieval.PgRetrievalError):
+        pgretrieval.connect(url=url)
+
+
+def test_sqlalchemys_spelling_of_a_url(database_url: str):
+    """postgresql+psycopg:// is refused, though alembic users have it in their settings."""
+    with pgretrieval.connect(url=database_url.replace("postgresql://", "postgresql+psycopg://")) as database:
+        assert database.list_collections() == []
+
+
+def test_the_environment_names_the_database(database_url: str, monkeypatch: pytest.MonkeyPatch):
+    """PGRETRIEVAL_DATABASE_URL is not read, or contradicts an argument silently."""
+    monkeypatch.setenv("PGRETRIEVAL_DATABASE_URL", database_url)
+    with pgretrieval.connect() as database:
+        assert (database.url, database.data_dir) == (database_url, None)
+    monkeypatch.setenv("PGRETRIEVAL_DATA_DIR", "/nowhere")
+    with pytest.raises(pgretrieval.ConfigError, match="both PGRETRIEVAL_DATABASE_URL and PGRETRIEVAL_DATA_DIR are set"):
+        pgretrieval.connect()
+    with pytest.raises(pgretrieval.ConfigError, match="both a URL and a data directory"):
+        pgretrieval.connect(url=database_url, data_dir="/nowhere")
+
+
+# ---- the connection dies
+
+
+def killing_source(url: str, count: int, at: int) -> Iterator[dict[str, Any]]:
+    """Passages; when the one at `at` is asked for, every other connection is killed."""
+    for number, passage in enumerate(passages(count)):
+        if number == at:
+            kill_other_connections(url)
+        yield passage
+
+
+@pytest.mark.parametrize("at", [0, 1024, 2047])
+@pytest.mark.parametrize("built", [False, True])
+def test_a_connection_lost_in_the_middle_of_add(database_url: str, at: int, built: bool):
+    """Half of an add is stored, the error is the driver's, or calling again finds a broken pool or duplicates."""
+    vectors = clustered(2100, tokens=(1, 3))
+    with pgretrieval.connect(url=database_url) as database:
+        docs = database.create_collection("docs")
+        if built:
+            docs.add(passages(20, start=5000), vectors=clustered(20))
+            docs.build()
+        before = docs.stats()["passages"]
+        with pytest.raises(DatabaseUnavailableError, match=r"adding to collection 'docs' failed.*Nothing of this call was stored"):
+            docs.add(killing_source(database_url, 2100, at), vectors=vectors)
+        assert docs.stats()["passages"] == before
+        assert docs.add(passages(2100), vectors=vectors).passages == 2100
+        docs.build()
+        assert docs.stats()["passages"] == before + 2100
+        assert len(docs.search(vectors=vectors[0], k=3000)) == before + 2100
+
+
+def test_a_connection_lost_while_searching_is_replaced(database_url: str, corpus: Corpus):
+    """A pooled connection that died while idle breaks the next search."""
+    with pgretrieval.connect(url=database_url) as database:
+        docs = database.create_collection("docs")
+        docs.add(corpus.passages, vectors=corpus.vectors)
+        docs.build()
+        before = docs.search(vectors=corpus.queries[0])
+        kill_other_connections(database_url)
+        assert docs.search(vectors=corpus.queries[0]) == before
+
+
+@pytest.mark.parametrize("stage", ["train", "code", "index"])
+def test_a_connection_lost_in_the_middle_of_build(database_url: str, corpus: Corpus, stage: str):
+    """The lock of a dead build stays, or its rows do."""
+
+    def kill(name: str, _done: int, _total: int) -> None:
+        if name == stage and killed.acquire(blocking=False):
+            kill_other_connections(database_url)
+
+    killed = threading.Semaphore(1)
+    with pgretrieval.connect(url=database_url) as database:
+        docs = database.create_collection("docs")
+        docs.add(corpus.passages, vectors=corpus.vectors)
+        with pytest.raises(DatabaseUnavailableError, match="building collection 'docs' failed"):
+            docs.build(stage=kill)
+        docs.build()
+        assert execute(database_url, "select count(*) from pgretrieval.codebook") == [(1,)]
+        assert docs.search(vectors=corpus.vectors[3], k=1)[0].id == "p3"
+
+
+# ---- the schema is not there, older, newer, or may not be made
+
+
+@pytest.mark.both_versions
+def test_a_database_without_the_schema_tells_its_owner_what_to_run(empty_database_url: str):
+    """`connect` migrates somebody's database unasked, or does not say what to do."""
+    with pytest.raises(SchemaError, match=r"no pgretrieval schema.*pgretrieval --database URL migrate"):
+        pgretrieval.connect(url=empty_database_url)
+    assert execute(empty_database_url, "select count(*) from pg_namespace where nspname = 'pgretrieval'") == [(0,)]
+
+
+def test_a_database_newer_than_the_client_is_refused(database_url: str):
+    """An old client writes into a schema that it does not know."""
+    execute(database_url, "update pgretrieval.schema_version set version_num = '9999'")
+    with pytest.raises(SchemaError, match=r"revision 9999, newer than this client.*pip install --upgrade pgretrieval"):
+        pgretrieval.connect(url=database_url)
+    with open_database(database_url) as database, pytest.raises(SchemaError, match="revision 9999, newer"):
+        database.migrate()
+    assert execute(database_url, "select version_num from pgretrieval.schema_version") == [("9999",)]
+
+
+def test_an_emptied_version_table_counts_as_no_schema(database_url: str):
+    """A database whose revision is unknown is used as if it were current."""
+    execute(database_url, "delete from pgretrieval.schema_version")
+    with pytest.raises(SchemaError, match="migrate"):
+        pgretrieval.connect(url=database_url)
+
+
+def test_an_older_schema_tells_its_owner_what_to_run(database_url: str, monkeypatch: pytest.MonkeyPatch):
+    """A client of tomorrow uses a schema of today."""
+    from pgretrieval.db import schema
+
+    monkeypatch.setattr(schema, "head_revision", lambda: "0002")
+    with pytest.raises(SchemaError, match=r"at revision 0001, this client needs 0002.*pgretrieval --database URL migrate"):
+        pgretrieval.connect(url=database_url)
+
+
+def test_a_schema_that_lost_a_table(database_url: str):
+    """The driver's UndefinedTable comes out."""
+    with pgretrieval.connect(url=database_url) as database:
+        execute(database_url, "drop table pgretrieval.posting cascade")
+        with pytest.raises(SchemaError, match=r"creating collection 'docs' failed.*Run `pgretrieval migrate`"):
+            database.create_collection("docs", dim=64)
+
+
+def test_pgvector_is_not_created_and_the_role_may_not(postgres: PostgresUnderTest, empty_database_url: str):
+    """The message does not say who can help, or how."""
+    name, password = postgres.create_role()
+    url = postgres.url_of(psycopg.conninfo.conninfo_to_dict(empty_database_url)["dbname"], name, password)
+    with open_database(url) as database, pytest.raises(ExtensionError) as raised:
+        database.migrate()
+    assert name in str(raised.value)
+    assert "Ask an administrator to run CREATE EXTENSION vector" in str(raised.value)
+
+
+def test_pgvector_is_too_old(empty_database_url: str):
+    """An old pgvector without halfvec indexes breaks half-way through the installation."""
+    execute(empty_database_url, "create extension vector")
+    execute(empty_database_url, "update pg_extension set extversion = '0.7.4' where extname = 'vector'")
+    with open_database(empty_database_url) as database, pytest.raises(ExtensionError, match=r"0\.7\.4 is too old.*ALTER EXTENSION"):
+        database.migrate()
+    assert execute(empty_database_url, "select count(*) from pg_namespace where nspname = 'pgretrieval'") == [(0,)]
+
+
+@pytest.mark.parametrize("version", ["0.8.0", "0.8.5-dev", "0.10", "1.0"])
+def test_newer_spellings_of_pgvectors_version(empty_database_url: str, version: str):
+    """0.10 is taken for older than 0.8, or a suffix breaks the comparison."""
+    execute(empty_database_url, "create extension vector")
+    execute(empty_database_url, "update pg_extension set extversion = %s where extname = 'vector'", [version])
+    with open_database(empty_database_url) as database:
+        database.migrate()
+
+
+def test_no_right_to_create_the_schema(postgres: PostgresUnderTest, empty_database_url: str):
+    """The driver's InsufficientPrivilege comes out, without a remedy."""
+    execute(empty_database_url, "create extension vector")
+    name, password = postgres.create_role()
+    url = postgres.url_of(psycopg.conninfo.conninfo_to_dict(empty_database_url)["dbname"], name, password)
+    with open_database(url) as database, pytest.raises(SchemaError, match="GRANT CREATE ON DATABASE") as raised:
+        database.migrate()
+    assert not isinstance(raised.value, ExtensionError)
+
+
+def test_a_role_without_rights_on_the_schema(postgres: PostgresUnderTest, database_url: str):
+    """Somebody who may connect but not read gets a driver's error."""
+    name, password = postgres.create_role()
+    url = postgres.url_of(psycopg.conninfo.conninfo_to_dict(database_url)["dbname"], name, password)
+    with pytest.raises(SchemaError, match="not allowed for this role"):
+        pgretrieval.connect(url=url)
+
+
+@pytest.mark.both_versions
+@pytest.mark.parametrize("extension_schema", ["public", "Odd Schema"])
+def test_the_right_to_create_in_the_database_is_enough(
+    postgres: PostgresUnderTest, empty_database_url: str, corpus: Corpus, extension_schema: str
+):
+    """Something on the way wants a superuser, or pgvector in one certain schema."""
+    database_name = psycopg.conninfo.conninfo_to_dict(empty_database_url)["dbname"]
+    name, password = postgres.create_role()
+    execute(empty_database_url, f'create schema if not exists "{extension_schema}"')
+    execute(empty_database_url, f'create extension vector schema "{extension_schema}"')
+    execute(empty_database_url, f'grant usage on schema "{extension_schema}" to {name}')
+    postgres.execute("grant create on database {} to {}", database_name, name)
+    with open_database(postgres.url_of(database_name, name, password)) as database:
+        database.migrate()
+    with pgretrieval.connect(url=postgres.url_of(database_name, name, password)) as database:
+        docs = database.create_collection("docs")
+        docs.add(corpus.passages[:200], vectors=corpus.vectors[:200])
+        docs.build()
+        docs.add(corpus.passages[200:], vectors=corpus.vectors[200:])
+        assert docs.search(vectors=corpus.vectors[250], k=1)[0].id == "p250"
+        assert docs.stats()["passages"] == 300
+        assert [finding for finding in database.diagnose() if finding.level == "problem"] == []
+        database.drop_collection("docs")
+    execute(empty_database_url, f"drop owned by {name}")
+
+
+# ---- migrating
+
+
+@pytest.mark.both_versions
+def test_migrating_again_changes_nothing(database_url: str, corpus: Corpus):
+    """A second migration fails, empties tables, or makes things twice."""
+    with pgretrieval.connect(url=database_url) as database:
+        docs = database.create_collection("docs")
+        docs.add(corpus.passages, vectors=corpus.vectors)
+        docs.build()
+        before = execute(database_url, "select count(*) from pg_class"), docs.search(vectors=corpus.queries[0])
+        for _ in range(2):
+            assert database.migrate() == "0001"
+        assert (execute(database_url, "select count(*) from pg_class"), docs.search(vectors=corpus.queries[0])) == before
+
+
+def test_threads_migrate_at_once(empty_database_url: str):
+    """Two installers race for CREATE SCHEMA or for alembic's version row."""
+    failures: list[BaseException] = []
+    ready = threading.Barrier(6)
+
+    def migrating() -> None:
+        try:
+            with open_database(empty_database_url) as database:
+                ready.wait()
+                database.migrate()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=migrating) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert execute(empty_database_url, "select version_num from pgretrieval.schema_version") == [("0001",)]
+
+
+def test_processes_migrate_at_once(empty_database_url: str):
+    """The lock holds inside one process only."""
+    code = "import sys; from pgretrieval.database import open_database\nwith open_database(sys.argv[1]) as d: d.migrate()"
+    running = [subprocess.Popen([sys.executable, "-c", code, empty_database_url]) for _ in range(2)]
+    assert [process.wait(60) for process in running] == [0, 0]
+    assert execute(empty_database_url, "select version_num from pgretrieval.schema_version") == [("0001",)]
+
+
+def test_migrating_while_searches_and_adds_go_on(database_url: str):
+    """Re-creating the functions breaks calls that run, or deadlocks with them."""
+    failures: list[BaseException] = []
+    done = threading.Event()
+    with pgretrieval.connect(url=database_url) as database:
+        docs = database.create_collection("docs", encoder=HashedEncoder())
+        docs.add([{"id": f"a{i}", "text": f"alpha{i} one"} for i in range(30)])
+        docs.build()
+
+        def working(number: int) -> None:
+            rounds = 0
+            while not done.is_set():
+                try:
+                    assert docs.search("alpha3 one", k=1)[0].id == "a3"
+                    docs.add([{"id": f"{number}-{rounds}", "text": "one more"}])
+                    rounds += 1
+                except BaseException as error:  # noqa: PERF203
+                    failures.append(error)
+                    return
+
+        threads = [threading.Thread(target=working, args=[number]) for number in range(2)]
+        for thread in threads:
+            thread.start()
+        for _ in range(4):
+            database.migrate()
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+
+
+def test_two_processes_use_one_collection(database_url: str):
+    """What one process adds or builds is invisible to, or broken for, another."""
+    code = """
+import sys, numpy, pgretrieval
+with pgretrieval.connect(url=sys.argv[1]) as database:
+    docs = database.get_collection("docs")
+    docs.add([{"id": "theirs", "text": "x"}], vectors=[numpy.eye(64, dtype="f4")[:2]])
+    docs.build()
+"""
+    with pgretrieval.connect(url=database_url) as database:
+        docs = database.create_collection("docs", dim=64)
+        docs.add(passages(20), vectors=clustered(20))
+        subprocess.run([sys.executable, "-c", code, database_url], check=True, timeout=60)
+        assert docs.search(vectors=np.eye(64)[:2], k=1)[0].id == "theirs"

@@ -1,0 +1,119 @@
+"""The ways to install the schema agree, and revisions keep their form."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import psycopg
+import pytest
+from alembic import command
+from sqlalchemy import create_engine, pool
+
+import pgretrieval
+from pgretrieval import assets
+from pgretrieval.database import open_database
+from pgretrieval.db import schema
+from tests.fixtures.collections import Corpus
+from tests.support.catalog import catalogue
+
+VERSIONS = assets.MIGRATIONS / "versions"
+
+
+@pytest.mark.both_versions
+def test_the_printed_sql_installs_what_migrate_installs(database_url: str, empty_database_url: str):
+    """A database installed from `migrate --sql` differs from a migrated one."""
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute(schema.as_sql())
+    assert catalogue(empty_database_url) == catalogue(database_url)
+    with pgretrieval.connect(url=empty_database_url) as database:
+        assert database.migrate() == schema.head_revision()
+    assert catalogue(empty_database_url) == catalogue(database_url)
+
+
+def test_the_printed_sql_is_one_transaction(empty_database_url: str):
+    """A failure half-way leaves half a schema."""
+    script = schema.as_sql()
+    assert len(re.findall(r"(?im)^\s*(begin|commit)\s*;", script)) == 2
+    broken = script.replace("create or replace function pgretrieval.clear_token_vectors", "create nonsense")
+    assert broken != script
+    with psycopg.connect(empty_database_url, autocommit=True) as connection, pytest.raises(psycopg.errors.SyntaxError):
+        connection.execute(broken)
+    with psycopg.connect(empty_database_url) as connection:
+        assert connection.execute("select to_regnamespace('pgretrieval')").fetchone() == (None,)
+
+
+def test_a_failed_migration_leaves_nothing(empty_database_url: str, monkeypatch: pytest.MonkeyPatch):
+    """The schema is there without its functions, or the extension without the schema."""
+    monkeypatch.setattr(assets, "functions", lambda: ["select 1 / 0"])
+    with open_database(empty_database_url) as database, pytest.raises(pgretrieval.StorageError, match="division by zero"):
+        database.migrate()
+    with psycopg.connect(empty_database_url) as connection:
+        assert connection.execute("select to_regnamespace('pgretrieval')").fetchone() == (None,)
+    monkeypatch.undo()
+    with open_database(empty_database_url) as database:
+        database.migrate()
+
+
+@pytest.mark.both_versions
+def test_downgrade_and_upgrade(database_url: str, corpus: Corpus):
+    """A revision's down script forgets something that its up script then trips over, or leaves a collection's tables."""
+    before = catalogue(database_url)
+    with pgretrieval.connect(url=database_url) as database:
+        docs = database.create_collection("docs")
+        docs.add(corpus.passages[:20], vectors=corpus.vectors[:20])
+        docs.build()
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(database_url), poolclass=pool.NullPool)
+    with engine.begin() as connection:
+        command.downgrade(schema._config(connection), "base")
+    with psycopg.connect(database_url) as connection:
+        tables = connection.execute(
+            "select relname from pg_class where relnamespace = 'pgretrieval'::regnamespace and relkind in ('r', 'p')"
+        ).fetchall()
+    assert tables == [("schema_version",)]
+    with pytest.raises(pgretrieval.SchemaError, match="migrate"):
+        pgretrieval.connect(url=database_url)
+    with open_database(database_url) as database:
+        database.migrate()
+    assert catalogue(database_url) == before
+
+
+def test_revisions_are_named_and_paired():
+    """A revision without number, name or way back is released."""
+    scripts = sorted(path for path in VERSIONS.glob("*.py") if path.name != "__init__.py")
+    assert scripts
+    for number, path in enumerate(scripts, start=1):
+        assert re.fullmatch(rf"{number:04d}_[a-z0-9_]+\.py", path.name)
+        assert path.with_suffix(".sql").exists()
+        assert path.with_suffix(".down.sql").exists()
+        assert f'revision = "{number:04d}"' in path.read_text()
+    stems = {path.stem for path in scripts}
+    assert {path.name.split(".")[0] for path in VERSIONS.glob("*.sql")} == stems
+
+
+def test_functions_are_numbered_one_a_file_and_named_after_it():
+    """Two functions share a file, or a file's name does not lead to its function."""
+    for path in sorted((assets.SQL / "functions").glob("*")):
+        named = re.fullmatch(r"(\d{3})_([a-z_]+)\.sql", path.name)
+        assert named is not None, path.name
+        created = re.findall(r"(?im)^create or replace function (\S+?)\(", path.read_text())
+        assert created == [f"pgretrieval.{named[2]}"]
+
+
+def test_plpgsql_functions_pin_the_search_path_and_hot_ones_do_not():
+    """A function finds an attacker's objects, or a hot one is not inlined because of SET."""
+    for path in sorted((assets.SQL / "functions").glob("*.sql")):
+        text = path.read_text().lower()
+        if "language plpgsql" in text:
+            assert "set search_path" in text, path.name
+        else:
+            assert "begin atomic" in text, path.name
+            assert not re.search(r"\n(set|strict|security definer)\b", text), path.name
+
+
+def test_the_wheel_would_ship_every_file():
+    """A file that the library reads at run time lies outside the package."""
+    package = Path(pgretrieval.__file__).parent
+    assert assets.SQL.is_relative_to(package)
+    assert assets.MIGRATIONS.is_relative_to(package)
+    assert (package / "py.typed").exists()

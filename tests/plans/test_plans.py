@@ -1,0 +1,162 @@
+"""Every index that searches rely on is the one that Postgres uses, and the rows read follow from what was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+import pgretrieval
+from pgretrieval.assets import statements
+from pgretrieval.search.probe import centroid_scores, select_probes
+from tests.support.vectors import clustered, passages
+
+PASSAGES = 4000
+
+
+@pytest.fixture(scope="module")
+def large(module_database: pgretrieval.RetrievalDatabase) -> pgretrieval.Collection:
+    """4,000 passages, and beside them a small collection that must not come into any plan."""
+    small = module_database.create_collection("small")
+    small.add(passages(50), vectors=clustered(50))
+    small.build()
+    collection = module_database.create_collection("large", bits=1)
+    collection.add(passages(PASSAGES), vectors=clustered(PASSAGES, directions=2000, tokens=(4, 12)))
+    collection.build()
+    return collection
+
+
+def plan(collection: pgretrieval.Collection, statement: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    """The nodes of EXPLAIN ANALYZE, from the top."""
+    with psycopg.connect(collection._database.url) as connection:
+        row = connection.execute(f"explain (analyze, format json) {statement}", parameters).fetchone()
+    return list(_nodes(row[0][0]["Plan"]))
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", []):
+        yield from _nodes(child)
+
+
+def scans(nodes: list[dict[str, Any]], table: str) -> list[dict[str, Any]]:
+    """The nodes that read a partition of `table`, bitmap index scans included."""
+    named = [node for node in nodes if str(node.get("Relation Name", "")).startswith(f"{table}_")]
+    indexed = [node for node in nodes if "Relation Name" not in node and str(node.get("Index Name", "")).startswith(f"{table}_")]
+    return named + indexed
+
+
+def rows_read(nodes: list[dict[str, Any]]) -> float:
+    return sum(node["Actual Rows"] * node["Actual Loops"] for node in nodes)
+
+
+def search_parameters(collection: pgretrieval.Collection, n: int = 100) -> dict[str, Any]:
+    """What a search sends for one query of eight tokens and four probes each."""
+    url, row = collection._database.url, collection._row
+    with psycopg.connect(url) as connection:
+        codebook_id = connection.execute(
+            "select codebook_id from pgretrieval.collection where collection_id = %s", [row.collection_id]
+        ).fetchone()[0]
+        vectors = connection.execute(
+            "select vector::text from pgretrieval.centroid where collection_id = %s order by centroid_id", [row.collection_id]
+        ).fetchall()
+    import numpy as np
+
+    centroids = np.array([[float(part) for part in text[1:-1].split(",")] for (text,) in vectors], dtype=np.float32)
+    probes = select_probes(centroid_scores(clustered(1, tokens=(8, 8), seed=3, directions=2000)[0], centroids), 4)
+    return {
+        "collection_id": row.collection_id,
+        "codebook_id": codebook_id,
+        "centroid_ids": probes.centroid_ids.tolist(),
+        "centroid_scores": probes.scores.tolist(),
+        "n": n,
+    }
+
+
+@pytest.mark.both_versions
+@pytest.mark.parametrize("statement", ["candidate_codes", "candidate_centroids"])
+def test_candidates_come_by_primary_keys(large: pgretrieval.Collection, statement: str):
+    """Postings or codes are read whole, or other collections' partitions are touched."""
+    parameters = search_parameters(large)
+    number = large._row.collection_id
+    nodes = plan(large, statements("search")[statement], parameters)
+    postings, coded = scans(nodes, "posting"), scans(nodes, "token_code")
+    assert {node.get("Relation Name", f"posting_{number}") for node in postings} == {f"posting_{number}"}
+    assert {node.get("Index Name") for node in postings} - {None} == {f"posting_{number}_pkey"}
+    assert {node.get("Index Name") for node in coded} - {None} == {f"token_code_{number}_pkey"}
+    assert [node["Node Type"] for node in postings + coded if node["Node Type"] == "Seq Scan"] == []
+    assert not any(
+        "Function Scan" in node["Node Type"] and node.get("Function Name", "").startswith("candidates") for node in nodes
+    )
+    assert rows_read([node for node in postings if "Relation Name" in node]) <= len(parameters["centroid_ids"])
+    assert rows_read([node for node in coded if "Relation Name" in node]) <= parameters["n"]
+    assert not any(str(node.get("Relation Name", "")).endswith(f"_{number - 1}") for node in nodes)
+
+
+@pytest.mark.both_versions
+def test_a_prepared_statement_keeps_the_plan(large: pgretrieval.Collection):
+    """The generic plan that Postgres may take after five runs reads a table whole, or every partition."""
+    parameters = search_parameters(large)
+    types = "integer, integer, integer[], real[], integer"
+    call = "select * from pgretrieval.candidates_by_postings($1, $2, $3, $4, $5)"
+    with psycopg.connect(large._database.url, cursor_factory=psycopg.ClientCursor) as connection:
+        connection.execute("set plan_cache_mode = force_generic_plan")
+        connection.execute(f"prepare candidates ({types}) as {call}")
+        row = connection.execute(
+            "explain (analyze, format json) execute candidates (%(collection_id)s, %(codebook_id)s, %(centroid_ids)s, "
+            "%(centroid_scores)s::real[], %(n)s)",
+            parameters,
+        ).fetchone()
+    nodes = list(_nodes(row[0][0]["Plan"]))
+    read = [node for node in scans(nodes, "posting") if node["Actual Loops"]]
+    assert {node["Node Type"] for node in read} <= {"Index Scan", "Bitmap Heap Scan", "Bitmap Index Scan", "Index Only Scan"}
+    assert {node.get("Relation Name", node.get("Index Name", "")).split("_")[1] for node in read} == {str(large._row.collection_id)}
+
+
+@pytest.mark.both_versions
+def test_centroids_are_found_by_the_vector_index(large: pgretrieval.Collection):
+    """The expression, operator or condition does not fit the index, and every centroid is compared."""
+    query = str(clustered(1, tokens=(1, 1), seed=5)[0][0].tolist())
+    number = large._row.collection_id
+    nodes = plan(
+        large,
+        """select centroid_id from pgretrieval.centroid where collection_id = %(collection_id)s
+           order by vector::halfvec(64) <#> %(query)s::halfvec(64) limit 4""",
+        {"collection_id": number, "query": query},
+    )
+    read = scans(nodes, "centroid")
+    assert [node.get("Index Name") for node in read] == [f"centroid_{number}_hnsw"]
+    assert rows_read(read) == 4
+
+
+@pytest.mark.both_versions
+def test_texts_of_hits_come_by_the_primary_key(large: pgretrieval.Collection):
+    """Showing ten hits reads every text."""
+    number = large._row.collection_id
+    parameters = {"collection_id": number, "passage_ids": list(range(1, PASSAGES, 400))}
+    nodes = plan(large, statements("passages")["texts"], parameters)
+    read = scans(nodes, "passage")
+    assert {node.get("Index Name") for node in read} - {None} == {f"passage_{number}_pkey"}
+    assert rows_read([node for node in read if "Relation Name" in node]) == 10
+
+
+@pytest.mark.both_versions
+def test_codes_of_kept_passages_come_by_the_primary_key(large: pgretrieval.Collection):
+    """The second trip of the staged form reads every code."""
+    number = large._row.collection_id
+    parameters = {**search_parameters(large), "passage_ids": list(range(1, PASSAGES, 40))}
+    read = scans(plan(large, statements("search")["codes_of"], parameters), "token_code")
+    assert {node.get("Index Name") for node in read} - {None} == {f"token_code_{number}_pkey"}
+    assert rows_read([node for node in read if "Relation Name" in node]) == 100
+
+
+@pytest.mark.both_versions
+def test_stored_ids_are_found_by_their_index(large: pgretrieval.Collection):
+    """Each batch of an add compares its ids with every passage."""
+    parameters = {"collection_id": large._row.collection_id, "keys": [f"p{number}" for number in range(0, 9000, 300)]}
+    nodes = plan(large, statements("passages")["existing"], parameters)
+    read = scans(nodes, "passage")
+    assert [node["Node Type"] for node in read if node["Node Type"] == "Seq Scan"] == []
+    assert any("key" in str(node.get("Index Name")) for node in read)

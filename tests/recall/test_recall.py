@@ -1,0 +1,98 @@
+"""Approximate against exact on seeded vectors: floors for every number of bits, and for each knob the direction it must go."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import pgretrieval
+from pgretrieval.evaluate.fidelity import fidelity
+from pgretrieval.scoring.maxsim import maxsim_many
+from pgretrieval.types import Float32Array
+
+PASSAGES, DIM = 3000, 64
+
+
+@pytest.fixture(scope="module")
+def vectors() -> list[Float32Array]:
+    """Tokens around 1,500 Zipf-frequent directions; each passage has a topic of its own that bends all of its tokens."""
+    rng = np.random.default_rng(11)
+    directions = _unit(rng.standard_normal((1500, DIM)))
+    frequency = 1 / np.arange(1, 1501)
+    frequency /= frequency.sum()
+    topics = _unit(rng.standard_normal((PASSAGES, DIM)))
+    return [
+        _unit(directions[rng.choice(1500, size=count, p=frequency)] + 0.5 * topic + 0.05 * rng.standard_normal((count, DIM)))
+        for topic, count in zip(topics, rng.integers(10, 40, PASSAGES), strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def queries(vectors: list[Float32Array]) -> list[Float32Array]:
+    """Ten tokens of one passage each, blurred."""
+    rng = np.random.default_rng(12)
+    chosen = rng.choice(PASSAGES, 60, replace=False)
+    return [_unit(vectors[i][:10] + 0.06 * rng.standard_normal((10, DIM))) for i in chosen]
+
+
+@pytest.fixture(scope="module")
+def exact(vectors: list[Float32Array], queries: list[Float32Array]) -> list[list[str]]:
+    """The exact order of all passages."""
+    offsets = np.concatenate([[0], np.cumsum([len(array) for array in vectors])])
+    scores = maxsim_many(queries, np.concatenate(vectors), offsets)
+    return [[str(i) for i in np.argsort(-row, kind="stable").tolist()] for row in scores]
+
+
+@pytest.fixture(scope="module")
+def collections(module_database: pgretrieval.RetrievalDatabase, vectors: list[Float32Array]) -> dict[str, pgretrieval.Collection]:
+    """The same vectors at each number of bits."""
+    built: dict[str, pgretrieval.Collection] = {}
+    for bits in (1, 2, 4):
+        built[str(bits)] = collection = module_database.create_collection(f"bits {bits}", bits=bits)
+        collection.add(({"id": str(i), "text": "a text"} for i in range(PASSAGES)), vectors=vectors)
+        collection.build()
+    return built
+
+
+def _unit(rows: np.ndarray) -> Float32Array:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _ids(collection: pgretrieval.Collection, queries: list[Float32Array], k: int, **knobs: int) -> list[list[str]]:
+    return [[hit.id for hit in hits] for hits in collection.search_many(vectors=queries, k=k, **knobs)]
+
+
+@pytest.mark.parametrize(("bits", "floor"), [("1", 0.72), ("2", 0.81), ("4", 0.92)])
+def test_default_search_keeps_the_exact_top_ten(
+    bits: str, floor: float, collections: dict[str, pgretrieval.Collection], queries: list[Float32Array], exact: list[list[str]]
+) -> None:
+    assert fidelity(_ids(collections[bits], queries, 10), exact, 10) >= floor
+
+
+def test_more_bits_are_more_faithful(
+    collections: dict[str, pgretrieval.Collection], queries: list[Float32Array], exact: list[list[str]]
+) -> None:
+    kept = [fidelity(_ids(collections[bits], queries, 10), exact, 10) for bits in ("1", "2", "4")]
+    assert kept == sorted(kept)
+
+
+def test_pruning_loses_little_against_decoding_every_candidate(
+    collections: dict[str, pgretrieval.Collection], queries: list[Float32Array]
+) -> None:
+    """Centroid interaction may drop from 512 to 128 only what decoding would not have ranked in the first ten."""
+    every = _ids(collections["4"], queries, 10, candidates=512, pruning=512)
+    pruned = _ids(collections["4"], queries, 10, candidates=512, pruning=128)
+    assert fidelity(pruned, every, 10) >= 0.98
+
+
+def test_probing_everything_leaves_the_codec_as_the_only_loss(
+    collections: dict[str, pgretrieval.Collection], queries: list[Float32Array], exact: list[list[str]]
+) -> None:
+    ceiling = fidelity(_ids(collections["4"], queries, 10, probes=10**6, candidates=PASSAGES, pruning=PASSAGES), exact, 10)
+    default = fidelity(_ids(collections["4"], queries, 10), exact, 10)
+    assert ceiling >= 0.95
+    assert default >= ceiling - 0.03
+
+
+def test_top_hundred(collections: dict[str, pgretrieval.Collection], queries: list[Float32Array], exact: list[list[str]]) -> None:
+    assert fidelity(_ids(collections["4"], queries, 100), exact, 100) >= 0.9

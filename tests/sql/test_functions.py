@@ -1,0 +1,244 @@
+"""One test or more for each function in pgretrieval/sql/functions, on hand-made rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from pgretrieval import assets
+
+pytestmark = pytest.mark.both_versions
+
+Connection = psycopg.Connection[Any]
+PARTS = ("centroid", "passage", "posting", "token_code", "token_vector")
+
+
+def partitions(connection: Connection) -> set[str]:
+    """The tables that belong to a collection."""
+    rows = connection.execute("select relname from pg_inherits join pg_class on pg_class.oid = inhrelid where relkind = 'r'")
+    return {name for (name,) in rows.fetchall()}
+
+
+def create(connection: Connection, name: str = "docs") -> int:
+    """A collection's id."""
+    return connection.execute("select pgretrieval.create_collection(%s, 48)", [name]).fetchone()[0]
+
+
+def add_passages(connection: Connection, collection_id: int, passage_ids: list[int]) -> None:
+    """Passage rows k1, k2, …"""
+    connection.execute(
+        """insert into pgretrieval.passage (collection_id, passage_id, key, body, token_count)
+           select %s, id, 'k' || id, 'text', 1 from unnest(%s::integer[]) as id""",
+        [collection_id, passage_ids],
+    )
+
+
+def add_postings(connection: Connection, collection_id: int, rows: list[tuple[int, int, list[int]]], codebook_id: int = 1) -> None:
+    """Rows of (centroid, segment, passages)."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            """insert into pgretrieval.posting (collection_id, codebook_id, centroid_id, segment, passage_ids)
+               values (%s, %s, %s, %s, %s)""",
+            [(collection_id, codebook_id, *row) for row in rows],
+        )
+
+
+def candidates(connection: Connection, collection_id: int, probes: dict[int, float], n: int = 100) -> list[tuple[int, float]]:
+    """(passage, score), in the order in which the function returns them."""
+    rows = connection.execute(
+        "select passage_id, score from pgretrieval.candidates_by_postings(%s, 1, %s::integer[], %s::real[], %s)",
+        [collection_id, list(probes), list(probes.values()), n],
+    )
+    return rows.fetchall()
+
+
+def test_create_collection_makes_its_row_its_partitions_and_its_sequence(connection: Connection):
+    """A partition or index is missing, or a check constraint of the attaching stays."""
+    collection_id = create(connection)
+    assert partitions(connection) == {f"{part}_{collection_id}" for part in PARTS}
+    row = connection.execute("select name, dim, encoder, bits, levels, codebook_id from pgretrieval.collection").fetchone()
+    assert row == ("docs", 48, None, 4, "lloyd-max", None)
+    assert connection.execute("select count(*) from pg_constraint where conname = 'one_collection'").fetchone() == (0,)
+    for part in PARTS:
+        indexed = connection.execute(
+            "select count(*) from pg_index where indrelid = %s::regclass and indisprimary and indisvalid",
+            [f"pgretrieval.{part}_{collection_id}"],
+        )
+        assert indexed.fetchone() == (1,), part
+
+
+def test_create_collection_takes_storage_settings_over(connection: Connection):
+    """LIKE copies columns without their storage, and codes are compressed in vain."""
+    collection_id = create(connection)
+    storage = connection.execute(
+        """select attname, attstorage from pg_attribute
+           where attrelid = %s::regclass and attname in ('centroid_ids', 'residuals') order by 1""",
+        [f"pgretrieval.token_code_{collection_id}"],
+    )
+    assert storage.fetchall() == [("centroid_ids", "e"), ("residuals", "e")]
+
+
+def test_create_collection_refuses_a_name_twice(connection: Connection):
+    """Two collections of one name, or tables of the one that failed."""
+    collection_id = create(connection)
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        create(connection)
+    assert partitions(connection) == {f"{part}_{collection_id}" for part in PARTS}
+
+
+def test_collections_are_made_while_another_is_read(connection: Connection, database_url: str):
+    """Creating a collection waits for every search in the others, and they for it."""
+    collection_id = create(connection)
+    add_passages(connection, collection_id, [1])
+    with psycopg.connect(database_url) as reader:
+        reader.execute("select * from pgretrieval.passage where collection_id = %s", [collection_id]).fetchall()
+        reader.execute("select * from pgretrieval.candidates_by_postings(%s, 1, array[1], array[1.0]::real[], 5)", [collection_id])
+        connection.execute("set lock_timeout = '2s'")
+        create(connection, "other")
+
+
+def test_drop_collection_removes_everything_of_it_alone(connection: Connection):
+    """Tables, sequences, codebooks or rows stay, or another collection loses some."""
+    first, second = create(connection, "first"), create(connection, "second")
+    for collection_id in (first, second):
+        add_passages(connection, collection_id, [1, 2])
+        connection.execute(
+            """insert into pgretrieval.codebook (collection_id, dim, bits, cutoffs, weights, centroid_count, passages, tokens)
+               values (%s, 48, 1, '{0}', '{-1,1}', 1, 2, 2)""",
+            [collection_id],
+        )
+    assert connection.execute("select pgretrieval.drop_collection('first')").fetchone() == (True,)
+    assert partitions(connection) == {f"{part}_{second}" for part in PARTS}
+    assert connection.execute("select collection_id from pgretrieval.codebook").fetchall() == [(second,)]
+    assert connection.execute("select collection_id, count(*) from pgretrieval.passage group by 1").fetchall() == [(second, 2)]
+    assert connection.execute("select count(*) from pg_class where relname = %s", [f"passage_id_{first}"]).fetchone() == (0,)
+
+
+def test_drop_collection_of_an_unknown_name_is_false(connection: Connection):
+    """An unknown name is an SQL error."""
+    assert connection.execute("select pgretrieval.drop_collection('nobody')").fetchone() == (False,)
+
+
+def test_reserve_passage_ids_never_gives_a_number_twice(connection: Connection, database_url: str):
+    """Two adds at once, or one after a rollback, write under one passage id; or collections share a sequence."""
+    first, second = create(connection, "first"), create(connection, "second")
+
+    def reserve(where: Connection, collection_id: int, n: int) -> list[int]:
+        return [
+            row[0] for row in where.execute("select * from pgretrieval.reserve_passage_ids(%s, %s)", [collection_id, n]).fetchall()
+        ]
+
+    with psycopg.connect(database_url) as other:
+        given = reserve(connection, first, 3) + reserve(other, first, 2)
+        other.rollback()
+        given += reserve(other, first, 2) + reserve(connection, first, 1)
+    assert len(set(given)) == len(given) == 8
+    assert given[:3] == [1, 2, 3]
+    assert reserve(connection, second, 2) == [1, 2]
+    assert reserve(connection, second, 0) == []
+
+
+def test_index_centroids_makes_one_vector_index(connection: Connection):
+    """The index is missing, of another kind, or made again at each build."""
+    collection_id = create(connection)
+    connection.execute(
+        """insert into pgretrieval.centroid select %s, 1, number, (
+               select array_agg(sin(number * position)) from generate_series(1, 48) as position)::real[]::halfvec
+           from generate_series(0, 49) as number""",
+        [collection_id],
+    )
+    for _ in range(2):
+        connection.execute("select pgretrieval.index_centroids(%s, 48)", [collection_id])
+    found = connection.execute(
+        "select pg_get_indexdef(indexrelid) from pg_index where indrelid = %s::regclass and not indisprimary",
+        [f"pgretrieval.centroid_{collection_id}"],
+    ).fetchall()
+    assert len(found) == 1
+    assert "USING hnsw" in found[0][0]
+    assert "halfvec(48)" in found[0][0]
+    assert "halfvec_ip_ops" in found[0][0]
+
+
+def test_clear_token_vectors_empties_one_collection(connection: Connection):
+    """Another collection's waiting vectors go, too, or the space stays taken."""
+    first, second = create(connection, "first"), create(connection, "second")
+    for collection_id in (first, second):
+        connection.execute(
+            """insert into pgretrieval.token_vector (collection_id, passage_id, vectors)
+               select %s, id, array[array_fill(1, array[48])::real[]::halfvec] from generate_series(1, 50) as id""",
+            [collection_id],
+        )
+    connection.execute("select pgretrieval.clear_token_vectors(%s)", [first])
+    assert connection.execute("select collection_id, count(*) from pgretrieval.token_vector group by 1").fetchall() == [
+        (second, 50)
+    ]
+    assert connection.execute("select pg_relation_size(%s::regclass)", [f"pgretrieval.token_vector_{first}"]).fetchone() == (0,)
+
+
+def test_candidates_sum_the_scores_of_the_probed_centroids(connection: Connection):
+    """A centroid counts twice, an unprobed one counts, or segments of one centroid are not added up."""
+    collection_id = create(connection)
+    add_passages(connection, collection_id, [1, 2, 3, 4, 5])
+    add_postings(connection, collection_id, [(10, 0, [1, 2]), (11, 0, [2, 3]), (12, 0, [1, 3, 4]), (10, 5, [5])])
+    # 1: centroid 10            = 0.5
+    # 2: centroids 10 and 11    = 0.5 + 0.25 = 0.75
+    # 3: centroid 11 (12 is not probed) = 0.25
+    # 5: centroid 10, by a later segment = 0.5; after 1, which has the smaller id
+    assert candidates(connection, collection_id, {10: 0.5, 11: 0.25}) == [(2, 0.75), (1, 0.5), (5, 0.5), (3, 0.25)]
+    assert candidates(connection, collection_id, {10: 0.5, 11: 0.25}, n=2) == [(2, 0.75), (1, 0.5)]
+    # Scores below zero are summed like others: 2: 0.5 - 0.75 = -0.25; 3: -0.75.
+    assert candidates(connection, collection_id, {10: 0.5, 11: -0.75}) == [(1, 0.5), (5, 0.5), (2, -0.25), (3, -0.75)]
+    assert candidates(connection, collection_id, {99: 1.0}) == []
+    assert candidates(connection, collection_id, {}) == []
+
+
+def test_candidates_do_not_hold_deleted_passages(connection: Connection):
+    """A passage that is gone takes a place among the n, or comes back."""
+    collection_id = create(connection)
+    add_passages(connection, collection_id, [1, 2, 3])
+    add_postings(connection, collection_id, [(10, 0, [1, 2, 3]), (11, 0, [2])])
+    connection.execute("delete from pgretrieval.passage where key = 'k2'")
+    assert candidates(connection, collection_id, {10: 0.5, 11: 0.5}, n=2) == [(1, 0.5), (3, 0.5)]
+
+
+def test_candidates_of_other_collections_and_codebooks_stay_out(connection: Connection):
+    """Postings are looked up by centroid alone."""
+    first, second = create(connection, "first"), create(connection, "second")
+    for collection_id in (first, second):
+        add_passages(connection, collection_id, [1, 2, 3])
+    add_postings(connection, first, [(10, 0, [1])])
+    add_postings(connection, first, [(10, 0, [2])], codebook_id=2)
+    add_postings(connection, second, [(10, 0, [3])])
+    assert candidates(connection, first, {10: 1.0}) == [(1, 1.0)]
+
+
+def test_candidates_survive_a_hostile_search_path(connection: Connection):
+    """Objects of the caller's own, found first, take the place of ours or of Postgres's."""
+    collection_id = create(connection)
+    add_passages(connection, collection_id, [1, 2])
+    add_postings(connection, collection_id, [(10, 0, [1, 2]), (11, 0, [2])])
+    connection.execute("create schema hostile")
+    connection.execute("create function hostile.sum_stub(real, real) returns real language sql immutable as 'select -1::real'")
+    connection.execute("create aggregate hostile.sum(real) (sfunc = hostile.sum_stub, stype = real, initcond = '0')")
+    connection.execute("create table hostile.posting (collection_id int, codebook_id int, centroid_id int, passage_ids int[])")
+    connection.execute("create function hostile.unnest(integer[]) returns setof integer language sql as 'select 666'")
+    connection.execute("create function hostile.format(text, text, integer) returns text language sql as 'select ''hostile'''")
+    connection.execute("create function hostile.nextval(regclass) returns bigint language sql as 'select 666::bigint'")
+    connection.execute("set search_path = hostile, pg_catalog")
+    assert candidates(connection, collection_id, {10: 0.5, 11: 0.25}) == [(2, 0.75), (1, 0.5)]
+    assert connection.execute("select * from pgretrieval.reserve_passage_ids(%s, 1)", [collection_id]).fetchone() == (1,)
+    other = connection.execute("select pgretrieval.create_collection('other', 48)").fetchone()[0]
+    assert f"posting_{other}" in partitions(connection)
+    connection.execute("select pgretrieval.clear_token_vectors(%s)", [other])
+    connection.execute("select pgretrieval.index_centroids(%s, 48)", [other])
+    assert connection.execute("select pgretrieval.drop_collection('other')").fetchone() == (True,)
+
+
+def test_every_function_has_a_test_here():
+    """A new function comes without a test."""
+    names = [path.stem.split("_", 1)[1] for path in (assets.SQL / "functions").glob("*.sql")]
+    tests = Path(__file__).read_text(encoding="utf-8")
+    assert [name for name in names if f"pgretrieval.{name}(" not in tests] == []

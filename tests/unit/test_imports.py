@@ -1,0 +1,155 @@
+"""Imports point one way, the library neither prints nor asserts, and its SQL files and their users fit each other."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pgretrieval
+from pgretrieval import assets
+
+PACKAGE = Path(pgretrieval.__file__).parent
+BASE = {"types", "errors", "assets"}
+ALLOWED = {
+    "types": set(),
+    "errors": set(),
+    "assets": set(),
+    "quantize": BASE,
+    "scoring": BASE,
+    "corpus": BASE,
+    "encode": BASE,
+    "migrations": BASE,
+    "db": BASE | {"migrations"},
+    "evaluate": BASE | {"corpus.lines"},
+    "index": BASE | {"quantize", "db", "encode"},
+    "search": BASE | {"quantize", "scoring", "db", "encode", "index"},
+    "collection": BASE | {"corpus", "db", "encode", "index", "search"},
+    "doctor": BASE | {"db"},
+    "database": BASE | {"collection", "db", "doctor", "encode", "index"},
+    "cli": BASE | {"collection", "corpus", "database", "db", "evaluate", "index", "search"},
+    "__main__": {"cli"},
+    "__init__": BASE | {"collection", "database"},
+}
+"""Part of the package -> the parts it may import; itself is always allowed."""
+
+DRIVERS = {"psycopg", "psycopg_pool", "sqlalchemy", "alembic", "pgvector"}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(path: Path) -> str:
+    """The first name below the package: "db" for pgretrieval/db/wire.py, "types" for pgretrieval/types.py."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Full names of the modules that a file imports, at its head or in a function."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if _is_module(name) else str(node.module) for name in names)
+
+
+def _is_module(name: str) -> bool:
+    inside = PACKAGE.parent.joinpath(*name.split("."))
+    return inside.is_dir() or inside.with_suffix(".py").exists()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path):
+    """A lower part learns of a higher one, and can no longer be used or tested alone."""
+    part = part_of(path)
+    allowed = ALLOWED[part] | {part}
+    for name in imported(path):
+        if name == "pgretrieval" or name.startswith("pgretrieval."):
+            inner = name.removeprefix("pgretrieval").removeprefix(".")
+            assert any(inner == other or inner.startswith(f"{other}.") for other in allowed), f"{part} imports {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_db_and_migrations_know_the_driver(path: Path):
+    """SQL or the driver's types spread through the package."""
+    if part_of(path) not in ("db", "migrations"):
+        assert {name.split(".")[0] for name in imported(path)} & DRIVERS == set()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_library_neither_prints_nor_asserts(path: Path):
+    """A check vanishes under python -O, or text appears on a caller's standard output."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        assert not isinstance(node, ast.Assert), f"{path}:{node.lineno}"
+        if part_of(path) != "cli" and isinstance(node, ast.Call):
+            assert not (isinstance(node.func, ast.Name) and node.func.id == "print"), f"{path}:{node.lineno}"
+            assert not (isinstance(node.func, ast.Attribute) and ast.unparse(node.func) == "sys.stdout.write"), (
+                f"{path}:{node.lineno}"
+            )
+
+
+def test_every_part_has_a_place_in_the_order():
+    """A new part is not checked at all."""
+    assert {part_of(path) for path in MODULES} == set(ALLOWED)
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import pgretrieval", ["torch", "sentence_transformers", "transformers", "psycopg", "sqlalchemy", "alembic"]),
+        ("import pgretrieval.database", ["sentence_transformers", "transformers"]),
+        ("import pgretrieval; pgretrieval.Hit; pgretrieval.PgRetrievalError", ["torch", "psycopg"]),
+    ],
+)
+def test_heavy_packages_are_imported_when_needed(statement: str, absent: list[str]):
+    """`import pgretrieval` takes seconds."""
+    code = f"{statement}\nimport sys\nprint([name for name in {absent!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
+
+
+def test_public_names_are_there():
+    """A name in __all__ cannot be imported."""
+    for name in pgretrieval.__all__:
+        assert getattr(pgretrieval, name) is not None
+
+
+def _sources() -> dict[Path, str]:
+    return {path: path.read_text(encoding="utf-8") for path in MODULES}
+
+
+def test_every_sql_file_is_used_and_every_named_one_exists():
+    """A file of statements is forgotten, or a module names one that is not there."""
+    named = {name for text in _sources().values() for name in re.findall(r'statements\("(\w+)"\)', text)}
+    assert named == {path.stem for path in (assets.SQL / "queries").glob("*.sql")}
+
+
+def test_every_named_statement_is_used_where_its_file_is_loaded():
+    """A statement is dead, or a module asks for one that its file does not have."""
+    for file in sorted((assets.SQL / "queries").glob("*.sql")):
+        users = [text for text in _sources().values() if f'statements("{file.stem}")' in text]
+        words = {word for text in users for word in re.findall(r'"(\w+)"', text)}
+        assert set(assets.statements(file.stem)) - words == set(), f"{file.name}: not used"
+        asked = {name for text in users if "_SQL = statements" in text for name in re.findall(r'_SQL\["(\w+)"\]', text)}
+        assert asked - set(assets.statements(file.stem)) == set(), f"{file.name}: not there"
+
+
+def test_no_sql_is_written_in_python():
+    """A statement hides in a string, where no file of statements shows it and a value can be pasted into it."""
+    pattern = re.compile(r"^\s*(select|insert into|update|delete from|create|drop|alter|copy|truncate)\s+\w", re.IGNORECASE)
+    for path, text in _sources().items():
+        tree = ast.parse(text)
+        documented = {
+            id(node.body[0].value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and node.body and isinstance(node.body[0], ast.Expr)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documented:
+                looks_like_sql = pattern.match(node.value) and re.search(r"pgretrieval\.|\bfrom\b|\btable\b", node.value)
+                assert not looks_like_sql or part_of(path) == "cli", f"{path}:{node.lineno}: {node.value[:60]!r}"
