@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 from typing_extensions import LiteralString
@@ -20,6 +21,17 @@ def bootstrap() -> str:
 def functions() -> list[str]:
     """The SQL functions, one a file, in the order in which they may be created."""
     return [path.read_text(encoding="utf-8") for path in sorted((SQL / "functions").glob("*.sql"))]
+
+
+@cache
+def functions_digest() -> str:
+    """Tells one version of the SQL functions from another; the schema's comment holds it."""
+    return sha256("".join(functions()).encode()).hexdigest()[:16]
+
+
+def mark_functions() -> str:
+    """The statement that notes in the database which version of the functions it has."""
+    return (SQL / "mark_functions.sql").read_text(encoding="utf-8").replace("DIGEST", functions_digest())
 
 
 @cache

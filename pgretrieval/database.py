@@ -133,10 +133,10 @@ def connect(
     """
     database = open_database(url, data_dir, device)
     try:
-        if database.data_dir is not None:
-            database.migrate()
-        else:
+        if database.data_dir is None:
             schema.verify(database._database)
+        elif not schema.is_current(database._database):
+            database.migrate()
     except BaseException:
         database.close()
         raise

@@ -84,6 +84,9 @@ def open_server(data_dir: Path, postgres_version: int | None = None) -> Embedded
 
 
 def _start(pgdata: Path, postgres_version: int | None) -> PostgresServer:
+    if os.name == "posix" and re.search(r'["$`\n]', str(pgdata)):
+        msg = f'the data directory {str(pgdata.parent)!r} has one of " $ ` or a line break in its path, which pg_ctl cannot take'
+        raise ConfigError(f"{msg}; choose another with --data-dir or PGRETRIEVAL_DATA_DIR")
     try:
         pgdata.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -54,6 +54,14 @@ def verify(database: Database) -> None:
         raise SchemaError((_OLDER if found in known else _NEWER).format(found=found, head=head))
 
 
+def is_current(database: Database) -> bool:
+    """Whether the revision and the SQL functions of the database are those of this client."""
+    if installed_revision(database) != head_revision():
+        return False
+    with database.connection("reading the schema version") as connection:
+        return bool(value(connection, assets.statements("catalog")["functions_digest"]) == assets.functions_digest())
+
+
 def migrate(database: Database) -> str:
     """Install or upgrade, in one transaction; safe when several run at once. Returns the revision it leaves.
 
@@ -67,6 +75,7 @@ def migrate(database: Database) -> str:
         command.upgrade(_config(connection), "head")
         for function in assets.functions():
             execute_file(connection, function)
+        execute_file(connection, assets.mark_functions())
     return head_revision()
 
 
@@ -78,7 +87,7 @@ def as_sql() -> str:
         command.upgrade(config, "head", sql=True)
     body = revisions.getvalue().replace("BEGIN;\n", "", 1)
     body = body[: body.rindex("COMMIT;")] if "COMMIT;" in body else body
-    return "\n".join(["begin;", assets.bootstrap(), body, *assets.functions(), "commit;", ""])
+    return "\n".join(["begin;", assets.bootstrap(), body, *assets.functions(), assets.mark_functions(), "commit;", ""])
 
 
 def _refuse_newer(connection: Connection) -> None:

@@ -86,6 +86,14 @@ def test_a_directory_may_be_called_anything(data_dir: Path, name: str):
             assert connection.execute("select 1").fetchone() == (1,)
 
 
+@pytest.mark.parametrize("name", ["dollar $HOME", 'double "', "back `tick`"])
+def test_a_directory_that_pg_ctl_cannot_take(data_dir: Path, name: str):
+    """pg_ctl hands the path to a shell in double quotes, where these expand; the server starts elsewhere, or runs a command."""
+    with pytest.raises(pgretrieval.ConfigError, match=r"pg_ctl cannot take; choose another"):
+        pgretrieval.connect(data_dir=data_dir / name)
+    assert not (data_dir / name).exists()
+
+
 def test_two_processes_share_a_directory(data_dir: Path, holders: list[subprocess.Popen[str]]):
     """The second is refused, or the first to leave stops the server under the other."""
     first = hold(data_dir, holders)

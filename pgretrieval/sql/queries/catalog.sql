@@ -76,3 +76,6 @@ select 'pgvector', extversion from pg_catalog.pg_extension where extname = 'vect
 -- name: centroid_count
 select centroid_count from pgretrieval.codebook join pgretrieval.collection using (codebook_id)
 where collection.collection_id = %(collection_id)s
+
+-- name: functions_digest
+select substring(obj_description(to_regnamespace('pgretrieval'), 'pg_namespace') from '^functions (.*)$')

