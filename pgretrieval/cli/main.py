@@ -61,9 +61,10 @@ def main() -> None:
         console.errors.print("error:", style="bold red", end=" ")
         console.errors.print(str(error), markup=False, soft_wrap=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        console.errors.print("interrupted; run the same command again to finish the work")
-        sys.exit(_INTERRUPTED)
+    except SystemExit as stop:  # typer makes this of Ctrl-C, without a word
+        if stop.code == _INTERRUPTED:
+            console.errors.print("interrupted; run the same command again to finish the work")
+        raise
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)

@@ -77,7 +77,7 @@ def test_a_directory_is_made_migrated_and_kept(data_dir: Path):
     assert postmaster(folder) is None
 
 
-@pytest.mark.parametrize("name", ["with a blank", "quote's $HOME; %41 \\", "ünï 検索", "long" * 40])
+@pytest.mark.parametrize("name", ["with a blank", "quote's; %41 #&", "ünï 検索", "long" * 40])
 def test_a_directory_may_be_called_anything(data_dir: Path, name: str):
     """A path goes through a shell or a URL unquoted (on macOS the default directory has a blank), or is too long for a socket."""
     with pgretrieval.connect(data_dir=data_dir / name) as database:
