@@ -200,7 +200,10 @@ class Collection:
         return exact_rankings(self._database, self._row.collection_id, self.encoder, queries, k, progress)
 
     def stats(self) -> dict[str, Any]:
-        """Passages, tokens, centroids, bits, dimension, encoder, state, and bytes by table ("table" and "indexes" of each)."""
+        """Passages, tokens, centroids, bits, dimension, encoder, state, and bytes by table.
+
+        "bytes" has the whole of each table, "index_bytes" the indexes' part of it.
+        """
         return catalog.stats(self._database, self.name)
 
     def _query_vectors(self, query: str | None, vectors: Any) -> Float32Array:

@@ -44,7 +44,7 @@ class CollectionExistsError(PgRetrievalError):
 
 
 class IndexNotBuiltError(PgRetrievalError):
-    """The collection has passages but no index yet."""
+    """The collection has no index yet, or nothing to build one from."""
 
 
 class StorageError(PgRetrievalError):

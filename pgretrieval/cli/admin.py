@@ -65,7 +65,7 @@ def migrate(
 
 def doctor(context: typer.Context) -> None:
     """Check server, schema and settings, and say what to change."""
-    with context.obj.connect_unchecked() as database:
+    with context.obj.inspect() as database:
         findings = database.diagnose()
     for finding in findings:
         mark = {"ok": "[green]ok[/green]     ", "advice": "[yellow]advice[/yellow] ", "problem": "[red]problem[/red]"}

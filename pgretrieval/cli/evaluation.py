@@ -10,6 +10,7 @@ from rich.table import Table
 
 from pgretrieval.cli import console
 from pgretrieval.corpus.jsonl import read_queries
+from pgretrieval.errors import InputError
 from pgretrieval.evaluate.evaluation import evaluate_search, fidelities
 from pgretrieval.evaluate.metrics import mean_metrics, parse_metrics, required_depths, run_from_ranking
 from pgretrieval.evaluate.qrels import read_qrels
@@ -36,6 +37,12 @@ def evaluate(
     measures = parse_metrics(metrics)
     judgements = read_qrels(qrels)
     texts = {query_id: text for query_id, text in read_queries(queries) if query_id in judgements}
+    if not texts:
+        msg = f"none of the {len(judgements)} judged queries of {qrels} is in {queries}; do the ids belong together?"
+        raise InputError(msg)
+    if len(texts) < len(judgements):
+        missing = len(judgements) - len(texts)
+        console.errors.print(f"{missing} judged queries are not in {queries}: they count as found nothing", markup=False)
     depths = sorted({*required_depths(measures), *(_FIDELITY_DEPTHS if exact else ())})
     with context.obj.connect() as database:
         collection = database.get_collection(name)

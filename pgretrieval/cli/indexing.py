@@ -22,13 +22,13 @@ def index(
     encoder: Annotated[
         str | None,
         typer.Option(
-            help="minilm, a hub id or a folder that sentence_transformers.MultiVectorEncoder loads. [default: minilm]",
-            show_default=False,
+            help="minilm, a hub id or a folder that sentence_transformers.MultiVectorEncoder loads.",
+            show_default="minilm",
         ),
     ] = None,
     bits: Annotated[
         int | None,
-        typer.Option(help="Bits a residual takes per dimension: 1, 2 or 4. [default: 4]", show_default=False),
+        typer.Option(help="Bits a residual takes per dimension: 1, 2 or 4.", show_default="4"),
     ] = None,
 ) -> None:
     """Add files of passages to a collection and build its index.

@@ -18,7 +18,7 @@ Source = Callable[[], Iterable[Passage]]
 def open_or_create(database: RetrievalDatabase, name: str, encoder: str | None, bits: int | None) -> Collection:
     """The collection of that name, made where there is none. Raises ConfigError where it was made with other settings."""
     if name not in database.list_collections():
-        return database.create_collection(name, encoder=encoder or "minilm", bits=bits or 4)
+        return database.create_collection(name, encoder="minilm" if encoder is None else encoder, bits=4 if bits is None else bits)
     collection = database.get_collection(name)
     if bits is not None and bits != collection.bits:
         msg = f"collection {name!r} has {collection.bits} bits, --bits says {bits}; drop it first, or leave --bits out"

@@ -25,6 +25,14 @@ class Target:
 
     @contextmanager
     def connect_unchecked(self) -> Iterator[RetrievalDatabase]:
-        """The database whatever its schema, for `migrate` and `doctor`."""
+        """The database whatever its schema, for `migrate`."""
         with open_database(self.database, self.data_dir) as database:
+            yield database
+
+    @contextmanager
+    def inspect(self) -> Iterator[RetrievalDatabase]:
+        """The database as another command would find it, for `doctor`: an embedded one is migrated, any other is left as it is."""
+        with self.connect_unchecked() as database:
+            if database.data_dir is not None:
+                database.migrate()
             yield database

@@ -51,15 +51,15 @@ class Database:
             self._pool.close()
 
     @contextmanager
-    def connection(self, doing: str) -> Iterator[Connection]:
+    def connection(self, doing: str, *, all_or_nothing: bool = False) -> Iterator[Connection]:
         """A connection in autocommit mode; `doing` names the work in error messages."""
-        with storage_errors(self.url, doing), self._pool.connection() as connection:
+        with storage_errors(self.url, doing, all_or_nothing=all_or_nothing), self._pool.connection() as connection:
             yield connection
 
     @contextmanager
     def writing(self, doing: str) -> Iterator[Connection]:
         """One read-write transaction: committed at the end, rolled back by any exception."""
-        with self.connection(doing) as connection, connection.transaction():
+        with self.connection(doing, all_or_nothing=True) as connection, connection.transaction():
             yield connection
 
     @contextmanager

@@ -19,20 +19,24 @@ _EXTENSION_STATES = {"PGR02", "PGR03"}
 def describe_server(url: str) -> str:
     """Host, port and database of a connection string, without its password."""
     parts = conninfo_to_dict(url)
-    host, port = parts.get("host") or "the local socket", parts.get("port") or 5432
-    return f"{host}:{port}, database {parts.get('dbname') or parts.get('user') or 'postgres'!r}"
+    host, port = str(parts.get("host") or ""), parts.get("port") or 5432
+    where = f"{host}:{port}" if host and not host.startswith("/") else f"the local socket {host}".strip()
+    return f"{where}, database {parts.get('dbname') or parts.get('user') or 'postgres'!r}"
 
 
 @contextmanager
-def storage_errors(url: str, doing: str) -> Iterator[None]:
-    """Turn what psycopg raises while `doing` something into an error of this package."""
+def storage_errors(url: str, doing: str, *, all_or_nothing: bool = False) -> Iterator[None]:
+    """Turn what psycopg raises while `doing` something into an error of this package.
+
+    `all_or_nothing` adds to a lost connection that nothing was stored.
+    """
     try:
         yield
     except (psycopg.Error, psycopg_pool.PoolTimeout) as error:
-        raise _translated(error, url, doing) from error
+        raise _translated(error, url, doing, "Nothing of this call was stored. " if all_or_nothing else "") from error
 
 
-def _translated(error: Exception, url: str, doing: str) -> StorageError:
+def _translated(error: Exception, url: str, doing: str, aftermath: str) -> StorageError:
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     state = getattr(error, "sqlstate", None)
     if state in _EXTENSION_STATES or state == "PGR01":
@@ -41,8 +45,8 @@ def _translated(error: Exception, url: str, doing: str) -> StorageError:
         return kind(f"{text}. {hint}" if hint else text)
     if isinstance(error, pg.InsufficientPrivilege):
         return SchemaError(
-            f"{doing} is not allowed for this role: {text}. Let the owner of the database run `pgretrieval migrate`, or grant "
-            f"the right (GRANT CREATE ON DATABASE … TO …)."
+            f"{doing} is not allowed for this role: {text}. Connect as the owner, or let the owner grant the right; to install the "
+            "schema a role needs CREATE on the database (GRANT CREATE ON DATABASE … TO …)."
         )
     if isinstance(error, _MISSING_SCHEMA):
         return SchemaError(
@@ -50,9 +54,9 @@ def _translated(error: Exception, url: str, doing: str) -> StorageError:
         )
     if (isinstance(error, psycopg.OperationalError) and state is None) or isinstance(error, psycopg_pool.PoolTimeout):
         return DatabaseUnavailableError(
-            f"{doing} failed, the connection to {describe_server(url)} is down or was lost: {text}. Nothing of this call was "
-            "stored; start the server or check the URL, then call again."
+            f"{doing} failed, the connection to {describe_server(url)} is down or was lost: {text}. {aftermath}"
+            "Start the server or check the URL, then do the same again."
         )
     if isinstance(error, psycopg.OperationalError):
-        return DatabaseUnavailableError(f"{doing} failed on {describe_server(url)}: {text}. Nothing of this call was stored.")
+        return DatabaseUnavailableError(f"{doing} failed on {describe_server(url)}: {text}. {aftermath}".rstrip())
     return StorageError(f"{doing} failed: {text}")

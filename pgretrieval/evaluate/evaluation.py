@@ -44,8 +44,7 @@ def evaluate_search(
 ) -> Outcome:
     """Encode and search every query at every depth, one at a time, as a user would wait for it.
 
-    One query is run beforehand and not counted, so that loading the model and the codebook is not measured. Raises InputError
-    where there are no queries.
+    One query is run beforehand and not counted, so that loading the model and the codebook is not measured.
     """
     outcome = Outcome()
     for text in list(queries.values())[:1]:

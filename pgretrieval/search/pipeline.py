@@ -119,7 +119,7 @@ class Searcher:
             return cached
         if active is None:
             catalog.state(connection, self._collection_id)  # raises where the collection was dropped
-            msg = f"collection {self._name!r} has no index yet; call build() (or `pgretrieval index`) after adding passages"
+            msg = f"collection {self._name!r} has no index yet; add passages, then call build() (or `pgretrieval index`)"
             raise IndexNotBuiltError(msg)
         with self._loading:
             if self._cached is None or self._cached.codebook_id != active:
