@@ -25,7 +25,8 @@ Stage = Callable[[str, int, int], None]
 """Told the stage's name, the units done and the units in all."""
 
 _TRAINING_TOKENS_PER_CENTROID = 64
-_TOKENS_AT_ONCE = 200_000  # bounds the memory of reading and coding: about 200 MB at 128 dimensions
+_TRAINING_VALUES_AT_MOST = 2**28  # 1 GiB of sample: 2.1 million tokens of 128 dimensions
+_VALUES_AT_ONCE = 2**24  # read and coded together: 131,072 tokens of 128 dimensions, 64 MiB
 _GROWTH_THAT_RETRAINS = 2.0
 _SEED = 0
 
@@ -127,7 +128,7 @@ def _train(
         return found
     count = centroid_count(tokens)
     stage("train", 0, 1)
-    sample = _sample(connection, collection.collection_id, ids, lengths, count * _TRAINING_TOKENS_PER_CENTROID)
+    sample = _sample(connection, collection, ids, lengths, count * _TRAINING_TOKENS_PER_CENTROID)
     codebook = train_codebook(
         sample.vectors, count, collection.bits, collection.levels, _SEED, lambda done, steps: stage("train", done, steps)
     )
@@ -135,11 +136,12 @@ def _train(
     return codebooks.save(connection, collection.collection_id, row)
 
 
-def _sample(connection: Connection, collection_id: CollectionId, ids: Int32Array, lengths: Int64Array, at_most: int) -> TokenMatrix:
+def _sample(connection: Connection, collection: CollectionRow, ids: Int32Array, lengths: Int64Array, at_most: int) -> TokenMatrix:
     """Random passages: as many as the paper takes, or fewer where they hold `at_most` tokens already."""
+    at_most = min(at_most, _TRAINING_VALUES_AT_MOST // (collection.dim or 1))
     order = np.random.default_rng(_SEED).permutation(len(ids))[: sample_passage_count(len(ids))]
     enough = int(np.searchsorted(np.cumsum(lengths[order]), at_most)) + 1
-    return vectors.read(connection, collection_id, np.sort(ids[order[:enough]]))
+    return vectors.read(connection, collection.collection_id, np.sort(ids[order[:enough]]))
 
 
 def _code_all(
@@ -153,7 +155,7 @@ def _code_all(
 ) -> None:
     """Read staged vectors part by part, write their codes, and at the end the postings of all."""
     pairs: list[Int64Array] = []
-    for start, end in _parts(lengths):
+    for start, end in _parts(lengths, _VALUES_AT_ONCE // codebook.dim):
         stage("code", start, len(ids))
         part = vectors.read(connection, collection_id, ids[start:end])
         centroid_ids, residuals = codebook.encode(part.vectors)
@@ -163,8 +165,8 @@ def _code_all(
     codes.copy_postings(connection, collection_id, codebook_id, 0, *postings_of(np.concatenate(pairs)))
 
 
-def _parts(lengths: Int64Array) -> list[tuple[int, int]]:
-    """Runs of passages with about `_TOKENS_AT_ONCE` tokens each."""
-    owner = np.cumsum(lengths) // _TOKENS_AT_ONCE
+def _parts(lengths: Int64Array, tokens: int) -> list[tuple[int, int]]:
+    """Runs of passages with about `tokens` tokens each."""
+    owner = np.cumsum(lengths) // tokens
     edges = [0, *(np.flatnonzero(np.diff(owner)) + 1).tolist(), len(lengths)]
     return list(itertools.pairwise(edges))

@@ -16,7 +16,7 @@ from pgretrieval.index.vectors import token_matrix
 from pgretrieval.quantize.codebook import Codebook
 from pgretrieval.types import AddReport, CodebookId, CollectionId, Int32Array, Passage, TokenMatrix
 
-BATCH = 1024
+BATCH = 512  # passages checked, encoded and written together: some hundred megabytes at 1,024 dimensions
 _SHOWN = 5  # duplicate ids that an error names
 
 

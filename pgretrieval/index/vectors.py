@@ -31,7 +31,7 @@ def token_array(vectors: Any, what: str, dim: int | None) -> Float32Array:
     if hasattr(vectors, "detach"):
         vectors = vectors.detach().cpu().float().numpy()
     try:
-        array = np.ascontiguousarray(vectors, dtype=np.float32)
+        array = np.require(vectors, dtype=np.float32, requirements=["C", "W"])
     except (TypeError, ValueError) as error:
         msg = f"the vectors of {what} are not an array of numbers (tokens, dim): {error}"
         raise VectorError(msg) from error
