@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _READY_SECONDS = 120  # crash recovery of a large directory can take this long
 _MIB = 2**20
 _SETTINGS = "pgretrieval.conf"
+_UNFINISHED = ".new-"
 
 _servers: dict[Path, EmbeddedServer] = {}
 _servers_lock = threading.Lock()
@@ -94,33 +95,46 @@ def _start(pgdata: Path, postgres_version: int | None) -> PostgresServer:
         raise ConfigError(msg) from error
     wheel = _wheel()
     installed = wheel.pgdata_version(pgdata)
-    server = wheel.PostgresServer(pgdata, postgres_version=installed or postgres_version or wheel.TARGET_POSTGRES_VERSION)
+    version = installed or postgres_version or wheel.TARGET_POSTGRES_VERSION
+    server = wheel.PostgresServer(pgdata, postgres_version=version)
     try:
         with server._lock:
             _clear_leftovers(pgdata)
+            if not (pgdata / "PG_VERSION").exists():
+                _initialise(wheel, pgdata, version)
             _forget_dead_handles(server)
-            server.ensure_pgdata_inited()
             _write_settings(pgdata)
         _start_and_wait(server)
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, subprocess.SubprocessError, AssertionError) as error:  # the wheel asserts that the server is ready
         msg = f"the embedded Postgres in {pgdata} did not start: {error}. Its log is {pgdata / 'log'}"
         raise DatabaseUnavailableError(msg) from error
     return server
 
 
+def _initialise(wheel: Any, pgdata: Path, version: int) -> None:
+    """Make the directory beside its place and move it there when it is whole, so that a kill never leaves half of one.
+
+    An initdb goes on for a while when the process that called it is killed; it has a directory that nobody else uses.
+    """
+    for unfinished in pgdata.parent.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(unfinished, ignore_errors=True)
+    fresh = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=pgdata.parent))
+    wheel.PostgresServer(fresh, postgres_version=version).ensure_pgdata_inited()
+    pgdata.rmdir()
+    fresh.rename(pgdata)
+
+
 def _start_and_wait(server: PostgresServer) -> None:
-    """Start; the wheel gives up after ten seconds, while recovery after a crash may go on for longer."""
-    try:
-        server.start()
-    except subprocess.TimeoutExpired:
-        deadline = time.monotonic() + _READY_SECONDS
-        while time.monotonic() < deadline:
-            with suppress(AssertionError, FileNotFoundError):
-                server.start()
-                break
+    """Start, or wait for a server that starts already; recovery after a crash takes longer than the wheel's ten seconds."""
+    deadline = time.monotonic() + _READY_SECONDS
+    while True:
+        try:
+            server.start()
+            break
+        except (AssertionError, subprocess.TimeoutExpired):  # AssertionError: it runs, but is not ready
+            if time.monotonic() > deadline:
+                raise
             time.sleep(0.5)
-        else:
-            raise
     _wait_for_connections(str(server.get_uri()))
 
 

@@ -200,7 +200,7 @@ def test_zero_nan_and_infinite_vectors_of_queries(built: pgretrieval.Collection,
         (np.empty((0, 64)), r"shape \(0, 64\)"),
         ("text", "not an array of numbers"),
         ([[1.0], [1.0, 2.0]], "not an array of numbers"),
-        (None, r"shape \(1,\)"),
+        (None, r"shape \((1,)?\)"),
     ],
 )
 def test_vectors_of_a_wrong_shape(docs: pgretrieval.Collection, vectors: Any, said: str):
@@ -431,7 +431,7 @@ def test_a_model_that_is_not_there(database: pgretrieval.RetrievalDatabase, tmp_
 
 def test_searching_before_the_build(docs: pgretrieval.Collection):
     """An unbuilt collection looks like an empty one."""
-    with pytest.raises(IndexNotBuiltError, match=r"collection 'docs' has no index yet; call build\(\)"):
+    with pytest.raises(IndexNotBuiltError, match=r"collection 'docs' has no index yet; .*call build\(\)"):
         docs.search("already stored")
 
 
