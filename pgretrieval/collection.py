@@ -21,7 +21,7 @@ from pgretrieval.index.vectors import token_array
 from pgretrieval.search.exhaustive import exact_rankings
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.pipeline import Searcher
-from pgretrieval.search.settings import Knobs
+from pgretrieval.search.settings import Knobs, check_request
 from pgretrieval.types import AddReport, Float32Array, Hit, Passage
 
 _DEFAULT_ENCODER = "minilm"
@@ -131,7 +131,9 @@ class Collection:
         `probes`, `candidates` and `pruning` are explained in `SearchSettings`; their defaults follow from k and the size of the
         collection. Raises InputError, VectorError, ConfigError, IndexNotBuiltError.
         """
-        return self._searcher.search(self._query_vectors(query, vectors), k, Knobs(probes, candidates, pruning))
+        knobs = Knobs(probes, candidates, pruning)
+        check_request(k, knobs)
+        return self._searcher.search(self._query_vectors(query, vectors), k, knobs)
 
     def search_many(
         self,
@@ -145,6 +147,7 @@ class Collection:
     ) -> list[list[Hit]]:
         """`search` for several queries, encoded together; one list of hits each, in the order of the queries."""
         knobs = Knobs(probes, candidates, pruning)
+        check_request(k, knobs)
         return [self._searcher.search(query, k, knobs) for query in self.query_vectors(queries, vectors)]
 
     def explain(
@@ -158,10 +161,11 @@ class Collection:
         pruning: int | None = None,
     ) -> Explanation:
         """`search`, and what each stage did: milliseconds, probes, postings read, candidates, passages decoded, bytes moved."""
+        knobs = Knobs(probes, candidates, pruning)
+        check_request(k, knobs)
         explanation = Explanation()
         with explanation.stage("encode"):
             encoded = self._query_vectors(query, vectors)
-        knobs = Knobs(probes, candidates, pruning)
         self._searcher.search(encoded, k, knobs, explanation=explanation, counting=True)
         return explanation
 

@@ -140,7 +140,7 @@ def stats(database: Database, name: str) -> dict[str, Any]:
     where = {"collection_id": row.collection_id}
     with database.reading(f"measuring collection {name!r}") as connection:
         current = state(connection, row.collection_id)
-        centroids = int(value(connection, _SQL["centroid_count"], where) or 0)
+        centroids, trained_tokens = one(connection, _SQL["active_codebook"], where) or (0, 0)
         sizes = connection.execute(_SQL["bytes_by_table"], where).fetchall()
     return {
         "name": name,
@@ -149,6 +149,7 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         "built": current.codebook_id is not None,
         "waiting_for_build": current.staged,
         "centroids": centroids,
+        "trained_for_tokens": trained_tokens,
         "bits": row.bits,
         "levels": row.levels,
         "dim": row.dim,

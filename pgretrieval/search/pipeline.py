@@ -49,11 +49,10 @@ class Searcher:
     ) -> list[Hit]:
         """The k best passages for (query tokens, dim).
 
-        `explanation` is filled in; with `counting` also with the postings read, which costs a statement. Raises ConfigError for a
-        knob that makes no sense and IndexNotBuiltError before the first build.
+        `explanation` is filled in; with `counting` also with the postings read, which costs a statement. The request must have been
+        checked. Raises IndexNotBuiltError before the first build.
         """
         explained = explanation or Explanation()
-        choose_settings(k, 0, 0, knobs)
         with self._database.reading(f"searching collection {self._name!r}") as connection:
             with explained.stage("snapshot"):
                 cached = self._current(connection)

@@ -36,21 +36,24 @@ class Knobs:
     pruning: int | None = None
 
 
-def choose_settings(k: int, passages: int, tokens: int, knobs: Knobs) -> SearchSettings:
-    """Defaults for `k` hits from about `passages` passages of `tokens` tokens in all, where the caller gave none.
-
-    docs/decisions.md has the measurements. Raises ConfigError unless every number is positive, and candidates and pruning are at
-    least k.
-    """
-    probes, candidates, pruning = knobs.probes, knobs.candidates, knobs.pruning
-    for name, given in (("k", k), ("probes", probes), ("candidates", candidates), ("pruning", pruning)):
+def check_request(k: int, knobs: Knobs) -> None:
+    """Raise ConfigError unless every number is positive, and candidates and pruning are at least k."""
+    for name, given in (("k", k), ("probes", knobs.probes), ("candidates", knobs.candidates), ("pruning", knobs.pruning)):
         if (given is not None or name == "k") and (not isinstance(given, int) or isinstance(given, bool) or given < 1):
             msg = f"{name} is {given!r}; give a whole number of at least 1"
             raise ConfigError(msg)
-    for name, given in (("candidates", candidates), ("pruning", pruning)):
+    for name, given in (("candidates", knobs.candidates), ("pruning", knobs.pruning)):
         if given is not None and given < k:
             msg = f"{name} is {given}, less than the {k} hits asked for; give at least k"
             raise ConfigError(msg)
+
+
+def choose_settings(k: int, passages: int, tokens: int, knobs: Knobs) -> SearchSettings:
+    """Defaults for `k` hits from about `passages` passages of `tokens` tokens in all, where the caller gave none.
+
+    docs/decisions.md has the measurements. The request must have been checked.
+    """
+    probes, candidates, pruning = knobs.probes, knobs.candidates, knobs.pruning
     if probes is None:
         probes = _PROBES
     if pruning is None:

@@ -73,8 +73,8 @@ where name in ('server_version', 'shared_buffers', 'effective_cache_size', 'main
 union all
 select 'pgvector', extversion from pg_catalog.pg_extension where extname = 'vector'
 
--- name: centroid_count
-select centroid_count from pgretrieval.codebook join pgretrieval.collection using (codebook_id)
+-- name: active_codebook
+select centroid_count, tokens from pgretrieval.codebook join pgretrieval.collection using (codebook_id)
 where collection.collection_id = %(collection_id)s
 
 -- name: functions_digest

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgretrieval.errors import ConfigError
-from pgretrieval.search.settings import Knobs, choose_settings
+from pgretrieval.search.settings import Knobs, check_request, choose_settings
 
 _some = st.none() | st.integers(1, 5000)
 
@@ -18,8 +18,9 @@ def test_settings_always_leave_room_for_k(
 ) -> None:
     if any(given is not None and given < k for given in (candidates, pruning)):
         with pytest.raises(ConfigError, match="at least k"):
-            choose_settings(k, passages, 60 * passages, Knobs(probes, candidates, pruning))
+            check_request(k, Knobs(probes, candidates, pruning))
         return
+    check_request(k, Knobs(probes, candidates, pruning))
     settings = choose_settings(k, passages, 60 * passages, Knobs(probes, candidates, pruning))
     assert k <= settings.pruning <= settings.candidates
     assert settings.probes == (probes or settings.probes) >= 1
@@ -40,10 +41,10 @@ def test_short_passages_afford_more_candidates() -> None:
 @pytest.mark.parametrize("knob", ["probes", "candidates", "pruning"])
 def test_nonsense_is_refused_by_name_and_value(knob: str, bad: object) -> None:
     with pytest.raises(ConfigError, match=f"{knob} is {bad!r}"):
-        choose_settings(10, 100, 1000, Knobs(**{knob: bad}))  # type: ignore[arg-type]
+        check_request(10, Knobs(**{knob: bad}))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("k", [0, -1])
 def test_k_must_be_positive(k: int) -> None:
     with pytest.raises(ConfigError, match=f"k is {k}"):
-        choose_settings(k, 100, 1000, Knobs())
+        check_request(k, Knobs())
