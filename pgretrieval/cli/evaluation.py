@@ -16,6 +16,7 @@ from pgretrieval.evaluate.metrics import mean_metrics, parse_metrics, required_d
 from pgretrieval.evaluate.qrels import read_qrels
 
 _FIDELITY_DEPTHS = (10, 100)
+_SMALLEST_DEPTH = 10
 
 
 def evaluate(
@@ -32,7 +33,7 @@ def evaluate(
 ) -> None:
     """Measure a collection on judged queries: quality, milliseconds, and agreement with exact MaxSim.
 
-    Each measure is computed on a search of its own depth (nDCG@10 on k = 10, R@100 on k = 100).
+    Each measure is computed on a search of its own depth (nDCG@10 on k = 10, R@100 on k = 100), but at least on k = 10.
     """
     measures = parse_metrics(metrics)
     judgements = read_qrels(qrels)
@@ -43,7 +44,7 @@ def evaluate(
     if len(texts) < len(judgements):
         missing = len(judgements) - len(texts)
         console.errors.print(f"{missing} judged queries are not in {queries}: they count as found nothing", markup=False)
-    depths = sorted({*required_depths(measures), *(_FIDELITY_DEPTHS if exact else ())})
+    depths = sorted({*(max(depth, _SMALLEST_DEPTH) for depth in required_depths(measures)), *(_FIDELITY_DEPTHS if exact else ())})
     with context.obj.connect() as database:
         collection = database.get_collection(name)
         with console.progress_bar("searching", len(texts) * len(depths)) as advance:
