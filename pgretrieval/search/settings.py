@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from numbers import Integral
 
 from pgretrieval.errors import ConfigError
 
@@ -39,7 +40,7 @@ class Knobs:
 def check_request(k: int, knobs: Knobs) -> None:
     """Raise ConfigError unless every number is positive, and candidates and pruning are at least k."""
     for name, given in (("k", k), ("probes", knobs.probes), ("candidates", knobs.candidates), ("pruning", knobs.pruning)):
-        if (given is not None or name == "k") and (not isinstance(given, int) or isinstance(given, bool) or given < 1):
+        if (given is not None or name == "k") and (not isinstance(given, Integral) or isinstance(given, bool) or given < 1):
             msg = f"{name} is {given!r}; give a whole number of at least 1"
             raise ConfigError(msg)
     for name, given in (("candidates", knobs.candidates), ("pruning", knobs.pruning)):

@@ -22,8 +22,6 @@ begin
         execute format('alter table pgretrieval.%I attach partition pgretrieval.%I for values in (%s)', parent, partition, new_id);
         execute format('alter table pgretrieval.%I drop constraint one_collection', partition);
     end loop;
-    -- Codes stay in the row where they fit a page: one read instead of one for each 2 kB.
-    execute format('alter table pgretrieval.%I set (toast_tuple_target = 8160)', 'token_code_' || new_id);
     execute format('create sequence pgretrieval.%I as integer owned by pgretrieval.%I.passage_id',
                    'passage_id_' || new_id, 'passage_' || new_id);
     return new_id;
