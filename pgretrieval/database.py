@@ -15,7 +15,7 @@ from pgretrieval.db.connection import Database
 from pgretrieval.db.embedded import EmbeddedServer, default_data_dir, open_server
 from pgretrieval.doctor import Finding, diagnose
 from pgretrieval.encode.registry import load_encoder
-from pgretrieval.errors import CollectionNotFoundError, ConfigError
+from pgretrieval.errors import ConfigError
 from pgretrieval.index.vectors import check_dim
 from pgretrieval.types import Levels
 
@@ -95,10 +95,7 @@ class RetrievalDatabase:
     def drop_collection(self, name: str) -> None:
         """Drop a collection and free its space. Raises CollectionNotFoundError."""
         _check_name(name)
-        if not catalog.drop(self._database, name):
-            catalog.find(self._database, name)
-            msg = f"collection {name!r} could not be dropped"
-            raise CollectionNotFoundError(msg)
+        catalog.drop(self._database, name)
 
     def migrate(self) -> str:
         """Install or upgrade the schema; returns its revision."""

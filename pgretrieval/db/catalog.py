@@ -63,9 +63,7 @@ def find(database: Database, name: str) -> CollectionRow:
     with database.connection(f"looking up collection {name!r}") as connection:
         row = one(connection, _SQL["collection"], {"name": name})
     if row is None:
-        there = ", ".join(repr(other) for other in names(database)[:20]) or "none yet"
-        msg = f"no collection {name!r} in this database; there are: {there}"
-        raise CollectionNotFoundError(msg)
+        raise _not_found(database, name)
     return CollectionRow(*row)
 
 
@@ -75,10 +73,17 @@ def names(database: Database) -> list[str]:
         return [row[0] for row in connection.execute(_SQL["collections"]).fetchall()]
 
 
-def drop(database: Database, name: str) -> bool:
-    """Drop with everything it holds; False where there is none."""
+def drop(database: Database, name: str) -> None:
+    """Drop with everything it holds. Raises CollectionNotFoundError."""
     with database.writing(f"dropping collection {name!r}") as connection:
-        return bool(value(connection, _SQL["drop_collection"], {"name": name}))
+        dropped = value(connection, _SQL["drop_collection"], {"name": name})
+    if not dropped:
+        raise _not_found(database, name)
+
+
+def _not_found(database: Database, name: str) -> CollectionNotFoundError:
+    there = ", ".join(repr(other) for other in names(database)[:20]) or "none yet"
+    return CollectionNotFoundError(f"no collection {name!r} in this database; there are: {there}")
 
 
 class AddState(NamedTuple):
