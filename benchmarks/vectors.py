@@ -1,34 +1,46 @@
-"""Token vectors of a test collection, computed once into a cache folder, in the form that the peers read too."""
+"""Token vectors of test collections, computed once into a cache folder, in the form that the peers read too."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pgretrieval.corpus.jsonl import read_passages, read_queries
 from pgretrieval.encode.registry import load_encoder
 from pgretrieval.evaluate.qrels import read_qrels
 from pgretrieval.types import Float32Array, Int64Array, Passage
 
+PILE = ("medquad", "tldr_commands", "wiki_movies", "cpp_docs")
+"""The collections of the speed pile, 160,429 passages together."""
+PART = 20_000  # passages of the pile that slow peers are given
+_QUERIES_PER_COLLECTION = 75
 _BATCH = 2048
+_SEED = 0
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """A collection's passages, judged queries and qrels, with their token vectors below one another."""
+    """Passages, judged queries and qrels, with their token vectors below one another; `documents` is half precision, on disk."""
 
     folder: Path
     passages: list[Passage]
     query_ids: list[str]
     qrels: dict[str, dict[str, int]]
-    documents: Float32Array
+    documents: NDArray[np.float16]
     document_offsets: Int64Array
     queries: list[Float32Array]
+
+    def arrays(self) -> Iterator[Float32Array]:
+        """One (tokens, dim) array a passage, read when asked for."""
+        for start, end in zip(self.document_offsets[:-1].tolist(), self.document_offsets[1:].tolist(), strict=True):
+            yield self.documents[start:end].astype(np.float32)
 
 
 def data_folder() -> Path:
@@ -50,7 +62,7 @@ def load(name: str, cache: Path, encoder: str = "minilm") -> Vectors:
         folder.mkdir(parents=True, exist_ok=True)
         loaded = load_encoder(encoder)
         _save(folder, "query", loaded.encode_query([text for _, text in queries]))
-        encoded: list[Float32Array] = []
+        encoded: list[NDArray[np.float16]] = []
         for start in range(0, len(passages), _BATCH):
             part = loaded.encode_document([passage.encoded_text for passage in passages[start : start + _BATCH]])
             encoded.extend(array.astype(np.float16) for array in part)
@@ -66,16 +78,97 @@ def load(name: str, cache: Path, encoder: str = "minilm") -> Vectors:
         qrels,
         documents,
         document_offsets,
-        np.split(query_vectors, query_offsets[1:-1]),
+        np.split(query_vectors.astype(np.float32), query_offsets[1:-1]),
     )
 
 
-def _save(folder: Path, side: str, arrays: list[Float32Array]) -> None:
+def load_pile(cache: Path, passages: int | None = None) -> Vectors:
+    """The first `passages` of the pile in a seeded order, all by default, with the same judged queries for every size."""
+    whole = _pile(cache)
+    if passages is None or passages >= len(whole.passages):
+        return whole
+    folder = cache / f"pile-{passages}-minilm"
+    offsets = whole.document_offsets[: passages + 1]
+    if not (folder / "done.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / "document_vectors.npy", whole.documents[: offsets[-1]])
+        np.save(folder / "document_lengths.npy", np.diff(offsets).astype(np.int32))
+        _save(folder, "query", whole.queries)
+        (folder / "done.json").write_text(json.dumps({"passages": passages, "queries": len(whole.queries)}))
+    kept = whole.passages[:passages]
+    there = {passage.id for passage in kept}
+    qrels = {
+        query: {passage: grade for passage, grade in judged.items() if passage in there} for query, judged in whole.qrels.items()
+    }
+    return replace(
+        whole, folder=folder, passages=kept, qrels=qrels, documents=_read(folder, "document")[0], document_offsets=offsets
+    )
+
+
+def _pile(cache: Path) -> Vectors:
+    parts = [_prefixed(name, load(name, cache)) for name in PILE]
+    passages = [passage for part in parts for passage in part.passages]
+    order = np.random.default_rng(_SEED).permutation(len(passages))
+    lengths = np.concatenate([np.diff(part.document_offsets) for part in parts])[order]
+    folder = cache / "pile-minilm"
+    query_ids, queries = _queries_of_pile(parts, {passages[i].id for i in order[:PART].tolist()})
+    if not (folder / "done.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_shuffled(folder, parts, order, lengths)
+        _save(folder, "query", queries)
+        (folder / "done.json").write_text(json.dumps({"passages": len(passages), "queries": len(queries)}))
+    documents, offsets = _read(folder, "document")
+    qrels = {query: part.qrels[query] for part in parts for query in part.qrels}
+    chosen = {query: qrels[query] for query in query_ids}
+    return Vectors(folder, [passages[i] for i in order.tolist()], query_ids, chosen, documents, offsets, queries)
+
+
+def _prefixed(name: str, part: Vectors) -> Vectors:
+    """Ids with the collection's name before them, since those of several collections may be the same."""
+    return replace(
+        part,
+        passages=[replace(passage, id=f"{name}/{passage.id}") for passage in part.passages],
+        query_ids=[f"{name}/{query}" for query in part.query_ids],
+        qrels={
+            f"{name}/{query}": {f"{name}/{passage}": grade for passage, grade in judged.items()}
+            for query, judged in part.qrels.items()
+        },
+    )
+
+
+def _queries_of_pile(parts: Sequence[Vectors], there: set[str]) -> tuple[list[str], list[Float32Array]]:
+    """As many from each collection, all with a relevant passage among those that slow peers are given."""
+    query_ids: list[str] = []
+    queries: list[Float32Array] = []
+    for part in parts:
+        answerable = [i for i, query in enumerate(part.query_ids) if there & part.qrels[query].keys()]
+        for i in np.random.default_rng(_SEED).permutation(answerable)[:_QUERIES_PER_COLLECTION].tolist():
+            query_ids.append(part.query_ids[i])
+            queries.append(part.queries[i])
+    return query_ids, queries
+
+
+def _write_shuffled(folder: Path, parts: Sequence[Vectors], order: Int64Array, lengths: Int64Array) -> None:
+    """The vectors of all collections in one file, passages in the given order."""
+    sources = np.concatenate([np.full(len(part.passages), number) for number, part in enumerate(parts)])
+    starts = np.concatenate([part.document_offsets[:-1] for part in parts])
+    shape = int(lengths.sum()), parts[0].documents.shape[1]
+    written = np.lib.format.open_memmap(folder / "document_vectors.npy", mode="w+", dtype=np.float16, shape=shape)
+    at = 0
+    for position, length in zip(order.tolist(), lengths.tolist(), strict=True):
+        start = int(starts[position])
+        written[at : at + length] = parts[int(sources[position])].documents[start : start + length]
+        at += length
+    written.flush()
+    np.save(folder / "document_lengths.npy", lengths.astype(np.int32))
+
+
+def _save(folder: Path, side: str, arrays: Sequence[NDArray[np.floating]]) -> None:
     np.save(folder / f"{side}_vectors.npy", np.concatenate(arrays).astype(np.float16))
     np.save(folder / f"{side}_lengths.npy", np.array([len(array) for array in arrays], dtype=np.int32))
 
 
-def _read(folder: Path, side: str) -> tuple[Float32Array, Int64Array]:
-    vectors = np.load(folder / f"{side}_vectors.npy").astype(np.float32)
+def _read(folder: Path, side: str) -> tuple[NDArray[np.float16], Int64Array]:
+    vectors = np.load(folder / f"{side}_vectors.npy", mmap_mode="r")
     lengths = np.load(folder / f"{side}_lengths.npy")
     return vectors, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])

@@ -13,6 +13,7 @@ from pgretrieval.db.connection import Database
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.encode.registry import from_spec, load_encoder
 from pgretrieval.errors import ConfigError, DimensionMismatchError, InputError, PgRetrievalWarning
+from pgretrieval.hardware import compute_device
 from pgretrieval.index import ingest
 from pgretrieval.index.build import BuildReport, Stage, build
 from pgretrieval.index.ingest import Target
@@ -21,8 +22,8 @@ from pgretrieval.index.vectors import token_array
 from pgretrieval.search.exhaustive import exact_rankings
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.pipeline import Searcher
-from pgretrieval.search.settings import Knobs, check_request
-from pgretrieval.types import AddReport, Float32Array, Hit, Passage
+from pgretrieval.search.settings import read_knobs
+from pgretrieval.types import AddReport, Float32Array, Generator, Hit, Passage
 
 _DEFAULT_ENCODER = "minilm"
 
@@ -37,6 +38,7 @@ class Collection:
         self._row = row
         self._encoder = encoder
         self._device = device
+        self._computing = compute_device(device)
         self._searcher = Searcher(database, row.collection_id, row.name)
 
     def __repr__(self) -> str:
@@ -51,6 +53,11 @@ class Collection:
     def bits(self) -> int:
         """Bits that a residual takes per dimension."""
         return self._row.bits
+
+    @property
+    def candidates(self) -> Generator:
+        """What generates candidates: "proxy", "postings" or "auto"."""
+        return self._row.candidates
 
     @property
     def encoder(self) -> CollectionEncoder:
@@ -96,7 +103,7 @@ class Collection:
         """
         source = GivenVectors(vectors, progress) if vectors is not None else EncodedVectors(self.encoder, progress)
         checked = (to_passage(record, f"passage {number}") for number, record in enumerate(passages, start=1))
-        report = ingest.add(self._target(), checked, source)
+        report = ingest.add(self._target(), checked, source, self._computing)
         if report.truncated:
             message = f"{report.truncated} of {report.passages} texts were longer than the model reads and were cut"
             warnings.warn(message, PgRetrievalWarning, stacklevel=2)
@@ -114,7 +121,11 @@ class Collection:
         self._refresh()
         loadable = self._encoder is not None or (self._row.encoder or {}).get("kind") not in (None, "object")
         encoder = self.encoder if loadable and not self._row.given_vectors else None
-        return build(self._database, self._row, encoder, stage)
+        report = build(self._database, self._row, encoder, stage, self._computing)
+        if report.slow_plans:
+            message = f"the server plans searches without an index ({'; '.join(report.slow_plans)}); see `pgretrieval doctor`"
+            warnings.warn(message, PgRetrievalWarning, stacklevel=2)
+        return report
 
     def search(
         self,
@@ -123,17 +134,17 @@ class Collection:
         *,
         vectors: Any = None,
         probes: int | None = None,
-        candidates: int | None = None,
+        candidates: int | str | None = None,
         pruning: int | None = None,
     ) -> list[Hit]:
         """The k best passages for a query text or for (tokens, dim) `vectors`, best first.
 
         `probes`, `candidates` and `pruning` are explained in `SearchSettings`; their defaults follow from k and the size of the
-        collection. Raises InputError, VectorError, ConfigError, IndexNotBuiltError.
+        collection. `candidates` is their number, what generates them ("proxy", "postings" or "auto"), or both as "proxy:512".
+        Raises InputError, VectorError, ConfigError, IndexNotBuiltError.
         """
-        knobs = Knobs(probes, candidates, pruning)
-        check_request(k, knobs)
-        return self._searcher.search(self._query_vectors(query, vectors), k, knobs)
+        knobs = read_knobs(k, probes, candidates, pruning)
+        return self._searcher.explain(self._query_vectors(query, vectors), k, knobs, Explanation())
 
     def search_many(
         self,
@@ -142,13 +153,15 @@ class Collection:
         *,
         vectors: Sequence[Any] | None = None,
         probes: int | None = None,
-        candidates: int | None = None,
+        candidates: int | str | None = None,
         pruning: int | None = None,
     ) -> list[list[Hit]]:
-        """`search` for several queries, encoded together; one list of hits each, in the order of the queries."""
-        knobs = Knobs(probes, candidates, pruning)
-        check_request(k, knobs)
-        return [self._searcher.search(query, k, knobs) for query in self.query_vectors(queries, vectors)]
+        """`search` for several queries, encoded together; one list of hits each, in the order of the queries.
+
+        The server works ahead on the next queries while the answers to one are scored.
+        """
+        knobs = read_knobs(k, probes, candidates, pruning)
+        return self._searcher.search_many(self.query_vectors(queries, vectors), k, knobs)
 
     def explain(
         self,
@@ -157,16 +170,15 @@ class Collection:
         *,
         vectors: Any = None,
         probes: int | None = None,
-        candidates: int | None = None,
+        candidates: int | str | None = None,
         pruning: int | None = None,
     ) -> Explanation:
         """`search`, and what each stage did: milliseconds, probes, postings read, candidates, passages decoded, bytes moved."""
-        knobs = Knobs(probes, candidates, pruning)
-        check_request(k, knobs)
+        knobs = read_knobs(k, probes, candidates, pruning)
         explanation = Explanation()
         with explanation.stage("encode"):
             encoded = self._query_vectors(query, vectors)
-        self._searcher.search(encoded, k, knobs, explanation=explanation, counting=True)
+        self._searcher.explain(encoded, k, knobs, explanation, counting=True)
         return explanation
 
     def query_vectors(self, queries: Sequence[str] | None, vectors: Sequence[Any] | None) -> list[Float32Array]:

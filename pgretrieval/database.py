@@ -17,7 +17,8 @@ from pgretrieval.doctor import Finding, diagnose
 from pgretrieval.encode.registry import load_encoder
 from pgretrieval.errors import ConfigError
 from pgretrieval.index.vectors import check_dim
-from pgretrieval.types import Levels
+from pgretrieval.search.settings import check_generator
+from pgretrieval.types import Generator, Levels
 
 URL_VARIABLE = "PGRETRIEVAL_DATABASE_URL"
 DATA_DIR_VARIABLE = "PGRETRIEVAL_DATA_DIR"
@@ -49,13 +50,16 @@ class RetrievalDatabase:
         *,
         dim: int | None = None,
         levels: Levels = "lloyd-max",
+        candidates: Generator = "auto",
     ) -> Collection:
         """Create a collection.
 
         `encoder`: "minilm", a hub id or folder that sentence_transformers.MultiVectorEncoder loads, or an object with encode_query
         and encode_document. Without one the first `add` decides: given vectors fix the dimension, texts alone take "minilm".
-        `bits` is 1, 2 or 4 a dimension; `levels` is "lloyd-max" or the paper's "quantile". Raises ConfigError,
-        CollectionExistsError, EncoderError, and DimensionMismatchError outside 48 to 1,024 dimensions.
+        `bits` is 1, 2 or 4 a dimension; `levels` is "lloyd-max" or the paper's "quantile". `candidates` says what generates them:
+        "proxy" (one learned vector a passage), "postings" (of probed centroids), or "auto", which trains proxies where the
+        collection is large enough for them to pay. Raises ConfigError, CollectionExistsError, EncoderError, and
+        DimensionMismatchError outside 48 to 1,024 dimensions.
         """
         _check_name(name)
         if bits not in (1, 2, 4):
@@ -64,6 +68,7 @@ class RetrievalDatabase:
         if levels not in ("lloyd-max", "quantile"):
             msg = f"levels is {levels!r}; choose lloyd-max or quantile"
             raise ConfigError(msg)
+        check_generator(candidates)
         loaded = load_encoder(encoder, self._device) if encoder is not None else None
         if loaded is not None:
             dim = check_dim(loaded.dim) if dim is None else dim
@@ -72,7 +77,7 @@ class RetrievalDatabase:
                 raise ConfigError(msg)
         elif dim is not None:
             check_dim(dim)
-        catalog.create(self._database, name, dim, loaded.spec if loaded else None, bits, levels)
+        catalog.create(self._database, name, dim, loaded.spec if loaded else None, bits, levels, candidates)
         return Collection(self._database, catalog.find(self._database, name), loaded, self._device)
 
     def get_collection(self, name: str, *, encoder: str | object | None = None) -> Collection:

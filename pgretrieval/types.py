@@ -15,6 +15,9 @@ CodebookId = NewType("CodebookId", int)
 Levels = Literal["lloyd-max", "quantile"]
 """How the residual codec places its levels."""
 
+Generator = Literal["auto", "proxy", "postings"]
+"""What generates candidates: learned proxies, postings of probed centroids, or whichever the collection's size speaks for."""
+
 Float32Array: TypeAlias = NDArray[np.float32]
 Int32Array: TypeAlias = NDArray[np.int32]
 Int64Array: TypeAlias = NDArray[np.int64]

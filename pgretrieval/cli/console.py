@@ -50,8 +50,10 @@ def stage_bars() -> Iterator[Callable[[str, int, int], None]]:
     labels = {
         "encode": "encoding",
         "train": "training the codebook",
+        "proxies": "training the proxies",
         "code": "coding passages",
-        "index": "writing the index",
+        "postings": "writing the postings",
+        "index": "indexing vectors",
     }
     with _progress() as bars:
         tasks: dict[str, Any] = {}

@@ -10,6 +10,7 @@ import typer
 
 from pgretrieval.cli import console, loading
 from pgretrieval.corpus.jsonl import read_passages
+from pgretrieval.search.settings import check_generator
 
 
 def index(
@@ -30,6 +31,13 @@ def index(
         int | None,
         typer.Option(help="Bits a residual takes per dimension: 1, 2 or 4.", show_default="4"),
     ] = None,
+    candidates: Annotated[
+        str | None,
+        typer.Option(
+            help="What finds candidates: proxy (one learned vector a passage), postings (of centroids), or auto, by size.",
+            show_default="auto",
+        ),
+    ] = None,
 ) -> None:
     """Add files of passages to a collection and build its index.
 
@@ -38,7 +46,7 @@ def index(
     sources = [partial(read_passages, path) for path in corpus]
     total = loading.count_checked(sources)
     with context.obj.connect() as database:
-        collection = loading.open_or_create(database, name, encoder, bits)
+        collection = loading.open_or_create(database, name, encoder, bits, check_generator(candidates) if candidates else None)
         added = loading.load(collection, sources, total)
         held = collection.stats()
     console.errors.print(

@@ -10,18 +10,31 @@ from pgretrieval.collection import Collection
 from pgretrieval.database import RetrievalDatabase
 from pgretrieval.errors import ConfigError, DuplicateIdError, PgRetrievalWarning
 from pgretrieval.index.ingest import BATCH, batches
-from pgretrieval.types import Passage
+from pgretrieval.types import Generator, Passage
 
 Source = Callable[[], Iterable[Passage]]
 
 
-def open_or_create(database: RetrievalDatabase, name: str, encoder: str | None, bits: int | None) -> Collection:
+def open_or_create(
+    database: RetrievalDatabase, name: str, encoder: str | None, bits: int | None, candidates: Generator | None = None
+) -> Collection:
     """The collection of that name, made where there is none. Raises ConfigError where it was made with other settings."""
     if name not in database.list_collections():
-        return database.create_collection(name, encoder="minilm" if encoder is None else encoder, bits=4 if bits is None else bits)
+        return database.create_collection(
+            name,
+            encoder="minilm" if encoder is None else encoder,
+            bits=4 if bits is None else bits,
+            candidates="auto" if candidates is None else candidates,
+        )
     collection = database.get_collection(name)
     if bits is not None and bits != collection.bits:
         msg = f"collection {name!r} has {collection.bits} bits, --bits says {bits}; drop it first, or leave --bits out"
+        raise ConfigError(msg)
+    if candidates is not None and candidates != collection.candidates:
+        msg = (
+            f"collection {name!r} was made with candidates {collection.candidates}, --candidates says {candidates}; drop it first, "
+            "or leave --candidates out"
+        )
         raise ConfigError(msg)
     if encoder is not None:
         collection.require_encoder(encoder)

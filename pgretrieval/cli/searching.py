@@ -14,6 +14,13 @@ def search(
     name: Annotated[str, typer.Argument(help="The collection.")],
     query: Annotated[str, typer.Argument(help="What to look for, in plain words.")],
     k: Annotated[int, typer.Option("-k", help="How many passages to return.")] = 10,
+    candidates: Annotated[
+        str | None,
+        typer.Option(
+            help="How many candidates, what finds them (proxy, postings, auto), or both, such as proxy:512.",
+            show_default="by size",
+        ),
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help='One object a line: {"rank","id","score","title","text","metadata"}.')
     ] = False,
@@ -23,7 +30,9 @@ def search(
 ) -> None:
     """Print the k best passages for a query, best first."""
     with context.obj.connect() as database:
-        explanation = database.get_collection(name).explain(query, k)
+        explanation = database.get_collection(name).explain(
+            query, k, candidates=int(candidates) if candidates and candidates.isdecimal() else candidates
+        )
     if json:
         for hit in explanation.hits:
             console.print_json(console.hit_as_dict(hit))

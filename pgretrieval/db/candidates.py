@@ -1,4 +1,4 @@
-"""What a search reads: candidates with their codes, and what its hits show."""
+"""What a search reads: candidates with their codes. Statements are sent first and read later, so that both sides work at once."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from psycopg.rows import TupleRow
 
 from pgretrieval.assets import statements
 from pgretrieval.db.connection import Connection, value
+from pgretrieval.db.parameters import Float4Array, Int4Array
 from pgretrieval.db.wire import offsets_of
 from pgretrieval.types import ByteArray, CodebookId, CollectionId, Float32Array, Int32Array, Int64Array
 
 _SQL = statements("search")
+_EF_SEARCH_AT_MOST = 1000  # pgvector's own limit; scans that need more go on iteratively
 
 
 @dataclass(frozen=True, slots=True)
 class CodedPassages:
     """Codes of several passages: (tokens,) centroid ids, (tokens, width) residual bytes, and each passage's offset."""
 
-    passage_ids: list[int]
+    passage_ids: Int32Array
     offsets: Int64Array
     centroid_ids: Int32Array
     residuals: ByteArray
@@ -38,35 +40,96 @@ class Probes:
     centroid_ids: Int32Array
     scores: Float32Array
 
+    codes = "codes_by_postings"
+    centroids = "centroids_by_postings"
 
-def active_codebook(connection: Connection, collection_id: CollectionId) -> CodebookId | None:
-    """The codebook that is active in this snapshot. None before the first build."""
-    found = value(connection, _SQL["active_codebook"], {"collection_id": collection_id})
-    return CodebookId(found) if found is not None else None
+    def parameters(self) -> dict[str, Any]:
+        """What these statements take."""
+        return {"centroid_ids": Int4Array(self.centroid_ids), "centroid_scores": Float4Array(self.scores)}
+
+
+@dataclass(frozen=True, slots=True)
+class QueryProxy:
+    """A query's proxy (rank,), whose inner product with passages' proxies predicts their scores."""
+
+    vector: Float32Array
+
+    codes = "codes_by_proxy"
+    centroids = "centroids_by_proxy"
+
+    def parameters(self) -> dict[str, Any]:
+        """What these statements take."""
+        return {"query": Float4Array(self.vector)}
+
+
+class Pending:
+    """A statement that was sent; `read` waits for its answer."""
+
+    def __init__(self, connection: Connection, statement: str, parameters: dict[str, Any]) -> None:
+        self._cursor = connection.cursor(binary=True)
+        self._cursor.execute(_SQL[statement], parameters, prepare=True)
+
+    def row(self) -> TupleRow | None:
+        """The answer's only row."""
+        with self._cursor:
+            return self._cursor.fetchone()
+
+
+class PendingCodes(Pending):
+    """Codes that were asked for."""
+
+    def __init__(self, connection: Connection, statement: str, parameters: dict[str, Any], width: int) -> None:
+        super().__init__(connection, statement, parameters)
+        self._width = width
+
+    def read(self) -> CodedPassages:
+        """The passages, in no particular order."""
+        passage_ids, lengths, centroid_ids, *rest = self.row() or (None, None, None)
+        residuals = rest[0] if rest else None
+        return CodedPassages(
+            np.array(passage_ids or [], dtype=np.int32),
+            offsets_of(lengths or []),
+            np.frombuffer(centroid_ids or b"", dtype="<i4").astype(np.int32, copy=False),
+            np.frombuffer(residuals or b"", dtype=np.uint8).reshape(-1, self._width or 1),
+        )
+
+
+def begin(connection: Connection, collection_id: CollectionId, candidates: int) -> Pending:
+    """Ask for the active codebook's id, and let vector index scans return so many candidates."""
+    parameters = {
+        "collection_id": collection_id,
+        "ef_search": min(candidates, _EF_SEARCH_AT_MOST),
+        "iterative_scan": "relaxed_order" if candidates > _EF_SEARCH_AT_MOST else "off",
+    }
+    return Pending(connection, "begin", parameters)
 
 
 def with_residuals(
-    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, probes: Probes, limit: int, width: int
-) -> CodedPassages:
-    """The best `limit` candidates with all their codes, in one round trip."""
-    rows = _fetch(connection, "candidate_codes", _parameters(collection_id, codebook_id, probes, limit))
-    return _coded(rows, width)
+    connection: Connection,
+    collection_id: CollectionId,
+    codebook_id: CodebookId,
+    source: Probes | QueryProxy,
+    limit: int,
+    width: int,
+) -> PendingCodes:
+    """Ask for the best `limit` candidates with all their codes, in one round trip."""
+    parameters = _parameters(collection_id, codebook_id, source, limit)
+    return PendingCodes(connection, source.codes, parameters, width)
 
 
 def centroids_only(
-    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, probes: Probes, limit: int
-) -> CodedPassages:
-    """The best `limit` candidates with their centroid ids alone: what centroid interaction needs."""
-    rows = _fetch(connection, "candidate_centroids", _parameters(collection_id, codebook_id, probes, limit))
-    return _coded([(*row, b"") for row in rows], 0)
+    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, source: Probes | QueryProxy, limit: int
+) -> PendingCodes:
+    """Ask for the best `limit` candidates with their centroid ids alone: what centroid interaction needs."""
+    return PendingCodes(connection, source.centroids, _parameters(collection_id, codebook_id, source, limit), 0)
 
 
 def codes_of(
-    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, passage_ids: list[int], width: int
-) -> CodedPassages:
-    """All codes of the given passages, in no particular order."""
-    parameters = {"collection_id": collection_id, "codebook_id": codebook_id, "passage_ids": passage_ids}
-    return _coded(_fetch(connection, "codes_of", parameters), width)
+    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, passage_ids: Int32Array, width: int
+) -> PendingCodes:
+    """Ask for all codes of the given passages."""
+    parameters = {"collection_id": collection_id, "codebook_id": codebook_id, "passage_ids": Int4Array(passage_ids)}
+    return PendingCodes(connection, "codes_of", parameters, width)
 
 
 def postings_read(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, probes: Probes) -> int:
@@ -74,33 +137,10 @@ def postings_read(connection: Connection, collection_id: CollectionId, codebook_
     parameters = {
         "collection_id": collection_id,
         "codebook_id": codebook_id,
-        "centroid_ids": probes.centroid_ids.tolist(),
+        "centroid_ids": Int4Array(probes.centroid_ids),
     }
     return int(value(connection, _SQL["postings_read"], parameters))
 
 
-def _parameters(collection_id: CollectionId, codebook_id: CodebookId, probes: Probes, limit: int) -> dict[str, Any]:
-    return {
-        "collection_id": collection_id,
-        "codebook_id": codebook_id,
-        "centroid_ids": probes.centroid_ids.tolist(),
-        "centroid_scores": probes.scores.tolist(),
-        "n": limit,
-    }
-
-
-def _fetch(connection: Connection, statement: str, parameters: dict[str, Any]) -> list[TupleRow]:
-    with connection.cursor(binary=True) as cursor:
-        return cursor.execute(_SQL[statement], parameters, prepare=True).fetchall()
-
-
-def _coded(rows: list[TupleRow], width: int) -> CodedPassages:
-    centroid_ids = np.frombuffer(b"".join(row[1] for row in rows), dtype="<i4")
-    residuals = np.frombuffer(b"".join(row[2] for row in rows), dtype=np.uint8)
-    offsets = offsets_of([len(row[1]) // 4 for row in rows])
-    return CodedPassages(
-        [row[0] for row in rows],
-        offsets,
-        centroid_ids.astype(np.int32, copy=False),
-        residuals.reshape(-1, max(width, 1)),
-    )
+def _parameters(collection_id: CollectionId, codebook_id: CodebookId, source: Probes | QueryProxy, limit: int) -> dict[str, Any]:
+    return {"collection_id": collection_id, "codebook_id": codebook_id, "n": limit, **source.parameters()}

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from pgretrieval.assets import statements
 from pgretrieval.db.connection import Connection, Database, one, value
 from pgretrieval.errors import CollectionExistsError, CollectionNotFoundError
-from pgretrieval.types import CodebookId, CollectionId, Levels
+from pgretrieval.types import CodebookId, CollectionId, Generator, Levels
 
 _SQL = statements("catalog")
 
@@ -29,19 +29,29 @@ class CollectionRow:
     levels: Levels
     codebook_id: CodebookId | None
     given_vectors: bool
+    candidates: Generator
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The active codebook, passages, their tokens, and how many passages have stored token vectors."""
+    """The active codebook, passages, their tokens, how many passages have stored token vectors, and what generates candidates."""
 
     codebook_id: CodebookId | None
     passages: int
     tokens: int
     staged: int
+    generator: Generator
 
 
-def create(database: Database, name: str, dim: int | None, encoder: dict[str, str] | None, bits: int, levels: str) -> None:
+def create(
+    database: Database,
+    name: str,
+    dim: int | None,
+    encoder: dict[str, str] | None,
+    bits: int,
+    levels: Levels,
+    candidates: Generator,
+) -> None:
     """Raises CollectionExistsError."""
     parameters = {
         "name": name,
@@ -49,6 +59,7 @@ def create(database: Database, name: str, dim: int | None, encoder: dict[str, st
         "encoder": Jsonb(encoder) if encoder else None,
         "bits": bits,
         "levels": levels,
+        "candidates": candidates,
     }
     with database.writing(f"creating collection {name!r}") as connection:
         try:
@@ -157,6 +168,7 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         "trained_for_tokens": trained_tokens,
         "bits": row.bits,
         "levels": row.levels,
+        "candidates": row.candidates,
         "dim": row.dim,
         "encoder": row.encoder,
         "bytes": {table: int(table_bytes) + int(index_bytes) for table, table_bytes, index_bytes in sizes},
@@ -164,10 +176,10 @@ def stats(database: Database, name: str) -> dict[str, Any]:
     }
 
 
-def vacuum(connection: Connection, collection_id: CollectionId, *tables: str) -> None:
-    """VACUUM ANALYZE of the collection's partitions; outside a transaction."""
+def vacuum(connection: Connection, number: int, *tables: str) -> None:
+    """VACUUM ANALYZE of a collection's partitions, or of a codebook's where that divides the table; outside a transaction."""
     for table in tables:
-        partition = sql.Identifier("pgretrieval", f"{table}_{collection_id}")
+        partition = sql.Identifier("pgretrieval", f"{table}_{number}")
         connection.execute(sql.SQL(_SQL["vacuum"]).format(partition=partition))
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from pgretrieval.assets import statements
 from pgretrieval.db import wire
-from pgretrieval.db.connection import Connection
+from pgretrieval.db.connection import Connection, value
+from pgretrieval.db.parameters import Int4Array
 from pgretrieval.types import ByteArray, CodebookId, CollectionId, Int32Array, Int64Array
 
 _SQL = statements("codes")
@@ -44,3 +47,25 @@ def copy_postings(
         stream.set_types(["int4", "int4", "int4", "int4", "bytea"])
         for centroid_id, field in zip(centroid_ids.tolist(), fields, strict=True):
             stream.write_row((collection_id, codebook_id, centroid_id, segment, field))
+
+
+def coded(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> Int32Array:
+    """Ids of the passages that have codes under the codebook."""
+    rows = connection.execute(_SQL["coded"], {"collection_id": collection_id, "codebook_id": codebook_id}).fetchall()
+    return np.array([row[0] for row in rows], dtype=np.int32)
+
+
+def has_postings(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> bool:
+    """Whether the codebook has postings."""
+    return bool(value(connection, _SQL["has_postings"], {"collection_id": collection_id, "codebook_id": codebook_id}))
+
+
+def read_centroid_ids(
+    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, passage_ids: Int32Array
+) -> tuple[Int32Array, Int64Array, Int32Array]:
+    """Of some passages: their ids in the order that came, offsets, and centroid ids (tokens,)."""
+    parameters = {"collection_id": collection_id, "codebook_id": codebook_id, "passage_ids": Int4Array(passage_ids)}
+    with connection.cursor(binary=True) as cursor:
+        rows = cursor.execute(_SQL["centroid_ids"], parameters).fetchall()
+    centroid_ids = np.frombuffer(b"".join(row[1] for row in rows), dtype="<i4").astype(np.int32, copy=False)
+    return np.array([row[0] for row in rows], dtype=np.int32), wire.offsets_of([len(row[1]) // 4 for row in rows]), centroid_ids

@@ -74,6 +74,18 @@ class Database:
                 if not connection.closed:
                     connection.isolation_level, connection.read_only = None, None
 
+    @contextmanager
+    def snapshot(self, doing: str) -> Iterator[Connection]:
+        """`reading`, with statements sent as they come and waited for when their rows are fetched (pipeline mode)."""
+        with self.connection(doing) as connection:
+            connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
+            try:
+                with connection.pipeline(), connection.transaction():
+                    yield connection
+            finally:
+                if not connection.closed:
+                    connection.isolation_level, connection.read_only = None, None
+
 
 def one(connection: Connection, statement: Any, parameters: dict[str, Any] | None = None) -> TupleRow | None:
     """The first row of a statement, or None."""

@@ -7,6 +7,7 @@ import numpy as np
 from pgretrieval.assets import statements
 from pgretrieval.db import wire
 from pgretrieval.db.connection import Connection, value
+from pgretrieval.db.parameters import Int4Array
 from pgretrieval.types import CollectionId, Int32Array, Int64Array, TokenMatrix
 
 _SQL = statements("vectors")
@@ -30,9 +31,9 @@ def staged(connection: Connection, collection_id: CollectionId) -> tuple[Int32Ar
 
 
 def read(connection: Connection, collection_id: CollectionId, passage_ids: Int32Array) -> TokenMatrix:
-    """The vectors of some passages, in ascending order of their ids."""
+    """The vectors of some passages, in the order given."""
     with connection.cursor(binary=True) as cursor:
-        cursor.execute(_SQL["read"], {"collection_id": collection_id, "passage_ids": passage_ids.tolist()})
+        cursor.execute(_SQL["read"], {"collection_id": collection_id, "passage_ids": Int4Array(passage_ids)})
         fields = [row[1] for row in cursor.fetchall()]
     vectors, offsets = wire.read_halfvec_arrays(fields)
     return TokenMatrix(vectors, offsets)

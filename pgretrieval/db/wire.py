@@ -10,6 +10,7 @@ import numpy as np
 from pgretrieval.types import ByteArray, Float32Array, Int32Array, Int64Array
 
 _INT4_OID = 23
+_FLOAT4_OID = 700
 _ARRAY_HEADER = struct.Struct(">iiIii")  # dimensions, has nulls, element type, length, lower bound
 _ELEMENT_HEADER = 8  # int4 byte length, int2 dimension, int2 unused
 
@@ -34,6 +35,23 @@ def int4_array_fields(values: Int32Array, offsets: Int64Array) -> Iterator[bytes
     elements[:, 1] = values
     for start, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
         yield _ARRAY_HEADER.pack(1, 0, _INT4_OID, end - start, 1) + elements[start:end].tobytes()
+
+
+def int4_array(values: Int32Array) -> bytes:
+    """(n,) -> an `int4[]` field."""
+    return _array(values, _INT4_OID, ">i4")
+
+
+def float4_array(values: Float32Array) -> bytes:
+    """(n,) -> a `float4[]` field."""
+    return _array(values, _FLOAT4_OID, ">f4")
+
+
+def _array(values: Int32Array | Float32Array, element_type: int, form: str) -> bytes:
+    elements = np.empty(len(values), dtype=[("length", ">i4"), ("value", form)])
+    elements["length"] = 4
+    elements["value"] = values
+    return _ARRAY_HEADER.pack(1, 0, element_type, len(values), 1) + elements.tobytes()
 
 
 def read_halfvecs(fields: Sequence[bytes]) -> Float32Array:

@@ -66,11 +66,9 @@ def precision(device: str) -> Any:
     """
     import torch
 
-    native = ("avx512_bf16", "amx_bf16")
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in older torch
-    if device.startswith("cpu") and any(capabilities.get(name) for name in native):
-        return torch.bfloat16
-    return torch.float32
+    from pgretrieval.hardware import multiplies_bf16
+
+    return torch.bfloat16 if device.startswith("cpu") and multiplies_bf16() else torch.float32
 
 
 def load_transformer(dtype: Any) -> Any:

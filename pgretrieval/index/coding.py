@@ -7,11 +7,45 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from pgretrieval.db import codes, proxies
 from pgretrieval.db.codebooks import CodebookRow
+from pgretrieval.db.connection import Connection
+from pgretrieval.db.proxies import ProxyModelRow
 from pgretrieval.db.wire import offsets_of
+from pgretrieval.proxy.model import ProxyModel
 from pgretrieval.quantize.codebook import Codebook
 from pgretrieval.quantize.residual import ResidualCodec
-from pgretrieval.types import Int32Array, Int64Array
+from pgretrieval.types import ByteArray, CodebookId, CollectionId, Float32Array, Int32Array, Int64Array, TokenMatrix
+
+
+class Coded(NamedTuple):
+    """Passages as stored: codes (tokens,), passage i's at offsets[i]:offsets[i + 1], and proxies (passages, rank) or None."""
+
+    passage_ids: Int32Array
+    offsets: Int64Array
+    centroid_ids: Int32Array
+    residuals: ByteArray
+    proxies: Float32Array | None
+
+
+class Coder(NamedTuple):
+    """Turns token vectors of passages into what is stored; computes on `device`."""
+
+    codebook: Codebook
+    proxy_model: ProxyModel | None
+    device: torch.device
+
+    def code(self, passage_ids: Int32Array, tokens: TokenMatrix) -> Coded:
+        """Codes and, where the collection has them, proxies."""
+        fitted = self.proxy_model.passages(tokens, self.device) if self.proxy_model else None
+        return Coded(passage_ids, tokens.offsets, *self.codebook.encode(tokens.vectors), fitted)
+
+
+def write_coded(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, coded: Coded) -> None:
+    """Write codes and proxies of passages by binary COPY."""
+    codes.copy_codes(connection, collection_id, codebook_id, coded.passage_ids, coded.offsets, coded.centroid_ids, coded.residuals)
+    if coded.proxies is not None:
+        proxies.copy(connection, codebook_id, coded.passage_ids, coded.proxies)
 
 
 class Postings(NamedTuple):
@@ -22,10 +56,20 @@ class Postings(NamedTuple):
     passage_ids: Int32Array
 
 
-def codebook_from_row(row: CodebookRow) -> Codebook:
-    """The stored numbers as a working codebook."""
+def codebook_from_row(row: CodebookRow, device: torch.device | None = None) -> Codebook:
+    """The stored numbers as a working codebook, which codes on `device`."""
     cutoffs, weights = torch.tensor(row.cutoffs), torch.tensor(row.weights)
-    return Codebook(row.centroids, ResidualCodec(row.centroids.shape[1], row.bits, cutoffs, weights))
+    return Codebook(row.centroids, ResidualCodec(row.centroids.shape[1], row.bits, cutoffs, weights), device)
+
+
+def proxy_model_from_row(row: ProxyModelRow) -> ProxyModel:
+    """The stored numbers as a working model."""
+    return ProxyModel(row.directions, row.threshold, row.projection, row.anchors, row.baseline)
+
+
+def row_from_proxy_model(model: ProxyModel) -> ProxyModelRow:
+    """A trained model as it is stored."""
+    return ProxyModelRow(model.threshold, model.directions, model.projection, model.anchors, model.baseline)
 
 
 def row_from_codebook(codebook: Codebook, passages: int, tokens: int) -> CodebookRow:

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
-from pgretrieval.db import catalog, codebooks, codes, passages, vectors
+import torch
+
+from pgretrieval.db import catalog, codebooks, codes, passages, proxies, vectors
 from pgretrieval.db.catalog import AddState
 from pgretrieval.db.connection import Connection, Database
 from pgretrieval.errors import DimensionMismatchError, DuplicateIdError
-from pgretrieval.index.coding import centroid_passage_pairs, codebook_from_row, postings_of
+from pgretrieval.index.coding import (
+    Coder,
+    centroid_passage_pairs,
+    codebook_from_row,
+    postings_of,
+    proxy_model_from_row,
+    write_coded,
+)
 from pgretrieval.index.sources import VectorSource
 from pgretrieval.index.vectors import token_matrix
-from pgretrieval.quantize.codebook import Codebook
-from pgretrieval.types import AddReport, CodebookId, CollectionId, Int32Array, Passage, TokenMatrix
+from pgretrieval.types import AddReport, CodebookId, CollectionId, Passage, TokenMatrix
 
 BATCH = 512  # passages checked, encoded and written together: some hundred megabytes at 1,024 dimensions
 _SHOWN = 5  # duplicate ids that an error names
@@ -29,31 +38,55 @@ class Target:
     name: str
 
 
-def add(target: Target, source: Iterable[Passage], vector_source: VectorSource) -> AddReport:
+def add(target: Target, source: Iterable[Passage], vector_source: VectorSource, device: torch.device | None = None) -> AddReport:
     """Store passages with their token vectors, in one transaction: all of them or none.
 
-    Raises InputError, DuplicateIdError, VectorError, DimensionMismatchError, EncoderError, and DatabaseUnavailableError where the
-    connection is lost, after which the same call can be made again.
+    While a batch is written, the next one is encoded. Raises InputError, DuplicateIdError, VectorError, DimensionMismatchError,
+    EncoderError, and DatabaseUnavailableError where the connection is lost, after which the same call can be made again.
     """
     report = AddReport(0, 0, 0)
     seen: set[str] = set()
-    with target.database.writing(f"adding to collection {target.name!r}") as connection:
+    with (
+        target.database.writing(f"adding to collection {target.name!r}") as connection,
+        ThreadPoolExecutor(1, thread_name_prefix="pgretrieval-write") as writer,
+    ):
         held = catalog.lock_for_add(connection, target.collection_id)
-        codebook = _load(connection, target.collection_id, held.codebook_id)
+        coder = _load(connection, target.collection_id, held.codebook_id, device or torch.device("cpu"))
+        written: Future[None] | None = None
         for batch in batches(source, BATCH):
-            _refuse_duplicates(connection, target, batch, seen)
+            _refuse_repeated(batch, seen)
             arrays, truncated = vector_source.take(batch, held.dim)
-            held = _settle(connection, target, vector_source, arrays[0].shape[1], held)
             tokens = token_matrix(arrays)
-            passage_ids = passages.reserve_ids(connection, target.collection_id, len(batch))
-            passages.copy(connection, target.collection_id, passage_ids, batch, tokens.lengths)
-            if codebook is None or held.codebook_id is None:
-                vectors.copy(connection, target.collection_id, passage_ids, tokens)
-            else:
-                write_coded(connection, target.collection_id, held.codebook_id, codebook, passage_ids, tokens)
+            if written:
+                written.result()
+            held = _settle(connection, target, vector_source, tokens.vectors.shape[1], held)
+            written = writer.submit(_write, connection, target, held.codebook_id, coder, batch, tokens)
             report = AddReport(report.passages + len(batch), report.tokens + int(tokens.offsets[-1]), report.truncated + truncated)
+        if written:
+            written.result()
         vector_source.finish()
     return report
+
+
+def _write(
+    connection: Connection,
+    target: Target,
+    codebook_id: CodebookId | None,
+    coder: Coder | None,
+    batch: Sequence[Passage],
+    tokens: TokenMatrix,
+) -> None:
+    """One batch: its passages, and their vectors or, once there is an index, codes, proxies and one segment of postings."""
+    _refuse_stored(connection, target, batch)
+    passage_ids = passages.reserve_ids(connection, target.collection_id, len(batch))
+    passages.copy(connection, target.collection_id, passage_ids, batch, tokens.lengths)
+    if coder is None or codebook_id is None:
+        vectors.copy(connection, target.collection_id, passage_ids, tokens)
+        return
+    coded = coder.code(passage_ids, tokens)
+    write_coded(connection, target.collection_id, codebook_id, coded)
+    postings = postings_of(centroid_passage_pairs(coded.centroid_ids, coded.offsets, passage_ids))
+    codes.copy_postings(connection, target.collection_id, codebook_id, int(passage_ids[0]), *postings)
 
 
 def not_yet_added(target: Target, batch: Sequence[Passage]) -> list[Passage]:
@@ -72,21 +105,6 @@ def not_yet_added(target: Target, batch: Sequence[Passage]) -> list[Passage]:
     return [passage for passage in batch if passage.id not in there]
 
 
-def write_coded(
-    connection: Connection,
-    collection_id: CollectionId,
-    codebook_id: CodebookId,
-    codebook: Codebook,
-    passage_ids: Int32Array,
-    tokens: TokenMatrix,
-) -> None:
-    """Quantise the vectors of new passages and write codes and one segment of postings."""
-    centroid_ids, residuals = codebook.encode(tokens.vectors)
-    codes.copy_codes(connection, collection_id, codebook_id, passage_ids, tokens.offsets, centroid_ids, residuals)
-    postings = postings_of(centroid_passage_pairs(centroid_ids, tokens.offsets, passage_ids))
-    codes.copy_postings(connection, collection_id, codebook_id, int(passage_ids[0]), *postings)
-
-
 def batches(source: Iterable[Passage], size: int) -> Iterator[list[Passage]]:
     """Lists of `size` items, the last one shorter."""
     items = iter(source)
@@ -94,13 +112,17 @@ def batches(source: Iterable[Passage], size: int) -> Iterator[list[Passage]]:
         yield batch
 
 
-def _load(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId | None) -> Codebook | None:
+def _load(
+    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId | None, device: torch.device
+) -> Coder | None:
     if codebook_id is None:
         return None
-    return codebook_from_row(codebooks.load(connection, collection_id, codebook_id))
+    codebook = codebook_from_row(codebooks.load(connection, collection_id, codebook_id), device)
+    model = proxies.load_model(connection, codebook_id, codebook.dim)
+    return Coder(codebook, proxy_model_from_row(model) if model else None, device)
 
 
-def _refuse_duplicates(connection: Connection, target: Target, batch: Sequence[Passage], seen: set[str]) -> None:
+def _refuse_repeated(batch: Sequence[Passage], seen: set[str]) -> None:
     repeated = []
     for passage in batch:
         if passage.id in seen:
@@ -109,6 +131,9 @@ def _refuse_duplicates(connection: Connection, target: Target, batch: Sequence[P
     if repeated:
         msg = f"ids occur twice in this add: {_shown(repeated)}. Nothing of this call was stored; give each passage its own id"
         raise DuplicateIdError(msg)
+
+
+def _refuse_stored(connection: Connection, target: Target, batch: Sequence[Passage]) -> None:
     there = passages.existing(connection, target.collection_id, [passage.id for passage in batch])
     if there:
         msg = (

@@ -39,7 +39,7 @@ def pack(values: Tensor, bits: int) -> Tensor:
     missing = -values.shape[1] % per_byte
     padded = torch.nn.functional.pad(values, (0, missing)) if missing else values
     groups = padded.view(len(values), -1, per_byte)
-    return (groups << _shifts(bits)).sum(dim=2, dtype=torch.uint8)
+    return (groups << _shifts(bits).to(groups.device)).sum(dim=2, dtype=torch.uint8)
 
 
 def unpack(packed: Tensor, dim: int, bits: int) -> Tensor:

@@ -20,9 +20,10 @@ _HELD_OUT_AT_MOST = 50_000
 class Codebook:
     """Centroids (count, dim), unit length and representable in half precision, with their codec."""
 
-    def __init__(self, centroids: Float32Array, codec: ResidualCodec) -> None:
+    def __init__(self, centroids: Float32Array, codec: ResidualCodec, device: torch.device | None = None) -> None:
         self.centroids = centroids
         self.codec = codec
+        self._device = device or torch.device("cpu")
 
     @property
     def dim(self) -> int:
@@ -31,20 +32,22 @@ class Codebook:
 
     def encode(self, vectors: Float32Array) -> tuple[Int32Array, ByteArray]:
         """(tokens, dim) unit vectors -> (tokens,) centroid ids and (tokens, codec.width) packed residuals."""
-        rows = torch.from_numpy(vectors)
+        rows = torch.from_numpy(vectors).to(self._device)
         ids = self._index.assign(rows)
         packed = self.codec.encode(rows - self._index.centroids[ids])
-        return ids.numpy().astype(np.int32), packed.numpy()
+        return ids.cpu().numpy().astype(np.int32), packed.cpu().numpy()
 
     def decode(self, centroid_ids: Int32Array, packed: ByteArray) -> Float32Array:
         """The inverse, up to quantisation: (tokens, dim), not yet re-normalised."""
         keys = packed if self.codec.width % 2 else packed.view(np.uint16)
         decoded = self._table.take(keys, axis=0).reshape(len(packed), -1)[:, : self.dim]
-        return np.add(decoded, self.centroids.take(centroid_ids, axis=0))
+        vectors: Float32Array = self.centroids.take(centroid_ids, axis=0)
+        vectors += decoded
+        return vectors
 
     @cached_property
     def _index(self) -> CentroidIndex:
-        return CentroidIndex(torch.from_numpy(self.centroids))
+        return CentroidIndex(torch.from_numpy(self.centroids).to(self._device))
 
     @cached_property
     def _table(self) -> Float32Array:
@@ -57,21 +60,26 @@ class Codebook:
 
 
 def train_codebook(
-    sample: Float32Array, centroids: int, bits: int, levels: Levels, seed: int = 0, tick: Tick | None = None
+    sample: Float32Array,
+    centroids: int,
+    bits: int,
+    levels: Levels,
+    seed: int = 0,
+    tick: Tick | None = None,
+    device: torch.device | None = None,
 ) -> Codebook:
-    """(tokens, dim) unit vectors -> a codebook of at most `centroids` centroids.
+    """(tokens, dim) unit vectors, of passages in random order -> a codebook of at most `centroids` centroids.
 
-    A twentieth of the sample, 50,000 vectors at most, is held out of the k-means; the codec is fitted on its residuals
+    The first twentieth of the sample, 50,000 vectors at most, is held out of the k-means; the codec is fitted on its residuals
     (ColBERTv2, section 3.3). A sample too small to spare any serves both.
     """
-    rows = torch.from_numpy(sample)
-    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
-    held_out = rows[order[: min(int(len(rows) * _HELD_OUT_SHARE), _HELD_OUT_AT_MOST)]]
-    training = rows[order[len(held_out) :]]
+    rows = torch.from_numpy(sample).to(device or torch.device("cpu"))
+    spared = min(int(len(rows) * _HELD_OUT_SHARE), _HELD_OUT_AT_MOST)
+    held_out, training = rows[:spared], rows[spared:]
     trained = _as_stored(train_centroids(training, centroids, seed, tick))
     measured = held_out if len(held_out) * rows.shape[1] >= 2**14 else rows
-    residuals = measured - trained[CentroidIndex(trained).assign(measured)]
-    return Codebook(trained.numpy(), fit_codec(residuals, bits, levels))
+    residuals = (measured - trained[CentroidIndex(trained).assign(measured)]).cpu()
+    return Codebook(trained.cpu().numpy(), fit_codec(residuals, bits, levels), device)
 
 
 def _as_stored(centroids: Tensor) -> Tensor:

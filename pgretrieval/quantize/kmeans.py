@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pgretrieval.quantize.assignment import CentroidIndex, mean_directions, nearest
+from pgretrieval.quantize.assignment import CentroidIndex, mean_directions, quickly_nearest
 
 Tick = Callable[[int, int], None]
 """Told the finished steps of a training, and the steps in all."""
@@ -60,22 +60,22 @@ def _silent(_done: int, _steps: int) -> None:
 def _lloyd(vectors: Tensor, count: int, rounds: int, generator: torch.Generator) -> Tensor:
     centroids = _starting_points(vectors, count, generator)
     for _ in range(rounds):
-        centroids = mean_directions(vectors, nearest(vectors, centroids), centroids)
+        centroids = mean_directions(vectors, quickly_nearest(vectors, centroids), centroids)
     return centroids
 
 
 def _starting_points(vectors: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """`count` random vectors; where that draws equal ones, as many of them as are distinct."""
-    drawn = vectors[torch.randperm(len(vectors), generator=generator)[:count]]
+    drawn = vectors[torch.randperm(len(vectors), generator=generator)[:count].to(vectors.device)]
     return _distinct(drawn)
 
 
 def _two_levels(sample: Tensor, count: int, generator: torch.Generator, tick: Tick) -> Tensor:
     """Heads first, then centroids inside each head's share of the sample, then a few rounds over everything."""
     heads_wanted = 2 ** round(math.log2(math.sqrt(count)))
-    picked = torch.randperm(len(sample), generator=generator)[: heads_wanted * _HEAD_SAMPLE]
+    picked = torch.randperm(len(sample), generator=generator)[: heads_wanted * _HEAD_SAMPLE].to(sample.device)
     heads = _lloyd(sample[picked], heads_wanted, _FLAT_ROUNDS, generator)
-    owner = nearest(sample, heads)
+    owner = quickly_nearest(sample, heads)
     tick(1, 2 + _REFINE_ROUNDS)
     sizes = torch.bincount(owner, minlength=len(heads))
     groups = owner.argsort(stable=True).split(sizes.tolist())

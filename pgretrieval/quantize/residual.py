@@ -34,7 +34,7 @@ class ResidualCodec:
 
     def encode(self, residuals: Tensor) -> Tensor:
         """(tokens, dim) residuals -> (tokens, width) uint8."""
-        buckets = torch.bucketize(residuals.contiguous(), self.cutoffs)
+        buckets = torch.bucketize(residuals.contiguous(), self.cutoffs.to(residuals.device))
         return pack(buckets.to(torch.uint8), self.bits)
 
     def table(self) -> Tensor:

@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pgretrieval.types import Float32Array, Int64Array
 
@@ -17,12 +18,27 @@ def segment_max(similarity: Float32Array, offsets: Int64Array) -> Float32Array:
     return np.maximum.reduceat(similarity, offsets[:-1], axis=1)
 
 
+def quick_segment_max(similarity: Tensor, offsets: Int64Array) -> Tensor:
+    """`segment_max` clipped at 0, as float32, of (rows, tokens) that may be bf16 and on any device.
+
+    As integers, the bits of bf16 numbers keep the order of those that are not negative, and compare ten times faster.
+    """
+    if similarity.device.type != "cpu":
+        lengths = torch.from_numpy(np.diff(offsets)).to(similarity.device)
+        best = torch.segment_reduce(similarity.float().T.contiguous(), "max", lengths=lengths, axis=0, unsafe=True).T
+    elif similarity.dtype == torch.bfloat16:
+        bits = np.maximum.reduceat(similarity.view(torch.int16).numpy(), offsets[:-1], axis=1)
+        best = torch.from_numpy(bits).view(torch.bfloat16).float()
+    else:
+        best = torch.from_numpy(segment_max(similarity.numpy(), offsets))
+    return best.clamp_(min=0)
+
+
 def maxsim(query: Float32Array, vectors: Float32Array, offsets: Int64Array) -> Float32Array:
     """(query tokens, dim), (tokens, dim) and passage offsets -> (passages,) exact scores."""
     if len(offsets) == 1:
         return np.empty(0, dtype=np.float32)
-    similarity = torch.from_numpy(query) @ torch.from_numpy(vectors).T
-    scores: Float32Array = segment_max(similarity.numpy(), offsets).sum(axis=0)
+    scores: Float32Array = segment_max(query @ vectors.T, offsets).sum(axis=0)
     return scores
 
 
@@ -32,20 +48,18 @@ def maxsim_many(queries: list[Float32Array], vectors: Float32Array, offsets: Int
         return np.empty((0, len(offsets) - 1), dtype=np.float32)
     stacked = np.concatenate(queries)
     starts = np.concatenate([[0], np.cumsum([len(query) for query in queries])])[:-1]
-    parts = [
-        np.add.reduceat(_best(stacked, vectors, offsets[first : last + 1]), starts, axis=0) for first, last in _blocks(offsets)
-    ]
+    parts = [np.add.reduceat(_best(stacked, vectors, offsets[first : last + 1]), starts, axis=0) for first, last in blocks(offsets)]
     return np.concatenate(parts, axis=1) if parts else np.empty((len(queries), 0), dtype=np.float32)
 
 
 def _best(stacked: Float32Array, vectors: Float32Array, offsets: Int64Array) -> Float32Array:
-    block = torch.from_numpy(vectors[offsets[0] : offsets[-1]])
+    block = torch.from_numpy(np.asarray(vectors[offsets[0] : offsets[-1]], dtype=np.float32))
     return segment_max((torch.from_numpy(stacked) @ block.T).numpy(), offsets - offsets[0])
 
 
-def _blocks(offsets: Int64Array) -> list[tuple[int, int]]:
-    """Runs of whole passages with about `_CHUNK` tokens each."""
+def blocks(offsets: Int64Array, at_most: int = _CHUNK) -> list[tuple[int, int]]:
+    """Runs of whole passages with about `at_most` tokens each."""
     total = int(offsets[-1])
-    marks = np.searchsorted(offsets, np.arange(0, total, _CHUNK))
+    marks = np.searchsorted(offsets, np.arange(0, total, at_most))
     edges = np.unique(np.append(marks, len(offsets) - 1)).tolist()
     return list(itertools.pairwise(edges))

@@ -13,7 +13,11 @@ from pgretrieval.types import Hit
 
 @dataclass(slots=True)
 class Explanation:
-    """One search, stage by stage. Milliseconds are wall time at the client; bytes are codes that left the server."""
+    """One search, stage by stage. Milliseconds are wall time at the client; bytes are codes that left the server.
+
+    `round_trips` counts the times that the client waited for the server: for candidates, for codes where they come apart, and for
+    texts.
+    """
 
     milliseconds: dict[str, float] = field(default_factory=dict)
     probes: int = 0
@@ -22,6 +26,7 @@ class Explanation:
     passages_decoded: int = 0
     tokens_decoded: int = 0
     bytes_moved: int = 0
+    round_trips: int = 0
     hits: list[Hit] = field(default_factory=list)
 
     @contextmanager

@@ -1,31 +1,50 @@
-"""The three knobs of a search and their defaults."""
+"""The knobs of a search and their defaults."""
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
 from numbers import Integral
+from typing import cast
 
 from pgretrieval.errors import ConfigError
+from pgretrieval.types import Generator
+
+GENERATORS: tuple[Generator, ...] = ("auto", "proxy", "postings")
 
 
 @dataclass(frozen=True, slots=True)
 class SearchSettings:
     """How far a search looks.
 
-    `probes`: centroids looked up per query token. `candidates`: passages with the highest sum of probed centroid scores that are
-    kept. `pruning`: how many of these the interaction with centroids alone leaves for decoding (PLAID's middle stage).
+    `generator`: where candidates come from, "proxy" or "postings". `probes`: centroids looked up per query token, for postings.
+    `candidates`: passages that the generator gives. `pruning`: how many of these the interaction with centroids alone leaves for
+    decoding (PLAID's middle stage).
     """
 
+    generator: Generator
     probes: int
     candidates: int
     pruning: int
 
 
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """What defaults follow from: passages and tokens of the collection, its choice of generator, and whether it has proxies."""
+
+    passages: int
+    tokens: int
+    generator: Generator
+    has_proxies: bool
+
+
+_PROBES = 8
 _CANDIDATES_BY_SIZE = ((10_000, 512), (40_000, 1024), (160_000, 2048))
 _CANDIDATES_AT_MOST = 4096
 _INTERACTION_TOKENS = 150_000
-_PROBES = 8
+_PROXY_CANDIDATES_BY_SIZE = ((10_000, 256), (40_000, 512), (160_000, 800))
+_PROXY_CANDIDATES_AT_MOST = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,37 +54,72 @@ class Knobs:
     probes: int | None = None
     candidates: int | None = None
     pruning: int | None = None
+    generator: Generator | None = None
 
 
-def check_request(k: int, knobs: Knobs) -> None:
-    """Raise ConfigError unless every number is positive, and candidates and pruning are at least k."""
-    for name, given in (("k", k), ("probes", knobs.probes), ("candidates", knobs.candidates), ("pruning", knobs.pruning)):
+def read_knobs(k: int, probes: int | None, candidates: int | str | None, pruning: int | None) -> Knobs:
+    """The knobs as a search takes them. `candidates` is a number, a generator, or both as "proxy:512".
+
+    Raises ConfigError unless every number is positive, candidates and pruning are at least k, and the generator is known.
+    """
+    generator, count = _generator_and_count(candidates) if isinstance(candidates, str) else (None, candidates)
+    for name, given in (("k", k), ("probes", probes), ("candidates", count), ("pruning", pruning)):
         if (given is not None or name == "k") and (not isinstance(given, Integral) or isinstance(given, bool) or given < 1):
             msg = f"{name} is {given!r}; give a whole number of at least 1"
             raise ConfigError(msg)
-    for name, given in (("candidates", knobs.candidates), ("pruning", knobs.pruning)):
+    for name, given in (("candidates", count), ("pruning", pruning)):
         if given is not None and given < k:
             msg = f"{name} is {given}, less than the {k} hits asked for; give at least k"
             raise ConfigError(msg)
+    return Knobs(probes, count, pruning, generator)
 
 
-def choose_settings(k: int, passages: int, tokens: int, knobs: Knobs) -> SearchSettings:
-    """Defaults for `k` hits from about `passages` passages of `tokens` tokens in all, where the caller gave none.
+def check_generator(given: str) -> Generator:
+    """Raises ConfigError unless it is one that a collection can be made with."""
+    if given not in GENERATORS:
+        msg = f"candidates is {given!r}; choose {', '.join(GENERATORS[:-1])} or {GENERATORS[-1]}"
+        raise ConfigError(msg)
+    return given
 
-    docs/decisions.md has the measurements. The request must have been checked.
+
+def _generator_and_count(given: str) -> tuple[Generator, int | None]:
+    match = re.fullmatch(rf"({'|'.join(GENERATORS)})(?::(\d+))?", given)
+    if match is None:
+        msg = f'candidates is {given!r}; give a number, "proxy", "postings" or "auto", or both as "proxy:512"'
+        raise ConfigError(msg)
+    return cast("Generator", match[1]), int(match[2]) if match[2] else None
+
+
+def choose_settings(k: int, searched: Searched, knobs: Knobs) -> SearchSettings:
+    """Defaults for `k` hits where the caller gave none; docs/decisions.md has the measurements.
+
+    The request must have been checked. Raises ConfigError where proxies are asked for and the collection has none.
     """
-    probes, candidates, pruning = knobs.probes, knobs.candidates, knobs.pruning
-    if probes is None:
-        probes = _PROBES
+    generator = knobs.generator or searched.generator
+    if generator == "proxy" and not searched.has_proxies:
+        msg = 'the collection has no proxies; build() it with candidates="proxy", or search it with candidates="postings"'
+        raise ConfigError(msg)
+    if generator == "auto":
+        generator = "proxy" if searched.has_proxies else "postings"
+    candidates, pruning = knobs.candidates, knobs.pruning
     if pruning is None:
         pruning = min(max(128, 4 * k), candidates or sys.maxsize)
     if candidates is None:
-        candidates = max(_candidates_for(passages, tokens), 16 * k, pruning)
-    return SearchSettings(probes, candidates, min(pruning, candidates))
+        count = _proxy_candidates(searched) if generator == "proxy" else _posting_candidates(searched)
+        candidates = max(count, 16 * k, pruning)
+    return SearchSettings(generator, knobs.probes or _PROBES, candidates, min(pruning, candidates))
 
 
-def _candidates_for(passages: int, tokens: int) -> int:
+def _posting_candidates(searched: Searched) -> int:
     """As many as centroid interaction can afford, which costs by the token; more where many passages crowd the candidates."""
-    affordable = _INTERACTION_TOKENS * passages // max(tokens, 1)
-    crowded = next((kept for limit, kept in _CANDIDATES_BY_SIZE if passages < limit), _CANDIDATES_AT_MOST)
-    return max(crowded, min(affordable, _CANDIDATES_AT_MOST))
+    affordable = _INTERACTION_TOKENS * searched.passages // max(searched.tokens, 1)
+    return max(_by_size(_CANDIDATES_BY_SIZE, searched.passages, _CANDIDATES_AT_MOST), min(affordable, _CANDIDATES_AT_MOST))
+
+
+def _proxy_candidates(searched: Searched) -> int:
+    """More where many passages crowd the candidates."""
+    return _by_size(_PROXY_CANDIDATES_BY_SIZE, searched.passages, _PROXY_CANDIDATES_AT_MOST)
+
+
+def _by_size(steps: tuple[tuple[int, int], ...], passages: int, beyond: int) -> int:
+    return next((kept for limit, kept in steps if passages < limit), beyond)

@@ -15,23 +15,25 @@ import pgretrieval
 from pgretrieval import assets
 
 PACKAGE = Path(pgretrieval.__file__).parent
-BASE = {"types", "errors", "assets"}
+BASE = {"types", "errors", "assets", "hardware"}
 ALLOWED = {
+    "hardware": set(),
     "types": set(),
     "errors": set(),
     "assets": set(),
     "quantize": BASE,
     "scoring": BASE,
+    "proxy": BASE | {"scoring"},
     "corpus": BASE,
     "encode": BASE,
     "migrations": BASE,
     "db": BASE | {"migrations"},
     "evaluate": BASE | {"corpus.lines"},
-    "index": BASE | {"quantize", "db", "encode"},
-    "search": BASE | {"quantize", "scoring", "db", "encode", "index"},
+    "index": BASE | {"quantize", "proxy", "db", "encode"},
+    "search": BASE | {"quantize", "scoring", "proxy", "db", "encode", "index"},
     "collection": BASE | {"corpus", "db", "encode", "index", "search"},
     "doctor": BASE | {"db"},
-    "database": BASE | {"collection", "db", "doctor", "encode", "index"},
+    "database": BASE | {"collection", "db", "doctor", "encode", "index", "search"},
     "cli": BASE | {"collection", "corpus", "database", "db", "evaluate", "index", "search"},
     "__main__": {"cli"},
     "__init__": BASE | {"collection", "database"},

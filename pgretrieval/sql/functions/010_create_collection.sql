@@ -1,7 +1,12 @@
 -- Registers a collection and makes its partitions. Each is created alone and attached afterwards, so that searches in other
 -- collections go on meanwhile.
 create or replace function pgretrieval.create_collection(
-    name text, dim integer default null, encoder jsonb default null, bits integer default 4, levels text default 'lloyd-max'
+    name text,
+    dim integer default null,
+    encoder jsonb default null,
+    bits integer default 4,
+    levels text default 'lloyd-max',
+    candidates text default 'auto'
 ) returns integer
 language plpgsql volatile
 set search_path from current
@@ -11,8 +16,9 @@ declare
     parent text;
     partition text;
 begin
-    insert into pgretrieval.collection (name, dim, encoder, bits, levels)
-    values (create_collection.name, create_collection.dim, create_collection.encoder, create_collection.bits, create_collection.levels)
+    insert into pgretrieval.collection (name, dim, encoder, bits, levels, candidates)
+    values (create_collection.name, create_collection.dim, create_collection.encoder, create_collection.bits,
+            create_collection.levels, create_collection.candidates)
     returning collection_id into new_id;
 
     foreach parent in array array['centroid', 'passage', 'token_vector', 'token_code', 'posting'] loop

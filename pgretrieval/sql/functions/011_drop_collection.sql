@@ -14,6 +14,7 @@ begin
     foreach parent in array array['centroid', 'passage', 'token_vector', 'token_code', 'posting'] loop
         execute format('drop table pgretrieval.%I', parent || '_' || old_id);
     end loop;
+    perform pgretrieval.drop_proxies(codebook_id) from pgretrieval.codebook where collection_id = old_id;
     delete from pgretrieval.collection where collection_id = old_id;
     return true;
 end

@@ -5,13 +5,13 @@ select version_num from pgretrieval.schema_version
 select to_regclass('pgretrieval.schema_version') is not null
 
 -- name: create_collection
-select pgretrieval.create_collection(%(name)s, %(dim)s, %(encoder)s, %(bits)s, %(levels)s)
+select pgretrieval.create_collection(%(name)s, %(dim)s, %(encoder)s, %(bits)s, %(levels)s, %(candidates)s)
 
 -- name: drop_collection
 select pgretrieval.drop_collection(%(name)s)
 
 -- name: collection
-select collection_id, name, encoder, dim, bits, levels, codebook_id, given_vectors
+select collection_id, name, encoder, dim, bits, levels, codebook_id, given_vectors, candidates
 from pgretrieval.collection
 where name = %(name)s
 
@@ -46,13 +46,22 @@ select parent.relname as table,
 from pg_catalog.pg_inherits
 join pg_catalog.pg_class parent on parent.oid = inhparent
 join pg_catalog.pg_class child on child.oid = inhrelid
+join pgretrieval.collection on collection.collection_id = %(collection_id)s
 where parent.relnamespace = 'pgretrieval'::regnamespace
   and parent.relkind = 'p'
-  and child.relname = parent.relname || '_' || %(collection_id)s::text
-order by parent.relname
+  and child.relname = parent.relname || '_'
+      || case parent.relname when 'proxy' then collection.codebook_id else collection.collection_id end
+union all
+select 'proxy_model',
+       coalesce(sum(pg_column_size(directions) + pg_column_size(projection) + pg_column_size(anchors) + pg_column_size(baseline)), 0),
+       0
+from pgretrieval.proxy_model
+join pgretrieval.collection using (codebook_id)
+where collection.collection_id = %(collection_id)s
+order by 1
 
 -- name: state
-select collection.codebook_id, counted.passages, counted.tokens, staged.passages
+select collection.codebook_id, counted.passages, counted.tokens, staged.passages, collection.candidates
 from pgretrieval.collection
 cross join lateral (
     select count(*) as passages, coalesce(sum(token_count), 0)::bigint as tokens

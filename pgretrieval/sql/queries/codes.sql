@@ -3,3 +3,13 @@ copy pgretrieval.token_code (collection_id, codebook_id, passage_id, centroid_id
 
 -- name: copy_postings
 copy pgretrieval.posting (collection_id, codebook_id, centroid_id, segment, passage_ids) from stdin (format binary)
+
+-- name: coded
+select passage_id from pgretrieval.token_code where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s
+
+-- name: has_postings
+select exists (select from pgretrieval.posting where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s)
+
+-- name: centroid_ids
+select passage_id, centroid_ids from pgretrieval.token_code
+where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and passage_id = any(%(passage_ids)s)

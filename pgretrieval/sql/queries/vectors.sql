@@ -8,9 +8,11 @@ where collection_id = %(collection_id)s
 order by passage_id
 
 -- name: read
-select passage_id, vectors from pgretrieval.token_vector
-where collection_id = %(collection_id)s and passage_id = any(%(passage_ids)s)
-order by passage_id
+select passage_id, vectors
+from unnest(%(passage_ids)s::integer[]) with ordinality as wanted (passage_id, place)
+join pgretrieval.token_vector using (passage_id)
+where collection_id = %(collection_id)s
+order by place
 
 -- name: element_type
 -- The type id of halfvec, which binary arrays carry.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
+from pgretrieval.hardware import quick
 from pgretrieval.search.probe import centroid_scores, every_centroid, select_probes
 
 
 def test_a_centroid_that_two_tokens_choose_comes_once() -> None:
-    scores = np.array([[0.9, 0.5, 0.1], [0.8, 0.0, 0.2]], dtype=np.float32)
+    scores = torch.tensor([[0.9, 0.5, 0.1], [0.8, 0.0, 0.2]])
     probes = select_probes(scores, 2)
     # token 0 probes centroids 0 and 1, token 1 probes 0 and 2: centroid 0 sums .9 + .8
     assert probes.centroid_ids.tolist() == [0, 1, 2]
@@ -16,12 +18,12 @@ def test_a_centroid_that_two_tokens_choose_comes_once() -> None:
 
 
 def test_more_probes_than_centroids_are_all_centroids() -> None:
-    scores = np.array([[0.9, 0.5], [0.1, 0.2]], dtype=np.float32)
+    scores = torch.tensor([[0.9, 0.5], [0.1, 0.2]])
     wide, every = select_probes(scores, 100), every_centroid(scores)
     assert wide.centroid_ids.tolist() == every.centroid_ids.tolist() == [0, 1]
     np.testing.assert_allclose(wide.scores, every.scores, rtol=1e-6)
 
 
 def test_scores_are_inner_products() -> None:
-    query, centroids = np.eye(3, dtype=np.float32)[:2], np.arange(9, dtype=np.float32).reshape(3, 3)
-    assert centroid_scores(query, centroids).tolist() == [[0, 3, 6], [1, 4, 7]]
+    query, centroids = np.eye(3, dtype=np.float32)[:2], torch.arange(9.0).reshape(3, 3)
+    assert centroid_scores(query, quick(centroids)).tolist() == [[0, 3, 6], [1, 4, 7]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from pgretrieval.db.candidates import CodedPassages
 from pgretrieval.quantize.codebook import Codebook, train_codebook
@@ -18,7 +19,7 @@ def coded() -> tuple[Codebook, CodedPassages, np.ndarray]:
     codebook = train_codebook(vectors, 64, 4, "lloyd-max")
     ids, packed = codebook.encode(vectors)
     offsets = np.sort(np.append(rng.choice(np.arange(1, 9000), 40, replace=False), [0, 9000]))
-    return codebook, CodedPassages(list(range(41)), offsets, ids, packed), vectors[:6]
+    return codebook, CodedPassages(np.arange(41, dtype=np.int32), offsets, ids, packed), vectors[:6]
 
 
 def test_interaction_is_maxsim_over_centroids(coded: tuple[Codebook, CodedPassages, np.ndarray]) -> None:
@@ -26,7 +27,16 @@ def test_interaction_is_maxsim_over_centroids(coded: tuple[Codebook, CodedPassag
     scores = query @ codebook.centroids.T
     parts = np.split(passages.centroid_ids, passages.offsets[1:-1])
     expected = [sum(max(scores[q, c] for c in part) for q in range(len(query))) for part in parts]
-    np.testing.assert_allclose(centroid_interaction(scores, passages), expected, rtol=1e-5)
+    exact = torch.from_numpy(np.ascontiguousarray(scores))
+    np.testing.assert_allclose(centroid_interaction(exact, passages), expected, rtol=1e-5)
+    np.testing.assert_allclose(centroid_interaction(exact.bfloat16(), passages), expected, rtol=4e-3)
+
+
+def test_similarities_below_zero_count_as_zero(coded: tuple[Codebook, CodedPassages, np.ndarray]) -> None:
+    """As integers the bits of negative bf16 numbers are in the reverse order."""
+    _, passages, _ = coded
+    below = -torch.rand(6, 64)
+    assert centroid_interaction(below, passages).tolist() == centroid_interaction(below.bfloat16(), passages).tolist() == [0.0] * 41
 
 
 def test_decoded_scores_use_unit_vectors(coded: tuple[Codebook, CodedPassages, np.ndarray]) -> None:
@@ -40,9 +50,9 @@ def test_decoded_scores_use_unit_vectors(coded: tuple[Codebook, CodedPassages, n
 
 def test_no_passages_score_nothing(coded: tuple[Codebook, CodedPassages, np.ndarray]) -> None:
     codebook, passages, query = coded
-    nothing = CodedPassages([], np.array([0]), passages.centroid_ids[:0], passages.residuals[:0])
+    nothing = CodedPassages(np.array([], dtype=np.int32), np.array([0]), passages.centroid_ids[:0], passages.residuals[:0])
     assert decoded_maxsim(query, codebook, nothing).shape == (0,)
 
 
 def test_equal_scores_keep_the_order_of_ids() -> None:
-    assert best_first(np.array([1.0, 3.0, 3.0], dtype=np.float32), [7, 9, 8], 2).tolist() == [2, 1]
+    assert best_first(np.array([1.0, 3.0, 3.0], dtype=np.float32), np.array([7, 9, 8], dtype=np.int32), 2).tolist() == [2, 1]

@@ -7,44 +7,94 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgretrieval.errors import ConfigError
-from pgretrieval.search.settings import Knobs, check_request, choose_settings
+from pgretrieval.search.settings import Knobs, Searched, check_generator, choose_settings, read_knobs
 
 _some = st.none() | st.integers(1, 5000)
 
 
-@given(k=st.integers(1, 3000), passages=st.integers(0, 10**7), probes=_some, candidates=_some, pruning=_some)
+def _collection(passages: int, tokens_each: int = 60, has_proxies: bool = False) -> Searched:
+    return Searched(passages, tokens_each * passages, "auto", has_proxies)
+
+
+@given(
+    k=st.integers(1, 3000), passages=st.integers(0, 10**7), probes=_some, candidates=_some, pruning=_some, proxies=st.booleans()
+)
 def test_settings_always_leave_room_for_k(
-    k: int, passages: int, probes: int | None, candidates: int | None, pruning: int | None
+    k: int, passages: int, probes: int | None, candidates: int | None, pruning: int | None, proxies: bool
 ) -> None:
     if any(given is not None and given < k for given in (candidates, pruning)):
         with pytest.raises(ConfigError, match="at least k"):
-            check_request(k, Knobs(probes, candidates, pruning))
+            read_knobs(k, probes, candidates, pruning)
         return
-    check_request(k, Knobs(probes, candidates, pruning))
-    settings = choose_settings(k, passages, 60 * passages, Knobs(probes, candidates, pruning))
+    settings = choose_settings(k, _collection(passages, has_proxies=proxies), read_knobs(k, probes, candidates, pruning))
     assert k <= settings.pruning <= settings.candidates
     assert settings.probes == (probes or settings.probes) >= 1
     assert candidates in (None, settings.candidates)
+    assert settings.generator == ("proxy" if proxies else "postings")
 
 
-def test_larger_collections_keep_more_candidates() -> None:
-    kept = [choose_settings(10, size, 250 * size, Knobs()).candidates for size in (100, 20_000, 100_000, 10**6)]
+@pytest.mark.parametrize("has_proxies", [False, True])
+def test_larger_collections_keep_more_candidates(has_proxies: bool) -> None:
+    sizes = (100, 20_000, 100_000, 10**6)
+    kept = [choose_settings(10, _collection(size, 250, has_proxies), Knobs()).candidates for size in sizes]
     assert kept == sorted(set(kept))
 
 
 def test_short_passages_afford_more_candidates() -> None:
-    kept = [choose_settings(10, 5000, 5000 * length, Knobs()).candidates for length in (200, 60, 20)]
+    kept = [choose_settings(10, _collection(5000, length), Knobs()).candidates for length in (200, 60, 20)]
     assert kept == [750, 2500, 4096]
 
 
-@pytest.mark.parametrize("bad", [0, -3, 2.5, True, "10"])
+@pytest.mark.parametrize(
+    ("candidates", "generator", "count"),
+    [
+        (None, None, None),
+        (300, None, 300),
+        ("proxy", "proxy", None),
+        ("postings", "postings", None),
+        ("auto", "auto", None),
+        ("proxy:512", "proxy", 512),
+        ("auto:20", "auto", 20),
+    ],
+)
+def test_candidates_name_a_number_a_generator_or_both(candidates: int | str | None, generator: str | None, count: int | None) -> None:
+    knobs = read_knobs(10, None, candidates, None)
+    assert (knobs.generator, knobs.candidates) == (generator, count)
+
+
+def test_the_search_overrules_the_collection() -> None:
+    made_for = Searched(1000, 60_000, "postings", has_proxies=True)
+    assert choose_settings(10, made_for, Knobs()).generator == "postings"
+    assert choose_settings(10, made_for, Knobs(generator="proxy")).generator == "proxy"
+    assert choose_settings(10, made_for, Knobs(generator="auto")).generator == "proxy"
+
+
+def test_proxies_that_are_not_there_are_refused_with_the_remedy() -> None:
+    with pytest.raises(ConfigError, match=r"no proxies.*candidates=\"postings\""):
+        choose_settings(10, _collection(1000), Knobs(generator="proxy"))
+
+
+@pytest.mark.parametrize("bad", [0, -3, 2.5, True])
 @pytest.mark.parametrize("knob", ["probes", "candidates", "pruning"])
 def test_nonsense_is_refused_by_name_and_value(knob: str, bad: object) -> None:
+    given: dict[str, object] = {"probes": None, "candidates": None, "pruning": None} | {knob: bad}
     with pytest.raises(ConfigError, match=f"{knob} is {bad!r}"):
-        check_request(10, Knobs(**{knob: bad}))  # type: ignore[arg-type]
+        read_knobs(10, **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bad", ["10", "proxies", "proxy:", "proxy:-1", "proxy:0", "proxy:5", ":512", ""])
+def test_unknown_candidates_are_refused(bad: str) -> None:
+    with pytest.raises(ConfigError, match="candidates is"):
+        read_knobs(10, None, bad, None)
 
 
 @pytest.mark.parametrize("k", [0, -1])
 def test_k_must_be_positive(k: int) -> None:
     with pytest.raises(ConfigError, match=f"k is {k}"):
-        check_request(k, Knobs())
+        read_knobs(k, None, None, None)
+
+
+def test_a_collection_takes_only_a_known_generator() -> None:
+    assert check_generator("proxy") == "proxy"
+    with pytest.raises(ConfigError, match="candidates is 'hnsw'; choose auto, proxy or postings"):
+        check_generator("hnsw")

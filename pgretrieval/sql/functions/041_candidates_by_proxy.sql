@@ -1,0 +1,20 @@
+-- The n passages whose proxies have the highest inner product with the query's (LEMUR). hnsw.ef_search must be at least n for all
+-- of them to come from the index, or hnsw.iterative_scan be on. Deleted passages drop out at the join.
+create or replace function pgretrieval.candidates_by_proxy(
+    in_collection integer, in_codebook integer, query real[], n integer
+) returns table (bucket smallint, passage_id integer, score real)
+language sql stable parallel safe rows 256
+begin atomic
+    select nearest.bucket, nearest.passage_id, nearest.score
+    from (
+        select proxy.bucket, proxy.passage_id, (-(proxy.vector <#> query::halfvec(512)))::real as score
+        from pgretrieval.proxy
+        where proxy.codebook_id = in_codebook
+        order by proxy.vector <#> query::halfvec(512)
+        limit n
+    ) as nearest
+    join pgretrieval.passage
+        on passage.collection_id = in_collection
+        and passage.bucket = nearest.bucket
+        and passage.passage_id = nearest.passage_id;
+end;

@@ -1,0 +1,6 @@
+-- name: explain
+explain (format json)
+
+-- name: index_rows_done
+select tuples_done from pg_catalog.pg_stat_progress_create_index
+where relid = to_regclass('pgretrieval.proxy_' || %(codebook_id)s::text)
