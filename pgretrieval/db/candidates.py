@@ -15,6 +15,7 @@ from pgretrieval.db.wire import offsets_of
 from pgretrieval.types import ByteArray, CodebookId, CollectionId, Float32Array, Int32Array, Int64Array
 
 _SQL = statements("search")
+_NO_RESIDUALS = np.empty((0, 1), dtype=np.uint8)
 _EF_SEARCH_AT_MOST = 1000  # pgvector's own limit; scans that need more go on iteratively
 
 
@@ -63,35 +64,50 @@ class QueryProxy:
 
 
 class Pending:
-    """A statement that was sent; `read` waits for its answer."""
+    """A statement that was sent."""
 
     def __init__(self, connection: Connection, statement: str, parameters: dict[str, Any]) -> None:
         self._cursor = connection.cursor(binary=True)
         self._cursor.execute(_SQL[statement], parameters, prepare=True)
 
-    def row(self) -> TupleRow | None:
-        """The answer's only row."""
+    def rows(self) -> list[TupleRow]:
+        """Wait for its answer."""
         with self._cursor:
-            return self._cursor.fetchone()
+            return self._cursor.fetchall()
+
+
+class PendingCentroids(Pending):
+    """Passages whose centroid ids were asked for."""
+
+    def read(self) -> CodedPassages:
+        """The passages, without residuals, in no particular order."""
+        passage_ids, lengths, centroid_ids = self.rows()[0]
+        return CodedPassages(
+            np.array(passage_ids or [], dtype=np.int32), offsets_of(lengths or []), _ids(centroid_ids or b""), _NO_RESIDUALS
+        )
 
 
 class PendingCodes(Pending):
-    """Codes that were asked for."""
-
-    def __init__(self, connection: Connection, statement: str, parameters: dict[str, Any], width: int) -> None:
-        super().__init__(connection, statement, parameters)
-        self._width = width
+    """Passages of which all codes were asked for."""
 
     def read(self) -> CodedPassages:
         """The passages, in no particular order."""
-        passage_ids, lengths, centroid_ids, *rest = self.row() or (None, None, None)
-        residuals = rest[0] if rest else None
+        rows = self.rows()
         return CodedPassages(
-            np.array(passage_ids or [], dtype=np.int32),
-            offsets_of(lengths or []),
-            np.frombuffer(centroid_ids or b"", dtype="<i4").astype(np.int32, copy=False),
-            np.frombuffer(residuals or b"", dtype=np.uint8).reshape(-1, self._width or 1),
+            np.array([row[0] for row in rows], dtype=np.int32),
+            offsets_of([len(row[1]) // 4 for row in rows]),
+            _ids(b"".join(row[1] for row in rows)),
+            np.frombuffer(b"".join(row[2] for row in rows), dtype=np.uint8).reshape(-1, _width(rows)),
         )
+
+
+def _ids(stored: bytes) -> Int32Array:
+    return np.frombuffer(stored, dtype="<i4").astype(np.int32, copy=False)
+
+
+def _width(rows: list[TupleRow]) -> int:
+    """Residual bytes of one token."""
+    return 4 * len(rows[0][2]) // len(rows[0][1]) if rows else 1
 
 
 def begin(connection: Connection, collection_id: CollectionId, candidates: int) -> Pending:
@@ -105,31 +121,23 @@ def begin(connection: Connection, collection_id: CollectionId, candidates: int) 
 
 
 def with_residuals(
-    connection: Connection,
-    collection_id: CollectionId,
-    codebook_id: CodebookId,
-    source: Probes | QueryProxy,
-    limit: int,
-    width: int,
+    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, source: Probes | QueryProxy, limit: int
 ) -> PendingCodes:
     """Ask for the best `limit` candidates with all their codes, in one round trip."""
-    parameters = _parameters(collection_id, codebook_id, source, limit)
-    return PendingCodes(connection, source.codes, parameters, width)
+    return PendingCodes(connection, source.codes, _parameters(collection_id, codebook_id, source, limit))
 
 
 def centroids_only(
     connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, source: Probes | QueryProxy, limit: int
-) -> PendingCodes:
+) -> PendingCentroids:
     """Ask for the best `limit` candidates with their centroid ids alone: what centroid interaction needs."""
-    return PendingCodes(connection, source.centroids, _parameters(collection_id, codebook_id, source, limit), 0)
+    return PendingCentroids(connection, source.centroids, _parameters(collection_id, codebook_id, source, limit))
 
 
-def codes_of(
-    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, passage_ids: Int32Array, width: int
-) -> PendingCodes:
+def codes_of(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, passage_ids: Int32Array) -> PendingCodes:
     """Ask for all codes of the given passages."""
     parameters = {"collection_id": collection_id, "codebook_id": codebook_id, "passage_ids": Int4Array(passage_ids)}
-    return PendingCodes(connection, "codes_of", parameters, width)
+    return PendingCodes(connection, "codes_of", parameters)
 
 
 def postings_read(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, probes: Probes) -> int:

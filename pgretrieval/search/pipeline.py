@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgretrieval.db import candidates as read
 from pgretrieval.db import catalog, codebooks, passages, proxies
-from pgretrieval.db.candidates import CodedPassages, PendingCodes, Probes, QueryProxy
+from pgretrieval.db.candidates import CodedPassages, PendingCentroids, PendingCodes, Probes, QueryProxy
 from pgretrieval.db.connection import Connection, Database
 from pgretrieval.errors import IndexNotBuiltError
 from pgretrieval.hardware import quick
@@ -45,7 +45,7 @@ class Running:
     query: Float32Array
     scores: Tensor | None
     source: Probes | QueryProxy
-    wide: PendingCodes
+    wide: PendingCentroids | PendingCodes
     kept: PendingCodes | CodedPassages | None = None
 
 
@@ -108,8 +108,8 @@ class Searcher:
             running = [self._ask(connection, index, settings, query, explained) for query in queries] if index and settings else []
             with explained.stage("candidates"):
                 explained.round_trips += 1
-                row = begun.row()
-            active = row[0] if row else None
+                rows = begun.rows()
+            active = rows[0][0] if rows else None
             if index and settings and active == index.codebook_id:
                 return index, settings, running
             index = self._load(connection, active)
@@ -141,11 +141,11 @@ class Searcher:
 
     def _candidates(
         self, connection: Connection, index: LoadedIndex, source: Probes | QueryProxy, settings: SearchSettings
-    ) -> PendingCodes:
+    ) -> PendingCentroids | PendingCodes:
         where = connection, self._collection_id, index.codebook_id, source, settings.candidates
         if settings.pruning < settings.candidates:
             return read.centroids_only(*where)
-        return read.with_residuals(*where, index.codebook.codec.width)
+        return read.with_residuals(*where)
 
     def _narrow(
         self,
@@ -157,7 +157,6 @@ class Searcher:
         explained: Explanation,
     ) -> PendingCodes | CodedPassages:
         """Read one query's candidates; ask for all codes of those that interaction with centroids keeps (PLAID's middle stage)."""
-        width = index.codebook.codec.width
         with explained.stage("candidates"):
             wide = one.wide.read()
         explained.candidates = len(wide.passage_ids)
@@ -168,7 +167,7 @@ class Searcher:
                 one.source = every_centroid(centroid_scores(one.query, index.quick_centroids))
                 explained.probes = len(one.source.centroid_ids)
                 where = connection, self._collection_id, index.codebook_id, one.source, settings.candidates
-                everything = read.with_residuals(*where, width).read()
+                everything = read.with_residuals(*where).read()
             explained.candidates = len(everything.passage_ids)
             explained.bytes_moved += everything.bytes_moved
             return everything
@@ -179,7 +178,7 @@ class Searcher:
             kept = rank.best_first(approximate, wide.passage_ids, settings.pruning)
         with explained.stage("codes"):
             explained.round_trips += 1
-            return read.codes_of(connection, self._collection_id, index.codebook_id, wide.passage_ids[kept], width)
+            return read.codes_of(connection, self._collection_id, index.codebook_id, wide.passage_ids[kept])
 
     def _rank(self, index: LoadedIndex, k: int, one: Running, explained: Explanation) -> tuple[list[int], list[float]]:
         """Passage ids and scores of the k best."""

@@ -11,7 +11,7 @@ from pgretrieval.quantize.codebook import Codebook
 from pgretrieval.scoring.maxsim import quick_segment_max, segment_max
 from pgretrieval.types import Float32Array, Int32Array, Int64Array
 
-_TOKENS_AT_ONCE = 8192  # decoded vectors stay in the processor's cache
+_TOKENS_AT_ONCE = 2048  # decoded vectors stay in the processor's cache
 
 
 def centroid_interaction(scores: Tensor, coded: CodedPassages) -> Float32Array:
@@ -36,7 +36,7 @@ def decoded_maxsim(query: Float32Array, codebook: Codebook, coded: CodedPassages
     for start in range(0, len(coded.centroid_ids), _TOKENS_AT_ONCE):
         part = slice(start, start + _TOKENS_AT_ONCE)
         vectors = codebook.decode(coded.centroid_ids[part], coded.residuals[part])
-        norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+        norms = np.sqrt(np.vecdot(vectors, vectors))
         np.divide(query @ vectors.T, norms, out=similarity[:, part])
     exact: Float32Array = np.add.reduce(segment_max(similarity, coded.offsets), axis=0)
     return exact

@@ -5,8 +5,8 @@ select codebook_id, set_config('hnsw.ef_search', %(ef_search)s::text, true),
 from pgretrieval.collection where collection_id = %(collection_id)s
 
 -- name: codes_by_postings
--- One round trip: the candidates with everything that exact scoring needs, in one row.
-select array_agg(passage_id), array_agg(length(centroid_ids) / 4), string_agg(centroid_ids, ''), string_agg(residuals, '')
+-- One round trip: the candidates with everything that exact scoring needs.
+select passage_id, centroid_ids, residuals
 from pgretrieval.candidates_by_postings(
     %(collection_id)s, %(codebook_id)s, %(centroid_ids)s::integer[], %(centroid_scores)s::real[], %(n)s
 ) as candidate
@@ -14,7 +14,8 @@ join pgretrieval.token_code using (bucket, passage_id)
 where token_code.collection_id = %(collection_id)s and token_code.codebook_id = %(codebook_id)s
 
 -- name: centroids_by_postings
--- First of two round trips of the staged form: centroid ids alone.
+-- First of two round trips of the staged form: centroid ids alone, of all candidates in one row. (Residuals come in rows of their
+-- own: aggregating megabytes costs more than the rows do.)
 select array_agg(passage_id), array_agg(length(centroid_ids) / 4), string_agg(centroid_ids, '')
 from pgretrieval.candidates_by_postings(
     %(collection_id)s, %(codebook_id)s, %(centroid_ids)s::integer[], %(centroid_scores)s::real[], %(n)s
@@ -23,7 +24,7 @@ join pgretrieval.token_code using (bucket, passage_id)
 where token_code.collection_id = %(collection_id)s and token_code.codebook_id = %(codebook_id)s
 
 -- name: codes_by_proxy
-select array_agg(passage_id), array_agg(length(centroid_ids) / 4), string_agg(centroid_ids, ''), string_agg(residuals, '')
+select passage_id, centroid_ids, residuals
 from pgretrieval.candidates_by_proxy(%(collection_id)s, %(codebook_id)s, %(query)s::real[], %(n)s) as candidate
 join pgretrieval.token_code using (bucket, passage_id)
 where token_code.collection_id = %(collection_id)s and token_code.codebook_id = %(codebook_id)s
@@ -36,7 +37,7 @@ where token_code.collection_id = %(collection_id)s and token_code.codebook_id = 
 
 -- name: codes_of
 -- Second of two: all codes of the few passages that centroid interaction kept.
-select array_agg(passage_id), array_agg(length(centroid_ids) / 4), string_agg(centroid_ids, ''), string_agg(residuals, '')
+select passage_id, centroid_ids, residuals
 from pgretrieval.token_code
 where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and passage_id = any(%(passage_ids)s)
 
