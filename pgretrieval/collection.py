@@ -39,7 +39,7 @@ class Collection:
         self._encoder = encoder
         self._device = device
         self._computing = compute_device(device)
-        self._searcher = Searcher(database, row.collection_id, row.name)
+        self._searcher = Searcher(database, row.collection_id, row.name, self._computing)
 
     def __repr__(self) -> str:
         return f"<Collection {self.name!r}>"

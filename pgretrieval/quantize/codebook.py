@@ -23,7 +23,7 @@ class Codebook:
     def __init__(self, centroids: Float32Array, codec: ResidualCodec, device: torch.device | None = None) -> None:
         self.centroids = centroids
         self.codec = codec
-        self._device = device or torch.device("cpu")
+        self.device = device or torch.device("cpu")
 
     @property
     def dim(self) -> int:
@@ -32,7 +32,7 @@ class Codebook:
 
     def encode(self, vectors: Float32Array) -> tuple[Int32Array, ByteArray]:
         """(tokens, dim) unit vectors -> (tokens,) centroid ids and (tokens, codec.width) packed residuals."""
-        rows = torch.from_numpy(vectors).to(self._device)
+        rows = torch.from_numpy(vectors).to(self.device)
         ids = self._index.assign(rows)
         packed = self.codec.encode(rows - self._index.centroids[ids])
         return ids.cpu().numpy().astype(np.int32), packed.cpu().numpy()
@@ -45,9 +45,19 @@ class Codebook:
         vectors += decoded
         return vectors
 
+    def decode_on_device(self, centroid_ids: Int32Array, packed: ByteArray) -> Tensor:
+        """`decode` in torch on the codebook's device."""
+        keys = torch.tensor(packed, device=self.device).long()
+        decoded = self._device_table[keys].flatten(1)[:, : self.dim]
+        return decoded + self._index.centroids[torch.tensor(centroid_ids, device=self.device).long()]
+
+    @cached_property
+    def _device_table(self) -> Tensor:
+        return self.codec.table().to(self.device)
+
     @cached_property
     def _index(self) -> CentroidIndex:
-        return CentroidIndex(torch.from_numpy(self.centroids).to(self._device))
+        return CentroidIndex(torch.from_numpy(self.centroids).to(self.device))
 
     @cached_property
     def _table(self) -> Float32Array:

@@ -18,14 +18,20 @@ def segment_max(similarity: Float32Array, offsets: Int64Array) -> Float32Array:
     return np.maximum.reduceat(similarity, offsets[:-1], axis=1)
 
 
+def segment_max_on_device(similarity: Tensor, offsets: Int64Array) -> Tensor:
+    """`segment_max` of (query tokens, tokens) wherever they are: (query tokens, passages) float32."""
+    lengths = torch.from_numpy(np.diff(offsets)).to(similarity.device)
+    by_token = similarity.float().T.contiguous()
+    return torch.segment_reduce(by_token, "max", lengths=lengths, axis=0, unsafe=True).T
+
+
 def quick_segment_max(similarity: Tensor, offsets: Int64Array) -> Tensor:
     """`segment_max` clipped at 0, as float32, of (rows, tokens) that may be bf16 and on any device.
 
     As integers, the bits of bf16 numbers keep the order of those that are not negative, and compare ten times faster.
     """
     if similarity.device.type != "cpu":
-        lengths = torch.from_numpy(np.diff(offsets)).to(similarity.device)
-        best = torch.segment_reduce(similarity.float().T.contiguous(), "max", lengths=lengths, axis=0, unsafe=True).T
+        best = segment_max_on_device(similarity, offsets)
     elif similarity.dtype == torch.bfloat16:
         bits = np.maximum.reduceat(similarity.view(torch.int16).numpy(), offsets[:-1], axis=1)
         best = torch.from_numpy(bits).view(torch.bfloat16).float()

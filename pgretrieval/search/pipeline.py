@@ -50,12 +50,16 @@ class Running:
 
 
 class Searcher:
-    """Searches one collection; threads may share it. Centroids, codec and proxy model are kept by codebook id."""
+    """Searches one collection; threads may share it. Centroids, codec and proxy model are kept by codebook id.
 
-    def __init__(self, database: Database, collection_id: CollectionId, name: str) -> None:
+    What chooses candidates is computed on the processor, exact scores on `device`.
+    """
+
+    def __init__(self, database: Database, collection_id: CollectionId, name: str, device: torch.device) -> None:
         self._database = database
         self._collection_id = collection_id
         self._name = name
+        self._device = device
         self._index: LoadedIndex | None = None
         self._loading = threading.Lock()
 
@@ -112,7 +116,8 @@ class Searcher:
             active = rows[0][0] if rows else None
             if index and settings and active == index.codebook_id:
                 return index, settings, running
-            index = self._load(connection, active)
+            with explained.stage("load"):
+                index = self._load(connection, active)
 
     def _ask(
         self,
@@ -204,7 +209,7 @@ class Searcher:
             raise IndexNotBuiltError(msg)
         with self._loading:
             if self._index is None or self._index.codebook_id != active:
-                codebook = codebook_from_row(codebooks.load(connection, self._collection_id, active))
+                codebook = codebook_from_row(codebooks.load(connection, self._collection_id, active), self._device)
                 model = proxies.load_model(connection, active, codebook.dim)
                 state = catalog.state(connection, self._collection_id)
                 self._index = LoadedIndex(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pgretrieval.db.candidates import CodedPassages
 from pgretrieval.quantize.codebook import Codebook
-from pgretrieval.scoring.maxsim import quick_segment_max, segment_max
+from pgretrieval.scoring.maxsim import quick_segment_max, segment_max, segment_max_on_device
 from pgretrieval.types import Float32Array, Int32Array, Int64Array
 
 _TOKENS_AT_ONCE = 2048  # decoded vectors stay in the processor's cache
@@ -32,6 +32,8 @@ def decoded_maxsim(query: Float32Array, codebook: Codebook, coded: CodedPassages
     """Exact MaxSim of (query tokens, dim) with the decoded, re-normalised vectors of each passage -> (passages,)."""
     if not len(coded.passage_ids):
         return np.empty(0, dtype=np.float32)
+    if codebook.device.type != "cpu":
+        return maxsim_on_device(query, codebook, coded)
     similarity = np.empty((len(query), len(coded.centroid_ids)), dtype=np.float32)
     for start in range(0, len(coded.centroid_ids), _TOKENS_AT_ONCE):
         part = slice(start, start + _TOKENS_AT_ONCE)
@@ -39,6 +41,14 @@ def decoded_maxsim(query: Float32Array, codebook: Codebook, coded: CodedPassages
         norms = np.sqrt(np.vecdot(vectors, vectors))
         np.divide(query @ vectors.T, norms, out=similarity[:, part])
     exact: Float32Array = np.add.reduce(segment_max(similarity, coded.offsets), axis=0)
+    return exact
+
+
+def maxsim_on_device(query: Float32Array, codebook: Codebook, coded: CodedPassages) -> Float32Array:
+    """`decoded_maxsim` in torch, all tokens at once, on the device of the codebook."""
+    vectors = torch.nn.functional.normalize(codebook.decode_on_device(coded.centroid_ids, coded.residuals))
+    similarity = torch.from_numpy(query).to(codebook.device) @ vectors.T
+    exact: Float32Array = segment_max_on_device(similarity, coded.offsets).sum(dim=0).cpu().numpy()
     return exact
 
 

@@ -22,7 +22,7 @@ def large(module_database: pgretrieval.RetrievalDatabase) -> pgretrieval.Collect
     small = module_database.create_collection("small")
     small.add(passages(50), vectors=clustered(50))
     small.build()
-    collection = module_database.create_collection("large", bits=1)
+    collection = module_database.create_collection("large", bits=1, candidates="proxy")
     collection.add(passages(PASSAGES), vectors=clustered(PASSAGES, directions=2000, tokens=(4, 12)))
     collection.build()
     return collection
@@ -76,7 +76,7 @@ def search_parameters(collection: pgretrieval.Collection, n: int = 100) -> dict[
 
 
 @pytest.mark.both_versions
-@pytest.mark.parametrize("statement", ["candidate_codes", "candidate_centroids"])
+@pytest.mark.parametrize("statement", ["codes_by_postings", "centroids_by_postings"])
 def test_candidates_come_by_primary_keys(large: pgretrieval.Collection, statement: str):
     """Postings or codes are read whole, or other collections' partitions are touched."""
     parameters = search_parameters(large)
@@ -160,3 +160,36 @@ def test_stored_ids_are_found_by_their_index(large: pgretrieval.Collection):
     read = scans(nodes, "passage")
     assert [node["Node Type"] for node in read if node["Node Type"] == "Seq Scan"] == []
     assert any("key" in str(node.get("Index Name")) for node in read)
+
+
+@pytest.mark.both_versions
+@pytest.mark.parametrize("statement", ["codes_by_proxy", "centroids_by_proxy"])
+def test_proxies_are_found_by_the_vector_index(large: pgretrieval.Collection, statement: str):
+    """Every proxy is compared, or codes are read whole."""
+    parameters = {**search_parameters(large), "query": [0.1] * 512}
+    number = large._row.collection_id
+    nodes = plan(large, statements("search")[statement], parameters)
+    proxies, coded = scans(nodes, "proxy"), scans(nodes, "token_code")
+    assert [node.get("Index Name") for node in proxies] == [f"proxy_{parameters['codebook_id']}_hnsw"]
+    assert rows_read(proxies) <= parameters["n"]
+    assert {node.get("Index Name") for node in coded} - {None} == {f"token_code_{number}_pkey"}
+    assert rows_read([node for node in coded if "Relation Name" in node]) <= parameters["n"]
+
+
+@pytest.mark.both_versions
+def test_a_prepared_proxy_search_keeps_the_vector_index(large: pgretrieval.Collection):
+    """The generic plan that Postgres may take after five runs compares every proxy."""
+    parameters = {**search_parameters(large), "query": [0.1] * 512}
+    with psycopg.connect(large._database.url, cursor_factory=psycopg.ClientCursor) as connection:
+        connection.execute("set plan_cache_mode = force_generic_plan")
+        connection.execute(
+            "prepare candidates (integer, integer, real[], integer) as "
+            "select * from pgretrieval.candidates_by_proxy($1, $2, $3, $4)"
+        )
+        row = connection.execute(
+            "explain (analyze, format json) execute candidates (%(collection_id)s, %(codebook_id)s, %(query)s::real[], %(n)s)",
+            parameters,
+        ).fetchone()
+    read = [node for node in scans(list(_nodes(row[0][0]["Plan"])), "proxy") if node["Actual Loops"]]
+    assert [node.get("Index Name") for node in read] == [f"proxy_{parameters['codebook_id']}_hnsw"]
+    assert rows_read(read) <= parameters["n"]

@@ -237,6 +237,62 @@ def test_candidates_survive_a_hostile_search_path(connection: Connection):
     assert connection.execute("select pgretrieval.drop_collection('other')").fetchone() == (True,)
 
 
+def add_proxies(connection: Connection, codebook_id: int, rows: dict[int, list[float]]) -> None:
+    """A partition with proxies whose first numbers are given and whose others are 0."""
+    connection.execute("select pgretrieval.create_proxies(%s)", [codebook_id])
+    for passage_id, head in rows.items():
+        vector = str(head + [0.0] * (512 - len(head)))
+        connection.execute(
+            "insert into pgretrieval.proxy (codebook_id, passage_id, vector) values (%s, %s, %s::public.halfvec)",
+            [codebook_id, passage_id, vector],
+        )
+
+
+def by_proxy(connection: Connection, collection_id: int, codebook_id: int, head: list[float], n: int) -> list[tuple[int, float]]:
+    """(passage, score) of the candidates."""
+    return connection.execute(
+        "select passage_id, score from pgretrieval.candidates_by_proxy(%s, %s, %s::real[], %s)",
+        [collection_id, codebook_id, head + [0.0] * (512 - len(head)), n],
+    ).fetchall()
+
+
+def test_candidates_by_proxy_are_those_with_the_highest_inner_product(connection: Connection):
+    """The nearest instead of the highest, other codebooks' proxies, or deleted passages come back."""
+    docs = create(connection)
+    add_passages(connection, docs, [1, 2, 3])
+    add_proxies(connection, 7, {1: [1.0, 0.0], 2: [3.0, 1.0], 3: [0.0, 2.0], 4: [9.0, 9.0]})
+    add_proxies(connection, 8, {1: [100.0]})
+    assert by_proxy(connection, docs, 7, [1.0, 1.0], 3) == [(2, 4.0), (3, 2.0)]  # passage 4 is not there (any more)
+    assert by_proxy(connection, docs, 7, [-1.0, 0.5], 4)[:1] == [(3, 1.0)]
+    connection.execute("select pgretrieval.index_proxies(7)")
+    connection.execute("set local enable_seqscan = off")
+    assert by_proxy(connection, docs, 7, [1.0, 1.0], 3) == [(2, 4.0), (3, 2.0)]
+
+
+def test_create_proxies_index_proxies_and_drop_proxies(connection: Connection):
+    """Made twice they fail, or what they make is not what they drop."""
+    for _ in range(2):
+        connection.execute("select pgretrieval.create_proxies(5)")
+        connection.execute("select pgretrieval.index_proxies(5)")
+    found = connection.execute(
+        "select indexdef from pg_indexes where tablename = 'proxy_5' and indexname = 'proxy_5_hnsw'"
+    ).fetchall()
+    assert "hnsw (vector" in found[0][0]
+    assert "halfvec_ip_ops" in found[0][0]
+    for _ in range(2):
+        connection.execute("select pgretrieval.drop_proxies(5)")
+    assert connection.execute("select to_regclass('pgretrieval.proxy_5')").fetchone()[0] is None
+
+
+def test_limit_parallel_builds_keeps_workers_from_unsafe_versions(connection: Connection):
+    """pgvector before 0.8.4 builds with workers, or a newer one without."""
+    connection.execute("set local max_parallel_maintenance_workers = 3")
+    for version, workers in (("0.8.4", "3"), ("0.8.3", "0")):
+        connection.execute("update pg_extension set extversion = %s where extname = 'vector'", [version])
+        connection.execute("select pgretrieval.limit_parallel_builds()")
+        assert connection.execute("show max_parallel_maintenance_workers").fetchone()[0] == workers
+
+
 def test_every_function_has_a_test_here():
     """A new function comes without a test."""
     names = [path.stem.split("_", 1)[1] for path in (assets.SQL / "functions").glob("*.sql")]

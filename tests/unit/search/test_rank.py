@@ -8,7 +8,7 @@ import torch
 
 from pgretrieval.db.candidates import CodedPassages
 from pgretrieval.quantize.codebook import Codebook, train_codebook
-from pgretrieval.search.rank import best_first, centroid_interaction, decoded_maxsim
+from pgretrieval.search.rank import best_first, centroid_interaction, decoded_maxsim, maxsim_on_device
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,7 @@ def test_decoded_scores_use_unit_vectors(coded: tuple[Codebook, CodedPassages, n
     decoded = decoded / np.linalg.norm(decoded, axis=1, keepdims=True)
     expected = [(query @ part.T).max(axis=1).sum() for part in np.split(decoded, passages.offsets[1:-1])]
     np.testing.assert_allclose(decoded_maxsim(query, codebook, passages), expected, rtol=1e-5)
+    np.testing.assert_allclose(maxsim_on_device(query, codebook, passages), expected, rtol=1e-5)
 
 
 def test_no_passages_score_nothing(coded: tuple[Codebook, CodedPassages, np.ndarray]) -> None:

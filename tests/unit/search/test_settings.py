@@ -16,9 +16,7 @@ def _collection(passages: int, tokens_each: int = 60, has_proxies: bool = False)
     return Searched(passages, tokens_each * passages, "auto", has_proxies)
 
 
-@given(
-    k=st.integers(1, 3000), passages=st.integers(0, 10**7), probes=_some, candidates=_some, pruning=_some, proxies=st.booleans()
-)
+@given(k=st.integers(1, 3000), passages=st.integers(0, 10**7), probes=_some, candidates=_some, pruning=_some, proxies=st.booleans())
 def test_settings_always_leave_room_for_k(
     k: int, passages: int, probes: int | None, candidates: int | None, pruning: int | None, proxies: bool
 ) -> None:
@@ -57,7 +55,9 @@ def test_short_passages_afford_more_candidates() -> None:
         ("auto:20", "auto", 20),
     ],
 )
-def test_candidates_name_a_number_a_generator_or_both(candidates: int | str | None, generator: str | None, count: int | None) -> None:
+def test_candidates_name_a_number_a_generator_or_both(
+    candidates: int | str | None, generator: str | None, count: int | None
+) -> None:
     knobs = read_knobs(10, None, candidates, None)
     assert (knobs.generator, knobs.candidates) == (generator, count)
 
