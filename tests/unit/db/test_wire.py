@@ -7,8 +7,10 @@ import struct
 import numpy as np
 
 from pgretrieval.db.wire import (
+    float4_array,
     halfvec_array_fields,
     halfvec_fields,
+    int4_array,
     int4_array_fields,
     offsets_of,
     read_halfvec_arrays,
@@ -39,3 +41,10 @@ def test_halfvec_arrays_come_back() -> None:
 def test_offsets() -> None:
     assert offsets_of([3, 1]).tolist() == [0, 3, 4]
     assert offsets_of([]).tolist() == [0]
+
+
+def test_parameters_are_arrays_with_their_lengths() -> None:
+    """A header or byte order is wrong, and a search looks up other passages."""
+    assert int4_array(np.array([5, -1], dtype=np.int32)) == struct.pack(">iiIiiiiii", 1, 0, 23, 2, 1, 4, 5, 4, -1)
+    assert float4_array(np.array([0.5], dtype=np.float32)) == struct.pack(">iiIiiif", 1, 0, 700, 1, 1, 4, 0.5)
+    assert int4_array(np.array([], dtype=np.int32)) == struct.pack(">iiIii", 1, 0, 23, 0, 1)
