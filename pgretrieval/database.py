@@ -57,8 +57,8 @@ class RetrievalDatabase:
         `encoder`: "minilm", a hub id or folder that sentence_transformers.MultiVectorEncoder loads, or an object with encode_query
         and encode_document. Without one the first `add` decides: given vectors fix the dimension, texts alone take "minilm".
         `bits` is 1, 2 or 4 a dimension; `levels` is "lloyd-max" or the paper's "quantile". `candidates` says what generates them:
-        "proxy" (one learned vector a passage), "postings" (of probed centroids), or "auto", which trains proxies where the
-        collection is large enough for them to pay. Raises ConfigError, CollectionExistsError, EncoderError, and
+        "proxy" (one learned vector a passage, beside the postings), "postings" (of probed centroids), or "auto", which is postings,
+        since they measured better at every size (docs/decisions.md). Raises ConfigError, CollectionExistsError, EncoderError, and
         DimensionMismatchError outside 48 to 1,024 dimensions.
         """
         _check_name(name)

@@ -16,7 +16,7 @@ Levels = Literal["lloyd-max", "quantile"]
 """How the residual codec places its levels."""
 
 Generator = Literal["auto", "proxy", "postings"]
-"""What generates candidates: learned proxies, postings of probed centroids, or whichever the collection's size speaks for."""
+"""What generates candidates: learned proxies, postings of probed centroids, or whichever measured better (docs/decisions.md)."""
 
 Float32Array: TypeAlias = NDArray[np.float32]
 Int32Array: TypeAlias = NDArray[np.int32]

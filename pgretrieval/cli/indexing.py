@@ -34,7 +34,7 @@ def index(
     candidates: Annotated[
         str | None,
         typer.Option(
-            help="What finds candidates: proxy (one learned vector a passage), postings (of centroids), or auto, by size.",
+            help="What finds candidates: proxy (one learned vector a passage), postings (of centroids), or auto (postings).",
             show_default="auto",
         ),
     ] = None,

@@ -14,7 +14,7 @@ from pgretrieval.db.parameters import Float4Array, Int4Array
 from pgretrieval.db.wire import offsets_of
 from pgretrieval.types import ByteArray, CodebookId, CollectionId, Float32Array, Int32Array, Int64Array
 
-_SQL = statements("search")
+_SQL = SEARCH_STATEMENTS = statements("search")
 _NO_RESIDUALS = np.empty((0, 1), dtype=np.uint8)
 _EF_SEARCH_AT_MOST = 1000  # pgvector's own limit; scans that need more go on iteratively
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from pgretrieval.assets import statements
+from pgretrieval.db.candidates import SEARCH_STATEMENTS
 from pgretrieval.db.connection import Connection, value
 from pgretrieval.types import CodebookId, CollectionId
 
-_SEARCH = statements("search")
 _SQL = statements("plans")
 _ROWS_WORTH_AN_INDEX = 10_000
 _PROBED = 64
@@ -28,7 +28,7 @@ def slow_plans(connection: Connection, collection_id: CollectionId, codebook_id:
     explain = _SQL["explain"] + " "
     slow = []
     for name, parameters in asked.items():
-        plan = value(connection, explain + _SEARCH[name], parameters)[0]["Plan"]
+        plan = value(connection, explain + SEARCH_STATEMENTS[name], parameters)[0]["Plan"]
         slow += [f"{name} reads all of {table}" for table in _read_whole(plan)]
     return slow
 

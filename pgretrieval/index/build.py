@@ -34,7 +34,7 @@ from pgretrieval.index.coding import (
 from pgretrieval.index.ingest import BATCH
 from pgretrieval.index.vectors import token_matrix
 from pgretrieval.proxy.model import RANK
-from pgretrieval.proxy.training import PASSAGES_AT_LEAST, train_proxy
+from pgretrieval.proxy.training import train_proxy
 from pgretrieval.quantize.codebook import train_codebook
 from pgretrieval.quantize.kmeans import centroid_count, sample_passage_count
 from pgretrieval.types import CodebookId, CollectionId, Int32Array, Int64Array, TokenMatrix
@@ -88,9 +88,8 @@ class Work:
 
     @property
     def wants_proxies(self) -> bool:
-        """Whether the collection asks for proxies or, left to itself, is large enough."""
-        asked = self.collection.candidates
-        return asked == "proxy" or (asked == "auto" and len(self.ids) >= PASSAGES_AT_LEAST)
+        """Whether the collection asks for proxies; "auto" has postings alone, which measured better."""
+        return self.collection.candidates == "proxy"
 
 
 def build(

@@ -12,9 +12,6 @@ from pgretrieval.proxy.model import RANK, ProxyModel, hidden_layer
 from pgretrieval.proxy.targets import best_similarities
 from pgretrieval.types import TokenMatrix
 
-PASSAGES_AT_LEAST = 20_000
-"""Passages from which a collection that leaves the choice to us has proxies (docs/decisions.md)."""
-
 FEATURES = 4096
 ANCHORS = 4096
 _FEATURES_AT_LEAST = 256

@@ -10,6 +10,8 @@ from pgretrieval.db.candidates import Probes
 from pgretrieval.hardware import quick
 from pgretrieval.types import Float32Array, Int32Array
 
+_MISSED = 0.9
+
 
 def centroid_scores(query: Float32Array, centroids: Tensor) -> Tensor:
     """(query tokens, dim), (centroids, dim) in the quick format -> (query tokens, centroids) inner products in that format."""
@@ -17,15 +19,19 @@ def centroid_scores(query: Float32Array, centroids: Tensor) -> Tensor:
 
 
 def select_probes(scores: Tensor, probes: int) -> Probes:
-    """The best `probes` centroids of every query token; one that several tokens choose comes once, its scores summed.
+    """The best `probes` centroids of every query token, each weighted by how much it beats what a miss would score anyway.
 
-    Summing per passage over these equals summing over all (token, centroid) pairs, which ranks candidates as well as the best
-    centroid per token does, at half the cost in SQL (docs/decisions.md).
+    A passage that none of a token's probed centroids lists can still score nearly as much as the best centroid that was not
+    probed, so _MISSED of that score is taken off. One that several tokens choose comes once, its weights summed; summing per
+    passage over these equals summing over all (token, centroid) pairs (docs/decisions.md has both measured).
     """
     count = min(probes, scores.shape[1])
-    best = scores.topk(count, dim=1, sorted=False)
-    centroid_ids, inverse = np.unique(best.indices.numpy().ravel(), return_inverse=True)
-    sums = np.bincount(inverse.ravel(), weights=best.values.float().numpy().ravel())
+    best = scores.topk(min(probes + 1, scores.shape[1]), dim=1)
+    values = best.values.float().numpy()
+    missed = values[:, count:].max(axis=1, keepdims=True) if values.shape[1] > count else np.zeros((len(values), 1))
+    weights = np.maximum(values[:, :count] - _MISSED * np.maximum(missed, 0), 0)
+    centroid_ids, inverse = np.unique(best.indices[:, :count].numpy().ravel(), return_inverse=True)
+    sums = np.bincount(inverse.ravel(), weights=weights.ravel())
     return Probes(centroid_ids.astype(np.int32), sums.astype(np.float32))
 
 

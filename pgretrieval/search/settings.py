@@ -39,12 +39,20 @@ class Searched:
     has_proxies: bool
 
 
-_PROBES = 8
-_CANDIDATES_BY_SIZE = ((10_000, 512), (40_000, 1024), (160_000, 2048))
+_MANY_HITS = 50
+_PROBES_BY_SIZE = ((40_000, 8),)
+_PROBES_BEYOND = 4  # lists are long there
+_PROBES_FOR_MANY = 8
+_CANDIDATES_BY_SIZE = ((10_000, 512), (40_000, 768))
+_CANDIDATES_BEYOND = 1024
 _CANDIDATES_AT_MOST = 4096
-_INTERACTION_TOKENS = 150_000
-_PROXY_CANDIDATES_BY_SIZE = ((10_000, 256), (40_000, 512), (160_000, 800))
-_PROXY_CANDIDATES_AT_MOST = 1000
+_INTERACTION_TOKENS = 100_000
+_PROXY_CANDIDATES_BY_SIZE = ((10_000, 512),)
+_PROXY_CANDIDATES_BEYOND = 1000
+_PRUNING_BY_SIZE = ((40_000, 128),)
+_PRUNING_BEYOND = 192
+_CANDIDATES_PER_HIT = 24
+_PRUNING_PER_HIT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,28 +105,32 @@ def choose_settings(k: int, searched: Searched, knobs: Knobs) -> SearchSettings:
     """
     generator = knobs.generator or searched.generator
     if generator == "proxy" and not searched.has_proxies:
-        msg = 'the collection has no proxies; build() it with candidates="proxy", or search it with candidates="postings"'
+        msg = 'the collection has no proxies; create it with candidates="proxy", or search it with candidates="postings"'
         raise ConfigError(msg)
     if generator == "auto":
-        generator = "proxy" if searched.has_proxies else "postings"
-    candidates, pruning = knobs.candidates, knobs.pruning
+        generator = "postings"  # better at every size that was measured
+    probes, candidates, pruning = knobs.probes, knobs.candidates, knobs.pruning
+    if probes is None:
+        usual = _by_size(_PROBES_BY_SIZE, searched.passages, _PROBES_BEYOND)
+        probes = usual if k < _MANY_HITS else _PROBES_FOR_MANY
     if pruning is None:
-        pruning = min(max(128, 4 * k), candidates or sys.maxsize)
+        kept = _by_size(_PRUNING_BY_SIZE, searched.passages, _PRUNING_BEYOND)
+        pruning = min(max(kept, _PRUNING_PER_HIT * k), candidates or sys.maxsize)
     if candidates is None:
         count = _proxy_candidates(searched) if generator == "proxy" else _posting_candidates(searched)
-        candidates = max(count, 16 * k, pruning)
-    return SearchSettings(generator, knobs.probes or _PROBES, candidates, min(pruning, candidates))
+        candidates = max(count, _CANDIDATES_PER_HIT * k, pruning)
+    return SearchSettings(generator, probes, candidates, min(pruning, candidates))
 
 
 def _posting_candidates(searched: Searched) -> int:
-    """As many as centroid interaction can afford, which costs by the token; more where many passages crowd the candidates."""
+    """More where many passages crowd the candidates, or where short ones make the interaction cheap, which costs by the token."""
     affordable = _INTERACTION_TOKENS * searched.passages // max(searched.tokens, 1)
-    return max(_by_size(_CANDIDATES_BY_SIZE, searched.passages, _CANDIDATES_AT_MOST), min(affordable, _CANDIDATES_AT_MOST))
+    return max(_by_size(_CANDIDATES_BY_SIZE, searched.passages, _CANDIDATES_BEYOND), min(affordable, _CANDIDATES_AT_MOST))
 
 
 def _proxy_candidates(searched: Searched) -> int:
-    """More where many passages crowd the candidates."""
-    return _by_size(_PROXY_CANDIDATES_BY_SIZE, searched.passages, _PROXY_CANDIDATES_AT_MOST)
+    """No more than one scan of the vector index gives."""
+    return _by_size(_PROXY_CANDIDATES_BY_SIZE, searched.passages, _PROXY_CANDIDATES_BEYOND)
 
 
 def _by_size(steps: tuple[tuple[int, int], ...], passages: int, beyond: int) -> int:

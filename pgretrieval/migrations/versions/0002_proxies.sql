@@ -6,7 +6,7 @@ drop function if exists pgretrieval.create_collection(text, integer, jsonb, inte
 alter table pgretrieval.collection
     add column candidates text not null default 'auto' check (candidates in ('auto', 'proxy', 'postings'));
 comment on column pgretrieval.collection.candidates is
-    'What generates candidates: proxy, postings, or auto, which trains proxies for collections that are large enough.';
+    'What generates candidates: proxy, postings, or auto, which leaves the choice to the client.';
 
 create table pgretrieval.proxy_model (
     codebook_id integer primary key references pgretrieval.codebook on delete cascade,

@@ -12,9 +12,15 @@ from pgretrieval.search.probe import centroid_scores, every_centroid, select_pro
 def test_a_centroid_that_two_tokens_choose_comes_once() -> None:
     scores = torch.tensor([[0.9, 0.5, 0.1], [0.8, 0.0, 0.2]])
     probes = select_probes(scores, 2)
-    # token 0 probes centroids 0 and 1, token 1 probes 0 and 2: centroid 0 sums .9 + .8
+    # token 0 probes centroids 0 and 1, token 1 probes 0 and 2; .9 of the one that each leaves out is taken off: .09 and 0
     assert probes.centroid_ids.tolist() == [0, 1, 2]
-    np.testing.assert_allclose(probes.scores, [1.7, 0.5, 0.2], rtol=1e-6)
+    np.testing.assert_allclose(probes.scores, [1.7 - 0.09, 0.5 - 0.09, 0.2], rtol=1e-5)
+
+
+def test_no_weight_is_negative() -> None:
+    """A centroid that beats the first missed one by little would count against the passages that it lists."""
+    probes = select_probes(torch.tensor([[0.50, 0.49, 0.48], [-0.1, -0.2, -0.3]]), 2)
+    assert (probes.scores >= 0).all()
 
 
 def test_more_probes_than_centroids_are_all_centroids() -> None:

@@ -28,19 +28,36 @@ def test_settings_always_leave_room_for_k(
     assert k <= settings.pruning <= settings.candidates
     assert settings.probes == (probes or settings.probes) >= 1
     assert candidates in (None, settings.candidates)
-    assert settings.generator == ("proxy" if proxies else "postings")
+    assert settings.generator == "postings"
 
 
 @pytest.mark.parametrize("has_proxies", [False, True])
 def test_larger_collections_keep_more_candidates(has_proxies: bool) -> None:
-    sizes = (100, 20_000, 100_000, 10**6)
-    kept = [choose_settings(10, _collection(size, 250, has_proxies), Knobs()).candidates for size in sizes]
-    assert kept == sorted(set(kept))
+    generator = "proxy" if has_proxies else "postings"
+    settings = [
+        choose_settings(10, _collection(size, 250, has_proxies), Knobs(generator=generator))
+        for size in (100, 20_000, 100_000, 10**6)
+    ]
+    kept = [one.candidates for one in settings]
+    assert kept == sorted(kept)
+    assert kept[0] < kept[-1]
+    assert [one.pruning for one in settings] == [128, 128, 192, 192]
+
+
+def test_many_hits_look_further() -> None:
+    few, many = (choose_settings(k, _collection(50_000, 250), Knobs()) for k in (10, 100))
+    assert (few.probes, few.candidates, few.pruning) == (4, 1024, 192)
+    assert (many.probes, many.candidates, many.pruning) == (8, 2400, 500)
+
+
+def test_short_lists_are_probed_more() -> None:
+    """Few probes of short lists do not name enough passages."""
+    assert [choose_settings(10, _collection(size), Knobs()).probes for size in (3000, 30_000, 50_000)] == [8, 8, 4]
 
 
 def test_short_passages_afford_more_candidates() -> None:
     kept = [choose_settings(10, _collection(5000, length), Knobs()).candidates for length in (200, 60, 20)]
-    assert kept == [750, 2500, 4096]
+    assert kept == [512, 1666, 4096]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +83,7 @@ def test_the_search_overrules_the_collection() -> None:
     made_for = Searched(1000, 60_000, "postings", has_proxies=True)
     assert choose_settings(10, made_for, Knobs()).generator == "postings"
     assert choose_settings(10, made_for, Knobs(generator="proxy")).generator == "proxy"
-    assert choose_settings(10, made_for, Knobs(generator="auto")).generator == "proxy"
+    assert choose_settings(10, made_for, Knobs(generator="auto")).generator == "postings"
 
 
 def test_proxies_that_are_not_there_are_refused_with_the_remedy() -> None:
