@@ -36,8 +36,9 @@ def speed(sections: Measured) -> str:
     for name, title in _TITLES.items():
         if name in sections:
             lines += [f"## {title}", "", *_head(sections[name]), *_comparison(sections[name]["measured"]), ""]
-    if "growth" in sections:
-        lines += ["## Growth", "", *_head(sections["growth"]), *_growth(sections["growth"]["measured"]), ""]
+    grown = sorted((name for name in sections if name.startswith("growth-")), key=lambda name: int(name.partition("-")[2]))
+    if grown:
+        lines += ["## Growth", "", *_head(sections[grown[-1]]), *_growth([sections[name]["measured"] for name in grown]), ""]
     if "throughput" in sections:
         lines += ["## Throughput", "", *_head(sections["throughput"]), *_throughput(sections["throughput"]["measured"]), ""]
     return "\n".join(lines)
@@ -109,8 +110,6 @@ def _row(engine: str, row: Measured, seconds: float | None, megabytes: float) ->
 
 def _growth(rows: list[Measured]) -> list[str]:
     _plot(rows)
-    searching = exponent(rows, "p50")
-    building = exponent(rows, "build_seconds")
     lines = [
         "Prefixes of the pile in one seeded order, with the defaults of each size; the million passages are of 8 to 24 tokens",
         "drawn from the pile's own, so that they have about as many tokens as the pile.",
@@ -123,12 +122,13 @@ def _growth(rows: list[Measured]) -> list[str]:
         times = f"{row['p50']:.1f} | {row['p95']:.1f} | {row['candidates']:,.0f} | {row['build_seconds']:.0f}"
         sizes = f"{row['storage']['per_token']:.1f} | {row['resident_mib']:,.0f} | {row['searching_mib']:,.0f}"
         lines.append(f"| {row['passages']:,} | {row['tokens']:,} | {quality} | {times} | {sizes} |")
-    lines += [
-        "",
-        f"Fitted over the sizes of real passages: p50 grows as passages^{searching:.2f}, the build as passages^{building:.2f}.",
-        "![growth](../../docs/growth.png)",
-    ]
-    return lines
+    if sum("fidelity" in row for row in rows) > 1:
+        lines += [
+            "",
+            f"Fitted over the sizes of real passages: p50 grows as passages^{exponent(rows, 'p50'):.2f}, the build as "
+            f"passages^{exponent(rows, 'build_seconds'):.2f}.",
+        ]
+    return [*lines, "", "![growth](../../docs/growth.png)"]
 
 
 def exponent(rows: list[Measured], name: str) -> float:

@@ -1,6 +1,6 @@
 """Speed, quality and builds beside the field: one command, one run.
 
-    python benchmarks/run.py --cache DIR [--peer NAME=PYTHON ...] [--parts scifact pile-20000 pile growth throughput]
+    python benchmarks/run.py --cache DIR [--peer NAME=PYTHON ...] [--parts scifact pile-20000 pile growth-5000 ... throughput]
 
 Peers are fast-plaid, xtr-warp, pylate and pgvector (benchmarks/peers/README.md). Each part writes its section of
 benchmarks/results/speed.json; benchmarks/results/speed.md is made from all of them.
@@ -12,14 +12,14 @@ import argparse
 import json
 import multiprocessing
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -259,21 +259,25 @@ def compare(data: Vectors, peers: dict[str, str], cache: Path, generators: Seque
     return section
 
 
-def growth(cache: Path) -> list[Measured]:
-    """The same searches in larger and larger collections, with the defaults of each size."""
-    rows = []
-    for size in (*GROWTH, SYNTHETIC):
-        data = vectors.load_pile(cache, size) if size != SYNTHETIC else synthetic(cache)
-        with serving() as database:
-            collection, built = build(database, data, "growing", "auto")
-            row = {"passages": len(data.passages), "tokens": len(data.documents), **built}
-            best = best_of_all(data) if size != SYNTHETIC else [[] for _ in data.queries]
-            measured = search(collection, data, best, 10, None)
-            if size == SYNTHETIC:
-                del measured["fidelity"], measured["ndcg"]
-            rows.append({**row, **measured, "searching_mib": psutil.Process().memory_info().rss / 2**20})
-            say(rows[-1])
-    return rows
+def growth(cache: Path, size: int) -> Measured:
+    """One size of collection, built and searched with its defaults."""
+    data = vectors.load_pile(cache, size) if size != SYNTHETIC else synthetic(cache)
+    with serving() as database:
+        collection, built = build(database, data, "growing", "auto")
+        best = best_of_all(data) if size != SYNTHETIC else [[] for _ in data.queries]
+        measured = search(collection, data, best, 10, None)
+    if size == SYNTHETIC:
+        del measured["fidelity"], measured["ndcg"]
+    searching = psutil.Process().memory_info().rss / 2**20
+    row = {
+        "passages": len(data.passages),
+        "tokens": int(data.document_offsets[-1]),
+        **built,
+        **measured,
+        "searching_mib": searching,
+    }
+    say(row)
+    return row
 
 
 class Drawn:
@@ -347,20 +351,16 @@ def say(measured: Measured) -> None:
     print(json.dumps(measured), file=sys.stderr, flush=True)
 
 
-def parts(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """What was asked for, in order."""
-    cache, peers = options.cache, dict(options.peer)
+def parts(cache: Path, peers: dict[str, str]) -> dict[str, Callable[[], Any]]:
+    """What can be measured, in order."""
     both = ("proxy", "postings")
-    everything: dict[str, Callable[[], Any]] = {
+    return {
         "scifact": lambda: compare(vectors.load("scifact", cache), peers, cache, both),
         "pile-20000": lambda: compare(vectors.load_pile(cache, vectors.PART), peers, cache, both),
         "pile": lambda: compare(vectors.load_pile(cache), {}, cache, both),
-        "growth": lambda: growth(cache),
+        **{f"growth-{size}": partial(growth, cache, size) for size in (*GROWTH, SYNTHETIC)},
         "throughput": lambda: throughput(vectors.load("scifact", cache)),
     }
-    for name, measure in everything.items():
-        if name in options.parts:
-            yield name, measure
 
 
 def main() -> None:
@@ -370,20 +370,18 @@ def main() -> None:
     parser.add_argument(
         "--peer", action="append", default=[], type=lambda text: tuple(text.split("=", 1)), metavar="NAME=PYTHON", help="repeatable"
     )
-    choices = ["scifact", "pile-20000", "pile", "growth", "throughput"]
-    parser.add_argument("--parts", nargs="+", choices=choices, default=choices)
+    parser.add_argument("--parts", nargs="+", choices=list(parts(Path(), {})), help="all by default")
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
     RESULTS.mkdir(exist_ok=True)
     kept = RESULTS / "speed.json"
-    for name, measure in parts(options):
-        measured = measure()
-        sections = json.loads(kept.read_text()) if kept.exists() else {}
-        sections[name] = {"machine": machine.describe(), "measured": measured}
-        kept.write_text(json.dumps(sections, indent=1) + "\n")
-        (RESULTS / "speed.md").write_text(report.speed(sections))
-    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
-        say({"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
+    for name, measure in parts(options.cache, dict(options.peer)).items():
+        if options.parts is None or name in options.parts:
+            measured = measure()
+            sections = json.loads(kept.read_text()) if kept.exists() else {}
+            sections[name] = {"machine": machine.describe(), "measured": measured}
+            kept.write_text(json.dumps(sections, indent=1) + "\n")
+            (RESULTS / "speed.md").write_text(report.speed(sections))
 
 
 if __name__ == "__main__":
