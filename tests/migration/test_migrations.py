@@ -78,6 +78,26 @@ def test_downgrade_and_upgrade(database_url: str, corpus: Corpus):
     assert catalogue(database_url) == before
 
 
+@pytest.mark.both_versions
+def test_a_collection_of_the_first_revision_is_searched_after_the_upgrade(database_url: str, corpus: Corpus):
+    """An upgrade loses a built index, or leaves a collection without a choice of generator."""
+    with pgretrieval.connect(url=database_url) as database:
+        docs = database.create_collection("docs")
+        docs.add(corpus.passages, vectors=corpus.vectors)
+        docs.build()
+        before = docs.search(vectors=corpus.queries[0])
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(database_url), poolclass=pool.NullPool)
+    with engine.begin() as connection:
+        command.downgrade(schema._config(connection), "0001")
+    with pytest.raises(pgretrieval.SchemaError, match="revision 0001, this client needs 0002"):
+        pgretrieval.connect(url=database_url)
+    with open_database(database_url) as database:
+        database.migrate()
+        docs = database.get_collection("docs")
+        assert docs.candidates == "auto"
+        assert docs.search(vectors=corpus.queries[0]) == before
+
+
 def test_revisions_are_named_and_paired():
     """A revision without number, name or way back is released."""
     scripts = sorted(path for path in VERSIONS.glob("*.py") if path.name != "__init__.py")
