@@ -51,8 +51,11 @@ def rates(url: str, tokens: int, query_tokens: int, centroids: int, dim: int) ->
     with psycopg.connect(url, autocommit=True) as connection:
         cursor = connection.cursor(binary=True)
         sent = 2**21
+        connection.execute("create temporary table held (value bytea)")
+        connection.execute("alter table held alter column value set storage external")
+        connection.execute("insert into held values (%s)", [generator.bytes(sent)])
         trip = median(lambda: cursor.execute("select 1", prepare=True).fetchall())
-        bulk = median(lambda: cursor.execute("select repeat('x', %s)::bytea", [sent], prepare=True).fetchall())
+        bulk = median(lambda: cursor.execute("select value from held", prepare=True).fetchall())
     return {
         "product": 2 * query_tokens * 2048 * dim / median(lambda: query @ block.T),
         "quick product": 2 * query_tokens * centroids * dim / median(lambda: quick_query @ table.T),

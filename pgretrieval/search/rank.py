@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pgretrieval.db.candidates import CodedPassages
+from pgretrieval.hardware import one_blas_thread
 from pgretrieval.quantize.codebook import Codebook
 from pgretrieval.scoring.maxsim import quick_segment_max, segment_max, segment_max_on_device
 from pgretrieval.types import Float32Array, Int32Array, Int64Array
@@ -34,6 +35,11 @@ def decoded_maxsim(query: Float32Array, codebook: Codebook, coded: CodedPassages
         return np.empty(0, dtype=np.float32)
     if codebook.device.type != "cpu":
         return maxsim_on_device(query, codebook, coded)
+    with one_blas_thread():
+        return _in_blocks(query, codebook, coded)
+
+
+def _in_blocks(query: Float32Array, codebook: Codebook, coded: CodedPassages) -> Float32Array:
     similarity = np.empty((len(query), len(coded.centroid_ids)), dtype=np.float32)
     for start in range(0, len(coded.centroid_ids), _TOKENS_AT_ONCE):
         part = slice(start, start + _TOKENS_AT_ONCE)
