@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgretrieval.hardware import one_blas_thread
 from pgretrieval.proxy.targets import best_similarities
 from pgretrieval.types import Float32Array, TokenMatrix
 
@@ -37,10 +36,8 @@ class ProxyModel:
 
     def query(self, query: Float32Array) -> Float32Array:
         """(query tokens, dim) -> (RANK,), of unit length: only directions matter for the order of passages."""
-        with one_blas_thread():
-            hidden = query @ self.directions.T
-            hidden -= self.threshold
-            summed: Float32Array = np.maximum(hidden, 0, out=hidden).sum(axis=0) @ self.projection
+        hidden = hidden_layer(torch.from_numpy(query), torch.from_numpy(self.directions), self.threshold)
+        summed: Float32Array = (hidden.sum(dim=0) @ torch.from_numpy(self.projection)).numpy()
         return summed / max(float(np.linalg.norm(summed)), 1e-12)
 
     def passages(self, tokens: TokenMatrix, device: torch.device) -> Float32Array:

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from pgretrieval.db.candidates import CodedPassages
-from pgretrieval.hardware import one_blas_thread
 from pgretrieval.quantize.codebook import Codebook
 from pgretrieval.scoring.maxsim import quick_segment_max, segment_max, segment_max_on_device
 from pgretrieval.types import Float32Array, Int32Array, Int64Array
 
+_ONE_THREAD = 2**18  # multiplications up to which OpenBLAS uses one thread
 _TOKENS_AT_ONCE = 2048  # decoded vectors stay in the processor's cache
 
 
@@ -35,19 +35,28 @@ def decoded_maxsim(query: Float32Array, codebook: Codebook, coded: CodedPassages
         return np.empty(0, dtype=np.float32)
     if codebook.device.type != "cpu":
         return maxsim_on_device(query, codebook, coded)
-    with one_blas_thread():
-        return _in_blocks(query, codebook, coded)
-
-
-def _in_blocks(query: Float32Array, codebook: Codebook, coded: CodedPassages) -> Float32Array:
     similarity = np.empty((len(query), len(coded.centroid_ids)), dtype=np.float32)
     for start in range(0, len(coded.centroid_ids), _TOKENS_AT_ONCE):
         part = slice(start, start + _TOKENS_AT_ONCE)
         vectors = codebook.decode(coded.centroid_ids[part], coded.residuals[part])
         norms = np.sqrt(np.vecdot(vectors, vectors))
-        np.divide(query @ vectors.T, norms, out=similarity[:, part])
+        np.divide(_products(query, vectors), norms, out=similarity[:, part])
     exact: Float32Array = np.add.reduce(segment_max(similarity, coded.offsets), axis=0)
     return exact
+
+
+def _products(query: Float32Array, vectors: Float32Array) -> Float32Array:
+    """(query tokens, dim), (tokens, dim) -> (query tokens, tokens), in products so small that BLAS keeps to one thread.
+
+    Its other threads would spin between products, and starve the server and other clients (docs/decisions.md).
+    """
+    at_once = max(1, _ONE_THREAD // query.size)
+    whole = len(vectors) // at_once * at_once
+    products = np.empty((len(query), len(vectors)), dtype=np.float32)
+    blocks = vectors[:whole].reshape(-1, at_once, vectors.shape[1])
+    products[:, :whole] = np.matmul(query, blocks.transpose(0, 2, 1)).transpose(1, 0, 2).reshape(len(query), -1)
+    products[:, whole:] = query @ vectors[whole:].T
+    return products
 
 
 def maxsim_on_device(query: Float32Array, codebook: Codebook, coded: CodedPassages) -> Float32Array:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
-import threadpoolctl
 import torch
 
 from pgretrieval import hardware
@@ -53,31 +50,3 @@ def test_targets_and_probes_agree_with_float32(processor: bool):
 def test_the_device_asked_for_is_taken():
     assert hardware.compute_device("cpu").type == "cpu"
     assert hardware.compute_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def blas_threads() -> set[int]:
-    return {library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"}
-
-
-def test_one_blas_thread_ends_with_the_last_one_inside():
-    """Threads that search at once leave the application's numpy with one thread for ever, or with many while they search."""
-    before = blas_threads()
-    barrier = threading.Barrier(4)
-    seen: list[set[int]] = []
-
-    def inside() -> None:
-        for _ in range(50):
-            with hardware.one_blas_thread():
-                seen.append(blas_threads())
-            barrier.wait(timeout=30)
-
-    threads = [threading.Thread(target=inside) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert seen == [{1}] * 200
-    assert blas_threads() == before
-    with pytest.raises(ValueError, match="inside"), hardware.one_blas_thread():
-        raise ValueError("inside")
-    assert blas_threads() == before
