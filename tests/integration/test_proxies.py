@@ -236,15 +236,10 @@ def test_a_build_warns_of_plans_without_an_index(
         assert any("proxy" in slow for slow in report.slow_plans)
 
 
-def test_a_build_on_a_sound_server_does_not_warn(
-    database: pgretrieval.RetrievalDatabase, vectors: list[Float32Array], monkeypatch: pytest.MonkeyPatch
-):
-    """The check takes an index scan for a scan of everything."""
-    from pgretrieval.db import plans
-
-    monkeypatch.setattr(plans, "_ROWS_WORTH_AN_INDEX", 1000)
+def test_a_build_on_a_sound_server_does_not_warn(database: pgretrieval.RetrievalDatabase):
+    """The check takes an index scan for a scan of everything; only from 10,000 passages on does it look."""
     docs = database.create_collection("docs", candidates="proxy")
-    docs.add(passages(PASSAGES), vectors=vectors)
+    docs.add(passages(15_000), vectors=clustered(15_000, directions=600, tokens=(1, 2)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert docs.build().slow_plans == []

@@ -286,11 +286,12 @@ def test_create_proxies_index_proxies_and_drop_proxies(connection: Connection):
 
 def test_limit_parallel_builds_keeps_workers_from_unsafe_versions(connection: Connection):
     """pgvector before 0.8.4 builds with workers, or a newer one without."""
-    connection.execute("set local max_parallel_maintenance_workers = 3")
     for version, workers in (("0.8.4", "3"), ("0.8.3", "0")):
-        connection.execute("update pg_extension set extversion = %s where extname = 'vector'", [version])
-        connection.execute("select pgretrieval.limit_parallel_builds()")
-        assert connection.execute("show max_parallel_maintenance_workers").fetchone()[0] == workers
+        with connection.transaction(force_rollback=True):
+            connection.execute("set local max_parallel_maintenance_workers = 3")
+            connection.execute("update pg_extension set extversion = %s where extname = 'vector'", [version])
+            connection.execute("select pgretrieval.limit_parallel_builds()")
+            assert connection.execute("show max_parallel_maintenance_workers").fetchone()[0] == workers
 
 
 def test_every_function_has_a_test_here():

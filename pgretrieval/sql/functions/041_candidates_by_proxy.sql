@@ -16,5 +16,6 @@ begin atomic
     join pgretrieval.passage
         on passage.collection_id = in_collection
         and passage.bucket = nearest.bucket
-        and passage.passage_id = nearest.passage_id;
+        and passage.passage_id = nearest.passage_id
+    order by nearest.score desc, nearest.passage_id;
 end;
