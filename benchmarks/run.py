@@ -17,7 +17,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,7 @@ from pgretrieval.evaluate.fidelity import fidelity
 from pgretrieval.evaluate.metrics import mean_metrics, parse_metrics, run_from_ranking
 from pgretrieval.evaluate.timing import percentiles
 from pgretrieval.scoring.maxsim import maxsim_many
-from pgretrieval.types import Float32Array, Passage
+from pgretrieval.types import Float32Array, Generator, Passage
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
@@ -146,9 +147,9 @@ def storage(stats: Measured) -> Measured:
     return {"by_table": held, "per_token": sum(held.values()) / stats["tokens"], "ratio": sum(held.values()) / payload}
 
 
-def build(database: pgretrieval.RetrievalDatabase, data: Vectors, name: str, candidates: str) -> tuple[Any, Measured]:
+def build(database: pgretrieval.RetrievalDatabase, data: Vectors, name: str, candidates: Generator) -> tuple[Any, Measured]:
     """Add and build one collection with its defaults, vectors given."""
-    collection = database.create_collection(name, candidates=candidates)  # type: ignore[arg-type]
+    collection = database.create_collection(name, candidates=candidates)
     stages: dict[str, float] = {}
     began: dict[str, float] = {}
 
@@ -172,32 +173,30 @@ def build(database: pgretrieval.RetrievalDatabase, data: Vectors, name: str, can
     }
 
 
-class resident:  # noqa: N801
+@contextmanager
+def resident() -> Iterator[list[float]]:
     """Peak of this process's own memory in MiB while the block runs: pages of files, such as the vectors' own, not counted."""
+    peak, done, process = [0.0], threading.Event(), psutil.Process()
 
-    def __enter__(self) -> list[float]:
-        self._peak = [0.0]
-        self._done = threading.Event()
-        self._watch = threading.Thread(target=self._look, daemon=True)
-        self._watch.start()
-        return self._peak
-
-    def _look(self) -> None:
-        process = psutil.Process()
-        while not self._done.wait(0.2):
+    def look() -> None:
+        while not done.wait(0.2):
             info = process.memory_info()
-            self._peak[0] = max(self._peak[0], (info.rss - getattr(info, "shared", 0)) / 2**20)
+            peak[0] = max(peak[0], (info.rss - getattr(info, "shared", 0)) / 2**20)
 
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._watch.join()
+    watch = threading.Thread(target=look, daemon=True)
+    watch.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        watch.join()
 
 
-def ours(data: Vectors, best: list[list[str]], generators: Sequence[str]) -> list[Measured]:
+def ours(data: Vectors, best: list[list[str]], generators: Sequence[Generator]) -> list[Measured]:
     """One collection that has everything, searched by each generator; its build is that of all of them together."""
     rows = []
     with serving() as database:
-        kind = "proxy" if "proxy" in generators else "postings"
+        kind: Generator = "proxy" if "proxy" in generators else "postings"
         collection, built = build(database, data, "measured", kind)
         for generator in generators:
             for k in DEPTHS:
@@ -207,17 +206,11 @@ def ours(data: Vectors, best: list[list[str]], generators: Sequence[str]) -> lis
     return rows
 
 
-class serving:  # noqa: N801
+@contextmanager
+def serving() -> Iterator[pgretrieval.RetrievalDatabase]:
     """A database of its own in a fresh folder."""
-
-    def __enter__(self) -> pgretrieval.RetrievalDatabase:
-        self._folder = tempfile.TemporaryDirectory(prefix="pgretrieval-bench-")
-        self.database = pgretrieval.connect(data_dir=self._folder.name)
-        return self.database
-
-    def __exit__(self, *_: object) -> None:
-        self.database.close()
-        self._folder.cleanup()
+    with tempfile.TemporaryDirectory(prefix="pgretrieval-bench-") as folder, pgretrieval.connect(data_dir=folder) as database:
+        yield database
 
 
 def peer(name: str, python: str, data: Vectors, best: list[list[str]], cache: Path) -> Measured:
@@ -245,7 +238,7 @@ def environment() -> dict[str, str]:
     return {name: setting for name, setting in os.environ.items() if name != "OMP_WAIT_POLICY"}
 
 
-def compare(data: Vectors, peers: dict[str, str], cache: Path, generators: Sequence[str]) -> Measured:
+def compare(data: Vectors, peers: dict[str, str], cache: Path, generators: Sequence[Generator]) -> Measured:
     """Ours, exact MaxSim and the peers on one set of vectors."""
     best = best_of_all(data)
     section: Measured = {
@@ -353,7 +346,7 @@ def say(measured: Measured) -> None:
 
 def parts(cache: Path, peers: dict[str, str]) -> dict[str, Callable[[], Any]]:
     """What can be measured, in order."""
-    both = ("proxy", "postings")
+    both: tuple[Generator, ...] = ("proxy", "postings")
     return {
         "scifact": lambda: compare(vectors.load("scifact", cache), peers, cache, both),
         "pile-20000": lambda: compare(vectors.load_pile(cache, vectors.PART), peers, cache, both),

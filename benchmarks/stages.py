@@ -39,7 +39,7 @@ def median(work: Callable[[], Any]) -> float:
     return float(np.median(spent))
 
 
-def rates(url: str, tokens: int, query_tokens: int, centroids: int, dim: int) -> dict[str, float]:
+def rates(url: str, query_tokens: int, centroids: int, dim: int) -> dict[str, float]:
     """What this machine does per second in the shapes of a search: products, memory, and bytes from the server."""
     generator = np.random.default_rng(0)
     query = generator.standard_normal((query_tokens, dim), dtype=np.float32)
@@ -111,7 +111,7 @@ def main() -> None:
         query_tokens = float(np.median([len(query) for query in data.queries[:_QUERIES]]))
         names = ("postings_read", "candidates", "passages_decoded", "tokens_decoded", "bytes_moved")
         seen = {name: float(np.median([getattr(one, name) for one in explained])) for name in names}
-        rate = rates(database.url, int(seen["tokens_decoded"]), int(query_tokens), stats["centroids"], stats["dim"])
+        rate = rates(database.url, int(query_tokens), stats["centroids"], stats["dim"])
     width = stats["dim"] * stats["bits"] // 8
     lines = [
         "# Stages of a search",

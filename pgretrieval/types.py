@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NewType, TypeAlias
 
@@ -17,6 +17,9 @@ Levels = Literal["lloyd-max", "quantile"]
 
 Generator = Literal["auto", "proxy", "postings"]
 """What generates candidates: learned proxies, postings of probed centroids, or whichever measured better (docs/decisions.md)."""
+
+Tick: TypeAlias = Callable[[int, int], None]
+"""Told the finished steps of a training, and the steps in all."""
 
 Float32Array: TypeAlias = NDArray[np.float32]
 Int32Array: TypeAlias = NDArray[np.int32]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeAlias
 
 import psycopg
@@ -63,24 +63,12 @@ class Database:
             yield connection
 
     @contextmanager
-    def reading(self, doing: str) -> Iterator[Connection]:
-        """One read-only snapshot (REPEATABLE READ)."""
+    def reading(self, doing: str, *, pipelined: bool = False) -> Iterator[Connection]:
+        """One read-only snapshot (REPEATABLE READ); `pipelined`, a statement is waited for only when its rows are fetched."""
         with self.connection(doing) as connection:
             connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
             try:
-                with connection.transaction():
-                    yield connection
-            finally:
-                if not connection.closed:
-                    connection.isolation_level, connection.read_only = None, None
-
-    @contextmanager
-    def snapshot(self, doing: str) -> Iterator[Connection]:
-        """`reading`, with statements sent as they come and waited for when their rows are fetched (pipeline mode)."""
-        with self.connection(doing) as connection:
-            connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
-            try:
-                with connection.pipeline(), connection.transaction():
+                with connection.pipeline() if pipelined else nullcontext(), connection.transaction():
                     yield connection
             finally:
                 if not connection.closed:

@@ -22,11 +22,9 @@ from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.errors import IndexNotBuiltError
 from pgretrieval.index.coding import (
     Coded,
-    Coder,
     centroid_passage_pairs,
-    codebook_from_row,
+    load_coder,
     postings_of,
-    proxy_model_from_row,
     row_from_codebook,
     row_from_proxy_model,
     write_coded,
@@ -214,15 +212,12 @@ def _code_all(work: Work, codebook_id: CodebookId) -> int:
     The next part is read and coded while the last one is written, over a connection of its own.
     """
     connection = work.connection
-    row = codebooks.load(connection, work.collection_id, codebook_id)
-    codebook = codebook_from_row(row, work.device)
-    model = proxies.load_model(connection, codebook_id, codebook.dim)
-    coder = Coder(codebook, proxy_model_from_row(model) if model else None, work.device)
+    coder = load_coder(connection, work.collection_id, codebook_id, work.device)
     missing = np.flatnonzero(~np.isin(work.ids, codes.coded(connection, work.collection_id, codebook_id)))
     done = len(work.ids) - len(missing)
     with ThreadPoolExecutor(1, thread_name_prefix="pgretrieval-write") as writer:
         written: Future[None] | None = None
-        for start, end in _parts(work.lengths[missing], _VALUES_AT_ONCE // codebook.dim):
+        for start, end in _parts(work.lengths[missing], _VALUES_AT_ONCE // coder.codebook.dim):
             work.stage("code", done + start, len(work.ids))
             ids = work.ids[missing[start:end]]
             coded = coder.code(ids, vectors.read(connection, work.collection_id, ids))
@@ -232,7 +227,7 @@ def _code_all(work: Work, codebook_id: CodebookId) -> int:
         if written:
             written.result()
     work.stage("code", len(work.ids), len(work.ids))
-    return len(codebook.centroids)
+    return len(coder.codebook.centroids)
 
 
 def _write(work: Work, codebook_id: CodebookId, coded: Coded) -> None:

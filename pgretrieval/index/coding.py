@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from pgretrieval.db import codes, proxies
+from pgretrieval.db import codebooks, codes, proxies
 from pgretrieval.db.codebooks import CodebookRow
 from pgretrieval.db.connection import Connection
 from pgretrieval.db.proxies import ProxyModelRow
@@ -39,6 +39,13 @@ class Coder(NamedTuple):
         """Codes and, where the collection has them, proxies."""
         fitted = self.proxy_model.passages(tokens, self.device) if self.proxy_model else None
         return Coded(passage_ids, tokens.offsets, *self.codebook.encode(tokens.vectors), fitted)
+
+
+def load_coder(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, device: torch.device) -> Coder:
+    """A stored codebook and its proxy model, if it has one. Raises StorageError where a rebuild has just dropped it."""
+    codebook = codebook_from_row(codebooks.load(connection, collection_id, codebook_id), device)
+    model = proxies.load_model(connection, codebook_id, codebook.dim)
+    return Coder(codebook, proxy_model_from_row(model) if model else None, device)
 
 
 def write_coded(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, coded: Coded) -> None:

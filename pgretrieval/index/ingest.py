@@ -9,16 +9,15 @@ from itertools import islice
 
 import torch
 
-from pgretrieval.db import catalog, codebooks, codes, passages, proxies, vectors
+from pgretrieval.db import catalog, codes, passages, vectors
 from pgretrieval.db.catalog import AddState
 from pgretrieval.db.connection import Connection, Database
 from pgretrieval.errors import DimensionMismatchError, DuplicateIdError
 from pgretrieval.index.coding import (
     Coder,
     centroid_passage_pairs,
-    codebook_from_row,
+    load_coder,
     postings_of,
-    proxy_model_from_row,
     write_coded,
 )
 from pgretrieval.index.sources import VectorSource
@@ -51,7 +50,8 @@ def add(target: Target, source: Iterable[Passage], vector_source: VectorSource, 
         ThreadPoolExecutor(1, thread_name_prefix="pgretrieval-write") as writer,
     ):
         held = catalog.lock_for_add(connection, target.collection_id)
-        coder = _load(connection, target.collection_id, held.codebook_id, device or torch.device("cpu"))
+        device = device or torch.device("cpu")
+        coder = load_coder(connection, target.collection_id, held.codebook_id, device) if held.codebook_id is not None else None
         written: Future[None] | None = None
         for batch in batches(source, BATCH):
             _refuse_repeated(batch, seen)
@@ -110,16 +110,6 @@ def batches(source: Iterable[Passage], size: int) -> Iterator[list[Passage]]:
     items = iter(source)
     while batch := list(islice(items, size)):
         yield batch
-
-
-def _load(
-    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId | None, device: torch.device
-) -> Coder | None:
-    if codebook_id is None:
-        return None
-    codebook = codebook_from_row(codebooks.load(connection, collection_id, codebook_id), device)
-    model = proxies.load_model(connection, codebook_id, codebook.dim)
-    return Coder(codebook, proxy_model_from_row(model) if model else None, device)
 
 
 def _refuse_repeated(batch: Sequence[Passage], seen: set[str]) -> None:

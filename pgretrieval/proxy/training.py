@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from pgretrieval.proxy.model import RANK, ProxyModel, hidden_layer
 from pgretrieval.proxy.targets import best_similarities
-from pgretrieval.types import TokenMatrix
+from pgretrieval.types import Tick, TokenMatrix
 
 FEATURES = 4096
 ANCHORS = 4096
@@ -21,10 +19,6 @@ _PASSAGES = 2048
 _RIDGE = 1e-2  # of the mean diagonal
 _OVERSAMPLED = 32
 _POWER_ROUNDS = 2
-
-
-Tick = Callable[[int, int], None]
-"""Told the finished steps of a training, and the steps in all."""
 
 
 def train_proxy(sample: TokenMatrix, seed: int = 0, device: torch.device | None = None, tick: Tick | None = None) -> ProxyModel:

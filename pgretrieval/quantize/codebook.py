@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from pgretrieval.quantize.assignment import CentroidIndex
-from pgretrieval.quantize.kmeans import Tick, train_centroids
+from pgretrieval.quantize.kmeans import train_centroids
 from pgretrieval.quantize.residual import ResidualCodec, fit_codec
-from pgretrieval.types import ByteArray, Float32Array, Int32Array, Levels
+from pgretrieval.types import ByteArray, Float32Array, Int32Array, Levels, Tick
 
 _HELD_OUT_SHARE = 0.05
 _HELD_OUT_AT_MOST = 50_000

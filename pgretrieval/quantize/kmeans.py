@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from pgretrieval.quantize.assignment import CentroidIndex, mean_directions, quickly_nearest
-
-Tick = Callable[[int, int], None]
-"""Told the finished steps of a training, and the steps in all."""
+from pgretrieval.types import Tick
 
 _FLAT_UP_TO = 1024  # centroids up to which plain Lloyd is used
 _FLAT_ROUNDS = 8

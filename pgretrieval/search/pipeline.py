@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from pgretrieval.db import candidates as read
-from pgretrieval.db import catalog, codebooks, passages, proxies
+from pgretrieval.db import catalog, passages
 from pgretrieval.db.candidates import CodedPassages, PendingCentroids, PendingCodes, Probes, QueryProxy
 from pgretrieval.db.connection import Connection, Database
 from pgretrieval.errors import IndexNotBuiltError
 from pgretrieval.hardware import quick
-from pgretrieval.index.coding import codebook_from_row, proxy_model_from_row
+from pgretrieval.index.coding import load_coder
 from pgretrieval.proxy.model import ProxyModel
 from pgretrieval.quantize.codebook import Codebook
 from pgretrieval.search import rank
@@ -40,13 +40,12 @@ class LoadedIndex:
 
 @dataclass(slots=True)
 class Running:
-    """One query on its way: its vectors, the candidates that were asked for, then those that are kept with all their codes."""
+    """One query on its way: its vectors, its scores against centroids where they are needed, and the candidates asked for."""
 
     query: Float32Array
     scores: Tensor | None
     source: Probes | QueryProxy
     wide: PendingCentroids | PendingCodes
-    kept: PendingCodes | CodedPassages | None = None
 
 
 class Searcher:
@@ -83,11 +82,10 @@ class Searcher:
         self, queries: Sequence[Float32Array], k: int, knobs: Knobs, explained: Explanation, *, counting: bool = False
     ) -> list[list[Hit]]:
         """Statements of all queries go out before the first answer is read: the server works ahead while answers are scored."""
-        with self._database.snapshot(f"searching collection {self._name!r}") as connection:
+        with self._database.reading(f"searching collection {self._name!r}", pipelined=True) as connection:
             index, settings, running = self._send(connection, queries, k, knobs, explained)
-            for one in running:
-                one.kept = self._narrow(connection, index, settings, k, one, explained)
-            ranked = [self._rank(index, k, one, explained) for one in running]
+            narrowed = [self._narrow(connection, index, settings, k, one, explained) for one in running]
+            ranked = [self._rank(index, k, one.query, kept, explained) for one, kept in zip(running, narrowed, strict=True)]
             with explained.stage("texts"):
                 explained.round_trips += 1
                 shown = passages.texts(connection, self._collection_id, [key for keys, _ in ranked for key in keys])
@@ -185,17 +183,16 @@ class Searcher:
             explained.round_trips += 1
             return read.codes_of(connection, self._collection_id, index.codebook_id, wide.passage_ids[kept])
 
-    def _rank(self, index: LoadedIndex, k: int, one: Running, explained: Explanation) -> tuple[list[int], list[float]]:
+    def _rank(
+        self, index: LoadedIndex, k: int, query: Float32Array, coded: PendingCodes | CodedPassages, explained: Explanation
+    ) -> tuple[list[int], list[float]]:
         """Passage ids and scores of the k best."""
-        coded = one.kept
         if isinstance(coded, PendingCodes):
             with explained.stage("codes"):
                 coded = coded.read()
             explained.bytes_moved += coded.bytes_moved
-        if coded is None:
-            return [], []
         with explained.stage("maxsim"):
-            exact = rank.decoded_maxsim(one.query, index.codebook, coded)
+            exact = rank.decoded_maxsim(query, index.codebook, coded)
             order: Int64Array = rank.best_first(exact, coded.passage_ids, k)
         explained.passages_decoded = len(coded.passage_ids)
         explained.tokens_decoded = len(coded.centroid_ids)
@@ -209,14 +206,13 @@ class Searcher:
             raise IndexNotBuiltError(msg)
         with self._loading:
             if self._index is None or self._index.codebook_id != active:
-                codebook = codebook_from_row(codebooks.load(connection, self._collection_id, active), self._device)
-                model = proxies.load_model(connection, active, codebook.dim)
+                coder = load_coder(connection, self._collection_id, active, self._device)
                 state = catalog.state(connection, self._collection_id)
                 self._index = LoadedIndex(
                     active,
-                    codebook,
-                    quick(torch.from_numpy(codebook.centroids)),
-                    proxy_model_from_row(model) if model else None,
-                    Searched(state.passages, state.tokens, state.generator, model is not None),
+                    coder.codebook,
+                    quick(torch.from_numpy(coder.codebook.centroids)),
+                    coder.proxy_model,
+                    Searched(state.passages, state.tokens, state.generator, coder.proxy_model is not None),
                 )
             return self._index

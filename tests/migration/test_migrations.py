@@ -55,6 +55,13 @@ def test_a_failed_migration_leaves_nothing(empty_database_url: str, monkeypatch:
         database.migrate()
 
 
+def downgrade(url: str, revision: str) -> None:
+    """Take the schema back to a revision."""
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=pool.NullPool)
+    with engine.begin() as connection:
+        command.downgrade(schema._config(connection), revision)
+
+
 @pytest.mark.both_versions
 def test_downgrade_and_upgrade(database_url: str, corpus: Corpus):
     """A revision's down script forgets something that its up script then trips over, or leaves a collection's tables."""
@@ -63,9 +70,7 @@ def test_downgrade_and_upgrade(database_url: str, corpus: Corpus):
         docs = database.create_collection("docs")
         docs.add(corpus.passages[:20], vectors=corpus.vectors[:20])
         docs.build()
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(database_url), poolclass=pool.NullPool)
-    with engine.begin() as connection:
-        command.downgrade(schema._config(connection), "base")
+    downgrade(database_url, "base")
     with psycopg.connect(database_url) as connection:
         tables = connection.execute(
             "select relname from pg_class where relnamespace = 'pgretrieval'::regnamespace and relkind in ('r', 'p')"
@@ -86,9 +91,7 @@ def test_a_collection_of_the_first_revision_is_searched_after_the_upgrade(databa
         docs.add(corpus.passages, vectors=corpus.vectors)
         docs.build()
         before = docs.search(vectors=corpus.queries[0])
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(database_url), poolclass=pool.NullPool)
-    with engine.begin() as connection:
-        command.downgrade(schema._config(connection), "0001")
+    downgrade(database_url, "0001")
     with pytest.raises(pgretrieval.SchemaError, match="revision 0001, this client needs 0002"):
         pgretrieval.connect(url=database_url)
     with open_database(database_url) as database:
