@@ -114,15 +114,16 @@ def _growth(rows: list[Measured]) -> list[str]:
         "Prefixes of the pile in one seeded order, with the defaults of each size; the million passages are of 8 to 24 tokens",
         "drawn from the pile's own, so that they have about as many tokens as the pile.",
         "",
-        "| passages | tokens | fidelity@10 | p50 ms | p95 ms | candidates | build s | bytes / token | MiB, build | MiB, search |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| passages | tokens | fidelity@10 | nDCG@10 | p50 ms | p95 ms | candidates | build s | bytes / token | MiB, build | "
+        "MiB, search |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        quality = f"{row['fidelity']:.4f}" if "fidelity" in row else "-"
+        quality = f"{row['fidelity']:.4f} | " + (f"{row['ndcg']:.4f}" if "ndcg" in row else "-")
         times = f"{row['p50']:.1f} | {row['p95']:.1f} | {row['candidates']:,.0f} | {row['build_seconds']:.0f}"
         sizes = f"{row['storage']['per_token']:.1f} | {row['resident_mib']:,.0f} | {row['searching_mib']:,.0f}"
         lines.append(f"| {row['passages']:,} | {row['tokens']:,} | {quality} | {times} | {sizes} |")
-    if sum("fidelity" in row for row in rows) > 1:
+    if sum("ndcg" in row for row in rows) > 1:
         lines += [
             "",
             f"Fitted over the sizes of real passages: p50 grows as passages^{exponent(rows, 'p50'):.2f}, the build as "
@@ -133,7 +134,7 @@ def _growth(rows: list[Measured]) -> list[str]:
 
 def exponent(rows: list[Measured], name: str) -> float:
     """Slope of log(measure) over log(passages), real passages only."""
-    real = [row for row in rows if "fidelity" in row]
+    real = [row for row in rows if "ndcg" in row]
     return float(np.polyfit(np.log([row["passages"] for row in real]), np.log([row[name] for row in real]), 1)[0])
 
 

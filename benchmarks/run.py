@@ -102,9 +102,12 @@ def exact_in_torch(data: Vectors) -> Measured:
 
 
 def quality(data: Vectors, best: list[list[str]], rankings: Sequence[Sequence[str]], k: int) -> Measured:
-    """nDCG@10 on the judged queries, and the share of the exact top k."""
-    run = {query: run_from_ranking(ids[:10]) for query, ids in zip(data.query_ids, rankings, strict=True)}
-    return {"ndcg": mean_metrics(NDCG, data.qrels, {10: run})["nDCG@10"], "fidelity": fidelity(rankings, best, k)}
+    """The share of the exact top k, and nDCG@10 where there are judged queries."""
+    measured = {"fidelity": fidelity(rankings, best, k)}
+    if data.qrels:
+        run = {query: run_from_ranking(ids[:10]) for query, ids in zip(data.query_ids, rankings, strict=True)}
+        measured["ndcg"] = mean_metrics(NDCG, data.qrels, {10: run})["nDCG@10"]
+    return measured
 
 
 def search(collection: Any, data: Vectors, best: list[list[str]], k: int, candidates: str | None) -> Measured:
@@ -147,9 +150,9 @@ def storage(stats: Measured) -> Measured:
     return {"by_table": held, "per_token": sum(held.values()) / stats["tokens"], "ratio": sum(held.values()) / payload}
 
 
-def build(database: pgretrieval.RetrievalDatabase, data: Vectors, name: str, candidates: Generator) -> tuple[Any, Measured]:
-    """Add and build one collection with its defaults, vectors given."""
-    collection = database.create_collection(name, candidates=candidates)
+def build(database: pgretrieval.RetrievalDatabase, data: Vectors, name: str, **options: Any) -> tuple[Any, Measured]:
+    """Add and build one collection, vectors given; whatever `options` does not say is left to the defaults."""
+    collection = database.create_collection(name, **options)
     stages: dict[str, float] = {}
     began: dict[str, float] = {}
 
@@ -196,8 +199,7 @@ def ours(data: Vectors, best: list[list[str]], generators: Sequence[Generator]) 
     """One collection that has everything, searched by each generator; its build is that of all of them together."""
     rows = []
     with serving() as database:
-        kind: Generator = "proxy" if "proxy" in generators else "postings"
-        collection, built = build(database, data, "measured", kind)
+        collection, built = build(database, data, "measured", candidates="proxy" if "proxy" in generators else "postings")
         for generator in generators:
             for k in DEPTHS:
                 rows.append({"generator": generator, **search(collection, data, best, k, generator), **built})
@@ -256,11 +258,8 @@ def growth(cache: Path, size: int) -> Measured:
     """One size of collection, built and searched with its defaults."""
     data = vectors.load_pile(cache, size) if size != SYNTHETIC else synthetic(cache)
     with serving() as database:
-        collection, built = build(database, data, "growing", "auto")
-        best = best_of_all(data) if size != SYNTHETIC else [[] for _ in data.queries]
-        measured = search(collection, data, best, 10, None)
-    if size == SYNTHETIC:
-        del measured["fidelity"], measured["ndcg"]
+        collection, built = build(database, data, "growing")
+        measured = search(collection, data, best_of_all(data), 10, None)
     searching = psutil.Process().memory_info().rss / 2**20
     row = {
         "passages": len(data.passages),
@@ -283,7 +282,7 @@ class Drawn:
         return len(self._order)
 
     def __getitem__(self, part: slice) -> Any:
-        return self._rows[np.sort(self._order[part])]
+        return self._rows[self._order[part]]
 
 
 def synthetic(cache: Path) -> Vectors:
@@ -294,7 +293,9 @@ def synthetic(cache: Path) -> Vectors:
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     drawn: Any = Drawn(whole.documents, generator.integers(len(whole.documents), size=int(offsets[-1])))
     passages = [Passage(f"synthetic/{number}", "synthetic") for number in range(SYNTHETIC)]
-    return replace(whole, passages=passages, qrels={}, documents=drawn, document_offsets=offsets)
+    folder = cache / f"synthetic-{SYNTHETIC}-minilm"
+    folder.mkdir(exist_ok=True)
+    return replace(whole, folder=folder, passages=passages, qrels={}, documents=drawn, document_offsets=offsets)
 
 
 def client(url: str, folder: str, seconds: float, ready: Any, start: Any, answers: Any) -> None:
@@ -321,7 +322,7 @@ def throughput(data: Vectors) -> list[Measured]:
     rows = []
     spawn = multiprocessing.get_context("spawn")
     with serving() as database:
-        build(database, data, "measured", "auto")
+        build(database, data, "measured")
         for clients in CLIENTS:
             ready, start, answers = spawn.Semaphore(0), spawn.Event(), spawn.Queue()
             arguments = database.url, str(data.folder), _SECONDS_PER_LOAD, ready, start, answers

@@ -103,7 +103,7 @@ def main() -> None:
     options = parser.parse_args()
     data = vectors.load("scifact", options.cache)
     with serving() as database:
-        collection, _ = build(database, data, "measured", "postings")
+        collection, _ = build(database, data, "measured")
         for query in data.queries[:20]:
             collection.search(vectors=query)
         explained = [collection.explain(vectors=query) for query in data.queries[:_QUERIES]]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from pgretrieval.db.candidates import CodedPassages
 from pgretrieval.quantize.codebook import Codebook
-from pgretrieval.scoring.maxsim import quick_segment_max, segment_max, segment_max_on_device
+from pgretrieval.scoring.maxsim import blocks, quick_segment_max, segment_max, segment_max_on_device
 from pgretrieval.types import Float32Array, Int32Array, Int64Array
 
 _ONE_THREAD = 2**18  # multiplications up to which OpenBLAS uses one thread
-_TOKENS_AT_ONCE = 2048  # decoded vectors stay in the processor's cache
+_TOKENS_AT_ONCE = 4096  # decoded vectors stay in the processor's cache
 
 
 def centroid_interaction(scores: Tensor, coded: CodedPassages) -> Float32Array:
@@ -35,13 +39,26 @@ def decoded_maxsim(query: Float32Array, codebook: Codebook, coded: CodedPassages
         return np.empty(0, dtype=np.float32)
     if codebook.device.type != "cpu":
         return maxsim_on_device(query, codebook, coded)
-    similarity = np.empty((len(query), len(coded.centroid_ids)), dtype=np.float32)
-    for start in range(0, len(coded.centroid_ids), _TOKENS_AT_ONCE):
-        part = slice(start, start + _TOKENS_AT_ONCE)
-        vectors = codebook.decode(coded.centroid_ids[part], coded.residuals[part])
-        norms = np.sqrt(np.vecdot(vectors, vectors))
-        np.divide(_products(query, vectors), norms, out=similarity[:, part])
-    exact: Float32Array = np.add.reduce(segment_max(similarity, coded.offsets), axis=0)
+    parts = blocks(coded.offsets, _TOKENS_AT_ONCE)
+    if len(parts) == 1:
+        return _maxsim_of_part(query, codebook, coded, parts[0])
+    return np.concatenate(list(_workers(os.getpid()).map(partial(_maxsim_of_part, query, codebook, coded), parts)))
+
+
+@cache
+def _workers(_process: int) -> ThreadPoolExecutor:
+    """As many threads as torch uses, which sleep while there is nothing to do; a forked process gets its own."""
+    return ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="pgretrieval-maxsim")
+
+
+def _maxsim_of_part(query: Float32Array, codebook: Codebook, coded: CodedPassages, part: tuple[int, int]) -> Float32Array:
+    first, last = part
+    offsets = coded.offsets[first : last + 1]
+    tokens = slice(offsets[0], offsets[-1])
+    vectors = codebook.decode(coded.centroid_ids[tokens], coded.residuals[tokens])
+    similarity = _products(query, vectors)
+    similarity /= np.sqrt(np.vecdot(vectors, vectors))
+    exact: Float32Array = np.add.reduce(segment_max(similarity, offsets - offsets[0]), axis=0)
     return exact
 
 
@@ -53,8 +70,8 @@ def _products(query: Float32Array, vectors: Float32Array) -> Float32Array:
     at_once = max(1, _ONE_THREAD // query.size)
     whole = len(vectors) // at_once * at_once
     products = np.empty((len(query), len(vectors)), dtype=np.float32)
-    blocks = vectors[:whole].reshape(-1, at_once, vectors.shape[1])
-    products[:, :whole] = np.matmul(query, blocks.transpose(0, 2, 1)).transpose(1, 0, 2).reshape(len(query), -1)
+    blocks_of_tokens = vectors[:whole].reshape(-1, at_once, vectors.shape[1])
+    products[:, :whole] = np.matmul(query, blocks_of_tokens.transpose(0, 2, 1)).transpose(1, 0, 2).reshape(len(query), -1)
     products[:, whole:] = query @ vectors[whole:].T
     return products
 
