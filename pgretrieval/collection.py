@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from sqlalchemy import Select
+
 from pgretrieval.corpus.validate import to_passage
 from pgretrieval.db import catalog
 from pgretrieval.db.catalog import CollectionRow
@@ -22,6 +24,7 @@ from pgretrieval.index.vectors import token_array
 from pgretrieval.search.exhaustive import exact_rankings
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.pipeline import Searcher
+from pgretrieval.search.restriction import restriction
 from pgretrieval.search.settings import read_knobs
 from pgretrieval.types import AddReport, Float32Array, Generator, Hit, Passage
 
@@ -136,15 +139,20 @@ class Collection:
         probes: int | None = None,
         candidates: int | str | None = None,
         pruning: int | None = None,
+        where: Mapping[str, Any] | str | None = None,
+        among: Iterable[str] | Select[Any] | None = None,
     ) -> list[Hit]:
         """The k best passages for a query text or for (tokens, dim) `vectors`, best first.
 
         `probes`, `candidates` and `pruning` are explained in `SearchSettings`; their defaults follow from k and the size of the
         collection. `candidates` is their number, what generates them ("proxy", "postings" or "auto"), or both as "proxy:512".
+        `where` restricts by metadata, as `{"year": {"$gte": 1990}, "lang": "en"}` or as a jsonpath predicate; `among` to the ids of
+        a list or of a SQLAlchemy select. Restricted searches take their candidates from postings.
         Raises InputError, VectorError, ConfigError, IndexNotBuiltError.
         """
         knobs = read_knobs(k, probes, candidates, pruning)
-        return self._searcher.explain(self._query_vectors(query, vectors), k, knobs, Explanation())
+        restricted = restriction(where, among)
+        return self._searcher.explain(self._query_vectors(query, vectors), k, knobs, restricted, Explanation())
 
     def search_many(
         self,
@@ -155,13 +163,16 @@ class Collection:
         probes: int | None = None,
         candidates: int | str | None = None,
         pruning: int | None = None,
+        where: Mapping[str, Any] | str | None = None,
+        among: Iterable[str] | Select[Any] | None = None,
     ) -> list[list[Hit]]:
         """`search` for several queries, encoded together; one list of hits each, in the order of the queries.
 
         The server works ahead on the next queries while the answers to one are scored.
         """
         knobs = read_knobs(k, probes, candidates, pruning)
-        return self._searcher.search_many(self.query_vectors(queries, vectors), k, knobs)
+        restricted = restriction(where, among)
+        return self._searcher.search_many(self.query_vectors(queries, vectors), k, knobs, restricted)
 
     def explain(
         self,
@@ -172,13 +183,16 @@ class Collection:
         probes: int | None = None,
         candidates: int | str | None = None,
         pruning: int | None = None,
+        where: Mapping[str, Any] | str | None = None,
+        among: Iterable[str] | Select[Any] | None = None,
     ) -> Explanation:
         """`search`, and what each stage did: milliseconds, probes, postings read, candidates, passages decoded, bytes moved."""
         knobs = read_knobs(k, probes, candidates, pruning)
+        restricted = restriction(where, among)
         explanation = Explanation()
         with explanation.stage("encode"):
             encoded = self._query_vectors(query, vectors)
-        self._searcher.explain(encoded, k, knobs, explanation, counting=True)
+        self._searcher.explain(encoded, k, knobs, restricted, explanation, counting=True)
         return explanation
 
     def query_vectors(self, queries: Sequence[str] | None, vectors: Sequence[Any] | None) -> list[Float32Array]:

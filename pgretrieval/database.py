@@ -51,6 +51,7 @@ class RetrievalDatabase:
         dim: int | None = None,
         levels: Levels = "lloyd-max",
         candidates: Generator = "auto",
+        keep_vectors: bool = False,
     ) -> Collection:
         """Create a collection.
 
@@ -58,8 +59,9 @@ class RetrievalDatabase:
         and encode_document. Without one the first `add` decides: given vectors fix the dimension, texts alone take "minilm".
         `bits` is 1, 2 or 4 a dimension; `levels` is "lloyd-max" or the paper's "quantile". `candidates` says what generates them:
         "proxy" (one learned vector a passage, beside the postings), "postings" (of probed centroids), or "auto", which is postings,
-        since they measured better at every size (docs/decisions.md). Raises ConfigError, CollectionExistsError, EncoderError, and
-        DimensionMismatchError outside 48 to 1,024 dimensions.
+        since they measured better at every size (docs/decisions.md). With `keep_vectors` the token vectors stay in half precision
+        beside their codes, and scores are theirs: four times the bytes, exact scores, a fast last stage in SQL.
+        Raises ConfigError, CollectionExistsError, EncoderError, and DimensionMismatchError outside 48 to 1,024 dimensions.
         """
         _check_name(name)
         if bits not in (1, 2, 4):
@@ -77,7 +79,7 @@ class RetrievalDatabase:
                 raise ConfigError(msg)
         elif dim is not None:
             check_dim(dim)
-        catalog.create(self._database, name, dim, loaded.spec if loaded else None, bits, levels, candidates)
+        catalog.create(self._database, name, dim, loaded.spec if loaded else None, bits, levels, candidates, keep_vectors)
         return Collection(self._database, catalog.find(self._database, name), loaded, self._device)
 
     def get_collection(self, name: str, *, encoder: str | object | None = None) -> Collection:

@@ -8,6 +8,7 @@ from typing import Any, Literal, NewType, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import LiteralString
 
 CollectionId = NewType("CollectionId", int)
 CodebookId = NewType("CodebookId", int)
@@ -43,8 +44,17 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
+class Restriction:
+    """What a search is restricted to: a jsonpath predicate over metadata, and the SQL of an array of ids with its parameters."""
+
+    filter: str | None = None
+    ids: LiteralString = "null::text[]"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """One answer of a search. `rank` starts at 1; `score` is the MaxSim over the decoded token vectors."""
+    """One answer of a search. `rank` starts at 1; `score` is the MaxSim over the decoded token vectors, or the kept ones."""
 
     rank: int
     id: str

@@ -7,12 +7,23 @@ from typing import Any
 
 import numpy as np
 from psycopg.rows import TupleRow
+from typing_extensions import LiteralString
 
 from pgretrieval.assets import statements
+from pgretrieval.db import wire
 from pgretrieval.db.connection import Connection, value
 from pgretrieval.db.parameters import Float4Array, Int4Array
 from pgretrieval.db.wire import offsets_of
-from pgretrieval.types import ByteArray, CodebookId, CollectionId, Float32Array, Int32Array, Int64Array
+from pgretrieval.types import (
+    ByteArray,
+    CodebookId,
+    CollectionId,
+    Float32Array,
+    Int32Array,
+    Int64Array,
+    Restriction,
+    TokenMatrix,
+)
 
 _SQL = SEARCH_STATEMENTS = statements("search")
 _NO_RESIDUALS = np.empty((0, 1), dtype=np.uint8)
@@ -32,6 +43,19 @@ class CodedPassages:
     def bytes_moved(self) -> int:
         """Bytes of codes that came from the server."""
         return self.centroid_ids.nbytes + self.residuals.nbytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPassages:
+    """Stored vectors of several passages."""
+
+    passage_ids: Int32Array
+    tokens: TokenMatrix
+
+    @property
+    def bytes_moved(self) -> int:
+        """Bytes of vectors that came from the server."""
+        return self.tokens.vectors.size * 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +90,9 @@ class QueryProxy:
 class Pending:
     """A statement that was sent."""
 
-    def __init__(self, connection: Connection, statement: str, parameters: dict[str, Any]) -> None:
+    def __init__(self, connection: Connection, statement: LiteralString, parameters: dict[str, Any]) -> None:
         self._cursor = connection.cursor(binary=True)
-        self._cursor.execute(_SQL[statement], parameters, prepare=True)
+        self._cursor.execute(statement, parameters, prepare=True)
 
     def rows(self) -> list[TupleRow]:
         """Wait for its answer."""
@@ -101,6 +125,18 @@ class PendingCodes(Pending):
         )
 
 
+class PendingVectors(Pending):
+    """Passages whose stored vectors were asked for."""
+
+    def read(self) -> StoredPassages:
+        """The passages, in no particular order."""
+        rows = self.rows()
+        passage_ids = np.array([row[0] for row in rows], dtype=np.int32)
+        if not rows:
+            return StoredPassages(passage_ids, TokenMatrix(np.empty((0, 1), dtype=np.float32), np.zeros(1, dtype=np.int64)))
+        return StoredPassages(passage_ids, TokenMatrix(*wire.read_halfvec_arrays([row[1] for row in rows])))
+
+
 def _ids(stored: bytes) -> Int32Array:
     return np.frombuffer(stored, dtype="<i4").astype(np.int32, copy=False)
 
@@ -111,33 +147,52 @@ def _width(rows: list[TupleRow]) -> int:
 
 
 def begin(connection: Connection, collection_id: CollectionId, candidates: int) -> Pending:
-    """Ask for the active codebook's id, and let vector index scans return so many candidates."""
+    """Ask for the active codebook's id and for row-level security, and let vector index scans return so many candidates."""
     parameters = {
         "collection_id": collection_id,
         "ef_search": min(candidates, _EF_SEARCH_AT_MOST),
         "iterative_scan": "relaxed_order" if candidates > _EF_SEARCH_AT_MOST else "off",
     }
-    return Pending(connection, "begin", parameters)
+    return Pending(connection, _SQL["begin"], parameters)
 
 
 def with_residuals(
     connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, source: Probes | QueryProxy, limit: int
 ) -> PendingCodes:
     """Ask for the best `limit` candidates with all their codes, in one round trip."""
-    return PendingCodes(connection, source.codes, _parameters(collection_id, codebook_id, source, limit))
+    return PendingCodes(connection, _SQL[source.codes], _parameters(collection_id, codebook_id, source, limit))
 
 
 def centroids_only(
     connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, source: Probes | QueryProxy, limit: int
 ) -> PendingCentroids:
     """Ask for the best `limit` candidates with their centroid ids alone: what centroid interaction needs."""
-    return PendingCentroids(connection, source.centroids, _parameters(collection_id, codebook_id, source, limit))
+    return PendingCentroids(connection, _SQL[source.centroids], _parameters(collection_id, codebook_id, source, limit))
 
 
 def codes_of(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, passage_ids: Int32Array) -> PendingCodes:
     """Ask for all codes of the given passages."""
     parameters = {"collection_id": collection_id, "codebook_id": codebook_id, "passage_ids": Int4Array(passage_ids)}
-    return PendingCodes(connection, "codes_of", parameters)
+    return PendingCodes(connection, _SQL["codes_of"], parameters)
+
+
+def among(
+    connection: Connection,
+    collection_id: CollectionId,
+    codebook_id: CodebookId,
+    probes: Probes,
+    restriction: Restriction,
+    limit: int,
+) -> PendingCentroids:
+    """`centroids_only` among the passages that the restriction and row-level security leave; never fewer than they leave."""
+    parameters = _parameters(collection_id, codebook_id, probes, limit) | {"filter": restriction.filter, **restriction.parameters}
+    return PendingCentroids(connection, _SQL["centroids_among"].format(among=restriction.ids), parameters)
+
+
+def vectors_of(connection: Connection, collection_id: CollectionId, passage_ids: Int32Array) -> PendingVectors:
+    """Ask for the stored vectors of the given passages."""
+    parameters = {"collection_id": collection_id, "passage_ids": Int4Array(passage_ids)}
+    return PendingVectors(connection, _SQL["vectors_of"], parameters)
 
 
 def postings_read(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, probes: Probes) -> int:

@@ -30,17 +30,25 @@ class CollectionRow:
     codebook_id: CodebookId | None
     given_vectors: bool
     candidates: Generator
+    keep_vectors: bool
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The active codebook, passages, their tokens, how many passages have stored token vectors, and what generates candidates."""
+    """A collection as it is now: `staged` passages have stored token vectors; `restricted` tells of row-level security."""
 
     codebook_id: CodebookId | None
     passages: int
     tokens: int
     staged: int
     generator: Generator
+    keep_vectors: bool
+    restricted: bool
+
+    @property
+    def waiting(self) -> int:
+        """Passages whose vectors wait for a build."""
+        return 0 if self.keep_vectors and self.codebook_id is not None else self.staged
 
 
 def create(
@@ -51,6 +59,7 @@ def create(
     bits: int,
     levels: Levels,
     candidates: Generator,
+    keep_vectors: bool,
 ) -> None:
     """Raises CollectionExistsError."""
     parameters = {
@@ -60,6 +69,7 @@ def create(
         "bits": bits,
         "levels": levels,
         "candidates": candidates,
+        "keep_vectors": keep_vectors,
     }
     with database.writing(f"creating collection {name!r}") as connection:
         try:
@@ -98,11 +108,12 @@ def _not_found(database: Database, name: str) -> CollectionNotFoundError:
 
 
 class AddState(NamedTuple):
-    """What an add must know: the dimension, the active codebook, and whether there are given vectors already."""
+    """What an add must know: dimension, active codebook, whether there are given vectors already, and whether vectors stay."""
 
     dim: int | None
     codebook_id: CodebookId | None
     given_vectors: bool
+    keep_vectors: bool
 
 
 def lock_for_add(connection: Connection, collection_id: CollectionId) -> AddState:
@@ -163,12 +174,14 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         "passages": current.passages,
         "tokens": current.tokens,
         "built": current.codebook_id is not None,
-        "waiting_for_build": current.staged,
+        "waiting_for_build": current.waiting,
         "centroids": centroids,
         "trained_for_tokens": trained_tokens,
         "bits": row.bits,
         "levels": row.levels,
         "candidates": row.candidates,
+        "keep_vectors": row.keep_vectors,
+        "score_kind": "vectors" if row.keep_vectors else "decoded",
         "dim": row.dim,
         "encoder": row.encoder,
         "bytes": {table: int(table_bytes) + int(index_bytes) for table, table_bytes, index_bytes in sizes},

@@ -107,9 +107,10 @@ def build(
     device = device or torch.device("cpu")
     with database.connection(f"building collection {collection.name!r}") as connection, _alone(connection, collection):
         current = catalog.state(connection, collection.collection_id)
-        if current.codebook_id is not None and not current.staged:
+        if current.codebook_id is not None and not current.waiting:
             trained = codebooks.trained_for(connection, current.codebook_id)
-            if current.tokens <= _GROWTH_THAT_RETRAINS * trained.tokens or encoder is None:
+            untrainable = encoder is None and current.staged < current.passages
+            if current.tokens <= _GROWTH_THAT_RETRAINS * trained.tokens or untrainable:
                 return BuildReport(current.passages, current.tokens, trained.centroids, built=False)
         if not current.passages:
             msg = f"collection {collection.name!r} is empty; add passages, then build"
@@ -263,8 +264,9 @@ def _index(work: Work, codebook_id: CodebookId) -> None:
     with connection.transaction():
         proxies.drop_others(connection, collection_id, codebook_id)
         codebooks.activate(connection, collection_id, codebook_id)
-        vectors.clear(connection, collection_id)
-    catalog.vacuum(connection, collection_id, "centroid", "passage", "token_code", "posting")
+        if not work.collection.keep_vectors:
+            vectors.clear(connection, collection_id)
+    catalog.vacuum(connection, collection_id, "centroid", "passage", "token_code", "token_vector", "posting")
     if work.wants_proxies:
         catalog.vacuum(connection, codebook_id, "proxy")
     work.stage("index", rows, rows)

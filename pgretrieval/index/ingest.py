@@ -22,7 +22,7 @@ from pgretrieval.index.coding import (
 )
 from pgretrieval.index.sources import VectorSource
 from pgretrieval.index.vectors import token_matrix
-from pgretrieval.types import AddReport, CodebookId, CollectionId, Passage, TokenMatrix
+from pgretrieval.types import AddReport, CollectionId, Passage, TokenMatrix
 
 BATCH = 512  # passages checked, encoded and written together: some hundred megabytes at 1,024 dimensions
 _SHOWN = 5  # duplicate ids that an error names
@@ -60,7 +60,7 @@ def add(target: Target, source: Iterable[Passage], vector_source: VectorSource, 
             if written:
                 written.result()
             held = _settle(connection, target, vector_source, tokens.vectors.shape[1], held)
-            written = writer.submit(_write, connection, target, held.codebook_id, coder, batch, tokens)
+            written = writer.submit(_write, connection, target, held, coder, batch, tokens)
             report = AddReport(report.passages + len(batch), report.tokens + int(tokens.offsets[-1]), report.truncated + truncated)
         if written:
             written.result()
@@ -71,22 +71,22 @@ def add(target: Target, source: Iterable[Passage], vector_source: VectorSource, 
 def _write(
     connection: Connection,
     target: Target,
-    codebook_id: CodebookId | None,
+    held: AddState,
     coder: Coder | None,
     batch: Sequence[Passage],
     tokens: TokenMatrix,
 ) -> None:
-    """One batch: its passages, and their vectors or, once there is an index, codes, proxies and one segment of postings."""
+    """One batch: its passages, and their vectors and, once there is an index, codes, proxies and one segment of postings."""
     _refuse_stored(connection, target, batch)
     passage_ids = passages.reserve_ids(connection, target.collection_id, len(batch))
     passages.copy(connection, target.collection_id, passage_ids, batch, tokens.lengths)
-    if coder is None or codebook_id is None:
+    if held.keep_vectors or coder is None:
         vectors.copy(connection, target.collection_id, passage_ids, tokens)
-        return
-    coded = coder.code(passage_ids, tokens)
-    write_coded(connection, target.collection_id, codebook_id, coded)
-    postings = postings_of(centroid_passage_pairs(coded.centroid_ids, coded.offsets, passage_ids))
-    codes.copy_postings(connection, target.collection_id, codebook_id, int(passage_ids[0]), *postings)
+    if coder is not None and held.codebook_id is not None:
+        coded = coder.code(passage_ids, tokens)
+        write_coded(connection, target.collection_id, held.codebook_id, coded)
+        postings = postings_of(centroid_passage_pairs(coded.centroid_ids, coded.offsets, passage_ids))
+        codes.copy_postings(connection, target.collection_id, held.codebook_id, int(passage_ids[0]), *postings)
 
 
 def not_yet_added(target: Target, batch: Sequence[Passage]) -> list[Passage]:
@@ -142,7 +142,7 @@ def _settle(connection: Connection, target: Target, source: VectorSource, width:
     """Write down what this add decides for the collection: dimension and encoder, if it is the first, and given vectors."""
     if held.dim is None or (source.given and not held.given_vectors):
         dim = catalog.settle(connection, target.collection_id, width, source.spec, source.given)
-        held = AddState(dim, held.codebook_id, held.given_vectors or source.given)
+        held = held._replace(dim=dim, given_vectors=held.given_vectors or source.given)
     if width != held.dim:
         msg = f"{source} has {width} dimensions, collection {target.name!r} has {held.dim}"
         raise DimensionMismatchError(msg)

@@ -54,9 +54,9 @@ def token_array(vectors: Any, what: str, dim: int | None) -> Float32Array:
 
 
 def unit_rows(vectors: Float32Array) -> Float32Array:
-    """Rows scaled to length one, whatever their magnitude."""
-    scaled: Float32Array = vectors / np.abs(vectors).max(axis=1, keepdims=True)
-    scaled /= np.sqrt(np.einsum("nd,nd->n", scaled, scaled))[:, None]
+    """Rows scaled to length one, whatever their magnitude; to the same bits as by pgvector's l2_normalize."""
+    norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
+    scaled: Float32Array = np.divide(vectors, norms[:, None], dtype=np.float64).astype(np.float32)
     return scaled
 
 

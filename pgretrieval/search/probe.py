@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pgretrieval.db.candidates import Probes
 from pgretrieval.hardware import quick
-from pgretrieval.types import Float32Array, Int32Array
+from pgretrieval.types import Float32Array
 
 _MISSED = 0.9
 
@@ -33,9 +33,3 @@ def select_probes(scores: Tensor, probes: int) -> Probes:
     centroid_ids, inverse = np.unique(best.indices[:, :count].numpy().ravel(), return_inverse=True)
     sums = np.bincount(inverse.ravel(), weights=weights.ravel())
     return Probes(centroid_ids.astype(np.int32), sums.astype(np.float32))
-
-
-def every_centroid(scores: Tensor) -> Probes:
-    """All centroids, so that every passage becomes a candidate."""
-    ids: Int32Array = np.arange(scores.shape[1], dtype=np.int32)
-    return Probes(ids, scores.float().sum(dim=0).numpy())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from pgretrieval.db.candidates import CodedPassages
 from pgretrieval.quantize.codebook import Codebook
 from pgretrieval.scoring.maxsim import blocks, quick_segment_max, segment_max, segment_max_on_device
-from pgretrieval.types import Float32Array, Int32Array, Int64Array
+from pgretrieval.types import Float32Array, Int32Array, Int64Array, TokenMatrix
 
 _ONE_THREAD = 2**18  # multiplications up to which OpenBLAS uses one thread
 _TOKENS_AT_ONCE = 4096  # decoded vectors stay in the processor's cache
@@ -39,10 +40,22 @@ def decoded_maxsim(query: Float32Array, codebook: Codebook, coded: CodedPassages
         return np.empty(0, dtype=np.float32)
     if codebook.device.type != "cpu":
         return maxsim_on_device(query, codebook, coded)
-    parts = blocks(coded.offsets, _TOKENS_AT_ONCE)
+    return _side_by_side(partial(_decoded_part, query, codebook, coded), coded.offsets)
+
+
+def stored_maxsim(query: Float32Array, tokens: TokenMatrix) -> Float32Array:
+    """Exact MaxSim of (query tokens, dim) with the stored vectors of each passage -> (passages,)."""
+    if not len(tokens):
+        return np.empty(0, dtype=np.float32)
+    return _side_by_side(partial(_stored_part, query, tokens), tokens.offsets)
+
+
+def _side_by_side(score: Callable[[tuple[int, int]], Float32Array], offsets: Int64Array) -> Float32Array:
+    """Scores of runs of passages, each computed by a thread of its own."""
+    parts = blocks(offsets, _TOKENS_AT_ONCE)
     if len(parts) == 1:
-        return _maxsim_of_part(query, codebook, coded, parts[0])
-    return np.concatenate(list(_workers(os.getpid()).map(partial(_maxsim_of_part, query, codebook, coded), parts)))
+        return score(parts[0])
+    return np.concatenate(list(_workers(os.getpid()).map(score, parts)))
 
 
 @cache
@@ -51,13 +64,21 @@ def _workers(_process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="pgretrieval-maxsim")
 
 
-def _maxsim_of_part(query: Float32Array, codebook: Codebook, coded: CodedPassages, part: tuple[int, int]) -> Float32Array:
+def _decoded_part(query: Float32Array, codebook: Codebook, coded: CodedPassages, part: tuple[int, int]) -> Float32Array:
     first, last = part
     offsets = coded.offsets[first : last + 1]
     tokens = slice(offsets[0], offsets[-1])
     vectors = codebook.decode(coded.centroid_ids[tokens], coded.residuals[tokens])
     similarity = _products(query, vectors)
     similarity /= np.sqrt(np.vecdot(vectors, vectors))
+    exact: Float32Array = np.add.reduce(segment_max(similarity, offsets - offsets[0]), axis=0)
+    return exact
+
+
+def _stored_part(query: Float32Array, tokens: TokenMatrix, part: tuple[int, int]) -> Float32Array:
+    first, last = part
+    offsets = tokens.offsets[first : last + 1]
+    similarity = _products(query, tokens.vectors[offsets[0] : offsets[-1]])
     exact: Float32Array = np.add.reduce(segment_max(similarity, offsets - offsets[0]), axis=0)
     return exact
 

@@ -6,7 +6,8 @@ create or replace function pgretrieval.create_collection(
     encoder jsonb default null,
     bits integer default 4,
     levels text default 'lloyd-max',
-    candidates text default 'auto'
+    candidates text default 'auto',
+    keep_vectors boolean default false
 ) returns integer
 language plpgsql volatile
 set search_path from current
@@ -16,9 +17,9 @@ declare
     parent text;
     partition text;
 begin
-    insert into pgretrieval.collection (name, dim, encoder, bits, levels, candidates)
+    insert into pgretrieval.collection (name, dim, encoder, bits, levels, candidates, keep_vectors)
     values (create_collection.name, create_collection.dim, create_collection.encoder, create_collection.bits,
-            create_collection.levels, create_collection.candidates)
+            create_collection.levels, create_collection.candidates, create_collection.keep_vectors)
     returning collection_id into new_id;
 
     foreach parent in array array['centroid', 'passage', 'token_vector', 'token_code', 'posting'] loop

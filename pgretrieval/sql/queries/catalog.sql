@@ -5,13 +5,13 @@ select version_num from pgretrieval.schema_version
 select to_regclass('pgretrieval.schema_version') is not null
 
 -- name: create_collection
-select pgretrieval.create_collection(%(name)s, %(dim)s, %(encoder)s, %(bits)s, %(levels)s, %(candidates)s)
+select pgretrieval.create_collection(%(name)s, %(dim)s, %(encoder)s, %(bits)s, %(levels)s, %(candidates)s, %(keep_vectors)s)
 
 -- name: drop_collection
 select pgretrieval.drop_collection(%(name)s)
 
 -- name: collection
-select collection_id, name, encoder, dim, bits, levels, codebook_id, given_vectors, candidates
+select collection_id, name, encoder, dim, bits, levels, codebook_id, given_vectors, candidates, keep_vectors
 from pgretrieval.collection
 where name = %(name)s
 
@@ -30,7 +30,7 @@ select pg_advisory_lock(7453018, %(collection_id)s)
 select pg_advisory_unlock(7453018, %(collection_id)s)
 
 -- name: active_state
-select dim, codebook_id, given_vectors from pgretrieval.collection where collection_id = %(collection_id)s
+select dim, codebook_id, given_vectors, keep_vectors from pgretrieval.collection where collection_id = %(collection_id)s
 
 -- name: settle
 -- The first add decides what creation left open: the dimension, and the encoder where texts came without vectors.
@@ -61,7 +61,8 @@ where collection.collection_id = %(collection_id)s
 order by 1
 
 -- name: state
-select collection.codebook_id, counted.passages, counted.tokens, staged.passages, collection.candidates
+select collection.codebook_id, counted.passages, counted.tokens, staged.passages, collection.candidates, collection.keep_vectors,
+       row_security_active('pgretrieval.passage')
 from pgretrieval.collection
 cross join lateral (
     select count(*) as passages, coalesce(sum(token_count), 0)::bigint as tokens

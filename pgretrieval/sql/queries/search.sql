@@ -1,6 +1,6 @@
 -- name: begin
--- The codebook that this snapshot has, and how far vector index scans of this transaction look.
-select codebook_id, set_config('hnsw.ef_search', %(ef_search)s::text, true),
+-- The codebook that this snapshot has, whether row-level security applies, and how far vector index scans of this transaction look.
+select codebook_id, row_security_active('pgretrieval.passage'), set_config('hnsw.ef_search', %(ef_search)s::text, true),
        set_config('hnsw.iterative_scan', %(iterative_scan)s::text, true)
 from pgretrieval.collection where collection_id = %(collection_id)s
 
@@ -34,6 +34,21 @@ select array_agg(passage_id), array_agg(length(centroid_ids) / 4), string_agg(ce
 from pgretrieval.candidates_by_proxy(%(collection_id)s, %(codebook_id)s, %(query)s::real[], %(n)s) as candidate
 join pgretrieval.token_code using (bucket, passage_id)
 where token_code.collection_id = %(collection_id)s and token_code.codebook_id = %(codebook_id)s
+
+-- name: centroids_among
+select array_agg(passage_id), array_agg(length(centroid_ids) / 4), string_agg(centroid_ids, '')
+from pgretrieval.candidates_among(
+    %(collection_id)s, %(codebook_id)s, %(centroid_ids)s::integer[], %(centroid_scores)s::real[], %(n)s,
+    %(filter)s::jsonpath, {among}
+) as candidate
+join pgretrieval.token_code using (bucket, passage_id)
+where token_code.collection_id = %(collection_id)s and token_code.codebook_id = %(codebook_id)s
+
+-- name: vectors_of
+-- Instead of codes, where the collection keeps vectors.
+select passage_id, vectors
+from pgretrieval.token_vector
+where collection_id = %(collection_id)s and passage_id = any(%(passage_ids)s)
 
 -- name: codes_of
 -- Second of two: all codes of the few passages that centroid interaction kept.

@@ -1,0 +1,16 @@
+-- The collection's row; an error where there is none of that name.
+create or replace function pgretrieval.known_collection(name text) returns pgretrieval.collection
+language plpgsql stable
+set search_path from current
+as $function$
+declare
+    found_row pgretrieval.collection;
+begin
+    select * into found_row from pgretrieval.collection c where c.name = known_collection.name;
+    if not found then
+        raise exception 'no collection %', coalesce(quote_literal(known_collection.name), 'null')
+            using errcode = 'PGR04', hint = 'select name from pgretrieval.collections lists those that there are.';
+    end if;
+    return found_row;
+end
+$function$;

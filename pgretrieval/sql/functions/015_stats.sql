@@ -1,0 +1,27 @@
+-- What the caller may know of a collection: settings, and the passages and tokens that the caller sees. score_kind is what the scores
+-- of a search are MaxSim over: 'vectors' as they were stored, or 'decoded' from codes.
+create or replace function pgretrieval.stats(name text) returns jsonb
+language plpgsql stable
+set search_path from current
+as $function$
+declare
+    held pgretrieval.collection := pgretrieval.known_collection(stats.name);
+begin
+    return (
+        select jsonb_build_object(
+            'name', held.name,
+            'dim', held.dim,
+            'bits', held.bits,
+            'levels', held.levels,
+            'candidates', held.candidates,
+            'keep_vectors', held.keep_vectors,
+            'built', held.codebook_id is not null,
+            'score_kind', case when held.keep_vectors or held.codebook_id is null then 'vectors' else 'decoded' end,
+            'passages', count(*),
+            'tokens', coalesce(sum(passage.token_count), 0)
+        )
+        from pgretrieval.passage
+        where passage.collection_id = held.collection_id
+    );
+end
+$function$;

@@ -1,0 +1,9 @@
+-- The centroid's number of one token, counted from 0, in the little-endian form of token_code.centroid_ids.
+create or replace function pgretrieval.centroid_at(centroid_ids bytea, token integer) returns integer
+language sql immutable parallel safe
+begin atomic
+    select get_byte(centroid_ids, 4 * token)
+        | get_byte(centroid_ids, 4 * token + 1) << 8
+        | get_byte(centroid_ids, 4 * token + 2) << 16
+        | get_byte(centroid_ids, 4 * token + 3) << 24;
+end;

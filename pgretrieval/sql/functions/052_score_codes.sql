@@ -1,0 +1,68 @@
+-- Exact MaxSim of some passages over the vectors that their codes decode to, scaled to unit length. Like score_vectors, and the
+-- statement also names every dimension: the coordinate that a packed byte stands for is looked up in one table for each of the
+-- values in a byte, and the centroid added.
+create or replace function pgretrieval.score_codes(in_collection integer, in_codebook integer, passage_ids integer[], query vector[])
+returns table (passage_id integer, score real)
+language plpgsql stable rows 100
+set search_path from current
+as $function$
+#variable_conflict use_column
+declare
+    codebook pgretrieval.codebook;
+    per_byte integer;
+    width integer;
+    levels real[];
+    coordinates text;
+    best text := (
+        select string_agg(format('min(token.vector <#> ($2)[%s])', place), ' + ') from generate_subscripts(query, 1) as place
+    );
+begin
+    select * into strict codebook from pgretrieval.codebook c where c.codebook_id = in_codebook;
+    per_byte := 8 / codebook.bits;
+    width := (codebook.dim + per_byte - 1) / per_byte;
+    levels := array(
+        select codebook.weights[1 + ((byte >> (8 - codebook.bits * (1 + value))) & ((1 << codebook.bits) - 1))]
+        from generate_series(0, per_byte - 1) as value, generate_series(0, 255) as byte
+        order by value, byte
+    );
+    coordinates := (
+        select string_agg(
+            format('($3)[%s + get_byte(token.packed, %s)]', 1 + 256 * (dimension % per_byte), dimension / per_byte), ','
+            order by dimension
+        )
+        from generate_series(0, codebook.dim - 1) as dimension
+    );
+    return query execute format(
+        $statement$
+        select decoded.passage_id, (-(%1$s))::real
+        from (
+            select coded.passage_id, l2_normalize(centroid.vector::vector + array[%2$s]::vector) as vector
+            from (
+                select token_code.passage_id,
+                       substr(token_code.residuals, 1) as residuals,
+                       substr(token_code.centroid_ids, 1) as centroid_ids
+                from pgretrieval.token_code
+                where token_code.collection_id = %3$s and token_code.codebook_id = %4$s and token_code.passage_id = any($1)
+                  and exists (
+                      select from pgretrieval.passage
+                      where passage.collection_id = %3$s and passage.bucket = token_code.bucket
+                        and passage.passage_id = token_code.passage_id
+                  )
+                offset 0
+            ) as coded
+            cross join lateral (
+                select substr(coded.residuals, 1 + %5$s * place, %5$s) as packed,
+                       pgretrieval.centroid_at(coded.centroid_ids, place) as centroid_id
+                from generate_series(0, length(coded.centroid_ids) / 4 - 1) as place
+                offset 0
+            ) as token
+            join pgretrieval.centroid
+                on centroid.collection_id = %3$s and centroid.codebook_id = %4$s and centroid.centroid_id = token.centroid_id
+            offset 0
+        ) as decoded (passage_id, vector)
+        group by decoded.passage_id
+        $statement$,
+        replace(best, 'token.', 'decoded.'), coordinates, in_collection, in_codebook, width
+    ) using passage_ids, query, levels;
+end
+$function$;

@@ -1,0 +1,60 @@
+-- The codes of unit vectors, as token_code holds them: the nearest centroids' numbers, and the packed residuals (ColBERTv2, section 3.3).
+--
+-- In each dimension of a residual the cut-offs below it are counted. binary_quantize against a cut-off compares all dimensions at once;
+-- bit m of the counts is the exclusive or of the comparisons with every 2^m-th cut-off; then the bits of one dimension are put beside
+-- each other (docs/decisions.md has the order).
+create or replace function pgretrieval.encode_tokens(in_collection integer, in_codebook integer, vectors vector[])
+returns table (centroid_ids bytea, residuals bytea)
+language plpgsql stable
+set search_path from current
+as $function$
+#variable_conflict use_column
+declare
+    codebook pgretrieval.codebook;
+    cutoffs vector[];
+    comparisons text;
+    packed text;
+begin
+    select * into strict codebook from pgretrieval.codebook c where c.codebook_id = in_codebook;
+    cutoffs := array(
+        select array_fill(cutoff, array[codebook.dim])::vector from unnest(codebook.cutoffs) with ordinality as level (cutoff, place)
+        order by place
+    );
+    comparisons := (
+        select string_agg(format('binary_quantize(coded.residual - ($2)[%s]) as above_%1$s', place), ', ')
+        from generate_subscripts(cutoffs, 1) as place
+    );
+    packed := (
+        select string_agg(
+            format('replace(replace((%s)::text, ''0'', %L), ''1'', %L)::varbit', digit.plane, repeat('0', codebook.bits),
+                   repeat('0', codebook.bits - 1 - digit.m) || '1' || repeat('0', digit.m)),
+            ' | '
+        )
+        from (
+            select m, string_agg('compared.above_' || place, ' # ' order by place) as plane
+            from generate_series(0, codebook.bits - 1) as m
+            join generate_subscripts(cutoffs, 1) as place on place % (1 << m) = 0
+            group by m
+        ) as digit
+    );
+    return query execute format(
+        $statement$
+        select string_agg(substr(number, 4, 1) || substr(number, 3, 1) || substr(number, 2, 1) || substr(number, 1, 1), '' order by place),
+               string_agg(substr(varbit_send(%1$s), 5), '' order by place)
+        from (
+            select coded.place, int4send(coded.centroid_id) as number, %2$s
+            from (
+                select nearest.place, nearest.centroid_id, ($1)[nearest.place] - centroid.vector::vector as residual
+                from pgretrieval.nearest_centroids(%3$s, %4$s, $1) as nearest
+                join pgretrieval.centroid
+                    on centroid.collection_id = %3$s and centroid.codebook_id = %4$s
+                    and centroid.centroid_id = nearest.centroid_id
+                offset 0
+            ) as coded
+            offset 0
+        ) as compared
+        $statement$,
+        packed, comparisons, in_collection, in_codebook
+    ) using vectors, cutoffs;
+end
+$function$;

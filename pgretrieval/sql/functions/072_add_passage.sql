@@ -1,0 +1,59 @@
+-- Stores one passage with its token vectors: quantised at once where the collection has an index, else kept until the first build.
+create or replace function pgretrieval.add_passage(
+    collection text, id text, body text, vectors vector[], title text default null, metadata jsonb default '{}'
+) returns void
+language plpgsql volatile
+set search_path from current
+as $function$
+#variable_conflict use_column
+declare
+    held pgretrieval.collection := pgretrieval.known_collection(add_passage.collection);
+    unit vector[];
+    new_id integer;
+    new_centroids bytea;
+    new_residuals bytea;
+begin
+    perform pg_advisory_xact_lock_shared(7453018, held.collection_id);
+    held := pgretrieval.known_collection(add_passage.collection);
+    if coalesce(add_passage.id, '') = '' or add_passage.body is null then
+        raise exception 'a passage needs an id and a body; id is %', coalesce(quote_literal(add_passage.id), 'null')
+            using errcode = 'PGR05';
+    end if;
+    if held.codebook_id is not null and exists (select from pgretrieval.proxy_model m where m.codebook_id = held.codebook_id) then
+        raise exception 'collection % finds candidates by learned proxies, which only the Python client computes', quote_literal(held.name)
+            using errcode = 'PGR06', hint = 'Add the passage with the Python client.';
+    end if;
+    add_passage.vectors := pgretrieval.checked_vectors(format('passage %L', add_passage.id), add_passage.vectors, held.dim);
+    if held.dim is null or not held.given_vectors then
+        update pgretrieval.collection c
+        set dim = coalesce(c.dim, vector_dims(add_passage.vectors[array_lower(add_passage.vectors, 1)])), given_vectors = true
+        where c.collection_id = held.collection_id;
+    end if;
+    unit := array(
+        select l2_normalize(given.vector) from unnest(add_passage.vectors) with ordinality as given (vector, place) order by place
+    );
+    new_id := (select pgretrieval.reserve_passage_ids(held.collection_id, 1));
+    begin
+        insert into pgretrieval.passage (collection_id, passage_id, key, title, body, metadata, token_count)
+        values (held.collection_id, new_id, add_passage.id, add_passage.title, add_passage.body,
+                coalesce(add_passage.metadata, '{}'), cardinality(unit));
+    exception when unique_violation then
+        raise exception 'passage % is in collection % already', quote_literal(add_passage.id), quote_literal(held.name)
+            using errcode = 'unique_violation', hint = 'Delete it first, or give this one another id.';
+    end;
+    if held.keep_vectors or held.codebook_id is null then
+        insert into pgretrieval.token_vector (collection_id, passage_id, vectors)
+        values (held.collection_id, new_id, unit::halfvec[]);
+    end if;
+    if held.codebook_id is not null then
+        select encoded.centroid_ids, encoded.residuals into new_centroids, new_residuals
+        from pgretrieval.encode_tokens(held.collection_id, held.codebook_id, unit) as encoded;
+        insert into pgretrieval.token_code (collection_id, codebook_id, passage_id, centroid_ids, residuals)
+        values (held.collection_id, held.codebook_id, new_id, new_centroids, new_residuals);
+        insert into pgretrieval.posting (collection_id, codebook_id, centroid_id, segment, passage_ids)
+        select held.collection_id, held.codebook_id, pgretrieval.centroid_at(new_centroids, token), new_id, array[new_id]
+        from generate_series(0, length(new_centroids) / 4 - 1) as token
+        group by 3;
+    end if;
+end
+$function$;
