@@ -143,3 +143,11 @@ def test_compose_file_is_the_server_that_the_documentation_describes() -> None:
     url = f"postgresql://{environment['POSTGRES_USER']}:{environment['POSTGRES_PASSWORD']}@localhost:5433/{environment['POSTGRES_DB']}"
     assert url in read(ROOT / "README.md")
     assert url in read(ROOT / "docker" / "README.md")
+
+
+def test_sql_examples_run(connection: Any) -> None:
+    """In the order of the page, as one session."""
+    examples = [found[3] for found in FENCE.finditer(read(ROOT / "docs" / "sql.md")) if found[2] == "sql"]
+    assert len(examples) >= 8
+    for source in examples:
+        connection.execute(source)

@@ -3,7 +3,7 @@ create or replace function pgretrieval.centroid_at(centroid_ids bytea, token int
 language sql immutable parallel safe
 begin atomic
     select get_byte(centroid_ids, 4 * token)
-        | get_byte(centroid_ids, 4 * token + 1) << 8
-        | get_byte(centroid_ids, 4 * token + 2) << 16
-        | get_byte(centroid_ids, 4 * token + 3) << 24;
+        | (get_byte(centroid_ids, 4 * token + 1) << 8)
+        | (get_byte(centroid_ids, 4 * token + 2) << 16)
+        | (get_byte(centroid_ids, 4 * token + 3) << 24);
 end;

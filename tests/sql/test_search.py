@@ -1,0 +1,205 @@
+"""pgretrieval.search, as an application without the Python client calls it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+import pgretrieval
+from tests.fixtures.collections import Corpus
+from tests.support.sql import vector_array
+from tests.support.vectors import clustered, maxsim, passages
+
+pytestmark = pytest.mark.both_versions
+
+Connection = psycopg.Connection[Any]
+
+
+def search(connection: Connection, query: Any, name: str = "docs", **options: Any) -> list[tuple[Any, ...]]:
+    """(rank, id, score) of the hits."""
+    named = "".join(f", {option} => %({option})s" for option in options)
+    statement = f"select rank, id, score from pgretrieval.search(%(name)s, %(query)s::vector[]{named})"
+    return connection.execute(statement, {"name": name, "query": vector_array(query), **options}).fetchall()
+
+
+@pytest.fixture
+def make(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
+    """Creates and builds a collection of the corpus."""
+
+    def made(name: str = "docs", **options: Any) -> pgretrieval.Collection:
+        collection = database.create_collection(name, **options)
+        collection.add(corpus.passages, vectors=corpus.vectors)
+        collection.build()
+        return collection
+
+    return made
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+@pytest.mark.parametrize("keep_vectors", [False, True])
+def test_hits_and_scores_are_those_of_the_python_client(
+    make, connection: Connection, corpus: Corpus, bits: int, keep_vectors: bool
+):
+    """The last stage decodes other vectors than the client, or the candidates are others."""
+    docs = make(bits=bits, keep_vectors=keep_vectors)
+    for query in corpus.queries:
+        expected = docs.search(vectors=query, candidates=300, pruning=300)
+        found = search(connection, query, candidates=300)
+        assert [row[:2] for row in found] == [(hit.rank, hit.id) for hit in expected]
+        assert [row[2] for row in found] == pytest.approx([hit.score for hit in expected], abs=2e-5)
+
+
+def test_scores_of_kept_vectors_are_exact(make, connection: Connection, corpus: Corpus):
+    """Scores are of the codes although the vectors are there."""
+    make(keep_vectors=True)
+    vectors = {passage["id"]: rows for passage, rows in zip(corpus.passages, corpus.vectors, strict=True)}
+    for query in corpus.queries:
+        exact = {key: maxsim(query, rows) for key, rows in vectors.items()}
+        found = search(connection, query, candidates=300)
+        assert [row[2] for row in found] == pytest.approx(sorted(exact.values(), reverse=True)[:10], abs=2e-3)
+        assert all(row[2] == pytest.approx(exact[row[1]], abs=2e-3) for row in found)
+
+
+@pytest.mark.parametrize("dim", [48, 51, 129])
+def test_dimensions_that_do_not_fill_their_bytes(database: pgretrieval.RetrievalDatabase, connection: Connection, dim: int):
+    """The padding bits of a last byte are decoded, or a dimension is left out."""
+    docs = database.create_collection("docs", bits=2)
+    docs.add(passages(60), vectors=clustered(60, dim=dim, seed=3))
+    docs.build()
+    for query in clustered(3, dim=dim, seed=4, tokens=(5, 5)):
+        expected = docs.search(vectors=query, candidates=60, pruning=60)
+        found = search(connection, query, candidates=60)
+        assert [row[1] for row in found] == [hit.id for hit in expected]
+        assert [row[2] for row in found] == pytest.approx([hit.score for hit in expected], abs=2e-5)
+
+
+def test_defaults_find_what_an_exact_search_finds(make, connection: Connection, corpus: Corpus):
+    """Probes by the vector index, or candidates by postings, lose the best passages."""
+    make(keep_vectors=True)
+    kept = []
+    for query in corpus.queries:
+        exact = {row[1] for row in search(connection, query, candidates=300)}
+        kept.append(len(exact & {row[1] for row in search(connection, query)}) / 10)
+    assert np.mean(kept) >= 0.95
+
+
+def test_a_collection_without_an_index_is_searched_exactly(
+    database: pgretrieval.RetrievalDatabase, connection: Connection, corpus: Corpus
+):
+    """Nothing, or an error, before the first build."""
+    database.create_collection("docs").add(corpus.passages, vectors=corpus.vectors)
+    query = corpus.queries[0]
+    scores = [maxsim(query, rows) for rows in corpus.vectors]
+    found = search(connection, query, k=5)
+    assert [row[1] for row in found] == [f"p{place}" for place in np.argsort(scores)[::-1][:5]]
+    assert [row[0] for row in search(connection, query, k=2, filter="$.number == 7")] == [1]
+
+
+def test_all_columns(make, connection: Connection, corpus: Corpus):
+    """A column is missing or in another place than the contract says."""
+    make()
+    cursor = connection.execute("select * from pgretrieval.search('docs', %s::vector[], k => 1)", [vector_array(corpus.queries[0])])
+    assert [column.name for column in cursor.description or []] == ["rank", "id", "score", "title", "body", "metadata"]
+    rank, key, _, title, body, metadata = cursor.fetchone()
+    number = int(key[1:])
+    assert (rank, title, body, metadata) == (1, f"title {number}", f"text of passage {number}", {"number": number})
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"filter": "$.number >= 290"}, {f"p{number}" for number in range(290, 300)}),
+        ({"filter": '$.number == 7 || $.title == "no"'}, {"p7"}),
+        ({"filter": "$.nothing == 1"}, set()),
+        ({"filter": "$.number < 5", "among": ["p1", "p2", "p200", "nobody"]}, {"p1", "p2"}),
+        ({"among": []}, set()),
+    ],
+)
+@pytest.mark.parametrize("keep_vectors", [False, True])
+def test_filters_come_before_candidates(make, connection: Connection, corpus: Corpus, options, expected, keep_vectors: bool):
+    """Filtering what an unfiltered search found, fewer than all matches come back."""
+    make(keep_vectors=keep_vectors)
+    for query in corpus.queries[:3]:
+        assert {row[1] for row in search(connection, query, k=20, **options)} == expected
+
+
+def test_a_search_reads_only_and_stays_in_its_transaction(make, connection: Connection, corpus: Corpus):
+    """The function writes, sets parameters of the session, or ends the caller's transaction."""
+    make()
+    with connection.transaction():
+        connection.execute("set transaction read only")
+        connection.execute("set local hnsw.ef_search = 77")
+        assert len(search(connection, corpus.queries[0])) == 10
+        assert connection.execute("show hnsw.ef_search").fetchone() == ("77",)
+        assert connection.execute("show hnsw.iterative_scan").fetchone() == ("off",)
+
+
+def test_rows_of_the_same_transaction_are_found(make, connection: Connection, corpus: Corpus):
+    """What the caller has just added is not searched, or comes back after a rollback."""
+    make()
+    query = corpus.queries[0]
+    with connection.transaction(force_rollback=True):
+        connection.execute("select pgretrieval.add_passage('docs', 'mine', 'text', %s::vector[])", [vector_array(query)])
+        assert search(connection, query, k=1)[0][1] == "mine"
+    assert search(connection, query, k=1)[0][1] != "mine"
+
+
+def test_a_hostile_search_path_changes_nothing(make, connection: Connection, corpus: Corpus):
+    """Objects of the caller's own, found first, take the place of ours or of Postgres's."""
+    make()
+    before = search(connection, corpus.queries[0], filter="$.number < 100")
+    connection.execute("create schema hostile")
+    connection.execute("create table hostile.passage (like pgretrieval.passage)")
+    connection.execute("create function hostile.unnest(anyarray) returns setof integer language sql as 'select 666'")
+    connection.execute("create function hostile.cardinality(anyarray) returns integer language sql as 'select 0'")
+    connection.execute("create function hostile.format(text, variadic \"any\") returns text language internal as 'text_format_nv'")
+    connection.execute("create function hostile.neg(vector, vector) returns float8 language sql as 'select 1.0::float8'")
+    connection.execute("create operator hostile.<#> (function = hostile.neg, leftarg = vector, rightarg = vector)")
+    connection.execute("set search_path = hostile, public, pg_catalog")
+    assert search(connection, corpus.queries[0], filter="$.number < 100") == before
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("select * from pgretrieval.search('nobody', '{\"[1]\"}'::vector[])", "no collection 'nobody'"),
+        ("select * from pgretrieval.search(null, '{\"[1]\"}'::vector[])", "no collection null"),
+        ("select * from pgretrieval.search('docs', null)", "the query has no token vectors"),
+        ("select * from pgretrieval.search('docs', '{}'::vector[])", "the query has no token vectors"),
+        ("select * from pgretrieval.search('docs', array['[1,2]'::vector])", "token 1 has 2 dimensions, not 64"),
+        ("select * from pgretrieval.search('docs', array[null]::vector[])", "token 1 is null"),
+        ("select * from pgretrieval.search('docs', array[array_fill(0, array[64])::vector])", "token 1 is a zero vector"),
+        ("select * from pgretrieval.search('docs', array[array_fill(1, array[64])::vector], 0)", "k is 0"),
+        ("select * from pgretrieval.search('docs', array[array_fill(1, array[64])::vector], probes => 0)", "probes is 0"),
+        ("select * from pgretrieval.search('docs', array[array_fill(1, array[64])::vector], candidates => 9)", "candidates is 9"),
+        ("select pgretrieval.stats('nobody')", "no collection 'nobody'"),
+    ],
+)
+def test_errors_name_the_value(make, connection: Connection, statement: str, message: str):
+    """A wrong argument gives a wrong answer, or an error from somewhere inside."""
+    make()
+    with pytest.raises(psycopg.Error, match=message):
+        connection.execute(statement)
+
+
+@pytest.mark.parametrize("kind", ["vector", "halfvec"])
+def test_maxsim_is_its_definition(connection: Connection, kind: str):
+    """A sum over document tokens, or the lowest product."""
+    document, query = clustered(2, seed=5)
+    (found,) = connection.execute(
+        f"select pgretrieval.maxsim(%s::{kind}[], %s::vector[])", [vector_array(document), vector_array(query)]
+    ).fetchone()
+    assert found == pytest.approx(maxsim(query, document), abs=1e-5 if kind == "vector" else 5e-3)
+
+
+def test_collections_and_stats(make, connection: Connection):
+    """What an application asks before it searches is missing."""
+    make("first")
+    make("second", bits=2, keep_vectors=True)
+    rows = connection.execute("select name, dim, bits, keep_vectors, built from pgretrieval.collections order by name").fetchall()
+    assert rows == [("first", 64, 4, False, True), ("second", 64, 2, True, True)]
+    stats = connection.execute("select pgretrieval.stats(name) from pgretrieval.collections order by name").fetchall()
+    assert [(row[0]["score_kind"], row[0]["passages"]) for row in stats] == [("decoded", 300), ("vectors", 300)]
