@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -32,6 +33,15 @@ def functions_digest() -> str:
 def mark_functions() -> str:
     """The statement that notes in the database which version of the functions it has."""
     return (SQL / "mark_functions.sql").read_text(encoding="utf-8").replace("DIGEST", functions_digest())
+
+
+def privileges(reader: str, writer: str, owner: str) -> str:
+    """The grants for three roles; their names are quoted here."""
+    text = (SQL / "privileges.sql").read_text(encoding="utf-8")
+    quoted = {
+        name: '"' + role.replace('"', '""') + '"' for name, role in (("READER", reader), ("WRITER", writer), ("OWNER", owner))
+    }
+    return re.sub(r"\b(READER|WRITER|OWNER)\b", lambda found: quoted[found[1]], text)
 
 
 @cache

@@ -168,7 +168,8 @@ def stats(database: Database, name: str) -> dict[str, Any]:
     with database.reading(f"measuring collection {name!r}") as connection:
         current = state(connection, row.collection_id)
         centroids, trained_tokens = one(connection, _SQL["active_codebook"], where) or (0, 0)
-        sizes = connection.execute(_SQL["bytes_by_table"], where).fetchall()
+        # Sizes would tell of passages that row-level security hides.
+        sizes = [] if current.restricted else connection.execute(_SQL["bytes_by_table"], where).fetchall()
     return {
         "name": name,
         "passages": current.passages,
@@ -176,7 +177,7 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         "built": current.codebook_id is not None,
         "waiting_for_build": current.waiting,
         "centroids": centroids,
-        "trained_for_tokens": trained_tokens,
+        "trained_for_tokens": None if current.restricted else trained_tokens,
         "bits": row.bits,
         "levels": row.levels,
         "candidates": row.candidates,

@@ -10,7 +10,7 @@ from psycopg import errors as pg
 from psycopg.types.json import Jsonb
 
 from pgretrieval.assets import statements
-from pgretrieval.db.connection import Connection
+from pgretrieval.db.connection import Connection, value
 from pgretrieval.errors import DuplicateIdError
 from pgretrieval.types import CollectionId, Int32Array, Int64Array, Passage
 
@@ -30,13 +30,23 @@ def copy(
     passages: Sequence[Passage],
     token_counts: Int64Array,
 ) -> None:
-    """Write passages by binary COPY. Raises DuplicateIdError where another transaction was faster with one of the ids."""
+    """Write passages, by binary COPY unless row-level security applies to the role.
+
+    Raises DuplicateIdError where another transaction was faster with one of the ids.
+    """
+    rows = (
+        (collection_id, passage_id, passage.id, passage.title, passage.text, Jsonb(dict(passage.metadata)), tokens)
+        for passage_id, passage, tokens in zip(passage_ids.tolist(), passages, token_counts.tolist(), strict=True)
+    )
     try:
+        if value(connection, _SQL["restricted"]):
+            with connection.cursor() as cursor:
+                cursor.executemany(_SQL["insert"], rows)
+            return
         with connection.cursor() as cursor, cursor.copy(_SQL["copy"]) as stream:
             stream.set_types(["int4", "int4", "text", "text", "text", "jsonb", "int4"])
-            for passage_id, passage, tokens in zip(passage_ids.tolist(), passages, token_counts.tolist(), strict=True):
-                metadata = Jsonb(dict(passage.metadata))
-                stream.write_row((collection_id, passage_id, passage.id, passage.title, passage.text, metadata, tokens))
+            for row in rows:
+                stream.write_row(row)
     except pg.UniqueViolation as error:
         msg = f"an id is in the collection already: {error.diag.message_detail}"
         raise DuplicateIdError(msg) from error

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgretrieval.quantize.assignment import CentroidIndex
+from pgretrieval.quantize.assignment import CentroidIndex, nearest
 from pgretrieval.quantize.kmeans import train_centroids
 from pgretrieval.quantize.residual import ResidualCodec, fit_codec
 from pgretrieval.types import ByteArray, Float32Array, Int32Array, Levels, Tick
 
+_EXACT_PRODUCTS = 2**28  # tokens times centroids up to which comparing all takes less than a second
 _HELD_OUT_SHARE = 0.05
 _HELD_OUT_AT_MOST = 50_000
 
@@ -31,10 +32,14 @@ class Codebook:
         return self.codec.dim
 
     def encode(self, vectors: Float32Array) -> tuple[Int32Array, ByteArray]:
-        """(tokens, dim) unit vectors -> (tokens,) centroid ids and (tokens, codec.width) packed residuals."""
+        """(tokens, dim) unit vectors -> (tokens,) centroid ids and (tokens, codec.width) packed residuals.
+
+        Few tokens get their nearest centroid, as by `pgretrieval.add_passage`; many may get one that is near (`CentroidIndex`).
+        """
         rows = torch.from_numpy(vectors).to(self.device)
-        ids = self._index.assign(rows)
-        packed = self.codec.encode(rows - self._index.centroids[ids])
+        few = len(rows) * len(self.centroids) <= _EXACT_PRODUCTS
+        ids = nearest(rows, self._centroids) if few else self._index.assign(rows)
+        packed = self.codec.encode(rows - self._centroids[ids])
         return ids.cpu().numpy().astype(np.int32), packed.cpu().numpy()
 
     def decode(self, centroid_ids: Int32Array, packed: ByteArray) -> Float32Array:
@@ -49,7 +54,7 @@ class Codebook:
         """`decode` in torch on the codebook's device."""
         keys = torch.tensor(packed, device=self.device).long()
         decoded = self._device_table[keys].flatten(1)[:, : self.dim]
-        return decoded + self._index.centroids[torch.tensor(centroid_ids, device=self.device).long()]
+        return decoded + self._centroids[torch.tensor(centroid_ids, device=self.device).long()]
 
     @cached_property
     def _device_table(self) -> Tensor:
@@ -57,7 +62,11 @@ class Codebook:
 
     @cached_property
     def _index(self) -> CentroidIndex:
-        return CentroidIndex(torch.from_numpy(self.centroids).to(self.device))
+        return CentroidIndex(self._centroids)
+
+    @cached_property
+    def _centroids(self) -> Tensor:
+        return torch.from_numpy(self.centroids).to(self.device)
 
     @cached_property
     def _table(self) -> Float32Array:

@@ -128,7 +128,7 @@ class Searcher:
             with explained.stage("texts"):
                 explained.round_trips += 1
                 shown = passages.texts(connection, self._collection_id, [key for keys, _ in ranked for key in keys])
-            if counting and isinstance(running[0].source, Probes):
+            if counting and isinstance(running[0].source, Probes) and not index.restricted:
                 explained.postings_read = read.postings_read(connection, self._collection_id, index.codebook_id, running[0].source)
         return [
             [

@@ -69,7 +69,15 @@ cross join lateral (
     from pgretrieval.passage where passage.collection_id = collection.collection_id
 ) as counted
 cross join lateral (
-    select count(*) as passages from pgretrieval.token_vector where token_vector.collection_id = collection.collection_id
+    select count(*) as passages from pgretrieval.token_vector
+    where token_vector.collection_id = collection.collection_id
+      and (
+          not row_security_active('pgretrieval.passage')
+          or exists (
+              select from pgretrieval.passage
+              where passage.collection_id = collection.collection_id and passage.passage_id = token_vector.passage_id
+          )
+      )
 ) as staged
 where collection.collection_id = %(collection_id)s
 

@@ -4,6 +4,14 @@ select * from pgretrieval.reserve_passage_ids(%(collection_id)s, %(n)s)
 -- name: copy
 copy pgretrieval.passage (collection_id, passage_id, key, title, body, metadata, token_count) from stdin (format binary)
 
+-- name: insert
+-- COPY does not do where row-level security applies.
+insert into pgretrieval.passage (collection_id, passage_id, key, title, body, metadata, token_count)
+values (%s, %s, %s, %s, %s, %s, %s)
+
+-- name: restricted
+select row_security_active('pgretrieval.passage')
+
 -- name: existing
 select key, title, body, metadata from pgretrieval.passage
 where collection_id = %(collection_id)s and key = any(%(keys)s)

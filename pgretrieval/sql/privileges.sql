@@ -1,0 +1,37 @@
+-- What the three roles of an application need. Run as the schema's present owner or a superuser; running it again is fine.
+--
+-- reader: searches. writer: also adds and deletes passages. owner: owns the schema, so also creates, builds, drops and migrates.
+
+grant usage on schema pgretrieval to READER, WRITER;
+grant select on all tables in schema pgretrieval to READER, WRITER;
+
+grant insert, update, delete on pgretrieval.passage, pgretrieval.token_vector, pgretrieval.token_code, pgretrieval.posting to WRITER;
+grant insert, delete on pgretrieval.proxy to WRITER;
+grant update (dim, encoder, given_vectors) on pgretrieval.collection to WRITER;
+grant usage on all sequences in schema pgretrieval to WRITER;
+
+do $own$
+declare
+    found record;
+begin
+    for found in
+        select format('alter %s pgretrieval.%I owner to OWNER', case relkind when 'v' then 'view' when 'S' then 'sequence' else 'table' end, relname)
+            as statement
+        from pg_catalog.pg_class
+        where relnamespace = 'pgretrieval'::regnamespace
+          and (relkind in ('r', 'p', 'v')
+               or relkind = 'S' and not exists (select from pg_catalog.pg_depend where objid = pg_class.oid and deptype in ('a', 'i')))
+        union all
+        select format('alter routine %s owner to OWNER', oid::regprocedure)
+        from pg_catalog.pg_proc
+        where pronamespace = 'pgretrieval'::regnamespace
+    loop
+        execute found.statement;
+    end loop;
+end
+$own$;
+alter schema pgretrieval owner to OWNER;
+
+-- Partitions and sequences of collections to come.
+alter default privileges for role OWNER in schema pgretrieval grant select on tables to READER, WRITER;
+alter default privileges for role OWNER in schema pgretrieval grant usage on sequences to WRITER;

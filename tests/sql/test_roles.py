@@ -1,0 +1,207 @@
+"""privileges.sql, and row-level security: no function or message shows anything of another tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+import pgretrieval
+from tests.fixtures.collections import Corpus
+from tests.fixtures.postgres import PostgresUnderTest
+from tests.support.roles import grant, isolate_tenants, url_as
+from tests.support.sql import vector_array
+
+Connection = psycopg.Connection[Any]
+ROLES = ("reader", "writer", "owner")
+
+
+@pytest.fixture
+def urls(postgres: PostgresUnderTest, database_url: str, corpus: Corpus) -> Iterator[dict[str, str]]:
+    """The database by each role; docs has two of three passages of tenant a, the others are of b."""
+    with pgretrieval.connect(database_url) as database:
+        docs = database.create_collection("docs")
+        passages = [dict(passage, metadata={"tenant": tenant(number)}) for number, passage in enumerate(corpus.passages)]
+        docs.add(passages, vectors=corpus.vectors)
+        docs.build()
+    roles = {name: postgres.create_role() for name in ROLES}
+    grant(database_url, *(roles[name][0] for name in ROLES))
+    yield {name: url_as(postgres, database_url, role) for name, role in roles.items()}
+    postgres.execute("alter database {} owner to current_user", str(psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]))
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for name, _ in roles.values():
+            connection.execute(psycopg.sql.SQL("reassign owned by {} to current_user").format(psycopg.sql.Identifier(name)))
+            connection.execute(psycopg.sql.SQL("drop owned by {}").format(psycopg.sql.Identifier(name)))
+
+
+def tenant(number: int) -> str:
+    """Of passage p{number}."""
+    return "b" if number % 3 == 0 else "a"
+
+
+def test_a_reader_searches_and_changes_nothing(urls: dict[str, str], corpus: Corpus):
+    """A reader lacks a right that a search needs, or has one that writes."""
+    with pgretrieval.connect(urls["reader"]) as database:
+        docs = database.get_collection("docs")
+        assert len(docs.search(vectors=corpus.queries[0])) == 10
+        assert docs.stats()["passages"] == 300
+        with pytest.raises(pgretrieval.PgRetrievalError, match="not allowed for this role"):
+            docs.add([{"id": "new", "text": "text"}], vectors=corpus.vectors[:1])
+    with psycopg.connect(urls["reader"], autocommit=True) as connection:
+        query = vector_array(corpus.queries[0])
+        assert len(connection.execute("select * from pgretrieval.search('docs', %s::vector[])", [query]).fetchall()) == 10
+        assert connection.execute("select pgretrieval.stats('docs') ->> 'passages'").fetchone() == ("300",)
+        for statement in (
+            "select pgretrieval.add_passage('docs', 'new', 'text', %s::vector[])",
+            "select pgretrieval.delete_passage('docs', 'p1') where %s <> ''",
+            "select pgretrieval.drop_collection('docs') where %s <> ''",
+            "select pgretrieval.create_collection('other') where %s <> ''",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement, [query])
+
+
+def test_a_writer_adds_and_deletes(urls: dict[str, str], corpus: Corpus):
+    """A writer lacks a right, by one of the two doors."""
+    with pgretrieval.connect(urls["writer"]) as database:
+        docs = database.get_collection("docs")
+        docs.add([{"id": "new", "text": "text"}], vectors=[corpus.queries[0]])
+        assert docs.search(vectors=corpus.queries[0], k=1)[0].id == "new"
+    with psycopg.connect(urls["writer"], autocommit=True) as connection:
+        connection.execute("select pgretrieval.add_passage('docs', 'sql', 'text', %s::vector[])", [vector_array(corpus.queries[1])])
+        assert connection.execute("select pgretrieval.delete_passage('docs', 'new')").fetchone() == (True,)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("select pgretrieval.drop_collection('docs')")
+
+
+def test_an_owner_creates_builds_and_drops(urls: dict[str, str], corpus: Corpus):
+    """What builds change is not the owner's; or a later collection is closed to the reader and the writer."""
+    with pgretrieval.connect(urls["owner"]) as database:
+        docs = database.create_collection("later")
+        docs.add(corpus.passages, vectors=corpus.vectors)
+        docs.build()
+    with pgretrieval.connect(urls["writer"]) as database:
+        database.get_collection("later").add([{"id": "new", "text": "text"}], vectors=[corpus.queries[0]])
+    with pgretrieval.connect(urls["reader"]) as database:
+        assert database.get_collection("later").search(vectors=corpus.queries[0], k=1)[0].id == "new"
+    with pgretrieval.connect(urls["owner"]) as database:
+        database.drop_collection("later")
+        assert database.list_collections() == ["docs"]
+
+
+@pytest.fixture
+def tenants(urls: dict[str, str], database_url: str) -> dict[str, str]:
+    """The reader's and the writer's URLs, each as tenant b: `reader a` and the like."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        isolate_tenants(connection)
+    return {f"{role} {name}": f"{urls[role]}&options=-capp.tenant%3D{name}" for role in ("reader", "writer") for name in ("a", "b")}
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_searches_show_one_tenant_alone_and_all_k_of_it(tenants: dict[str, str], corpus: Corpus, name: str):
+    """A row of another tenant's comes back; or they take places, and fewer than k come."""
+    mine = {f"p{number}" for number in range(300) if tenant(number) == name}
+    with pgretrieval.connect(tenants[f"reader {name}"]) as database, psycopg.connect(tenants[f"reader {name}"]) as connection:
+        docs = database.get_collection("docs")
+        for query in corpus.queries:
+            for k in (10, 90):
+                python = docs.search(vectors=query, k=k)
+                found = connection.execute(
+                    "select id, score from pgretrieval.search('docs', %s::vector[], %s)", [vector_array(query), k]
+                ).fetchall()
+                assert len(python) == len(found) == k
+                assert {hit.id for hit in python} <= mine
+                assert {row[0] for row in found} <= mine
+        assert {hit.id for hit in docs.search(vectors=corpus.queries[0], k=300)} == mine
+        assert [hit.id for hit in docs.search(vectors=corpus.queries[0], among=["p0", "p1"])] == (["p1"] if name == "a" else ["p0"])
+        explained = docs.explain(vectors=corpus.queries[0])
+        assert explained.postings_read == 0
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_counts_are_of_one_tenant_alone(tenants: dict[str, str], corpus: Corpus, name: str):
+    """How much another tenant has is seen."""
+    mine = sum(tenant(number) == name for number in range(300))
+    with psycopg.connect(tenants[f"reader {name}"]) as connection:
+        stats = connection.execute("select pgretrieval.stats('docs')").fetchone()[0]
+        assert stats["passages"] == mine
+        everything = "array(select g from generate_series(1, 400) g)"
+        query = vector_array(corpus.queries[0])
+        for statement in (
+            f"select count(*) from pgretrieval.score_codes(1, 1, {everything}, %s::vector[])",
+            "select count(*) from pgretrieval.candidates_by_postings(1, 1, array(select generate_series(0, 4000)), "
+            "array(select 1::real from generate_series(0, 4000)), 1000) where %s <> ''",
+            "select count(*) from pgretrieval.candidates_among(1, 1, array(select generate_series(0, 4000)), "
+            "array(select 1::real from generate_series(0, 4000)), 1000, null, null) where %s <> ''",
+        ):
+            assert connection.execute(statement, [query]).fetchone() == (mine,)
+    with pgretrieval.connect(tenants[f"reader {name}"]) as database:
+        held = database.get_collection("docs").stats()
+        assert held["passages"] == mine
+        assert held["tokens"] == sum(len(corpus.vectors[number]) for number in range(300) if tenant(number) == name)
+        assert (held["bytes"], held["index_bytes"], held["trained_for_tokens"]) == ({}, {}, None)
+
+
+def test_a_tenant_writes_and_deletes_its_own_alone(tenants: dict[str, str], corpus: Corpus):
+    """A passage of another tenant's is deleted, or one is stored in another's name."""
+    query = vector_array(corpus.queries[0])
+    add = "select pgretrieval.add_passage('docs', %s, 'text', %s::vector[], metadata => %s)"
+    with psycopg.connect(tenants["writer a"], autocommit=True) as connection:
+        connection.execute(add, ["mine", query, '{"tenant": "a"}'])
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(add, ["theirs", query, '{"tenant": "b"}'])
+        assert connection.execute("select pgretrieval.delete_passage('docs', 'p0')").fetchone() == (False,)
+        assert connection.execute("select pgretrieval.delete_passage('docs', 'p1')").fetchone() == (True,)
+    with pgretrieval.connect(tenants["writer b"]) as database:
+        docs = database.get_collection("docs")
+        docs.add([{"id": "ours", "text": "text", "metadata": {"tenant": "b"}}], vectors=[corpus.queries[0]])
+        found = [hit.id for hit in docs.search(vectors=corpus.queries[0], k=300)]
+        assert found[0] == "ours"
+        assert "mine" not in found
+        assert "p0" in found
+
+
+INJECTIONS = [
+    "'; drop table pgretrieval.passage; --",
+    "docs' or '1'='1",
+    '"; select 1; --',
+    "%s %(x)s {0}",
+    "$1",
+    "\\'; --",
+    "docs\n--",
+]
+
+
+@pytest.mark.parametrize("text", INJECTIONS)
+def test_no_text_becomes_a_statement(urls: dict[str, str], corpus: Corpus, text: str):
+    """An argument is pasted into a statement."""
+    query = vector_array(corpus.queries[0])
+    with psycopg.connect(urls["writer"], autocommit=True) as connection:
+        for statement in (
+            "select * from pgretrieval.search(%(text)s, %(query)s::vector[])",
+            "select pgretrieval.stats(%(text)s)",
+            "select pgretrieval.delete_passage(%(text)s, 'p1')",
+            "select pgretrieval.add_passage(%(text)s, 'x', 'x', %(query)s::vector[])",
+        ):
+            with pytest.raises(psycopg.Error) as raised:
+                connection.execute(statement, {"text": text, "query": query})
+            assert raised.value.sqlstate == "PGR04"
+        connection.execute(
+            "select pgretrieval.add_passage('docs', %(text)s, %(text)s, %(query)s::vector[], %(text)s, "
+            "jsonb_build_object('tenant', %(text)s::text))",
+            {"text": text, "query": query},
+        )
+        found = connection.execute(
+            "select id, title, body, metadata ->> 'tenant' from pgretrieval.search('docs', %s::vector[], among => array[%s])",
+            [query, text],
+        ).fetchall()
+        assert found == [(text, text, text, text)]
+        assert connection.execute("select pgretrieval.delete_passage('docs', %s)", [text]).fetchone() == (True,)
+    with pgretrieval.connect(urls["reader"]) as database:
+        docs = database.get_collection("docs")
+        assert docs.search(vectors=corpus.queries[0], where={"tenant": text}) == []
+        assert docs.search(vectors=corpus.queries[0], where={f"tenant{text}": "a"}) == []
+        assert docs.search(vectors=corpus.queries[0], among=[text]) == []
+        assert docs.stats()["passages"] == 300
