@@ -52,6 +52,7 @@ class RetrievalDatabase:
         levels: Levels = "lloyd-max",
         candidates: Generator = "auto",
         keep_vectors: bool = False,
+        language: str | None = "english",
     ) -> Collection:
         """Create a collection.
 
@@ -61,6 +62,7 @@ class RetrievalDatabase:
         "proxy" (one learned vector a passage, beside the postings), "postings" (of probed centroids), or "auto", which is postings,
         since they measured better at every size (docs/decisions.md). With `keep_vectors` the token vectors stay in half precision
         beside their codes, and scores are theirs: four times the bytes, exact scores, a fast last stage in SQL.
+        `language` is the server's text search configuration for searches by words, None for none.
         Raises ConfigError, CollectionExistsError, EncoderError, and DimensionMismatchError outside 48 to 1,024 dimensions.
         """
         _check_name(name)
@@ -79,7 +81,7 @@ class RetrievalDatabase:
                 raise ConfigError(msg)
         elif dim is not None:
             check_dim(dim)
-        catalog.create(self._database, name, dim, loaded.spec if loaded else None, bits, levels, candidates, keep_vectors)
+        catalog.create(self._database, name, dim, loaded.spec if loaded else None, bits, levels, candidates, keep_vectors, language)
         return Collection(self._database, catalog.find(self._database, name), loaded, self._device)
 
     def get_collection(self, name: str, *, encoder: str | object | None = None) -> Collection:

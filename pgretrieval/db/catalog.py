@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from pgretrieval.assets import statements
 from pgretrieval.db.connection import Connection, Database, one, value
-from pgretrieval.errors import CollectionExistsError, CollectionNotFoundError
+from pgretrieval.errors import CollectionExistsError, CollectionNotFoundError, ConfigError
 from pgretrieval.types import CodebookId, CollectionId, Generator, Levels
 
 _SQL = statements("catalog")
@@ -60,8 +60,9 @@ def create(
     levels: Levels,
     candidates: Generator,
     keep_vectors: bool,
+    language: str | None,
 ) -> None:
-    """Raises CollectionExistsError."""
+    """Raises CollectionExistsError, and ConfigError where the server has no such text search configuration."""
     parameters = {
         "name": name,
         "dim": dim,
@@ -70,6 +71,7 @@ def create(
         "levels": levels,
         "candidates": candidates,
         "keep_vectors": keep_vectors,
+        "language": language,
     }
     with database.writing(f"creating collection {name!r}") as connection:
         try:
@@ -77,6 +79,9 @@ def create(
         except pg.UniqueViolation as error:
             msg = f"collection {name!r} is there already; get_collection opens it, drop_collection removes it"
             raise CollectionExistsError(msg) from error
+        except (pg.UndefinedObject, pg.InvalidName, pg.SyntaxError) as error:
+            msg = f"language is {language!r}; give a text search configuration of the server, such as english or simple, or None"
+            raise ConfigError(msg) from error
 
 
 def find(database: Database, name: str) -> CollectionRow:

@@ -55,6 +55,12 @@ def coded(connection: Connection, collection_id: CollectionId, codebook_id: Code
     return np.array([row[0] for row in rows], dtype=np.int32)
 
 
+def index_words(connection: Connection, collection_id: CollectionId, passage_ids: Int32Array | None = None) -> None:
+    """Write postings of the words of some passages, or those of all passages anew."""
+    given = None if passage_ids is None else Int4Array(passage_ids)
+    connection.execute(_SQL["index_words"], {"collection_id": collection_id, "passage_ids": given})
+
+
 def has_postings(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> bool:
     """Whether the codebook has postings."""
     return bool(value(connection, _SQL["has_postings"], {"collection_id": collection_id, "codebook_id": codebook_id}))

@@ -122,6 +122,7 @@ def build(
         codebook_id = _train(work, current.codebook_id)
         centroids = _code_all(work, codebook_id)
         _write_postings(work, codebook_id)
+        _write_words(work)
         _index(work, codebook_id)
         slow = plans.slow_plans(connection, collection.collection_id, codebook_id, RANK if work.wants_proxies else None)
         return BuildReport(len(ids), work.tokens, centroids, built=True, slow_plans=slow)
@@ -251,6 +252,14 @@ def _write_postings(work: Work, codebook_id: CodebookId) -> None:
     work.stage("postings", len(work.ids), len(work.ids))
 
 
+def _write_words(work: Work) -> None:
+    """Postings of the words of all passages, in one transaction and on the server alone."""
+    work.stage("words", 0, 1)
+    with work.connection.transaction():
+        codes.index_words(work.connection, work.collection_id)
+    work.stage("words", 1, 1)
+
+
 def _index(work: Work, codebook_id: CodebookId) -> None:
     """Vector indexes, then the switch: one transaction that makes the codebook active and drops all that it replaces."""
     connection, collection_id = work.connection, work.collection_id
@@ -266,7 +275,7 @@ def _index(work: Work, codebook_id: CodebookId) -> None:
         codebooks.activate(connection, collection_id, codebook_id)
         if not work.collection.keep_vectors:
             vectors.clear(connection, collection_id)
-    catalog.vacuum(connection, collection_id, "centroid", "passage", "token_code", "token_vector", "posting")
+    catalog.vacuum(connection, collection_id, "centroid", "passage", "token_code", "token_vector", "posting", "word_posting")
     if work.wants_proxies:
         catalog.vacuum(connection, codebook_id, "proxy")
     work.stage("index", rows, rows)

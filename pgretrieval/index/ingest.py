@@ -87,6 +87,7 @@ def _write(
         write_coded(connection, target.collection_id, held.codebook_id, coded)
         postings = postings_of(centroid_passage_pairs(coded.centroid_ids, coded.offsets, passage_ids))
         codes.copy_postings(connection, target.collection_id, held.codebook_id, int(passage_ids[0]), *postings)
+        codes.index_words(connection, target.collection_id, passage_ids)
 
 
 def not_yet_added(target: Target, batch: Sequence[Passage]) -> list[Passage]:

@@ -7,7 +7,8 @@ create or replace function pgretrieval.create_collection(
     bits integer default 4,
     levels text default 'lloyd-max',
     candidates text default 'auto',
-    keep_vectors boolean default false
+    keep_vectors boolean default false,
+    language text default 'english'
 ) returns integer
 language plpgsql volatile
 set search_path from current
@@ -17,12 +18,13 @@ declare
     parent text;
     partition text;
 begin
-    insert into pgretrieval.collection (name, dim, encoder, bits, levels, candidates, keep_vectors)
+    insert into pgretrieval.collection (name, dim, encoder, bits, levels, candidates, keep_vectors, language)
     values (create_collection.name, create_collection.dim, create_collection.encoder, create_collection.bits,
-            create_collection.levels, create_collection.candidates, create_collection.keep_vectors)
+            create_collection.levels, create_collection.candidates, create_collection.keep_vectors,
+            create_collection.language::regconfig::text)
     returning collection_id into new_id;
 
-    foreach parent in array array['centroid', 'passage', 'token_vector', 'token_code', 'posting'] loop
+    foreach parent in array array['centroid', 'passage', 'token_vector', 'token_code', 'posting', 'word_posting'] loop
         partition := format('%s_%s', parent, new_id);
         execute format('create table pgretrieval.%I (like pgretrieval.%I including all)', partition, parent);
         execute format('alter table pgretrieval.%I add constraint one_collection check (collection_id = %s)', partition, new_id);

@@ -11,7 +11,7 @@ begin
     if not found then
         return false;
     end if;
-    foreach parent in array array['centroid', 'passage', 'token_vector', 'token_code', 'posting'] loop
+    foreach parent in array array['centroid', 'passage', 'token_vector', 'token_code', 'posting', 'word_posting'] loop
         execute format('drop table pgretrieval.%I', parent || '_' || old_id);
     end loop;
     perform pgretrieval.drop_proxies(codebook_id) from pgretrieval.codebook where collection_id = old_id;

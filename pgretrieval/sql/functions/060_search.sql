@@ -20,17 +20,7 @@ declare
     chosen integer[];
 begin
     query := pgretrieval.checked_vectors('the query', query, held.dim);
-    if k is null or k < 1 then
-        raise exception 'k is %', coalesce(k::text, 'null') using errcode = 'PGR05', hint = 'Give a whole number of at least 1.';
-    end if;
-    if probes < 1 then
-        raise exception 'probes is %', probes using errcode = 'PGR05', hint = 'Give a whole number of at least 1.';
-    end if;
-    if candidates < k then
-        raise exception 'candidates is %, less than the % hits asked for', candidates, k
-            using errcode = 'PGR05', hint = 'Give at least k.';
-    end if;
-    candidates := coalesce(candidates, greatest(case when held.keep_vectors then 128 else 64 end, 5 * k));
+    candidates := pgretrieval.depth_of_candidates(held, k, probes, candidates);
     chosen := array(
         select pgretrieval.candidates_in_sql(held, query, coalesce(probes, 8), candidates, filter, among)
     );

@@ -54,6 +54,7 @@ begin
         select held.collection_id, held.codebook_id, pgretrieval.centroid_at(new_centroids, token), new_id, array[new_id]
         from generate_series(0, length(new_centroids) / 4 - 1) as token
         group by 3;
+        perform pgretrieval.index_words(held.collection_id, array[new_id]);
     end if;
 end
 $function$;

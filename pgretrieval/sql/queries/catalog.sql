@@ -5,7 +5,7 @@ select version_num from pgretrieval.schema_version
 select to_regclass('pgretrieval.schema_version') is not null
 
 -- name: create_collection
-select pgretrieval.create_collection(%(name)s, %(dim)s, %(encoder)s, %(bits)s, %(levels)s, %(candidates)s, %(keep_vectors)s)
+select pgretrieval.create_collection(%(name)s, %(dim)s, %(encoder)s, %(bits)s, %(levels)s, %(candidates)s, %(keep_vectors)s, %(language)s)
 
 -- name: drop_collection
 select pgretrieval.drop_collection(%(name)s)

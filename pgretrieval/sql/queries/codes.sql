@@ -4,6 +4,9 @@ copy pgretrieval.token_code (collection_id, codebook_id, passage_id, centroid_id
 -- name: copy_postings
 copy pgretrieval.posting (collection_id, codebook_id, centroid_id, segment, passage_ids) from stdin (format binary)
 
+-- name: index_words
+select pgretrieval.index_words(%(collection_id)s, %(passage_ids)s::integer[])
+
 -- name: coded
 select passage_id from pgretrieval.token_code where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s
 

@@ -1,11 +1,11 @@
--- candidates_by_postings among the passages that the caller may see, whose metadata match `filter`, and whose keys are in `among`;
--- null restricts nothing. Passages that no probed centroid lists come last, with score 0, so that min(n, matches) always come back.
+-- The n best rows (bucket, passage_id, score) of a statement among the passages that the caller may see, whose metadata match `filter`,
+-- and whose keys are in `among`; null restricts nothing. With `all_matches`, passages that the statement does not give come last, with
+-- score 0, so that min(n, matches) always come back.
 --
 -- Where a sample of pages says that a twentieth or more match, scored passages are looked up, best first, until n of them match.
 -- Else, and where too few are scored, all matches are found first and then scored (docs/decisions.md has both measured).
-create or replace function pgretrieval.candidates_among(
-    in_collection integer, in_codebook integer, centroid_ids integer[], centroid_scores real[], n integer,
-    filter jsonpath, among text[]
+create or replace function pgretrieval.ranked_among(
+    in_collection integer, scored text, n integer, filter jsonpath, among text[], all_matches boolean
 ) returns table (bucket smallint, passage_id integer, score real)
 language plpgsql stable rows 256
 set search_path from current
@@ -15,19 +15,8 @@ declare
     matching text := concat_ws(
         ' and ',
         'passage.collection_id = ' || in_collection,
-        case when filter is not null then 'passage.metadata @@ $4' end,
-        case when among is not null then 'passage.key = any($5)' end
-    );
-    scored text := format(
-        $scored$
-        select posting.bucket, entry.passage_id, sum(probe.score) as score
-        from unnest($1, $2) as probe (centroid_id, score)
-        join pgretrieval.posting
-            on posting.collection_id = %s and posting.codebook_id = %s and posting.centroid_id = probe.centroid_id
-        cross join lateral unnest(posting.passage_ids) as entry (passage_id)
-        group by posting.bucket, entry.passage_id
-        $scored$,
-        in_collection, in_codebook
+        case when filter is not null then 'passage.metadata @@ $2' end,
+        case when among is not null then 'passage.key = any($3)' end
     );
     found_buckets smallint[];
     found_passages integer[];
@@ -39,16 +28,16 @@ begin
             select array_agg(found.bucket), array_agg(found.passage_id), array_agg(found.score)
             from (
                 select passage.bucket, passage.passage_id, ranked.score::real
-                from (%s order by sum(probe.score) desc, entry.passage_id) as ranked
+                from (select * from (%s) as scored order by score desc, passage_id) as ranked
                 join pgretrieval.passage
                     on passage.bucket = ranked.bucket and passage.passage_id = ranked.passage_id and %s
                 order by ranked.score desc, passage.passage_id
-                limit $3
+                limit $1
             ) as found
             $statement$,
             scored, matching
-        ) into found_buckets, found_passages, found_scores using centroid_ids, centroid_scores, n, filter, among;
-        if cardinality(found_passages) = n then
+        ) into found_buckets, found_passages, found_scores using n, filter, among;
+        if cardinality(found_passages) = n or not all_matches then
             return query select * from unnest(found_buckets, found_passages, found_scores);
             return;
         end if;
@@ -58,11 +47,11 @@ begin
         $statement$
         select matched.bucket, matched.passage_id, coalesce(ranked.score, 0)::real
         from (select passage.bucket, passage.passage_id from pgretrieval.passage where %s offset 0) as matched
-        left join (%s) as ranked using (bucket, passage_id)
+        %s join (%s) as ranked using (bucket, passage_id)
         order by coalesce(ranked.score, 0) desc, matched.passage_id
-        limit $3
+        limit $1
         $statement$,
-        matching, scored
-    ) using centroid_ids, centroid_scores, n, filter, among;
+        matching, case when all_matches then 'left' end, scored
+    ) using n, filter, among;
 end
 $function$;

@@ -1,0 +1,67 @@
+-- The n passages with the highest BM25 score (Robertson and Zaragoza 2009) for the words of a text, among those that the caller may see
+-- and that `filter` and `among` leave. A collection without postings of words is read whole.
+create or replace function pgretrieval.candidates_by_text(
+    held pgretrieval.collection, query_text text, n integer, filter jsonpath, among text[]
+) returns table (bucket smallint, passage_id integer, score real)
+language plpgsql stable rows 256
+set search_path from current
+as $function$
+#variable_conflict use_column
+declare
+    passages real;
+    scored text;
+begin
+    if held.language is null then
+        raise exception 'collection % has no text search', quote_literal(held.name)
+            using errcode = 'PGR05', hint = 'Create it with a language, such as english or simple.';
+    end if;
+    if held.mean_words is null then
+        scored := $scored$
+            select listed.bucket, listed.passage_id,
+                   sum(listed.times * ln(1 + (listed.total - listed.passages + 0.5) / (listed.passages + 0.5)) * listed.occurrences * 2.2
+                       / (listed.occurrences + 1.2 * (0.25 + 0.75 * listed.length / listed.mean_length))) as score
+            from (
+                select words.*, asked.times, count(*) over (partition by words.word) as passages
+                from (
+                    select found.*, sum(occurrences) over (partition by passage_id) as length,
+                           sum(occurrences) over () / max(place) over () as mean_length, max(place) over () as total
+                    from (
+                        select words_of.*, dense_rank() over (order by passage_id) as place
+                        from pgretrieval.words_of(%3$s, %2$L::regconfig)
+                    ) as found
+                ) as words
+                join asked on asked.word = words.word
+            ) as listed
+            group by listed.bucket, listed.passage_id
+            $scored$;
+    else
+        select greatest(reltuples, 1) into passages
+        from pg_class where oid = to_regclass(format('pgretrieval.passage_%s', held.collection_id));
+        scored := $scored$
+            select listed.bucket, entry.passage_id,
+                   sum(listed.times * entry.weight
+                       * ln(1 + (greatest(%4$s - listed.passages, 0) + 0.5) / (listed.passages + 0.5))) as score
+            from (
+                select posting.bucket, posting.passage_ids, posting.weights, asked.times,
+                       sum(cardinality(posting.passage_ids)) over (partition by posting.word) as passages
+                from asked
+                join pgretrieval.word_posting as posting on posting.collection_id = %3$s and posting.word = asked.word
+            ) as listed
+            cross join lateral unnest(listed.passage_ids, listed.weights) as entry (passage_id, weight)
+            group by listed.bucket, entry.passage_id
+            $scored$;
+    end if;
+    return query
+    select found.bucket, found.passage_id, found.score
+    from pgretrieval.ranked_among(
+        held.collection_id,
+        format(
+            'with asked as (
+                 select lexeme as word, cardinality(positions) as times from unnest(to_tsvector(%2$L::regconfig, %1$L))
+             )' || scored,
+            query_text, held.language, held.collection_id, passages
+        ),
+        n, filter, among, false
+    ) as found;
+end
+$function$;
