@@ -19,9 +19,20 @@ def bootstrap() -> str:
     return (SQL / "bootstrap.sql").read_text(encoding="utf-8")
 
 
+def version_table() -> str:
+    """The table that holds the schema's revision, as alembic makes it."""
+    return (SQL / "version_table.sql").read_text(encoding="utf-8")
+
+
+def revision(path: str, suffix: str = ".sql") -> str:
+    """The SQL file beside a revision's Python file."""
+    return Path(path).with_suffix(suffix).read_text(encoding="utf-8")
+
+
 def functions() -> list[str]:
-    """The SQL functions, one a file, in the order in which they may be created."""
-    return [path.read_text(encoding="utf-8") for path in sorted((SQL / "functions").glob("*.sql"))]
+    """The views and SQL functions, one a file, in the order in which they may be created."""
+    paths = [*sorted((SQL / "views").glob("*.sql")), *sorted((SQL / "functions").glob("*.sql"))]
+    return [path.read_text(encoding="utf-8") for path in paths]
 
 
 @cache

@@ -63,6 +63,16 @@ class Collection:
         return self._row.candidates
 
     @property
+    def keep_vectors(self) -> bool:
+        """Whether token vectors stay beside their codes."""
+        return self._row.keep_vectors
+
+    @property
+    def language(self) -> str | None:
+        """The text search configuration for searches by words, None where there are none."""
+        return self._row.language
+
+    @property
     def encoder(self) -> CollectionEncoder:
         """Encodes queries and passages the way this collection does. Raises EncoderError where it cannot be loaded."""
         if self._encoder is None:

@@ -1,4 +1,4 @@
-"""`pgretrieval list | stats | drop | migrate | doctor`."""
+"""`pgretrieval list | stats | drop | migrate | privileges | doctor`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from pgretrieval import assets
 from pgretrieval.cli import console
 from pgretrieval.db import schema
 
@@ -61,6 +62,15 @@ def migrate(
     with context.obj.connect_unchecked() as database:
         revision = database.migrate()
     console.errors.print(f"the schema is at revision {revision}")
+
+
+def privileges(
+    reader: Annotated[str, typer.Option(help="The role that searches.", metavar="ROLE")],
+    writer: Annotated[str, typer.Option(help="The role that also adds and deletes passages.", metavar="ROLE")],
+    owner: Annotated[str, typer.Option(help="The role that also creates, builds, drops and migrates.", metavar="ROLE")],
+) -> None:
+    """Print the grants for three roles as SQL for psql; connects to nothing."""
+    typer.echo(assets.privileges(reader, writer, owner))
 
 
 def doctor(context: typer.Context) -> None:

@@ -38,6 +38,12 @@ def index(
             show_default="auto",
         ),
     ] = None,
+    keep_vectors: Annotated[
+        bool, typer.Option("--keep-vectors", help="Keep token vectors beside their codes: exact scores for four times the bytes.")
+    ] = False,
+    language: Annotated[
+        str | None, typer.Option(help="Text search configuration for searches by words.", show_default="english")
+    ] = None,
 ) -> None:
     """Add files of passages to a collection and build its index.
 
@@ -46,7 +52,8 @@ def index(
     sources = [partial(read_passages, path) for path in corpus]
     total = loading.count_checked(sources)
     with context.obj.connect() as database:
-        collection = loading.open_or_create(database, name, encoder, bits, check_generator(candidates) if candidates else None)
+        options = {"candidates": check_generator(candidates) if candidates else None, "language": language}
+        collection = loading.open_or_create(database, name, encoder, bits, options | {"keep_vectors": keep_vectors or None})
         added = loading.load(collection, sources, total)
         held = collection.stats()
     console.errors.print(

@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from pgretrieval.cli import console
 from pgretrieval.collection import Collection
 from pgretrieval.database import RetrievalDatabase
 from pgretrieval.errors import ConfigError, DuplicateIdError, PgRetrievalWarning
 from pgretrieval.index.ingest import BATCH, batches
-from pgretrieval.types import Generator, Passage
+from pgretrieval.types import Passage
 
 Source = Callable[[], Iterable[Passage]]
 
 
 def open_or_create(
-    database: RetrievalDatabase, name: str, encoder: str | None, bits: int | None, candidates: Generator | None = None
+    database: RetrievalDatabase, name: str, encoder: str | None, bits: int | None, options: Mapping[str, Any] | None = None
 ) -> Collection:
-    """The collection of that name, made where there is none. Raises ConfigError where it was made with other settings."""
+    """The collection of that name, made where there is none; None leaves a setting to its default.
+
+    Raises ConfigError where it was made with other settings.
+    """
+    wanted = {"bits": bits, **(options or {})}
+    wanted = {option: value for option, value in wanted.items() if value is not None}
     if name not in database.list_collections():
-        return database.create_collection(
-            name,
-            encoder="minilm" if encoder is None else encoder,
-            bits=4 if bits is None else bits,
-            candidates="auto" if candidates is None else candidates,
-        )
+        return database.create_collection(name, encoder="minilm" if encoder is None else encoder, **wanted)
     collection = database.get_collection(name)
-    if bits is not None and bits != collection.bits:
-        msg = f"collection {name!r} has {collection.bits} bits, --bits says {bits}; drop it first, or leave --bits out"
-        raise ConfigError(msg)
-    if candidates is not None and candidates != collection.candidates:
-        msg = (
-            f"collection {name!r} was made with candidates {collection.candidates}, --candidates says {candidates}; drop it first, "
-            "or leave --candidates out"
-        )
-        raise ConfigError(msg)
+    for option, value in wanted.items():
+        held, flag = getattr(collection, option), "--" + option.replace("_", "-")
+        if held != value:
+            msg = f"collection {name!r} was made with {option} {held}, {flag} says {value}; drop it first, or leave {flag} out"
+            raise ConfigError(msg)
     if encoder is not None:
         collection.require_encoder(encoder)
     return collection

@@ -50,6 +50,7 @@ app.command(name="list")(admin.list_collections)
 app.command()(admin.stats)
 app.command()(admin.drop)
 app.command()(admin.migrate)
+app.command()(admin.privileges)
 app.command()(admin.doctor)
 
 

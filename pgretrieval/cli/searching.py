@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json as json_module
+from typing import Annotated, Any
 
 import typer
 
 from pgretrieval.cli import console
+from pgretrieval.errors import ConfigError
 
 
 def search(
@@ -21,6 +23,13 @@ def search(
             show_default="by size",
         ),
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            help="""Only where metadata match: JSON such as '{"year": {"$gte": 1990}}', or a jsonpath such as '$.year >= 1990'.""",
+            metavar="FILTER",
+        ),
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help='One object a line: {"rank","id","score","title","text","metadata"}.')
     ] = False,
@@ -31,7 +40,7 @@ def search(
     """Print the k best passages for a query, best first."""
     with context.obj.connect() as database:
         explanation = database.get_collection(name).explain(
-            query, k, candidates=int(candidates) if candidates and candidates.isdecimal() else candidates
+            query, k, candidates=int(candidates) if candidates and candidates.isdecimal() else candidates, where=_filter(where)
         )
     if json:
         for hit in explanation.hits:
@@ -40,3 +49,14 @@ def search(
         console.print_hits(explanation.hits)
     if explain:
         console.errors.print(console.explanation_table(explanation))
+
+
+def _filter(where: str | None) -> dict[str, Any] | str | None:
+    """An option that begins like a JSON object is one. Raises ConfigError where it cannot be read."""
+    if where is None or not where.lstrip().startswith("{"):
+        return where
+    try:
+        return dict(json_module.loads(where))
+    except ValueError as error:
+        msg = f'--where is {where!r}, which is not valid JSON ({error}); write it like {{"year": {{"$gte": 1990}}}}'
+        raise ConfigError(msg) from error

@@ -31,6 +31,7 @@ class CollectionRow:
     given_vectors: bool
     candidates: Generator
     keep_vectors: bool
+    language: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +188,7 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         "levels": row.levels,
         "candidates": row.candidates,
         "keep_vectors": row.keep_vectors,
+        "language": row.language,
         "score_kind": "vectors" if row.keep_vectors else "decoded",
         "dim": row.dim,
         "encoder": row.encoder,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-from contextlib import redirect_stdout
 from typing import cast
 
 import psycopg
@@ -28,6 +26,9 @@ _OLDER = (
     "the schema in this database is at revision {found}, this client needs {head}. Its owner can upgrade it: "
     "pgretrieval --database URL migrate"
 )
+
+
+_SQL = assets.statements("schema")
 
 
 def head_revision() -> str:
@@ -81,26 +82,64 @@ def migrate(database: Database) -> str:
 
 def as_sql() -> str:
     """The whole installation as one script for psql; nothing is connected to."""
-    revisions = io.StringIO()
-    config = _config(output=revisions)
-    with redirect_stdout(revisions):
-        command.upgrade(config, "head", sql=True)
-    body = revisions.getvalue().replace("BEGIN;\n", "", 1)
-    body = body[: body.rindex("COMMIT;")] if "COMMIT;" in body else body
-    return "\n".join(["begin;", assets.bootstrap(), body, *assets.functions(), assets.mark_functions(), "commit;", ""])
+    return "begin;\n" + upgrade_script(None) + "commit;\n"
+
+
+def upgrade_script(since: str | None) -> str:
+    """Statements that bring a database from revision `since`, None for one without the schema, to this client's; idempotent at it.
+
+    They run inside one transaction, and leave its search path as it was. Raises SchemaError where `since` is not known.
+    """
+    scripts = ScriptDirectory.from_config(_config())
+    if since is not None and since not in {script.revision for script in scripts.walk_revisions()}:
+        raise SchemaError(_NEWER.format(found=since, head=scripts.get_current_head()))
+    pending = [*scripts.iterate_revisions("head", since or "base")][::-1]
+    return "\n".join(
+        [
+            opening(),
+            assets.version_table(),
+            *(assets.revision(script.path) for script in pending),
+            _SQL["set_version"].format(revision=head_revision()) + ";",
+            *assets.functions(),
+            assets.mark_functions(),
+            _SQL["restore_search_path"] + ";\n",
+        ]
+    )
+
+
+def opening() -> str:
+    """What every installation begins with: one installer at a time, the server checked, and its search path noted and set."""
+    return _SQL["keep_search_path"] + ";\n" + assets.bootstrap()
+
+
+def downgrade_script(revision: str) -> str:
+    """Statements that bring a database from this client's revision back to `revision`, or remove the schema for "base"."""
+    if revision == "base":
+        return _SQL["drop"] + ";\n"
+    scripts = ScriptDirectory.from_config(_config())
+    if revision not in {script.revision for script in scripts.walk_revisions()}:
+        msg = f"there is no revision {revision!r}; give an older one of this package, or base"
+        raise SchemaError(msg)
+    leaving = [assets.revision(script.path, ".down.sql") for script in scripts.iterate_revisions("head", revision)]
+    return "\n".join([*leaving, _SQL["set_version"].format(revision=revision) + ";\n"])
+
+
+def revision_of(connection: Connection) -> str | None:
+    """The revision of the database that a SQLAlchemy connection is to, None where nothing is installed."""
+    named = assets.statements("catalog")
+    exists = connection.exec_driver_sql(named["schema_exists"]).scalar()
+    return connection.exec_driver_sql(named["schema_versions"]).scalar() if exists else None
 
 
 def _refuse_newer(connection: Connection) -> None:
-    named = assets.statements("catalog")
-    exists = connection.exec_driver_sql(named["schema_exists"]).scalar()
-    found = connection.exec_driver_sql(named["schema_versions"]).scalar() if exists else None
+    found = revision_of(connection)
     scripts = ScriptDirectory.from_config(_config())
     if found is not None and found not in {script.revision for script in scripts.walk_revisions()}:
         raise SchemaError(_NEWER.format(found=found, head=scripts.get_current_head()))
 
 
-def _config(connection: Connection | None = None, output: io.StringIO | None = None) -> Config:
-    config = Config(output_buffer=output) if output else Config()
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
     config.set_main_option("script_location", str(assets.MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection

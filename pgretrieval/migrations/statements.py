@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
-from typing import cast
+from typing import Any
 
-import psycopg
 from alembic import context, op
 from sqlalchemy import Connection
 
@@ -24,6 +24,10 @@ def run_sql_beside(revision_file: str, suffix: str = ".sql") -> None:
 
 
 def execute_file(connection: Connection, text: str) -> None:
-    """Run several statements in one go on SQLAlchemy's psycopg connection."""
-    driver = cast("psycopg.Connection[object]", connection.connection.driver_connection)
-    driver.execute(text)
+    """Run several statements in one go, past SQLAlchemy's parameters, on a connection of any of its Postgres drivers."""
+    driver: Any = connection.connection.dbapi_connection
+    if connection.dialect.is_async:
+        driver.run_async(lambda unwrapped: unwrapped.execute(text))
+    else:
+        with closing(driver.cursor()) as cursor:
+            cursor.execute(text)

@@ -115,7 +115,10 @@ def test_index_again_adds_nothing(url: str, indexed: Done, files: list[Path]):
 
 @pytest.mark.parametrize(
     ("option", "said"),
-    [(["--bits", "2"], "has 4 bits, --bits says 2"), (["--encoder", "some/model"], "was made with encoder {'kind': 'minilm'}")],
+    [
+        (["--bits", "2"], "made with bits 4, --bits says 2"),
+        (["--encoder", "some/model"], "was made with encoder {'kind': 'minilm'}"),
+    ],
 )
 def test_index_with_other_settings_is_refused(
     url: str,
@@ -298,7 +301,7 @@ def test_migrate_and_doctor(empty_database_url: str, monkeypatch: pytest.MonkeyP
     assert "pgretrieval --database URL migrate" in refused.err
     migrated = run("--database", empty_database_url, "migrate")
     assert (migrated.code, migrated.out) == (0, "")
-    assert "0002" in migrated.err
+    assert "0003" in migrated.err
     healthy = run_here(monkeypatch, capsys, "--database", empty_database_url, "doctor")
     assert healthy.code == 0, healthy.out
     assert "problem" not in healthy.out

@@ -180,7 +180,7 @@ def test_stats_count_what_is_there(built: pgretrieval.Collection, corpus: Corpus
     assert stats["tokens"] == sum(map(len, corpus.vectors))
     assert stats["centroids"] > 0
     assert (stats["bits"], stats["dim"], stats["built"], stats["waiting_for_build"]) == (4, 64, True, 0)
-    assert set(stats["bytes"]) == {"centroid", "passage", "posting", "proxy_model", "token_code", "token_vector"}
+    assert set(stats["bytes"]) == {"centroid", "passage", "posting", "proxy_model", "token_code", "token_vector", "word_posting"}
     # Packed residuals and centroid ids alone.
     assert stats["bytes"]["token_code"] > stats["tokens"] * (4 + 32)
 
@@ -246,5 +246,5 @@ def test_progress_and_stages_are_told(database: pgretrieval.RetrievalDatabase, c
     assert sum(finished) == 1500
     told: dict[str, tuple[int, int]] = {}
     docs.build(stage=lambda name, done, total: told.update({name: (done, total)}))
-    assert list(told) == ["train", "code", "postings", "index"]
+    assert list(told) == ["train", "code", "postings", "words", "index"]
     assert all(done == total for done, total in told.values())

@@ -92,7 +92,7 @@ def test_a_collection_of_the_first_revision_is_searched_after_the_upgrade(databa
         docs.build()
         before = docs.search(vectors=corpus.queries[0])
     downgrade(database_url, "0001")
-    with pytest.raises(pgretrieval.SchemaError, match="revision 0001, this client needs 0002"):
+    with pytest.raises(pgretrieval.SchemaError, match="revision 0001, this client needs 0003"):
         pgretrieval.connect(url=database_url)
     with open_database(database_url) as database:
         database.migrate()
@@ -120,7 +120,7 @@ def test_functions_are_numbered_one_a_file_and_named_after_it():
         named = re.fullmatch(r"(\d{3})_([a-z_]+)\.sql", path.name)
         assert named is not None, path.name
         created = re.findall(r"(?im)^create or replace function (\S+?)\(", path.read_text())
-        assert created == [f"pgretrieval.{named[2]}"]
+        assert set(created) == {f"pgretrieval.{named[2]}"}  # one or more of one name
 
 
 def test_plpgsql_functions_pin_the_search_path_and_hot_ones_do_not():

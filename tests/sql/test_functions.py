@@ -13,7 +13,7 @@ from pgretrieval import assets
 pytestmark = pytest.mark.both_versions
 
 Connection = psycopg.Connection[Any]
-PARTS = ("centroid", "passage", "posting", "token_code", "token_vector")
+PARTS = ("centroid", "passage", "posting", "token_code", "token_vector", "word_posting")
 
 
 def partitions(connection: Connection) -> set[str]:

@@ -5,7 +5,6 @@ create or replace function pgretrieval.candidates_among(
     filter jsonpath, among text[]
 ) returns table (bucket smallint, passage_id integer, score real)
 language sql stable rows 256
-set search_path from current
 begin atomic
     select found.bucket, found.passage_id, found.score
     from pgretrieval.ranked_among(

@@ -11,7 +11,7 @@ select pgretrieval.create_collection(%(name)s, %(dim)s, %(encoder)s, %(bits)s, %
 select pgretrieval.drop_collection(%(name)s)
 
 -- name: collection
-select collection_id, name, encoder, dim, bits, levels, codebook_id, given_vectors, candidates, keep_vectors
+select collection_id, name, encoder, dim, bits, levels, codebook_id, given_vectors, candidates, keep_vectors, language
 from pgretrieval.collection
 where name = %(name)s
 

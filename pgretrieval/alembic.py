@@ -1,0 +1,38 @@
+"""The schema inside an application's own alembic migrations (docs/migrations.md has an example project).
+
+A migration of the application calls `upgrade_pgretrieval`, and a later one again whenever the package was upgraded. All runs
+in the application's transaction, and the application's search path is as it was afterwards.
+"""
+
+from __future__ import annotations
+
+from alembic import context, op
+
+from pgretrieval.db import schema
+from pgretrieval.migrations.statements import execute_file
+
+
+def upgrade_pgretrieval(since: str | None = None) -> None:
+    """Install the schema, or upgrade it to this package's revision; nothing where it is there already.
+
+    `since` is the revision that the database has, for offline mode (`--sql`), which cannot look; without it, a first installation
+    is printed. Raises SchemaError where the database is newer than this package.
+    """
+    if context.is_offline_mode():
+        context.static_output(schema.upgrade_script(since))
+        return
+    connection = op.get_bind()
+    execute_file(connection, schema.opening())
+    execute_file(connection, schema.upgrade_script(schema.revision_of(connection)))
+
+
+def downgrade_pgretrieval(revision: str = "base") -> None:
+    """Go back to an older revision; "base" removes the schema with everything in it.
+
+    After going back to another revision, `pgretrieval migrate` of the package that knows it as its newest installs its functions.
+    """
+    script = schema.downgrade_script(revision)
+    if context.is_offline_mode():
+        context.static_output(script)
+    else:
+        execute_file(op.get_bind(), script)

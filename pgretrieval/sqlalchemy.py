@@ -1,0 +1,149 @@
+"""Composing with SQLAlchemy: tables of the schema, and the search functions as table-valued constructs.
+
+    found = search("docs", query_vectors, k=20).alias("found")
+    select(Article, found.c.score).join(found, found.c.id == Article.slug).order_by(found.c.rank)
+
+Everything works on synchronous and asynchronous engines and on any Postgres driver: token vectors go as text and are cast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.sql.selectable import TableValuedAlias
+from sqlalchemy.types import UserDefinedType
+
+from pgretrieval.index.vectors import token_array
+from pgretrieval.search.restriction import jsonpath
+
+metadata = sa.MetaData(schema="pgretrieval")
+"""The tables here; not for `create_all`, since migrations make them."""
+
+collections = sa.Table(
+    "collections",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("dim", sa.Integer),
+    sa.Column("bits", sa.SmallInteger),
+    sa.Column("levels", sa.Text),
+    sa.Column("encoder", postgresql.JSONB),
+    sa.Column("candidates", sa.Text),
+    sa.Column("keep_vectors", sa.Boolean),
+    sa.Column("language", sa.Text),
+    sa.Column("built", sa.Boolean),
+    sa.Column("created_at", sa.DateTime(timezone=True)),
+)
+"""The view of all collections."""
+
+collection = sa.Table(
+    "collection",
+    metadata,
+    sa.Column("collection_id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text),
+)
+"""For joins from a collection's name to `passage.collection_id`."""
+
+passage = sa.Table(
+    "passage",
+    metadata,
+    sa.Column("collection_id", sa.Integer, primary_key=True),
+    sa.Column("bucket", sa.SmallInteger, primary_key=True),
+    sa.Column("passage_id", sa.Integer, primary_key=True),
+    sa.Column("key", sa.Text),
+    sa.Column("title", sa.Text),
+    sa.Column("body", sa.Text),
+    sa.Column("metadata", postgresql.JSONB, key="metadata_"),
+    sa.Column("token_count", sa.Integer),
+)
+"""The texts; `key` is the application's own id."""
+
+
+class VectorArray(UserDefinedType[Any]):
+    """The type `vector[]`, for casts."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        """As Postgres spells it."""
+        return "vector[]"
+
+
+def token_vectors(vectors: Any, what: str = "the query") -> sa.ColumnElement[Any]:
+    """An array of shape (tokens, dim) as `vector[]`. Raises VectorError, naming `what`, where it is not one."""
+    rows = token_array(vectors, what, None)
+    text = "{" + ",".join('"[' + ",".join(map(repr, row)) + ']"' for row in rows.tolist()) + "}"
+    return sa.cast(sa.literal(text, sa.Text), VectorArray())
+
+
+def search(
+    collection: str,
+    query: Any,
+    k: int = 10,
+    *,
+    where: Mapping[str, Any] | str | None = None,
+    among: Iterable[str] | sa.Select[Any] | None = None,
+    probes: int | None = None,
+    candidates: int | None = None,
+) -> TableValuedAlias:
+    """`pgretrieval.search` with columns rank, id, score, title, body and metadata; `.alias(…)` names it, join on `c.id`."""
+    options = {"probes": sa.literal(probes, sa.Integer), "candidates": sa.literal(candidates, sa.Integer)}
+    return _hits("search", collection, [token_vectors(query)], k, where, among, options)
+
+
+def text_search(
+    collection: str,
+    query_text: str,
+    k: int = 10,
+    *,
+    where: Mapping[str, Any] | str | None = None,
+    among: Iterable[str] | sa.Select[Any] | None = None,
+) -> TableValuedAlias:
+    """`pgretrieval.text_search`, with the columns of `search`."""
+    return _hits("text_search", collection, [sa.literal(query_text, sa.Text)], k, where, among, {})
+
+
+def hybrid_search(
+    collection: str,
+    query: Any,
+    query_text: str,
+    k: int = 10,
+    *,
+    where: Mapping[str, Any] | str | None = None,
+    among: Iterable[str] | sa.Select[Any] | None = None,
+) -> TableValuedAlias:
+    """`pgretrieval.hybrid_search`, with the columns of `search`."""
+    return _hits("hybrid_search", collection, [token_vectors(query), sa.literal(query_text, sa.Text)], k, where, among, {})
+
+
+def _hits(
+    function: str,
+    collection: str,
+    query: list[sa.ColumnElement[Any]],
+    k: int,
+    where: Mapping[str, Any] | str | None,
+    among: Iterable[str] | sa.Select[Any] | None,
+    options: Mapping[str, sa.ColumnElement[Any]],
+) -> TableValuedAlias:
+    """The call, its later arguments by name; `metadata` is `c.metadata_`, since `c.metadata` would be SQLAlchemy's own."""
+    predicate = jsonpath(where) if isinstance(where, Mapping) else where
+    named = {"filter": sa.cast(sa.literal(predicate, sa.Text), postgresql.JSONPATH()), "among": _ids(among), **options}
+    arguments = [sa.literal(collection, sa.Text), *query, sa.literal(k, sa.Integer)]
+    arguments += [sa.literal_column(f"{name} =>").op("")(value) for name, value in named.items()]
+    hits: TableValuedAlias = getattr(sa.func.pgretrieval, function)(*arguments).table_valued(
+        sa.column("rank", sa.Integer),
+        sa.column("id", sa.Text),
+        sa.column("score", sa.REAL),
+        sa.column("title", sa.Text),
+        sa.column("body", sa.Text),
+        sa.column("metadata", postgresql.JSONB),
+    )
+    return hits
+
+
+def _ids(among: Iterable[str] | sa.Select[Any] | None) -> sa.ColumnElement[Any]:
+    if isinstance(among, sa.Select):
+        return sa.func.array(among.scalar_subquery(), type_=postgresql.ARRAY(sa.Text))
+    return sa.cast(sa.literal(None if among is None else list(among), postgresql.ARRAY(sa.Text)), postgresql.ARRAY(sa.Text))

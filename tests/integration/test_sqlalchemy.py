@@ -1,0 +1,107 @@
+"""pgretrieval.sqlalchemy: search functions composed with tables of an application."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+import pgretrieval
+from pgretrieval.sqlalchemy import collection, collections, hybrid_search, passage, search, text_search
+from tests.fixtures.collections import Corpus
+from tests.migration.test_alembic import connect_arguments
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Article(Base):
+    """A table of the application's own, whose slugs are the passages' ids."""
+
+    __tablename__ = "article"
+    slug: Mapped[str] = mapped_column(primary_key=True)
+    year: Mapped[int]
+
+
+@pytest.fixture
+def engine(module_database: pgretrieval.RetrievalDatabase, built: pgretrieval.Collection) -> sa.Engine:
+    """On the database of the shared collection, with an article for each passage."""
+    engine = sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(module_database.url), poolclass=sa.NullPool)
+    with Session(engine) as session:
+        if not sa.inspect(engine).has_table("article"):
+            Base.metadata.create_all(engine)
+            session.add_all(Article(slug=f"p{number}", year=1900 + number) for number in range(300))
+            session.commit()
+    return engine
+
+
+def test_hits_join_with_models(engine: sa.Engine, built: pgretrieval.Collection, corpus: Corpus):
+    """Columns are missing, untyped, or in another order."""
+    query = corpus.queries[0]
+    found = search("shared", query, 5).alias("found")
+    statement = sa.select(Article, found.c.score).join(found, found.c.id == Article.slug).order_by(found.c.rank)
+    with Session(engine) as session:
+        rows = session.execute(statement).all()
+    expected = built.search(vectors=query, k=5)
+    assert [(row.Article.slug, row.score) for row in rows] == [(hit.id, pytest.approx(hit.score, abs=1e-4)) for hit in expected]
+
+
+def test_restrictions(engine: sa.Engine, corpus: Corpus):
+    """A filter or a select of ids is not applied before candidates."""
+    query = corpus.queries[0]
+    young = sa.select(Article.slug).where(Article.year >= 2190)
+    with engine.connect() as connection:
+        for restricted in (
+            search("shared", query, 10, where={"number": {"$gte": 290}}),
+            search("shared", query, 10, where="$.number >= 290"),
+            search("shared", query, 10, among=young),
+            search("shared", query, 10, among=[f"p{number}" for number in range(290, 300)]),
+        ):
+            ids = connection.scalars(sa.select(restricted.alias("found").c.id)).all()
+            assert set(ids) == {f"p{number}" for number in range(290, 300)}
+
+
+def test_words_and_both(engine: sa.Engine, corpus: Corpus):
+    """The other functions have other arguments."""
+    with engine.connect() as connection:
+        words = connection.execute(sa.select(text_search("shared", "passage 7", 1).alias("found"))).one()
+        assert words.id == "p7"
+        both = connection.execute(sa.select(hybrid_search("shared", corpus.queries[0], "passage 7", 5).alias("found"))).all()
+        assert "p7" in [row.id for row in both]
+        assert both[0].metadata == {"number": int(both[0].id[1:])}
+
+
+def test_tables_are_those_of_the_schema(engine: sa.Engine):
+    """A column is named or typed otherwise than in the database."""
+    with engine.connect() as connection:
+        for table in (collections, collection, passage):
+            connection.execute(sa.select(table).limit(1)).all()
+        row = connection.execute(sa.select(passage.c.key, passage.c.metadata_).order_by(passage.c.passage_id).limit(1)).one()
+    assert row == ("p0", {"number": 0})
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg_async"])
+def test_asynchronous_engines(
+    engine: sa.Engine, module_database: pgretrieval.RetrievalDatabase, built: pgretrieval.Collection, corpus: Corpus, driver: str
+):
+    """A driver wants to know the type of an array of vectors, and does not."""
+
+    async def run() -> list[Any]:
+        arguments = connect_arguments(driver, psycopg.conninfo.conninfo_to_dict(module_database.url))
+        asynchronous = create_async_engine(f"postgresql+{driver}://", connect_args=arguments, poolclass=sa.NullPool)
+        async with asynchronous.connect() as connection:
+            found = search("shared", corpus.queries[1], 5, among=["p1", "p2", "p3"]).alias("found")
+            return list((await connection.scalars(sa.select(found.c.id).order_by(found.c.rank))).all())
+
+    assert asyncio.run(run()) == [hit.id for hit in built.search(vectors=corpus.queries[1], k=5, among=["p1", "p2", "p3"])]
+
+
+def test_vectors_are_checked(corpus: Corpus):
+    with pytest.raises(pgretrieval.VectorError, match="the query have shape"):
+        search("shared", corpus.queries[0][0])

@@ -1,0 +1,147 @@
+"""The schema in an application's own migrations, by the example project in docs/."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from pathlib import Path
+
+import psycopg
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine, pool
+from sqlalchemy.ext.asyncio import create_async_engine
+
+import pgretrieval
+from pgretrieval.database import open_database
+from pgretrieval.db import schema
+from pgretrieval.migrations.statements import execute_file
+from tests.fixtures.postgres import PostgresUnderTest
+from tests.support.catalog import catalogue
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "alembic-example"
+
+
+@pytest.fixture
+def project(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """The example, on an empty database."""
+    monkeypatch.setenv("DATABASE_URL", sqlalchemy_url(empty_database_url))
+    return Config(EXAMPLE / "alembic.ini")
+
+
+def sqlalchemy_url(url: str, driver: str = "psycopg") -> str:
+    return url.replace("postgresql://", f"postgresql+{driver}://", 1)
+
+
+def migrated(url: str) -> list[str]:
+    """The catalogue that `migrate` leads to."""
+    with open_database(url) as database:
+        database.migrate()
+    return catalogue(url)
+
+
+@pytest.fixture
+def expected(postgres: PostgresUnderTest) -> list[str]:
+    """The catalogue that `migrate` leads to in a database of its own."""
+    url = postgres.create_database(migrated=False)
+    found = migrated(url)
+    postgres.drop_database(url)
+    return found
+
+
+def without_collections(url: str) -> list[str]:
+    """The catalogue after the example's collection is gone."""
+    with psycopg.connect(url) as connection:
+        connection.execute("select pgretrieval.drop_collection('articles')")
+    return catalogue(url)
+
+
+@pytest.mark.both_versions
+def test_the_chain_leads_to_the_catalogue_of_migrate_and_back(project: Config, empty_database_url: str, expected: list[str]):
+    """A function, index or version is missing; or the application's own tables land elsewhere, or do not come back."""
+    command.upgrade(project, "head")
+    with psycopg.connect(empty_database_url) as connection:
+        assert connection.execute("select to_regclass('public.article') is not null").fetchone() == (True,)
+        assert connection.execute("select name from pgretrieval.collections").fetchall() == [("articles",)]
+    assert without_collections(empty_database_url) == expected
+    command.downgrade(project, "0001")
+    with psycopg.connect(empty_database_url) as connection:
+        assert connection.execute("select to_regnamespace('pgretrieval') is null").fetchone() == (True,)
+        assert connection.execute("select to_regclass('public.article') is not null").fetchone() == (True,)
+    command.upgrade(project, "head")
+    assert without_collections(empty_database_url) == expected
+
+
+@pytest.mark.both_versions
+def test_the_printed_chain_leads_there_too(empty_database_url: str, expected: list[str]):
+    """What --sql prints is incomplete, or moves the search path of the application's own statements."""
+    printed = io.StringIO()
+    command.upgrade(Config(EXAMPLE / "alembic.ini", output_buffer=printed), "head", sql=True)
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute(printed.getvalue())
+        assert connection.execute("show search_path").fetchone() == ('"$user", public',)
+        assert connection.execute("select version_num from public.alembic_version").fetchone() == ("0002",)
+    assert without_collections(empty_database_url) == expected
+
+
+@pytest.mark.parametrize("since", ["0001", "0002"])
+def test_an_older_schema_is_brought_up(empty_database_url: str, expected: list[str], since: str):
+    """What leads on from an older revision repeats it, or leaves something out."""
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute("begin;" + schema.upgrade_script(None) + "commit;")
+        connection.execute("begin;" + schema.downgrade_script(since) + "commit;")
+        connection.execute("begin;" + schema.upgrade_script(since) + "commit;")
+    assert catalogue(empty_database_url) == expected
+    with pgretrieval.connect(empty_database_url) as database:
+        assert database.list_collections() == []
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg_async"])
+def test_asynchronous_drivers(empty_database_url: str, expected: list[str], driver: str):
+    """Files of several statements cannot be sent."""
+
+    async def install() -> None:
+        parts = psycopg.conninfo.conninfo_to_dict(empty_database_url)
+        engine = create_async_engine(
+            f"postgresql+{driver}://", connect_args=connect_arguments(driver, parts), poolclass=pool.NullPool
+        )
+        async with engine.begin() as connection:
+            await connection.run_sync(lambda sync: execute_file(sync, schema.upgrade_script(schema.revision_of(sync))))
+
+    asyncio.run(install())
+    assert catalogue(empty_database_url) == expected
+
+
+def connect_arguments(driver: str, parts: dict[str, object]) -> dict[str, object]:
+    """A connection string's parts, by the names of the driver."""
+    if driver != "asyncpg":
+        return dict(parts)
+    names = {"host": "host", "port": "port", "user": "user", "password": "password", "dbname": "database"}
+    found: dict[str, object] = {names[name]: value for name, value in parts.items() if name in names and value}
+    return found | ({"port": int(str(found["port"]))} if "port" in found else {})
+
+
+def test_a_newer_schema_is_refused(project: Config, empty_database_url: str):
+    """An older package works on what it does not know."""
+    command.upgrade(project, "0001")
+    migrated(empty_database_url)
+    with psycopg.connect(empty_database_url) as connection:
+        connection.execute("update pgretrieval.schema_version set version_num = '9999'")
+    with pytest.raises(pgretrieval.SchemaError, match="9999, newer than this client"):
+        command.upgrade(project, "head")
+
+
+def test_a_migration_that_is_rolled_back_leaves_nothing(empty_database_url: str):
+    """Half of the schema stays when a later statement of the application's migration fails."""
+    engine = create_engine(sqlalchemy_url(empty_database_url), poolclass=pool.NullPool)
+    with engine.connect() as connection:
+        execute_file(connection, schema.upgrade_script(None))
+        connection.rollback()
+    with psycopg.connect(empty_database_url) as connection:
+        assert connection.execute("select to_regnamespace('pgretrieval') is null").fetchone() == (True,)
+
+
+def test_going_back_to_an_unknown_revision():
+    with pytest.raises(pgretrieval.SchemaError, match="no revision '7777'"):
+        schema.downgrade_script("7777")

@@ -1,0 +1,101 @@
+"""`where` as jsonpath, and `among` as SQL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from pgretrieval.errors import ConfigError
+from pgretrieval.search.restriction import jsonpath, restriction
+
+ROWS: dict[str, Any] = {
+    "old": {"year": 1980, "lang": "en", "tags": ["a", "b"]},
+    "new": {"year": 2001, "lang": "de", "tags": [], "deep": {"er": 1}},
+    "none": {"year": None, "lang": 'say "hi"\\'},
+    "text": {"year": "1990", "open": True},
+    "empty": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ({}, {"old", "new", "none", "text", "empty"}),
+        ({"year": 1980}, {"old"}),
+        ({"year": "1990"}, {"text"}),
+        ({"year": None}, {"none"}),
+        ({"open": True}, {"text"}),
+        ({"year": {"$gte": 1980, "$lt": 2001}}, {"old"}),
+        ({"year": {"$gt": 1980}}, {"new"}),
+        ({"year": {"$lte": 2001}, "lang": "de"}, {"new"}),
+        ({"lang": 'say "hi"\\'}, {"none"}),
+        ({"tags": "b"}, {"old"}),
+        ({"tags": {"$in": ["b", "c"]}}, {"old"}),
+        ({"tags": {"$in": []}}, set()),
+        ({"deep.er": 1}, {"new"}),
+        ({"year": {"$eq": 1980}}, {"old"}),
+        ({"year": {"$ne": 1980}}, {"new", "none", "text", "empty"}),
+        ({"lang": {"$nin": ["en", "de"]}}, {"none", "text", "empty"}),
+        ({"open": {"$exists": True}}, {"text"}),
+        ({"year": {"$exists": False}}, {"empty"}),
+        ({"year": {"$not": {"$gt": 1990}}}, {"old", "none", "text", "empty"}),
+        ({"$or": [{"year": 1980}, {"deep.er": {"$gte": 1}}]}, {"old", "new"}),
+        ({"$and": [{"year": {"$gte": 1980}}, {"lang": "en"}]}, {"old"}),
+        ({"$not": {"lang": "en"}}, {"new", "none", "text", "empty"}),
+    ],
+)
+def test_where_means_what_it_says(connection: psycopg.Connection[Any], where: dict[str, Any], expected: set[str]):
+    """The oracle is the table above; Postgres evaluates the predicate."""
+    predicate = jsonpath(where)
+    found = {
+        name
+        for name, metadata in ROWS.items()
+        if connection.execute("select %s::jsonb @@ %s::jsonpath", [psycopg.types.json.Jsonb(metadata), predicate]).fetchone()
+        == (True,)
+    }
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ({"year": {"$near": 1}}, "no operator '\\$near' for 'year'"),
+        ({"$nor": []}, "no operator '\\$nor'"),
+        ({"year": {}}, "no condition for 'year'"),
+        ({"year": [1, 2]}, "compares 'year' with \\[1, 2\\]"),
+        ({"year": float("nan")}, "compares 'year' with nan"),
+        ({"year": {"$in": "abc"}}, "needs a list of values, not 'abc'"),
+        ({"$or": {}}, "needs a list of conditions"),
+        ({"$not": 3}, "a mapping of fields to values"),
+        ({"$and": [{}]}, "a mapping of fields to values"),
+    ],
+)
+def test_where_that_cannot_be_understood(where: dict[str, Any], message: str):
+    with pytest.raises(ConfigError, match=message):
+        jsonpath(where)
+
+
+def test_no_restriction_is_none():
+    assert restriction(None, None) is None
+
+
+def test_a_jsonpath_goes_as_it_is():
+    assert restriction("$.year > 3", None).filter == "$.year > 3"
+
+
+def test_among_takes_ids_and_selects():
+    table = sa.table("article", sa.column("slug"), sa.column("n"))
+    listed = restriction(None, ("a", "b"))
+    assert (listed.ids, listed.parameters) == ("%(among)s::text[]", {"among": ["a", "b"]})
+    selected = restriction(None, sa.select(table.c.slug).where(table.c.n == 3, table.c.slug.like("a%")))
+    assert selected.ids.startswith("array(SELECT article.slug")
+    assert sorted(map(str, selected.parameters.values())) == ["3", "a%"]
+
+
+@pytest.mark.parametrize("among", ["abc", 3, sa.select(sa.column("a"), sa.column("b"))])
+def test_among_that_cannot_be_understood(among: Any):
+    with pytest.raises(ConfigError, match="among"):
+        restriction(None, among)
