@@ -5,8 +5,14 @@ select * from pgretrieval.reserve_passage_ids(%(collection_id)s, %(n)s)
 copy pgretrieval.passage (collection_id, passage_id, key, title, body, metadata, token_count) from stdin (format binary)
 
 -- name: existing
-select key, title, body, metadata from pgretrieval.passage
-where collection_id = %(collection_id)s and key = any(%(keys)s)
+-- One index look-up a key: without statistics, as in a first add, the planner would rather read the whole collection for `= any`.
+select found.key, found.title, found.body, found.metadata
+from unnest(%(keys)s::text[]) as wanted (key)
+cross join lateral (
+    select passage.key, title, body, metadata from pgretrieval.passage
+    where collection_id = %(collection_id)s and passage.key = wanted.key
+    offset 0
+) as found
 
 -- name: texts
 -- What a hit shows, by passage id.
