@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -199,9 +200,18 @@ def stats(database: Database, name: str) -> dict[str, Any]:
 
 def vacuum(connection: Connection, number: int, *tables: str) -> None:
     """VACUUM ANALYZE of a collection's partitions, or of a codebook's where that divides the table; outside a transaction."""
+    _maintain(connection, "vacuum", number, tables)
+
+
+def analyze(connection: Connection, number: int, *tables: str) -> None:
+    """Statistics for the planner, of a collection's partitions."""
+    _maintain(connection, "analyze", number, tables)
+
+
+def _maintain(connection: Connection, statement: str, number: int, tables: Sequence[str]) -> None:
     for table in tables:
         partition = sql.Identifier("pgretrieval", f"{table}_{number}")
-        connection.execute(sql.SQL(_SQL["vacuum"]).format(partition=partition))
+        connection.execute(sql.SQL(_SQL[statement]).format(partition=partition))
 
 
 def server_settings(database: Database) -> dict[str, Any]:

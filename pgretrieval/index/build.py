@@ -117,6 +117,7 @@ def build(
             raise IndexNotBuiltError(msg)
         if current.staged < current.passages:
             _encode_again(connection, collection, encoder, current.passages - current.staged, stage)
+        catalog.analyze(connection, collection.collection_id, "passage", "token_vector")
         ids, lengths = vectors.staged(connection, collection.collection_id)
         work = Work(database, connection, collection, ids, lengths, device, stage)
         codebook_id = _train(work, current.codebook_id)

@@ -193,3 +193,22 @@ def test_a_prepared_proxy_search_keeps_the_vector_index(large: pgretrieval.Colle
     read = [node for node in scans(list(_nodes(row[0][0]["Plan"])), "proxy") if node["Actual Loops"]]
     assert [node.get("Index Name") for node in read] == [f"proxy_{parameters['codebook_id']}_hnsw"]
     assert rows_read(read) <= parameters["n"]
+
+
+def test_ids_are_looked_up_one_by_one_in_a_first_add(database: pgretrieval.RetrievalDatabase):
+    """Without statistics every batch of an add reads all that came before it, and adding a million takes hours."""
+    fresh = database.create_collection("fresh")
+    with psycopg.connect(database.url) as connection:
+        connection.execute("alter table pgretrieval.passage_1 set (autovacuum_enabled = off)")
+        connection.execute(
+            """insert into pgretrieval.passage (collection_id, passage_id, key, body, token_count)
+               select %s, number, 'p' || number, 'text', 1 from generate_series(1, 20000) as number""",
+            [fresh._row.collection_id],
+        )
+        parameters = {"collection_id": fresh._row.collection_id, "keys": [f"p{number}" for number in range(19_800, 20_200)]}
+        statement = f"explain (analyze, format json) {statements('passages')['existing']}"
+        nodes = list(_nodes(connection.execute(statement, parameters).fetchone()[0][0]["Plan"]))
+    reads = scans(nodes, "passage")
+    assert [node["Node Type"] for node in reads] == ["Index Scan"]
+    assert "key = " in reads[0]["Index Cond"]
+    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in reads) <= 201

@@ -81,6 +81,9 @@ cross join lateral (
 ) as staged
 where collection.collection_id = %(collection_id)s
 
+-- name: analyze
+analyze {partition}
+
 -- name: vacuum
 vacuum (analyze) {partition}
 

@@ -13,8 +13,14 @@ values (%s, %s, %s, %s, %s, %s, %s)
 select row_security_active('pgretrieval.passage')
 
 -- name: existing
-select key, title, body, metadata from pgretrieval.passage
-where collection_id = %(collection_id)s and key = any(%(keys)s)
+-- One index look-up a key: without statistics, as in a first add, the planner would rather read the whole collection for `= any`.
+select found.key, found.title, found.body, found.metadata
+from unnest(%(keys)s::text[]) as wanted (key)
+cross join lateral (
+    select passage.key, title, body, metadata from pgretrieval.passage
+    where collection_id = %(collection_id)s and passage.key = wanted.key
+    offset 0
+) as found
 
 -- name: texts
 -- What a hit shows, by passage id.
