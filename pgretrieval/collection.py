@@ -6,12 +6,11 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select
-
 from pgretrieval.corpus.validate import to_passage
 from pgretrieval.db import catalog
 from pgretrieval.db.catalog import CollectionRow
 from pgretrieval.db.connection import Database
+from pgretrieval.db.selection import Ids
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.encode.registry import from_spec, load_encoder
 from pgretrieval.errors import ConfigError, DimensionMismatchError, InputError, PgRetrievalWarning
@@ -150,7 +149,7 @@ class Collection:
         candidates: int | str | None = None,
         pruning: int | None = None,
         where: Mapping[str, Any] | str | None = None,
-        among: Iterable[str] | Select[Any] | None = None,
+        among: Ids | None = None,
     ) -> list[Hit]:
         """The k best passages for a query text or for (tokens, dim) `vectors`, best first.
 
@@ -174,7 +173,7 @@ class Collection:
         candidates: int | str | None = None,
         pruning: int | None = None,
         where: Mapping[str, Any] | str | None = None,
-        among: Iterable[str] | Select[Any] | None = None,
+        among: Ids | None = None,
     ) -> list[list[Hit]]:
         """`search` for several queries, encoded together; one list of hits each, in the order of the queries.
 
@@ -194,7 +193,7 @@ class Collection:
         candidates: int | str | None = None,
         pruning: int | None = None,
         where: Mapping[str, Any] | str | None = None,
-        among: Iterable[str] | Select[Any] | None = None,
+        among: Ids | None = None,
     ) -> Explanation:
         """`search`, and what each stage did: milliseconds, probes, postings read, candidates, passages decoded, bytes moved."""
         knobs = read_knobs(k, probes, candidates, pruning)

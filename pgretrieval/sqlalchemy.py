@@ -73,9 +73,13 @@ class VectorArray(UserDefinedType[Any]):
 
 def token_vectors(vectors: Any, what: str = "the query") -> sa.ColumnElement[Any]:
     """An array of shape (tokens, dim) as `vector[]`. Raises VectorError, naming `what`, where it is not one."""
+    return sa.cast(sa.literal(vector_array(vectors, what), sa.Text), VectorArray())
+
+
+def vector_array(vectors: Any, what: str = "the query") -> str:
+    """The text of a `vector[]`, for drivers without SQLAlchemy: a parameter that the statement casts with `::vector[]`."""
     rows = token_array(vectors, what, None)
-    text = "{" + ",".join('"[' + ",".join(map(repr, row)) + ']"' for row in rows.tolist()) + "}"
-    return sa.cast(sa.literal(text, sa.Text), VectorArray())
+    return "{" + ",".join('"[' + ",".join(map(repr, row)) + ']"' for row in rows.tolist()) + "}"
 
 
 def search(

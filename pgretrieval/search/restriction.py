@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select
-from sqlalchemy.dialects import registry
-from sqlalchemy.engine import Dialect
-
+from pgretrieval.db.selection import Ids, array_of
 from pgretrieval.errors import ConfigError
 from pgretrieval.types import Restriction
 
 _COMPARISONS = {"$eq": "==", "$ne": "!=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _CONNECTIVES = {"$and": " && ", "$or": " || "}
-_DIALECT: Dialect = registry.load("postgresql.psycopg")()
 _OPERATORS = (*_COMPARISONS, "$in", "$nin", "$exists", "$not", *_CONNECTIVES)
 
 
-def restriction(where: Mapping[str, Any] | str | None, among: Iterable[str] | Select[Any] | None) -> Restriction | None:
+def restriction(where: Mapping[str, Any] | str | None, among: Ids | None) -> Restriction | None:
     """None where nothing is restricted. Raises ConfigError where `where` or `among` cannot be understood."""
     if where is None and among is None:
         return None
     predicate = where if isinstance(where, str) or where is None else jsonpath(where)
-    if among is None:
-        return Restriction(predicate)
-    if isinstance(among, Select):
-        return _selected(predicate, among)
-    if isinstance(among, str) or not isinstance(among, Iterable):
-        msg = f"among is {among!r}; give a list of ids or a SQLAlchemy select of one column"
-        raise ConfigError(msg)
-    return Restriction(predicate, "%(among)s::text[]", {"among": [str(key) for key in among]})
+    return Restriction(predicate) if among is None else Restriction(predicate, *array_of(among))
 
 
 def jsonpath(where: Mapping[str, Any]) -> str:
@@ -102,14 +90,3 @@ def _literal(key: str, value: Any) -> str:
         return json.dumps(value)
     msg = f"where compares {key!r} with {value!r}; it takes texts, finite numbers, booleans and None"
     raise ConfigError(msg)
-
-
-def _selected(predicate: str | None, ids: Select[Any]) -> Restriction:
-    if len(ids.selected_columns) != 1:
-        msg = f"among selects {len(ids.selected_columns)} columns; select one, the ids"
-        raise ConfigError(msg)
-    compiled = ids.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
-    # Names of our own, so that they cannot be those of the statement around.
-    names = {name: f"among_{number}" for number, name in enumerate(compiled.params)}
-    text = re.sub(r"%\((.*?)\)s", lambda found: f"%({names[found[1]]})s", str(compiled))
-    return Restriction(predicate, f"array({text})::text[]", {names[name]: value for name, value in compiled.params.items()})

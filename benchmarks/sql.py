@@ -1,0 +1,122 @@
+"""Searches in SQL beside the Python client and the pgvector recipe, on SciFact in one run.
+
+    python benchmarks/sql.py --cache DIR [--recipe PYTHON]
+
+PYTHON is that of pgretrieval's own environment (benchmarks/peers/README.md). Writes benchmarks/results/sql.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import psycopg
+
+from benchmarks import machine, vectors
+from benchmarks.filters import timed
+from benchmarks.run import RESULTS, Measured, best_of_all, build, peer, quality, say, serving
+from benchmarks.vectors import Vectors
+from pgretrieval.sqlalchemy import vector_array
+from pgretrieval.types import Float32Array
+
+CANDIDATES = (None, 32, 64, 128, 256)
+_SCORE = """select * from pgretrieval.score_passages(
+    (select c from pgretrieval.collection c where name = 'measured'), %s, %s::vector[])"""
+_PARTS = 60  # queries whose parts are timed one by one
+
+
+def in_sql(connection: Any, data: Vectors, best: list[list[str]], candidates: int | None) -> Measured:
+    """`pgretrieval.search` with that many candidates."""
+
+    def search(query: Float32Array) -> list[str]:
+        statement = "select id from pgretrieval.search('measured', %s::vector[], candidates => %s)"
+        return [key for (key,) in connection.execute(statement, [vector_array(query), candidates]).fetchall()]
+
+    times, rankings = timed(search, data.queries)
+    return {**times, **quality(data, best, rankings, 10)}
+
+
+def parts(connection: Any, data: Vectors) -> dict[str, float]:
+    """Median milliseconds of the parts of a search in SQL, each as a statement of its own."""
+    number, codebook = connection.execute(
+        "select collection_id, codebook_id from pgretrieval.collection where name = 'measured'"
+    ).fetchone()
+    spent: dict[str, list[float]] = {"send": [], "probe": [], "candidates": [], "score": []}
+    for query in data.queries[:_PARTS]:
+        text = vector_array(query)
+
+        def run(part: str, statement: str, *parameters: Any) -> Any:
+            started = time.perf_counter()
+            rows = connection.execute(statement, parameters).fetchall()
+            spent[part].append((time.perf_counter() - started) * 1e3)
+            return rows
+
+        run("send", "select cardinality(%s::vector[])", text)
+        probed = run("probe", "select * from pgretrieval.probe(%s, %s, %s::vector[], 8)", number, codebook, text)
+        ids, scores = [row[0] for row in probed], [row[1] for row in probed]
+        found = run(
+            "candidates",
+            "select passage_id from pgretrieval.candidates_among(%s, %s, %s::integer[], %s::real[], 128, null, null)",
+            number, codebook, ids, scores,
+        )  # fmt: skip
+        run("score", _SCORE, [row[0] for row in found], text)
+    return {name: float(np.median(values)) for name, values in spent.items()}
+
+
+def main() -> None:
+    """Measure and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", type=Path, required=True, help="folder for token vectors and the recipe's tables")
+    parser.add_argument("--recipe", metavar="PYTHON", help="measure the pgvector recipe, too")
+    options = parser.parse_args()
+    data = vectors.load("scifact", options.cache)
+    best = best_of_all(data)
+    rows: list[tuple[str, Measured]] = []
+    timings: dict[str, dict[str, float]] = {}
+    for keep in (True, False):
+        with serving() as database:
+            collection, _ = build(database, data, "measured", keep_vectors=keep)
+            kind = "kept vectors" if keep else "codes"
+            times, rankings = timed(lambda query, held=collection: [hit.id for hit in held.search(vectors=query)], data.queries)
+            rows.append((f"Python client, {kind}", {**times, **quality(data, best, rankings, 10)}))
+            with psycopg.connect(database.url, autocommit=True) as connection:
+                for candidates in CANDIDATES:
+                    name = f"SQL, {kind}, {'default' if candidates is None else candidates} candidates"
+                    rows.append((name, in_sql(connection, data, best, candidates)))
+                    say({"engine": name, **rows[-1][1]})
+                timings[kind] = parts(connection, data)
+    if options.recipe:
+        measured = peer("pgvector", options.recipe, data, best, options.cache)
+        rows += [(f"{measured['peer']}, {row['name']}", row) for row in measured["settings"]]
+    lines = [
+        "# Searches in SQL",
+        "",
+        "`python benchmarks/sql.py --cache DIR --recipe PYTHON`; SciFact, vectors given, k = 10, one query at a time, one run.",
+        "",
+        machine.as_lines(machine.describe()),
+        "",
+        "| engine | nDCG@10 | fidelity@10 | p50 ms | p95 ms |",
+        "|---|---|---|---|---|",
+        *(f"| {name} | {row['ndcg']:.4f} | {row['fidelity']:.4f} | {row['p50']:.1f} | {row['p95']:.1f} |" for name, row in rows),
+        "",
+        "Parts of a search in SQL with 128 candidates, median ms, each a statement of its own (all but candidates send the query):",
+        "",
+        "| | " + " | ".join(timings["codes"]) + " |",
+        "|---" * 5 + "|",
+        *(f"| {kind} | " + " | ".join(f"{spent:.1f}" for spent in parts_.values()) + " |" for kind, parts_ in timings.items()),
+    ]
+    text = "\n".join([*lines, ""])
+    (RESULTS / "sql.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "2")
+    main()

@@ -1,0 +1,39 @@
+"""Ids that a search is restricted to, as an SQL expression: a list, or a SQLAlchemy select that the server evaluates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+from sqlalchemy import Select
+from sqlalchemy.dialects import registry
+from sqlalchemy.engine import Dialect
+from typing_extensions import LiteralString
+
+from pgretrieval.errors import ConfigError
+
+Ids: TypeAlias = "Iterable[str] | Select[Any]"
+
+_DIALECT: Dialect = registry.load("postgresql.psycopg")()
+
+
+def array_of(ids: Ids) -> tuple[LiteralString, dict[str, Any]]:
+    """The SQL of a text[] and its parameters. Raises ConfigError unless `ids` is an iterable of ids or a select of one column."""
+    if isinstance(ids, Select):
+        return _selected(ids)
+    if isinstance(ids, str) or not isinstance(ids, Iterable):
+        msg = f"among is {ids!r}; give a list of ids or a SQLAlchemy select of one column"
+        raise ConfigError(msg)
+    return "%(among)s::text[]", {"among": [str(key) for key in ids]}
+
+
+def _selected(ids: Select[Any]) -> tuple[LiteralString, dict[str, Any]]:
+    if len(ids.selected_columns) != 1:
+        msg = f"among selects {len(ids.selected_columns)} columns; select one, the ids"
+        raise ConfigError(msg)
+    compiled = ids.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
+    # Names of our own, so that they cannot be those of the statement around.
+    names = {name: f"among_{number}" for number, name in enumerate(compiled.params)}
+    text = re.sub(r"%\((.*?)\)s", lambda found: f"%({names[found[1]]})s", str(compiled))
+    return f"array({text})::text[]", {names[name]: value for name, value in compiled.params.items()}
