@@ -127,7 +127,7 @@ def main() -> None:
         "# Filters",
         "",
         f"`python benchmarks/filters.py --cache DIR`; wiki_movies, {len(data.passages):,} passages, {len(data.queries)} queries,",
-        "vectors given and kept, k = 10; fidelity@10 is against exact MaxSim over the passages that match. Spans of years are answered",
+        "vectors given and kept, k = 10; fidelity@10 is against exact MaxSim over what matches. Spans of years are answered",
         "by no index, years and genres by that over metadata.",
         "",
         machine.as_lines(machine.describe()),

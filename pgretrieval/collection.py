@@ -20,12 +20,13 @@ from pgretrieval.index.build import BuildReport, Stage, build
 from pgretrieval.index.ingest import Target
 from pgretrieval.index.sources import EncodedVectors, GivenVectors
 from pgretrieval.index.vectors import token_array
+from pgretrieval.search import words
 from pgretrieval.search.exhaustive import exact_rankings
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.pipeline import Searcher
 from pgretrieval.search.restriction import restriction
 from pgretrieval.search.settings import read_knobs
-from pgretrieval.types import AddReport, Float32Array, Generator, Hit, Passage
+from pgretrieval.types import AddReport, Float32Array, Generator, Hit, Passage, Restriction
 
 _DEFAULT_ENCODER = "minilm"
 
@@ -183,6 +184,36 @@ class Collection:
         restricted = restriction(where, among)
         return self._searcher.search_many(self.query_vectors(queries, vectors), k, knobs, restricted)
 
+    def text_search(
+        self, query: str, k: int = 10, *, where: Mapping[str, Any] | str | None = None, among: Ids | None = None
+    ) -> list[Hit]:
+        """The k best passages for the words of a text, by BM25; those that hold none of them do not come.
+
+        Raises ConfigError, InputError, and StorageError where the collection was made without a language.
+        """
+        read_knobs(k, None, None, None)
+        return words.text_search(self._database, self.name, _spoken(query), k, restriction(where, among) or Restriction())
+
+    def hybrid_search(
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        vectors: Any = None,
+        where: Mapping[str, Any] | str | None = None,
+        among: Ids | None = None,
+        rank_constant: int = 60,
+        weights: tuple[float, float] = (1.0, 1.0),
+    ) -> list[Hit]:
+        """The k best passages by late interaction and by words, fused by reciprocal rank, with these weights.
+
+        `vectors` is (tokens, dim) for a query encoded elsewhere. Raises what `search` and `text_search` raise.
+        """
+        read_knobs(k, None, None, None)
+        restricted = restriction(where, among) or Restriction()
+        encoded = self._query_vectors(None if vectors is not None else query, vectors)
+        return words.hybrid_search(self._database, self.name, encoded, _spoken(query), k, restricted, rank_constant, weights)
+
     def explain(
         self,
         query: str | None = None,
@@ -218,11 +249,7 @@ class Collection:
                 token_array(given, f"query {number}" if len(vectors) > 1 else "the query", self._row.dim)
                 for number, given in enumerate(vectors, start=1)
             ]
-        for query in queries or []:
-            if not isinstance(query, str) or not query.strip():
-                msg = f"the query is {query!r}; give a text that is not blank"
-                raise InputError(msg)
-        return self.encoder.encode_query(list(queries or []))
+        return self.encoder.encode_query([_spoken(query) for query in queries or []])
 
     def exact_rankings(
         self, queries: Sequence[Float32Array], k: int, *, progress: Callable[[int], None] | None = None
@@ -258,3 +285,10 @@ class Collection:
     def _refresh(self) -> None:
         """What adds have settled, possibly in another process."""
         self._row = catalog.find(self._database, self.name)
+
+
+def _spoken(query: Any) -> str:
+    if not isinstance(query, str) or not query.strip():
+        msg = f"the query is {query!r}; give a text that is not blank"
+        raise InputError(msg)
+    return query

@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql.selectable import TableValuedAlias
 from sqlalchemy.types import UserDefinedType
 
+from pgretrieval.db import parameters
 from pgretrieval.index.vectors import token_array
 from pgretrieval.search.restriction import jsonpath
 
@@ -78,8 +79,7 @@ def token_vectors(vectors: Any, what: str = "the query") -> sa.ColumnElement[Any
 
 def vector_array(vectors: Any, what: str = "the query") -> str:
     """The text of a `vector[]`, for drivers without SQLAlchemy: a parameter that the statement casts with `::vector[]`."""
-    rows = token_array(vectors, what, None)
-    return "{" + ",".join('"[' + ",".join(map(repr, row)) + ']"' for row in rows.tolist()) + "}"
+    return parameters.vector_array(token_array(vectors, what, None))
 
 
 def search(

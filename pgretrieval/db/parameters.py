@@ -27,6 +27,11 @@ class Float4Array:
         self.field = wire.float4_array(np.asarray(values, dtype=np.float32))
 
 
+def vector_array(rows: Float32Array) -> str:
+    """(tokens, dim) -> the text of a `vector[]`."""
+    return "{" + ",".join('"[' + ",".join(map(repr, row)) + ']"' for row in rows.tolist()) + "}"
+
+
 class _ArrayDumper(Dumper):
     format = Format.BINARY
 

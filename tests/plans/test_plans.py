@@ -13,6 +13,7 @@ import pgretrieval
 from pgretrieval.assets import statements
 from pgretrieval.hardware import quick
 from pgretrieval.search.probe import centroid_scores, select_probes
+from tests.support.sql import vector_array
 from tests.support.vectors import clustered, passages
 
 PASSAGES = 4000
@@ -212,3 +213,42 @@ def test_ids_are_looked_up_one_by_one_in_a_first_add(database: pgretrieval.Retri
     assert [node["Node Type"] for node in reads] == ["Index Scan"]
     assert "key = " in reads[0]["Index Cond"]
     assert sum(node["Actual Rows"] * node["Actual Loops"] for node in reads) <= 201
+
+
+def usage(connection: psycopg.Connection[Any]) -> tuple[dict[str, int], dict[str, int]]:
+    """Index scans by index, and rows read by sequential scans by table, up to now."""
+    connection.execute("select pg_stat_force_next_flush()")
+    connection.execute("select pg_stat_clear_snapshot()")
+    indexes = connection.execute("select indexrelname, idx_scan from pg_stat_user_indexes").fetchall()
+    tables = connection.execute("select relname, seq_tup_read from pg_stat_user_tables").fetchall()
+    return dict(indexes), dict(tables)
+
+
+@pytest.mark.parametrize(
+    "restriction", ["", ", filter => '$.number >= 100'", ", filter => '$.number == 7'", ", among => array['p1', 'p2']"]
+)
+def test_a_search_in_sql_reads_by_indexes(large: pgretrieval.Collection, restriction: str):
+    """A function's statements are planned without their indexes: centroids, postings, codes, or passages are read whole."""
+    number = large._row.collection_id
+    query = vector_array(clustered(1, tokens=(8, 8), seed=3, directions=2000)[0])
+    with psycopg.connect(large._database.url, autocommit=True) as connection:
+        indexes_before, tables_before = usage(connection)
+        connection.execute(f"select * from pgretrieval.search('large', %s::vector[]{restriction})", [query]).fetchall()
+        indexes, tables = usage(connection)
+    assert indexes[f"centroid_{number}_hnsw"] - indexes_before[f"centroid_{number}_hnsw"] == 8
+    read = {name: rows - tables_before[name] for name, rows in tables.items() if rows > tables_before[name]}
+    allowed = {"pg_class", "collection", "codebook", f"centroid_{number}"}
+    if "$.number >=" in restriction:
+        allowed |= {f"passage_{number}"}
+    assert set(read) <= allowed, read
+
+
+def test_a_search_by_words_reads_by_indexes(large: pgretrieval.Collection):
+    """The postings of all words are read for a few."""
+    number = large._row.collection_id
+    with psycopg.connect(large._database.url, autocommit=True) as connection:
+        _, tables_before = usage(connection)
+        found = connection.execute("select id from pgretrieval.text_search('large', 'passage 77')").fetchall()
+        _, tables = usage(connection)
+    assert found[0] == ("p77",)
+    assert tables[f"word_posting_{number}"] == tables_before[f"word_posting_{number}"]

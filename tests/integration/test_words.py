@@ -1,0 +1,125 @@
+"""Searches by words, alone and fused with late interaction."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from typing import Any
+
+import pytest
+
+import pgretrieval
+from tests.support.encoder import HashedEncoder
+from tests.support.vectors import clustered
+
+TEXTS = [
+    "brown fox jump quick",
+    "lazy dog sleep sun",
+    "quick dog run quick fox hide dog",
+    "sun moon star",
+    "mountain river",
+    "dog dog dog cat",
+]
+"""Stems already, and no stop words, so that the oracle needs neither."""
+
+
+@pytest.fixture
+def docs(database: pgretrieval.RetrievalDatabase) -> pgretrieval.Collection:
+    collection = database.create_collection("docs", dim=64)
+    records = [{"id": str(number), "text": text, "metadata": {"n": number}} for number, text in enumerate(TEXTS)]
+    collection.add(records, vectors=clustered(len(TEXTS), seed=1))
+    return collection
+
+
+def bm25(query: str, texts: list[str]) -> dict[str, float]:
+    """The oracle: k1 = 1.2, b = 0.75, rarity as in Lucene; passages with none of the words left out."""
+    held = [Counter(re.findall(r"\w+", text)) for text in texts]
+    mean = sum(map(Counter.total, held)) / len(held)
+    scores: Counter[str] = Counter()
+    for word, times in Counter(query.split()).items():
+        passages = sum(word in counts for counts in held)
+        rarity = math.log(1 + (len(held) - passages + 0.5) / (passages + 0.5))
+        for number, counts in enumerate(held):
+            if counts[word]:
+                share = counts[word] * 2.2 / (counts[word] + 1.2 * (0.25 + 0.75 * counts.total() / mean))
+                scores[str(number)] += times * rarity * share
+    return scores
+
+
+def ranking(scores: dict[str, float]) -> list[tuple[str, Any]]:
+    ordered = sorted(scores.items(), key=lambda item: (-item[1], int(item[0])))
+    return [(key, pytest.approx(score, rel=1e-4)) for key, score in ordered]
+
+
+@pytest.mark.parametrize("query", ["quick dog sun", "dog dog fox", "river", "nobody"])
+def test_scores_are_bm25_before_and_after_a_build(docs: pgretrieval.Collection, query: str):
+    """A weight, a length or a rarity is another, or a build changes what is found."""
+    for _ in range(2):
+        assert [(hit.id, hit.score) for hit in docs.text_search(query)] == ranking(bm25(query, TEXTS))
+        docs.build()
+
+
+def test_later_passages_are_found(docs: pgretrieval.Collection):
+    """What is added after a build has no postings of words."""
+    docs.build()
+    docs.add([{"id": "6", "text": "river river", "metadata": {"n": 6}}], vectors=clustered(1, seed=7))
+    assert [hit.id for hit in docs.text_search("river")] == ["6", "4"]
+    assert [hit.id for hit in docs.text_search("river", where={"n": 4})] == ["4"]
+    assert [hit.id for hit in docs.text_search("river", among=["6"])] == ["6"]
+
+
+def test_titles_count_and_words_are_stemmed_by_the_language(database: pgretrieval.RetrievalDatabase):
+    """The title is left out, or the configuration is not the collection's."""
+    for language, found in (("english", ["a"]), ("simple", []), ("german", [])):
+        docs = database.create_collection(language, dim=64, language=language)
+        docs.add([{"id": "a", "title": "Running", "text": "fast"}], vectors=clustered(1, seed=1))
+        assert [hit.id for hit in docs.text_search("runs")] == found
+
+
+def test_no_language_no_words(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection):
+    """A search finds nothing, silently; or a configuration that the server does not have is taken."""
+    silent = database.create_collection("silent", language=None)
+    with pytest.raises(pgretrieval.StorageError, match="collection 'silent' has no text search"):
+        silent.text_search("dog")
+    with pytest.raises(pgretrieval.ConfigError, match="language is 'klingon'"):
+        database.create_collection("other", language="klingon")
+    assert database.list_collections() == ["docs", "silent"]
+
+
+def test_hybrid_is_the_fusion_of_both_rankings(database: pgretrieval.RetrievalDatabase):
+    """A ranking is left out, weighted wrong, or its ranks begin at 0."""
+    docs = database.create_collection("docs", encoder=HashedEncoder())
+    docs.add([{"id": str(number), "text": text} for number, text in enumerate(TEXTS)])
+    docs.build()
+    query = "quick dog sun"
+    late = {hit.id: hit.rank for hit in docs.search(query, k=6)}
+    words = {hit.id: hit.rank for hit in docs.text_search(query, k=6)}
+    for weights, constant in (((1.0, 1.0), 60), ((0.3, 2.0), 1), ((1.0, 0.0), 0)):
+        expected = {
+            key: weights[0] / (constant + rank) + (weights[1] / (constant + words[key]) if key in words else 0)
+            for key, rank in late.items()
+        }
+        found = docs.hybrid_search(query, k=6, rank_constant=constant, weights=weights)
+        assert [hit.score for hit in found] == pytest.approx(sorted(expected.values(), reverse=True), rel=1e-4)
+        assert {hit.id: pytest.approx(hit.score, rel=1e-4) for hit in found} == expected
+    with pytest.raises(pgretrieval.ConfigError, match="weights are"):
+        docs.hybrid_search(query, weights=(1.0,))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("query", ["", "  ", 3, None])
+def test_queries_that_are_no_text(docs: pgretrieval.Collection, query: Any):
+    with pytest.raises(pgretrieval.InputError, match="give a text that is not blank"):
+        docs.text_search(query)
+    with pytest.raises(pgretrieval.ConfigError, match="k is 0"):
+        docs.text_search("dog", 0)
+
+
+def test_texts_that_tsvector_can_hardly_hold(database: pgretrieval.RetrievalDatabase):
+    """A very long text, or one of a million different words, ends a build."""
+    docs = database.create_collection("docs", dim=64)
+    long = " ".join(f"w{number}" for number in range(200_000))
+    docs.add([{"id": "long", "text": long}, {"id": "none", "text": "the of and"}], vectors=clustered(2, seed=1))
+    assert [hit.id for hit in docs.text_search("w7")] == ["long"]
+    docs.build()
+    assert [hit.id for hit in docs.text_search("w7")] == ["long"]
