@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from pgretrieval.db.candidates import SEARCH_STATEMENTS
+from typing_extensions import LiteralString
+
+from pgretrieval.assets import statements
 from pgretrieval.db.connection import Database
 from pgretrieval.db.parameters import vector_array
 from pgretrieval.errors import ConfigError
 from pgretrieval.types import Float32Array, Hit, Restriction
 
+_SQL = statements("words")
+
 
 def text_search(database: Database, name: str, query_text: str, k: int, restriction: Restriction) -> list[Hit]:
     """The k best passages by BM25."""
-    return _hits(database, name, "text_search", {"query_text": query_text, "k": k}, restriction)
+    return _hits(database, name, _SQL["text_search"], {"query_text": query_text, "k": k}, restriction)
 
 
 def hybrid_search(
@@ -30,14 +34,15 @@ def hybrid_search(
     if len(weights) != 2 or rank_constant < 0:
         msg = f"weights are {weights!r} and rank_constant is {rank_constant!r}; give two weights and a constant of at least 0"
         raise ConfigError(msg)
-    parameters = {"query": vector_array(query), "query_text": query_text, "k": k}
-    return _hits(
-        database, name, "hybrid_search", parameters | {"rank_constant": rank_constant, "weights": list(weights)}, restriction
-    )
+    parameters: dict[str, Any] = {"query": vector_array(query), "query_text": query_text, "k": k}
+    parameters |= {"rank_constant": rank_constant, "weights": list(weights)}
+    return _hits(database, name, _SQL["hybrid_search"], parameters, restriction)
 
 
-def _hits(database: Database, name: str, statement: str, parameters: dict[str, Any], restriction: Restriction) -> list[Hit]:
+def _hits(
+    database: Database, name: str, statement: LiteralString, parameters: dict[str, Any], restriction: Restriction
+) -> list[Hit]:
     named = {"name": name, "filter": restriction.filter, **restriction.parameters, **parameters}
     with database.reading(f"searching collection {name!r}") as connection:
-        rows = connection.execute(SEARCH_STATEMENTS[statement].format(among=restriction.ids), named).fetchall()
+        rows = connection.execute(statement.format(among=restriction.ids), named).fetchall()
     return [Hit(*row) for row in rows]

@@ -1,7 +1,7 @@
--- How many candidates a search in SQL scores exactly for k hits. Fewer where every token must be decoded. Errors name the value.
+-- How many candidates a search in SQL takes for k hits: so many that they have about 60,000 tokens. Errors name the value.
 create or replace function pgretrieval.depth_of_candidates(held pgretrieval.collection, k integer, probes integer, candidates integer)
 returns integer
-language plpgsql immutable
+language plpgsql stable
 set search_path from current
 as $function$
 begin
@@ -13,6 +13,13 @@ begin
         raise exception 'candidates is %, less than the % hits asked for', candidates, k
             using errcode = 'PGR05', hint = 'Give at least k.';
     end if;
-    return coalesce(candidates, greatest(case when held.keep_vectors then 128 else 64 end, 5 * k));
+    return coalesce(
+        candidates,
+        (
+            select greatest(5 * k, least(1024, greatest(128, 60000 * c.passages / greatest(c.tokens, 1))))
+            from pgretrieval.codebook c where c.codebook_id = held.codebook_id
+        ),
+        k
+    );
 end
 $function$;

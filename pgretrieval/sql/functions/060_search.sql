@@ -29,7 +29,7 @@ begin
            passage.key, best.score, passage.title, passage.body, passage.metadata
     from (
         select scored.passage_id, scored.score
-        from pgretrieval.score_passages(held, chosen, query) as scored
+        from pgretrieval.score_passages(held, chosen, query, k) as scored
         order by scored.score desc, scored.passage_id
         limit k
     ) as best

@@ -1,6 +1,6 @@
--- The k best passages by late interaction and by words together, best first: both generate candidates, every candidate gets its exact
--- MaxSim, and the two rankings are fused by reciprocal rank (Cormack, Clarke and Buettcher 2009): the score of a passage is the sum of
--- weight / (rank_constant + rank) over the rankings that have it. `weights` are those of late interaction and of words.
+-- The k best passages by late interaction and by words together, best first. Both generate candidates, MaxSim ranks all of these, and
+-- the two rankings are fused by reciprocal rank (Cormack, Clarke and Buettcher 2009): the score of a passage is the sum of weight /
+-- (rank_constant + rank) over the rankings that have it. `weights` are those of late interaction and of words.
 create or replace function pgretrieval.hybrid_search(
     collection text,
     query vector[],
@@ -41,14 +41,18 @@ begin
     select row_number() over (order by best.score desc, best.passage_id)::integer,
            passage.key, best.score, passage.title, passage.body, passage.metadata
     from (
-        select ranked.passage_id,
-               (weights[1] / (rank_constant + ranked.place)
-                + coalesce(weights[2] / (rank_constant + array_position(by_words, ranked.passage_id)), 0))::real as score
+        select fused.passage_id,
+               (coalesce(weights[1] / (rank_constant + fused.late), 0) + coalesce(weights[2] / (rank_constant + fused.word), 0))::real
+                   as score
         from (
-            select scored.passage_id, row_number() over (order by scored.score desc, scored.passage_id) as place
-            from pgretrieval.score_passages(held, chosen, query) as scored
-        ) as ranked
-        order by score desc, ranked.passage_id
+            select coalesce(late.passage_id, words.passage_id) as passage_id, late.place as late, words.place as word
+            from (
+                select scored.passage_id, row_number() over (order by scored.score desc, scored.passage_id) as place
+                from pgretrieval.score_passages(held, chosen, query, k) as scored
+            ) as late
+            full join unnest(by_words) with ordinality as words (passage_id, place) on words.passage_id = late.passage_id
+        ) as fused
+        order by score desc, fused.passage_id
         limit k
     ) as best
     join pgretrieval.passage on passage.collection_id = held.collection_id and passage.passage_id = best.passage_id

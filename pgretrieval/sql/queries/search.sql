@@ -56,17 +56,6 @@ select passage_id, centroid_ids, residuals
 from pgretrieval.token_code
 where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and passage_id = any(%(passage_ids)s)
 
--- name: text_search
-select rank, id, score, title, body, metadata
-from pgretrieval.text_search(%(name)s, %(query_text)s, %(k)s, %(filter)s::jsonpath, {among})
-
--- name: hybrid_search
-select rank, id, score, title, body, metadata
-from pgretrieval.hybrid_search(
-    %(name)s, %(query)s, %(query_text)s, %(k)s, filter => %(filter)s::jsonpath, among => {among},
-    rank_constant => %(rank_constant)s, weights => %(weights)s::real[]
-)
-
 -- name: postings_read
 select coalesce(sum(cardinality(passage_ids)), 0) from pgretrieval.posting
 where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and centroid_id = any(%(centroid_ids)s)
