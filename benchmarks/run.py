@@ -48,7 +48,7 @@ SETTINGS = {
     "fast-plaid": ["1/1024", "4/1024", "default"],
     "xtr-warp": ["default", "8", "32/0"],
     "pylate": ["1/256/0.5", "2/1024/0.45", "default"],
-    "pgvector": ["5/40", "20/40", "50/100"],
+    "pgvector": ["5/40", "20/40", "50/100", "5/40/1", "50/100/1"],
 }
 """Each from its fastest to its most faithful."""
 DEPTHS_OF = {"pgvector": (10,)}  # the cost of its search does not depend on k

@@ -23,7 +23,7 @@ else:
     import common
 
 SCHEMA = "pgvector_recipe"
-DEFAULTS: common.Widths = {"tokens": 20, "ef_search": 40}
+DEFAULTS: common.Widths = {"tokens": 20, "ef_search": 40, "plain": 0}
 MIB = 2**20
 
 TABLES = """
@@ -47,6 +47,30 @@ from candidate join passage on passage.id = candidate.passage
 order by max_sim(embeddings, %(query)s::vector[]) desc
 limit %(k)s
 """
+PLAIN = """
+create index if not exists token_passage on token (passage);
+create or replace function max_sim_plain(document vector[], query vector[]) returns double precision
+language sql immutable parallel safe as $$
+    select sum(best)
+    from (
+        select max(1 - (document_token <=> query_token)) as best
+        from unnest(query) with ordinality as asked (query_token, place)
+        cross join unnest(document) as document_token
+        group by place
+    ) as by_token
+$$
+"""
+SEARCH_PLAIN = """
+with candidate as (
+    select distinct nearest.passage
+    from unnest(%(query)s::vector[]) as query_token
+    cross join lateral (select passage from token order by embedding <#> query_token limit %(tokens)s) as nearest
+),
+gathered as (
+    select passage, array_agg(embedding) as embeddings from token where passage in (select passage from candidate) group by passage
+)
+select passage from gathered order by max_sim_plain(embeddings, %(query)s::vector[]) desc limit %(k)s
+"""
 COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 COPY_END = struct.pack(">h", -1)
 
@@ -55,7 +79,7 @@ class PgvectorRecipe(common.Peer):
     """The nearest tokens of every query token by HNSW; their passages ordered by exact MaxSim in SQL."""
 
     packages = ()
-    widths = (common.Width("T", "tokens"), common.Width("E", "ef_search"))
+    widths = (common.Width("T", "tokens"), common.Width("E", "ef_search"), common.Width("P", "plain"))
     required_widths = 1
 
     @classmethod
@@ -106,24 +130,26 @@ class PgvectorRecipe(common.Peer):
         self.connection.execute(f"set max_parallel_workers_per_gather = {self.args.threads - 1}")
         self.connection.execute("set jit = off")
         set_path(self.connection)
+        self.connection.execute(PLAIN)
 
     def use(self, setting: common.Widths, query: Any) -> common.Widths:
         widths = DEFAULTS | setting
         if "ef_search" not in setting:
             widths["ef_search"] = max(DEFAULTS["ef_search"], widths["tokens"])
         self.tokens = widths["tokens"]
+        self.statement = SEARCH_PLAIN if widths["plain"] else SEARCH
         self.connection.execute(f"set hnsw.ef_search = {widths['ef_search']}")
         return widths
 
     def name(self, widths: common.Widths) -> str:
-        return f"{widths['tokens']} tokens / ef_search {widths['ef_search']}"
+        return f"{widths['tokens']} tokens / ef_search {widths['ef_search']}" + (", as published" if widths["plain"] else "")
 
     def convert(self, query: NDArray[np.float16]) -> str:
         vectors = ('"[' + ",".join(map(str, vector)) + ']"' for vector in query.tolist())
         return "{" + ",".join(vectors) + "}"
 
     def search(self, query: Any, k: int) -> Any:
-        return self.connection.execute(SEARCH, {"query": query, "tokens": self.tokens, "k": k}).fetchall()
+        return self.connection.execute(self.statement, {"query": query, "tokens": self.tokens, "k": k}).fetchall()
 
     def positions(self, found: Any) -> list[int]:
         return [passage for (passage,) in found]
