@@ -19,7 +19,7 @@ TEXTS = [
     "quick dog run quick fox hide dog",
     "sun moon star",
     "mountain river",
-    "dog dog dog cat",
+    "dog dog dog cat bird",
 ]
 """Stems already, and no stop words, so that the oracle needs neither."""
 

@@ -233,7 +233,9 @@ def test_a_search_in_sql_reads_by_indexes(large: pgretrieval.Collection, restric
     query = vector_array(clustered(1, tokens=(8, 8), seed=3, directions=2000)[0])
     with psycopg.connect(large._database.url, autocommit=True) as connection:
         indexes_before, tables_before = usage(connection)
-        connection.execute(f"select * from pgretrieval.search('large', %s::vector[]{restriction})", [query]).fetchall()
+        connection.execute(
+            f"select * from pgretrieval.search('large', %s::vector[]{restriction}, candidates => 100)", [query]
+        ).fetchall()
         indexes, tables = usage(connection)
     assert indexes[f"centroid_{number}_hnsw"] - indexes_before[f"centroid_{number}_hnsw"] == 8
     read = {name: rows - tables_before[name] for name, rows in tables.items() if rows > tables_before[name]}

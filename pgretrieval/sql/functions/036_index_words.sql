@@ -23,7 +23,7 @@ begin
     ),
     measured as (
         select case when in_passages is null
-                    then (select (sum(occurrences) / count(distinct passage_id))::real from words)
+                    then (select sum(occurrences)::real / count(distinct passage_id) from words)
                     else held.mean_words end as mean_words
     ),
     noted as (

@@ -27,11 +27,14 @@ begin
             $statement$
             select array_agg(found.bucket), array_agg(found.passage_id), array_agg(found.score)
             from (
-                select passage.bucket, passage.passage_id, ranked.score::real
+                select ranked.bucket, ranked.passage_id, ranked.score::real
                 from (select * from (%s) as scored order by score desc, passage_id) as ranked
-                join pgretrieval.passage
-                    on passage.bucket = ranked.bucket and passage.passage_id = ranked.passage_id and %s
-                order by ranked.score desc, passage.passage_id
+                cross join lateral (
+                    select from pgretrieval.passage
+                    where passage.bucket = ranked.bucket and passage.passage_id = ranked.passage_id and %s
+                    offset 0  -- one index look-up each, in this order; a join would read all passages
+                ) as allowed
+                order by ranked.score desc, ranked.passage_id
                 limit $1
             ) as found
             $statement$,

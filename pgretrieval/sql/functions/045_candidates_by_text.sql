@@ -24,7 +24,7 @@ begin
                 select words.*, asked.times, count(*) over (partition by words.word) as passages
                 from (
                     select found.*, sum(occurrences) over (partition by passage_id) as length,
-                           sum(occurrences) over () / max(place) over () as mean_length, max(place) over () as total
+                           (sum(occurrences) over ())::real / max(place) over () as mean_length, max(place) over () as total
                     from (
                         select words_of.*, dense_rank() over (order by passage_id) as place
                         from pgretrieval.words_of(%3$s, %2$L::regconfig)

@@ -1,0 +1,269 @@
+"""The functions that searches and single passages in SQL are made of, on hand-made rows."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+import pytest
+
+pytestmark = pytest.mark.both_versions
+
+Connection = psycopg.Connection[Any]
+DIM = 48
+
+
+def vector(*head: float) -> str:
+    """A vector whose first numbers are given and whose others are 0."""
+    return str([*head, *[0.0] * (DIM - len(head))])
+
+
+def array(*vectors: str) -> str:
+    """The text of a `vector[]`."""
+    return "{" + ",".join(f'"{one}"' for one in vectors) + "}"
+
+
+@pytest.fixture
+def held(connection: Connection) -> tuple[int, int]:
+    """A collection and its codebook of 1 bit (levels -0.5 and 0.5 at the cut-off 0) with three centroids along the first axes."""
+    number = connection.execute("select pgretrieval.create_collection('docs', %s, bits => 1)", [DIM]).fetchone()[0]
+    codebook = connection.execute(
+        """insert into pgretrieval.codebook (collection_id, dim, bits, cutoffs, weights, centroid_count, passages, tokens)
+           values (%s, %s, 1, '{0}', '{-0.5,0.5}', 3, 2, 4) returning codebook_id""",
+        [number, DIM],
+    ).fetchone()[0]
+    connection.execute("update pgretrieval.collection set codebook_id = %s", [codebook])
+    for place in range(3):
+        axis = vector(*[0.0] * place, 1.0)
+        connection.execute(
+            "insert into pgretrieval.centroid values (%s, %s, %s, %s::vector::halfvec)", [number, codebook, place, axis]
+        )
+    return number, codebook
+
+
+def add(connection: Connection, held: tuple[int, int], passage_id: int, centroids: Sequence[int], body: str = "text") -> None:
+    """A passage whose tokens have these centroids and residuals of ones, with its postings."""
+    number, codebook = held
+    connection.execute(
+        """insert into pgretrieval.passage (collection_id, passage_id, key, body, metadata, token_count)
+           values (%s, %s, 'k' || %s, %s, jsonb_build_object('n', %s::integer), %s)""",
+        [number, passage_id, passage_id, body, passage_id, len(centroids)],
+    )
+    ids, residuals = struct.pack(f"<{len(centroids)}i", *centroids), b"\xff" * (DIM // 8 * len(centroids))
+    connection.execute(
+        """insert into pgretrieval.token_code (collection_id, codebook_id, passage_id, centroid_ids, residuals)
+           values (%s, %s, %s, %s, %s)""",
+        [number, codebook, passage_id, ids, residuals],
+    )
+    for centroid in set(centroids):
+        connection.execute(
+            """insert into pgretrieval.posting (collection_id, codebook_id, centroid_id, segment, passage_ids)
+               values (%s, %s, %s, %s, array[%s::integer])""",
+            [number, codebook, centroid, passage_id, passage_id],
+        )
+
+
+def test_known_collection(connection: Connection, held: tuple[int, int]):
+    """Another row comes, or none without an error."""
+    assert connection.execute("select collection_id from pgretrieval.known_collection('docs')").fetchone() == (held[0],)
+    with pytest.raises(psycopg.Error, match="no collection 'nobody'"):
+        connection.execute("select pgretrieval.known_collection('nobody')")
+
+
+def test_checked_vectors_come_back_as_they_are(connection: Connection):
+    """A good array is changed; what is wrong is tested with search."""
+    found = connection.execute("select pgretrieval.checked_vectors('it', %s::vector[], 48)::text", [array(vector(1), vector(2))])
+    assert found.fetchone()[0].count("[") == 2
+    with pytest.raises(psycopg.Error, match="it: token 2 has 2 dimensions, not 48"):
+        connection.execute("select pgretrieval.checked_vectors('it', %s::vector[], null)", [array(vector(1), "[1,2]")])
+
+
+def test_check_depth_and_depth_of_candidates(connection: Connection, held: tuple[int, int]):
+    """The default does not follow from the tokens of a passage, or a given number is not taken."""
+    row = "(select c from pgretrieval.collection c)"
+    for arguments, expected in (("10, null, null", 1024), ("10, 3, 77", 77), ("500, null, null", 2500)):
+        assert connection.execute(f"select pgretrieval.depth_of_candidates({row}, {arguments})").fetchone() == (expected,)
+    connection.execute("update pgretrieval.codebook set tokens = 600")
+    assert connection.execute(f"select pgretrieval.depth_of_candidates({row}, 10, null, null)").fetchone() == (200,)
+    for k in ("0", "null"):
+        with pytest.raises(psycopg.Error, match=f"k is {k}"):
+            connection.execute(f"select pgretrieval.check_depth({k})")
+
+
+def test_centroid_at_reads_little_endian_numbers(connection: Connection):
+    """Bytes are taken in another order."""
+    stored = struct.pack("<3i", 1, 258, 16_909_060)
+    for token, expected in enumerate((1, 258, 16_909_060)):
+        assert connection.execute("select pgretrieval.centroid_at(%s, %s)", [stored, token]).fetchone() == (expected,)
+
+
+def test_probe_weights_centroids_by_what_they_beat_a_miss(connection: Connection, held: tuple[int, int]):
+    """A centroid counts once for each token, misses are not taken off, or weights fall below 0."""
+    connection.execute("select pgretrieval.index_centroids(%s, %s)", [held[0], DIM])
+    query = array(vector(0.8, 0.5, 0.25), vector(0.5, 0.0, 0.0))
+    found = connection.execute(
+        "select centroid_id, score from pgretrieval.probe(%s, %s, %s::vector[], 1) order by 1", [*held, query]
+    ).fetchall()
+    # the first token probes centroid 0 (.8) and misses 1 (.5); the second probes 0 (.5) and misses one that scores 0
+    assert found == [(0, pytest.approx(0.8 - 0.9 * 0.5 + 0.5, abs=1e-3))]
+    everything = connection.execute(
+        "select centroid_id, score from pgretrieval.probe(%s, %s, %s::vector[], 9) order by 1", [*held, query]
+    ).fetchall()
+    assert everything == [(place, pytest.approx(score, abs=1e-3)) for place, score in enumerate((1.3, 0.5, 0.25))]
+
+
+def test_share_among_counts_a_sample(connection: Connection, held: tuple[int, int]):
+    """The share is of the sample alone, or a restriction is left out."""
+    share = "select pgretrieval.share_among(%s, %s::jsonpath, %s::text[])"
+    for passage_id in range(1, 41):
+        add(connection, held, passage_id, [0])
+    assert connection.execute(share, [held[0], None, None]).fetchone() == (1,)
+    assert connection.execute(share, [held[0], "$.n <= 10", None]).fetchone() == (0,)  # nothing is known before ANALYZE
+    connection.execute("analyze pgretrieval.passage")
+    assert connection.execute(share, [held[0], "$.n <= 10", None]).fetchone() == (0.25,)
+    assert connection.execute(share, [held[0], None, ["k1", "k2", "k77"]]).fetchone() == (pytest.approx(0.05),)
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+def test_candidates_among_and_ranked_among(connection: Connection, held: tuple[int, int], analyzed: bool):
+    """The two ways to find matches differ, unlisted passages come before listed ones, or more than n come."""
+    for passage_id, centroids in ((1, [0]), (2, [0, 1]), (3, [1]), (4, [2]), (5, [2])):
+        add(connection, held, passage_id, centroids)
+    if analyzed:
+        connection.execute("analyze pgretrieval.passage")
+
+    def among(n: int, filter_: str | None = None, keys: list[str] | None = None) -> list[tuple[int, float]]:
+        return connection.execute(
+            """select passage_id, score
+               from pgretrieval.candidates_among(%s, %s, '{0,1}', '{0.5,0.25}', %s, %s::jsonpath, %s::text[])""",
+            [*held, n, filter_, keys],
+        ).fetchall()
+
+    assert among(3) == [(2, 0.75), (1, 0.5), (3, 0.25)]
+    assert among(9) == [(2, 0.75), (1, 0.5), (3, 0.25), (4, 0), (5, 0)]
+    assert among(9, "$.n >= 3") == [(3, 0.25), (4, 0), (5, 0)]
+    assert among(2, "$.n >= 3") == [(3, 0.25), (4, 0)]
+    assert among(9, None, ["k5", "k1", "other"]) == [(1, 0.5), (5, 0)]
+    assert among(9, "$.n > 1", ["k5", "k1"]) == [(5, 0)]
+    listed = connection.execute(
+        """select passage_id from pgretrieval.ranked_among(
+               %s, 'select 0::smallint as bucket, 4 as passage_id, 1.5 as score', 9, null, null, false)""",
+        [held[0]],
+    )
+    assert listed.fetchall() == [(4,)]
+
+
+def test_candidates_in_sql(connection: Connection, held: tuple[int, int]):
+    """Without an index fewer than all matches come; with one, others than by postings."""
+    connection.execute("select pgretrieval.index_centroids(%s, %s)", [held[0], DIM])
+    for passage_id, centroids in ((1, [0]), (2, [1]), (3, [2])):
+        add(connection, held, passage_id, centroids)
+    statement = (
+        "select pgretrieval.candidates_in_sql((select c from pgretrieval.collection c), %s::vector[], 1, 1, %s::jsonpath, null)"
+    )
+    assert connection.execute(statement, [array(vector(0.0, 1.0)), None]).fetchall() == [(2,)]
+    connection.execute("update pgretrieval.collection set codebook_id = null")
+    assert sorted(connection.execute(statement, [array(vector(0.0, 1.0)), "$.n > 1"]).fetchall()) == [(2,), (3,)]
+
+
+def test_score_centroids_score_codes_and_score_passages(connection: Connection, held: tuple[int, int]):
+    """A token's centroid or residual is another's, decoded vectors are not scaled, or similarities below 0 count."""
+    add(connection, held, 1, [0, 1])
+    add(connection, held, 2, [2])
+    query = array(vector(1.0), vector(0.0, 0.0, -1.0))
+    centroids = connection.execute(
+        "select passage_id, score from pgretrieval.score_centroids(%s, %s, array[1, 2], %s::vector[]) order by 1", [*held, query]
+    ).fetchall()
+    assert centroids == [(1, 1.0), (2, 0.0)]
+    # every residual is .5 in every dimension; a token decodes to its axis + .5, length sqrt(1.5² + 47 · .25)
+    length = (1.5**2 + (DIM - 1) * 0.25) ** 0.5
+    expected = [(1, (1.5 - 0.5) / length), (2, (0.5 - 1.5) / length)]
+    decoded = connection.execute(
+        "select passage_id, score from pgretrieval.score_codes(%s, %s, array[1, 2], %s::vector[]) order by 1", [*held, query]
+    ).fetchall()
+    assert decoded == [(number, pytest.approx(score, abs=1e-5)) for number, score in expected]
+    scored = connection.execute(
+        """select passage_id, score from pgretrieval.score_passages(
+               (select c from pgretrieval.collection c), array[1, 2], %s::vector[], 1) order by 1""",
+        [query],
+    )
+    assert scored.fetchall() == decoded
+
+
+def test_score_vectors(connection: Connection, held: tuple[int, int]):
+    """Stored vectors are scored by something else than MaxSim, or without their passage."""
+    add(connection, held, 1, [0])
+    for passage_id in (1, 9):
+        connection.execute(
+            "insert into pgretrieval.token_vector (collection_id, passage_id, vectors) values (%s, %s, %s::vector[]::halfvec[])",
+            [held[0], passage_id, array(vector(0.5), vector(0.25, 0.5))],
+        )
+    query = array(vector(1.0), vector(0.0, 2.0))
+    found = connection.execute("select * from pgretrieval.score_vectors(%s, array[1, 9], %s::vector[])", [held[0], query])
+    assert found.fetchall() == [(1, 1.5)]
+
+
+def test_nearest_centroids_and_encode_tokens(connection: Connection, held: tuple[int, int]):
+    """The low bits that carry a centroid's number change which is nearest; of equal ones the last comes; bits in another order."""
+    vectors = array(vector(0.9, 0.1), vector(0.0, -0.5, 0.3), vector(0.5, 0.5, 0.5), vector(0.0, 1.0))
+    found = connection.execute(
+        "select place, centroid_id from pgretrieval.nearest_centroids(%s, %s, %s::vector[])", [*held, vectors]
+    )
+    assert sorted(found.fetchall()) == [(1, 0), (2, 2), (3, 0), (4, 1)]
+    ids, residuals = connection.execute(
+        "select * from pgretrieval.encode_tokens(%s, %s, %s::vector[])", [*held, vectors]
+    ).fetchone()
+    assert struct.unpack("<4i", ids) == (0, 2, 0, 1)
+    # bits of the coordinates above 0: token 1 leaves (-.1, .1), token 2 (0, -.5, -.7), token 3 (-.5, .5, .5), token 4 nothing
+    assert [residuals[start] for start in range(0, len(residuals), DIM // 8)] == [0b01000000, 0, 0b01100000, 0]
+
+
+def test_words_of_and_index_words(connection: Connection, held: tuple[int, int]):
+    """A title is left out, stop words are in, a segment is numbered otherwise, or all anew leaves old segments."""
+    add(connection, held, 1, [0], "the quick fox and the quick dog")
+    add(connection, held, 2, [0], "dogs")
+    words = connection.execute(
+        "select passage_id, word, occurrences from pgretrieval.words_of(%s, 'english') order by 1, 2", [held[0]]
+    )
+    assert words.fetchall() == [(1, "dog", 1), (1, "fox", 1), (1, "quick", 2), (2, "dog", 1)]
+
+    def postings() -> list[tuple[str, int, list[int]]]:
+        return connection.execute("select word, segment, passage_ids from pgretrieval.word_posting order by 1, 2").fetchall()
+
+    connection.execute("select pgretrieval.index_words(%s, array[2])", [held[0]])
+    assert postings() == []  # searches read the texts until all were written once
+    connection.execute("select pgretrieval.index_words(%s)", [held[0]])
+    assert postings() == [("dog", 0, [1, 2]), ("fox", 0, [1]), ("quick", 0, [1])]
+    assert connection.execute("select mean_words from pgretrieval.collection").fetchone() == (2.5,)
+    add(connection, held, 3, [0], "cat")
+    connection.execute("select pgretrieval.index_words(%s, array[3])", [held[0]])
+    assert ("cat", 3, [3]) in postings()
+    connection.execute("select pgretrieval.index_words(%s)", [held[0]])
+    assert postings() == [("cat", 0, [3]), ("dog", 0, [1, 2]), ("fox", 0, [1]), ("quick", 0, [1])]
+
+
+def test_candidates_by_text(connection: Connection, held: tuple[int, int]):
+    """Passages with none of the words come, or restrictions are left out; scores are tested with text_search."""
+    for passage_id, body in ((1, "red fox"), (2, "fox"), (3, "dog")):
+        add(connection, held, passage_id, [0], body)
+    connection.execute("select pgretrieval.index_words(%s)", [held[0]])
+    row = "(select c from pgretrieval.collection c)"
+    statement = f"select passage_id from pgretrieval.candidates_by_text({row}, 'fox', 9, %s::jsonpath, %s)"
+    assert connection.execute(statement, [None, None]).fetchall() == [(2,), (1,)]
+    assert connection.execute(statement, ["$.n == 1", None]).fetchall() == [(1,)]
+    assert connection.execute(statement, [None, ["k2", "k3"]]).fetchall() == [(2,)]
+
+
+def test_text_search_and_hybrid_search_have_the_columns_of_search(connection: Connection, held: tuple[int, int]):
+    """A column is missing; what they find is tested in tests/integration/test_words.py."""
+    connection.execute("select pgretrieval.index_centroids(%s, %s)", [held[0], DIM])
+    add(connection, held, 1, [0], "red fox")
+    for call in (
+        "pgretrieval.text_search('docs', 'fox')",
+        f"pgretrieval.hybrid_search('docs', '{array(vector(1.0))}'::vector[], 'fox')",
+    ):
+        cursor = connection.execute(f"select * from {call}")
+        assert [column.name for column in cursor.description or []] == ["rank", "id", "score", "title", "body", "metadata"]
+        assert [row[:2] for row in cursor.fetchall()] == [(1, "k1")]
