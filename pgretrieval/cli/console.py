@@ -53,6 +53,7 @@ def stage_bars() -> Iterator[Callable[[str, int, int], None]]:
         "proxies": "training the proxies",
         "code": "coding passages",
         "postings": "writing the postings",
+        "words": "writing the words",
         "index": "indexing vectors",
     }
     with _progress() as bars:
