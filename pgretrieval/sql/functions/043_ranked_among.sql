@@ -3,7 +3,7 @@
 -- score 0, so that min(n, matches) always come back.
 --
 -- Where a sample of pages says that a twentieth or more match, scored passages are looked up, best first, until n of them match.
--- Else, and where too few are scored, all matches are found first and then scored (docs/decisions.md has both measured).
+-- Else, and where too few are scored, all matches are found first and then scored (docs/decisions.md).
 create or replace function pgretrieval.ranked_among(
     in_collection integer, scored text, n integer, filter jsonpath, among text[], all_matches boolean
 ) returns table (bucket smallint, passage_id integer, score real)
