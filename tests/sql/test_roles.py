@@ -131,6 +131,7 @@ def test_counts_are_of_one_tenant_alone(tenants: dict[str, str], corpus: Corpus,
         query = vector_array(corpus.queries[0])
         for statement in (
             f"select count(*) from pgretrieval.score_codes(1, 1, {everything}, %s::vector[])",
+            f"select count(*) from pgretrieval.score_centroids(1, 1, {everything}, %s::vector[])",
             "select count(*) from pgretrieval.candidates_by_postings(1, 1, array(select generate_series(0, 4000)), "
             "array(select 1::real from generate_series(0, 4000)), 1000) where %s <> ''",
             "select count(*) from pgretrieval.candidates_among(1, 1, array(select generate_series(0, 4000)), "

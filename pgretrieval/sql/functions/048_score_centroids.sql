@@ -22,6 +22,11 @@ begin
             from pgretrieval.token_code
             cross join lateral generate_series(0, length(token_code.centroid_ids) / 4 - 1) as place
             where token_code.collection_id = %3$s and token_code.codebook_id = %4$s and token_code.passage_id = any($1)
+              and exists (
+                  select from pgretrieval.passage
+                  where passage.collection_id = %3$s and passage.bucket = token_code.bucket
+                    and passage.passage_id = token_code.passage_id
+              )
             offset 0
         ) as token
         join (
