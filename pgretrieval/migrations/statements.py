@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 from alembic import context, op
 from sqlalchemy import Connection
+
+from pgretrieval import assets
 
 
 def run_sql(text: str) -> None:
@@ -20,7 +21,7 @@ def run_sql(text: str) -> None:
 
 def run_sql_beside(revision_file: str, suffix: str = ".sql") -> None:
     """Run the SQL file that has the revision file's name."""
-    run_sql(Path(revision_file).with_suffix(suffix).read_text(encoding="utf-8"))
+    run_sql(assets.revision(revision_file, suffix))
 
 
 def execute_file(connection: Connection, text: str) -> None:

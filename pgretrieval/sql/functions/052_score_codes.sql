@@ -14,7 +14,7 @@ declare
     levels real[];
     coordinates text;
     best text := (
-        select string_agg(format('min(token.vector <#> ($2)[%s])', place), ' + ') from generate_subscripts(query, 1) as place
+        select string_agg(format('min(decoded.vector <#> ($2)[%s])', place), ' + ') from generate_subscripts(query, 1) as place
     );
 begin
     select * into strict codebook from pgretrieval.codebook c where c.codebook_id = in_codebook;
@@ -62,7 +62,7 @@ begin
         ) as decoded (passage_id, vector)
         group by decoded.passage_id
         $statement$,
-        replace(best, 'token.', 'decoded.'), coordinates, in_collection, in_codebook, width
+        best, coordinates, in_collection, in_codebook, width
     ) using passage_ids, query, levels;
 end
 $function$;

@@ -1,7 +1,7 @@
 -- The k best passages for a query's token vectors, best first, by the whole pipeline: probe, candidates, exact MaxSim.
 --
 -- `filter` is a predicate over the passages' metadata, `among` restricts to these ids. `probes` is how many centroids are looked up
--- for each token, `candidates` how many passages are scored exactly. `score_kind` in stats() tells what the scores are of.
+-- for each token, `candidates` how many passages are compared. `score_kind` in stats() tells what the scores are of.
 create or replace function pgretrieval.search(
     collection text,
     query vector[],
