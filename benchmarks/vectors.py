@@ -82,6 +82,35 @@ def load(name: str, cache: Path, encoder: str = "minilm") -> Vectors:
     )
 
 
+@dataclass(frozen=True)
+class Dense:
+    """The single vectors of a collection: (passages, dense dim) and (judged queries, dense dim), unit rows."""
+
+    documents: Float32Array
+    queries: Float32Array
+
+
+def load_dense(data: Vectors, name: str, encoder: str = "minilm") -> Dense:
+    """The encoder's single vectors, computed once beside the token vectors of `load`."""
+    kept = data.folder / "dense.npz"
+    if not kept.exists():
+        loaded, texts = load_encoder(encoder), query_texts(name)
+        queries = loaded.encode_query_with_dense([texts[query] for query in data.query_ids])[1]
+        parts = []
+        for start in range(0, len(data.passages), _BATCH):
+            part = [passage.encoded_text for passage in data.passages[start : start + _BATCH]]
+            parts.append(loaded.encode_document_with_dense(part)[1].astype(np.float16))
+            print(f"{name}: {start + len(part):,} of {len(data.passages):,} passages encoded", file=sys.stderr)
+        np.savez(kept, documents=np.concatenate(parts), queries=queries)
+    held = np.load(kept)
+    return Dense(held["documents"].astype(np.float32), held["queries"])
+
+
+def query_texts(name: str) -> dict[str, str]:
+    """Query id -> text."""
+    return dict(read_queries(data_folder() / name / "queries.jsonl.gz"))
+
+
 def load_pile(cache: Path, passages: int | None = None) -> Vectors:
     """The first `passages` of the pile in a seeded order, all by default, with the same judged queries for every size."""
     whole = _pile(cache)

@@ -18,15 +18,16 @@ from pgretrieval.hardware import compute_device
 from pgretrieval.index import ingest
 from pgretrieval.index.build import BuildReport, Stage, build
 from pgretrieval.index.ingest import Target
-from pgretrieval.index.sources import EncodedVectors, GivenVectors
-from pgretrieval.index.vectors import token_array
+from pgretrieval.index.sources import EncodedVectors, GivenDense, GivenVectors, VectorSource
+from pgretrieval.index.vectors import dense_array, token_array, unit_rows
 from pgretrieval.search import words
 from pgretrieval.search.exhaustive import exact_rankings
 from pgretrieval.search.explain import Explanation
+from pgretrieval.search.fusion import check_fusion
 from pgretrieval.search.pipeline import Searcher
 from pgretrieval.search.restriction import restriction
 from pgretrieval.search.settings import read_knobs
-from pgretrieval.types import AddReport, Float32Array, Generator, Hit, Passage, Restriction
+from pgretrieval.types import AddReport, Float32Array, Fusion, Generator, Hit, HybridQuery, Passage, Restriction
 
 _DEFAULT_ENCODER = "minilm"
 
@@ -73,6 +74,11 @@ class Collection:
         return self._row.language
 
     @property
+    def dense(self) -> str | None:
+        """Where dense vectors are: "kept" in the collection, "schema.table.column" of yours, or None, nowhere."""
+        return self._row.dense
+
+    @property
     def encoder(self) -> CollectionEncoder:
         """Encodes queries and passages the way this collection does. Raises EncoderError where it cannot be loaded."""
         if self._encoder is None:
@@ -104,23 +110,40 @@ class Collection:
         passages: Iterable[Mapping[str, Any] | Passage],
         vectors: Iterable[Any] | None = None,
         *,
+        dense: Iterable[Any] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> AddReport:
         """Store passages, all of them or none; any iterable, taken in batches.
 
         A passage is a mapping with id, text, and perhaps title and metadata. `vectors` has one (tokens, dim) array a passage; they
         are scaled to unit length. Without it the encoder makes them from the title, a space, and the text; texts over the model's
-        length are cut, counted in the report and warned about. `progress` is told how many passages were just finished.
-        Raises InputError, DuplicateIdError, VectorError, DimensionMismatchError; DatabaseUnavailableError when the connection is
-        lost, after which the same call can be made again.
+        length are cut, counted in the report and warned about. A collection that keeps dense vectors takes one a passage from
+        `dense`; where texts are encoded here, the encoder can make them too. `progress` is told how many were just finished.
+        Raises InputError, ConfigError, DuplicateIdError, VectorError, DimensionMismatchError; DatabaseUnavailableError when the
+        connection is lost, after which the same call can be made again.
         """
-        source = GivenVectors(vectors, progress) if vectors is not None else EncodedVectors(self.encoder, progress)
+        source = self._source(vectors, dense, progress)
         checked = (to_passage(record, f"passage {number}") for number, record in enumerate(passages, start=1))
         report = ingest.add(self._target(), checked, source, self._computing)
         if report.truncated:
             message = f"{report.truncated} of {report.passages} texts were longer than the model reads and were cut"
             warnings.warn(message, PgRetrievalWarning, stacklevel=2)
         return report
+
+    def _source(
+        self, vectors: Iterable[Any] | None, dense: Iterable[Any] | None, progress: Callable[[int], None] | None
+    ) -> VectorSource:
+        keeps_dense = self._row.keeps_dense
+        if dense is not None and not keeps_dense:
+            msg = f'collection {self.name!r} keeps no dense vectors; create it with dense="kept", or leave dense= out'
+            raise ConfigError(msg)
+        given = GivenDense(dense) if dense is not None else None
+        if vectors is None:
+            return EncodedVectors(self.encoder, given, progress, with_dense=keeps_dense)
+        if keeps_dense and given is None:
+            msg = f"collection {self.name!r} keeps dense vectors; give dense=, one vector a passage, beside vectors="
+            raise InputError(msg)
+        return GivenVectors(vectors, given, progress)
 
     def not_yet_added(self, passages: Sequence[Passage]) -> list[Passage]:
         """Those that the collection does not hold. Raises DuplicateIdError where it holds an id with other content."""
@@ -189,7 +212,7 @@ class Collection:
     ) -> list[Hit]:
         """The k best passages for the words of a text, by BM25; those that hold none of them do not come.
 
-        Raises ConfigError, InputError, and StorageError where the collection was made without a language.
+        Raises InputError, and ConfigError, also where the collection was made without a language.
         """
         read_knobs(k, None, None, None)
         return words.text_search(self._database, self.name, _spoken(query), k, restriction(where, among) or Restriction())
@@ -200,19 +223,42 @@ class Collection:
         k: int = 10,
         *,
         vectors: Any = None,
+        dense: Any = None,
         where: Mapping[str, Any] | str | None = None,
         among: Ids | None = None,
+        fusion: str = "score",
+        weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
         rank_constant: int = 60,
-        weights: tuple[float, float] = (1.0, 1.0),
     ) -> list[Hit]:
-        """The k best passages by late interaction and by words, fused by reciprocal rank, with these weights.
+        """The k best passages by late interaction, words and, where the collection has dense vectors, by these.
 
-        `vectors` is (tokens, dim) for a query encoded elsewhere. Raises what `search` and `text_search` raise.
+        `vectors` (tokens, dim) and `dense` (dense dim,) are for a query encoded elsewhere. Dense vectors that the encoder made for
+        `add` it makes for the query too; given ones, and those of a table of yours, take part where `dense` is given. `fusion` is
+        "score", the sum of scores with mean 0 and variance 1 over the candidates, or "rank", reciprocal ranks with `rank_constant`;
+        `weights` are those of late interaction, words and dense vectors (docs/decisions.md has the measurements).
+        Raises what `search` and `text_search` raise.
         """
-        read_knobs(k, None, None, None)
-        restricted = restriction(where, among) or Restriction()
-        encoded = self._query_vectors(None if vectors is not None else query, vectors)
-        return words.hybrid_search(self._database, self.name, encoded, _spoken(query), k, restricted, rank_constant, weights)
+        knobs = read_knobs(k, None, None, None)
+        restricted = restriction(where, among)
+        fusing = Fusion(fusion, weights, rank_constant)
+        check_fusion(fusing)
+        encoded, encoded_dense = self._hybrid_vectors(_spoken(query), vectors, dense)
+        hybrid = HybridQuery(query, encoded_dense, fusing)
+        return self._searcher.explain(encoded, k, knobs, restricted, Explanation(), hybrid=hybrid)
+
+    def _hybrid_vectors(self, query: str, vectors: Any, dense: Any) -> tuple[Float32Array, Float32Array | None]:
+        if self._row.keeps_dense and self._row.dense_dim is None:
+            self._refresh()
+        if dense is not None and self._row.dense is None:
+            msg = f"collection {self.name!r} has no dense vectors; create it with dense=, or leave dense= out here"
+            raise ConfigError(msg)
+        checked = None if dense is None else dense_array(dense, "the query", self._row.dense_dim)
+        if checked is not None and self._row.keeps_dense:
+            checked = unit_rows(checked[None])[0]  # any length would not fit half precision
+        if vectors is not None or checked is not None or not self._row.keeps_dense or self._row.given_dense:
+            return self._query_vectors(None if vectors is not None else query, vectors), checked
+        tokens, rows = self.encoder.encode_query_with_dense(query)
+        return tokens[0], rows[0]
 
     def explain(
         self,

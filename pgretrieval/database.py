@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
@@ -53,6 +54,9 @@ class RetrievalDatabase:
         candidates: Generator = "auto",
         keep_vectors: bool = False,
         language: str | None = "english",
+        title_weight: float = 1.0,
+        dense: str | None = None,
+        dense_key: str | None = None,
     ) -> Collection:
         """Create a collection.
 
@@ -62,7 +66,10 @@ class RetrievalDatabase:
         "proxy" (one learned vector a passage, beside the postings), "postings" (of probed centroids), or "auto", which is postings,
         since they measured better at every size (docs/decisions.md). With `keep_vectors` the token vectors stay in half precision
         beside their codes, and scores are theirs: four times the bytes, exact scores, a fast last stage in SQL.
-        `language` is the server's text search configuration for searches by words, None for none.
+        `language` is the server's text search configuration for searches by words, None for none; in these a word of the title
+        counts `title_weight` times. `dense` says where one vector per passage is, for hybrid searches: "kept" in the collection,
+        from the encoder or given to `add`; or in a table of yours, as "schema.table.column", whose column `dense_key` (by default
+        its primary key) holds the passages' ids.
         Raises ConfigError, CollectionExistsError, EncoderError, and DimensionMismatchError outside 48 to 1,024 dimensions.
         """
         _check_name(name)
@@ -81,7 +88,23 @@ class RetrievalDatabase:
                 raise ConfigError(msg)
         elif dim is not None:
             check_dim(dim)
-        catalog.create(self._database, name, dim, loaded.spec if loaded else None, bits, levels, candidates, keep_vectors, language)
+        if not 0 <= title_weight < math.inf:
+            msg = f"title_weight is {title_weight!r}; give how often a word of the title counts, 1 as often as one of the body"
+            raise ConfigError(msg)
+        catalog.create(
+            self._database,
+            name,
+            dim,
+            loaded.spec if loaded else None,
+            bits,
+            levels,
+            candidates,
+            keep_vectors,
+            language,
+            title_weight,
+            dense,
+            dense_key,
+        )
         return Collection(self._database, catalog.find(self._database, name), loaded, self._device)
 
     def get_collection(self, name: str, *, encoder: str | object | None = None) -> Collection:

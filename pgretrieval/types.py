@@ -53,6 +53,24 @@ class Restriction:
 
 
 @dataclass(frozen=True, slots=True)
+class Fusion:
+    """How a hybrid search joins its rankings: `by` "score" or "rank"; weights of late interaction, words and dense vectors."""
+
+    by: str
+    weights: tuple[float, float, float]
+    rank_constant: int
+
+
+@dataclass(frozen=True, slots=True)
+class HybridQuery:
+    """What a hybrid search asks beside the token vectors: words, and a dense vector (dense dim,) if there is one."""
+
+    text: str
+    dense: Float32Array | None
+    fusion: Fusion
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """One answer of a search. `rank` starts at 1; `score` is the MaxSim over the decoded token vectors, or the kept ones."""
 

@@ -12,7 +12,7 @@ from typing_extensions import LiteralString
 from pgretrieval.assets import statements
 from pgretrieval.db import wire
 from pgretrieval.db.connection import Connection, value
-from pgretrieval.db.parameters import Float4Array, Int4Array
+from pgretrieval.db.parameters import Float4Array, Int4Array, vector
 from pgretrieval.db.wire import offsets_of
 from pgretrieval.types import (
     ByteArray,
@@ -137,6 +137,15 @@ class PendingVectors(Pending):
         return StoredPassages(passage_ids, TokenMatrix(*wire.read_halfvec_arrays([row[1] for row in rows])))
 
 
+class PendingScores(Pending):
+    """Passages whose scores were asked for."""
+
+    def read(self) -> tuple[Int32Array, Float32Array]:
+        """(passages,) ids and scores, in no particular order."""
+        passage_ids, scores = self.rows()[0]
+        return np.array(passage_ids or [], dtype=np.int32), np.array(scores or [], dtype=np.float32)
+
+
 def _ids(stored: bytes) -> Int32Array:
     return np.frombuffer(stored, dtype="<i4").astype(np.int32, copy=False)
 
@@ -193,6 +202,37 @@ def vectors_of(connection: Connection, collection_id: CollectionId, passage_ids:
     """Ask for the stored vectors of the given passages."""
     parameters = {"collection_id": collection_id, "passage_ids": Int4Array(passage_ids)}
     return PendingVectors(connection, _SQL["vectors_of"], parameters)
+
+
+def by_words(
+    connection: Connection, collection_id: CollectionId, restriction: Restriction, query_text: str, limit: int
+) -> PendingScores:
+    """Ask for the best `limit` passages by BM25."""
+    parameters = {"collection_id": collection_id, "query_text": query_text, "n": limit}
+    return _restricted(connection, _SQL["candidates_by_text"], parameters, restriction)
+
+
+def by_dense(
+    connection: Connection, collection_id: CollectionId, restriction: Restriction, query_dense: Float32Array, limit: int
+) -> PendingScores:
+    """Ask for the `limit` passages with the nearest dense vectors."""
+    parameters = {"collection_id": collection_id, "query_dense": vector(query_dense), "n": limit}
+    return _restricted(connection, _SQL["candidates_by_dense"], parameters, restriction)
+
+
+def dense_scores(
+    connection: Connection, collection_id: CollectionId, passage_ids: Int32Array, query_dense: Float32Array
+) -> PendingScores:
+    """Ask for the similarity of the given passages' dense vectors."""
+    parameters = {"collection_id": collection_id, "passage_ids": Int4Array(passage_ids), "query_dense": vector(query_dense)}
+    return PendingScores(connection, _SQL["score_dense"], parameters)
+
+
+def _restricted(
+    connection: Connection, statement: LiteralString, parameters: dict[str, Any], restriction: Restriction
+) -> PendingScores:
+    named = parameters | {"filter": restriction.filter, **restriction.parameters}
+    return PendingScores(connection, statement.format(among=restriction.ids), named)
 
 
 def postings_read(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, probes: Probes) -> int:

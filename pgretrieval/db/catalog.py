@@ -17,6 +17,9 @@ from pgretrieval.types import CodebookId, CollectionId, Generator, Levels
 
 _SQL = statements("catalog")
 
+KEPT = "kept"
+"""What `dense` says where the collection keeps dense vectors itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class CollectionRow:
@@ -33,6 +36,16 @@ class CollectionRow:
     candidates: Generator
     keep_vectors: bool
     language: str | None
+    title_weight: float
+    dense: str | None
+    dense_key: str | None
+    dense_dim: int | None
+    given_dense: bool
+
+    @property
+    def keeps_dense(self) -> bool:
+        """Whether the collection has a dense vector of its own for every passage."""
+        return self.dense == KEPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +76,11 @@ def create(
     candidates: Generator,
     keep_vectors: bool,
     language: str | None,
+    title_weight: float,
+    dense: str | None,
+    dense_key: str | None,
 ) -> None:
-    """Raises CollectionExistsError, and ConfigError where the server has no such text search configuration."""
+    """Raises CollectionExistsError, and ConfigError where the server has no such text search configuration or column."""
     parameters = {
         "name": name,
         "dim": dim,
@@ -74,6 +90,9 @@ def create(
         "candidates": candidates,
         "keep_vectors": keep_vectors,
         "language": language,
+        "title_weight": title_weight,
+        "dense": dense,
+        "dense_key": dense_key,
     }
     with database.writing(f"creating collection {name!r}") as connection:
         try:
@@ -115,12 +134,14 @@ def _not_found(database: Database, name: str) -> CollectionNotFoundError:
 
 
 class AddState(NamedTuple):
-    """What an add must know: dimension, active codebook, whether there are given vectors already, and whether vectors stay."""
+    """What an add must know: dimensions, active codebook, whether there are given vectors already, and whether vectors stay."""
 
     dim: int | None
     codebook_id: CodebookId | None
     given_vectors: bool
     keep_vectors: bool
+    dense_dim: int | None
+    given_dense: bool
 
 
 def lock_for_add(connection: Connection, collection_id: CollectionId) -> AddState:
@@ -135,15 +156,25 @@ def lock_for_add(connection: Connection, collection_id: CollectionId) -> AddStat
     return AddState(*row)
 
 
-def settle(connection: Connection, collection_id: CollectionId, dim: int, encoder: dict[str, str] | None, given: bool) -> int:
-    """Fill in what creation left open; returns the dimension that holds."""
+def settle(
+    connection: Connection,
+    collection_id: CollectionId,
+    dim: int,
+    encoder: dict[str, str] | None,
+    given: bool,
+    dense_dim: int | None,
+    given_dense: bool,
+) -> AddState:
+    """Fill in what creation left open; returns what holds."""
     parameters = {
         "collection_id": collection_id,
         "dim": dim,
         "encoder": Jsonb(encoder) if encoder else None,
         "given_vectors": given,
+        "dense_dim": dense_dim,
+        "given_dense": given_dense,
     }
-    return int(value(connection, _SQL["settle"], parameters))
+    return AddState(*connection.execute(_SQL["settle"], parameters).fetchall()[0])
 
 
 def lock_for_build(connection: Connection, collection_id: CollectionId) -> None:
@@ -190,7 +221,10 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         "candidates": row.candidates,
         "keep_vectors": row.keep_vectors,
         "language": row.language,
-        "score_kind": "vectors" if row.keep_vectors else "decoded",
+        "title_weight": row.title_weight,
+        "dense": row.dense,
+        "dense_dim": row.dense_dim,
+        "score_kind": "vectors" if row.keep_vectors or row.codebook_id is None else "decoded",
         "dim": row.dim,
         "encoder": row.encoder,
         "bytes": {table: int(table_bytes) + int(index_bytes) for table, table_bytes, index_bytes in sizes},

@@ -10,10 +10,15 @@ import psycopg_pool
 from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict
 
-from pgretrieval.errors import DatabaseUnavailableError, ExtensionError, SchemaError, StorageError
+from pgretrieval.errors import ConfigError, DatabaseUnavailableError, ExtensionError, PgRetrievalError, SchemaError, StorageError
 
 _MISSING_SCHEMA = (pg.UndefinedTable, pg.UndefinedFunction, pg.InvalidSchemaName)
-_EXTENSION_STATES = {"PGR02", "PGR03"}
+_OWN_STATES: dict[str | None, type[PgRetrievalError]] = {
+    "PGR01": SchemaError,
+    "PGR02": ExtensionError,
+    "PGR03": ExtensionError,
+    "PGR05": ConfigError,
+}
 
 
 def describe_server(url: str) -> str:
@@ -36,12 +41,12 @@ def storage_errors(url: str, doing: str, *, all_or_nothing: bool = False) -> Ite
         raise _translated(error, url, doing, "Nothing of this call was stored. " if all_or_nothing else "") from error
 
 
-def _translated(error: Exception, url: str, doing: str, aftermath: str) -> StorageError:
+def _translated(error: Exception, url: str, doing: str, aftermath: str) -> PgRetrievalError:
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     state = getattr(error, "sqlstate", None)
-    if state in _EXTENSION_STATES or state == "PGR01":
+    if state in _OWN_STATES:
         hint = getattr(getattr(error, "diag", None), "message_hint", None)
-        kind = ExtensionError if state in _EXTENSION_STATES else SchemaError
+        kind = _OWN_STATES[state]
         return kind(f"{text}. {hint}" if hint else text)
     if isinstance(error, pg.InsufficientPrivilege):
         return SchemaError(

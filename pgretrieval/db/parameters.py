@@ -32,6 +32,11 @@ def vector_array(rows: Float32Array) -> str:
     return "{" + ",".join('"[' + ",".join(map(repr, row)) + ']"' for row in rows.tolist()) + "}"
 
 
+def vector(row: Float32Array) -> str:
+    """(dim,) -> the text of a `vector`."""
+    return "[" + ",".join(map(repr, row.tolist())) + "]"
+
+
 class _ArrayDumper(Dumper):
     format = Format.BINARY
 

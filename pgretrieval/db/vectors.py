@@ -1,4 +1,4 @@
-"""Half-precision token vectors of passages that wait for a build."""
+"""Half-precision vectors: of the tokens of passages that wait for a build or stay, and dense ones, one a passage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pgretrieval.assets import statements
 from pgretrieval.db import wire
 from pgretrieval.db.connection import Connection, value
 from pgretrieval.db.parameters import Int4Array
-from pgretrieval.types import CollectionId, Int32Array, Int64Array, TokenMatrix
+from pgretrieval.types import CollectionId, Float32Array, Int32Array, Int64Array, TokenMatrix
 
 _SQL = statements("vectors")
 
@@ -21,6 +21,19 @@ def copy(connection: Connection, collection_id: CollectionId, passage_ids: Int32
         stream.set_types(["int4", "int4", "bytea"])
         for passage_id, field in zip(passage_ids.tolist(), fields, strict=True):
             stream.write_row((collection_id, passage_id, field))
+
+
+def copy_dense(connection: Connection, collection_id: CollectionId, passage_ids: Int32Array, rows: Float32Array) -> None:
+    """Write one `halfvec` a passage by binary COPY; rows are (passages, dense dim)."""
+    with connection.cursor() as cursor, cursor.copy(_SQL["copy_dense"]) as stream:
+        stream.set_types(["int4", "int4", "bytea"])
+        for passage_id, field in zip(passage_ids.tolist(), wire.halfvec_fields(rows), strict=True):
+            stream.write_row((collection_id, passage_id, field))
+
+
+def index_dense(connection: Connection, collection_id: CollectionId) -> None:
+    """The vector index over the dense vectors, where the collection keeps them."""
+    connection.execute(_SQL["index_dense"], {"collection_id": collection_id})
 
 
 def staged(connection: Connection, collection_id: CollectionId) -> tuple[Int32Array, Int64Array]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from pgretrieval.encode.arrays import quote, unit_row_list
+import numpy as np
+
+from pgretrieval.encode.arrays import quote, unit_row_list, unit_rows
 from pgretrieval.errors import EncoderError, InputError, PgRetrievalError
 from pgretrieval.types import Float32Array
 
@@ -18,9 +20,16 @@ TEXTS_PER_CALL = 256
 _PROBE = "dimension"
 
 
+_WITH_DENSE = "_with_dense"
+
+
 @runtime_checkable
 class Encoder(Protocol):
-    """Anything that turns texts into token vectors: per text one (tokens, dim) float32 array with unit rows."""
+    """Anything that turns texts into token vectors: per text one (tokens, dim) float32 array with unit rows.
+
+    One that also has `encode_query_with_dense` and `encode_document_with_dense`, which return such a list and one (texts, dense
+    dim) array, can fill the dense vectors of a collection.
+    """
 
     def encode_query(self, texts: Sequence[str]) -> list[Float32Array]:
         """One (tokens, dim) array per query."""
@@ -56,22 +65,36 @@ class CollectionEncoder:
                 stated = getattr(self._loaded(), "dim", None)
                 if isinstance(stated, int):  # a user's object may have a `dim` of another meaning
                     self._dim = stated
-            return self._dim or self._encode([_PROBE], "encode_document")[0].shape[1]
+            return self._dim or self._encode([_PROBE], "encode_document")[0][0].shape[1]
 
     def encode_query(self, texts: Sequence[str] | str) -> list[Float32Array]:
         """One (tokens, dim) float32 array with unit rows per query; a single string gives a list of one."""
-        listed = _text_list(texts)
-        for number, text in enumerate(listed):
-            if not text.strip():
-                raise InputError(f"query {number} is empty ({text!r}); pass at least one word")
-        return self._encode(listed, "encode_query")
+        return self._encode(_checked_queries(texts), "encode_query")[0]
 
     def encode_document(self, texts: Sequence[str] | str, *, progress: Progress | None = None) -> list[Float32Array]:
         """One (tokens, dim) float32 array with unit rows per document; a single string gives a list of one.
 
         `progress` is called with the number of texts just finished, again and again until all are.
         """
-        return self._encode(_text_list(texts), "encode_document", progress)
+        return self._encode(_text_list(texts), "encode_document", progress)[0]
+
+    def encode_query_with_dense(self, texts: Sequence[str] | str) -> tuple[list[Float32Array], Float32Array]:
+        """`encode_query`, and one (queries, dense dim) float32 array with unit rows.
+
+        Raises EncoderError where the encoder gives no dense vectors.
+        """
+        tokens, dense = self._encode(_checked_queries(texts), "encode_query" + _WITH_DENSE)
+        return tokens, np.stack(dense)
+
+    def encode_document_with_dense(
+        self, texts: Sequence[str] | str, *, progress: Progress | None = None
+    ) -> tuple[list[Float32Array], Float32Array]:
+        """`encode_document`, and one (documents, dense dim) float32 array with unit rows.
+
+        Raises EncoderError where the encoder gives no dense vectors.
+        """
+        tokens, dense = self._encode(_text_list(texts), "encode_document" + _WITH_DENSE, progress)
+        return tokens, np.stack(dense)
 
     def count_truncated(self, texts: Sequence[str]) -> int:
         """How many documents are longer than the model reads; 0 where the encoder cannot tell (user objects)."""
@@ -80,25 +103,37 @@ class CollectionEncoder:
             return int(count(_text_list(texts))) if callable(count) else 0
 
     def _encode(
-        self, texts: list[str], method: Literal["encode_query", "encode_document"], progress: Progress | None = None
-    ) -> list[Float32Array]:
+        self, texts: list[str], method: str, progress: Progress | None = None
+    ) -> tuple[list[Float32Array], list[Float32Array]]:
+        """Token vectors of each text, and its dense vector where the method gives one."""
         # Longest first: texts of one call have like lengths, so little is padding, and memory peaks at the start.
         order = sorted(range(len(texts)), key=lambda number: -len(texts[number]))
-        found: dict[int, Float32Array] = {}
+        tokens: dict[int, Float32Array] = {}
+        dense: dict[int, Float32Array] = {}
         for start in range(0, len(order), TEXTS_PER_CALL):
             part = order[start : start + TEXTS_PER_CALL]
             labels = [quote(texts[number], number) for number in part]
             with self._lock:
                 returned = self._call(method, [texts[number] for number in part])
+                if method.endswith(_WITH_DENSE):
+                    returned, vectors = returned
+                    rows = unit_rows(vectors, f"the dense vectors of {len(part)} texts")
+                    dense.update(zip(part, rows, strict=True))
                 arrays = unit_row_list(returned, labels, method, self._dim)
                 self._dim = arrays[0].shape[1]
-            found.update(zip(part, arrays, strict=True))
+            tokens.update(zip(part, arrays, strict=True))
             if progress is not None:
                 progress(len(part))
-        return [found[number] for number in range(len(texts))]
+        ordered = range(len(texts))
+        return [tokens[number] for number in ordered], [dense[number] for number in ordered if dense]
 
     def _call(self, method: str, texts: list[str]) -> Any:
-        encode = getattr(self._loaded(), method)
+        encode = getattr(self._loaded(), method, None)
+        if encode is None:
+            raise EncoderError(
+                f"encoder {self.spec} gives no dense vectors: it has no method {method}. Give dense vectors with dense=, or name a "
+                "column of your own when the collection is created"
+            )
         try:
             return encode(texts)
         except PgRetrievalError:
@@ -120,4 +155,12 @@ def _text_list(texts: Sequence[str] | str) -> list[str]:
     for number, text in enumerate(listed):
         if not isinstance(text, str):
             raise InputError(f"text {number} is {type(text).__name__} ({text!r}); pass strings")
+    return listed
+
+
+def _checked_queries(texts: Sequence[str] | str) -> list[str]:
+    listed = _text_list(texts)
+    for number, text in enumerate(listed):
+        if not text.strip():
+            raise InputError(f"query {number} is empty ({text!r}); pass at least one word")
     return listed

@@ -18,6 +18,7 @@ CHARACTERS_PER_BATCH = 8_000
 """About 2,000 tokens per forward pass on a processor: few enough for activations to stay in its caches."""
 BATCH_CPU = (8, 64)
 BATCH_ACCELERATOR = 128
+_POOLED = "sentence_embedding"
 
 
 class LibraryEncoder:
@@ -40,6 +41,14 @@ class LibraryEncoder:
         """One (tokens, dim) array per document, with the model's document prompt, length and skip list."""
         return self._encode(self._model.encode_document, texts)
 
+    def encode_query_with_dense(self, texts: Sequence[str]) -> tuple[list[Any], Any]:
+        """`encode_query`, and the model's pooled vectors. Raises EncoderError where the model has no pooling."""
+        return self._encode_with_dense(self._model.encode_query, texts)
+
+    def encode_document_with_dense(self, texts: Sequence[str]) -> tuple[list[Any], Any]:
+        """`encode_document`, and the model's pooled vectors. Raises EncoderError where the model has no pooling."""
+        return self._encode_with_dense(self._model.encode_document, texts)
+
     def count_truncated(self, texts: Sequence[str]) -> int:
         """How many documents have more tokens, markers included, than the model reads."""
         limit = self._document_limit()
@@ -56,12 +65,27 @@ class LibraryEncoder:
         return sum(len(row) > limit for row in rows)
 
     def _encode(self, encode: Any, texts: Sequence[str]) -> list[Any]:
-        batch = BATCH_ACCELERATOR
-        if self._model.device.type == "cpu":
-            longest = max(len(text) for text in texts)
-            batch = min(max(CHARACTERS_PER_BATCH // max(longest, 1), BATCH_CPU[0]), BATCH_CPU[1])
-        arrays: list[Any] = encode(list(texts), batch_size=batch, show_progress_bar=False, convert_to_numpy=True)
+        options = {"batch_size": self._batch(texts), "show_progress_bar": False}
+        arrays: list[Any] = encode(list(texts), convert_to_numpy=True, **options)
         return arrays
+
+    def _encode_with_dense(self, encode: Any, texts: Sequence[str]) -> tuple[list[Any], Any]:
+        import torch
+
+        features = encode(list(texts), output_value=None, batch_size=self._batch(texts), show_progress_bar=False)
+        if _POOLED not in features[0]:
+            raise EncoderError(
+                "the model gives no dense vectors: none of its modules pools the token vectors of a text. Give dense vectors with "
+                "dense=, or name a column of your own when the collection is created"
+            )
+        tokens = [one["token_embeddings"][one["attention_mask"].bool()].cpu() for one in features]
+        return tokens, torch.stack([one[_POOLED] for one in features])
+
+    def _batch(self, texts: Sequence[str]) -> int:
+        if self._model.device.type != "cpu":
+            return BATCH_ACCELERATOR
+        longest = max(len(text) for text in texts)
+        return min(max(CHARACTERS_PER_BATCH // max(longest, 1), BATCH_CPU[0]), BATCH_CPU[1])
 
     def _document_limit(self) -> int | None:
         lengths = (getattr(self._model[0], "document_length", None), self._model.max_seq_length)

@@ -33,12 +33,16 @@ def model_folder() -> Path:
 
 
 def build_model(device: str) -> Any:
-    """A `MultiVectorEncoder` of Transformer, Dense 384 -> 128 without bias, mask and normalisation."""
+    """A `MultiVectorEncoder` of Transformer, mean pooling, Dense 384 -> 128 without bias, mask and normalisation.
+
+    Pooling leaves the token vectors as they are and puts MiniLM's own single vector beside them.
+    """
     import torch
     from safetensors.torch import load_file
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.base.modules import Dense, Normalize
     from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+    from sentence_transformers.sentence_transformer.modules import Pooling
 
     projection = load_file(PROJECTION_FILE)[PROJECTION_KEY].float()
     dense = Dense(
@@ -51,6 +55,7 @@ def build_model(device: str) -> Any:
     )
     modules = [
         load_transformer(precision(device)),
+        Pooling(projection.shape[1]),
         dense,
         MultiVectorMask(),
         Normalize(module_input_name="token_embeddings"),

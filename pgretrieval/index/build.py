@@ -277,6 +277,8 @@ def _index(work: Work, codebook_id: CodebookId) -> None:
         if not work.collection.keep_vectors:
             vectors.clear(connection, collection_id)
     catalog.vacuum(connection, collection_id, "centroid", "passage", "token_code", "token_vector", "posting", "word_posting")
+    if work.collection.keeps_dense:
+        catalog.vacuum(connection, collection_id, "dense_vector")
     if work.wants_proxies:
         catalog.vacuum(connection, codebook_id, "proxy")
     work.stage("index", rows, rows)
@@ -287,6 +289,7 @@ def _index_vectors(work: Work, codebook_id: CodebookId) -> None:
         codebooks.index_centroids(connection, work.collection_id, work.collection.dim or 1)
         if work.wants_proxies:
             proxies.index(connection, codebook_id)
+        vectors.index_dense(connection, work.collection_id)
 
 
 def _parts(lengths: Int64Array, tokens: int) -> list[tuple[int, int]]:

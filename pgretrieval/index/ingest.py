@@ -22,7 +22,7 @@ from pgretrieval.index.coding import (
 )
 from pgretrieval.index.sources import VectorSource
 from pgretrieval.index.vectors import token_matrix
-from pgretrieval.types import AddReport, CollectionId, Passage, TokenMatrix
+from pgretrieval.types import AddReport, CollectionId, Float32Array, Passage, TokenMatrix
 
 BATCH = 512  # passages checked, encoded and written together: some hundred megabytes at 1,024 dimensions
 _SHOWN = 5  # duplicate ids that an error names
@@ -55,13 +55,14 @@ def add(target: Target, source: Iterable[Passage], vector_source: VectorSource, 
         written: Future[None] | None = None
         for batch in batches(source, BATCH):
             _refuse_repeated(batch, seen)
-            arrays, truncated = vector_source.take(batch, held.dim)
-            tokens = token_matrix(arrays)
+            taken = vector_source.take(batch, held.dim)
+            tokens = token_matrix(taken.arrays)
             if written:
                 written.result()
-            held = _settle(connection, target, vector_source, tokens.vectors.shape[1], held)
-            written = writer.submit(_write, connection, target, held, coder, batch, tokens)
-            report = AddReport(report.passages + len(batch), report.tokens + int(tokens.offsets[-1]), report.truncated + truncated)
+            held = _settle(connection, target, vector_source, tokens.vectors.shape[1], taken.dense, held)
+            written = writer.submit(_write, connection, target, held, coder, batch, tokens, taken.dense)
+            added = int(tokens.offsets[-1])
+            report = AddReport(report.passages + len(batch), report.tokens + added, report.truncated + taken.truncated)
         if written:
             written.result()
         vector_source.finish()
@@ -75,6 +76,7 @@ def _write(
     coder: Coder | None,
     batch: Sequence[Passage],
     tokens: TokenMatrix,
+    dense: Float32Array | None,
 ) -> None:
     """One batch: its passages, and their vectors and, once there is an index, codes, proxies and one segment of postings."""
     _refuse_stored(connection, target, batch)
@@ -82,6 +84,8 @@ def _write(
     passages.copy(connection, target.collection_id, passage_ids, batch, tokens.lengths)
     if held.keep_vectors or coder is None:
         vectors.copy(connection, target.collection_id, passage_ids, tokens)
+    if dense is not None:
+        vectors.copy_dense(connection, target.collection_id, passage_ids, dense)
     if coder is not None and held.codebook_id is not None:
         coded = coder.code(passage_ids, tokens)
         write_coded(connection, target.collection_id, held.codebook_id, coded)
@@ -139,12 +143,21 @@ def _shown(ids: Sequence[str]) -> str:
     return ", ".join(repr(key) for key in ids[:_SHOWN]) + more
 
 
-def _settle(connection: Connection, target: Target, source: VectorSource, width: int, held: AddState) -> AddState:
-    """Write down what this add decides for the collection: dimension and encoder, if it is the first, and given vectors."""
-    if held.dim is None or (source.given and not held.given_vectors):
-        dim = catalog.settle(connection, target.collection_id, width, source.spec, source.given)
-        held = held._replace(dim=dim, given_vectors=held.given_vectors or source.given)
+def _settle(
+    connection: Connection, target: Target, source: VectorSource, width: int, dense: Float32Array | None, held: AddState
+) -> AddState:
+    """Write down what this add decides for the collection: dimensions and encoder, if it is the first, and given vectors."""
+    dense_width = None if dense is None else dense.shape[1]
+    given, given_dense = held.given_vectors or source.given, held.given_dense or source.given_dense
+    settled = held._replace(
+        dim=held.dim or width, given_vectors=given, dense_dim=held.dense_dim or dense_width, given_dense=given_dense
+    )
+    if settled != held:
+        held = catalog.settle(connection, target.collection_id, width, source.spec, given, dense_width, given_dense)
     if width != held.dim:
         msg = f"{source} has {width} dimensions, collection {target.name!r} has {held.dim}"
+        raise DimensionMismatchError(msg)
+    if dense_width is not None and dense_width != held.dense_dim:
+        msg = f"dense vectors have {dense_width} dimensions, those of collection {target.name!r} have {held.dense_dim}"
         raise DimensionMismatchError(msg)
     return held

@@ -1,33 +1,66 @@
-"""Where the token vectors of new passages come from: the caller, or the encoder."""
+"""Where the vectors of new passages come from: the caller, or the encoder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
 
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.errors import InputError
-from pgretrieval.index.vectors import token_array
+from pgretrieval.index.vectors import dense_array, token_array, unit_rows
 from pgretrieval.types import Float32Array, Passage
 
 Progress = Callable[[int], None]
+
+
+class Taken(NamedTuple):
+    """Vectors of a batch: (tokens, dim) for each passage, unit rows (passages, dense dim) if any, and how many texts were cut."""
+
+    arrays: list[Float32Array]
+    dense: Float32Array | None
+    truncated: int
 
 
 class VectorSource(Protocol):
     """Gives the vectors of batches of passages, in order."""
 
     given: bool
-    """Whether they are the caller's, so that encoding the text again would not give them."""
+    """Whether token vectors are the caller's, so that encoding the text again would not give them."""
+
+    @property
+    def given_dense(self) -> bool:
+        """Whether dense vectors are the caller's."""
 
     @property
     def spec(self) -> dict[str, str] | None:
         """The encoder to remember."""
 
-    def take(self, batch: Sequence[Passage], dim: int | None) -> tuple[list[Float32Array], int]:
-        """One (tokens, dim) array a passage, and how many texts were cut."""
+    def take(self, batch: Sequence[Passage], dim: int | None) -> Taken:
+        """The next batch's vectors."""
 
     def finish(self) -> None:
         """Called when there are no more passages."""
+
+
+class GivenDense:
+    """The caller's dense vectors, one a passage."""
+
+    def __init__(self, rows: Iterable[Any]) -> None:
+        self._rest = iter(rows)
+
+    def take(self, batch: Sequence[Passage]) -> Float32Array:
+        """Unit rows (passages, dense dim). Raises VectorError, DimensionMismatchError, InputError where they end too early."""
+        rows = _one_each(batch, self._rest, "dense")
+        checked: list[Float32Array] = []
+        for passage, row in zip(batch, rows, strict=True):
+            checked.append(dense_array(row, f"passage {passage.id!r}", len(checked[0]) if checked else None))
+        return unit_rows(np.stack(checked))
+
+    def finish(self) -> None:
+        """Raises InputError where vectors are left."""
+        _none_left(self._rest, "dense")
 
 
 class GivenVectors:
@@ -36,41 +69,49 @@ class GivenVectors:
     given = True
     spec = None
 
-    def __init__(self, arrays: Iterable[Any], progress: Progress | None) -> None:
+    def __init__(self, arrays: Iterable[Any], dense: GivenDense | None, progress: Progress | None) -> None:
         self._rest = iter(arrays)
+        self._dense = dense
         self._progress = progress
 
     def __str__(self) -> str:
         return "the given vectors"
 
-    def take(self, batch: Sequence[Passage], dim: int | None) -> tuple[list[Float32Array], int]:
+    @property
+    def given_dense(self) -> bool:
+        """Whether there are any."""
+        return self._dense is not None
+
+    def take(self, batch: Sequence[Passage], dim: int | None) -> Taken:
         """Checked arrays. Raises VectorError, DimensionMismatchError, InputError where they end too early."""
         arrays: list[Float32Array] = []
-        for passage, vectors in zip(batch, self._rest, strict=False):
+        for passage, vectors in zip(batch, _one_each(batch, self._rest, "vectors"), strict=True):
             arrays.append(token_array(vectors, f"passage {passage.id!r}", dim))
             dim = arrays[-1].shape[1]
-        if len(arrays) < len(batch):
-            msg = f"vectors= ended before passage {batch[len(arrays)].id!r}; give one (tokens, dim) array a passage"
-            raise InputError(msg)
+        dense = self._dense.take(batch) if self._dense else None
         if self._progress:
             self._progress(len(batch))
-        return arrays, 0
+        return Taken(arrays, dense, 0)
 
     def finish(self) -> None:
         """Raises InputError where arrays are left."""
-        if next(self._rest, None) is not None:
-            msg = "there are more arrays in vectors= than passages; give one (tokens, dim) array a passage"
-            raise InputError(msg)
+        _none_left(self._rest, "vectors")
+        if self._dense:
+            self._dense.finish()
 
 
 class EncodedVectors:
-    """The encoder's vectors of title, a space, and text."""
+    """The encoder's vectors of title, a space, and text; its dense vectors too where these are wanted and not given."""
 
     given = False
 
-    def __init__(self, encoder: CollectionEncoder, progress: Progress | None) -> None:
+    def __init__(
+        self, encoder: CollectionEncoder, dense: GivenDense | None, progress: Progress | None, *, with_dense: bool = False
+    ) -> None:
         self._encoder = encoder
+        self._dense = dense
         self._progress = progress
+        self._with_dense = with_dense and dense is None
 
     def __str__(self) -> str:
         return f"encoder {self.spec}"
@@ -80,10 +121,38 @@ class EncodedVectors:
         """The encoder's own."""
         return self._encoder.spec
 
-    def take(self, batch: Sequence[Passage], dim: int | None) -> tuple[list[Float32Array], int]:
+    @property
+    def given_dense(self) -> bool:
+        """Whether there are any."""
+        return self._dense is not None
+
+    def take(self, batch: Sequence[Passage], dim: int | None) -> Taken:
         """Encoded texts. Raises EncoderError."""
         texts = [passage.encoded_text for passage in batch]
-        return self._encoder.encode_document(texts, progress=self._progress), self._encoder.count_truncated(texts)
+        truncated = self._encoder.count_truncated(texts)
+        if self._with_dense:
+            return Taken(*self._encoder.encode_document_with_dense(texts, progress=self._progress), truncated)
+        dense = self._dense.take(batch) if self._dense else None
+        return Taken(self._encoder.encode_document(texts, progress=self._progress), dense, truncated)
 
     def finish(self) -> None:
-        """Nothing is left over."""
+        """Raises InputError where dense vectors are left."""
+        if self._dense:
+            self._dense.finish()
+
+
+def _one_each(batch: Sequence[Passage], rest: Iterator[Any], name: str) -> list[Any]:
+    given = [row for _, row in zip(batch, rest, strict=False)]
+    if len(given) < len(batch):
+        msg = f"{name}= ended before passage {batch[len(given)].id!r}; give one {_FORMS[name]} a passage"
+        raise InputError(msg)
+    return given
+
+
+def _none_left(rest: Iterator[Any], name: str) -> None:
+    if next(rest, None) is not None:
+        msg = f"there are more arrays in {name}= than passages; give one {_FORMS[name]} a passage"
+        raise InputError(msg)
+
+
+_FORMS = {"vectors": "(tokens, dim) array", "dense": "vector"}

@@ -12,6 +12,7 @@ from pgretrieval.errors import DimensionMismatchError, VectorError
 from pgretrieval.types import Float32Array, TokenMatrix
 
 MIN_DIM, MAX_DIM = 48, 1024
+MAX_DENSE_DIM = 4000  # of a halfvec under HNSW
 
 
 def check_dim(dim: int) -> int:
@@ -49,6 +50,31 @@ def token_array(vectors: Any, what: str, dim: int | None) -> Float32Array:
     if not array.any(axis=1).all():
         row = int(np.flatnonzero(~array.any(axis=1))[0])
         msg = f"the vectors of {what} hold a zero vector (first at token {row}), which has no direction; leave such tokens out"
+        raise VectorError(msg)
+    return array
+
+
+def dense_array(vector: Any, what: str, dim: int | None) -> Float32Array:
+    """One dense vector as (dense dim,) float32.
+
+    Raises VectorError, naming `what`, unless it is one row of finite numbers, not all zero, at most 4,000;
+    DimensionMismatchError unless there are `dim`.
+    """
+    if hasattr(vector, "detach"):
+        vector = vector.detach().cpu().float().numpy()
+    try:
+        array = np.asarray(vector, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        msg = f"the dense vector of {what} is not a row of numbers: {error}"
+        raise VectorError(msg) from error
+    if array.ndim != 1 or not 1 <= len(array) <= MAX_DENSE_DIM:
+        msg = f"the dense vector of {what} has shape {array.shape}; one row of 1 to {MAX_DENSE_DIM} numbers is needed"
+        raise VectorError(msg)
+    if dim is not None and len(array) != dim:
+        msg = f"the dense vector of {what} has {len(array)} dimensions, the collection's have {dim}"
+        raise DimensionMismatchError(msg)
+    if not np.isfinite(array).all() or not array.any():
+        msg = f"the dense vector of {what} holds NaN or infinity, or is zero and has no direction"
         raise VectorError(msg)
     return array
 

@@ -29,9 +29,10 @@ from pgretrieval.proxy.model import ProxyModel
 from pgretrieval.quantize.codebook import Codebook
 from pgretrieval.search import rank
 from pgretrieval.search.explain import Explanation
+from pgretrieval.search.fusion import Beside
 from pgretrieval.search.probe import centroid_scores, select_probes
 from pgretrieval.search.settings import Knobs, Searched, SearchSettings, choose_settings
-from pgretrieval.types import CodebookId, CollectionId, Float32Array, Hit, Int64Array, Restriction
+from pgretrieval.types import CodebookId, CollectionId, Float32Array, Hit, HybridQuery, Int64Array, Restriction
 
 Asked: TypeAlias = "PendingCodes | PendingVectors | CodedPassages"
 """What exact scoring needs of some passages: on its way, or there already."""
@@ -59,7 +60,7 @@ class LoadedIndex:
 class Running:
     """One query on its way: its vectors, its scores against centroids where they are needed, and the candidates asked for.
 
-    `complete` tells that fewer candidates than asked for are all that there are.
+    `complete` tells that fewer candidates than asked for are all that there are. `beside` is what a hybrid search asks for, too.
     """
 
     query: Float32Array
@@ -67,6 +68,7 @@ class Running:
     source: Probes | QueryProxy
     wide: PendingCentroids | PendingCodes
     complete: bool
+    beside: Beside | None
 
 
 class Searcher:
@@ -100,14 +102,16 @@ class Searcher:
         restriction: Restriction | None,
         explained: Explanation,
         *,
+        hybrid: HybridQuery | None = None,
         counting: bool = False,
     ) -> list[Hit]:
         """The k best passages for (query tokens, dim), best first; `explained` is filled in.
 
-        With `counting` it also has the postings read, which costs a statement. The request must have been checked. Raises
-        IndexNotBuiltError before the first build, ConfigError where proxies are asked for and there are none.
+        `hybrid` is what to search by as well. With `counting` it also has the postings read, which costs a statement. The request
+        must have been checked. Raises IndexNotBuiltError before the first build, ConfigError where proxies are asked for and there
+        are none.
         """
-        explained.hits = self._search([query], k, knobs, restriction, explained, counting=counting)[0]
+        explained.hits = self._search([query], k, knobs, restriction, explained, hybrid=hybrid, counting=counting)[0]
         return explained.hits
 
     def _search(
@@ -118,13 +122,14 @@ class Searcher:
         restriction: Restriction | None,
         explained: Explanation,
         *,
+        hybrid: HybridQuery | None = None,
         counting: bool = False,
     ) -> list[list[Hit]]:
         """Statements of all queries go out before the first answer is read: the server works ahead while answers are scored."""
         with self._database.reading(f"searching collection {self._name!r}", pipelined=True) as connection:
-            index, settings, running = self._send(connection, queries, k, knobs, restriction, explained)
+            index, settings, running = self._send(connection, queries, k, knobs, restriction, hybrid, explained)
             narrowed = [self._narrow(connection, index, settings, k, one, explained) for one in running]
-            ranked = [self._rank(index, k, one.query, kept, explained) for one, kept in zip(running, narrowed, strict=True)]
+            ranked = [self._rank(index, k, one, kept, explained) for one, kept in zip(running, narrowed, strict=True)]
             with explained.stage("texts"):
                 explained.round_trips += 1
                 shown = passages.texts(connection, self._collection_id, [key for keys, _ in ranked for key in keys])
@@ -145,6 +150,7 @@ class Searcher:
         k: int,
         knobs: Knobs,
         restriction: Restriction | None,
+        hybrid: HybridQuery | None,
         explained: Explanation,
     ) -> tuple[LoadedIndex, SearchSettings, list[Running]]:
         """Ask for every query's candidates, as if the index in memory were the active one; if not, load that and ask again."""
@@ -153,7 +159,7 @@ class Searcher:
             settings = choose_settings(k, index.searched, knobs) if index else None
             begun = read.begin(connection, self._collection_id, settings.candidates if settings else 1)
             running = (
-                [self._ask(connection, index, settings, query, restriction, explained) for query in queries]
+                [self._ask(connection, index, settings, k, query, restriction, hybrid, explained) for query in queries]
                 if index and settings
                 else []
             )
@@ -171,8 +177,10 @@ class Searcher:
         connection: Connection,
         index: LoadedIndex,
         settings: SearchSettings,
+        k: int,
         query: Float32Array,
         restriction: Restriction | None,
+        hybrid: HybridQuery | None,
         explained: Explanation,
     ) -> Running:
         """Send the statement for one query's candidates; centroid scores wait until then where it does not need them."""
@@ -188,10 +196,15 @@ class Searcher:
                 explained.probes = len(source.centroid_ids)
         with explained.stage("candidates"):
             wide = self._candidates(connection, index, source, restriction, settings)
+            beside = (
+                Beside(connection, self._collection_id, hybrid, k, settings.candidates, restriction or Restriction())
+                if hybrid
+                else None
+            )
         if settings.pruning < settings.candidates and scores is None:
             with explained.stage("interaction"):
                 scores = centroid_scores(query, index.quick_centroids)
-        return Running(query, scores, source, wide, restriction is not None)
+        return Running(query, scores, source, wide, restriction is not None, beside)
 
     def _candidates(
         self,
@@ -232,10 +245,12 @@ class Searcher:
                 scores = centroid_scores(one.query, index.quick_centroids) if one.scores is None else one.scores
                 approximate = rank.centroid_interaction(scores, wide)
                 passage_ids = passage_ids[rank.best_first(approximate, passage_ids, settings.pruning)]
-        elif len(wide.residuals):
+        elif len(wide.residuals) and one.beside is None:
             return wide
         with explained.stage("codes"):
             explained.round_trips += 1
+            if one.beside:
+                passage_ids = one.beside.join(passage_ids)
             if index.keeps_vectors:
                 return read.vectors_of(connection, self._collection_id, passage_ids)
             return read.codes_of(connection, self._collection_id, index.codebook_id, passage_ids)
@@ -247,7 +262,7 @@ class Searcher:
         return read.among(*where).read()
 
     def _rank(
-        self, index: LoadedIndex, k: int, query: Float32Array, asked: Asked, explained: Explanation
+        self, index: LoadedIndex, k: int, one: Running, asked: Asked, explained: Explanation
     ) -> tuple[list[int], list[float]]:
         """Passage ids and scores of the k best."""
         if isinstance(asked, CodedPassages):
@@ -258,11 +273,13 @@ class Searcher:
             explained.bytes_moved += found.bytes_moved
         with explained.stage("maxsim"):
             if isinstance(found, StoredPassages):
-                exact = rank.stored_maxsim(query, found.tokens)
+                exact = rank.stored_maxsim(one.query, found.tokens)
                 explained.tokens_decoded = len(found.tokens.vectors)
             else:
-                exact = rank.decoded_maxsim(query, index.codebook, found)
+                exact = rank.decoded_maxsim(one.query, index.codebook, found)
                 explained.tokens_decoded = len(found.centroid_ids)
+            if one.beside:
+                exact = one.beside.fuse(found.passage_ids, exact)
             order: Int64Array = rank.best_first(exact, found.passage_ids, k)
         explained.passages_decoded = len(found.passage_ids)
         return found.passage_ids[order].tolist(), exact[order].tolist()

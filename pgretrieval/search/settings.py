@@ -51,6 +51,8 @@ _PROXY_CANDIDATES_BY_SIZE = ((10_000, 512),)
 _PROXY_CANDIDATES_BEYOND = 1000
 _PRUNING_BY_SIZE = ((40_000, 128),)
 _PRUNING_BEYOND = 192
+_PRUNING_AT_MOST = 1000
+_DECODED_TOKENS = 16_000
 _CANDIDATES_PER_HIT = 24
 _PRUNING_PER_HIT = 5
 
@@ -114,8 +116,7 @@ def choose_settings(k: int, searched: Searched, knobs: Knobs) -> SearchSettings:
         usual = _by_size(_PROBES_BY_SIZE, searched.passages, _PROBES_BEYOND)
         probes = usual if k < _MANY_HITS else _PROBES_FOR_MANY
     if pruning is None:
-        kept = _by_size(_PRUNING_BY_SIZE, searched.passages, _PRUNING_BEYOND)
-        pruning = min(max(kept, _PRUNING_PER_HIT * k), candidates or sys.maxsize)
+        pruning = min(max(_decoded_passages(searched), _PRUNING_PER_HIT * k), candidates or sys.maxsize)
     if candidates is None:
         count = _proxy_candidates(searched) if generator == "proxy" else _posting_candidates(searched)
         candidates = max(count, _CANDIDATES_PER_HIT * k, pruning)
@@ -126,6 +127,12 @@ def _posting_candidates(searched: Searched) -> int:
     """More where many passages crowd the candidates, or where short ones make the interaction cheap, which costs by the token."""
     affordable = _INTERACTION_TOKENS * searched.passages // max(searched.tokens, 1)
     return max(_by_size(_CANDIDATES_BY_SIZE, searched.passages, _CANDIDATES_BEYOND), min(affordable, _CANDIDATES_AT_MOST))
+
+
+def _decoded_passages(searched: Searched) -> int:
+    """More where short passages make decoding cheap: their centroids tell less about them."""
+    affordable = _DECODED_TOKENS * searched.passages // max(searched.tokens, 1)
+    return max(_by_size(_PRUNING_BY_SIZE, searched.passages, _PRUNING_BEYOND), min(affordable, _PRUNING_AT_MOST))
 
 
 def _proxy_candidates(searched: Searched) -> int:

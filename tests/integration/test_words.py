@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import statistics
 from collections import Counter
 from typing import Any
 
@@ -80,14 +81,14 @@ def test_titles_count_and_words_are_stemmed_by_the_language(database: pgretrieva
 def test_no_language_no_words(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection):
     """A search finds nothing, silently; or a configuration that the server does not have is taken."""
     silent = database.create_collection("silent", language=None)
-    with pytest.raises(pgretrieval.StorageError, match="collection 'silent' has no text search"):
+    with pytest.raises(pgretrieval.ConfigError, match=r"collection 'silent' has no text search.*Create it with a language"):
         silent.text_search("dog")
     with pytest.raises(pgretrieval.ConfigError, match="language is 'klingon'"):
         database.create_collection("other", language="klingon")
     assert database.list_collections() == ["docs", "silent"]
 
 
-def test_hybrid_is_the_fusion_of_both_rankings(database: pgretrieval.RetrievalDatabase):
+def test_hybrid_by_rank_is_the_fusion_of_both_rankings(database: pgretrieval.RetrievalDatabase):
     """A ranking is left out, weighted wrong, or its ranks begin at 0."""
     docs = database.create_collection("docs", encoder=HashedEncoder())
     docs.add([{"id": str(number), "text": text} for number, text in enumerate(TEXTS)])
@@ -95,16 +96,50 @@ def test_hybrid_is_the_fusion_of_both_rankings(database: pgretrieval.RetrievalDa
     query = "quick dog sun"
     late = {hit.id: hit.rank for hit in docs.search(query, k=6)}
     words = {hit.id: hit.rank for hit in docs.text_search(query, k=6)}
-    for weights, constant in (((1.0, 1.0), 60), ((0.3, 2.0), 1), ((1.0, 0.0), 0)):
+    for weights, constant in (((1.0, 1.0, 1.0), 60), ((0.3, 2.0, 0.0), 1), ((1.0, 0.0, 9.0), 0)):
         expected = {
             key: weights[0] / (constant + rank) + (weights[1] / (constant + words[key]) if key in words else 0)
             for key, rank in late.items()
         }
-        found = docs.hybrid_search(query, k=6, rank_constant=constant, weights=weights)
+        found = docs.hybrid_search(query, k=6, fusion="rank", rank_constant=constant, weights=weights)
         assert [hit.score for hit in found] == pytest.approx(sorted(expected.values(), reverse=True), rel=1e-4)
         assert {hit.id: pytest.approx(hit.score, rel=1e-4) for hit in found} == expected
-    with pytest.raises(pgretrieval.ConfigError, match="weights are"):
-        docs.hybrid_search(query, weights=(1.0,))  # type: ignore[arg-type]
+
+
+def test_hybrid_by_score_is_the_sum_of_standard_scores(database: pgretrieval.RetrievalDatabase):
+    """Passages without any of the words count as something else than 0, or a score is not put to scale."""
+    docs = database.create_collection("docs", encoder=HashedEncoder())
+    docs.add([{"id": str(number), "text": text} for number, text in enumerate(TEXTS)])
+    docs.build()
+    query = "quick dog sun"
+    late = {hit.id: hit.score for hit in docs.search(query, k=6)}
+    words = dict.fromkeys(late, 0.0) | {hit.id: hit.score for hit in docs.text_search(query, k=6)}
+    for weights in ((1.0, 1.0, 1.0), (0.3, 2.0, 0.0)):
+        expected = {key: weights[0] * standard(late)[key] + weights[1] * standard(words)[key] for key in late}
+        found = docs.hybrid_search(query, k=6, weights=weights)
+        assert [(hit.id, hit.score) for hit in found] == ranking(expected)
+
+
+def standard(scores: dict[str, float]) -> dict[str, float]:
+    """Mean 0 and variance 1."""
+    mean, deviation = statistics.fmean(scores.values()), statistics.pstdev(scores.values())
+    return {key: (score - mean) / deviation for key, score in scores.items()}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights": (1.0, 1.0)}, r"weights are \(1.0, 1.0\)"),
+        ({"weights": (1.0, 1.0, math.nan)}, "weights are .*nan"),
+        ({"rank_constant": -1}, "rank_constant is -1"),
+        ({"fusion": "sum"}, "fusion is 'sum'.*score.*rank"),
+        ({"dense": [1.0, 2.0]}, "'docs' has no dense vectors"),
+        ({"k": 0}, "k is 0"),
+    ],
+)
+def test_what_cannot_be_fused_is_refused(docs: pgretrieval.Collection, options: dict[str, Any], message: str):
+    with pytest.raises(pgretrieval.ConfigError, match=message):
+        docs.hybrid_search("dog", vectors=clustered(1, seed=1)[0], **options)
 
 
 @pytest.mark.parametrize("query", ["", "  ", 3, None])

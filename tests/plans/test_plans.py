@@ -11,6 +11,7 @@ import torch
 
 import pgretrieval
 from pgretrieval.assets import statements
+from pgretrieval.db.parameters import vector
 from pgretrieval.hardware import quick
 from pgretrieval.search.probe import centroid_scores, select_probes
 from tests.support.sql import vector_array
@@ -25,8 +26,9 @@ def large(module_database: pgretrieval.RetrievalDatabase) -> pgretrieval.Collect
     small = module_database.create_collection("small")
     small.add(passages(50), vectors=clustered(50))
     small.build()
-    collection = module_database.create_collection("large", bits=1, candidates="proxy")
-    collection.add(passages(PASSAGES), vectors=clustered(PASSAGES, directions=2000, tokens=(4, 12)))
+    collection = module_database.create_collection("large", bits=1, candidates="proxy", dense="kept")
+    vectors = clustered(PASSAGES, directions=2000, tokens=(4, 12))
+    collection.add(passages(PASSAGES), vectors=vectors, dense=[tokens[0] for tokens in vectors])
     collection.build()
     return collection
 
@@ -255,3 +257,22 @@ def test_a_search_by_words_reads_by_indexes(large: pgretrieval.Collection):
         _, tables = usage(connection)
     assert found[0] == ("p77",)
     assert tables[f"word_posting_{number}"] == tables_before[f"word_posting_{number}"]
+
+
+@pytest.mark.parametrize("restriction", ["", ", filter => '$.number >= 100'", ", filter => '$.number == 7'"])
+def test_a_hybrid_search_reads_by_indexes(large: pgretrieval.Collection, restriction: str):
+    """Dense vectors are all compared although many match, or their index is asked although few do."""
+    number = large._row.collection_id
+    query = vector_array(clustered(1, tokens=(8, 8), seed=3, directions=2000)[0])
+    dense = vector(clustered(1, tokens=(1, 1), seed=4, directions=2000)[0][0])
+    with psycopg.connect(large._database.url, autocommit=True) as connection:
+        indexes_before, tables_before = usage(connection)
+        connection.execute(
+            f"select * from pgretrieval.hybrid_search('large', %s::vector[], 'passage 77', query_dense => %s::vector{restriction})",
+            [query, dense],
+        ).fetchall()
+        indexes, tables = usage(connection)
+    index = f"dense_vector_{number}_hnsw"
+    assert indexes[index] - indexes_before[index] == (0 if "==" in restriction else 1)
+    for table in ("dense_vector", "token_code", "posting", "word_posting"):
+        assert tables[f"{table}_{number}"] == tables_before[f"{table}_{number}"], table

@@ -186,10 +186,56 @@ def test_score_centroids_score_codes_and_score_passages(connection: Connection, 
     assert decoded == [(number, pytest.approx(score, abs=1e-5)) for number, score in expected]
     scored = connection.execute(
         """select passage_id, score from pgretrieval.score_passages(
-               (select c from pgretrieval.collection c), array[1, 2], %s::vector[], 1) order by 1""",
+               (select c from pgretrieval.collection c), array[1, 2], %s::vector[]) order by 1""",
         [query],
     )
     assert scored.fetchall() == decoded
+
+
+def test_worth_scoring(connection: Connection, held: tuple[int, int]):
+    """All are decoded, or others than those that centroids score best; stored vectors are held back."""
+    for passage_id in range(1, 101):
+        add(connection, held, passage_id, [int(passage_id > 90)])
+    statement = "select pgretrieval.worth_scoring((select c from pgretrieval.collection c), %s, %s::vector[], %s)"
+    everything, query = list(range(1, 101)), array(vector(0.0, 1.0))
+    for k, kept in ((5, 64), (14, 70), (30, 100)):
+        chosen = connection.execute(statement, [everything, query, k]).fetchone()[0]
+        assert sorted(chosen) == (everything if kept == 100 else [*range(1, kept - 9), *range(91, 101)])
+    connection.execute("update pgretrieval.collection set keep_vectors = true")
+    assert connection.execute(statement, [everything, query, 5]).fetchone()[0] == everything
+
+
+def test_show(connection: Connection, held: tuple[int, int]):
+    """Equal scores come in any order, more than k come, or a column is another's."""
+    for passage_id in (1, 2, 3, 4):
+        add(connection, held, passage_id, [0], f"body {passage_id}")
+    found = connection.execute(
+        "select * from pgretrieval.show((select c from pgretrieval.collection c), '{4,2,3,1}', '{0.5,0.5,0.75,0.25}', 3)"
+    )
+    assert found.fetchall() == [
+        (1, "k3", 0.75, None, "body 3", {"n": 3}),
+        (2, "k2", 0.5, None, "body 2", {"n": 2}),
+        (3, "k4", 0.5, None, "body 4", {"n": 4}),
+    ]
+
+
+def test_partitioned_tables(connection: Connection):
+    """A partition is not made, or is left behind."""
+    for name, dense in (("a", None), ("b", "kept")):
+        number = connection.execute("select pgretrieval.create_collection(%s, dense => %s)", [name, dense]).fetchone()[0]
+        partitions = connection.execute(
+            "select relname from pg_class where relispartition and relname like %s order by 1", [f"%\\_{number}"]
+        )
+        tables = connection.execute("select unnest(pgretrieval.partitioned_tables(%s)) order by 1", [dense]).fetchall()
+        assert partitions.fetchall() == [(f"{table}_{number}",) for (table,) in tables]
+
+
+def test_check_fusion(connection: Connection):
+    connection.execute("select pgretrieval.check_fusion('rank', '{1,0,2.5}', 0)")
+    for arguments in ("'sum', '{1,1,1}', 60", "'rank', '{1,1}', 60", "'rank', null, 60", "'score', '{1,1,1}', null"):
+        with pytest.raises(psycopg.Error, match="fusion is|weights are") as caught:
+            connection.execute(f"select pgretrieval.check_fusion({arguments})")  # type: ignore[call-overload]
+        assert caught.value.sqlstate == "PGR05"
 
 
 def test_score_vectors(connection: Connection, held: tuple[int, int]):
@@ -225,9 +271,15 @@ def test_words_of_and_index_words(connection: Connection, held: tuple[int, int])
     add(connection, held, 1, [0], "the quick fox and the quick dog")
     add(connection, held, 2, [0], "dogs")
     words = connection.execute(
-        "select passage_id, word, occurrences from pgretrieval.words_of(%s, 'english') order by 1, 2", [held[0]]
+        "select passage_id, word, occurrences from pgretrieval.words_of(%s, 'english', 1) order by 1, 2", [held[0]]
     )
     assert words.fetchall() == [(1, "dog", 1), (1, "fox", 1), (1, "quick", 2), (2, "dog", 1)]
+    connection.execute("update pgretrieval.passage set title = 'Fox and Cat' where passage_id = 1")
+    weighted = "select word, occurrences from pgretrieval.words_of(%s, 'english', %s, array[1]) order by 1"
+    for weight, expected in ((2.5, {"cat": 2.5, "fox": 3.5}), (0, {"fox": 1.0})):
+        found = connection.execute(weighted, [held[0], weight]).fetchall()
+        assert dict(found) == {"dog": 1.0, "quick": 2.0} | expected
+    connection.execute("update pgretrieval.passage set title = null")
 
     def postings() -> list[tuple[str, int, list[int]]]:
         return connection.execute("select word, segment, passage_ids from pgretrieval.word_posting order by 1, 2").fetchall()

@@ -8,7 +8,10 @@ create or replace function pgretrieval.create_collection(
     levels text default 'lloyd-max',
     candidates text default 'auto',
     keep_vectors boolean default false,
-    language text default 'english'
+    language text default 'english',
+    title_weight double precision default 1,
+    dense text default null,
+    dense_key text default null
 ) returns integer
 language plpgsql volatile
 set search_path from current
@@ -18,13 +21,15 @@ declare
     parent text;
     partition text;
 begin
-    insert into pgretrieval.collection (name, dim, encoder, bits, levels, candidates, keep_vectors, language)
+    insert into pgretrieval.collection (name, dim, encoder, bits, levels, candidates, keep_vectors, language,
+                                        title_weight, dense, dense_key)
     values (create_collection.name, create_collection.dim, create_collection.encoder, create_collection.bits,
             create_collection.levels, create_collection.candidates, create_collection.keep_vectors,
-            create_collection.language::regconfig::text)
+            create_collection.language::regconfig::text, create_collection.title_weight, create_collection.dense,
+            pgretrieval.dense_key(create_collection.dense, create_collection.dense_key))
     returning collection_id into new_id;
 
-    foreach parent in array array['centroid', 'passage', 'token_vector', 'token_code', 'posting', 'word_posting'] loop
+    foreach parent in array pgretrieval.partitioned_tables(create_collection.dense) loop
         partition := format('%s_%s', parent, new_id);
         execute format('create table pgretrieval.%I (like pgretrieval.%I including all)', partition, parent);
         execute format('alter table pgretrieval.%I add constraint one_collection check (collection_id = %s)', partition, new_id);

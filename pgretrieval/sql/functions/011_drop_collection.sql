@@ -5,13 +5,14 @@ set search_path from current
 as $function$
 declare
     old_id integer;
+    old_dense text;
     parent text;
 begin
-    select collection_id into old_id from pgretrieval.collection c where c.name = drop_collection.name for update;
+    select c.collection_id, c.dense into old_id, old_dense from pgretrieval.collection c where c.name = drop_collection.name for update;
     if not found then
         return false;
     end if;
-    foreach parent in array array['centroid', 'passage', 'token_vector', 'token_code', 'posting', 'word_posting'] loop
+    foreach parent in array pgretrieval.partitioned_tables(old_dense) loop
         execute format('drop table pgretrieval.%I', parent || '_' || old_id);
     end loop;
     perform pgretrieval.drop_proxies(codebook_id) from pgretrieval.codebook where collection_id = old_id;

@@ -19,7 +19,7 @@ begin
     end if;
     with words as materialized (
         select bucket, passage_id, word, occurrences, sum(occurrences) over (partition by passage_id) as length
-        from pgretrieval.words_of(in_collection, held.language::regconfig, in_passages)
+        from pgretrieval.words_of(in_collection, held.language::regconfig, held.title_weight, in_passages)
     ),
     measured as (
         select case when in_passages is null

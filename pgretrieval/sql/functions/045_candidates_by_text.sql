@@ -27,7 +27,7 @@ begin
                            (sum(occurrences) over ())::real / max(place) over () as mean_length, max(place) over () as total
                     from (
                         select words_of.*, dense_rank() over (order by passage_id) as place
-                        from pgretrieval.words_of(%3$s, %2$L::regconfig)
+                        from pgretrieval.words_of(%3$s, %2$L::regconfig, %5$s)
                     ) as found
                 ) as words
                 join asked on asked.word = words.word
@@ -59,7 +59,7 @@ begin
             'with asked as (
                  select lexeme as word, cardinality(positions) as times from unnest(to_tsvector(%2$L::regconfig, %1$L))
              )' || scored,
-            query_text, held.language, held.collection_id, passages
+            query_text, held.language, held.collection_id, passages, held.title_weight
         ),
         n, filter, among, false
     ) as found;

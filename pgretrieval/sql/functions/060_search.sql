@@ -18,22 +18,16 @@ as $function$
 declare
     held pgretrieval.collection := pgretrieval.known_collection(search.collection);
     chosen integer[];
+    scores real[];
 begin
     query := pgretrieval.checked_vectors('the query', query, held.dim);
     candidates := pgretrieval.depth_of_candidates(held, k, probes, candidates);
     chosen := array(
         select pgretrieval.candidates_in_sql(held, query, coalesce(probes, 8), candidates, filter, among)
     );
-    return query
-    select row_number() over (order by best.score desc, best.passage_id)::integer,
-           passage.key, best.score, passage.title, passage.body, passage.metadata
-    from (
-        select scored.passage_id, scored.score
-        from pgretrieval.score_passages(held, chosen, query, k) as scored
-        order by scored.score desc, scored.passage_id
-        limit k
-    ) as best
-    join pgretrieval.passage on passage.collection_id = held.collection_id and passage.passage_id = best.passage_id
-    order by best.score desc, best.passage_id;
+    chosen := pgretrieval.worth_scoring(held, chosen, query, k);
+    select array_agg(passage_id), array_agg(scored.score) into chosen, scores
+    from pgretrieval.score_passages(held, chosen, query) as scored;
+    return query select * from pgretrieval.show(held, chosen, scores, k);
 end
 $function$;

@@ -12,13 +12,12 @@ as $function$
 #variable_conflict use_column
 declare
     held pgretrieval.collection := pgretrieval.known_collection(text_search.collection);
+    chosen integer[];
+    scores real[];
 begin
     perform pgretrieval.check_depth(k);
-    return query
-    select row_number() over (order by best.score desc, best.passage_id)::integer,
-           passage.key, best.score, passage.title, passage.body, passage.metadata
-    from pgretrieval.candidates_by_text(held, coalesce(query_text, ''), k, filter, among) as best
-    join pgretrieval.passage on passage.collection_id = held.collection_id and passage.passage_id = best.passage_id
-    order by best.score desc, best.passage_id;
+    select array_agg(passage_id), array_agg(found.score) into chosen, scores
+    from pgretrieval.candidates_by_text(held, coalesce(query_text, ''), k, filter, among) as found;
+    return query select * from pgretrieval.show(held, chosen, scores, k);
 end
 $function$;

@@ -1,15 +1,18 @@
--- The k best passages by late interaction and by words together, best first. Both generate candidates, MaxSim ranks all of these, and
--- the two rankings are fused by reciprocal rank (Cormack, Clarke and Buettcher 2009): the score of a passage is the sum of weight /
--- (rank_constant + rank) over the rankings that have it. `weights` are those of late interaction and of words.
+-- The k best passages by late interaction, words and dense vectors together, best first; what is null takes no part. Each that takes
+-- part gives candidates, all that are worth it get the scores of all, and these are fused: `fusion` is 'score' for the weighted sum
+-- of scores with mean 0 and variance 1 over the candidates, or 'rank' for the sum of weight / (rank_constant + rank) (reciprocal
+-- ranks; Cormack, Clarke and Buettcher 2009). `weights` are those of late interaction, words and dense vectors.
 create or replace function pgretrieval.hybrid_search(
     collection text,
     query vector[],
     query_text text,
     k integer default 10,
     filter jsonpath default null,
+    query_dense vector default null,
     among text[] default null,
+    fusion text default 'score',
+    weights double precision[] default '{1,1,1}',
     rank_constant integer default 60,
-    weights real[] default '{1,1}',
     probes integer default null,
     candidates integer default null
 ) returns table (rank integer, id text, score real, title text, body text, metadata jsonb)
@@ -20,42 +23,67 @@ as $function$
 declare
     held pgretrieval.collection := pgretrieval.known_collection(hybrid_search.collection);
     by_words integer[];
+    word_scores real[];
+    by_dense integer[];
     chosen integer[];
+    scores real[];
+    least_words double precision := 0;  -- of passages that are not among the first thousand
 begin
-    query := pgretrieval.checked_vectors('the query', query, held.dim);
+    perform pgretrieval.check_fusion(fusion, weights, rank_constant);
     candidates := pgretrieval.depth_of_candidates(held, k, probes, candidates);
-    if cardinality(weights) is distinct from 2 or rank_constant is null or rank_constant < 0 then
-        raise exception 'weights are %, rank_constant is %', weights, rank_constant
-            using errcode = 'PGR05', hint = 'Give two weights, of late interaction and of words, and a constant of at least 0.';
+    if query_text is not null then
+        select array_agg(passage_id order by found.score desc, passage_id), array_agg(found.score order by found.score desc, passage_id)
+        into by_words, word_scores
+        from pgretrieval.candidates_by_text(held, query_text, greatest(candidates, 1000), filter, among) as found;
+        if cardinality(by_words) = greatest(candidates, 1000) then
+            least_words := word_scores[cardinality(by_words)];
+        end if;
     end if;
-    by_words := array(
-        select passage_id from pgretrieval.candidates_by_text(held, coalesce(query_text, ''), candidates, filter, among)
-        order by score desc, passage_id
-    );
+    if query_dense is not null then
+        query_dense := pgretrieval.checked_dense(held, 'the query', query_dense);
+        by_dense := array(
+            select passage_id from pgretrieval.candidates_by_dense(held, query_dense, greatest(64, 5 * k), filter, among)
+        );
+    end if;
+    if query is not null then
+        query := pgretrieval.checked_vectors('the query', query, held.dim);
+        chosen := array(select pgretrieval.candidates_in_sql(held, query, coalesce(probes, 8), candidates, filter, among));
+        chosen := pgretrieval.worth_scoring(held, chosen, query, k);
+    end if;
     chosen := array(
-        select pgretrieval.candidates_in_sql(held, query, coalesce(probes, 8), candidates, filter, among)
-        union
-        select unnest(by_words)
+        select unnest(chosen)
+        union select unnest(by_words[:greatest(64, 5 * k)])
+        union select unnest(by_dense)
     );
-    return query
-    select row_number() over (order by best.score desc, best.passage_id)::integer,
-           passage.key, best.score, passage.title, passage.body, passage.metadata
+    select array_agg(fused.passage_id), array_agg(fused.score::real) into chosen, scores
     from (
-        select fused.passage_id,
-               (coalesce(weights[1] / (rank_constant + fused.late), 0) + coalesce(weights[2] / (rank_constant + fused.word), 0))::real
-                   as score
+        select passage_id,
+               case when fusion = 'rank' then
+                   coalesce(weights[1] / (rank_constant + row_number() over (order by late desc nulls last, passage_id)), 0)
+                       * (late is not null)::integer
+                   + coalesce(weights[2] / (rank_constant + row_number() over (order by words desc nulls last, passage_id)), 0)
+                       * (words is not null)::integer
+                   + coalesce(weights[3] / (rank_constant + row_number() over (order by dense desc nulls last, passage_id)), 0)
+                       * (dense is not null)::integer
+               else
+                   coalesce(weights[1] * (late - avg(late) over ()) / nullif(stddev_pop(late) over (), 0), 0)
+                   + coalesce(weights[2] * (coalesce(words, least_words) - avg(coalesce(words, least_words)) over ())
+                              / nullif(stddev_pop(coalesce(words, least_words)) over (), 0), 0)
+                   + coalesce(weights[3] * (dense - avg(dense) over ()) / nullif(stddev_pop(dense) over (), 0), 0)
+               end as score
         from (
-            select coalesce(late.passage_id, words.passage_id) as passage_id, late.place as late, words.place as word
-            from (
-                select scored.passage_id, row_number() over (order by scored.score desc, scored.passage_id) as place
-                from pgretrieval.score_passages(held, chosen, query, k) as scored
-            ) as late
-            full join unnest(by_words) with ordinality as words (passage_id, place) on words.passage_id = late.passage_id
-        ) as fused
-        order by score desc, fused.passage_id
-        limit k
-    ) as best
-    join pgretrieval.passage on passage.collection_id = held.collection_id and passage.passage_id = best.passage_id
-    order by best.score desc, best.passage_id;
+            select picked.passage_id, late.score::double precision as late, words.score::double precision as words,
+                   dense.score::double precision as dense
+            from unnest(chosen) as picked (passage_id)
+            left join (
+                select * from pgretrieval.score_passages(held, chosen, query) where query is not null
+            ) as late using (passage_id)
+            left join unnest(by_words, word_scores) as words (passage_id, score) using (passage_id)
+            left join (
+                select * from pgretrieval.score_dense(held, chosen, query_dense) where query_dense is not null
+            ) as dense using (passage_id)
+        ) as scored
+    ) as fused;
+    return query select * from pgretrieval.show(held, chosen, scores, k);
 end
 $function$;

@@ -1,6 +1,7 @@
 -- Stores one passage with its token vectors: quantised at once where the collection has an index, else kept until the first build.
 create or replace function pgretrieval.add_passage(
-    collection text, id text, body text, vectors vector[], title text default null, metadata jsonb default '{}'
+    collection text, id text, body text, vectors vector[], title text default null, metadata jsonb default '{}',
+    dense vector default null
 ) returns void
 language plpgsql volatile
 set search_path from current
@@ -24,6 +25,18 @@ begin
             using errcode = 'PGR06', hint = 'Add the passage with the Python client.';
     end if;
     add_passage.vectors := pgretrieval.checked_vectors(format('passage %L', add_passage.id), add_passage.vectors, held.dim);
+    add_passage.dense := pgretrieval.checked_dense(held, format('passage %L', add_passage.id), add_passage.dense);
+    if held.dense = 'kept' and add_passage.dense is null then
+        raise exception 'passage % has no dense vector, and collection % keeps them', quote_literal(add_passage.id), quote_literal(held.name)
+            using errcode = 'PGR05', hint = 'Give dense => its vector.';
+    elsif held.dense is distinct from 'kept' and add_passage.dense is not null then
+        raise exception 'collection % keeps no dense vectors', quote_literal(held.name)
+            using errcode = 'PGR05', hint = 'Leave dense out, or create the collection with dense => ''kept''.';
+    elsif held.dense = 'kept' and not (held.given_dense and held.dense_dim is not null) then
+        update pgretrieval.collection c
+        set dense_dim = coalesce(c.dense_dim, vector_dims(add_passage.dense)), given_dense = true
+        where c.collection_id = held.collection_id;
+    end if;
     if held.dim is null or not held.given_vectors then
         update pgretrieval.collection c
         set dim = coalesce(c.dim, vector_dims(add_passage.vectors[array_lower(add_passage.vectors, 1)])), given_vectors = true
@@ -44,6 +57,10 @@ begin
     if held.keep_vectors or held.codebook_id is null then
         insert into pgretrieval.token_vector (collection_id, passage_id, vectors)
         values (held.collection_id, new_id, unit::halfvec[]);
+    end if;
+    if held.dense = 'kept' then
+        insert into pgretrieval.dense_vector (collection_id, passage_id, vector)
+        values (held.collection_id, new_id, add_passage.dense::halfvec);
     end if;
     if held.codebook_id is not null then
         select encoded.centroid_ids, encoded.residuals into new_centroids, new_residuals

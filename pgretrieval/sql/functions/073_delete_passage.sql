@@ -18,6 +18,7 @@ begin
         return false;
     end if;
     delete from pgretrieval.token_vector where token_vector.collection_id = held.collection_id and token_vector.passage_id = old_id;
+    delete from pgretrieval.dense_vector where dense_vector.collection_id = held.collection_id and dense_vector.passage_id = old_id;
     delete from pgretrieval.token_code
     where token_code.collection_id = held.collection_id and token_code.codebook_id = held.codebook_id
       and token_code.passage_id = old_id;

@@ -5,13 +5,16 @@ select version_num from pgretrieval.schema_version
 select to_regclass('pgretrieval.schema_version') is not null
 
 -- name: create_collection
-select pgretrieval.create_collection(%(name)s, %(dim)s, %(encoder)s, %(bits)s, %(levels)s, %(candidates)s, %(keep_vectors)s, %(language)s)
+select pgretrieval.create_collection(
+    %(name)s, %(dim)s, %(encoder)s, %(bits)s, %(levels)s, %(candidates)s, %(keep_vectors)s, %(language)s,
+    %(title_weight)s, %(dense)s, %(dense_key)s)
 
 -- name: drop_collection
 select pgretrieval.drop_collection(%(name)s)
 
 -- name: collection
-select collection_id, name, encoder, dim, bits, levels, codebook_id, given_vectors, candidates, keep_vectors, language
+select collection_id, name, encoder, dim, bits, levels, codebook_id, given_vectors, candidates, keep_vectors, language,
+       title_weight, dense, dense_key, dense_dim, given_dense
 from pgretrieval.collection
 where name = %(name)s
 
@@ -30,14 +33,16 @@ select pg_advisory_lock(7453018, %(collection_id)s)
 select pg_advisory_unlock(7453018, %(collection_id)s)
 
 -- name: active_state
-select dim, codebook_id, given_vectors, keep_vectors from pgretrieval.collection where collection_id = %(collection_id)s
+select dim, codebook_id, given_vectors, keep_vectors, dense_dim, given_dense
+from pgretrieval.collection where collection_id = %(collection_id)s
 
 -- name: settle
--- The first add decides what creation left open: the dimension, and the encoder where texts came without vectors.
+-- The first add decides what creation left open: the dimensions, and the encoder where texts came without vectors.
 update pgretrieval.collection
-set dim = coalesce(dim, %(dim)s), encoder = coalesce(encoder, %(encoder)s), given_vectors = given_vectors or %(given_vectors)s
+set dim = coalesce(dim, %(dim)s), encoder = coalesce(encoder, %(encoder)s), given_vectors = given_vectors or %(given_vectors)s,
+    dense_dim = coalesce(dense_dim, %(dense_dim)s), given_dense = given_dense or %(given_dense)s
 where collection_id = %(collection_id)s
-returning dim
+returning dim, codebook_id, given_vectors, keep_vectors, dense_dim, given_dense
 
 -- name: bytes_by_table
 select parent.relname as table,

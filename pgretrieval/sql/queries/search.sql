@@ -59,3 +59,24 @@ where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and pa
 -- name: postings_read
 select coalesce(sum(cardinality(passage_ids)), 0) from pgretrieval.posting
 where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and centroid_id = any(%(centroid_ids)s)
+
+-- name: candidates_by_text
+select array_agg(passage_id), array_agg(score)
+from pgretrieval.candidates_by_text(
+    (select collection from pgretrieval.collection where collection_id = %(collection_id)s),
+    %(query_text)s, %(n)s, %(filter)s::jsonpath, {among}
+)
+
+-- name: candidates_by_dense
+select array_agg(passage_id), array_agg(score)
+from pgretrieval.candidates_by_dense(
+    (select collection from pgretrieval.collection where collection_id = %(collection_id)s),
+    %(query_dense)s::vector, %(n)s, %(filter)s::jsonpath, {among}
+)
+
+-- name: score_dense
+select array_agg(passage_id), array_agg(score)
+from pgretrieval.score_dense(
+    (select collection from pgretrieval.collection where collection_id = %(collection_id)s),
+    %(passage_ids)s, %(query_dense)s::vector
+)

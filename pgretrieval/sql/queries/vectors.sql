@@ -1,6 +1,12 @@
 -- name: copy
 copy pgretrieval.token_vector (collection_id, passage_id, vectors) from stdin (format binary)
 
+-- name: copy_dense
+copy pgretrieval.dense_vector (collection_id, passage_id, vector) from stdin (format binary)
+
+-- name: index_dense
+select pgretrieval.index_dense(%(collection_id)s)
+
 -- name: staged_ids
 select passage_id, token_count
 from pgretrieval.token_vector join pgretrieval.passage using (collection_id, bucket, passage_id)

@@ -120,3 +120,28 @@ def test_loads_without_network_and_in_silence(monkeypatch: pytest.MonkeyPatch, c
 def test_unknown_device() -> None:
     with pytest.raises(EncoderError, match="device 'abacus'"):
         load_encoder("minilm", device="abacus").encode_query("x")
+
+
+def test_dense_vectors_are_those_of_the_single_vector_model(minilm: CollectionEncoder) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    from pgretrieval.encode.minilm import load_transformer, precision
+
+    texts = ["Snow melts.", "A much longer sentence about the spring, in which rivers rise.", "Wolves howl."]
+    model = SentenceTransformer(modules=[load_transformer(precision("cpu")), Pooling(384)], device="cpu")
+    expected = model.encode(texts, convert_to_tensor=True).float().numpy()
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    tokens, dense = minilm.encode_document_with_dense(texts)
+    assert dense.shape == (3, 384)
+    np.testing.assert_allclose(np.linalg.norm(dense, axis=1), 1, atol=1e-5)
+    assert (dense * expected).sum(axis=1).min() > 0.999
+    for one, other in zip(tokens, minilm.encode_document(texts), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_a_query_has_a_dense_vector_too(minilm: CollectionEncoder) -> None:
+    tokens, dense = minilm.encode_query_with_dense("what melts in spring")
+    assert (len(tokens), dense.shape) == (1, (1, 384))
+    melting, howling = minilm.encode_document_with_dense(["Snow melts in spring.", "Wolves howl at night."])[1]
+    assert dense[0] @ melting > dense[0] @ howling + 0.3

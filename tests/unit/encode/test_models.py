@@ -72,3 +72,8 @@ def test_an_unknown_name_without_network(monkeypatch: pytest.MonkeyPatch) -> Non
     encoder = load_encoder("nobody/no-such-model")
     with pytest.raises(EncoderError, match=r"nobody/no-such-model.*tried it as.*Hugging Face.*\"minilm\""):
         encoder.encode_query("x")
+
+
+def test_a_model_without_pooling_has_no_dense_vectors(library_folder: Path) -> None:
+    with pytest.raises(EncoderError, match=r"none of its modules pools.*dense="):
+        load_encoder(library_folder, device="cpu").encode_document_with_dense(TEXTS)

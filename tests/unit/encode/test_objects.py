@@ -130,3 +130,22 @@ def test_import_loads_no_model_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""
+
+
+class BothEncoder(WordEncoder):
+    """Dense vectors are the number of letters, and 1."""
+
+    def encode_document_with_dense(self, texts: Sequence[str]) -> tuple[list[Any], Any]:
+        return self.encode_document(texts), [[len(text), 1] for text in texts]
+
+
+def test_dense_vectors_of_an_object_come_in_the_order_of_the_texts() -> None:
+    tokens, dense = load_encoder(BothEncoder()).encode_document_with_dense(["a", "aaaa aaaa", "aaa"])
+    assert [len(array) for array in tokens] == [1, 2, 1]
+    lengths = np.array([1, 9, 3])
+    np.testing.assert_allclose(dense, np.stack([lengths, [1, 1, 1]], axis=1) / np.hypot(lengths, 1)[:, None], rtol=1e-6)
+
+
+def test_an_encoder_without_dense_vectors_says_what_to_do() -> None:
+    with pytest.raises(EncoderError, match=r"no dense vectors.*encode_query_with_dense.*dense="):
+        load_encoder(WordEncoder()).encode_query_with_dense("aa")

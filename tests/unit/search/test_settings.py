@@ -60,6 +60,11 @@ def test_short_passages_afford_more_candidates() -> None:
     assert kept == [512, 1666, 4096]
 
 
+def test_short_passages_are_decoded_in_larger_numbers() -> None:
+    kept = [choose_settings(10, _collection(50_000, length), Knobs()).pruning for length in (250, 83, 40, 16, 5)]
+    assert kept == [192, 192, 400, 1000, 1000]
+
+
 @pytest.mark.parametrize(
     ("candidates", "generator", "count"),
     [

@@ -1,0 +1,115 @@
+"""Words and dense vectors beside late interaction: their candidates, and one score from all, as in pgretrieval.hybrid_search."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgretrieval.db import candidates as read
+from pgretrieval.db.candidates import PendingScores
+from pgretrieval.db.connection import Connection
+from pgretrieval.errors import ConfigError
+from pgretrieval.types import CollectionId, Float32Array, Fusion, HybridQuery, Int32Array, Restriction
+
+_WORDS_AT_MOST = 1000  # passages whose words are scored; the others count as the last of them
+_JOINING = 64
+_JOINING_PER_HIT = 5
+
+Scores = NDArray[np.float64]
+
+
+class Beside:
+    """What words and dense vectors say of one query; asked for at once, read when it is needed."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        collection_id: CollectionId,
+        asked: HybridQuery,
+        k: int,
+        candidates: int,
+        restriction: Restriction,
+    ) -> None:
+        self._connection = connection
+        self._collection_id = collection_id
+        self._asked = asked
+        self._joining = max(_JOINING, _JOINING_PER_HIT * k)
+        self._listed = max(_WORDS_AT_MOST, candidates)
+        where = connection, collection_id, restriction
+        self._words = read.by_words(*where, asked.text, self._listed)
+        self._near = None if asked.dense is None else read.by_dense(*where, asked.dense, self._joining)
+        self._dense: PendingScores | None = None
+
+    def join(self, passage_ids: Int32Array) -> Int32Array:
+        """These passages, and the best by words and by dense vectors; asks for the dense scores of all."""
+        self._word_ids, self._word_scores = self._words.read()
+        order = np.lexsort((self._word_ids, -self._word_scores))
+        groups = [passage_ids, self._word_ids[order[: self._joining]]]
+        if self._near and self._asked.dense is not None:
+            groups.append(self._near.read()[0])
+            joined = np.unique(np.concatenate(groups))
+            self._dense = read.dense_scores(self._connection, self._collection_id, joined, self._asked.dense)
+            return joined
+        return np.unique(np.concatenate(groups))
+
+    def fuse(self, passage_ids: Int32Array, late: Float32Array) -> Float32Array:
+        """One score for each passage (passages,) from its MaxSim and what was asked for here."""
+        dense = _looked_up(passage_ids, *self._dense.read()) if self._dense else np.full(len(passage_ids), np.nan)
+        words = _looked_up(passage_ids, self._word_ids, self._word_scores)
+        least = float(self._word_scores.min()) if len(self._word_scores) == self._listed else 0.0
+        return fuse(self._asked.fusion, passage_ids, late.astype(np.float64), words, dense, least)
+
+
+def fuse(fusion: Fusion, passage_ids: Int32Array, late: Scores, words: Scores, dense: Scores, least_words: float) -> Float32Array:
+    """Scores (passages,) of three kinds, NaN where there is none -> their weighted sum.
+
+    By "score" each has mean 0 and variance 1 over the passages, and passages without words count as `least_words`; by "rank" it is
+    1 / (rank_constant + rank), and nothing where there is none (Cormack, Clarke and Buettcher 2009).
+    """
+    if fusion.by == "rank":
+        parts = [_reciprocal_ranks(kind, passage_ids, fusion.rank_constant) for kind in (late, words, dense)]
+    else:
+        parts = [_standard(kind) for kind in (late, np.where(np.isnan(words), least_words, words), dense)]
+    fused: Float32Array = (np.array(fusion.weights) @ np.stack(parts)).astype(np.float32)
+    return fused
+
+
+def check_fusion(fusion: Fusion) -> None:
+    """Raises ConfigError, naming the value, for what cannot be used."""
+    if fusion.by not in ("score", "rank"):
+        msg = f'fusion is {fusion.by!r}; give "score" or "rank"'
+        raise ConfigError(msg)
+    if len(fusion.weights) != 3 or not np.isfinite(fusion.weights).all() or fusion.rank_constant < 0:
+        msg = (
+            f"weights are {fusion.weights!r}, rank_constant is {fusion.rank_constant!r}; give three weights, of late interaction, "
+            "words and dense vectors, and a constant of at least 0"
+        )
+        raise ConfigError(msg)
+
+
+def _looked_up(passage_ids: Int32Array, scored_ids: Int32Array, scores: Float32Array) -> Scores:
+    """The score of each passage, NaN where it has none."""
+    order = np.argsort(scored_ids)
+    places = np.searchsorted(scored_ids, passage_ids, sorter=order)
+    found = np.full(len(passage_ids), np.nan)
+    inside = places < len(scored_ids)
+    candidates = order[places[inside]]
+    found[inside] = np.where(scored_ids[candidates] == passage_ids[inside], scores[candidates], np.nan)
+    return found
+
+
+def _standard(scores: Scores) -> Scores:
+    known = scores[~np.isnan(scores)]
+    deviation = known.std() if len(known) else 0.0
+    if not deviation:
+        return np.zeros_like(scores)
+    standard: Scores = np.nan_to_num((scores - known.mean()) / deviation)
+    return standard
+
+
+def _reciprocal_ranks(scores: Scores, passage_ids: Int32Array, constant: int) -> Scores:
+    known = np.flatnonzero(~np.isnan(scores))
+    order = known[np.lexsort((passage_ids[known], -scores[known]))]
+    parts = np.zeros_like(scores)
+    parts[order] = 1 / (constant + np.arange(1, len(order) + 1))
+    return parts

@@ -1,0 +1,61 @@
+-- How statements reach a collection's dense vectors, as pieces of SQL over the alias `vectors`; $1 is the query's. The collection's own
+-- are compared by inner product; a table of the application by the operator of the column's vector index, by cosine where it has none.
+-- `of_vector` finds the passage of a row of vectors by index, `of_passage` the row of a passage.
+create or replace function pgretrieval.dense_source(held pgretrieval.collection)
+returns table (source text, wanted text, keys text, distance text, of_vector text, of_passage text)
+language plpgsql stable rows 1
+set search_path from current
+as $function$
+#variable_conflict use_column
+declare
+    parts text[];
+    relation regclass;
+    vector_type text;
+    key_type text;
+    key_column text;
+    operator text;
+begin
+    if held.dense is null then
+        raise exception 'collection % has no dense vectors', quote_literal(held.name) using errcode = 'PGR05',
+            hint = 'Create it with dense => ''kept'', or with a column schema.table.column of your own.';
+    end if;
+    if held.dense = 'kept' then
+        return query select
+            'pgretrieval.dense_vector',
+            'vectors.collection_id = ' || held.collection_id,
+            'vectors.bucket, vectors.passage_id',
+            format('vectors.vector::halfvec(%s) <#> ($1)::halfvec(%1$s)', coalesce(held.dense_dim, 1)),
+            'passage.bucket = vectors.bucket and passage.passage_id = vectors.passage_id',
+            'vectors.bucket = passage.bucket and vectors.passage_id = passage.passage_id';
+        return;
+    end if;
+    parts := parse_ident(held.dense);
+    key_column := format('vectors.%I', held.dense_key);
+    relation := format('%I.%I', parts[1], parts[2])::regclass;
+    select typname into strict vector_type
+    from pg_attribute join pg_type on pg_type.oid = atttypid
+    where attrelid = relation and attname = parts[3];
+    select typname into strict key_type
+    from pg_attribute join pg_type on pg_type.oid = atttypid
+    where attrelid = relation and attname = held.dense_key;
+    select case when opcname like '%\_ip\_ops' then '<#>' when opcname like '%\_l2\_ops' then '<->' end into operator
+    from pg_index
+    join pg_attribute on attrelid = indrelid and attnum = indkey[0]
+    join pg_opclass on pg_opclass.oid = indclass[0]
+    join pg_am on pg_am.oid = opcmethod
+    where indrelid = relation and attname = parts[3] and amname in ('hnsw', 'ivfflat') and indisvalid
+    order by indexrelid limit 1;
+    return query select
+        relation::text,
+        format('vectors.%I is not null', parts[3]),
+        key_column,
+        format('vectors.%I %s ($1)::%s', parts[3], coalesce(operator, '<=>'), vector_type),
+        'passage.key = ' || key_column || '::text',
+        key_column || case
+            when key_type in ('text', 'varchar') then ' = passage.key'
+            when key_type in ('int2', 'int4', 'int8') then ' = case when passage.key ~ ''^-?[0-9]{1,18}$'' then passage.key::bigint end'
+            when key_type = 'uuid' then ' = case when passage.key ~ ''^[0-9a-f-]{36}$'' then passage.key::uuid end'
+            else '::text = passage.key'
+        end;
+end
+$function$;

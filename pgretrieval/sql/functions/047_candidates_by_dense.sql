@@ -1,0 +1,48 @@
+-- The n passages whose dense vectors are nearest to the query's, among those that the caller may see and that `filter` and `among`
+-- leave. Where a sample says that a twentieth or more match, the nearest of all come from the vector index, twice as many as that share
+-- of them needs; else, and where too few of these match, all that match are compared. A score is the distance with its sign turned.
+create or replace function pgretrieval.candidates_by_dense(
+    held pgretrieval.collection, query_dense vector, n integer, filter jsonpath, among text[]
+) returns table (bucket smallint, passage_id integer, score real)
+language plpgsql stable rows 256
+set search_path from current
+set hnsw.ef_search = 40
+as $function$
+#variable_conflict use_column
+declare
+    vectors record;
+    share real := pgretrieval.share_among(held.collection_id, filter, among);
+    nearest integer := case when share >= 0.05 then least(1000, ceil(n * case when share < 1 then 2 / share else 1 end)) end;
+    found_buckets smallint[];
+    found_passages integer[];
+    found_scores real[];
+begin
+    select * into strict vectors from pgretrieval.dense_source(held);
+    loop
+        perform set_config('hnsw.ef_search', greatest(nearest, 40)::text, true);
+        execute format(
+            $statement$
+            select array_agg(found.bucket), array_agg(found.passage_id), array_agg(found.score)
+            from (
+                select passage.bucket, passage.passage_id, (-vectors.pgretrieval_distance)::real as score
+                from (
+                    select %1$s, %2$s as pgretrieval_distance from %3$s as vectors where %4$s %5$s
+                ) as vectors
+                join pgretrieval.passage on %6$s
+                where passage.collection_id = %7$s
+                  and ($3 is null or passage.metadata @@ $3) and ($4 is null or passage.key = any($4))
+                order by vectors.pgretrieval_distance, passage.passage_id
+                limit $2
+            ) as found
+            $statement$,
+            vectors.keys, vectors.distance, vectors.source, vectors.wanted,
+            case when nearest is not null then format('order by %s limit %s', vectors.distance, nearest) end,
+            case when nearest is not null then vectors.of_vector else vectors.of_passage end,
+            held.collection_id
+        ) into found_buckets, found_passages, found_scores using query_dense, n, filter, among;
+        exit when nearest is null or share = 1 or cardinality(found_passages) = n;
+        nearest := null;
+    end loop;
+    return query select * from unnest(found_buckets, found_passages, found_scores);
+end
+$function$;

@@ -1,0 +1,22 @@
+-- The similarity of a query's dense vector to those of some passages; passages without a vector do not come.
+create or replace function pgretrieval.score_dense(held pgretrieval.collection, passage_ids integer[], query_dense vector)
+returns table (passage_id integer, score real)
+language plpgsql stable rows 100
+set search_path from current
+as $function$
+#variable_conflict use_column
+begin
+    return query execute (
+        select format(
+            $statement$
+            select passage.passage_id, (-(%1$s))::real
+            from pgretrieval.passage
+            join %2$s as vectors on %3$s and %4$s
+            where passage.collection_id = %5$s and passage.passage_id = any($2)
+            $statement$,
+            distance, source, of_passage, wanted, held.collection_id
+        )
+        from pgretrieval.dense_source(held)
+    ) using query_dense, passage_ids;
+end
+$function$;

@@ -1,0 +1,370 @@
+"""One vector for each passage: kept by the collection, or in a table of the application's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+import pgretrieval
+from pgretrieval.errors import ConfigError, DimensionMismatchError, InputError, VectorError
+from pgretrieval.types import Float32Array
+from tests.fixtures.collections import Corpus
+from tests.support.sql import vector_array
+from tests.support.vectors import clustered, passages
+
+pytestmark = pytest.mark.both_versions
+
+Connection = psycopg.Connection[Any]
+DENSE_DIM = 24
+
+
+def directions(count: int, seed: int) -> Float32Array:
+    """(count, 24) rows of any length."""
+    return np.random.default_rng(seed).standard_normal((count, DENSE_DIM)).astype(np.float32)
+
+
+def text(vector: Float32Array) -> str:
+    return "[" + ",".join(repr(float(value)) for value in vector) + "]"
+
+
+def nearest(connection: Connection, query: Float32Array, n: int = 10, filter: str | None = None, among: list[str] | None = None):
+    """Keys and scores of pgretrieval.candidates_by_dense."""
+    return connection.execute(
+        "select key, score from pgretrieval.candidates_by_dense("
+        "    pgretrieval.known_collection('docs'), %s::vector, %s, %s::jsonpath, %s) as found"
+        " join pgretrieval.passage using (passage_id) order by score desc, passage_id",
+        [text(query), n, filter, among],
+    ).fetchall()
+
+
+def cosine(query: Float32Array, rows: Float32Array) -> Float32Array:
+    return rows @ query / np.linalg.norm(rows, axis=1) / np.linalg.norm(query)
+
+
+@pytest.fixture
+def own() -> Float32Array:
+    return directions(300, 5)
+
+
+@pytest.fixture
+def docs(database: pgretrieval.RetrievalDatabase, corpus: Corpus, own: Float32Array) -> pgretrieval.Collection:
+    """The corpus with dense vectors that it keeps, not built yet."""
+    collection = database.create_collection("docs", dense="kept")
+    collection.add(corpus.passages, vectors=corpus.vectors, dense=own)
+    return collection
+
+
+def test_kept_vectors_are_compared_by_cosine(docs: pgretrieval.Collection, connection: Connection, own: Float32Array):
+    """The lengths of vectors count, or the index finds others than a comparison of all."""
+    for _ in range(2):
+        for query in directions(5, 6):
+            scores = cosine(query, own)
+            best = np.argsort(-scores)[:10]
+            unit = query / np.linalg.norm(query)
+            assert nearest(connection, unit) == [(f"p{place}", pytest.approx(scores[place], abs=2e-3)) for place in best]
+        docs.build()
+
+
+@pytest.mark.parametrize(
+    ("filter", "kept"), [("$.number < 200", 200), ("$.number < 40", 40), ("$.number < 4", 4), ("$.no == 1", 0)]
+)
+def test_restrictions_come_first(docs: pgretrieval.Collection, connection: Connection, own: Float32Array, filter: str, kept: int):
+    """The nearest of all are restricted, so that too few are left."""
+    docs.build()
+    query = directions(1, 6)[0]
+    best = np.argsort(-cosine(query, own[:kept]))[:10].tolist()
+    assert [key for key, _ in nearest(connection, query, filter=filter)] == [f"p{place}" for place in best]
+    among = [f"p{place}" for place in range(0, kept, 2)]
+    assert [key for key, _ in nearest(connection, query, n=300, filter=filter, among=among)] == [
+        f"p{place}" for place in np.argsort(-cosine(query, own[:kept])).tolist() if place % 2 == 0
+    ]
+
+
+def test_sql_adds_the_same_bytes_as_python(docs: pgretrieval.Collection, connection: Connection, own: Float32Array):
+    """Scaled or rounded in another way."""
+    for number, vector in enumerate(own[:20]):
+        connection.execute(
+            "select pgretrieval.add_passage('docs', %s, 'again', %s::vector[], dense => %s::vector)",
+            [f"again{number}", vector_array(clustered(1, seed=number)[0]), text(vector)],
+        )
+    pairs = connection.execute(
+        "select mine.vector::text, theirs.vector::text"
+        " from pgretrieval.passage as p join pgretrieval.dense_vector as mine using (collection_id, passage_id)"
+        " join pgretrieval.passage as q on q.key = replace(p.key, 'again', 'p')"
+        " join pgretrieval.dense_vector as theirs on theirs.passage_id = q.passage_id"
+        " where p.key like 'again%'"
+    ).fetchall()
+    assert len(pairs) == 20
+    assert all(one == other for one, other in pairs)
+
+
+def test_a_deleted_passage_is_gone(docs: pgretrieval.Collection, connection: Connection, own: Float32Array):
+    """Its vector stays, or hides a place among the nearest."""
+    docs.build()
+    connection.execute("select pgretrieval.delete_passage('docs', 'p7')")
+    assert "p7" not in [key for key, _ in nearest(connection, own[7])]
+    assert connection.execute("select count(*) from pgretrieval.dense_vector").fetchone() == (299,)
+
+
+def test_a_dropped_collection_leaves_nothing(
+    docs: pgretrieval.Collection, database: pgretrieval.RetrievalDatabase, connection: Connection
+):
+    """The partition of dense vectors stays; or one is made for a collection that keeps none."""
+    found = "select count(*) from pg_inherits where inhparent = 'pgretrieval.dense_vector'::regclass"
+    database.create_collection("none")
+    assert connection.execute(found).fetchone() == (1,)
+    database.drop_collection("docs")
+    assert connection.execute(found).fetchone() == (0,)
+
+
+@pytest.mark.parametrize("key_type", ["text", "integer", "bigint", "uuid", "char(40)"])
+@pytest.mark.parametrize("vector_type", ["vector", "halfvec"])
+def test_a_table_of_the_applications_own(
+    database: pgretrieval.RetrievalDatabase, connection: Connection, own: Float32Array, key_type: str, vector_type: str
+):
+    """Ids of another type than text, or half precision, are not joined; rows without a vector or a passage get in the way."""
+    connection.execute('create schema "Of App"')
+    connection.execute(f'create table "Of App"."Art.icles" ("Id" {key_type} primary key, "Emb edding" {vector_type}({DENSE_DIM}))')
+    keys = [str(number) if key_type != "uuid" else f"00000000-0000-0000-0000-{number:012}" for number in range(300)]
+    for key, vector in zip(keys, own, strict=True):
+        connection.execute('insert into "Of App"."Art.icles" values (%s, %s)', [key, None if key == keys[5] else text(vector)])
+    docs = database.create_collection("docs", dense='"Of App"."Art.icles"."Emb edding"')
+    held = [passage | {"id": key} for passage, key in zip(passages(250), keys, strict=False)] + [{"id": "other", "text": "no row"}]
+    docs.add(held, vectors=clustered(251, seed=1))
+    query = directions(1, 6)[0]
+    scores = cosine(query, own[:250]) - 1
+    scores[5] = -3
+    best = np.argsort(-scores).tolist()[:249]
+    found = nearest(connection, query, n=300)
+    assert dict(found) == {keys[place]: pytest.approx(scores[place], abs=3e-3) for place in best}
+    assert [key for key, _ in found[:10]] == [keys[place] for place in best[:10]]
+    of_some = connection.execute(
+        "select key, score from pgretrieval.score_dense(pgretrieval.known_collection('docs'),"
+        " array(select passage_id from pgretrieval.passage where metadata @@ '$.number < 10' or key = 'other'), %s::vector) as f"
+        " join pgretrieval.passage using (passage_id)",
+        [text(query)],
+    ).fetchall()
+    assert dict(of_some) == {keys[place]: pytest.approx(scores[place], abs=3e-3) for place in range(10) if place != 5}
+
+
+@pytest.mark.parametrize("operator", ["ip", "l2", "cosine"])
+def test_the_index_of_the_column_says_how_to_compare(
+    database: pgretrieval.RetrievalDatabase, connection: Connection, own: Float32Array, operator: str
+):
+    """Compared otherwise the column's index is of no use, and the application's model is misread."""
+    connection.execute(f"create table public.articles (id text primary key, embedding vector({DENSE_DIM}))")
+    connection.execute(f"create index on public.articles using hnsw (embedding vector_{operator}_ops)")
+    for number, vector in enumerate(own):
+        connection.execute("insert into public.articles values (%s, %s)", [f"p{number}", text(vector)])
+    docs = database.create_collection("docs", dense="public.articles.embedding")
+    docs.add(passages(300), vectors=clustered(300, seed=1))
+    docs.build()
+    query = directions(1, 6)[0]
+    scores = {"ip": own @ query, "l2": -np.linalg.norm(own - query, axis=1), "cosine": cosine(query, own) - 1}[operator]
+    best = np.argsort(-scores)[:10].tolist()
+    assert nearest(connection, query) == [(f"p{place}", pytest.approx(scores[place], abs=1e-4)) for place in best]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dense": "articles.embedding"}, r"dense is 'articles.embedding'.*Give schema.table.column"),
+        ({"dense": "public.nothing.embedding"}, r"public.nothing.embedding.*no column of type vector"),
+        ({"dense": "public.articles.nothing"}, r"public.articles.nothing.*no column of type vector"),
+        ({"dense": "public.articles.title"}, r"public.articles.title.*no column of type vector"),
+        ({"dense": "public.articles; drop table x"}, r"no column of type vector"),
+        ({"dense": "public.keyless.embedding"}, r"dense_key is null.*keyless.*primary key of one column"),
+        ({"dense": "public.articles.embedding", "dense_key": "nothing"}, r"dense_key is 'nothing'.*articles"),
+        ({"dense": "kept", "dense_key": "id"}, r"dense_key is 'id'.*names no table"),
+        ({"title_weight": -1.0}, r"title_weight is -1.0"),
+        ({"title_weight": float("nan")}, r"title_weight is nan"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    database: pgretrieval.RetrievalDatabase, connection: Connection, options: dict[str, Any], message: str
+):
+    """Found out at the first search, or never."""
+    connection.execute("create table public.articles (id int primary key, title text, embedding vector(3))")
+    connection.execute("create table public.keyless (a int, b int, embedding vector(3), primary key (a, b))")
+    with pytest.raises(ConfigError, match=message):
+        database.create_collection("docs", **options)
+    assert database.list_collections() == []
+
+
+def test_adds_must_fit(docs: pgretrieval.Collection, database: pgretrieval.RetrievalDatabase, own: Float32Array):
+    """A passage without a vector, or with one of another width, is stored."""
+    record, vectors = [{"id": "new", "text": "new"}], clustered(1, seed=9)
+    none = database.create_collection("none")
+    with pytest.raises(ConfigError, match=r"'none' keeps no dense vectors.*dense=\"kept\""):
+        none.add(record, vectors=vectors, dense=own[:1])
+    with pytest.raises(InputError, match=r"'docs' keeps dense vectors; give dense="):
+        docs.add(record, vectors=vectors)
+    with pytest.raises(InputError, match="dense= ended before passage 'new'"):
+        docs.add(record, vectors=vectors, dense=[])
+    with pytest.raises(InputError, match="more arrays in dense= than passages"):
+        docs.add(record, vectors=vectors, dense=own[:2])
+    with pytest.raises(DimensionMismatchError, match="dense vectors have 23 dimensions, those of collection 'docs' have 24"):
+        docs.add(record, vectors=vectors, dense=own[:1, :23])
+    for wrong in (np.zeros(24), np.full(24, np.nan), np.ones((2, 12)), "no"):
+        with pytest.raises(VectorError, match="dense vector of passage 'new'"):
+            docs.add(record, vectors=vectors, dense=[wrong])
+    assert docs.stats()["passages"] == 300
+    assert docs.stats()["dense_dim"] == 24
+
+
+@pytest.mark.parametrize(
+    ("name", "dense", "message"),
+    [
+        ("docs", None, "'new' has no dense vector"),
+        ("docs", "[1,2,3]", "passage 'new': the dense vector has 3 dimensions, not 24"),
+        ("docs", text(np.zeros(24, dtype=np.float32)), "passage 'new': the dense vector is zero"),
+        ("none", "[1,2,3]", "'none' keeps no dense vectors"),
+    ],
+)
+def test_adds_in_sql_must_fit(
+    docs: pgretrieval.Collection,
+    database: pgretrieval.RetrievalDatabase,
+    connection: Connection,
+    name: str,
+    dense: str | None,
+    message: str,
+):
+    database.create_collection("none")
+    with pytest.raises(psycopg.Error, match=message) as caught:
+        connection.execute(
+            "select pgretrieval.add_passage(%s, 'new', 'new', %s::vector[], dense => %s::vector)",
+            [name, vector_array(clustered(1, seed=9)[0]), dense],
+        )
+    assert caught.value.sqlstate == "PGR05"
+
+
+@pytest.fixture
+def small(database: pgretrieval.RetrievalDatabase, corpus: Corpus, own: Float32Array) -> pgretrieval.Collection:
+    """A hundred passages, all of which any search compares."""
+    collection = database.create_collection("docs", keep_vectors=True, dense="kept")
+    words = ["river", "sea", "lake", "rain", "snow"]
+    held = [passage | {"text": " ".join(words[: 1 + number % 5])} for number, passage in enumerate(corpus.passages[:100])]
+    collection.add(held, vectors=corpus.vectors[:100], dense=own[:100])
+    collection.build()
+    return collection
+
+
+def hybrid(
+    connection: Connection, query: str | None, words: str | None, dense: str | None, **options: Any
+) -> list[tuple[str, float]]:
+    named = "".join(f", {option} => %({option})s" for option in options)
+    statement = (
+        "select id, score from pgretrieval.hybrid_search('docs', %(query)s::vector[], %(words)s,"
+        f" query_dense => %(dense)s::vector{named})"
+    )
+    return connection.execute(statement, {"query": query, "words": words, "dense": dense, **options}).fetchall()
+
+
+@pytest.mark.parametrize("fusion", ["score", "rank"])
+@pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0), (0.5, 2.0, 3.0), (0.0, 0.0, 1.0)])
+def test_hybrid_in_sql_is_hybrid_in_python(
+    small: pgretrieval.Collection, connection: Connection, corpus: Corpus, fusion: str, weights: tuple[float, float, float]
+):
+    """A score is fused in another way, or left out."""
+    options = {"fusion": fusion, "weights": list(weights), "k": 100}
+    near = 5e-3 if fusion == "score" else 1e-3  # of nearly equal scores either may be first
+    for query, dense in zip(corpus.queries, directions(10, 6), strict=True):
+        for given in (dense, None):
+            expected = small.hybrid_search("lake rain", 100, vectors=query, dense=given, fusion=fusion, weights=weights)
+            found = hybrid(connection, vector_array(query), "lake rain", None if given is None else text(given), **options)
+            assert dict(found) == {hit.id: pytest.approx(hit.score, abs=near) for hit in expected}
+
+
+def test_hybrid_of_what_is_given(small: pgretrieval.Collection, connection: Connection, corpus: Corpus, own: Float32Array):
+    """What is null is an error, or counts."""
+    query, dense = corpus.queries[0], directions(1, 6)[0]
+    late = [hit.id for hit in small.search(vectors=query)]
+    assert [key for key, _ in hybrid(connection, vector_array(query), None, None)] == late
+    best = [f"p{place}" for place in np.argsort(-cosine(dense, own[:100]))[:10]]
+    assert [key for key, _ in hybrid(connection, None, None, text(dense))] == best
+    assert [key for key, _ in hybrid(connection, None, "desert", None)] == []
+    words = [hit.id for hit in small.text_search("rain")]
+    assert [key for key, _ in hybrid(connection, None, "rain", None)] == words
+    assert hybrid(connection, None, None, None) == []
+
+
+@pytest.mark.parametrize("kept", [30, 3])
+def test_hybrid_among_what_matches(
+    small: pgretrieval.Collection, connection: Connection, corpus: Corpus, own: Float32Array, kept: int
+):
+    """Dense vectors or words bring back what the filter leaves out."""
+    query, dense = corpus.queries[0], directions(1, 6)[0]
+    expected = small.hybrid_search("lake", 50, vectors=query, dense=dense, where={"number": {"$lt": kept}})
+    assert {hit.id for hit in expected} == {f"p{place}" for place in range(kept)}
+    found = hybrid(connection, vector_array(query), "lake", text(dense), k=50, filter=f"$.number < {kept}")
+    assert [score for _, score in found] == pytest.approx([hit.score for hit in expected], abs=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("query", "options", "message"),
+    [
+        ("[1,2]", {}, "the query: the dense vector has 2 dimensions, not 24"),
+        (None, {"fusion": "sum"}, "fusion is 'sum'"),
+        (None, {"fusion": None}, "fusion is null"),
+        (None, {"weights": [1.0, 1.0]}, "weights are {1,1}"),
+        (None, {"weights": [1.0, 1.0, None]}, "weights are {1,1,NULL}"),
+        (None, {"rank_constant": -1}, "rank_constant is -1"),
+    ],
+)
+def test_hybrid_arguments_that_cannot_be(
+    small: pgretrieval.Collection, connection: Connection, query: str | None, options: dict[str, Any], message: str
+):
+    with pytest.raises(psycopg.Error, match=message) as caught:
+        hybrid(connection, None, "rain", query, **options)
+    assert caught.value.sqlstate == "PGR05"
+
+
+def test_a_collection_without_dense_vectors(database: pgretrieval.RetrievalDatabase, connection: Connection):
+    database.create_collection("docs", dim=64)
+    with pytest.raises(psycopg.Error, match="collection 'docs' has no dense vectors"):
+        hybrid(connection, None, "rain", "[1,2]")
+
+
+def test_dense_key(connection: Connection):
+    """The key is another column than the primary key or the given one."""
+    connection.execute("create table public.articles (slug text, id int primary key, embedding vector(3))")
+    statement = "select pgretrieval.dense_key('public.articles.embedding', %s)"
+    assert connection.execute(statement, [None]).fetchone() == ("id",)
+    assert connection.execute(statement, ["slug"]).fetchone() == ("slug",)
+    assert connection.execute("select pgretrieval.dense_key('kept', null), pgretrieval.dense_key(null, null)").fetchone() == (None, None)
+
+
+def test_checked_dense(docs: pgretrieval.Collection, connection: Connection):
+    """Kept vectors are left at any length, or null is refused."""
+    statement = "select vector_norm(pgretrieval.checked_dense(pgretrieval.known_collection('docs'), 'it', %s::vector))"
+    assert connection.execute(statement, [text(directions(1, 1)[0])]).fetchone() == (pytest.approx(1),)
+    assert connection.execute(statement, [None]).fetchone() == (None,)
+
+
+def test_dense_source(docs: pgretrieval.Collection, connection: Connection):
+    """A piece is no SQL, or does not say what is meant."""
+    source, wanted, distance = connection.execute(
+        "select source, wanted, distance from pgretrieval.dense_source(pgretrieval.known_collection('docs'))"
+    ).fetchone()
+    assert (source, "<#>" in distance, "halfvec(24)" in distance) == ("pgretrieval.dense_vector", True, True)
+    assert connection.execute(f"select count(*) from {source} as vectors where {wanted}").fetchone() == (300,)
+
+
+def test_index_dense(docs: pgretrieval.Collection, connection: Connection):
+    """No vector index, or candidates that do not come by it."""
+    number = connection.execute("select collection_id from pgretrieval.collection").fetchone()[0]
+    connection.execute("select pgretrieval.index_dense(%s)", [number])
+    connection.execute("analyze")
+    distance, source, wanted = connection.execute(
+        "select distance, source, wanted from pgretrieval.dense_source(pgretrieval.known_collection('docs'))"
+    ).fetchone()
+    query = text(directions(1, 6)[0])
+    connection.execute("set enable_seqscan = off")
+    plan = connection.execute(
+        f"explain (format text) select 1 from {source} as vectors where {wanted}"
+        f" order by {distance.replace('$1', repr(query) + '::vector')} limit 5"
+    ).fetchall()
+    assert any("_hnsw" in line for (line,) in plan)
