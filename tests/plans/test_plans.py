@@ -259,20 +259,36 @@ def test_a_search_by_words_reads_by_indexes(large: pgretrieval.Collection):
     assert tables[f"word_posting_{number}"] == tables_before[f"word_posting_{number}"]
 
 
-@pytest.mark.parametrize("restriction", ["", ", filter => '$.number >= 100'", ", filter => '$.number == 7'"])
-def test_a_hybrid_search_reads_by_indexes(large: pgretrieval.Collection, restriction: str):
-    """Dense vectors are all compared although many match, or their index is asked although few do."""
+@pytest.mark.parametrize(
+    ("predicate", "by_index", "found"), [(None, True, 64), ("$.number >= 100", True, 64), ("$.number < 40", False, 40)]
+)
+def test_dense_vectors_are_found_by_the_vector_index(
+    large: pgretrieval.Collection, predicate: str | None, by_index: bool, found: int
+):
+    """All are compared although many match; or the index is asked although few do, and gives the nearest of all."""
     number = large._row.collection_id
-    query = vector_array(clustered(1, tokens=(8, 8), seed=3, directions=2000)[0])
     dense = vector(clustered(1, tokens=(1, 1), seed=4, directions=2000)[0][0])
     with psycopg.connect(large._database.url, autocommit=True) as connection:
         indexes_before, tables_before = usage(connection)
-        connection.execute(
-            f"select * from pgretrieval.hybrid_search('large', %s::vector[], 'passage 77', query_dense => %s::vector{restriction})",
-            [query, dense],
+        rows = connection.execute(
+            "select * from pgretrieval.candidates_by_dense("
+            "pgretrieval.known_collection('large'), %s::vector, 64, %s::jsonpath, null)",
+            [dense, predicate],
         ).fetchall()
         indexes, tables = usage(connection)
-    index = f"dense_vector_{number}_hnsw"
-    assert indexes[index] - indexes_before[index] == (0 if "==" in restriction else 1)
-    for table in ("dense_vector", "token_code", "posting", "word_posting"):
-        assert tables[f"{table}_{number}"] == tables_before[f"{table}_{number}"], table
+    assert len(rows) == found
+    index, table = f"dense_vector_{number}_hnsw", f"dense_vector_{number}"
+    assert indexes[index] - indexes_before[index] == int(by_index)
+    assert tables[table] == tables_before[table]
+
+
+def test_dense_vectors_of_some_passages_come_by_the_primary_key(large: pgretrieval.Collection):
+    """All are read to score a few."""
+    table = f"dense_vector_{large._row.collection_id}"
+    dense = vector(clustered(1, tokens=(1, 1), seed=4, directions=2000)[0][0])
+    with psycopg.connect(large._database.url, autocommit=True) as connection:
+        _, tables_before = usage(connection)
+        statement = "select * from pgretrieval.score_dense(pgretrieval.known_collection('large'), '{5,50,500}', %s::vector)"
+        assert len(connection.execute(statement, [dense]).fetchall()) == 3
+        _, tables = usage(connection)
+    assert tables[table] == tables_before[table]

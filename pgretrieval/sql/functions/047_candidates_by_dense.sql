@@ -12,7 +12,7 @@ as $function$
 declare
     vectors record;
     share real := pgretrieval.share_among(held.collection_id, filter, among);
-    nearest integer := case when share >= 0.05 then least(1000, ceil(n * case when share < 1 then 2 / share else 1 end)) end;
+    nearest integer := case when share >= 0.05 then least(1000, ceil(n * case when share = 1 then 1 else 2 / least(share, 1) end)) end;
     found_buckets smallint[];
     found_passages integer[];
     found_scores real[];
@@ -31,7 +31,7 @@ begin
                 join pgretrieval.passage on %6$s
                 where passage.collection_id = %7$s
                   and ($3 is null or passage.metadata @@ $3) and ($4 is null or passage.key = any($4))
-                order by vectors.pgretrieval_distance, passage.passage_id
+                order by vectors.pgretrieval_distance + 0, passage.passage_id  -- not by the vector index, which would stop early
                 limit $2
             ) as found
             $statement$,
