@@ -44,7 +44,7 @@ def test_the_printed_sql_is_one_transaction(empty_database_url: str):
 
 def test_a_failed_migration_leaves_nothing(empty_database_url: str, monkeypatch: pytest.MonkeyPatch):
     """The schema is there without its functions, or the extension without the schema."""
-    monkeypatch.setattr(assets, "functions", lambda: ["select 1 / 0"])
+    monkeypatch.setattr(assets, "functions", lambda: ["select 1 / 0;"])
     with open_database(empty_database_url) as database, pytest.raises(pgretrieval.StorageError, match="division by zero"):
         database.migrate()
     with psycopg.connect(empty_database_url) as connection:
