@@ -20,10 +20,8 @@ def upgrade_pgretrieval(since: str | None = None) -> None:
     """
     if context.is_offline_mode():
         context.static_output(schema.upgrade_script(since))
-        return
-    connection = op.get_bind()
-    execute_file(connection, schema.opening())
-    execute_file(connection, schema.upgrade_script(schema.revision_of(connection)))
+    else:
+        schema.upgrade(op.get_bind())
 
 
 def downgrade_pgretrieval(revision: str = "base") -> None:

@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 # A developer's own settings must not decide what the tests talk to.
-for _variable in [name for name in os.environ if name.startswith("PGRETRIEVAL_") and name != "PGRETRIEVAL_TEST_DSN"]:
+for _variable in [name for name in os.environ if name.startswith("PGRETRIEVAL_") and not name.startswith("PGRETRIEVAL_TEST_")]:
     del os.environ[_variable]
 
 pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.collections"]

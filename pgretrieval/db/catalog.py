@@ -178,13 +178,11 @@ def settle(
 
 
 def lock_for_build(connection: Connection, collection_id: CollectionId) -> None:
-    """Wait for running adds and builds of the collection and keep new ones waiting, until `unlock_build`."""
+    """Wait for running adds and builds of the collection and keep new ones waiting, until the transaction ends.
+
+    Asked again in the same transaction it does nothing, but fails where the connection was lost.
+    """
     connection.execute(_SQL["lock_build"], {"collection_id": collection_id})
-
-
-def unlock_build(connection: Connection, collection_id: CollectionId) -> None:
-    """Let adds and builds go on."""
-    connection.execute(_SQL["unlock_build"], {"collection_id": collection_id})
 
 
 def state(connection: Connection, collection_id: CollectionId) -> State:

@@ -12,11 +12,14 @@ from psycopg import IsolationLevel
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
 
+from pgretrieval.assets import statements
 from pgretrieval.db.errors import storage_errors
 
 Connection: TypeAlias = "psycopg.Connection[TupleRow]"
 
+_SQL = statements("catalog")
 _CONNECT_SECONDS = 10
+_OPTIONS: dict[str, Any] = {"connect_timeout": _CONNECT_SECONDS, "application_name": "pgretrieval"}
 
 
 class Database:
@@ -32,7 +35,8 @@ class Database:
             timeout=_CONNECT_SECONDS,
             max_idle=600,
             check=ConnectionPool.check_connection,
-            kwargs={"autocommit": True, "connect_timeout": _CONNECT_SECONDS, "application_name": "pgretrieval"},
+            configure=_without_session_state,
+            kwargs={"autocommit": True, **_OPTIONS},
         )
         self._owner_process = os.getpid()
 
@@ -63,6 +67,17 @@ class Database:
             yield connection
 
     @contextmanager
+    def holding(self, doing: str) -> Iterator[Connection]:
+        """One transaction on a connection of its own, for locks that are held while others come and go.
+
+        It keeps no snapshot between statements, so that it holds no vacuum up, and a sign of life each minute, so that no network
+        between takes it for dead.
+        """
+        with storage_errors(self.url, doing), psycopg.connect(self.url, keepalives_idle=60, **_OPTIONS) as connection:
+            connection.isolation_level = IsolationLevel.READ_COMMITTED
+            yield connection
+
+    @contextmanager
     def reading(self, doing: str, *, pipelined: bool = False) -> Iterator[Connection]:
         """One read-only snapshot (REPEATABLE READ); `pipelined`, a statement is waited for only when its rows are fetched."""
         with self.connection(doing) as connection:
@@ -73,6 +88,15 @@ class Database:
             finally:
                 if not connection.closed:
                     connection.isolation_level, connection.read_only = None, None
+
+
+def _without_session_state(connection: Connection) -> None:
+    """Prepare no statements behind a pooler: the next transaction may be in another session, which has none of them.
+
+    A pooler shows in the number of the server's process, in place of which it tells clients one of its own.
+    """
+    if value(connection, _SQL["server_process"]) != connection.info.backend_pid:
+        connection.prepare_threshold = None
 
 
 def one(connection: Connection, statement: Any, parameters: dict[str, Any] | None = None) -> TupleRow | None:

@@ -1,11 +1,10 @@
-"""Installing, upgrading and checking the schema: bootstrap, then alembic's revisions, then every SQL function."""
+"""Installing, upgrading and checking the schema: bootstrap, then the revisions, then every SQL function."""
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import psycopg
-from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine
@@ -69,15 +68,24 @@ def migrate(database: Database) -> str:
     Raises SchemaError where the database is newer than this client or the role may not create the schema, ExtensionError where
     pgvector is missing or too old.
     """
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(database.url), poolclass=NullPool)
+
+    def connect() -> psycopg.Connection[Any]:
+        return psycopg.connect(database.url, prepare_threshold=None)  # nothing prepared stays behind in a session of a pooler
+
+    engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool)
     with storage_errors(database.url, "creating or upgrading the schema"), engine.begin() as connection:
-        execute_file(connection, assets.bootstrap())
-        _refuse_newer(connection)
-        command.upgrade(_config(connection), "head")
-        for function in assets.functions():
-            execute_file(connection, function)
-        execute_file(connection, assets.mark_functions())
+        upgrade(connection)
     return head_revision()
+
+
+def upgrade(connection: Connection) -> None:
+    """Install or upgrade in the transaction of a SQLAlchemy connection, whose search path is afterwards as it was.
+
+    Raises SchemaError where the database is newer than this client.
+    """
+    connection.exec_driver_sql(_SQL["keep_search_path"])  # begins the transaction, which files sent past SQLAlchemy do not
+    execute_file(connection, assets.bootstrap())
+    execute_file(connection, _steps(revision_of(connection)))
 
 
 def as_sql() -> str:
@@ -90,13 +98,17 @@ def upgrade_script(since: str | None) -> str:
 
     They run inside one transaction, and leave its search path as it was. Raises SchemaError where `since` is not known.
     """
+    return "\n".join([_SQL["keep_search_path"] + ";", assets.bootstrap(), _steps(since)])
+
+
+def _steps(since: str | None) -> str:
+    """What follows the bootstrap: the revisions after `since`, then all functions, and the search path as it was."""
     scripts = ScriptDirectory.from_config(_config())
     if since is not None and since not in {script.revision for script in scripts.walk_revisions()}:
         raise SchemaError(_NEWER.format(found=since, head=scripts.get_current_head()))
     pending = [*scripts.iterate_revisions("head", since or "base")][::-1]
     return "\n".join(
         [
-            opening(),
             assets.version_table(),
             *(assets.revision(script.path) for script in pending),
             _SQL["set_version"].format(revision=head_revision()) + ";",
@@ -105,11 +117,6 @@ def upgrade_script(since: str | None) -> str:
             _SQL["restore_search_path"] + ";\n",
         ]
     )
-
-
-def opening() -> str:
-    """What every installation begins with: one installer at a time, the server checked, and its search path noted and set."""
-    return _SQL["keep_search_path"] + ";\n" + assets.bootstrap()
 
 
 def downgrade_script(revision: str) -> str:
@@ -131,16 +138,8 @@ def revision_of(connection: Connection) -> str | None:
     return connection.exec_driver_sql(named["schema_versions"]).scalar() if exists else None
 
 
-def _refuse_newer(connection: Connection) -> None:
-    found = revision_of(connection)
-    scripts = ScriptDirectory.from_config(_config())
-    if found is not None and found not in {script.revision for script in scripts.walk_revisions()}:
-        raise SchemaError(_NEWER.format(found=found, head=scripts.get_current_head()))
-
-
-def _config(connection: Connection | None = None) -> Config:
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(assets.MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
     return config

@@ -64,10 +64,14 @@ class BuildReport:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What one build works on: the passages whose vectors are staged, ascending, with their tokens, and where it computes."""
+    """What one build works on: the passages whose vectors are staged, ascending, with their tokens, and where it computes.
+
+    `lock` is the connection that keeps adds and other builds away.
+    """
 
     database: Database
     connection: Connection
+    lock: Connection
     collection: CollectionRow
     ids: Int32Array
     lengths: Int64Array
@@ -105,7 +109,8 @@ def build(
     """
     stage = stage or _silent
     device = device or torch.device("cpu")
-    with database.connection(f"building collection {collection.name!r}") as connection, _alone(connection, collection):
+    doing = f"building collection {collection.name!r}"
+    with _alone(database, doing, collection) as lock, database.connection(doing) as connection:
         current = catalog.state(connection, collection.collection_id)
         if current.codebook_id is not None and not current.waiting:
             trained = codebooks.trained_for(connection, current.codebook_id)
@@ -119,7 +124,7 @@ def build(
             _encode_again(connection, collection, encoder, current.passages - current.staged, stage)
         catalog.analyze(connection, collection.collection_id, "passage", "token_vector")
         ids, lengths = vectors.staged(connection, collection.collection_id)
-        work = Work(database, connection, collection, ids, lengths, device, stage)
+        work = Work(database, connection, lock, collection, ids, lengths, device, stage)
         codebook_id = _train(work, current.codebook_id)
         centroids = _code_all(work, codebook_id)
         _write_postings(work, codebook_id)
@@ -134,14 +139,11 @@ def _silent(_name: str, _done: int, _total: int) -> None:
 
 
 @contextmanager
-def _alone(connection: Connection, collection: CollectionRow) -> Iterator[None]:
+def _alone(database: Database, doing: str, collection: CollectionRow) -> Iterator[Connection]:
     """Wait for running adds and other builds, and keep new ones waiting."""
-    catalog.lock_for_build(connection, collection.collection_id)
-    try:
-        yield
-    finally:
-        if not connection.closed:
-            catalog.unlock_build(connection, collection.collection_id)
+    with database.holding(doing) as connection:
+        catalog.lock_for_build(connection, collection.collection_id)
+        yield connection
 
 
 def _encode_again(
@@ -271,6 +273,7 @@ def _index(work: Work, codebook_id: CodebookId) -> None:
         while wait([indexed], _POLLED_SECONDS).not_done:
             work.stage("index", min(plans.index_rows_done(connection, codebook_id), rows), rows)
         indexed.result()
+    catalog.lock_for_build(work.lock, collection_id)  # still ours, or an add may have come in between
     with connection.transaction():
         proxies.drop_others(connection, collection_id, codebook_id)
         codebooks.activate(connection, collection_id, codebook_id)

@@ -1,4 +1,7 @@
-"""Alembic's entry point. It works on the connection it is given; `pgretrieval.db.schema` gives it one."""
+"""For alembic's own commands on these revisions, on the connection in the attributes of its configuration.
+
+Installing and upgrading do without: `pgretrieval.db.schema` runs the SQL of the revisions itself.
+"""
 
 from __future__ import annotations
 

@@ -38,6 +38,12 @@ begin
         create schema pgretrieval;
     end if;
 
+    -- Who reads the view locks it first and its table second. Revisions change the table and the view is created after them, so without
+    -- the view's lock from the beginning an upgrade and a reader could wait for each other. The statement changes nothing else.
+    if pg_catalog.to_regclass('pgretrieval.collections') is not null then
+        alter view pgretrieval.collections set (security_invoker = true);
+    end if;
+
     perform pg_catalog.set_config(
         'search_path',
         'pg_catalog, ' || (

@@ -152,6 +152,28 @@ def test_a_connection_lost_in_the_middle_of_build(database_url: str, corpus: Cor
         assert docs.search(vectors=corpus.vectors[3], k=1)[0].id == "p3"
 
 
+def test_a_build_whose_lock_was_lost_changes_nothing(database_url: str, corpus: Corpus):
+    """An add that came in between is dropped by the switch to the new codebook."""
+
+    def kill(name: str, _done: int, _total: int) -> None:
+        if name == "index":
+            execute(
+                database_url,
+                """select pg_terminate_backend(pid) from pg_locks
+                   where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())""",
+            )
+
+    with pgretrieval.connect(url=database_url) as database:
+        docs = database.create_collection("docs")
+        docs.add(corpus.passages, vectors=corpus.vectors)
+        with pytest.raises(DatabaseUnavailableError, match="building collection 'docs' failed"):
+            docs.build(stage=kill)
+        assert docs.stats()["built"] is False
+        assert docs.stats()["waiting_for_build"] == len(corpus.passages)
+        assert docs.build().built
+        assert docs.search(vectors=corpus.vectors[3], k=1)[0].id == "p3"
+
+
 # ---- the schema is not there, older, newer, or may not be made
 
 

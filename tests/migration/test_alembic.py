@@ -16,9 +16,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import pgretrieval
 from pgretrieval.database import open_database
 from pgretrieval.db import schema
-from pgretrieval.migrations.statements import execute_file
 from tests.fixtures.postgres import PostgresUnderTest
 from tests.support.catalog import catalogue
+from tests.support.revisions import REVISIONS
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "alembic-example"
 
@@ -85,7 +85,7 @@ def test_the_printed_chain_leads_there_too(empty_database_url: str, expected: li
     assert without_collections(empty_database_url) == expected
 
 
-@pytest.mark.parametrize("since", ["0001", "0002"])
+@pytest.mark.parametrize("since", REVISIONS)
 def test_an_older_schema_is_brought_up(empty_database_url: str, expected: list[str], since: str):
     """What leads on from an older revision repeats it, or leaves something out."""
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
@@ -107,7 +107,7 @@ def test_asynchronous_drivers(empty_database_url: str, expected: list[str], driv
             f"postgresql+{driver}://", connect_args=connect_arguments(driver, parts), poolclass=pool.NullPool
         )
         async with engine.begin() as connection:
-            await connection.run_sync(lambda sync: execute_file(sync, schema.upgrade_script(schema.revision_of(sync))))
+            await connection.run_sync(schema.upgrade)
 
     asyncio.run(install())
     assert catalogue(empty_database_url) == expected
@@ -136,7 +136,7 @@ def test_a_migration_that_is_rolled_back_leaves_nothing(empty_database_url: str)
     """Half of the schema stays when a later statement of the application's migration fails."""
     engine = create_engine(sqlalchemy_url(empty_database_url), poolclass=pool.NullPool)
     with engine.connect() as connection:
-        execute_file(connection, schema.upgrade_script(None))
+        schema.upgrade(connection)
         connection.rollback()
     with psycopg.connect(empty_database_url) as connection:
         assert connection.execute("select to_regnamespace('pgretrieval') is null").fetchone() == (True,)

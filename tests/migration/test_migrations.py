@@ -7,8 +7,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from alembic import command
-from sqlalchemy import create_engine, pool
 
 import pgretrieval
 from pgretrieval import assets
@@ -16,6 +14,7 @@ from pgretrieval.database import open_database
 from pgretrieval.db import schema
 from tests.fixtures.collections import Corpus
 from tests.support.catalog import catalogue
+from tests.support.revisions import downgrade
 
 VERSIONS = assets.MIGRATIONS / "versions"
 
@@ -45,7 +44,7 @@ def test_the_printed_sql_is_one_transaction(empty_database_url: str):
 
 def test_a_failed_migration_leaves_nothing(empty_database_url: str, monkeypatch: pytest.MonkeyPatch):
     """The schema is there without its functions, or the extension without the schema."""
-    monkeypatch.setattr(assets, "functions", lambda: ["select 1 / 0"])
+    monkeypatch.setattr(assets, "functions", lambda: ["select 1 / 0;"])
     with open_database(empty_database_url) as database, pytest.raises(pgretrieval.StorageError, match="division by zero"):
         database.migrate()
     with psycopg.connect(empty_database_url) as connection:
@@ -53,13 +52,6 @@ def test_a_failed_migration_leaves_nothing(empty_database_url: str, monkeypatch:
     monkeypatch.undo()
     with open_database(empty_database_url) as database:
         database.migrate()
-
-
-def downgrade(url: str, revision: str) -> None:
-    """Take the schema back to a revision."""
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=pool.NullPool)
-    with engine.begin() as connection:
-        command.downgrade(schema._config(connection), revision)
 
 
 @pytest.mark.both_versions
@@ -81,24 +73,6 @@ def test_downgrade_and_upgrade(database_url: str, corpus: Corpus):
     with open_database(database_url) as database:
         database.migrate()
     assert catalogue(database_url) == before
-
-
-@pytest.mark.both_versions
-def test_a_collection_of_the_first_revision_is_searched_after_the_upgrade(database_url: str, corpus: Corpus):
-    """An upgrade loses a built index, or leaves a collection without a choice of generator."""
-    with pgretrieval.connect(url=database_url) as database:
-        docs = database.create_collection("docs")
-        docs.add(corpus.passages, vectors=corpus.vectors)
-        docs.build()
-        before = docs.search(vectors=corpus.queries[0])
-    downgrade(database_url, "0001")
-    with pytest.raises(pgretrieval.SchemaError, match="revision 0001, this client needs 0003"):
-        pgretrieval.connect(url=database_url)
-    with open_database(database_url) as database:
-        database.migrate()
-        docs = database.get_collection("docs")
-        assert docs.candidates == "auto"
-        assert docs.search(vectors=corpus.queries[0]) == before
 
 
 def test_revisions_are_named_and_paired():

@@ -32,6 +32,18 @@ create table pgretrieval.word_posting (
 ) partition by list (collection_id);
 alter table pgretrieval.word_posting alter column passage_ids set storage external;
 alter table pgretrieval.word_posting alter column weights set storage external;
+do $partitions$
+declare
+    partition text;
+    held_id integer;
+begin
+    for held_id in select collection_id from pgretrieval.collection loop
+        partition := 'word_posting_' || held_id;
+        execute format('create table pgretrieval.%I (like pgretrieval.word_posting including all)', partition);
+        execute format('alter table pgretrieval.word_posting attach partition pgretrieval.%I for values in (%s)', partition, held_id);
+    end loop;
+end
+$partitions$;
 comment on table pgretrieval.word_posting is
     'The passages that hold a word, and its BM25 weight in each before the word''s own rarity. A build writes segment 0, each later add one of its own, numbered by its first passage id.';
 

@@ -26,11 +26,9 @@ select name from pgretrieval.collection order by name
 select pg_advisory_xact_lock_shared(7453018, %(collection_id)s)
 
 -- name: lock_build
--- Held by the session, so that it spans the transactions of one build.
-select pg_advisory_lock(7453018, %(collection_id)s)
-
--- name: unlock_build
-select pg_advisory_unlock(7453018, %(collection_id)s)
+-- In a transaction of its own, which stays open and idle through all those of one build. A lock of the session would not do: behind a
+-- pooler each transaction may have another session.
+select set_config('idle_in_transaction_session_timeout', '0', true), pg_advisory_xact_lock(7453018, %(collection_id)s)
 
 -- name: active_state
 select dim, codebook_id, given_vectors, keep_vectors, dense_dim, given_dense
@@ -91,6 +89,9 @@ analyze {partition}
 
 -- name: vacuum
 vacuum (analyze) {partition}
+
+-- name: server_process
+select pg_backend_pid()
 
 -- name: server_settings
 select name, current_setting(name) from pg_catalog.pg_settings

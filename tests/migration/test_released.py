@@ -1,0 +1,71 @@
+"""What was released stays as it is, and databases that have it are led on from there."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import psycopg
+import pytest
+
+import pgretrieval
+from pgretrieval import assets
+from pgretrieval.database import open_database
+from pgretrieval.db import schema
+from tests.fixtures.collections import Corpus
+from tests.support.revisions import RELEASED, REVISIONS, downgrade
+from tests.support.sql import vector_array
+
+VERSIONS = assets.MIGRATIONS / "versions"
+
+
+@pytest.mark.parametrize("name", sorted(RELEASED))
+def test_a_released_revision_is_not_edited(name: str):
+    """Databases that ran a revision before the edit differ from those that run it after, and nothing says so."""
+    path = VERSIONS / name
+    remedy = f"{name} was released and databases have run it: take the change back and write a new revision (CONTRIBUTING.md)"
+    assert path.exists(), remedy
+    assert sha256(path.read_text(encoding="utf-8").encode()).hexdigest() == RELEASED[name], remedy
+
+
+def test_every_file_of_a_released_revision_is_held():
+    """A digest is missing, and the file can be edited after all."""
+    there = {path.name for path in VERSIONS.iterdir() if path.name.split("_")[0] in REVISIONS}
+    assert there == set(RELEASED)
+
+
+@pytest.mark.both_versions
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_collections_of_a_released_revision_work_after_the_upgrade(database_url: str, corpus: Corpus, revision: str):
+    """An upgrade loses passages or an index, or collections that were there lack what later ones are made with."""
+    query = corpus.queries[0]
+    with pgretrieval.connect(url=database_url) as database:
+        for name in ("built", "waiting"):
+            database.create_collection(name).add(corpus.passages[:200], vectors=corpus.vectors[:200])
+        docs = database.get_collection("built")
+        docs.build()
+        docs.add(corpus.passages[200:], vectors=corpus.vectors[200:])
+        before = docs.search(vectors=query)
+    downgrade(database_url, revision)
+    head = schema.head_revision()
+    with pytest.raises(pgretrieval.SchemaError, match=f"revision {revision}, this client needs {head}.*pgretrieval.*migrate"):
+        pgretrieval.connect(url=database_url)
+    with open_database(database_url) as database:
+        assert database.migrate() == head
+    with pgretrieval.connect(url=database_url) as database, psycopg.connect(database_url, autocommit=True) as connection:
+        docs, waiting = database.get_collection("built"), database.get_collection("waiting")
+        assert docs.candidates == "auto"
+        assert docs.search(vectors=query) == before
+        searched = "select id from pgretrieval.search(%s, %s::vector[], 1)"
+        assert connection.execute(searched, ["built", vector_array(query)]).fetchone() == (before[0].id,)
+        assert docs.text_search("passage 250", k=1)[0].id == "p250"
+        docs.add([{"id": "new", "text": "after the upgrade"}], vectors=[query])
+        assert docs.search(vectors=query, k=1)[0].id == "new"
+        assert waiting.build().built
+        assert waiting.search(vectors=corpus.vectors[7], k=1)[0].id == "p7"
+        assert waiting.text_search("passage 150", k=1)[0].id == "p150"
+        for name in ("built", "waiting"):
+            database.drop_collection(name)
+    # Nothing of a dropped collection is left.
+    with psycopg.connect(database_url) as connection:
+        left = connection.execute("select count(*) from pg_inherits join pg_class c on c.oid = inhrelid where c.relkind = 'r'")
+        assert left.fetchone() == (0,)

@@ -1,0 +1,47 @@
+"""Work that goes on in threads while a test does something else."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_SECONDS = 60
+
+
+@contextmanager
+def meanwhile(*jobs: Callable[[], object]) -> Iterator[None]:
+    """Do each job over and over in a thread of its own: at least once before the block, and once after it; none may raise."""
+    done = threading.Event()
+    rounds = [0] * len(jobs)
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            while not done.is_set():
+                jobs[number]()
+                rounds[number] += 1
+        except BaseException as error:
+            failures.append(error)
+
+    def one_more_each() -> None:
+        wanted = [count + 2 for count in rounds]  # the first of them may have begun before
+        deadline = time.monotonic() + _SECONDS
+        while any(count < want for count, want in zip(rounds, wanted, strict=True)) and not failures:
+            assert time.monotonic() < deadline, f"rounds stand still at {rounds}"
+            time.sleep(0.01)
+
+    threads = [threading.Thread(target=work, args=[number], daemon=True) for number in range(len(jobs))]
+    for thread in threads:
+        thread.start()
+    try:
+        one_more_each()
+        yield
+        one_more_each()
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join(_SECONDS)
+    if failures:
+        raise failures[0]
