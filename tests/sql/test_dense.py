@@ -334,7 +334,8 @@ def test_dense_key(connection: Connection):
     statement = "select pgretrieval.dense_key('public.articles.embedding', %s)"
     assert connection.execute(statement, [None]).fetchone() == ("id",)
     assert connection.execute(statement, ["slug"]).fetchone() == ("slug",)
-    assert connection.execute("select pgretrieval.dense_key('kept', null), pgretrieval.dense_key(null, null)").fetchone() == (None, None)
+    none = "select pgretrieval.dense_key('kept', null), pgretrieval.dense_key(null, null)"
+    assert connection.execute(none).fetchone() == (None, None)
 
 
 def test_checked_dense(docs: pgretrieval.Collection, connection: Connection):

@@ -233,7 +233,7 @@ def test_partitioned_tables(connection: Connection):
 def test_check_fusion(connection: Connection):
     connection.execute("select pgretrieval.check_fusion('rank', '{1,0,2.5}', 0)")
     for arguments in ("'sum', '{1,1,1}', 60", "'rank', '{1,1}', 60", "'rank', null, 60", "'score', '{1,1,1}', null"):
-        with pytest.raises(psycopg.Error, match="fusion is|weights are") as caught:
+        with pytest.raises(psycopg.Error, match=r"fusion is|weights are") as caught:
             connection.execute(f"select pgretrieval.check_fusion({arguments})")  # type: ignore[call-overload]
         assert caught.value.sqlstate == "PGR05"
 
@@ -275,7 +275,7 @@ def test_words_of_and_index_words(connection: Connection, held: tuple[int, int])
     )
     assert words.fetchall() == [(1, "dog", 1), (1, "fox", 1), (1, "quick", 2), (2, "dog", 1)]
     connection.execute("update pgretrieval.passage set title = 'Fox and Cat' where passage_id = 1")
-    weighted = "select word, occurrences from pgretrieval.words_of(%s, 'english', %s, array[1]) order by 1"
+    weighted = "select word, occurrences from pgretrieval.words_of(%s, 'english', %s::real, array[1]) order by 1"
     for weight, expected in ((2.5, {"cat": 2.5, "fox": 3.5}), (0, {"fox": 1.0})):
         found = connection.execute(weighted, [held[0], weight]).fetchall()
         assert dict(found) == {"dog": 1.0, "quick": 2.0} | expected

@@ -1,4 +1,4 @@
--- The similarity of a query's dense vector to those of some passages; passages without a vector do not come.
+-- The similarity of a query's dense vector to those of some passages; passages without a vector do not come, none do for null.
 create or replace function pgretrieval.score_dense(held pgretrieval.collection, passage_ids integer[], query_dense vector)
 returns table (passage_id integer, score real)
 language plpgsql stable rows 100
@@ -6,6 +6,9 @@ set search_path from current
 as $function$
 #variable_conflict use_column
 begin
+    if query_dense is null then
+        return;
+    end if;
     return query execute (
         select format(
             $statement$

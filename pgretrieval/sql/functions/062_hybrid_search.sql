@@ -75,13 +75,9 @@ begin
             select picked.passage_id, late.score::double precision as late, words.score::double precision as words,
                    dense.score::double precision as dense
             from unnest(chosen) as picked (passage_id)
-            left join (
-                select * from pgretrieval.score_passages(held, chosen, query) where query is not null
-            ) as late using (passage_id)
+            left join pgretrieval.score_passages(held, chosen, query) as late using (passage_id)
             left join unnest(by_words, word_scores) as words (passage_id, score) using (passage_id)
-            left join (
-                select * from pgretrieval.score_dense(held, chosen, query_dense) where query_dense is not null
-            ) as dense using (passage_id)
+            left join pgretrieval.score_dense(held, chosen, query_dense) as dense using (passage_id)
         ) as scored
     ) as fused;
     return query select * from pgretrieval.show(held, chosen, scores, k);
