@@ -227,7 +227,7 @@ class Collection:
         where: Mapping[str, Any] | str | None = None,
         among: Ids | None = None,
         fusion: str = "score",
-        weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        weights: tuple[float, float, float] = (1.0, 0.5, 0.5),
         rank_constant: int = 60,
     ) -> list[Hit]:
         """The k best passages by late interaction, words and, where the collection has dense vectors, by these.

@@ -17,7 +17,7 @@ from sqlalchemy.sql.selectable import TableValuedAlias
 from sqlalchemy.types import UserDefinedType
 
 from pgretrieval.db import parameters
-from pgretrieval.index.vectors import token_array
+from pgretrieval.index.vectors import dense_array, token_array
 from pgretrieval.search.restriction import jsonpath
 
 metadata = sa.MetaData(schema="pgretrieval")
@@ -34,6 +34,10 @@ collections = sa.Table(
     sa.Column("candidates", sa.Text),
     sa.Column("keep_vectors", sa.Boolean),
     sa.Column("language", sa.Text),
+    sa.Column("title_weight", sa.REAL),
+    sa.Column("dense", sa.Text),
+    sa.Column("dense_key", sa.Text),
+    sa.Column("dense_dim", sa.Integer),
     sa.Column("built", sa.Boolean),
     sa.Column("created_at", sa.DateTime(timezone=True)),
 )
@@ -70,6 +74,16 @@ class VectorArray(UserDefinedType[Any]):
     def get_col_spec(self, **_: Any) -> str:
         """As Postgres spells it."""
         return "vector[]"
+
+
+class Vector(UserDefinedType[Any]):
+    """The type `vector`, for casts."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        """As Postgres spells it."""
+        return "vector"
 
 
 def token_vectors(vectors: Any, what: str = "the query") -> sa.ColumnElement[Any]:
@@ -115,11 +129,23 @@ def hybrid_search(
     query_text: str,
     k: int = 10,
     *,
+    dense: Any = None,
     where: Mapping[str, Any] | str | None = None,
     among: Iterable[str] | sa.Select[Any] | None = None,
+    fusion: str = "score",
+    weights: tuple[float, float, float] = (1.0, 0.5, 0.5),
+    rank_constant: int = 60,
 ) -> TableValuedAlias:
-    """`pgretrieval.hybrid_search`, with the columns of `search`."""
-    return _hits("hybrid_search", collection, [token_vectors(query), sa.literal(query_text, sa.Text)], k, where, among, {})
+    """`pgretrieval.hybrid_search`, with the columns of `search`; `dense` is the query's dense vector, if there is one."""
+    options: dict[str, sa.ColumnElement[Any]] = {
+        "fusion": sa.literal(fusion, sa.Text),
+        "weights": sa.cast(sa.literal(list(weights), postgresql.ARRAY(sa.Double)), postgresql.ARRAY(sa.Double)),
+        "rank_constant": sa.literal(rank_constant, sa.Integer),
+    }
+    if dense is not None:
+        text = parameters.vector(dense_array(dense, "the query", None))
+        options["query_dense"] = sa.cast(sa.literal(text, sa.Text), Vector())
+    return _hits("hybrid_search", collection, [token_vectors(query), sa.literal(query_text, sa.Text)], k, where, among, options)
 
 
 def _hits(

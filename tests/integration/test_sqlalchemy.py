@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -75,6 +76,21 @@ def test_words_and_both(engine: sa.Engine, corpus: Corpus):
         both = connection.execute(sa.select(hybrid_search("shared", corpus.queries[0], "passage 7", 5).alias("found"))).all()
         assert "p7" in [row.id for row in both]
         assert both[0].metadata == {"number": int(both[0].id[1:])}
+
+
+def test_all_three(engine: sa.Engine, module_database: pgretrieval.RetrievalDatabase, corpus: Corpus):
+    """A dense vector, a weight or the way to fuse does not reach the function."""
+    docs = module_database.create_collection("three", dense="kept")
+    dense = np.eye(20, dtype=np.float32)
+    docs.add(corpus.passages[:20], vectors=corpus.vectors[:20], dense=dense)
+    docs.build()
+    query = corpus.queries[0]
+    for options in ({}, {"fusion": "rank", "rank_constant": 5}, {"weights": (0.0, 0.0, 1.0)}):
+        expected = docs.hybrid_search("passage 7", 20, vectors=query, dense=3 * dense[4], **options)
+        with engine.connect() as connection:
+            found = hybrid_search("three", query, "passage 7", 20, dense=3 * dense[4], **options).alias("found")
+            rows = connection.execute(sa.select(found.c.id, found.c.score)).all()
+        assert dict(map(tuple, rows)) == {hit.id: pytest.approx(hit.score, abs=1e-2) for hit in expected}
 
 
 def test_tables_are_those_of_the_schema(engine: sa.Engine):
