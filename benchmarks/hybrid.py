@@ -32,7 +32,7 @@ SETS = ("scifact", "stackexchange_small", "medquad", "cpp_docs")
 COMPONENTS = ("words", "single vector", "late interaction")
 FUSIONS = ("score", "rank")
 METRICS = parse_metrics("nDCG@10 Success@5")
-_QUERIES = 300
+_QUERIES = 200
 _SEED = 0
 
 

@@ -26,7 +26,7 @@ from benchmarks.vectors import Vectors
 from pgretrieval.sqlalchemy import vector_array
 from pgretrieval.types import Float32Array
 
-CANDIDATES = (None, 32, 64, 128, 256)
+CANDIDATES = (None, 64, 128)
 _SCORE = """select * from pgretrieval.score_passages(
     (select c from pgretrieval.collection c where name = 'measured'), %s, %s::vector[], 10)"""
 _PARTS = 60  # queries whose parts are timed one by one
