@@ -80,8 +80,8 @@ def test_passages_added_after_the_build_have_proxies(
 
 
 def test_explain_tells_generators_apart(proxied: pgretrieval.Collection, queries: list[Float32Array]):
-    by_proxy = proxied.explain(vectors=queries[0], candidates="proxy:200")
-    by_postings = proxied.explain(vectors=queries[0], candidates="postings:200")
+    by_proxy = proxied.explain(vectors=queries[0], candidates="proxy:200", pruning=128)
+    by_postings = proxied.explain(vectors=queries[0], candidates="postings:200", pruning=128)
     assert (by_proxy.candidates, by_proxy.postings_read, by_proxy.probes) == (200, 0, 0)
     assert by_postings.candidates == 200
     assert by_postings.postings_read > 0
