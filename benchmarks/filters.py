@@ -77,12 +77,14 @@ def matching(connection: psycopg.Connection[Any], where: Mapping[str, Any]) -> s
     return {key for (key,) in rows.fetchall()}
 
 
-def timed(search: Callable[[Float32Array], Iterable[str]], queries: Sequence[Float32Array]) -> tuple[Measured, list[list[str]]]:
-    """Every query twice, one after the other."""
+def timed(
+    search: Callable[[Any], Iterable[str]], queries: Sequence[Any], rounds: int = _ROUNDS
+) -> tuple[Measured, list[list[str]]]:
+    """Every query so many times, one after the other."""
     for query in queries[:20]:
         search(query)
     spent, rankings = [], []
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         rankings = []
         for query in queries:
             started = time.perf_counter()

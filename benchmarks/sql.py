@@ -27,8 +27,11 @@ from pgretrieval.sqlalchemy import vector_array
 from pgretrieval.types import Float32Array
 
 CANDIDATES = (None, 64, 128)
-_SCORE = """select * from pgretrieval.score_passages(
-    (select c from pgretrieval.collection c where name = 'measured'), %s, %s::vector[], 10)"""
+_PROBE = "select * from pgretrieval.probe(%(number)s, %(codebook)s, %(query)s::vector[], 8)"
+_CANDIDATES = """select passage_id
+    from pgretrieval.candidates_among(%(number)s, %(codebook)s, %(ids)s::integer[], %(scores)s::real[], 128, null, null)"""
+_SCORE = """select * from pgretrieval.known_collection('measured') as held, pgretrieval.score_passages(
+    held, pgretrieval.worth_scoring(held, %(ids)s, %(query)s::vector[], 10), %(query)s::vector[])"""
 _PARTS = 60  # queries whose parts are timed one by one
 
 
@@ -52,21 +55,18 @@ def parts(connection: Any, data: Vectors) -> dict[str, float]:
     for query in data.queries[:_PARTS]:
         text = vector_array(query)
 
-        def run(part: str, statement: str, *parameters: Any) -> Any:
+        def run(part: str, statement: str, **parameters: Any) -> Any:
             started = time.perf_counter()
             rows = connection.execute(statement, parameters).fetchall()
             spent[part].append((time.perf_counter() - started) * 1e3)
             return rows
 
-        run("send", "select cardinality(%s::vector[])", text)
-        probed = run("probe", "select * from pgretrieval.probe(%s, %s, %s::vector[], 8)", number, codebook, text)
+        run("send", "select cardinality(%(query)s::vector[])", query=text)
+        where = {"number": number, "codebook": codebook}
+        probed = run("probe", _PROBE, query=text, **where)
         ids, scores = [row[0] for row in probed], [row[1] for row in probed]
-        found = run(
-            "candidates",
-            "select passage_id from pgretrieval.candidates_among(%s, %s, %s::integer[], %s::real[], 128, null, null)",
-            number, codebook, ids, scores,
-        )  # fmt: skip
-        run("score", _SCORE, [row[0] for row in found], text)
+        found = run("candidates", _CANDIDATES, ids=ids, scores=scores, **where)
+        run("score", _SCORE, ids=[row[0] for row in found], query=text)
     return {name: float(np.median(values)) for name, values in spent.items()}
 
 

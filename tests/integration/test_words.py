@@ -78,6 +78,26 @@ def test_titles_count_and_words_are_stemmed_by_the_language(database: pgretrieva
         assert [hit.id for hit in docs.text_search("runs")] == found
 
 
+@pytest.mark.parametrize(("weight", "first"), [(3.0, "title"), (1.0, "body"), (0.0, "body")])
+def test_a_word_of_the_title_counts_as_often_as_asked(database: pgretrieval.RetrievalDatabase, weight: float, first: str):
+    """The weight does not reach the words, or before a build alone."""
+    docs = database.create_collection("docs", dim=64, title_weight=weight)
+    records = [
+        {"id": "title", "title": "dog", "text": "sun moon star"},
+        {"id": "body", "title": "sun", "text": "dog dog moon"},
+        {"id": "none", "title": "sun", "text": "sun moon star"},
+    ]
+    docs.add(records, vectors=clustered(3, seed=1))
+    found = []
+    for _ in range(2):
+        found.append([(hit.id, hit.score) for hit in docs.text_search("dog")])
+        docs.build()
+    assert found[0] == [(key, pytest.approx(score, rel=1e-4)) for key, score in found[1]]
+    assert found[0][0][0] == first
+    assert {key for key, _ in found[0]} == ({"title", "body"} if weight else {"body"})
+    assert docs.stats()["title_weight"] == weight
+
+
 def test_no_language_no_words(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection):
     """A search finds nothing, silently; or a configuration that the server does not have is taken."""
     silent = database.create_collection("silent", language=None)

@@ -266,6 +266,14 @@ def test_nearest_centroids_and_encode_tokens(connection: Connection, held: tuple
     assert [residuals[start] for start in range(0, len(residuals), DIM // 8)] == [0b01000000, 0, 0b01100000, 0]
 
 
+def test_word_weight(connection: Connection):
+    """Other constants than k1 = 1.2 and b = 0.75, or lengths the wrong way round."""
+    for occurrences, length, mean in ((1, 10, 10), (3, 10, 10), (1, 40, 10), (2.5, 5, 10)):
+        expected = occurrences * 2.2 / (occurrences + 1.2 * (0.25 + 0.75 * length / mean))
+        found = connection.execute("select pgretrieval.word_weight(%s::real, %s::real, %s::real)", [occurrences, length, mean])
+        assert found.fetchone() == (pytest.approx(expected, rel=1e-6),)
+
+
 def test_words_of_and_index_words(connection: Connection, held: tuple[int, int]):
     """A title is left out, stop words are in, a segment is numbered otherwise, or all anew leaves old segments."""
     add(connection, held, 1, [0], "the quick fox and the quick dog")

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 import pgretrieval
+from pgretrieval.db.parameters import vector
 from tests.fixtures.collections import Corpus
 from tests.fixtures.postgres import PostgresUnderTest
 from tests.support.roles import grant, isolate_tenants, url_as
@@ -22,9 +23,9 @@ ROLES = ("reader", "writer", "owner")
 def urls(postgres: PostgresUnderTest, database_url: str, corpus: Corpus) -> Iterator[dict[str, str]]:
     """The database by each role; docs has two of three passages of tenant a, the others are of b."""
     with pgretrieval.connect(database_url) as database:
-        docs = database.create_collection("docs")
+        docs = database.create_collection("docs", dense="kept")
         passages = [dict(passage, metadata={"tenant": tenant(number)}) for number, passage in enumerate(corpus.passages)]
-        docs.add(passages, vectors=corpus.vectors)
+        docs.add(passages, vectors=corpus.vectors, dense=[vectors[0] for vectors in corpus.vectors])
         docs.build()
     roles = {name: postgres.create_role() for name in ROLES}
     grant(database_url, *(roles[name][0] for name in ROLES))
@@ -67,10 +68,13 @@ def test_a_writer_adds_and_deletes(urls: dict[str, str], corpus: Corpus):
     """A writer lacks a right, by one of the two doors."""
     with pgretrieval.connect(urls["writer"]) as database:
         docs = database.get_collection("docs")
-        docs.add([{"id": "new", "text": "text"}], vectors=[corpus.queries[0]])
+        docs.add([{"id": "new", "text": "text"}], vectors=[corpus.queries[0]], dense=[corpus.queries[0][0]])
         assert docs.search(vectors=corpus.queries[0], k=1)[0].id == "new"
     with psycopg.connect(urls["writer"], autocommit=True) as connection:
-        connection.execute("select pgretrieval.add_passage('docs', 'sql', 'text', %s::vector[])", [vector_array(corpus.queries[1])])
+        connection.execute(
+            "select pgretrieval.add_passage('docs', 'sql', 'text', %s::vector[], dense => %s::vector)",
+            [vector_array(corpus.queries[1]), vector(corpus.queries[1][0])],
+        )
         assert connection.execute("select pgretrieval.delete_passage('docs', 'new')").fetchone() == (True,)
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("select pgretrieval.drop_collection('docs')")
@@ -79,11 +83,12 @@ def test_a_writer_adds_and_deletes(urls: dict[str, str], corpus: Corpus):
 def test_an_owner_creates_builds_and_drops(urls: dict[str, str], corpus: Corpus):
     """What builds change is not the owner's; or a later collection is closed to the reader and the writer."""
     with pgretrieval.connect(urls["owner"]) as database:
-        docs = database.create_collection("later")
-        docs.add(corpus.passages, vectors=corpus.vectors)
+        docs = database.create_collection("later", dense="kept")
+        dense = [vectors[0] for vectors in corpus.vectors]
+        docs.add(corpus.passages, vectors=corpus.vectors, dense=dense)
         docs.build()
     with pgretrieval.connect(urls["writer"]) as database:
-        database.get_collection("later").add([{"id": "new", "text": "text"}], vectors=[corpus.queries[0]])
+        database.get_collection("later").add([{"id": "new", "text": "text"}], vectors=[corpus.queries[0]], dense=dense[:1])
     with pgretrieval.connect(urls["reader"]) as database:
         assert database.get_collection("later").search(vectors=corpus.queries[0], k=1)[0].id == "new"
     with pgretrieval.connect(urls["owner"]) as database:
@@ -136,6 +141,13 @@ def test_counts_are_of_one_tenant_alone(tenants: dict[str, str], corpus: Corpus,
             "array(select 1::real from generate_series(0, 4000)), 1000) where %s <> ''",
             "select count(*) from pgretrieval.candidates_among(1, 1, array(select generate_series(0, 4000)), "
             "array(select 1::real from generate_series(0, 4000)), 1000, null, null) where %s <> ''",
+            "select count(*) from pgretrieval.candidates_by_text("
+            "pgretrieval.known_collection('docs'), 'text passage', 1000, null, null) where %s <> ''",
+            "select count(*) from pgretrieval.candidates_by_dense("
+            "pgretrieval.known_collection('docs'), (%s::vector[])[1], 1000, null, null)",
+            f"select count(*) from pgretrieval.score_dense(pgretrieval.known_collection('docs'), {everything}, (%s::vector[])[1])",
+            "select count(*) from pgretrieval.hybrid_search("
+            "'docs', %s::vector[], 'text passage', 300, query_dense => array_fill(1, array[64])::vector)",
         ):
             assert connection.execute(statement, [query]).fetchone() == (mine,)
     with pgretrieval.connect(tenants[f"reader {name}"]) as database:
@@ -145,10 +157,40 @@ def test_counts_are_of_one_tenant_alone(tenants: dict[str, str], corpus: Corpus,
         assert (held["bytes"], held["index_bytes"], held["trained_for_tokens"]) == ({}, {}, None)
 
 
+def test_scores_tell_nothing_of_another_tenant(tenants: dict[str, str], corpus: Corpus):
+    """How many passages of another tenant's hold a word is seen by what the word is worth."""
+
+    def scores() -> list[tuple[str, float]]:
+        with pgretrieval.connect(tenants["reader a"]) as database:
+            return [(hit.id, hit.score) for hit in database.get_collection("docs").text_search("passage 7", k=200)]
+
+    before = scores()
+    assert len(before) == 200
+    with pgretrieval.connect(tenants["writer b"]) as database:
+        new = [{"id": f"b{number}", "text": "7 7 7", "metadata": {"tenant": "b"}} for number in range(200)]
+        vectors = [corpus.vectors[0]] * len(new)
+        database.get_collection("docs").add(new, vectors=vectors, dense=[rows[0] for rows in vectors])
+    assert scores() == before
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_hybrid_searches_show_one_tenant_alone(tenants: dict[str, str], corpus: Corpus, name: str):
+    """A passage comes back by its words or its dense vector that MaxSim would not show."""
+    mine = {f"p{number}" for number in range(300) if tenant(number) == name}
+    with pgretrieval.connect(tenants[f"reader {name}"]) as database:
+        docs = database.get_collection("docs")
+        for query in corpus.queries[:4]:
+            for k in (10, 90):
+                found = docs.hybrid_search("passage 7", k, vectors=query, dense=query[0])
+                assert len(found) == k
+                assert {hit.id for hit in found} <= mine
+
+
 def test_a_tenant_writes_and_deletes_its_own_alone(tenants: dict[str, str], corpus: Corpus):
     """A passage of another tenant's is deleted, or one is stored in another's name."""
     query = vector_array(corpus.queries[0])
-    add = "select pgretrieval.add_passage('docs', %s, 'text', %s::vector[], metadata => %s)"
+    dense = corpus.queries[0][0]
+    add = f"select pgretrieval.add_passage('docs', %s, 'text', %s::vector[], metadata => %s, dense => '{vector(dense)}')"
     with psycopg.connect(tenants["writer a"], autocommit=True) as connection:
         connection.execute(add, ["mine", query, '{"tenant": "a"}'])
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -157,7 +199,7 @@ def test_a_tenant_writes_and_deletes_its_own_alone(tenants: dict[str, str], corp
         assert connection.execute("select pgretrieval.delete_passage('docs', 'p1')").fetchone() == (True,)
     with pgretrieval.connect(tenants["writer b"]) as database:
         docs = database.get_collection("docs")
-        docs.add([{"id": "ours", "text": "text", "metadata": {"tenant": "b"}}], vectors=[corpus.queries[0]])
+        docs.add([{"id": "ours", "text": "text", "metadata": {"tenant": "b"}}], vectors=[corpus.queries[0]], dense=[dense])
         found = [hit.id for hit in docs.search(vectors=corpus.queries[0], k=300)]
         assert found[0] == "ours"
         assert "mine" not in found
@@ -191,8 +233,8 @@ def test_no_text_becomes_a_statement(urls: dict[str, str], corpus: Corpus, text:
             assert raised.value.sqlstate == "PGR04"
         connection.execute(
             "select pgretrieval.add_passage('docs', %(text)s, %(text)s, %(query)s::vector[], %(text)s, "
-            "jsonb_build_object('tenant', %(text)s::text))",
-            {"text": text, "query": query},
+            "jsonb_build_object('tenant', %(text)s::text), %(dense)s::vector)",
+            {"text": text, "query": query, "dense": vector(corpus.queries[0][0])},
         )
         found = connection.execute(
             "select id, title, body, metadata ->> 'tenant' from pgretrieval.search('docs', %s::vector[], among => array[%s])",

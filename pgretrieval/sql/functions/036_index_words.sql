@@ -1,8 +1,6 @@
 -- Writes the words of some passages as one segment of postings, numbered by the first of them; or, for null, those of all passages as
 -- segment 0 in place of all segments, with the mean length of a passage. Does nothing where there is no text search, and with some
--- passages alone before all were written once: searches read the texts until then.
---
--- A weight is BM25's share of one passage (k1 = 1.2, b = 0.75); the word's rarity comes in at the search.
+-- passages alone before all were written once: searches read the texts until then. The word's rarity comes in at the search.
 create or replace function pgretrieval.index_words(in_collection integer, in_passages integer[] default null) returns void
 language plpgsql volatile
 set search_path from current
@@ -36,8 +34,7 @@ begin
     select in_collection, words.word, words.bucket, coalesce((select min(given) from unnest(in_passages) as given), 0),
            array_agg(words.passage_id order by words.passage_id),
            array_agg(
-               (words.occurrences * 2.2 / (words.occurrences + 1.2 * (0.25 + 0.75 * words.length / measured.mean_words)))::real
-               order by words.passage_id
+               pgretrieval.word_weight(words.occurrences, words.length, measured.mean_words) order by words.passage_id
            )
     from words cross join measured
     group by words.word, words.bucket;

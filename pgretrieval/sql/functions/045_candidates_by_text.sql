@@ -1,5 +1,6 @@
 -- The n passages with the highest BM25 score (Robertson and Zaragoza 2009) for the words of a text, among those that the caller may see
--- and that `filter` and `among` leave. A collection without postings of words is read whole.
+-- and that `filter` and `among` leave. A collection without postings of words is read whole. Under row-level security words are as rare
+-- as in the passages that the caller may see, so that scores tell nothing of the others.
 create or replace function pgretrieval.candidates_by_text(
     held pgretrieval.collection, query_text text, n integer, filter jsonpath, among text[]
 ) returns table (bucket smallint, passage_id integer, score real)
@@ -18,8 +19,8 @@ begin
     if held.mean_words is null then
         scored := $scored$
             select listed.bucket, listed.passage_id,
-                   sum(listed.times * ln(1 + (listed.total - listed.passages + 0.5) / (listed.passages + 0.5)) * listed.occurrences * 2.2
-                       / (listed.occurrences + 1.2 * (0.25 + 0.75 * listed.length / listed.mean_length))) as score
+                   sum(listed.times * pgretrieval.word_weight(listed.occurrences, listed.length, listed.mean_length)
+                       * ln(1 + (listed.total - listed.passages + 0.5) / (listed.passages + 0.5))) as score
             from (
                 select words.*, asked.times, count(*) over (partition by words.word) as passages
                 from (
@@ -37,7 +38,22 @@ begin
     else
         select greatest(reltuples, 1) into passages
         from pg_class where oid = to_regclass(format('pgretrieval.passage_%s', held.collection_id));
-        scored := $scored$
+        passages := passages * least(1, pgretrieval.share_among(held.collection_id, null, null));
+        scored := case when row_security_active('pgretrieval.passage') then $scored$
+            select listed.bucket, listed.passage_id,
+                   sum(listed.times * listed.weight
+                       * ln(1 + (greatest(%4$s - listed.passages, 0) + 0.5) / (listed.passages + 0.5))) as score
+            from (
+                select posting.bucket, entry.passage_id, entry.weight, asked.times,
+                       count(*) over (partition by posting.word) as passages
+                from asked
+                join pgretrieval.word_posting as posting on posting.collection_id = %3$s and posting.word = asked.word
+                cross join lateral unnest(posting.passage_ids, posting.weights) as entry (passage_id, weight)
+                join pgretrieval.passage
+                    on passage.collection_id = %3$s and passage.bucket = posting.bucket and passage.passage_id = entry.passage_id
+            ) as listed
+            group by listed.bucket, listed.passage_id
+            $scored$ else $scored$
             select listed.bucket, entry.passage_id,
                    sum(listed.times * entry.weight
                        * ln(1 + (greatest(%4$s - listed.passages, 0) + 0.5) / (listed.passages + 0.5))) as score
@@ -49,7 +65,7 @@ begin
             ) as listed
             cross join lateral unnest(listed.passage_ids, listed.weights) as entry (passage_id, weight)
             group by listed.bucket, entry.passage_id
-            $scored$;
+            $scored$ end;
     end if;
     return query
     select found.bucket, found.passage_id, found.score
