@@ -270,7 +270,7 @@ def test_word_weight(connection: Connection):
     """Other constants than k1 = 1.2 and b = 0.75, or lengths the wrong way round."""
     for occurrences, length, mean in ((1, 10, 10), (3, 10, 10), (1, 40, 10), (2.5, 5, 10)):
         expected = occurrences * 2.2 / (occurrences + 1.2 * (0.25 + 0.75 * length / mean))
-        found = connection.execute("select pgretrieval.word_weight(%s::real, %s::real, %s::real)", [occurrences, length, mean])
+        found = connection.execute("select pgretrieval.word_weight(%s, %s, %s)", [occurrences, length, mean])
         assert found.fetchone() == (pytest.approx(expected, rel=1e-6),)
 
 

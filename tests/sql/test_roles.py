@@ -49,7 +49,7 @@ def test_a_reader_searches_and_changes_nothing(urls: dict[str, str], corpus: Cor
         assert len(docs.search(vectors=corpus.queries[0])) == 10
         assert docs.stats()["passages"] == 300
         with pytest.raises(pgretrieval.PgRetrievalError, match="not allowed for this role"):
-            docs.add([{"id": "new", "text": "text"}], vectors=corpus.vectors[:1])
+            docs.add([{"id": "new", "text": "text"}], vectors=corpus.vectors[:1], dense=corpus.queries[0][:1])
     with psycopg.connect(urls["reader"], autocommit=True) as connection:
         query = vector_array(corpus.queries[0])
         assert len(connection.execute("select * from pgretrieval.search('docs', %s::vector[])", [query]).fetchall()) == 10

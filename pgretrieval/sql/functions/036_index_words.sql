@@ -34,7 +34,7 @@ begin
     select in_collection, words.word, words.bucket, coalesce((select min(given) from unnest(in_passages) as given), 0),
            array_agg(words.passage_id order by words.passage_id),
            array_agg(
-               pgretrieval.word_weight(words.occurrences, words.length, measured.mean_words) order by words.passage_id
+               pgretrieval.word_weight(words.occurrences, words.length, measured.mean_words)::real order by words.passage_id
            )
     from words cross join measured
     group by words.word, words.bucket;
