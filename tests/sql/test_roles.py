@@ -55,7 +55,7 @@ def test_a_reader_searches_and_changes_nothing(urls: dict[str, str], corpus: Cor
         assert len(connection.execute("select * from pgretrieval.search('docs', %s::vector[])", [query]).fetchall()) == 10
         assert connection.execute("select pgretrieval.stats('docs') ->> 'passages'").fetchone() == ("300",)
         for statement in (
-            "select pgretrieval.add_passage('docs', 'new', 'text', %s::vector[])",
+            "select pgretrieval.add_passage('docs', 'new', 'text', %s::vector[], dense => array_fill(1, array[64])::vector)",
             "select pgretrieval.delete_passage('docs', 'p1') where %s <> ''",
             "select pgretrieval.drop_collection('docs') where %s <> ''",
             "select pgretrieval.create_collection('other') where %s <> ''",
