@@ -168,6 +168,19 @@ def test_the_index_of_the_column_says_how_to_compare(
     assert nearest(connection, query) == [(f"p{place}", pytest.approx(scores[place], abs=1e-4)) for place in best]
 
 
+def test_a_table_that_was_dropped(database: pgretrieval.RetrievalDatabase, connection: Connection):
+    """The error says that the schema is incomplete, and searches without dense vectors fail as well."""
+    connection.execute("create table public.articles (id text primary key, embedding vector(3))")
+    docs = database.create_collection("docs", dense="public.articles.embedding")
+    docs.add(passages(10), vectors=clustered(10, seed=1))
+    docs.build()
+    connection.execute("drop table public.articles")
+    query = clustered(1, seed=2)[0]
+    with pytest.raises(ConfigError, match=r"'docs' takes dense vectors from public.articles.embedding, by id, which is not there"):
+        docs.hybrid_search("passage 7", vectors=query, dense=[1, 2, 3])
+    assert docs.hybrid_search("passage 7", vectors=query)[0].id == "p7"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -248,3 +248,33 @@ def test_no_text_becomes_a_statement(urls: dict[str, str], corpus: Corpus, text:
         assert docs.search(vectors=corpus.queries[0], where={f"tenant{text}": "a"}) == []
         assert docs.search(vectors=corpus.queries[0], among=[text]) == []
         assert docs.stats()["passages"] == 300
+
+
+@pytest.mark.parametrize("text", INJECTIONS)
+def test_no_text_of_a_query_or_a_collection_becomes_a_statement(urls: dict[str, str], corpus: Corpus, text: str):
+    """Words to search for, a name, a language, or a column of dense vectors is pasted into a statement."""
+    parameters = {"text": text, "query": vector_array(corpus.queries[0])}
+    with psycopg.connect(urls["owner"], autocommit=True) as connection:
+        for statement in (
+            "select * from pgretrieval.text_search('docs', %(text)s)",
+            "select * from pgretrieval.hybrid_search('docs', %(query)s::vector[], %(text)s)",
+        ):
+            connection.execute(statement, parameters)
+        for statement in (
+            "select pgretrieval.create_collection('other', dense => %(text)s)",
+            "select pgretrieval.create_collection('other', dense => 'pgretrieval.dense_vector.vector', dense_key => %(text)s)",
+            "select * from pgretrieval.hybrid_search('docs', %(query)s::vector[], 'words', fusion => %(text)s)",
+        ):
+            with pytest.raises(psycopg.Error) as raised:
+                connection.execute(statement, parameters)
+            assert raised.value.sqlstate == "PGR05"
+        for argument in ("language", "levels", "candidates"):
+            with pytest.raises(psycopg.Error, match=r"does not exist|invalid|syntax|violates check|improper"):
+                connection.execute(f"select pgretrieval.create_collection('other', {argument} => %(text)s)", parameters)
+        connection.execute("select pgretrieval.create_collection(%(text)s, 64)", parameters)
+        connection.execute("select pgretrieval.add_passage(%(text)s, 'x', 'words', %(query)s::vector[])", parameters)
+        found = connection.execute("select id from pgretrieval.text_search(%(text)s, 'words')", parameters)
+        assert found.fetchall() == [("x",)]
+        assert connection.execute("select pgretrieval.drop_collection(%(text)s)", parameters).fetchone() == (True,)
+        assert connection.execute("select name from pgretrieval.collections").fetchall() == [("docs",)]
+        assert connection.execute("select pgretrieval.stats('docs') ->> 'passages'").fetchone() == ("300",)

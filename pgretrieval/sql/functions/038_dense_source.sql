@@ -31,13 +31,18 @@ begin
     end if;
     parts := parse_ident(held.dense);
     key_column := format('vectors.%I', held.dense_key);
-    relation := format('%I.%I', parts[1], parts[2])::regclass;
-    select typname into strict vector_type
+    relation := to_regclass(format('%I.%I', parts[1], parts[2]));
+    select typname into vector_type
     from pg_attribute join pg_type on pg_type.oid = atttypid
     where attrelid = relation and attname = parts[3];
-    select typname into strict key_type
+    select typname into key_type
     from pg_attribute join pg_type on pg_type.oid = atttypid
     where attrelid = relation and attname = held.dense_key;
+    if vector_type is null or key_type is null then
+        raise exception 'collection % takes dense vectors from %, by %, which is not there any more',
+            quote_literal(held.name), held.dense, quote_ident(held.dense_key)
+            using errcode = 'PGR05', hint = 'Bring the column back, or leave dense vectors out of the search.';
+    end if;
     select case when opcname like '%\_ip\_ops' then '<#>' when opcname like '%\_l2\_ops' then '<->' end into operator
     from pg_index
     join pg_attribute on attrelid = indrelid and attnum = indkey[0]
