@@ -230,7 +230,7 @@ class Collection:
         weights: tuple[float, float, float] = (1.0, 0.5, 0.5),
         rank_constant: int = 60,
     ) -> list[Hit]:
-        """The k best passages by late interaction, words and, where the collection has dense vectors, by these.
+        """The k best passages by late interaction, words if the collection has a language, and dense vectors if it has them.
 
         `vectors` (tokens, dim) and `dense` (dense dim,) are for a query encoded elsewhere. Dense vectors that the encoder made for
         `add` it makes for the query too; given ones, and those of a table of yours, take part where `dense` is given. `fusion` is
@@ -243,7 +243,7 @@ class Collection:
         fusing = Fusion(fusion, weights, rank_constant)
         check_fusion(fusing)
         encoded, encoded_dense = self._hybrid_vectors(_spoken(query), vectors, dense)
-        hybrid = HybridQuery(query, encoded_dense, fusing)
+        hybrid = HybridQuery(query if self._row.language else None, encoded_dense, fusing)
         return self._searcher.explain(encoded, k, knobs, restricted, Explanation(), hybrid=hybrid)
 
     def _hybrid_vectors(self, query: str, vectors: Any, dense: Any) -> tuple[Float32Array, Float32Array | None]:

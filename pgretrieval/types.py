@@ -63,9 +63,9 @@ class Fusion:
 
 @dataclass(frozen=True, slots=True)
 class HybridQuery:
-    """What a hybrid search asks beside the token vectors: words, and a dense vector (dense dim,) if there is one."""
+    """What a hybrid search asks beside the token vectors: words, and a dense vector (dense dim,); None takes no part."""
 
-    text: str
+    text: str | None
     dense: Float32Array | None
     fusion: Fusion
 

@@ -16,6 +16,7 @@ _JOINING = 64
 _JOINING_PER_HIT = 5
 
 Scores = NDArray[np.float64]
+_NOTHING = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
 
 
 class Beside:
@@ -36,13 +37,15 @@ class Beside:
         self._joining = max(_JOINING, _JOINING_PER_HIT * k)
         self._listed = max(_WORDS_AT_MOST, candidates)
         where = connection, collection_id, restriction
-        self._words = read.by_words(*where, asked.text, self._listed)
+        self._words = None if asked.text is None else read.by_words(*where, asked.text, self._listed)
         self._near = None if asked.dense is None else read.by_dense(*where, asked.dense, self._joining)
         self._dense: PendingScores | None = None
+        self._word_ids, self._word_scores = _NOTHING
 
     def join(self, passage_ids: Int32Array) -> Int32Array:
         """These passages, and the best by words and by dense vectors; asks for the dense scores of all."""
-        self._word_ids, self._word_scores = self._words.read()
+        if self._words:
+            self._word_ids, self._word_scores = self._words.read()
         order = np.lexsort((self._word_ids, -self._word_scores))
         groups = [passage_ids, self._word_ids[order[: self._joining]]]
         if self._near and self._asked.dense is not None:

@@ -304,6 +304,16 @@ def test_hybrid_of_what_is_given(small: pgretrieval.Collection, connection: Conn
     assert hybrid(connection, None, None, None) == []
 
 
+def test_hybrid_without_words(database: pgretrieval.RetrievalDatabase, corpus: Corpus, own: Float32Array):
+    """A collection without a language has no hybrid searches, or words count."""
+    docs = database.create_collection("wordless", language=None, dense="kept")
+    docs.add(corpus.passages[:100], vectors=corpus.vectors[:100], dense=own[:100])
+    docs.build()
+    dense = directions(1, 6)[0]
+    found = docs.hybrid_search("passage 7", 100, vectors=corpus.queries[0], dense=dense, weights=(0.0, 9.0, 1.0))
+    assert [hit.id for hit in found[:10]] == [f"p{place}" for place in np.argsort(-cosine(dense, own[:100]))[:10]]
+
+
 @pytest.mark.parametrize("kept", [30, 3])
 def test_hybrid_among_what_matches(
     small: pgretrieval.Collection, connection: Connection, corpus: Corpus, own: Float32Array, kept: int
