@@ -33,7 +33,7 @@ DEFAULT = [1.0, 0.5, 0.5]
 COMPONENTS = ("words", "single vector", "late interaction")
 FUSIONS = {"scores": ("score", DEFAULT), "ranks": ("rank", [1.0, 1.0, 1.0]), "scores, equal weights": ("score", [1.0, 1.0, 1.0])}
 METRICS = parse_metrics("nDCG@10 Success@5")
-_QUERIES = 200
+_QUERIES = 150
 _SEED = 0
 _SEARCH = """select id from pgretrieval.hybrid_search('measured', %(query)s::vector[], %(text)s,
     query_dense => %(dense)s::vector, fusion => %(fusion)s, weights => %(weights)s)"""
@@ -61,7 +61,7 @@ def measure(name: str, cache: Path) -> list[Measured]:
     chosen = np.random.default_rng(_SEED).permutation(len(data.queries))[:_QUERIES].tolist()
     rows = []
     with serving() as database:
-        collection = database.create_collection("measured", dense="kept")
+        collection = database.create_collection("measured", keep_vectors=True, dense="kept")
         collection.add(data.passages, vectors=data.arrays(), dense=dense.documents)
         collection.build()
         with psycopg.connect(database.url, autocommit=True) as connection:
@@ -115,7 +115,7 @@ def main() -> None:
         "# Hybrid searches",
         "",
         f"`python benchmarks/hybrid.py --cache DIR`; untrained MiniLM, at most {_QUERIES} judged queries a collection, k = 10,",
-        "4 bits, everything in SQL (`pgretrieval.hybrid_search`, what is not named being null), one query at a time.",
+        "vectors kept, everything in SQL (`pgretrieval.hybrid_search`, what is not named being null), one query at a time.",
         "Weights are 1 for late interaction and .5 each for words and the single vector; the worst loss is that of any",
         "collection against its best component.",
         "",
