@@ -392,3 +392,16 @@ def test_index_dense(docs: pgretrieval.Collection, connection: Connection):
         f" order by {distance.replace('$1', repr(query) + '::vector')} limit 5"
     ).fetchall()
     assert any("_hnsw" in line for (line,) in plan)
+
+
+def test_the_index_finds_nearly_all_of_the_nearest(database: pgretrieval.RetrievalDatabase, connection: Connection):
+    """The scan of the vector index stops as soon as it has so many as were asked for."""
+    dense = np.random.default_rng(7).standard_normal((5000, 96)).astype(np.float32)
+    docs = database.create_collection("docs", language=None, dense="kept")
+    docs.add(passages(5000), vectors=clustered(5000, seed=1, tokens=(1, 1)), dense=dense)
+    docs.build()
+    found = []
+    for query in np.random.default_rng(8).standard_normal((10, 96)).astype(np.float32):
+        best = {f"p{place}" for place in np.argsort(-cosine(query, dense))[:10].tolist()}
+        found.append(len(best & {key for key, _ in nearest(connection, query, n=64)}) / 10)
+    assert np.mean(found) >= 0.9

@@ -19,7 +19,7 @@ declare
 begin
     select * into strict vectors from pgretrieval.dense_source(held);
     loop
-        perform set_config('hnsw.ef_search', greatest(nearest, 40)::text, true);
+        perform set_config('hnsw.ef_search', greatest(nearest, 200)::text, true);  -- fewer find fewer of the nearest
         execute format(
             $statement$
             select array_agg(found.bucket), array_agg(found.passage_id), array_agg(found.score)
