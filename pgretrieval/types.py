@@ -51,6 +51,11 @@ class Restriction:
     ids: LiteralString = "null::text[]"
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def named(self) -> dict[str, Any]:
+        """What a statement with the predicate and the ids takes."""
+        return {"filter": self.filter, **self.parameters}
+
 
 @dataclass(frozen=True, slots=True)
 class Fusion:

@@ -194,7 +194,7 @@ def among(
     limit: int,
 ) -> PendingCentroids:
     """`centroids_only` among the passages that the restriction and row-level security leave; never fewer than they leave."""
-    parameters = _parameters(collection_id, codebook_id, probes, limit) | {"filter": restriction.filter, **restriction.parameters}
+    parameters = _parameters(collection_id, codebook_id, probes, limit) | restriction.named
     return PendingCentroids(connection, _SQL["centroids_among"].format(among=restriction.ids), parameters)
 
 
@@ -231,8 +231,7 @@ def dense_scores(
 def _restricted(
     connection: Connection, statement: LiteralString, parameters: dict[str, Any], restriction: Restriction
 ) -> PendingScores:
-    named = parameters | {"filter": restriction.filter, **restriction.parameters}
-    return PendingScores(connection, statement.format(among=restriction.ids), named)
+    return PendingScores(connection, statement.format(among=restriction.ids), parameters | restriction.named)
 
 
 def postings_read(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, probes: Probes) -> int:

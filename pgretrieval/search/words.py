@@ -11,7 +11,7 @@ _SQL = statements("words")
 
 def text_search(database: Database, name: str, query_text: str, k: int, restriction: Restriction) -> list[Hit]:
     """The k best passages by BM25."""
-    named = {"name": name, "query_text": query_text, "k": k, "filter": restriction.filter, **restriction.parameters}
+    named = {"name": name, "query_text": query_text, "k": k, **restriction.named}
     with database.reading(f"searching collection {name!r}") as connection:
         rows = connection.execute(_SQL["text_search"].format(among=restriction.ids), named).fetchall()
     return [Hit(*row) for row in rows]
