@@ -2,8 +2,8 @@
 
     python benchmarks/check.py --cache DIR [--passages N] [--data-dir DIR]
 
-The collection is the speed pile, all 160,429 passages of it by default. With --data-dir its server and the collection are kept there and
-taken again; else they are made anew. Writes benchmarks/results/check.md.
+The collection is the speed pile, all 160,429 passages of it by default. With --data-dir its server and the collection are kept
+there and taken again; else they are made anew. Writes benchmarks/results/check.md.
 """
 
 from __future__ import annotations

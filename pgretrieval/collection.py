@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from pgretrieval.corpus.validate import to_passage
+from pgretrieval.corpus.validate import to_change, to_passage
 from pgretrieval.db import catalog
 from pgretrieval.db.catalog import CollectionRow
 from pgretrieval.db.connection import Database
+from pgretrieval.db.joining import Joined
 from pgretrieval.db.selection import Ids
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.encode.registry import from_spec, load_encoder
@@ -18,6 +19,7 @@ from pgretrieval.hardware import compute_device
 from pgretrieval.index import ingest
 from pgretrieval.index.build import BuildReport, Stage, build
 from pgretrieval.index.check import check
+from pgretrieval.index.compaction import compact, compact_if_needed
 from pgretrieval.index.ingest import Target
 from pgretrieval.index.sources import EncodedVectors, GivenDense, GivenVectors, VectorSource
 from pgretrieval.index.vectors import dense_array, token_array, unit_rows
@@ -28,7 +30,18 @@ from pgretrieval.search.fusion import check_fusion
 from pgretrieval.search.pipeline import Searcher
 from pgretrieval.search.restriction import restriction
 from pgretrieval.search.settings import read_knobs
-from pgretrieval.types import AddReport, Float32Array, Fusion, Generator, Hit, HybridQuery, Passage, Restriction, Violation
+from pgretrieval.types import (
+    AddReport,
+    Float32Array,
+    Fusion,
+    Generator,
+    Hit,
+    HybridQuery,
+    OnConflict,
+    Passage,
+    Restriction,
+    Violation,
+)
 
 _DEFAULT_ENCODER = "minilm"
 
@@ -112,6 +125,8 @@ class Collection:
         vectors: Iterable[Any] | None = None,
         *,
         dense: Iterable[Any] | None = None,
+        on_conflict: OnConflict = "error",
+        connection: Joined | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> AddReport:
         """Store passages, all of them or none; any iterable, taken in batches.
@@ -120,16 +135,86 @@ class Collection:
         are scaled to unit length. Without it the encoder makes them from the title, a space, and the text; texts over the model's
         length are cut, counted in the report and warned about. A collection that keeps dense vectors takes one a passage from
         `dense`; where texts are encoded here, the encoder can make them too. `progress` is told how many were just finished.
-        Raises InputError, ConfigError, DuplicateIdError, VectorError, DimensionMismatchError; DatabaseUnavailableError when the
-        connection is lost, after which the same call can be made again.
+
+        `on_conflict` says what becomes of an id that the collection holds: "error"; "update", the new passage takes its place, and
+        is encoded only if its title or text differ; or "skip", the stored one stays. `connection` is one of psycopg or SQLAlchemy
+        whose transaction this becomes part of: the passages are there when that commits.
+        Raises InputError, ConfigError, DuplicateIdError, VectorError, DimensionMismatchError, ConflictError;
+        DatabaseUnavailableError when the connection is lost, after which the same call can be made again.
         """
+        if on_conflict not in ("error", "update", "skip"):
+            msg = f'on_conflict is {on_conflict!r}; give "error", "update" or "skip"'
+            raise ConfigError(msg)
         source = self._source(vectors, dense, progress)
         checked = (to_passage(record, f"passage {number}") for number, record in enumerate(passages, start=1))
-        report = ingest.add(self._target(), checked, source, self._computing)
+        report = ingest.add(self._target(), checked, source, self._computing, on_conflict, connection)
+        return self._changed(report, connection)
+
+    def update(
+        self,
+        passages: Iterable[Mapping[str, Any] | Passage],
+        vectors: Iterable[Any] | None = None,
+        *,
+        dense: Iterable[Any] | None = None,
+        connection: Joined | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> AddReport:
+        """Change passages that are there, all of them or none; what a mapping leaves out, of text, title and metadata, stays.
+
+        A passage is encoded again only if its title or text differ. The other arguments are those of `add`, which with
+        on_conflict="update" also takes passages that are new. Raises PassageNotFoundError, and what `add` raises.
+        """
+        source = self._source(vectors, dense, progress)
+        changes = (to_change(record, f"passage {number}") for number, record in enumerate(passages, start=1))
+        report = ingest.update(self._target(), changes, source, self._computing, connection)
+        return self._changed(report, connection)
+
+    def delete(
+        self, ids: Ids | None = None, *, where: Mapping[str, Any] | str | None = None, connection: Joined | None = None
+    ) -> int:
+        """Delete passages by their ids, by their metadata, or by both; returns how many there were.
+
+        `ids` is a list, or a SQLAlchemy select; ids that are not there are passed over. `where` and `connection` are those of
+        `search` and `add`. Raises ConfigError where neither is given, and ConflictError.
+        """
+        restricted = restriction(where, ids)
+        if restricted is None:
+            msg = "delete needs ids or where=; to delete everything, drop the collection, or say where={}"
+            raise ConfigError(msg)
+        removed = ingest.remove(self._target(), restricted, connection)
+        self._tidy(connection)
+        return removed
+
+    def _changed(self, report: AddReport, joined: Joined | None) -> AddReport:
         if report.truncated:
             message = f"{report.truncated} of {report.passages} texts were longer than the model reads and were cut"
-            warnings.warn(message, PgRetrievalWarning, stacklevel=2)
+            warnings.warn(message, PgRetrievalWarning, stacklevel=3)
+        self._tidy(joined)
         return report
+
+    def _tidy(self, joined: Joined | None) -> None:
+        """Not before the caller has committed."""
+        if joined is None:
+            compact_if_needed(self._database, self._row)
+
+    def compact(self, *, stage: Stage | None = None) -> None:
+        """Merge the segments of postings that adds have written, and drop the entries of deleted passages.
+
+        Changes and searches go on meanwhile; interrupted, it goes on where it was when it is called again. Clients do this by
+        themselves once enough has gathered, unless `auto_compact` is switched off. `stage` is told the centroids done and in all.
+        """
+        compact(self._database, self._row, stage)
+
+    @property
+    def auto_compact(self) -> bool:
+        """Whether clients that change the collection compact it once enough has gathered; can be set."""
+        self._refresh()
+        return self._row.auto_compact
+
+    @auto_compact.setter
+    def auto_compact(self, wanted: bool) -> None:
+        with self._database.writing(f"setting up collection {self.name!r}") as connection:
+            catalog.set_auto_compact(connection, self._row.collection_id, auto_compact=wanted)
 
     def _source(
         self, vectors: Iterable[Any] | None, dense: Iterable[Any] | None, progress: Callable[[int], None] | None

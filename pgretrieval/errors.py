@@ -23,6 +23,10 @@ class DuplicateIdError(InputError):
     """A passage id occurs twice in one `add`, or is in the collection already."""
 
 
+class PassageNotFoundError(InputError, LookupError):
+    """A passage that is to be updated is not in the collection."""
+
+
 class VectorError(InputError):
     """Token vectors are zero, not finite, or not shaped (tokens, dim)."""
 
@@ -49,6 +53,10 @@ class IndexNotBuiltError(PgRetrievalError):
 
 class StorageError(PgRetrievalError):
     """The database refused or lost a statement; the driver's error is the cause."""
+
+
+class ConflictError(StorageError):
+    """Another transaction changed the same passages at the same time; nothing was stored, and doing the same again helps."""
 
 
 class DatabaseUnavailableError(StorageError):

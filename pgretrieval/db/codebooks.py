@@ -108,6 +108,7 @@ def activate(connection: Connection, collection_id: CollectionId, codebook_id: C
         "activate",
         "delete_other_codes",
         "delete_other_postings",
+        "delete_other_segments",
         "delete_other_centroids",
         "delete_others",
     ):

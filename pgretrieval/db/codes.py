@@ -49,6 +49,31 @@ def copy_postings(
             stream.write_row((collection_id, codebook_id, centroid_id, segment, field))
 
 
+def note_segment(
+    connection: Connection,
+    collection_id: CollectionId,
+    codebook_id: CodebookId,
+    segment: int,
+    passages: int,
+    tokens: int,
+    posting_rows: int,
+    quantization_error: float,
+) -> None:
+    """Write down that a segment is there, for compaction, and how well its tokens are coded, for drift."""
+    connection.execute(
+        _SQL["note_segment"],
+        {
+            "collection_id": collection_id,
+            "codebook_id": codebook_id,
+            "segment": segment,
+            "passages": passages,
+            "tokens": tokens,
+            "posting_rows": posting_rows,
+            "quantization_error": quantization_error,
+        },
+    )
+
+
 def coded(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> Int32Array:
     """Ids of the passages that have codes under the codebook."""
     rows = connection.execute(_SQL["coded"], {"collection_id": collection_id, "codebook_id": codebook_id}).fetchall()

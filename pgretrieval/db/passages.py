@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from pgretrieval.assets import statements
 from pgretrieval.db.connection import Connection, value
 from pgretrieval.errors import DuplicateIdError
-from pgretrieval.types import CollectionId, Int32Array, Int64Array, Passage
+from pgretrieval.types import CollectionId, Int32Array, Int64Array, Passage, Restriction
 
 _SQL = statements("passages")
 
@@ -50,6 +50,24 @@ def copy(
     except pg.UniqueViolation as error:
         msg = f"an id is in the collection already: {error.diag.message_detail}"
         raise DuplicateIdError(msg) from error
+
+
+def remove(connection: Connection, collection_id: CollectionId, restriction: Restriction) -> int:
+    """Delete the passages of a restriction with all that belongs to them; how many there were."""
+    parameters = {"collection_id": collection_id, **restriction.named}
+    return int(value(connection, _SQL["remove"].format(among=restriction.ids), parameters))
+
+
+def set_metadata(connection: Connection, collection_id: CollectionId, passages: Sequence[Passage]) -> None:
+    """Write metadata of passages that have these titles and texts already."""
+    parameters = {
+        "collection_id": collection_id,
+        "keys": [passage.id for passage in passages],
+        "titles": [passage.title for passage in passages],
+        "bodies": [passage.text for passage in passages],
+        "metadata": [Jsonb(dict(passage.metadata)) for passage in passages],
+    }
+    connection.execute(_SQL["set_metadata"], parameters)
 
 
 def existing(connection: Connection, collection_id: CollectionId, keys: Sequence[str]) -> dict[str, Passage]:

@@ -28,6 +28,13 @@ class Coded(NamedTuple):
     proxies: Float32Array | None
 
 
+def quantization_error(codebook: Codebook, vectors: Float32Array, centroid_ids: Int32Array, residuals: ByteArray) -> float:
+    """Mean over the tokens of 1 - cosine between unit vectors (tokens, dim) and what their codes decode to."""
+    decoded = codebook.decode(centroid_ids, residuals)
+    cosines = np.vecdot(vectors, decoded) / np.sqrt(np.vecdot(decoded, decoded))
+    return float(1 - cosines.mean())
+
+
 class Coder(NamedTuple):
     """Turns token vectors of passages into what is stored; computes on `device`."""
 

@@ -66,6 +66,8 @@ def test_sound_collections(database: pgretrieval.RetrievalDatabase, corpus: Corp
 
 
 P7 = "(select passage_id from pgretrieval.passage where collection_id = {id} and key = 'p7')"
+NOTED = """insert into pgretrieval.segment (collection_id, codebook_id, segment, passages, tokens, posting_rows, compacting)
+           values ({id}, {codebook}, 999999, 1, 1, 1, true)"""
 BREAKS = {
     "missing_codes": ["delete from pgretrieval.token_code where collection_id = {id} and passage_id = " + P7],
     "missing_proxy": ["delete from pgretrieval.proxy where passage_id = " + P7],
@@ -93,7 +95,8 @@ BREAKS = {
     ],
     "repeated_posting": [
         """insert into pgretrieval.posting (collection_id, codebook_id, centroid_id, segment, passage_ids)
-           values ({id}, {codebook}, {centroid}, 999999, array[{p7}])"""
+           values ({id}, {codebook}, {centroid}, 999999, array[{p7}])""",
+        NOTED,
     ],
     "orphan_posting": [
         """update pgretrieval.posting set passage_ids = passage_ids || 999999
@@ -103,11 +106,13 @@ BREAKS = {
     "stray_word": ["update pgretrieval.passage set title = '' where collection_id = {id} and key = 'p7'"],
     "repeated_word": [
         """insert into pgretrieval.word_posting (collection_id, word, segment, passage_ids, weights)
-           values ({id}, '7', 999999, array[{p7}], array[1])"""
+           values ({id}, '7', 999999, array[{p7}], array[1])""",
+        NOTED,
     ],
     "orphan_word": [
         """insert into pgretrieval.word_posting (collection_id, word, segment, passage_ids, weights)
-           values ({id}, '7', 999999, array[999999], array[1])"""
+           values ({id}, '7', 0, array[999999], array[1]) on conflict (collection_id, word, bucket, segment)
+           do update set passage_ids = word_posting.passage_ids || 999999, weights = word_posting.weights || 1::real"""
     ],
     "bad_word_weights": [
         "update pgretrieval.word_posting set weights = array[0] where collection_id = {id} and word = '7' and segment = 0"
@@ -123,7 +128,7 @@ BREAKS = {
            select collection_id, 0, centroid_id, vector from pgretrieval.centroid where codebook_id = {codebook}""",
     ],
     "removed_passage_there": ["insert into pgretrieval.removed_passage (collection_id, passage_id) values ({id}, {p7})"],
-    "stale_compaction": ["insert into pgretrieval.compaction (collection_id, codebook_id) values ({id}, 999999)"],
+    "wrong_segment": ["update pgretrieval.segment set posting_rows = posting_rows + 1 where collection_id = {id}"],
     "sequence_behind": ["select setval('pgretrieval.passage_id_{id}', 5)"],
 }
 
@@ -187,6 +192,20 @@ def test_rules_of_a_collection_that_is_not_built(breaking: psycopg.Connection[An
         breaking.execute(statement.format(id=collection_id, p=passage_id))
     assert {row[0] for row in found(breaking, "waiting")} == {rule}
     assert found(breaking, "docs") == found(breaking, "other") == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "sound"),
+    [
+        ("delete from pgretrieval.segment where collection_id = {id}", False),
+        ("update pgretrieval.segment set compacting = true, posting_rows = posting_rows + 1 where collection_id = {id}", True),
+        ("update pgretrieval.segment set compacting = true, posting_rows = posting_rows - 1 where collection_id = {id}", False),
+    ],
+)
+def test_segments(breaking: psycopg.Connection[Any], statement: str, sound: bool):
+    """Postings that no compaction would merge are not seen, or those that one has merged already are missed."""
+    breaking.execute(statement.format(**values(breaking)))
+    assert {row[0] for row in found(breaking, "docs")} == (set() if sound else {"wrong_segment"})
 
 
 def little_endian(value: int) -> str:

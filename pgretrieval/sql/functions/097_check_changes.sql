@@ -1,4 +1,4 @@
--- Whether what changes note down agrees with what there is: segments, removed passages, a compaction under way, the sequence of ids.
+-- Whether what changes note down agrees with what there is: segments, removed passages, the sequence of ids.
 create or replace function pgretrieval.check_changes(held pgretrieval.collection)
 returns table (rule text, id text, detail text)
 language sql stable
@@ -8,10 +8,35 @@ begin atomic
     join pgretrieval.passage using (collection_id, bucket, passage_id)
     where removed_passage.collection_id = (held).collection_id
     union all
-    select 'stale_compaction', format('codebook %s', compaction.codebook_id),
-           format('a compaction is under way of a codebook that is not active; it is %s', coalesce((held).codebook_id::text, 'none'))
-    from pgretrieval.compaction
-    where compaction.collection_id = (held).collection_id and compaction.codebook_id is distinct from (held).codebook_id
+    select 'wrong_segment', format('segment %s', found.segment),
+           format('%s rows of postings; %s are noted%s', coalesce(found.counted, 0), coalesce(found.noted::text, 'none'),
+                  case when found.compacting then ', and it is being merged' end)
+    from (
+        select segment, counted.counted, noted.posting_rows as noted, noted.compacting
+        from (
+            select posting.segment, count(*) as counted
+            from pgretrieval.posting
+            where posting.collection_id = (held).collection_id and posting.codebook_id = (held).codebook_id and posting.segment > 0
+            group by posting.segment
+        ) as counted
+        full join (
+            select segment.segment, segment.posting_rows, segment.compacting
+            from pgretrieval.segment
+            where segment.collection_id = (held).collection_id and segment.codebook_id = (held).codebook_id and segment.segment > 0
+        ) as noted using (segment)
+    ) as found
+    where found.noted is null or found.counted > found.noted
+       or coalesce(found.counted, 0) < found.noted and not found.compacting
+    union all
+    select 'wrong_segment', format('segment %s', word_posting.segment),
+           format('%s rows of postings of words, and it is not noted', count(*))
+    from pgretrieval.word_posting
+    where word_posting.collection_id = (held).collection_id and word_posting.segment > 0 and not exists (
+        select from pgretrieval.segment
+        where segment.collection_id = (held).collection_id and segment.codebook_id = (held).codebook_id
+          and segment.segment = word_posting.segment
+    )
+    group by word_posting.segment
     union all
     select 'sequence_behind', null,
            format('the largest passage_id is %s, the sequence is at %s', used.most, coalesce(sequences.last_value::text, 'none'))

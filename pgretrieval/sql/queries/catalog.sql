@@ -14,25 +14,23 @@ select pgretrieval.drop_collection(%(name)s)
 
 -- name: collection
 select collection_id, name, encoder, dim, bits, levels, codebook_id, given_vectors, candidates, keep_vectors, language,
-       title_weight, dense, dense_key, dense_dim, given_dense
+       title_weight, dense, dense_key, dense_dim, given_dense, auto_compact
 from pgretrieval.collection
 where name = %(name)s
 
 -- name: collections
 select name from pgretrieval.collection order by name
 
--- name: lock_collection
--- Adds share the lock, a build has it alone; it goes with the transaction.
-select pg_advisory_xact_lock_shared(7453018, %(collection_id)s)
-
 -- name: lock_build
 -- In a transaction of its own, which stays open and idle through all those of one build. A lock of the session would not do: behind a
 -- pooler each transaction may have another session.
 select set_config('idle_in_transaction_session_timeout', '0', true), pg_advisory_xact_lock(7453018, %(collection_id)s)
 
--- name: active_state
+-- name: lock_for_change
+-- Adds share the lock, a build has it alone; it goes with the transaction.
 select dim, codebook_id, given_vectors, keep_vectors, dense_dim, given_dense
-from pgretrieval.collection where collection_id = %(collection_id)s
+from pgretrieval.lock_for_change(%(collection_id)s) as held
+where held.collection_id is not null
 
 -- name: settle
 -- The first add decides what creation left open: the dimensions, and the encoder where texts came without vectors.
@@ -83,6 +81,26 @@ cross join lateral (
       )
 ) as staged
 where collection.collection_id = %(collection_id)s
+
+-- name: needs_compaction
+select pgretrieval.needs_compaction(%(collection_id)s)
+
+-- name: compact
+select pgretrieval.compact(%(name)s)
+
+-- name: compaction_progress
+select least(next_centroid, centroid_count), centroid_count
+from pgretrieval.compaction join pgretrieval.codebook using (codebook_id)
+where compaction.collection_id = %(collection_id)s
+
+-- name: set_auto_compact
+update pgretrieval.collection set auto_compact = %(auto_compact)s where collection_id = %(collection_id)s
+
+-- name: gathered
+-- What a compaction would tidy up.
+select
+    (select count(*) from pgretrieval.segment where collection_id = %(collection_id)s and posting_rows > 0),
+    (select count(*) from pgretrieval.removed_passage where collection_id = %(collection_id)s)
 
 -- name: analyze
 analyze {partition}

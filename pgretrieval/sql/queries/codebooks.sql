@@ -40,3 +40,6 @@ delete from pgretrieval.token_code where collection_id = %(collection_id)s and c
 
 -- name: delete_other_postings
 delete from pgretrieval.posting where collection_id = %(collection_id)s and codebook_id <> %(codebook_id)s
+
+-- name: delete_other_segments
+delete from pgretrieval.segment where collection_id = %(collection_id)s and codebook_id <> %(codebook_id)s
