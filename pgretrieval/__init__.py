@@ -33,7 +33,7 @@ from pgretrieval.errors import (
     StorageError,
     VectorError,
 )
-from pgretrieval.types import AddReport, Hit, Passage
+from pgretrieval.types import AddReport, Hit, Passage, Violation
 
 if TYPE_CHECKING:
     from pgretrieval.collection import Collection
@@ -62,6 +62,7 @@ __all__ = [
     "SchemaError",
     "StorageError",
     "VectorError",
+    "Violation",
     "connect",
 ]
 

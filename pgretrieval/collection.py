@@ -18,6 +18,7 @@ from pgretrieval.errors import ConfigError, DimensionMismatchError, InputError, 
 from pgretrieval.hardware import compute_device
 from pgretrieval.index import ingest
 from pgretrieval.index.build import BuildReport, Stage, build
+from pgretrieval.index.check import check
 from pgretrieval.index.compaction import compact, compact_if_needed
 from pgretrieval.index.ingest import Target
 from pgretrieval.index.sources import EncodedVectors, GivenDense, GivenVectors, VectorSource
@@ -29,7 +30,18 @@ from pgretrieval.search.fusion import check_fusion
 from pgretrieval.search.pipeline import Searcher
 from pgretrieval.search.restriction import restriction
 from pgretrieval.search.settings import read_knobs
-from pgretrieval.types import AddReport, Float32Array, Fusion, Generator, Hit, HybridQuery, OnConflict, Passage, Restriction
+from pgretrieval.types import (
+    AddReport,
+    Float32Array,
+    Fusion,
+    Generator,
+    Hit,
+    HybridQuery,
+    OnConflict,
+    Passage,
+    Restriction,
+    Violation,
+)
 
 _DEFAULT_ENCODER = "minilm"
 
@@ -391,6 +403,15 @@ class Collection:
         "bytes" has the whole of each table, "index_bytes" the indexes' part of it.
         """
         return catalog.stats(self._database, self.name)
+
+    def check(self, *, stage: Stage | None = None) -> list[Violation]:
+        """What is wrong with the collection: an empty list where it is sound. Reads one snapshot, changes and locks nothing.
+
+        `stage` is told the name, done and total of each part. docs/sql.md has the rules. Raises SchemaError where row-level
+        security hides passages from the caller.
+        """
+        self._refresh()
+        return check(self._database, self._row, stage)
 
     def _query_vectors(self, query: str | None, vectors: Any) -> Float32Array:
         return self.query_vectors(None if query is None else [query], None if vectors is None else [vectors])[0]

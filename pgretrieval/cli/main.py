@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pgretrieval.cli import admin, changing, console, demo, evaluation, indexing, searching
+from pgretrieval.cli import admin, changing, checking, console, demo, evaluation, indexing, searching
 from pgretrieval.cli.target import Target
 from pgretrieval.database import DATA_DIR_VARIABLE, URL_VARIABLE
 from pgretrieval.errors import PgRetrievalError
@@ -54,6 +54,7 @@ app.command()(admin.drop)
 app.command()(admin.migrate)
 app.command()(admin.privileges)
 app.command()(admin.doctor)
+app.command()(checking.check)
 
 
 def main() -> None:
