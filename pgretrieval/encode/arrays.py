@@ -11,10 +11,10 @@ from pgretrieval.errors import EncoderError
 from pgretrieval.types import Float32Array
 
 
-def unit_rows(values: Any, label: str) -> Float32Array:
+def unit_rows(values: Any, label: str, *, unit: bool = True) -> Float32Array:
     """(tokens, dim) float32 with rows of length 1, from a numpy array, torch tensor or nested list.
 
-    `label` names the text in errors.
+    `label` names the text in errors. Without `unit` rows keep their lengths, and are checked alike.
     """
     array = _as_float32(values, label)
     if array.ndim != 2 or array.shape[1] == 0:
@@ -28,13 +28,13 @@ def unit_rows(values: Any, label: str) -> Float32Array:
     if not squares.all():
         row = int(np.flatnonzero(squares == 0)[0])
         raise EncoderError(f"row {row} of the token vectors of {label} is all zeros; leave such rows out")
-    return np.ascontiguousarray(array / np.sqrt(squares)[:, None], dtype=np.float32)
+    return np.ascontiguousarray(array / np.sqrt(squares)[:, None] if unit else array, dtype=np.float32)
 
 
-def unit_row_list(returned: Any, labels: Sequence[str], method: str, dim: int | None) -> list[Float32Array]:
+def unit_row_list(returned: Any, labels: Sequence[str], method: str, dim: int | None, *, unit: bool = True) -> list[Float32Array]:
     """One checked array per text, all of width `dim` (or of the first array's width where `dim` is None).
 
-    `labels` name the texts in errors.
+    `labels` name the texts in errors; `unit` is that of `unit_rows`.
     """
     items = _as_list(returned, method)
     if len(items) != len(labels):
@@ -44,7 +44,7 @@ def unit_row_list(returned: Any, labels: Sequence[str], method: str, dim: int | 
         )
     arrays: list[Float32Array] = []
     for item, label in zip(items, labels, strict=True):
-        array = unit_rows(item, label)
+        array = unit_rows(item, label, unit=unit)
         dim = dim or array.shape[1]
         if array.shape[1] != dim:
             raise EncoderError(

@@ -44,11 +44,13 @@ class CollectionEncoder:
     """An encoder as the rest of the package uses it: lazily loaded, checked, usable from several threads.
 
     `load` makes the underlying encoder; it is called once, at the first encode, or at the first look at a `dim` that
-    is not known beforehand. `spec` is what a database keeps to find the same encoder again.
+    is not known beforehand. `spec` is what a database keeps to find the same encoder again. Without `unit` token vectors keep the
+    lengths that the model gives them.
     """
 
-    def __init__(self, load: Callable[[], Any], spec: dict[str, str], *, dim: int | None = None) -> None:
+    def __init__(self, load: Callable[[], Any], spec: dict[str, str], *, dim: int | None = None, unit: bool = True) -> None:
         self.spec = spec
+        self.unit = unit
         self._load = load
         self._dim = dim
         self._inner: Any = None
@@ -119,7 +121,7 @@ class CollectionEncoder:
                     returned, vectors = returned
                     rows = unit_rows(vectors, f"the dense vectors of {len(part)} texts")
                     dense.update(zip(part, rows, strict=True))
-                arrays = unit_row_list(returned, labels, method, self._dim)
+                arrays = unit_row_list(returned, labels, method, self._dim, unit=self.unit)
                 self._dim = arrays[0].shape[1]
             tokens.update(zip(part, arrays, strict=True))
             if progress is not None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pgretrieval.encode import constbert, xtr
 from pgretrieval.errors import EncoderError
 
 CHARACTERS_PER_BATCH = 8_000
@@ -97,10 +98,10 @@ def load_named(name: str, device: str | None) -> LibraryEncoder:
     """The late-interaction model at a local path or of a Hugging Face name, ready to encode."""
     resolved = resolve_device(device)
     try:
-        from sentence_transformers import MultiVectorEncoder
-
         with quiet():
-            model = MultiVectorEncoder(name, device=resolved)
+            model = _load(name, resolved)
+    except EncoderError:
+        raise
     except Exception as error:  # the library and the hub raise dozens of kinds
         tried = "a local folder" if Path(name).is_dir() else "a local folder and a Hugging Face model name"
         raise EncoderError(
@@ -108,8 +109,21 @@ def load_named(name: str, device: str | None) -> LibraryEncoder:
             'or use "minilm", which needs no network, or the path of a folder with a MultiVectorEncoder model. '
             f"The library says: {type(error).__name__}: {error}"
         ) from error
-    _refuse_untrained(name)
     return LibraryEncoder(model)
+
+
+def _load(name: str, device: str) -> Any:
+    from pgretrieval.encode.modules import load_model
+
+    config = _described(name, "config.json") or {}
+    saved = _described(name, "config_sentence_transformers.json") or {}
+    if constbert.is_constbert(config) and "model_type" not in saved:
+        return constbert.load_constbert(name, device)
+    if xtr.is_xtr(config, saved.get("model_type")):
+        return xtr.load_xtr(name, device)
+    model = load_model(name, device)
+    _refuse_untrained(name)
+    return model
 
 
 def is_library_model(source: object) -> bool:
@@ -154,23 +168,25 @@ def quiet() -> Iterator[None]:
             log.enable_progress_bar()
 
 
-def _refuse_untrained(name: str) -> None:
-    """The library gives any other checkpoint a random projection, another one in every process: useless vectors."""
+def _described(name: str, file: str) -> Any:
+    """What a JSON file of a model says, None where there is none."""
     from sentence_transformers.util import load_file_path
 
-    def read(file: str) -> Any:
-        path = load_file_path(name, file, cache_folder=os.getenv("SENTENCE_TRANSFORMERS_HOME"), local_files_only=True)
-        return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+    path = load_file_path(name, file, cache_folder=os.getenv("SENTENCE_TRANSFORMERS_HOME"))
+    return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
 
-    modules = read("modules.json")
+
+def _refuse_untrained(name: str) -> None:
+    """The library gives any other checkpoint a random projection, another one in every process: useless vectors."""
+    modules = _described(name, "modules.json")
     if modules is None:
-        config = read("config.json")
+        config = _described(name, "config.json")
         if config is None:  # not where this looks; the model itself did load
             return
         kinds = config.get("architectures") or []
         trained = any(kind == "HF_ColBERT" or kind.endswith("ForRetrieval") for kind in kinds)
     else:
-        made_for = (read("config_sentence_transformers.json") or {}).get("model_type")
+        made_for = (_described(name, "config_sentence_transformers.json") or {}).get("model_type")
         has_dense = any(str(module.get("type", "")).endswith("Dense") for module in modules)
         trained = has_dense or made_for in ("MultiVectorEncoder", "ColBERT")
     if not trained:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,34 +14,37 @@ from pgretrieval.errors import EncoderError
 
 MINILM = "minilm"
 _METHODS = ("encode_query", "encode_document")
+_KEPT = {"lengths": "kept"}
+"""What a spec says of an encoder whose token vectors are not scaled."""
 
 
-def load_encoder(source: str | os.PathLike[str] | object, device: str | None = None) -> CollectionEncoder:
+def load_encoder(source: str | os.PathLike[str] | object, device: str | None = None, *, unit: bool = True) -> CollectionEncoder:
     """An encoder from "minilm", a model name or folder, a `MultiVectorEncoder`, or an object with both encode methods.
 
     Models load at first use. `device` is a torch device for the models loaded here; None takes "cuda" where torch sees
-    one, else "cpu". Objects stay on the device they are on.
+    one, else "cpu". Objects stay on the device they are on. With `unit` False token vectors keep the lengths that the model gives
+    them, as ColXTR's may have; otherwise they are scaled to 1.
     """
     if isinstance(source, CollectionEncoder):
         return source
     if isinstance(source, (str, os.PathLike)):
-        return _from_name(os.fspath(source), device)
+        return _from_name(os.fspath(source), device, unit)
     missing = [method for method in _METHODS if not callable(getattr(source, method, None))]
     if missing:
         raise EncoderError(
             f"an encoder of type {type(source).__qualname__} has no method {' and no '.join(missing)}; pass "
             f'"{MINILM}", a model name, a folder, a MultiVectorEncoder, or an object with both methods'
         )
-    return _from_object(source)
+    return _from_object(source, unit)
 
 
 def from_spec(spec: Mapping[str, Any], device: str | None = None) -> CollectionEncoder:
     """The encoder that a stored `spec` describes; objects cannot be found again and raise."""
-    kind, name = spec.get("kind"), spec.get("name")
+    kind, name, unit = spec.get("kind"), spec.get("name"), spec.get("lengths") != _KEPT["lengths"]
     if kind == MINILM:
-        return _from_name(MINILM, device)
+        return _from_name(MINILM, device, unit)
     if kind == "model" and isinstance(name, str) and name:
-        return _from_model(name, device)
+        return _from_model(name, device, unit)
     if kind == "object":
         raise EncoderError(
             f"this collection was made with an encoder object of type {spec.get('type')}, which is not stored; "
@@ -52,22 +55,26 @@ def from_spec(spec: Mapping[str, Any], device: str | None = None) -> CollectionE
     )
 
 
-def _from_name(name: str, device: str | None) -> CollectionEncoder:
+def _from_name(name: str, device: str | None, unit: bool) -> CollectionEncoder:
     if not name.strip():
         raise EncoderError(f'the encoder name is empty ({name!r}); pass "{MINILM}", a model name or a folder')
     if name == MINILM:
-        return CollectionEncoder(partial(minilm.load_minilm, device), {"kind": MINILM}, dim=minilm.DIM)
+        return _encoder(partial(minilm.load_minilm, device), {"kind": MINILM}, unit, minilm.DIM)
     folder = Path(name).expanduser()
     # A stored relative path would be another one from another working directory.
-    return _from_model(str(folder.resolve()) if folder.exists() else name, device)
+    return _from_model(str(folder.resolve()) if folder.exists() else name, device, unit)
 
 
-def _from_model(name: str, device: str | None) -> CollectionEncoder:
-    return CollectionEncoder(partial(library.load_named, name, device), {"kind": "model", "name": name})
+def _from_model(name: str, device: str | None, unit: bool) -> CollectionEncoder:
+    return _encoder(partial(library.load_named, name, device), {"kind": "model", "name": name}, unit)
 
 
-def _from_object(source: object) -> CollectionEncoder:
+def _from_object(source: object, unit: bool) -> CollectionEncoder:
     kind = type(source)
     spec = {"kind": "object", "type": f"{kind.__module__}.{kind.__qualname__}"}
     inner = library.LibraryEncoder(source) if library.is_library_model(source) else source
-    return CollectionEncoder(lambda: inner, spec)
+    return _encoder(lambda: inner, spec, unit)
+
+
+def _encoder(load: Callable[[], Any], spec: dict[str, str], unit: bool, dim: int | None = None) -> CollectionEncoder:
+    return CollectionEncoder(load, spec if unit else {**spec, **_KEPT}, dim=dim, unit=unit)

@@ -10,8 +10,7 @@ import pytest
 
 from pgretrieval.encode import CollectionEncoder, from_spec, load_encoder
 from pgretrieval.errors import EncoderError
-
-from .conftest import PROJECTED
+from tests.fixtures.models import PROJECTED
 
 TEXTS = ["the river flows to the sea", "a bank", "a bank."]
 

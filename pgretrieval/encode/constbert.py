@@ -1,0 +1,113 @@
+"""Checkpoints of ConstBERT as they are published: BERT, a projection of token vectors, and a pooling over the tokens' places."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pgretrieval.errors import EncoderError
+
+if TYPE_CHECKING:
+    from pgretrieval.encode.modules import Shape
+
+PROJECTION_KEY = "linear.weight"
+_ARCHITECTURE = "ConstBERT"
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+def is_constbert(config: Mapping[str, Any]) -> bool:
+    """Whether a config.json is that of a published checkpoint."""
+    return any(_ARCHITECTURE.lower() in str(kind).lower() for kind in config.get("architectures") or [])
+
+
+def load_constbert(
+    name: str,
+    device: str | None = None,
+    *,
+    masked: bool = True,
+    normalize_tokens: bool = False,
+    skip_punctuation: bool = False,
+    markers: tuple[str, str] = ("[unused0]", "[unused1]"),
+    query_length: int = 32,
+    attend_to_expansion: bool = False,
+    pooling_key: str = "doc_project.weight",
+    shape: Shape | None = None,
+) -> Any:
+    """A `MultiVectorEncoder` of a published checkpoint, from a folder or a Hugging Face name.
+
+    The numbers of tokens M and of vectors C follow from the weight `pooling_key`: (C, M), shared by the dimensions, or
+    (C·dim, M·dim); `shape` says which where both are possible. What the files do not say, and could not be looked up, is an
+    argument: whether padding is made zero before the pooling (`masked`; otherwise passages are padded to M and their padding
+    counts), whether token vectors have unit length before it (`normalize_tokens`), whether punctuation is left out, and ColBERT's
+    markers and query expansion.
+    """
+    import string
+
+    from sentence_transformers import MultiVectorEncoder
+    from sentence_transformers.base.modules import Dense, Normalize, Transformer
+    from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+    from torch import nn
+
+    from pgretrieval.encode.modules import ConstPooling
+
+    weights = _weights(name, pooling_key)
+    projection = weights[PROJECTION_KEY].float()
+    dim = projection.shape[0]
+    vectors, tokens, pooled_by = _read_shape(tuple(weights[pooling_key].shape), dim, shape)
+    bias = weights.get(pooling_key.replace("weight", "bias"))
+    expansion = {"strategy": "fixed", "attend": attend_to_expansion, "length": query_length}
+    padding = {} if masked else {"processing_kwargs": {"text": {"padding": "max_length"}}}
+    transformer = Transformer(name, document_length=tokens, query_expansion=expansion, **padding)
+    transformer.tokenizer.add_special_tokens({"additional_special_tokens": list(markers)})
+    dense = Dense(
+        projection.shape[1],
+        dim,
+        bias=False,
+        activation_function=nn.Identity(),
+        init_weight=projection,
+        module_input_name="token_embeddings",
+    )
+    pooling = ConstPooling(tokens, vectors, dim, shape=pooled_by, bias=bias is not None, masked=masked)
+    pooling.linear.weight.data = weights[pooling_key].float()
+    if bias is not None:
+        pooling.linear.bias.data = bias.float()
+    unit = Normalize(module_input_name="token_embeddings")
+    modules = [
+        transformer,
+        dense,
+        MultiVectorMask(skiplist_words=list(string.punctuation) if skip_punctuation else None),
+        *([unit] if normalize_tokens else []),
+        pooling,
+        Normalize(module_input_name="token_embeddings"),
+    ]
+    prompts = {"query": f"{markers[0]} ", "document": f"{markers[1]} "}
+    return MultiVectorEncoder(modules=modules, prompts=prompts, device=device)
+
+
+def _read_shape(weight: tuple[int, ...], dim: int, shape: Shape | None) -> tuple[int, int, Shape]:
+    """Vectors, tokens and shape of a pooling weight; multiples of the dimension that are larger than it mean the full one."""
+    rows, columns = weight
+    if shape is None:
+        shape = "full" if rows > dim and rows % dim == 0 and columns % dim == 0 else "tokens"
+    width = dim if shape == "full" else 1
+    return rows // width, columns // width, shape
+
+
+def _weights(name: str, pooling_key: str) -> Mapping[str, Any]:
+    """All weights by name, with the prefix of a wrapper taken off."""
+    import torch
+    from safetensors.torch import load_file
+    from sentence_transformers.util import load_file_path
+
+    found = next((path for file in _WEIGHTS if (path := load_file_path(name, file)) is not None), None)
+    if found is None:
+        msg = f"{name!r} has none of the files {', '.join(_WEIGHTS)}"
+        raise EncoderError(msg)
+    loaded = load_file(found) if Path(found).suffix == ".safetensors" else torch.load(found, "cpu", weights_only=True)
+    weights = {key.removeprefix("model."): value for key, value in loaded.items()}
+    missing = [key for key in (PROJECTION_KEY, pooling_key) if key not in weights]
+    if missing:
+        msg = f"{name!r} is no ConstBERT checkpoint: its weights lack {' and '.join(missing)}"
+        raise EncoderError(msg)
+    return weights

@@ -1,0 +1,106 @@
+"""Models of the T5 family in the layout of google/xtr-base-en: lower-cased, without markers, Dense 768 -> 128 without bias."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pgretrieval.errors import ConfigError
+
+DENSE_FOLDER = "2_Dense"
+DIM = 128
+_FAMILY = ("t5", "mt5", "umt5")
+
+EndToken = Literal["own", "mean"]
+"""The vector of the end-of-text token: as the encoder gives it, or the mean of the text's token vectors."""
+
+
+def is_xtr(config: Mapping[str, Any], made_for: str | None) -> bool:
+    """Whether files describe a T5 that this package must put together, not a saved `MultiVectorEncoder`."""
+    return config.get("model_type") in _FAMILY and made_for not in ("MultiVectorEncoder", "ColBERT")
+
+
+def load_xtr(
+    name: str,
+    device: str | None = None,
+    *,
+    lower_case: bool = True,
+    normalize: bool = True,
+    end_token: EndToken = "own",
+    query_length: int = 32,
+    document_length: int = 512,
+) -> Any:
+    """A `MultiVectorEncoder` of a T5 encoder and its token projection, of a folder or a Hugging Face name.
+
+    The defaults are XTR's. ColXTR's published code leaves vectors at the length they come in (`normalize=False`) and gives the end
+    token the mean of all (`end_token="mean"`), which its paper does not say; its checkpoints could not be looked at, so choose. To
+    use a choice in a collection, `save` the model to a folder and name that as the encoder.
+    """
+    from sentence_transformers.base.modules import Dense, Transformer
+
+    if end_token not in ("own", "mean"):
+        msg = f'end_token is {end_token!r}; give "own" or "mean"'
+        raise ConfigError(msg)
+    transformer = Transformer.load(name, subfolder=_folder(name, "Transformer", ""), **_NO_REMOTE_CODE)
+    dense = Dense.load(name, subfolder=_folder(name, "Dense", DENSE_FOLDER), init_defaults={"bias": False})
+    dense.module_input_name = dense.module_output_name = "token_embeddings"
+    return _assemble(transformer, dense, device, lower_case, normalize, end_token, (query_length, document_length))
+
+
+def new_xtr(
+    name: str,
+    device: str | None = None,
+    *,
+    dim: int = DIM,
+    lower_case: bool = True,
+    normalize: bool = True,
+    end_token: EndToken = "own",
+    query_length: int = 32,
+    document_length: int = 512,
+) -> Any:
+    """The same over a T5 without projection, which gets a random one: the bottleneck that ColXTR trains."""
+    from sentence_transformers.base.modules import Dense, Transformer
+    from torch import nn
+
+    transformer = Transformer(name)
+    width = transformer.get_embedding_dimension()
+    dense = Dense(width, dim, bias=False, activation_function=nn.Identity(), module_input_name="token_embeddings")
+    return _assemble(transformer, dense, device, lower_case, normalize, end_token, (query_length, document_length))
+
+
+_NO_REMOTE_CODE = {"trust_remote_code": False}
+
+
+def _assemble(
+    transformer: Any,
+    dense: Any,
+    device: str | None,
+    lower_case: bool,
+    normalize: bool,
+    end_token: EndToken,
+    lengths: tuple[int, int],
+) -> Any:
+    from sentence_transformers import MultiVectorEncoder
+    from sentence_transformers.base.modules import Normalize
+    from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+
+    from pgretrieval.encode.modules import EndTokenMean, LowerCase
+
+    transformer.query_length, transformer.document_length = lengths
+    modules = [transformer, *([LowerCase()] if lower_case else []), dense, MultiVectorMask()]
+    modules += [EndTokenMean()] if end_token == "mean" else []
+    modules += [Normalize(module_input_name="token_embeddings")] if normalize else []
+    return MultiVectorEncoder(modules=modules, device=device)
+
+
+def _folder(name: str, kind: str, default: str) -> str:
+    """Where a module of the model is, as its modules.json says."""
+    from sentence_transformers.util import load_file_path
+
+    path = load_file_path(name, "modules.json")
+    if path is None:
+        return default
+    modules = json.loads(Path(path).read_text(encoding="utf-8"))
+    return next((str(module["path"]) for module in modules if str(module["type"]).endswith(kind)), default)

@@ -1,0 +1,37 @@
+"""Collections whose encoder pools each passage to a constant number of vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import pgretrieval
+from pgretrieval.encode.modules import load_model, with_pooling
+from tests.fixtures.models import WORDS
+
+
+@pytest.mark.parametrize("shape", ["tokens", "full"])
+def test_a_collection_of_pooled_passages(
+    database: pgretrieval.RetrievalDatabase, library_folder: Path, tmp_path: Path, shape: str
+) -> None:
+    """A passage has another number of vectors, or the model's folder cannot be an encoder, or a search misses the best."""
+    torch.manual_seed(0)
+    model = with_pooling(load_model(library_folder, "cpu"), 4, tokens=24, shape=shape)
+    model.save(str(tmp_path / "model"), create_model_card=False)
+    random = np.random.default_rng(0)
+    texts = [" ".join(random.choice(WORDS, size=random.integers(1, 30))) for _ in range(60)]
+    collection = database.create_collection("pooled", encoder=str(tmp_path / "model"))
+    with pytest.warns(pgretrieval.PgRetrievalWarning, match="longer than the model reads"):
+        collection.add({"id": str(number), "text": text} for number, text in enumerate(texts))
+    collection.build()
+    assert collection.stats()["tokens"] == 4 * len(texts)
+    assert collection.check() == []
+    query = "money flows to the bank"
+    rows = model.encode_query([query])[0]
+    exact = [float((rows @ vectors.T).max(dim=1).values.sum()) for vectors in model.encode_document(texts)]
+    best = {str(number) for number in np.argsort(exact)[-5:]}
+    found = database.get_collection("pooled").search(query, k=10)
+    assert best <= {hit.id for hit in found}

@@ -1,0 +1,169 @@
+"""Pooling to a constant number of vectors, against the formula, and checkpoints that hold it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pgretrieval.encode import load_encoder
+from pgretrieval.encode.constbert import load_constbert
+from pgretrieval.encode.modules import ConstPooling, load_model, with_pooling
+from pgretrieval.errors import ConfigError, EncoderError
+from tests.fixtures.models import HIDDEN, PROJECTED
+
+TOKENS, VECTORS, DIM = 12, 4, 6
+
+
+def pooled_plainly(pooling: ConstPooling, vectors: np.ndarray[Any, Any], mask: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """[δ1|…|δC] = Wᵀ [d1|…|dM] with loops, for one passage."""
+    padded = np.zeros((pooling.tokens, pooling.dim))
+    for place, (vector, there) in enumerate(zip(vectors, mask, strict=True)):
+        if there and place < pooling.tokens:
+            padded[place] = vector
+    weight = pooling.linear.weight.detach().numpy().astype(np.float64)
+    result = np.zeros((pooling.vectors, pooling.dim))
+    for c in range(pooling.vectors):
+        for m in range(pooling.tokens):
+            if pooling.shape == "tokens":
+                result[c] += weight[c, m] * padded[m]
+            else:
+                block = weight[c * pooling.dim : (c + 1) * pooling.dim, m * pooling.dim : (m + 1) * pooling.dim]
+                result[c] += block @ padded[m]
+    return result / np.linalg.norm(result, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("shape", ["tokens", "full"])
+@pytest.mark.parametrize("length", [3, 12, 15])
+def test_pooling_is_the_formula(shape: Any, length: int) -> None:
+    """Padding, a skipped token or a cut one gets into the vectors; or the axes are confused."""
+    torch.manual_seed(0)
+    pooling = ConstPooling(TOKENS, VECTORS, DIM, shape=shape)
+    torch.nn.init.normal_(pooling.linear.weight)
+    vectors, mask = torch.randn(2, length, DIM), torch.ones(2, length, dtype=torch.bool)
+    mask[1, 1], mask[1, -1] = False, False
+    features = pooling({"token_embeddings": vectors, "attention_mask": mask}, task="document")
+    assert features["token_embeddings"].shape == (2, VECTORS, DIM)
+    assert features["attention_mask"].tolist() == [[True] * VECTORS] * 2
+    for number in range(2):
+        expected = pooled_plainly(pooling, vectors[number].numpy(), mask[number].numpy())
+        np.testing.assert_allclose(features["token_embeddings"][number].detach().numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        pooling.pool([vectors[0]])[0].detach().numpy(), features["token_embeddings"][0].detach().numpy(), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("shape", ["tokens", "full"])
+def test_pooling_is_trained(shape: Any) -> None:
+    """The weight has no gradient, so training leaves it as it began; or not that of finite differences."""
+    torch.manual_seed(0)
+    pooling = ConstPooling(TOKENS, VECTORS, DIM, shape=shape).double()
+    vectors, mask = torch.randn(1, 5, DIM, dtype=torch.float64), torch.ones(1, 5, dtype=torch.bool)
+
+    def score(weight: torch.Tensor) -> torch.Tensor:
+        features = {"token_embeddings": vectors, "attention_mask": mask}
+        return torch.func.functional_call(pooling, {"linear.weight": weight}, (features,))["token_embeddings"][0, :, 0].sum()
+
+    weight = pooling.linear.weight.detach().clone().requires_grad_()
+    score(weight).backward()
+    assert weight.grad is not None
+    step = torch.zeros_like(weight)
+    step.view(-1)[:3] = 1e-4
+    with torch.no_grad():
+        change = float(score(weight + step) - score(weight - step)) / 2
+    assert change == pytest.approx(float((weight.grad * step).sum()), rel=1e-3)
+
+
+def test_queries_are_left_alone_and_short_passages_fill_every_vector() -> None:
+    """A query is pooled, or a passage of one token has vectors of zeros, which nothing can normalise."""
+    pooling = ConstPooling(TOKENS, VECTORS, DIM)
+    query = torch.randn(1, 3, DIM)
+    features = pooling({"token_embeddings": query, "attention_mask": torch.ones(1, 3)}, task="query")
+    assert features["token_embeddings"] is query
+    lengths = pooling.pool([torch.randn(1, DIM)])[0].norm(dim=1)
+    np.testing.assert_allclose(lengths.detach().numpy(), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"vectors": 13}, "vectors is 13; give 1 to 12"), ({"vectors": 4, "shape": "dim"}, "shape is 'dim'")]
+)
+def test_impossible_poolings_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ConstPooling(TOKENS, dim=DIM, **options)
+
+
+@pytest.mark.parametrize("shape", ["tokens", "full"])
+def test_a_pooled_model_is_saved_and_read_as_an_encoder(library_folder: Path, tmp_path: Path, shape: Any) -> None:
+    """The folder cannot be read without trusting its code, or has another pooling."""
+    torch.manual_seed(1)
+    model = with_pooling(load_model(library_folder, "cpu"), VECTORS, tokens=TOKENS, shape=shape)
+    model.save(str(tmp_path / "model"), create_model_card=False)
+    encoder = load_encoder(tmp_path / "model", device="cpu")
+    texts = ["the river flows", "a " * 10, "a " * 20]
+    arrays = encoder.encode_document(texts)
+    assert [array.shape for array in arrays] == [(VECTORS, PROJECTED)] * 3
+    np.testing.assert_allclose(arrays, [array.numpy() for array in model.encode_document(texts)], atol=1e-6)
+    assert encoder.count_truncated(texts) == 1
+    assert encoder.encode_query("a bank")[0].shape == (4, PROJECTED)
+
+
+@pytest.fixture(params=["tokens", "full"])
+def published(request: pytest.FixtureRequest, tiny_bert: Path, tmp_path: Path) -> Path:
+    """A checkpoint as published: `bert.` weights, `linear.weight`, `doc_project.weight`."""
+    from safetensors.torch import load_file, save_file
+
+    for file in tiny_bert.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "architectures": ["ConstBERT"]}))
+    weights = {f"bert.{name}": values for name, values in load_file(tmp_path / "model.safetensors").items()}
+    random = torch.Generator().manual_seed(0)
+    weights["linear.weight"] = torch.randn(PROJECTED, HIDDEN, generator=random)
+    width = 1 if request.param == "tokens" else PROJECTED
+    weights["doc_project.weight"] = torch.randn(VECTORS * width, TOKENS * width, generator=random)
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    return tmp_path
+
+
+def test_a_published_checkpoint_gives_the_vectors_of_its_layers(published: Path) -> None:
+    """Weights, markers or padding of the checkpoint are not the ones that its vectors are made with."""
+    from safetensors.torch import load_file
+    from transformers import BertModel
+
+    encoder = load_encoder(published, device="cpu")
+    [rows] = encoder.encode_document("the bank")
+    model = load_constbert(str(published), "cpu")
+    names = ["[CLS]", "[unused1]", "the", "bank", "[SEP]"]
+    ids = torch.tensor([model.tokenizer.convert_tokens_to_ids(names)])
+    with torch.no_grad():
+        hidden = BertModel.from_pretrained(published)(ids).last_hidden_state[0]
+    projected = hidden @ load_file(published / "model.safetensors")["linear.weight"].T
+    [pooling] = [module for module in model if isinstance(module, ConstPooling)]
+    np.testing.assert_allclose(rows, pooled_plainly(pooling, projected.numpy(), np.ones(5)), atol=1e-4)
+    assert encoder.encode_query("a bank")[0].shape == (32, PROJECTED)
+
+
+def test_what_a_checkpoint_leaves_open_changes_its_vectors(published: Path) -> None:
+    """An option for what could not be verified does nothing."""
+    text = "the bank."
+    plain = load_constbert(str(published), "cpu").encode_document([text])[0]
+    for options in ({"masked": False}, {"normalize_tokens": True}, {"skip_punctuation": True}, {"markers": (".", ",")}):
+        other = load_constbert(str(published), "cpu", **options).encode_document([text])[0]  # type: ignore[arg-type]
+        assert other.shape == plain.shape
+        assert not torch.allclose(other, plain, atol=1e-3), options
+
+
+def test_unmasked_padding_does_not_depend_on_the_batch(published: Path) -> None:
+    """Padding counts, and a passage has other vectors beside a longer one."""
+    model = load_constbert(str(published), "cpu", masked=False)
+    together = model.encode_document(["a bank", "the river flows to the sea"])[0]
+    torch.testing.assert_close(together, model.encode_document(["a bank"])[0], atol=1e-5, rtol=1e-5)
+
+
+def test_a_checkpoint_without_pooling_is_named(published: Path) -> None:
+    with pytest.raises(EncoderError, match=r"its weights lack other.weight"):
+        load_constbert(str(published), "cpu", pooling_key="other.weight")

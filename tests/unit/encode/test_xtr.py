@@ -1,0 +1,107 @@
+"""T5 models in the layout of google/xtr-base-en, with random weights, loaded by the real code without network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pgretrieval.encode import from_spec, load_encoder
+from pgretrieval.encode.xtr import load_xtr, new_xtr
+from pgretrieval.errors import ConfigError
+
+HIDDEN, PROJECTED = 32, 16
+PIECES = ["▁", *"abcdefghijklmnopqrstuvwxyz", "▁river", "▁bank", "▁the"]
+
+
+@pytest.fixture(scope="module")
+def t5_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bare T5 encoder: 2 layers, 32 hidden units."""
+    from transformers import T5Config, T5EncoderModel, T5TokenizerFast
+
+    folder = tmp_path_factory.mktemp("t5")
+    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -2.0), *((piece, -1.0 * len(PIECES)) for piece in PIECES)]
+    T5TokenizerFast(vocab=vocabulary, extra_ids=0).save_pretrained(folder)
+    config = T5Config(vocab_size=len(vocabulary), d_model=HIDDEN, d_kv=8, d_ff=64, num_layers=2, num_heads=4)
+    T5EncoderModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["modules.json", "2_Dense alone"])
+def xtr_folder(t5_folder: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """The T5 with a projection in 2_Dense, with the list of modules or without."""
+    folder = tmp_path_factory.mktemp("xtr")
+    for file in t5_folder.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    (folder / "2_Dense").mkdir()
+    weight = torch.randn(PROJECTED, HIDDEN, generator=torch.Generator().manual_seed(0))
+    torch.save({"linear.weight": weight}, folder / "2_Dense" / "pytorch_model.bin")
+    dense = {"in_features": HIDDEN, "out_features": PROJECTED, "bias": False}
+    dense["activation_function"] = "torch.nn.modules.linear.Identity"  # type: ignore[assignment]
+    (folder / "2_Dense" / "config.json").write_text(json.dumps(dense))
+    if request.param:
+        kinds = {"": "models.Transformer", "1_Pooling": "models.Pooling", "2_Dense": "models.Dense"}
+        listed = [
+            {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.{kind}"}
+            for number, (path, kind) in enumerate(kinds.items())
+        ]
+        (folder / "modules.json").write_text(json.dumps(listed))
+    return folder
+
+
+def test_vectors_are_those_of_the_layers(xtr_folder: Path) -> None:
+    """Markers, case, a bias, an activation or other tokens get into the vectors."""
+    from transformers import AutoTokenizer, T5EncoderModel
+
+    encoder = load_encoder(str(xtr_folder), device="cpu")
+    assert encoder.dim == PROJECTED
+    tokens = AutoTokenizer.from_pretrained(xtr_folder)("the river bank", return_tensors="pt")
+    assert tokens["input_ids"][0, -1] == 1  # the end token has a vector, too
+    with torch.no_grad():
+        hidden = T5EncoderModel.from_pretrained(xtr_folder)(**tokens).last_hidden_state[0]
+    rows = hidden @ torch.load(xtr_folder / "2_Dense" / "pytorch_model.bin")["linear.weight"].T
+    expected = torch.nn.functional.normalize(rows, dim=-1).numpy()
+    for encoded in (encoder.encode_document("The River BANK"), encoder.encode_query("the river bank")):
+        np.testing.assert_allclose(encoded[0], expected, atol=1e-5)
+
+
+def test_choices_stay_with_the_saved_model(xtr_folder: Path, tmp_path: Path) -> None:
+    """A saved model has upper case again, or unit vectors, or its own end token."""
+    model = load_xtr(str(xtr_folder), "cpu", normalize=False, end_token="mean", document_length=6)
+    model.save(str(tmp_path / "model"), create_model_card=False)
+    encoder = load_encoder(tmp_path / "model", device="cpu", unit=False)
+    [rows] = encoder.encode_document("THE bank")
+    np.testing.assert_allclose(rows, model.encode_document(["the bank"])[0].numpy(), atol=1e-6)
+    assert np.abs(np.linalg.norm(rows, axis=1) - 1).min() > 1e-3
+    plain = load_xtr(str(xtr_folder), "cpu", normalize=False).encode_document(["the bank"])[0].numpy()
+    np.testing.assert_allclose(rows[:-1], plain[:-1], atol=1e-6)
+    np.testing.assert_allclose(rows[-1], plain.mean(axis=0), atol=1e-6)
+    assert encoder.count_truncated(["the " * 6, "the " * 5]) == 1
+    assert len(encoder.encode_document("the " * 9)[0]) == 6
+
+
+def test_a_spec_tells_whether_lengths_are_kept(xtr_folder: Path) -> None:
+    """A collection opened again scales vectors that it did not scale before."""
+    kept = load_encoder(load_xtr(str(xtr_folder), "cpu", normalize=False), unit=False)
+    assert kept.spec["lengths"] == "kept"
+    named = load_encoder(str(xtr_folder), "cpu", unit=False)
+    assert from_spec(named.spec, "cpu").unit is False
+    assert "lengths" not in load_encoder(str(xtr_folder)).spec
+    scaled = load_encoder(load_xtr(str(xtr_folder), "cpu", normalize=False)).encode_query("the bank")
+    np.testing.assert_allclose(np.linalg.norm(scaled[0], axis=1), 1, rtol=1e-5)
+
+
+def test_a_bare_t5_gets_a_projection(t5_folder: Path, tmp_path: Path) -> None:
+    """The model that ColXTR trains cannot be made, saved or read."""
+    model = new_xtr(str(t5_folder), "cpu", dim=8)
+    model.save(str(tmp_path / "model"), create_model_card=False)
+    [rows] = load_encoder(tmp_path / "model", device="cpu").encode_document("a bank")
+    assert rows.shape[1] == 8
+
+
+def test_an_unknown_end_token_is_refused(xtr_folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"end_token is 'none'.*mean"):
+        load_xtr(str(xtr_folder), "cpu", end_token="none")  # type: ignore[arg-type]
