@@ -1,0 +1,205 @@
+"""Losses against plain loops over the papers' formulas, and their gradients."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pgretrieval.errors import ConfigError
+from pgretrieval.train.losses import TupleLoss, colbert_loss, xtr_loss
+
+QUERIES, WAYS, DIM, WORDS = 3, 4, 5, 100
+
+
+class Lookup(nn.Module):
+    """A model whose token vectors are rows of a table: gradients are those of single token vectors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+        self.table = nn.Parameter(nn.functional.normalize(torch.randn(WORDS, DIM, generator=generator), dim=-1))
+
+    def forward(self, features: dict[str, Any], task: str | None = None) -> dict[str, Any]:
+        return {**features, "token_embeddings": self.table[features["input_ids"]]}
+
+
+@pytest.fixture
+def model() -> Lookup:
+    return Lookup()
+
+
+@pytest.fixture
+def batch() -> list[dict[str, Any]]:
+    """A query column and WAYS columns of passages, of several lengths; no word twice, so that similarities are not equal."""
+    generator = torch.Generator().manual_seed(5)
+    words, columns = torch.randperm(WORDS, generator=generator), []
+    for width in (3, 6, 5, 6, 4):
+        ids, words = words[: QUERIES * width].view(QUERIES, width).clone(), words[QUERIES * width :]
+        lengths = torch.randint(2, width + 1, (QUERIES, 1), generator=generator)
+        columns.append({"input_ids": ids, "attention_mask": (torch.arange(width) < lengths).long()})
+    return columns
+
+
+@pytest.fixture
+def teacher() -> Tensor:
+    return torch.randn(QUERIES, WAYS, generator=torch.Generator().manual_seed(7)) * 3
+
+
+def tokens(model: Lookup, column: dict[str, Any], row: int) -> list[list[float]]:
+    """The vectors of one text, as numbers."""
+    there = column["attention_mask"][row].bool()
+    return [model.table[word].tolist() for word in column["input_ids"][row][there]]
+
+
+def dot(one: list[float], other: list[float]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True))
+
+
+def cross_entropy(scores: list[float], target: int) -> float:
+    return math.log(sum(math.exp(score) for score in scores)) - scores[target]
+
+
+def maxsim(query: list[list[float]], passage: list[list[float]]) -> float:
+    return sum(max(dot(q, d) for d in passage) for q in query)
+
+
+def test_colbert_is_distillation_and_the_other_queries_passages(model: Lookup, batch: Any, teacher: Tensor) -> None:
+    """A query's own negatives are in the in-batch part, or the two distributions of the divergence are exchanged."""
+    scores = [[[maxsim(tokens(model, batch[0], i), tokens(model, batch[1 + n], j)) for n in range(WAYS)]
+               for j in range(QUERIES)] for i in range(QUERIES)]  # fmt: skip
+    distillation = in_batch = 0.0
+    for i in range(QUERIES):
+        student = [math.exp(score) / sum(map(math.exp, scores[i][i])) for score in scores[i][i]]
+        numbers = teacher[i].tolist()
+        taught = [math.exp(score) / sum(map(math.exp, numbers)) for score in numbers]
+        distillation += sum(p * math.log(p / q) for p, q in zip(taught, student, strict=True)) / QUERIES
+        others = [score for j in range(QUERIES) if j != i for score in scores[i][j]]
+        in_batch += cross_entropy([scores[i][i][0], *others], 0) / QUERIES
+    parts = colbert_loss(model)(batch, teacher)
+    assert set(parts) == {"distillation", "in_batch"}
+    assert float(parts["distillation"]) == pytest.approx(distillation, rel=1e-4)
+    assert float(parts["in_batch"]) == pytest.approx(in_batch, rel=1e-4)
+
+
+def test_colbert_without_a_teacher(model: Lookup, batch: Any) -> None:
+    """Without scores there is nothing that pushes a tuple's own negatives away."""
+    own = sum(
+        cross_entropy([maxsim(tokens(model, batch[0], i), tokens(model, batch[1 + n], i)) for n in range(WAYS)], 0)
+        for i in range(QUERIES)
+    )
+    parts = colbert_loss(model)(batch)
+    assert set(parts) == {"own", "in_batch"}
+    assert float(parts["own"]) == pytest.approx(own / QUERIES, rel=1e-4)
+
+
+def xtr_scores_plainly(model: Lookup, batch: Any, k_train: int) -> list[list[float]]:
+    """f_XTR(q, d) = (1/Z) Σ_i max_j Â_ij P_ij over the passages of a batch; 0 where no token is retrieved."""
+    passages = [tokens(model, batch[1 + n], j) for j in range(QUERIES) for n in range(WAYS)]
+    scores = []
+    for i in range(QUERIES):
+        sums, counts = [0.0] * len(passages), [0] * len(passages)
+        for q in tokens(model, batch[0], i):
+            pool = sorted(((dot(q, d), number) for number, passage in enumerate(passages) for d in passage), reverse=True)
+            best: dict[int, float] = {}
+            for similarity, number in pool[:k_train]:
+                best[number] = max(similarity, best.get(number, -2.0))
+            for number, similarity in best.items():
+                sums[number] += similarity
+                counts[number] += 1
+        scores.append([total / count if count else 0.0 for total, count in zip(sums, counts, strict=True)])
+    return scores
+
+
+@pytest.mark.parametrize("k_train", [1, 5, 10_000])
+def test_xtr_is_the_in_batch_retrieval_of_tokens(model: Lookup, batch: Any, teacher: Tensor, k_train: int) -> None:
+    """Z counts other tokens, padding is retrieved, or a query's own negatives are left out."""
+    scores = xtr_scores_plainly(model, batch, k_train)
+    expected = sum(cross_entropy([20 * score for score in scores[i]], i * WAYS) for i in range(QUERIES)) / QUERIES
+    parts = xtr_loss(model, k_train=k_train)(batch, teacher)
+    assert set(parts) == {"in_batch"}
+    assert float(parts["in_batch"]) == pytest.approx(expected, rel=1e-3)
+
+
+def test_xtr_trains_the_retrieved_tokens_alone(model: Lookup, batch: Any) -> None:
+    """A token that no query token retrieves has a gradient, as it has in ColBERT; or one that is retrieved has none."""
+    [loss] = xtr_loss(model, k_train=1)(batch).values()
+    loss.backward()  # type: ignore[no-untyped-call]
+    used = {int(word) for column in batch[1:] for word in column["input_ids"][column["attention_mask"].bool()]}
+    asked = {int(word) for word in batch[0]["input_ids"][batch[0]["attention_mask"].bool()]}
+    table = model.table.detach()
+    pool = torch.cat([column["input_ids"][column["attention_mask"].bool()] for column in batch[1:]])
+    retrieved = {int(pool[(table[pool] @ table[word]).argmax()]) for word in asked}
+    assert model.table.grad is not None
+    moved = {word for word in used - asked if float(model.table.grad[word].abs().sum()) > 0}
+    assert moved == retrieved - asked
+
+
+@pytest.mark.parametrize("loss_of", [colbert_loss, xtr_loss])
+def test_gradients_are_those_of_finite_differences(model: Lookup, batch: Any, teacher: Tensor, loss_of: Any) -> None:
+    """A part of the loss is cut off from the token vectors."""
+    loss = loss_of(model)
+    total = torch.stack(list(loss(batch, teacher).values())).sum()
+    total.backward()
+    direction = torch.randn(WORDS, DIM, generator=torch.Generator().manual_seed(1))
+    around = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            moved = Lookup()
+            moved.table.copy_(model.table + sign * 1e-3 * direction)
+            around.append(float(sum(loss_of(moved)(batch, teacher).values())))
+    assert model.table.grad is not None
+    expected = float((model.table.grad * direction).sum())
+    assert (around[0] - around[1]) / 2e-3 == pytest.approx(expected, rel=0.05, abs=0.02)
+
+
+@pytest.mark.parametrize("loss_of", [colbert_loss, xtr_loss])
+def test_a_step_down_the_gradient_helps_the_positive(model: Lookup, batch: Any, loss_of: Any) -> None:
+    """The sign is wrong, or the positive is not the first passage."""
+    torch.stack(list(loss_of(model)(batch).values())).sum().backward()
+    before = xtr_scores_plainly(model, batch, 10_000)
+    with torch.no_grad():
+        model.table -= 0.05 * model.table.grad
+    after = xtr_scores_plainly(model, batch, 10_000)
+    for i in range(QUERIES):
+        gained = [now - then for now, then in zip(after[i], before[i], strict=True)]
+        assert gained[i * WAYS] > sum(gained) / len(gained)
+
+
+def test_a_copy_of_the_positive_is_no_negative(model: Lookup, batch: Any, teacher: Tensor) -> None:
+    """Queries with one positive push each other's away."""
+    for column in batch[1:3]:
+        column["attention_mask"][:] = 1
+    width = batch[2]["input_ids"].shape[1]
+    batch[1]["input_ids"] = torch.nn.functional.pad(batch[1]["input_ids"][:, :width], (0, 1))
+    batch[1]["attention_mask"] = torch.nn.functional.pad(batch[1]["attention_mask"][:, :width], (0, 1))
+    batch[2]["input_ids"][1] = batch[1]["input_ids"][0, :width]  # a negative of query 1 is the positive of query 0
+    scores = [[maxsim(tokens(model, batch[0], i), tokens(model, batch[1 + n], j)) for j in range(QUERIES) for n in range(WAYS)]
+              for i in range(QUERIES)]  # fmt: skip
+    expected = 0.0
+    for i in range(QUERIES):
+        left = [i * WAYS] + [c for c in range(QUERIES * WAYS) if c // WAYS != i and not (i == 0 and c == WAYS + 1)]
+        expected += cross_entropy([scores[i][c] for c in left], 0) / QUERIES
+    assert float(colbert_loss(model)(batch, teacher)["in_batch"]) == pytest.approx(expected, rel=1e-4)
+    paper = float(colbert_loss(model, spare_copies=False)(batch, teacher)["in_batch"])
+    assert paper > expected
+
+
+def test_half_precision_ranks_in_single(model: Lookup, batch: Any) -> None:
+    """Under autocast the top k are chosen among rounded similarities."""
+    expected = xtr_loss(model, k_train=3)(batch)["in_batch"]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = xtr_loss(model, k_train=3)(batch)["in_batch"]
+    torch.testing.assert_close(rounded, expected)
+
+
+def test_bad_arguments_are_refused(model: Lookup, batch: Any) -> None:
+    with pytest.raises(ConfigError, match="k_train is 0"):
+        xtr_loss(model, k_train=0)
+    with pytest.raises(ConfigError, match="scale is 0"):
+        TupleLoss(model, torch.matmul, scale=0)
+    with pytest.raises(ConfigError, match=r"scores are \(3, 2\), the tuples \(3, 4\)"):
+        colbert_loss(model)(batch, torch.zeros(QUERIES, 2))
