@@ -8,6 +8,7 @@ from typing import Any
 
 from pgretrieval.corpus.validate import to_change, to_passage
 from pgretrieval.db import catalog
+from pgretrieval.db import passages as stored_passages
 from pgretrieval.db.catalog import CollectionRow
 from pgretrieval.db.connection import Database
 from pgretrieval.db.joining import Joined
@@ -184,6 +185,11 @@ class Collection:
         removed = ingest.remove(self._target(), restricted, connection)
         self._tidy(connection)
         return removed
+
+    def get(self, ids: Sequence[str]) -> dict[str, Passage]:
+        """The passages of some ids, by id; those that the collection does not hold are not there."""
+        with self._database.connection(f"reading collection {self.name!r}") as connection:
+            return stored_passages.existing(connection, self._row.collection_id, list(ids))
 
     def _changed(self, report: AddReport, joined: Joined | None) -> AddReport:
         if report.truncated:

@@ -1,60 +1,92 @@
-"""`pgretrieval evaluate`."""
+"""`pgretrieval evaluate` and `compare`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from pgretrieval.cli import console
+from pgretrieval.cli import console, loading
+from pgretrieval.cli.target import Target
+from pgretrieval.collection import Collection
 from pgretrieval.corpus.jsonl import read_queries
-from pgretrieval.errors import InputError
-from pgretrieval.evaluate.evaluation import evaluate_search, fidelities
-from pgretrieval.evaluate.metrics import mean_metrics, parse_metrics, required_depths, run_from_ranking
+from pgretrieval.database import RetrievalDatabase
+from pgretrieval.errors import ConfigError, InputError
+from pgretrieval.evaluate.bootstrap import CONFIDENCE, paired_bootstrap
+from pgretrieval.evaluate.evaluation import Outcome, evaluate_search, fidelities
+from pgretrieval.evaluate.metrics import (
+    MAX_CUTOFF,
+    mean_metrics,
+    parse_metrics,
+    query_metrics,
+    required_depths,
+    run_from_ranking,
+)
 from pgretrieval.evaluate.qrels import read_qrels
+from pgretrieval.evaluate.runs import read_run, write_run
 
 _FIDELITY_DEPTHS = (10, 100)
 _SMALLEST_DEPTH = 10
+_METRICS = "nDCG@10 R@100 RR@10 Success@5"
+
+Queries = Annotated[Path | None, typer.Option(help='.jsonl or .jsonl.gz of {"id", "text"}.')]
+Metrics = Annotated[str, typer.Option(help="Measures as ir-measures names them.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 
 def evaluate(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The collection.")],
-    queries: Annotated[Path, typer.Option(help='.jsonl or .jsonl.gz of {"id", "text"}.')],
-    qrels: Annotated[Path, typer.Option(help="TREC four-column or BEIR three-column judgements, with or without header.")],
+    name: Annotated[str | None, typer.Argument(help="The collection; for a dataset, one of its name.")] = None,
+    queries: Queries = None,
+    qrels: Annotated[
+        Path | None, typer.Option(help="TREC four-column or BEIR three-column judgements, with or without header.")
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="An ir-datasets name, such as beir/scifact/test, instead of files: downloaded and indexed if need be."),
+    ] = None,
+    encoder: Annotated[str | None, typer.Option(help="For a dataset that is not indexed yet: a model name or folder.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Measure this TREC run file, not a collection.")] = None,
+    write: Annotated[Path | None, typer.Option("--write-run", help="Write what was found as a TREC run file.")] = None,
     exact: Annotated[
         bool,
         typer.Option("--exact", help="Compare with exact MaxSim over unquantised vectors; encodes every passage again."),
     ] = False,
-    metrics: Annotated[str, typer.Option(help="Measures as ir-measures names them.")] = "nDCG@10 R@100 RR@10 Success@5",
-    json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    metrics: Metrics = _METRICS,
+    json: Json = False,
 ) -> None:
-    """Measure a collection on judged queries: quality, milliseconds, and agreement with exact MaxSim.
+    """Measure a collection, or a run file, on judged queries: quality, milliseconds, and agreement with exact MaxSim.
 
     Each measure is computed on a search of its own depth (nDCG@10 on k = 10, R@100 on k = 100), but at least on k = 10.
     """
     measures = parse_metrics(metrics)
-    judgements = read_qrels(qrels)
-    texts = {query_id: text for query_id, text in read_queries(queries) if query_id in judgements}
-    if not texts:
-        msg = f"none of the {len(judgements)} judged queries of {qrels} is in {queries}; do the ids belong together?"
-        raise InputError(msg)
-    if len(texts) < len(judgements):
-        missing = len(judgements) - len(texts)
-        console.errors.print(f"{missing} judged queries are not in {queries}: they count as found nothing", markup=False)
-    depths = sorted({*(max(depth, _SMALLEST_DEPTH) for depth in required_depths(measures)), *(_FIDELITY_DEPTHS if exact else ())})
+    if run is not None:
+        if name or queries or dataset or exact or write or qrels is None:
+            msg = "--run measures a file with --qrels; leave the collection and all other options but --metrics and --json out"
+            raise ConfigError(msg)
+        found = read_run(run)
+        means = mean_metrics(measures, read_qrels(qrels), {MAX_CUTOFF: found})
+        _show({"queries": len(found), "metrics": means}, json)
+        return
     with context.obj.connect() as database:
-        collection = database.get_collection(name)
-        with console.progress_bar("searching", len(texts) * len(depths)) as advance:
-            outcome = evaluate_search(
-                texts,
-                depths,
-                lambda text: collection.encoder.encode_query([text])[0],
-                lambda vectors, k: collection.search(vectors=vectors, k=k),
-                advance,
-            )
+        if dataset is not None:
+            if queries or qrels:
+                msg = f"--dataset {dataset} has queries and qrels of its own; leave --queries and --qrels out"
+                raise ConfigError(msg)
+            collection, all_texts, judgements = _indexed(database, dataset, name, encoder)
+        elif name and queries and qrels:
+            collection = database.get_collection(name)
+            judgements = read_qrels(qrels)
+            all_texts = dict(read_queries(queries))
+        else:
+            msg = "name a collection with --queries and --qrels, or a --dataset, or a --run with --qrels"
+            raise ConfigError(msg)
+        texts = _judged(all_texts, judgements, qrels or dataset, queries or dataset)
+        depths = sorted({*_depths(required_depths(measures)), *(_FIDELITY_DEPTHS if exact else ())})
+        outcome = _searched(collection, texts, depths)
         report: dict[str, Any] = {
             "queries": len(texts),
             "metrics": mean_metrics(measures, judgements, outcome.runs()),
@@ -68,6 +100,101 @@ def evaluate(
             }
             report["exact"] = {"metrics": mean_metrics(measures, judgements, exact_runs)}
             report |= fidelities(outcome, dict(zip(texts, best, strict=True)), _FIDELITY_DEPTHS)
+    if write is not None:
+        write_run(write, outcome.deepest())
+    _show(report, json)
+
+
+def compare(
+    context: typer.Context,
+    a: Annotated[str, typer.Argument(help="A collection, or a TREC run file.")],
+    b: Annotated[str, typer.Argument(help="Another one.")],
+    qrels: Annotated[Path, typer.Option(help="Judgements, as for evaluate.")],
+    queries: Queries = None,
+    metrics: Metrics = _METRICS,
+    seed: Annotated[int, typer.Option(help="Of the resamples.")] = 0,
+    json: Json = False,
+) -> None:
+    """Measure two collections or run files on the same queries: both, the difference, and its paired bootstrap interval."""
+    measures = parse_metrics(metrics)
+    judgements = read_qrels(qrels)
+    depths = _depths(required_depths(measures))
+    by_query = []
+    for source in (a, b):
+        if Path(source).is_file():
+            runs: Mapping[int, Any] = {MAX_CUTOFF: read_run(source)}
+        elif queries is None:
+            msg = f"{source!r} is no file, so it names a collection, which needs --queries"
+            raise ConfigError(msg)
+        else:
+            texts = _judged(dict(read_queries(queries)), judgements, qrels, queries)
+            runs = _runs(context.obj, source, texts, depths)
+        by_query.append(query_metrics(measures, judgements, runs))
+    report: dict[str, Any] = {"queries": len(judgements), "confidence": CONFIDENCE, "metrics": {}}
+    for measure, values in by_query[0].items():
+        others = by_query[1][measure]
+        difference = paired_bootstrap(list(values.values()), [others[query_id] for query_id in values], seed=seed)
+        report["metrics"][measure] = {
+            "a": sum(values.values()) / len(values),
+            "b": sum(others.values()) / len(others),
+            "difference": difference.mean,
+            "interval": [difference.low, difference.high],
+            "p": difference.p,
+        }
+    if json:
+        console.print_json(report)
+    else:
+        _print_comparison(report, a, b)
+
+
+def _runs(target: Target, name: str, texts: dict[str, str], depths: list[int]) -> Mapping[int, Any]:
+    with target.connect() as database:
+        return _searched(database.get_collection(name), texts, depths).runs()
+
+
+def _depths(required: list[int]) -> list[int]:
+    return sorted({max(depth, _SMALLEST_DEPTH) for depth in required})
+
+
+def _judged(all_texts: Mapping[str, str], judgements: Mapping[str, object], judged_by: object, asked_by: object) -> dict[str, str]:
+    """The judged queries; those that have no text count as found nothing."""
+    texts = {query_id: text for query_id, text in all_texts.items() if query_id in judgements}
+    if not texts:
+        msg = f"none of the {len(judgements)} judged queries of {judged_by} is in {asked_by}; do the ids belong together?"
+        raise InputError(msg)
+    if len(texts) < len(judgements):
+        missing = len(judgements) - len(texts)
+        console.errors.print(f"{missing} judged queries are not in {asked_by}: they count as found nothing", markup=False)
+    return texts
+
+
+def _searched(collection: Collection, texts: dict[str, str], depths: list[int]) -> Outcome:
+    with console.progress_bar(f"searching {collection.name}", len(texts) * len(depths)) as advance:
+        return evaluate_search(
+            texts,
+            depths,
+            lambda text: collection.encoder.encode_query([text])[0],
+            lambda vectors, k: collection.search(vectors=vectors, k=k),
+            advance,
+        )
+
+
+def _indexed(
+    database: RetrievalDatabase, dataset: str, name: str | None, encoder: str | None
+) -> tuple[Collection, dict[str, str], dict[str, dict[str, int]]]:
+    """A collection with all passages of a dataset, and its queries and judgements."""
+    from pgretrieval.evaluate.benchmarks import Benchmark
+
+    benchmark = Benchmark(dataset)
+    judgements, texts = benchmark.qrels(), benchmark.queries()
+    total = loading.count_checked([benchmark.passages])
+    collection = loading.open_or_create(database, name or benchmark.collection_name, encoder, None)
+    if not collection.stats()["built"] or collection.stats()["passages"] < total:
+        loading.load(collection, [benchmark.passages], total)
+    return collection, texts, judgements
+
+
+def _show(report: dict[str, Any], json: bool) -> None:
     if json:
         console.print_json(report)
     else:
@@ -79,11 +206,23 @@ def _print(report: dict[str, Any]) -> None:
     table.add_row("queries", f"{report['queries']:,}")
     for measure, mean in report["metrics"].items():
         table.add_row(measure, f"{mean:.4f}")
-    for stage, times in report["milliseconds"].items():
+    for stage, times in report.get("milliseconds", {}).items():
         table.add_row(f"{stage}, ms", f"p50 {times['p50']:.1f}, p95 {times['p95']:.1f}")
     for measure, mean in report.get("exact", {}).get("metrics", {}).items():
         table.add_row(f"exact {measure}", f"{mean:.4f}")
     for key, share in report.items():
         if key.startswith("fidelity"):
             table.add_row(key, f"{share:.4f}")
+    console.results.print(table)
+
+
+def _print_comparison(report: dict[str, Any], a: str, b: str) -> None:
+    table = Table(box=None, pad_edge=False)
+    headings = ["", a, b, "difference", f"{report['confidence']:.0%} interval", "p"]
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left")
+    for measure, row in report["metrics"].items():
+        low, high = row["interval"]
+        numbers = [f"{row['a']:.4f}", f"{row['b']:.4f}", f"{row['difference']:+.4f}"]
+        table.add_row(measure, *numbers, f"{low:+.4f} … {high:+.4f}", f"{row['p']:.4f}")
     console.results.print(table)

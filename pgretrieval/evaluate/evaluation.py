@@ -17,9 +17,10 @@ Search = Callable[[Float32Array, int], list[Hit]]
 
 @dataclass(slots=True)
 class Outcome:
-    """Rankings and times: `rankings[k][query id]` are the ids of the k hits, best first."""
+    """Rankings and times: `rankings[k][query id]` are the ids of the k hits, best first, and `scores` their scores."""
 
     rankings: dict[int, dict[str, list[str]]] = field(default_factory=dict)
+    scores: dict[int, dict[str, list[float]]] = field(default_factory=dict)
     vectors: dict[str, Float32Array] = field(default_factory=dict)
     encode_ms: list[float] = field(default_factory=list)
     search_ms: dict[int, list[float]] = field(default_factory=dict)
@@ -27,6 +28,13 @@ class Outcome:
     def runs(self) -> dict[int, dict[str, dict[str, float]]]:
         """The rankings as runs, by depth."""
         return {k: {query_id: run_from_ranking(ids) for query_id, ids in by_query.items()} for k, by_query in self.rankings.items()}
+
+    def deepest(self) -> dict[str, list[tuple[str, float]]]:
+        """Ids and scores of the deepest search, best first, for a run file."""
+        depth = max(self.rankings)
+        return {
+            query_id: list(zip(ids, self.scores[depth][query_id], strict=True)) for query_id, ids in self.rankings[depth].items()
+        }
 
     def milliseconds(self) -> dict[str, dict[str, float]]:
         """p50 and p95 of encoding, of the search at the smallest depth ("search"), and of each depth ("search@k")."""
@@ -60,6 +68,7 @@ def evaluate_search(
             hits = search(vectors, k)
             outcome.search_ms.setdefault(k, []).append((time.perf_counter() - started) * 1e3)
             outcome.rankings.setdefault(k, {})[query_id] = [hit.id for hit in hits]
+            outcome.scores.setdefault(k, {})[query_id] = [hit.score for hit in hits]
             if progress:
                 progress(1)
     return outcome

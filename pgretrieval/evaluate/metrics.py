@@ -43,7 +43,17 @@ def mean_metrics(
     qrels: Mapping[str, Mapping[str, int]],
     runs: Mapping[int, Mapping[str, Mapping[str, float]]],
 ) -> dict[str, float]:
-    """Mean of each measure over all judged queries; a judged query without results counts 0.
+    """Mean of each measure over all judged queries, as `query_metrics` has them."""
+    by_query = query_metrics(measures, qrels, runs)
+    return {name: sum(values.values()) / len(values) for name, values in by_query.items()}
+
+
+def query_metrics(
+    measures: Sequence[Measure],
+    qrels: Mapping[str, Mapping[str, int]],
+    runs: Mapping[int, Mapping[str, Mapping[str, float]]],
+) -> dict[str, dict[str, float]]:
+    """Each measure by judged query, in their order; a judged query without results has 0.
 
     `runs[k]` maps query ids to the scores of the k results retrieved. A measure is computed on the shallowest run that
     reaches its cutoff, a measure without a cutoff on the deepest. Results with equal scores count in the order given.
@@ -54,12 +64,12 @@ def mean_metrics(
     by_depth: defaultdict[int, list[Measure]] = defaultdict(list)
     for measure in measures:
         by_depth[_depth(measure, runs)].append(measure)
-    sums = dict.fromkeys(map(str, measures), 0.0)
+    values = {name: dict.fromkeys(judged, 0.0) for name in map(str, measures)}
     for depth, group in by_depth.items():
         ranked = {query_id: _by_rank(scores) for query_id, scores in runs[depth].items()}
         for metric in ir_measures.iter_calc(group, judged, ranked):
-            sums[str(metric.measure)] += metric.value
-    return {name: total / len(judged) for name, total in sums.items()}
+            values[str(metric.measure)][metric.query_id] = metric.value
+    return values
 
 
 def _parse(name: str) -> Measure:

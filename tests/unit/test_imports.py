@@ -29,6 +29,8 @@ ALLOWED = {
     "migrations": BASE,
     "db": BASE | {"migrations"},
     "evaluate": BASE | {"corpus.lines"},
+    "rerank": BASE | {"encode"},
+    "train": BASE | {"corpus", "encode", "evaluate", "rerank"},
     "index": BASE | {"quantize", "proxy", "db", "encode"},
     "search": BASE | {"quantize", "scoring", "proxy", "db", "encode", "index"},
     "collection": BASE | {"corpus", "db", "encode", "index", "search"},
@@ -36,7 +38,7 @@ ALLOWED = {
     "database": BASE | {"collection", "db", "doctor", "encode", "index", "search"},
     "alembic": BASE | {"db", "migrations"},
     "sqlalchemy": BASE | {"db", "index", "search"},
-    "cli": BASE | {"collection", "corpus", "database", "db", "evaluate", "index", "search"},
+    "cli": BASE | {"collection", "corpus", "database", "db", "encode", "evaluate", "index", "rerank", "search", "train"},
     "__main__": {"cli"},
     "__init__": BASE | {"collection", "database"},
 }
