@@ -52,8 +52,8 @@ class Benchmark:
             return read()
         except Exception as error:  # whatever the library, its network client and its parsers raise
             msg = (
-                f"dataset {self.name!r} cannot be read: {type(error).__name__}: {error}. It is downloaded at first use, which "
-                "needs a network; without one give files with --queries and --qrels, or set IR_DATASETS_HOME to where it was downloaded"
+                f"dataset {self.name!r} cannot be read: {type(error).__name__}: {error}. Its first use is a download, which needs "
+                "a network; without one give files with --queries and --qrels, or set IR_DATASETS_HOME to where it was downloaded"
             )
             raise InputError(msg) from error
 

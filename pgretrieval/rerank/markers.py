@@ -1,0 +1,96 @@
+"""Cross-encoders with an [EMB] head: query and passage are read together, and the score is a dot product of marker vectors.
+
+The matrix of such scores has a low rank, which a factorisation of it needs. Importing this imports torch and sentence-transformers.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal
+
+import torch
+from sentence_transformers import CrossEncoder
+from sentence_transformers.base.modules import Transformer
+from sentence_transformers.base.modules.module import Module
+from torch import Tensor, nn
+
+from pgretrieval.encode.minilm import model_folder
+from pgretrieval.errors import ConfigError
+
+Head = Literal["cls", "emb"]
+"""What scores: a linear layer on [CLS], or the dot product of the vectors of markers."""
+
+MARKERS = ("[Q]", "[/Q]", "[P]", "[/P]")
+"""Around the query, and around the passage."""
+
+
+class MarkedTransformer(Transformer):  # type: ignore[misc]
+    """A transformer that reads pairs with markers around each text. Its tokenizer knows them as tokens of their own."""
+
+    def preprocess(self, inputs: list[Any], prompt: str | None = None, **options: Any) -> dict[str, Any]:
+        """Token ids of the marked pairs."""
+        begin_query, end_query, begin_passage, end_passage = MARKERS
+        marked = [(f"{begin_query} {query} {end_query}", f"{begin_passage} {passage} {end_passage}") for query, passage in inputs]
+        features: dict[str, Any] = super().preprocess(marked, prompt=prompt, **options)
+        return features
+
+
+class MarkerScore(Module):  # type: ignore[misc]
+    """The dot product of the mean vector of the query's markers and that of the passage's, times `scale`.
+
+    A passage that is cut loses its second marker; the first stands for both then.
+    """
+
+    config_keys = ["scale"]  # noqa: RUF012
+
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        self.scale = scale
+        self._query: list[int] = []
+        self._passage: list[int] = []
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """(batch, tokens, dim) token vectors -> (batch, 1) scores."""
+        query, passage = (self._mean(features, ids) for ids in (self._query, self._passage))
+        features["scores"] = self.scale * (query * passage).sum(dim=-1, keepdim=True)
+        return features
+
+    def on_model_ready(self, model: Any) -> None:
+        """Learn which tokens the markers are."""
+        ids = model.tokenizer.convert_tokens_to_ids(list(MARKERS))
+        self._query, self._passage = ids[:2], ids[2:]
+
+    def save(self, output_path: str, *_: Any, **__: Any) -> None:
+        """Write the configuration."""
+        self.save_config(output_path)
+
+    def _mean(self, features: dict[str, Tensor], ids: list[int]) -> Tensor:
+        there = torch.isin(features["input_ids"], torch.tensor(ids, device=features["input_ids"].device)).unsqueeze(-1)
+        vectors = features["token_embeddings"].float()
+        return (vectors * there).sum(dim=1) / there.sum(dim=1).clamp(min=1)
+
+
+OWN = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in (MarkedTransformer, MarkerScore)}
+
+
+def load_model(name: str | os.PathLike[str], device: str | None) -> CrossEncoder:
+    """A saved `CrossEncoder`, also one with an [EMB] head, without running any other code that comes with it."""
+    return CrossEncoder._load_with_module_classes(os.fspath(name), OWN, device=device)
+
+
+def new_cross_encoder(
+    base: str | os.PathLike[str], head: Head = "cls", *, max_length: int = 256, scale: float = 1.0, device: str | None = None
+) -> CrossEncoder:
+    """An untrained cross-encoder over "minilm", or over the transformer of a folder or name. `scale` is that of `MarkerScore`."""
+    name = str(model_folder()) if base == "minilm" else os.fspath(base)
+    if head == "cls":
+        options = {"num_labels": 1, "max_length": max_length, "activation_fn": nn.Identity()}
+        return CrossEncoder(name, device=device, model_kwargs={"dtype": torch.float32}, **options)
+    if head != "emb":
+        msg = f'head is {head!r}; give "cls" or "emb"'
+        raise ConfigError(msg)
+    transformer = MarkedTransformer(name, max_seq_length=max_length, model_kwargs={"dtype": torch.float32})
+    transformer.tokenizer.add_special_tokens({"additional_special_tokens": list(MARKERS)})
+    transformer.model.resize_token_embeddings(len(transformer.tokenizer))
+    transformer.model.config.num_labels = 1
+    return CrossEncoder(modules=[transformer, MarkerScore(scale)], device=device, activation_fn=nn.Identity())

@@ -1,0 +1,144 @@
+"""Cross-encoders as the rest of the package uses them: lazily loaded, checked, their calls counted."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pgretrieval.encode.library import quiet, resolve_device
+from pgretrieval.errors import EncoderError, PgRetrievalError
+from pgretrieval.types import Float32Array
+
+Pair = tuple[str, str]
+"""A query, and what an encoder would see of a passage."""
+
+PAIRS_PER_CALL = 2_048
+"""Pairs scored at once: the model sorts them by length, so that little of a batch is padding."""
+_BATCH_CPU = 32
+_BATCH_ACCELERATOR = 256
+
+
+class PairScorer:
+    """Scores pairs of query and passage; `calls` counts them. `spec` says which model does."""
+
+    def __init__(self, load: Callable[[], Any], spec: dict[str, str]) -> None:
+        self.spec = spec
+        self.calls = 0
+        self._load = load
+        self._model: Any = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.spec})"
+
+    def predict(self, pairs: Sequence[Pair], progress: Callable[[int], None] | None = None) -> Float32Array:
+        """(pairs,) float32 scores, without an activation where the model is of the library. Raises EncoderError.
+
+        `progress` is told how many were just scored.
+        """
+        parts = [np.empty(0, dtype=np.float32)]
+        for start in range(0, len(pairs), PAIRS_PER_CALL):
+            some = list(pairs[start : start + PAIRS_PER_CALL])
+            parts.append(self._scores(some))
+            self.calls += len(some)
+            if progress is not None:
+                progress(len(some))
+        return np.concatenate(parts)
+
+    def _scores(self, pairs: list[Pair]) -> Float32Array:
+        try:
+            if self._model is None:
+                self._model = self._load()
+            returned = self._model.predict(pairs)
+        except PgRetrievalError:
+            raise
+        except Exception as error:  # whatever a model or a user's object raises
+            msg = f"cross-encoder {self.spec} failed on {len(pairs)} pairs, the first {pairs[0]!r:.80}: {error}"
+            raise EncoderError(msg) from error
+        if hasattr(returned, "detach"):
+            returned = returned.detach().cpu().float().numpy()
+        scores = np.asarray(returned, dtype=np.float32)
+        if scores.shape == (len(pairs), 1):
+            scores = scores[:, 0]
+        if scores.shape != (len(pairs),):
+            msg = (
+                f"cross-encoder {self.spec} returned shape {scores.shape} for {len(pairs)} pairs; return one score each"
+            )
+            raise EncoderError(msg)
+        if not np.isfinite(scores).all():
+            query, passage = pairs[int(np.flatnonzero(~np.isfinite(scores))[0])]
+            msg = f"cross-encoder {self.spec} gave no finite score to query {query[:60]!r} with passage {passage[:60]!r}"
+            raise EncoderError(msg)
+        return scores
+
+
+class _LibraryModel:
+    """A `CrossEncoder` that gives logits: an activation flattens differences that a student learns from."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def predict(self, pairs: list[Pair]) -> Any:
+        """One logit a pair."""
+        from torch import nn
+
+        batch = _BATCH_CPU if self._model.device.type == "cpu" else _BATCH_ACCELERATOR
+        return self._model.predict(pairs, batch_size=batch, activation_fn=nn.Identity(), show_progress_bar=False)
+
+
+def load_cross_encoder(source: str | os.PathLike[str] | object, device: str | None = None) -> PairScorer:
+    """A scorer from a model name or folder, a `CrossEncoder`, or an object with predict(list of (query, passage)).
+
+    Models load at first use; None as `device` takes "cuda" where torch sees one, else "cpu".
+    """
+    if isinstance(source, PairScorer):
+        return source
+    if isinstance(source, (str, os.PathLike)):
+        name = os.fspath(source)
+        folder = Path(name).expanduser()
+        name = str(folder.resolve()) if folder.exists() else name
+        return PairScorer(partial(_load_named, name, device), {"kind": "model", "name": name})
+    if not callable(getattr(source, "predict", None)):
+        msg = (
+            f"a cross-encoder of type {type(source).__qualname__} has no method predict; pass a model name, a folder, a "
+            "CrossEncoder, or an object with predict(list of (query, passage))"
+        )
+        raise EncoderError(msg)
+    kind = type(source)
+    library = sys.modules.get("sentence_transformers")
+    inner = _LibraryModel(source) if isinstance(source, getattr(library, "CrossEncoder", ())) else source
+    return PairScorer(lambda: inner, {"kind": "object", "type": f"{kind.__module__}.{kind.__qualname__}"})
+
+
+def _load_named(name: str, device: str | None) -> _LibraryModel:
+    resolved = resolve_device(device)
+    try:
+        from pgretrieval.rerank.markers import load_model
+
+        with quiet():
+            model = load_model(name, resolved)
+            trained = _is_trained(name)
+    except Exception as error:  # the library and the hub raise dozens of kinds
+        msg = f"cannot load cross-encoder {name!r} on {resolved}. Check the name and the network. {type(error).__name__}: {error}"
+        raise EncoderError(msg) from error
+    if not trained:
+        msg = f"{name!r} is no cross-encoder: it has no trained head. Train one with `pgretrieval train cross-encoder`"
+        raise EncoderError(msg)
+    return _LibraryModel(model)
+
+
+def _is_trained(name: str) -> bool:
+    """Any other model would get a random head from the library."""
+    from sentence_transformers.util import load_file_path
+
+    if load_file_path(name, "modules.json") is not None:
+        return True
+    path = load_file_path(name, "config.json")
+    kinds = json.loads(Path(path).read_text(encoding="utf-8")).get("architectures") or [] if path else []
+    return any(kind.endswith(("ForSequenceClassification", "ForCausalLM")) for kind in kinds)
