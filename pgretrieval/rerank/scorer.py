@@ -67,9 +67,7 @@ class PairScorer:
         if scores.shape == (len(pairs), 1):
             scores = scores[:, 0]
         if scores.shape != (len(pairs),):
-            msg = (
-                f"cross-encoder {self.spec} returned shape {scores.shape} for {len(pairs)} pairs; return one score each"
-            )
+            msg = f"cross-encoder {self.spec} returned shape {scores.shape} for {len(pairs)} pairs; return one score each"
             raise EncoderError(msg)
         if not np.isfinite(scores).all():
             query, passage = pairs[int(np.flatnonzero(~np.isfinite(scores))[0])]

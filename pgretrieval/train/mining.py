@@ -1,0 +1,201 @@
+"""Hard negatives and a teacher's scores, mined with a collection: what its index ranks high and nobody judged relevant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from pgretrieval.errors import ConfigError, InputError
+from pgretrieval.rerank import PairScorer, load_cross_encoder
+from pgretrieval.train.tuples import TrainingSet, TrainingTuple
+from pgretrieval.types import Hit, Passage
+
+QUERIES_AT_ONCE = 64
+MAX_WAYS = 64
+
+
+class Miner(Protocol):
+    """A `Collection`, as far as mining needs one."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    def search_many(self, queries: Sequence[str] | None = None, k: int = 10) -> list[list[Hit]]:
+        """The k best passages of each query."""
+
+    def get(self, ids: Sequence[str]) -> dict[str, Passage]:
+        """Passages by id."""
+
+
+@dataclass(frozen=True, slots=True)
+class MiningOptions:
+    """How tuples are made.
+
+    Of the `depth` best passages of a query, without the `skip` first ones, negatives are drawn at random until there are `ways`
+    passages with the positive. `margin` leaves out what the teacher scores less than that much below the positive, as it may be
+    relevant, too: then, and where nothing is judged, the teacher scores all of `depth`, otherwise only the drawn ones.
+    """
+
+    ways: int = 64
+    depth: int = 500
+    skip: int = 0
+    margin: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.ways <= MAX_WAYS:
+            msg = f"ways is {self.ways}; give 2 to {MAX_WAYS}"
+            raise ConfigError(msg)
+        if self.skip < 0 or self.depth - self.skip < self.ways:
+            least = self.ways + max(self.skip, 0)
+            msg = f"depth is {self.depth} and skip {self.skip}; {self.ways} ways need a depth of at least {least}"
+            raise ConfigError(msg)
+
+
+def mine(
+    collection: Miner,
+    queries: Mapping[str, str],
+    qrels: Mapping[str, Mapping[str, int]] | None = None,
+    *,
+    teacher: Any = None,
+    options: MiningOptions | None = None,
+    stage: Callable[[str, int, int], None] | None = None,
+) -> TrainingSet:
+    """Tuples for the queries that are judged, one for each relevant passage; without judgements one for every query.
+
+    `teacher` is a cross-encoder as `load_cross_encoder` takes it; without judgements it chooses the positive, the best of the
+    passages. `stage` is told the name, done and total of searching ("mine") and scoring ("score"). The same arguments give the same
+    tuples. A collection too small for `ways` has its tuples filled up with passages from other queries.
+    """
+    options = options or MiningOptions()
+    scorer = None if teacher is None else load_cross_encoder(teacher)
+    if scorer is None and (qrels is None or options.margin is not None):
+        msg = "without a teacher there is nothing to choose positives or a margin by; give teacher=, or qrels and no margin"
+        raise ConfigError(msg)
+    asked = _asked(queries, qrels)
+    work = _Mining(collection, scorer, options)
+    keys = list(asked)
+    for start in range(0, len(keys), QUERIES_AT_ONCE):
+        some = keys[start : start + QUERIES_AT_ONCE]
+        work.take({key: (queries[key], asked[key]) for key in some})
+        if stage is not None:
+            stage("mine", start + len(some), len(keys))
+    return work.finish(stage)
+
+
+def _asked(queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]] | None) -> dict[str, list[str]]:
+    """Relevant passages by query id; none where nothing is judged at all."""
+    if qrels is None:
+        return {key: [] for key in queries}
+    judged = {key: [passage for passage, grade in qrels.get(key, {}).items() if grade > 0] for key in queries}
+    relevant = {key: found for key, found in judged.items() if found}
+    if not relevant:
+        msg = f"none of the {len(queries)} queries has a relevant passage in the qrels; do the ids belong together?"
+        raise InputError(msg)
+    return relevant
+
+
+class _Mining:
+    """One call: candidates are searched for and scored some queries at a time."""
+
+    def __init__(self, collection: Miner, scorer: PairScorer | None, options: MiningOptions) -> None:
+        self._collection = collection
+        self._scorer = scorer
+        self._options = options
+        self._random = np.random.default_rng(options.seed)
+        self._texts: dict[str, str] = {}
+        self._drawn: list[TrainingTuple] = []
+        self._missing: set[str] = set()
+
+    def take(self, asked: Mapping[str, tuple[str, list[str]]]) -> None:
+        """Tuples of some queries: texts and relevant passages by query id."""
+        rankings = self._collection.search_many([text for text, _ in asked.values()], self._options.depth)
+        self._texts.update((hit.id, _seen(hit)) for hits in rankings for hit in hits)
+        self._fetch({key for _, relevant in asked.values() for key in relevant})
+        for (query_id, (query, relevant)), hits in zip(asked.items(), rankings, strict=True):
+            found = [hit.id for hit in hits]
+            if relevant:
+                positives = [key for key in relevant if key in self._texts]
+                negatives = [key for key in found[self._options.skip :] if key not in set(relevant)]
+            else:
+                positives, negatives = self._taught(query, found)
+            for positive in positives:
+                self._drawn.append(TrainingTuple(query_id, query, (positive, *self._draw(query, positive, negatives))))
+
+    def finish(self, stage: Callable[[str, int, int], None] | None) -> TrainingSet:
+        """All tuples, filled up to the same length, with the teacher's scores, and the texts that they need."""
+        if not self._drawn:
+            msg = f"collection {self._collection.name!r} holds none of the relevant passages; is it the corpus of these qrels?"
+            raise InputError(msg)
+        full = self._scored([self._filled(one) for one in self._drawn], stage)
+        used = {key: self._texts[key] for one in full for key in one.passages}
+        settings = {
+            "collection": self._collection.name,
+            **asdict(self._options),
+            "teacher": None if self._scorer is None else self._scorer.spec,
+            "tuples": len(full),
+            "passages": len(used),
+            "relevant_not_held": len(self._missing),
+        }
+        return TrainingSet(tuple(full), used, settings)
+
+    def _fetch(self, keys: set[str]) -> None:
+        """Texts of relevant passages that were not found."""
+        wanted = sorted(keys - self._texts.keys())
+        there = self._collection.get(wanted) if wanted else {}
+        self._texts.update((key, passage.encoded_text) for key, passage in there.items())
+        self._missing.update(set(wanted) - there.keys())
+
+    def _taught(self, query: str, found: list[str]) -> tuple[list[str], list[str]]:
+        """The best of the passages by the teacher, and the others."""
+        if not found or self._scorer is None:
+            return [], []
+        scores = self._scorer.predict([(query, self._texts[key]) for key in found])
+        best = found[int(np.argmax(scores))]
+        return [best], [key for key in found[self._options.skip :] if key != best]
+
+    def _draw(self, query: str, positive: str, negatives: list[str]) -> list[str]:
+        margin, wanted = self._options.margin, self._options.ways - 1
+        if margin is not None and negatives and self._scorer is not None:
+            keys = [positive, *negatives]
+            scores = self._scorer.predict([(query, self._texts[key]) for key in keys])
+            negatives = [key for key, score in zip(negatives, scores[1:], strict=True) if score <= scores[0] - margin]
+        chosen = self._random.permutation(len(negatives))[:wanted]
+        return [negatives[place] for place in chosen]
+
+    def _filled(self, one: TrainingTuple) -> TrainingTuple:
+        """The same with passages of other queries where there were too few; never one that is relevant to the query."""
+        missing = self._options.ways - len(one.passages)
+        if missing <= 0:
+            return one
+        relevant = {other.passages[0] for other in self._drawn if other.query_id == one.query_id}
+        pool = [key for key in self._texts if key not in relevant and key not in one.passages]
+        if len(pool) < missing:
+            msg = f"{len(self._texts)} passages are too few for {self._options.ways} ways; mine fewer ways"
+            raise InputError(msg)
+        more = self._random.choice(len(pool), missing, replace=False)
+        return TrainingTuple(one.query_id, one.query, (*one.passages, *(pool[place] for place in more)))
+
+    def _scored(self, drawn: list[TrainingTuple], stage: Callable[[str, int, int], None] | None) -> list[TrainingTuple]:
+        if self._scorer is None:
+            return drawn
+        pairs = [(one.query, self._texts[key]) for one in drawn for key in one.passages]
+        done = 0
+
+        def tell(count: int) -> None:
+            nonlocal done
+            done += count
+            if stage is not None:
+                stage("score", done, len(pairs))
+
+        scores = self._scorer.predict(pairs, tell).reshape(len(drawn), -1).tolist()
+        return [TrainingTuple(one.query_id, one.query, one.passages, tuple(row)) for one, row in zip(drawn, scores, strict=True)]
+
+
+def _seen(hit: Hit) -> str:
+    """What an encoder sees of a hit."""
+    return Passage(hit.id, hit.text, hit.title).encoded_text

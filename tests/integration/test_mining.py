@@ -1,0 +1,156 @@
+"""Tuples mined with a collection on a real server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pgretrieval
+from pgretrieval.errors import ConfigError, InputError
+from pgretrieval.train.mining import MiningOptions, mine
+from pgretrieval.train.tuples import TrainingSet, read_training_set, write_training_set
+from tests.support.encoder import HashedEncoder
+
+WORDS = [f"w{number}" for number in range(40)]
+
+
+class Overlap:
+    """Scores a pair by the words that query and passage share."""
+
+    def __init__(self) -> None:
+        self.pairs = 0
+
+    def predict(self, pairs: list[tuple[str, str]]) -> list[float]:
+        self.pairs += len(pairs)
+        return [float(len(set(query.split()) & set(passage.split()))) for query, passage in pairs]
+
+
+@pytest.fixture(scope="module")
+def texts() -> dict[str, str]:
+    random = np.random.default_rng(0)
+    return {f"p{number}": " ".join(random.choice(WORDS, 8)) for number in range(120)}
+
+
+@pytest.fixture(scope="module")
+def collection(module_database: pgretrieval.RetrievalDatabase, texts: dict[str, str]) -> pgretrieval.Collection:
+    made = module_database.create_collection("mined", encoder=HashedEncoder(64))
+    made.add({"id": key, "text": text, "title": "w0" if key == "p5" else None} for key, text in texts.items())
+    made.build()
+    return made
+
+
+@pytest.fixture(scope="module")
+def queries(texts: dict[str, str]) -> dict[str, str]:
+    """Each asks with words of its passage."""
+    return {f"q{number}": " ".join(texts[f"p{number}"].split()[:3]) for number in range(8)}
+
+
+QRELS = {f"q{number}": {f"p{number}": 1, f"p{number + 50}": 1, "p100": 0} for number in range(6)}
+
+
+def test_tuples_have_the_positive_first_and_no_relevant_negative(
+    collection: pgretrieval.Collection, queries: dict[str, str], texts: dict[str, str]
+):
+    """A relevant passage is a negative, a negative is no near one, or the teacher's scores are those of others."""
+    made = mine(collection, queries, QRELS, teacher=Overlap(), options=MiningOptions(ways=8, depth=30))
+    assert {(one.query_id, one.passages[0]) for one in made.tuples} == {
+        (query, passage) for query, grades in QRELS.items() for passage, grade in grades.items() if grade
+    }
+    found = {
+        key: [hit.id for hit in hits] for key, hits in zip(queries, collection.search_many(list(queries.values()), 30), strict=True)
+    }
+    for one in made.tuples:
+        assert len(set(one.passages)) == 8
+        assert {f"p{one.query_id[1:]}", f"p{int(one.query_id[1:]) + 50}"} & set(one.passages[1:]) == set()
+        assert set(one.passages[1:]) <= set(found[one.query_id])
+        assert list(one.scores or ()) == Overlap().predict([(one.query, made.passages[key]) for key in one.passages])
+    assert made.passages["p5"] == f"w0 {texts['p5']}"
+    assert made.settings["teacher"]["type"].endswith("Overlap")
+
+
+def test_a_run_can_be_repeated(collection: pgretrieval.Collection, queries: dict[str, str], tmp_path: Path):
+    """The same arguments draw other negatives, or the files do not hold what was mined."""
+    sets: list[TrainingSet] = []
+    for number, seed in enumerate((0, 0, 1)):
+        made = mine(collection, queries, QRELS, options=MiningOptions(ways=6, depth=40, seed=seed))
+        write_training_set(tmp_path / str(number), made)
+        sets.append(made)
+        assert read_training_set(tmp_path / str(number)) == made
+    for file in ("tuples.jsonl.gz", "passages.jsonl.gz", "mining.json"):
+        assert (tmp_path / "0" / file).read_bytes() == (tmp_path / "1" / file).read_bytes()
+    assert sets[0].tuples != sets[2].tuples
+    assert not sets[0].scored
+
+
+def test_a_margin_leaves_likely_positives_out(collection: pgretrieval.Collection, queries: dict[str, str]):
+    """A passage that the teacher finds as good as the positive is a negative; or too many are scored without a margin."""
+    teacher = Overlap()
+    options = MiningOptions(ways=4, depth=60, margin=2.0)
+    made = mine(collection, {"q1": queries["q1"]}, QRELS, teacher=teacher, options=options)
+    [one] = [one for one in made.tuples if one.passages[0] == "p1"]
+    assert one.scores is not None
+    assert max(one.scores[1:]) <= one.scores[0] - 2
+    assert teacher.pairs > 100
+    teacher.pairs = 0
+    mine(collection, {"q1": queries["q1"]}, QRELS, teacher=teacher, options=MiningOptions(ways=4, depth=60))
+    assert teacher.pairs == 2 * 4
+
+
+def test_without_judgements_the_teacher_chooses(collection: pgretrieval.Collection, queries: dict[str, str]):
+    """The positive is the first hit, whatever the teacher says of it."""
+
+    class Backwards(Overlap):
+        def predict(self, pairs: list[tuple[str, str]]) -> list[float]:
+            return [-score for score in super().predict(pairs)]
+
+    made = mine(collection, queries, teacher=Backwards(), options=MiningOptions(ways=5, depth=30))
+    assert len(made.tuples) == len(queries)
+    for one in made.tuples:
+        scores = list(one.scores or ())
+        assert scores[0] == max(scores)
+    first = collection.search(queries["q0"], k=1)[0].id
+    assert made.tuples[0].passages[0] != first
+
+
+def test_small_collections_fill_their_tuples(collection: pgretrieval.Collection, queries: dict[str, str]):
+    """Tuples are of several lengths, which no loss can take."""
+    options = MiningOptions(ways=40, depth=118, margin=0.5, skip=2)
+    made = mine(collection, queries, QRELS, teacher=Overlap(), options=options)
+    assert {len(set(one.passages)) for one in made.tuples} == {40}
+    for one in made.tuples:
+        relevant = {key for key, grade in QRELS[one.query_id].items() if grade}
+        assert relevant & set(one.passages[1:]) == set()
+
+
+def test_relevant_passages_that_are_not_there_are_counted(collection: pgretrieval.Collection, queries: dict[str, str]):
+    qrels = {"q0": {"p0": 1, "gone": 1}}
+    made = mine(collection, queries, qrels, options=MiningOptions(ways=3, depth=10))
+    assert [one.passages[0] for one in made.tuples] == ["p0"]
+    assert made.settings["relevant_not_held"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ({}, ConfigError, "without a teacher there is nothing to choose positives"),
+        ({"qrels": QRELS, "options": MiningOptions(ways=4, depth=9, margin=1)}, ConfigError, "without a teacher"),
+        ({"qrels": {"q9": {"p1": 1}}}, InputError, "none of the 8 queries has a relevant passage"),
+        ({"qrels": {"q1": {"gone": 1}}}, InputError, "holds none of the relevant passages"),
+    ],
+)
+def test_what_cannot_be_mined_is_refused(
+    collection: pgretrieval.Collection, queries: dict[str, str], arguments: dict[str, Any], kind: type[Exception], message: str
+):
+    with pytest.raises(kind, match=message):
+        mine(collection, queries, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"ways": 1}, "ways is 1"), ({"ways": 65}, "give 2 to 64"), ({"depth": 65, "skip": 2}, "at least 66")]
+)
+def test_options_that_make_no_sense(options: dict[str, int], message: str):
+    with pytest.raises(ConfigError, match=message):
+        MiningOptions(**options)  # type: ignore[arg-type]
