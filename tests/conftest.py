@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 for _variable in [name for name in os.environ if name.startswith("PGRETRIEVAL_") and not name.startswith("PGRETRIEVAL_TEST_")]:
     del os.environ[_variable]
 
-pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.collections", "tests.fixtures.models"]
+pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.collections", "tests.fixtures.models", "tests.fixtures.cli"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

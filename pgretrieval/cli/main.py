@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pgretrieval.cli import admin, changing, checking, console, demo, evaluation, indexing, searching
+from pgretrieval.cli import admin, changing, checking, console, demo, evaluation, indexing, searching, training
 from pgretrieval.cli.target import Target
 from pgretrieval.database import DATA_DIR_VARIABLE, URL_VARIABLE
 from pgretrieval.errors import PgRetrievalError
@@ -47,6 +47,8 @@ app.command()(indexing.index)
 app.command()(searching.search)
 app.command()(evaluation.evaluate)
 app.command()(evaluation.compare)
+app.command(name="mine")(training.mine_tuples)
+app.add_typer(training.app, name="train")
 app.command()(changing.delete)
 app.command()(changing.compact)
 app.command(name="list")(admin.list_collections)

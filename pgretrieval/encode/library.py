@@ -96,10 +96,14 @@ class LibraryEncoder:
 
 def load_named(name: str, device: str | None) -> LibraryEncoder:
     """The late-interaction model at a local path or of a Hugging Face name, ready to encode."""
-    resolved = resolve_device(device)
+    return LibraryEncoder(load_library_model(name, resolve_device(device)))
+
+
+def load_library_model(name: str, resolved: str, *, untrained: bool = False) -> Any:
+    """The same as a `MultiVectorEncoder`; with `untrained` also one whose projection is random, to be trained."""
     try:
         with quiet():
-            model = _load(name, resolved)
+            return _load(name, resolved, untrained)
     except EncoderError:
         raise
     except Exception as error:  # the library and the hub raise dozens of kinds
@@ -109,10 +113,9 @@ def load_named(name: str, device: str | None) -> LibraryEncoder:
             'or use "minilm", which needs no network, or the path of a folder with a MultiVectorEncoder model. '
             f"The library says: {type(error).__name__}: {error}"
         ) from error
-    return LibraryEncoder(model)
 
 
-def _load(name: str, device: str) -> Any:
+def _load(name: str, device: str, untrained: bool) -> Any:
     from pgretrieval.encode.modules import load_model
 
     config = _described(name, "config.json") or {}
@@ -122,7 +125,8 @@ def _load(name: str, device: str) -> Any:
     if xtr.is_xtr(config, saved.get("model_type")):
         return xtr.load_xtr(name, device)
     model = load_model(name, device)
-    _refuse_untrained(name)
+    if not untrained:
+        _refuse_untrained(name)
     return model
 
 

@@ -32,10 +32,11 @@ def model_folder() -> Path:
     return Path(MODEL_DIR)
 
 
-def build_model(device: str) -> Any:
+def build_model(device: str, dtype: Any = None) -> Any:
     """A `MultiVectorEncoder` of Transformer, mean pooling, Dense 384 -> 128 without bias, mask and normalisation.
 
-    Pooling leaves the token vectors as they are and puts MiniLM's own single vector beside them.
+    `dtype` is that of the transformer; None takes what suits encoding on the device. Pooling leaves the token vectors as they
+    are and puts MiniLM's own single vector beside them.
     """
     import torch
     from safetensors.torch import load_file
@@ -54,7 +55,7 @@ def build_model(device: str) -> Any:
         module_input_name="token_embeddings",
     )
     modules = [
-        load_transformer(precision(device)),
+        load_transformer(dtype or precision(device)),
         Pooling(projection.shape[1]),
         dense,
         MultiVectorMask(),

@@ -24,14 +24,17 @@ MARKERS = ("[Q]", "[/Q]", "[P]", "[/P]")
 """Around the query, and around the passage."""
 
 
+def _marked(pair: Any) -> tuple[str, str]:
+    query, passage = pair
+    return f"{MARKERS[0]} {query} {MARKERS[1]}", f"{MARKERS[2]} {passage} {MARKERS[3]}"
+
+
 class MarkedTransformer(Transformer):  # type: ignore[misc]
     """A transformer that reads pairs with markers around each text. Its tokenizer knows them as tokens of their own."""
 
     def preprocess(self, inputs: list[Any], prompt: str | None = None, **options: Any) -> dict[str, Any]:
         """Token ids of the marked pairs."""
-        begin_query, end_query, begin_passage, end_passage = MARKERS
-        marked = [(f"{begin_query} {query} {end_query}", f"{begin_passage} {passage} {end_passage}") for query, passage in inputs]
-        features: dict[str, Any] = super().preprocess(marked, prompt=prompt, **options)
+        features: dict[str, Any] = super().preprocess([_marked(pair) for pair in inputs], prompt=prompt, **options)
         return features
 
 

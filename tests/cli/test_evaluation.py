@@ -6,39 +6,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pgretrieval.cli.main import main
-from tests.fixtures.postgres import PostgresUnderTest
+from tests.fixtures.cli import Command
 
 ANIMALS = ["cat", "dog", "horse", "eagle", "salmon", "frog"]
 DEEDS = ["sleeps all day", "hunts at night", "eats green leaves", "sings in spring"]
 DOCUMENTS = {f"{animal}-{d}": f"the {animal} {deed}" for animal in ANIMALS for d, deed in enumerate(DEEDS)}
 QUERIES = {f"q{number}": f"a {animal} in spring" for number, animal in enumerate(ANIMALS)}
 QRELS = {f"q{number}": {f"{animal}-3": 2, f"{animal}-0": 1} for number, animal in enumerate(ANIMALS)}
-
-Command = Callable[..., Any]
-
-
-@pytest.fixture
-def command(database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command in this process; returns its exit code, standard output and standard error."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pgretrieval", "--database", database_url, *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture
@@ -106,7 +84,7 @@ def test_a_dataset_is_indexed_once_and_measured(command: Command, registered: st
     assert registered.replace("/", "_").replace("-", "_") in command("list")[1]
 
 
-def test_a_dataset_that_cannot_be_downloaded(postgres: PostgresUnderTest, database_url: str, tmp_path: Path):
+def test_a_dataset_that_cannot_be_downloaded(database_url: str, tmp_path: Path):
     """The error is that of the network client, and nothing says what to do."""
     nowhere = "http://127.0.0.1:9"
     environment = {**os.environ, "IR_DATASETS_HOME": str(tmp_path), "IR_DATASETS_DL_TRIES": "1", "COLUMNS": "200"}

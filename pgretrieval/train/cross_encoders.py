@@ -1,0 +1,95 @@
+"""Training of cross-encoders with either head, on the tuples that late interaction is trained with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pgretrieval.errors import ConfigError
+from pgretrieval.train.retrievers import split
+from pgretrieval.train.run import Ingredients, RunOptions, RunReport, run
+from pgretrieval.train.tuples import TrainingSet, as_lists, checked_ways, joined
+from pgretrieval.types import Tick
+
+_NEVER = -1e9
+
+
+@dataclass(frozen=True, slots=True)
+class CrossAim:
+    """What a cross-encoder learns: `head` "cls", or "emb" with its `scale`.
+
+    `labels` are "positive", softmax cross-entropy with the first passage of a tuple as the right one, or "teacher", the
+    distribution of a teacher's scores. `mini_batch` pairs are read at once.
+    """
+
+    head: Literal["cls", "emb"] = "cls"
+    labels: Literal["positive", "teacher"] = "positive"
+    ways: int | None = None
+    max_tokens: int = 256
+    scale: float = 1.0
+    mini_batch: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.labels not in ("positive", "teacher"):
+            msg = f'labels is {self.labels!r}; give "positive" or "teacher"'
+            raise ConfigError(msg)
+
+
+def train_cross_encoder(
+    sets: Sequence[TrainingSet],
+    folder: str | os.PathLike[str],
+    *,
+    base: str | os.PathLike[str] | Any = "minilm",
+    aim: CrossAim | None = None,
+    options: RunOptions | None = None,
+    tick: Tick | None = None,
+) -> RunReport:
+    """Train a cross-encoder from "minilm", or from the transformer of a folder or name, or go on training a `CrossEncoder`.
+
+    The folder and being called again are as with `train_retriever`. `load_cross_encoder(report.model)` reads the result.
+    """
+    aim, options = aim or CrossAim(), options or RunOptions(learning_rate=3e-5)
+    data = joined(sets)
+    ways = checked_ways(data, aim.ways)
+    if aim.labels == "teacher" and not data.scored:
+        msg = "the tuples have no teacher's scores; mine them with a teacher, or train on positives"
+        raise ConfigError(msg)
+    part, rest = split(data, options.held_out, options.seed)
+    config = {
+        "kind": "cross-encoder",
+        "base": os.fspath(base) if isinstance(base, (str, os.PathLike)) else type(base).__qualname__,
+        "aim": {**asdict(aim), "ways": ways},
+        "data": {"tuples": len(data.tuples), "passages": len(data.passages), **data.settings},
+    }
+
+    def make(device: str) -> Ingredients:
+        from sentence_transformers import CrossEncoderTrainer
+        from sentence_transformers.cross_encoder import CrossEncoderTrainingArguments
+        from sentence_transformers.cross_encoder.losses import ListNetLoss
+
+        from pgretrieval.rerank.markers import new_cross_encoder
+
+        if isinstance(base, (str, os.PathLike)):
+            model = new_cross_encoder(base, aim.head, max_length=aim.max_tokens, scale=aim.scale, device=device)
+        else:
+            model = base.to(device)
+        return Ingredients(
+            CrossEncoderTrainer,
+            CrossEncoderTrainingArguments,
+            model,
+            ListNetLoss(model, mini_batch_size=aim.mini_batch or -1),
+            as_lists(part, ways, _labels(part, ways, aim)),
+            as_lists(rest, ways, _labels(rest, ways, aim)) if rest else None,
+        )
+
+    return run(Path(folder), config, options, make, tick)
+
+
+def _labels(data: TrainingSet, ways: int, aim: CrossAim) -> list[list[float]]:
+    """Numbers whose softmax is the distribution to learn."""
+    if aim.labels == "teacher":
+        return [list((one.scores or ())[:ways]) for one in data.tuples]
+    return [[0.0, *[_NEVER] * (ways - 1)] for _ in data.tuples]

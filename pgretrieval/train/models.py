@@ -1,0 +1,97 @@
+"""What a training starts from, and what is shipped of one that trained a projection alone."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pgretrieval.encode import minilm, xtr
+from pgretrieval.encode.library import load_library_model
+from pgretrieval.errors import ConfigError, EncoderError
+
+Trained = Literal["all", "projection"]
+"""What of a model is trained: everything, or all but the transformer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pooling:
+    """A ConstBERT pooling that is put on a model: `vectors` of at most `tokens` token vectors."""
+
+    vectors: int = 32
+    tokens: int = 180
+    shape: Literal["tokens", "full"] = "tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class ColXtr:
+    """What a bare T5 becomes: a bottleneck of `dim`, un-normalised vectors or not, and the end token's vector."""
+
+    dim: int = xtr.DIM
+    normalize: bool = True
+    end_token: xtr.EndToken = "own"
+
+
+def start_model(
+    base: str | os.PathLike[str] | Any,
+    device: str,
+    *,
+    pooling: Pooling | None = None,
+    bottleneck: ColXtr | None = None,
+    trained: Trained = "all",
+) -> Any:
+    """A `MultiVectorEncoder` in single precision: "minilm", a folder or name of a late-interaction model, or of a bare transformer.
+
+    A bare transformer gets a random projection. `pooling` is put on top where the model has none.
+    """
+    model = _loaded(base, device, bottleneck).float()
+    if pooling is not None:
+        from pgretrieval.encode.modules import ConstPooling, with_pooling
+
+        if not any(isinstance(module, ConstPooling) for module in model):
+            model = with_pooling(model, device=device, **asdict(pooling))
+    if trained == "projection":
+        for parameter in model[0].parameters():
+            parameter.requires_grad_(False)
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            msg = f"{base!r} has nothing but a transformer; there is no projection to train"
+            raise ConfigError(msg)
+    return model
+
+
+def export_projection(model: Any, path: str | os.PathLike[str]) -> None:
+    """Write the projection of a model in the form in which "minilm" has its own. Raises EncoderError where it has none."""
+    from safetensors.torch import save_file
+    from sentence_transformers.base.modules import Dense
+
+    dense = [module for module in model if isinstance(module, Dense) and module.module_output_name == "token_embeddings"]
+    if len(dense) != 1 or dense[0].bias:
+        msg = f"the model has {len(dense)} projections of token vectors; one without bias can be exported"
+        raise EncoderError(msg)
+    save_file({minilm.PROJECTION_KEY: dense[0].linear.weight.detach().cpu().contiguous()}, path)
+
+
+def _loaded(base: str | os.PathLike[str] | Any, device: str, bottleneck: ColXtr | None) -> Any:
+    if not isinstance(base, (str, os.PathLike)):
+        return base.to(device)
+    if base == "minilm":
+        import torch
+
+        return minilm.build_model(device, torch.float32)
+    name = os.fspath(base)
+    if _is_bare_t5(name):
+        return xtr.new_xtr(name, device, **asdict(bottleneck or ColXtr()))
+    if bottleneck is not None:
+        msg = f"{name!r} is no bare T5, so it has its projection already; leave the bottleneck out"
+        raise ConfigError(msg)
+    return load_library_model(name, device, untrained=True)
+
+
+def _is_bare_t5(name: str) -> bool:
+    folder = Path(name)
+    config = folder / "config.json"
+    if not config.exists() or (folder / "modules.json").exists() or (folder / xtr.DENSE_FOLDER).exists():
+        return False
+    return xtr.is_xtr(json.loads(config.read_text(encoding="utf-8")), None)

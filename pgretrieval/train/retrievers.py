@@ -1,0 +1,129 @@
+"""Training of late-interaction models: ColBERTv2's distillation, XTR's retrieval of tokens, ConstBERT's pooling."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from pgretrieval.errors import ConfigError
+from pgretrieval.train.models import ColXtr, Pooling, Trained, start_model
+from pgretrieval.train.run import Ingredients, RunOptions, RunReport, run
+from pgretrieval.train.tuples import TrainingSet, TrainingTuple, as_columns, checked_ways, joined
+from pgretrieval.types import Tick
+
+Objective = Literal["colbert", "xtr"]
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What is learnt: `objective` and its numbers; None leaves one to the objective's default.
+
+    `ways` passages of each tuple are taken. Scores are multiplied by `scale`, a teacher's by `teacher_scale`; `distil` says whether
+    a teacher's scores are used where tuples have them. `k_train` is XTR's. Queries and passages are cut to `query_tokens` and
+    `passage_tokens` while training, and `mini_batch` passages are read at once.
+    """
+
+    objective: Objective = "colbert"
+    ways: int | None = None
+    scale: float | None = None
+    teacher_scale: float = 1.0
+    distil: bool | None = None
+    k_train: int | None = None
+    query_tokens: int | None = None
+    passage_tokens: int | None = None
+    mini_batch: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.objective not in ("colbert", "xtr"):
+            msg = f'objective is {self.objective!r}; give "colbert" or "xtr"'
+            raise ConfigError(msg)
+        if self.k_train is not None and self.objective != "xtr":
+            msg = f"k_train is XTR's; the objective {self.objective!r} has none"
+            raise ConfigError(msg)
+
+
+def train_retriever(
+    sets: Sequence[TrainingSet],
+    folder: str | os.PathLike[str],
+    *,
+    base: str | os.PathLike[str] | Any = "minilm",
+    aim: Aim | None = None,
+    pooling: Pooling | None = None,
+    bottleneck: ColXtr | None = None,
+    trained: Trained = "all",
+    options: RunOptions | None = None,
+    tick: Tick | None = None,
+) -> RunReport:
+    """Train a late-interaction model on tuples; the folder gets everything, its model in `folder/model`.
+
+    `base` is "minilm", a model folder or name, or a `MultiVectorEncoder`; `pooling` puts ConstBERT's on it, `bottleneck` makes a
+    bare T5 one for ColXTR; `trained` "projection" leaves the transformer alone. Called again with the same arguments, an
+    interrupted training goes on from its last checkpoint. `tick` is told the steps done and in all.
+    """
+    aim, options = aim or Aim(), options or RunOptions()
+    data = joined(sets)
+    ways = checked_ways(data, aim.ways)
+    if aim.distil and not data.scored:
+        msg = "distil needs a teacher's scores, which the tuples do not have; mine them with a teacher, or leave distil out"
+        raise ConfigError(msg)
+    scored = data.scored and aim.distil is not False and (aim.objective == "colbert" or aim.distil is True)
+    part, rest = split(data, options.held_out, options.seed)
+    config = {
+        "kind": "constbert" if pooling else aim.objective,
+        "base": os.fspath(base) if isinstance(base, (str, os.PathLike)) else type(base).__qualname__,
+        "aim": {**asdict(aim), "ways": ways, "distil": scored},
+        "pooling": asdict(pooling) if pooling else None,
+        "bottleneck": asdict(bottleneck) if bottleneck else None,
+        "trained": trained,
+        "data": {"tuples": len(data.tuples), "passages": len(data.passages), **data.settings},
+    }
+
+    def make(device: str) -> Ingredients:
+        from sentence_transformers import MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments
+
+        model = start_model(base, device, pooling=pooling, bottleneck=bottleneck, trained=trained)
+        lengths = {"query": aim.query_tokens, "document": aim.passage_tokens}
+        return Ingredients(
+            MultiVectorEncoderTrainer,
+            MultiVectorEncoderTrainingArguments,
+            model,
+            _loss(model, aim, scored),
+            as_columns(part, ways, scored=scored),
+            as_columns(rest, ways, scored=scored) if rest else None,
+            {key: length for key, length in lengths.items() if length} or None,
+        )
+
+    return run(Path(folder), config, options, make, tick)
+
+
+def split(data: TrainingSet, share: float, seed: int) -> tuple[TrainingSet, TrainingSet | None]:
+    """All but a share of the queries, and that share; a query's tuples stay together."""
+    keys = sorted({one.query_id for one in data.tuples})
+    count = round(share * len(keys))
+    if count == 0:
+        return data, None
+    chosen = {keys[place] for place in np.random.default_rng(seed).permutation(len(keys))[:count]}
+    parts: tuple[list[TrainingTuple], list[TrainingTuple]] = ([], [])
+    for one in data.tuples:
+        parts[one.query_id in chosen].append(one)
+    if not parts[0]:
+        msg = f"held_out is {share}, which leaves none of {len(keys)} queries to train on"
+        raise ConfigError(msg)
+    kept, held_out = (TrainingSet(tuple(some), data.passages, data.settings) for some in parts)
+    return kept, held_out
+
+
+def _loss(model: Any, aim: Aim, scored: bool) -> Any:
+    from pgretrieval.train.losses import colbert_loss, xtr_loss
+
+    numbers: Mapping[str, Any] = {"scale": aim.scale, "mini_batch_size": aim.mini_batch}
+    given = {key: value for key, value in numbers.items() if value is not None}
+    options = {**given, "teacher_scale": aim.teacher_scale, "distil": scored}
+    if aim.objective == "colbert":
+        return colbert_loss(model, **options)
+    return xtr_loss(model, **options, **({} if aim.k_train is None else {"k_train": aim.k_train}))

@@ -1,0 +1,105 @@
+"""Refresh rounds: a collection of the model so far mines the tuples that it is trained on next (ColBERTv2, section 3.2)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from pgretrieval.errors import ConfigError
+from pgretrieval.rerank import load_cross_encoder
+from pgretrieval.train.mining import Miner, MiningOptions, mine
+from pgretrieval.train.run import MODEL, REPORT_FILE
+from pgretrieval.train.tuples import SETTINGS_FILE, TrainingSet, read_training_set, write_training_set
+from pgretrieval.types import Passage
+
+Stage = Callable[[str, int, int], None]
+Train = Callable[[TrainingSet, Path, str], object]
+"""Trains on a set, in a folder, from a model; leaves the result in `folder/model`, as `train_retriever` does."""
+
+_PREFIX = "training_round_"
+
+
+class Collected(Miner, Protocol):
+    """A `Collection`, as far as rounds need one."""
+
+    def add(self, passages: Iterable[Passage], *, on_conflict: Any = "error", progress: Callable[[int], None] | None = None) -> Any:
+        """Store passages."""
+
+    def build(self, *, stage: Stage | None = None) -> Any:
+        """Build the index."""
+
+
+class Collections(Protocol):
+    """A `RetrievalDatabase`, as far as rounds need one."""
+
+    def create_collection(self, name: str, *, encoder: str | object | None = None) -> Collected:
+        """A new collection."""
+
+    def get_collection(self, name: str) -> Collected:
+        """One that is there."""
+
+    def list_collections(self) -> list[str]:
+        """Their names."""
+
+    def drop_collection(self, name: str) -> None:
+        """Remove one."""
+
+
+def train_in_rounds(
+    database: Collections,
+    passages: Callable[[], Iterable[Passage]],
+    queries: Mapping[str, str],
+    qrels: Mapping[str, Mapping[str, int]] | None,
+    folder: str | os.PathLike[str],
+    train: Train,
+    *,
+    rounds: int = 2,
+    base: str = "minilm",
+    teacher: Any = None,
+    mining: MiningOptions | None = None,
+    stage: Stage | None = None,
+) -> list[Path]:
+    """Index `passages` with the model so far, mine, train, and so on; the folders of the rounds' models.
+
+    A round's folder has its tuples in `mined` and its training in `run`. Its collection, "training_round_N", is dropped once it is
+    mined. Called again, interrupted rounds go on: what was indexed, mined or trained is not done again.
+    """
+    if rounds < 1:
+        msg = f"rounds is {rounds}; give at least 1"
+        raise ConfigError(msg)
+    scorer = None if teacher is None else load_cross_encoder(teacher)
+    model, models = base, []
+    for number in range(1, rounds + 1):
+        place = Path(folder) / f"round-{number}"
+        if not (place / "mined" / SETTINGS_FILE).exists():
+            name = f"{_PREFIX}{number}"
+            collection = _indexed(database, name, passages, model, stage)
+            made = mine(collection, queries, qrels, teacher=scorer, options=mining, stage=stage)
+            write_training_set(place / "mined", made)
+            database.drop_collection(name)
+        if not (place / "run" / REPORT_FILE).exists():
+            train(read_training_set(place / "mined"), place / "run", model)
+        model = str(place / "run" / MODEL)
+        models.append(Path(model))
+    return models
+
+
+def _indexed(
+    database: Collections, name: str, passages: Callable[[], Iterable[Passage]], model: str, stage: Stage | None
+) -> Collected:
+    there = name in database.list_collections()
+    collection = database.get_collection(name) if there else database.create_collection(name, encoder=model)
+    total = sum(1 for _ in passages())
+    done = 0
+
+    def tell(count: int) -> None:
+        nonlocal done
+        done += count
+        if stage is not None:
+            stage("encode", done, total)
+
+    collection.add(passages(), on_conflict="skip", progress=tell)
+    collection.build(stage=stage)
+    return collection

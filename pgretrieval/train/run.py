@@ -1,0 +1,274 @@
+"""One training in its folder: configuration, checkpoints to go on from, metrics, a plot, and the model at the end."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pgretrieval.encode.library import quiet, resolve_device
+from pgretrieval.errors import ConfigError
+from pgretrieval.train.plots import plot_metrics
+from pgretrieval.types import Tick
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+CONFIG_FILE, METRICS_FILE, PLOT_FILE, REPORT_FILE = "config.json", "metrics.jsonl", "training.png", "report.json"
+CHECKPOINTS, MODEL = "checkpoints", "model"
+_KEPT_CHECKPOINTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a training goes, whatever is trained.
+
+    `batch` is queries at a time; gradients of `accumulation` such batches make one step. `steps`, where given, count instead of
+    `epochs`. `warmup` is the share of steps over which the learning rate rises; then it falls to 0. `precision` "auto" is bfloat16
+    on a GPU that has it, float16 on another, float32 on a processor. `save_every` steps there is a checkpoint, from which an
+    interrupted training goes on. `held_out` is the share of queries that are not trained on but whose loss is measured then; the
+    model of the lowest is kept. `checkpointing` computes activations twice to hold fewer.
+    """
+
+    epochs: float = 1.0
+    steps: int | None = None
+    batch: int = 16
+    accumulation: int = 1
+    learning_rate: float = 1e-5
+    warmup: float = 0.1
+    weight_decay: float = 0.0
+    precision: Precision = "auto"
+    seed: int = 0
+    device: str | None = None
+    save_every: int = 500
+    log_every: int = 10
+    held_out: float = 0.0
+    checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch", "accumulation", "learning_rate", "save_every", "log_every"):
+            if getattr(self, name) <= 0:
+                msg = f"{name} is {getattr(self, name)}; give a number above 0"
+                raise ConfigError(msg)
+        if self.steps is not None and self.steps < 1:
+            msg = f"steps is {self.steps}; give at least 1, or none to train for {self.epochs} epochs"
+            raise ConfigError(msg)
+        if not 0 <= self.warmup <= 1 or not 0 <= self.held_out < 1:
+            msg = f"warmup is {self.warmup} and held_out {self.held_out}; give shares from 0 to 1"
+            raise ConfigError(msg)
+        if self.precision not in ("auto", "fp32", "bf16", "fp16"):
+            msg = f'precision is {self.precision!r}; give "auto", "fp32", "bf16" or "fp16"'
+            raise ConfigError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What a training did. `losses` are the last ones measured, by name; `resumed` is the step it went on from."""
+
+    model: Path
+    steps: int
+    seconds: float
+    device: str
+    precision: str
+    losses: Mapping[str, float]
+    resumed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ingredients:
+    """What is trained: made when a run starts, so that seeds come first. `held_out` is None where nothing is."""
+
+    trainer: Any
+    arguments: Any
+    model: Any
+    loss: Any
+    train: Any
+    held_out: Any = None
+    lengths: Mapping[str, int] | None = None
+
+
+def check_installed() -> None:
+    """Raises ConfigError where the packages for training are missing."""
+    try:
+        import accelerate  # noqa: F401
+        import datasets  # noqa: F401
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        msg = f"training needs the package {error.name}; pip install 'pgretrieval[train]'"
+        raise ConfigError(msg) from error
+
+
+def run(
+    folder: Path, config: Mapping[str, Any], options: RunOptions, make: Callable[[str], Ingredients], tick: Tick | None = None
+) -> RunReport:
+    """Train in a folder, or go on with what is there from the same configuration.
+
+    `make` is told the device, after seeds are set. Raises ConfigError where the folder holds a finished run, or another one.
+    """
+    check_installed()
+    from transformers import set_seed, trainer_utils
+
+    latest: Any = trainer_utils.get_last_checkpoint  # carries no annotations
+    device = resolve_device(options.device)
+    _claim(folder, {**config, "run": {**asdict(options), "device": device}})
+    with quiet():
+        set_seed(options.seed)
+        parts = make(device)
+        checkpoints = folder / CHECKPOINTS
+        last: str | None = latest(str(checkpoints)) if checkpoints.is_dir() else None
+        resumed = 0 if last is None else int(last.rsplit("-", 1)[-1])
+        precision = _precision(options.precision, device)
+        trainer = _trainer(parts, options, folder, device, precision, tick)
+        started = time.perf_counter()
+        trainer.train(resume_from_checkpoint=last)
+        seconds = time.perf_counter() - started
+        history = trainer.state.log_history
+        _write_metrics(folder, history)
+        parts.model.save(str(folder / MODEL), create_model_card=False)
+    report = RunReport(
+        folder / MODEL, trainer.state.global_step, seconds, _device_name(device), precision, _last_losses(history), resumed
+    )
+    written = {**asdict(report), "model": MODEL}
+    (folder / REPORT_FILE).write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    return report
+
+
+def _claim(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write the configuration, or find the same one there."""
+    file = folder / CONFIG_FILE
+    wanted = json.loads(json.dumps(config))
+    if file.exists():
+        held = json.loads(file.read_text(encoding="utf-8"))
+        if held != wanted:
+            different = sorted(key for key in {*_flat(held), *_flat(wanted)} if _flat(held).get(key) != _flat(wanted).get(key))
+            msg = f"{folder} holds a run with other settings ({', '.join(different)}); name another folder, or repeat its settings"
+            raise ConfigError(msg)
+        if (folder / REPORT_FILE).exists():
+            msg = f"{folder} holds a finished run; name another folder"
+            raise ConfigError(msg)
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _precision(wanted: Precision, device: str) -> str:
+    if wanted != "auto":
+        return wanted
+    if not device.startswith("cuda"):
+        return "fp32"
+    import torch
+
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+
+
+def _trainer(parts: Ingredients, options: RunOptions, folder: Path, device: str, precision: str, tick: Tick | None) -> Any:
+    from transformers.trainer_callback import PrinterCallback
+
+    steps = options.steps or math.ceil(math.ceil(len(parts.train) / options.batch) / options.accumulation * options.epochs)
+    measured = parts.held_out is not None
+    arguments = parts.arguments(
+        output_dir=str(folder / CHECKPOINTS),
+        max_steps=steps,
+        per_device_train_batch_size=options.batch,
+        per_device_eval_batch_size=options.batch,
+        gradient_accumulation_steps=options.accumulation,
+        gradient_checkpointing=options.checkpointing,
+        learning_rate=options.learning_rate,
+        warmup_steps=int(options.warmup * steps),
+        weight_decay=options.weight_decay,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        use_cpu=device == "cpu",
+        seed=options.seed,
+        data_seed=options.seed,
+        logging_steps=options.log_every,
+        logging_nan_inf_filter=False,
+        save_steps=options.save_every,
+        save_total_limit=_KEPT_CHECKPOINTS,
+        eval_strategy="steps" if measured else "no",
+        eval_steps=options.save_every,
+        load_best_model_at_end=measured,
+        metric_for_best_model="eval_loss" if measured else None,
+        dataloader_pin_memory=device != "cpu",
+        report_to="none",
+        disable_tqdm=True,
+        **({} if parts.lengths is None else {"max_length": dict(parts.lengths)}),
+    )
+    trainer = _without_card(parts.trainer)(
+        model=parts.model,
+        args=arguments,
+        train_dataset=parts.train,
+        eval_dataset=parts.held_out,
+        loss=parts.loss,
+        callbacks=[_recorder(folder, tick)],
+    )
+    trainer.remove_callback(PrinterCallback)  # standard output is the caller's
+    return trainer
+
+
+def _without_card(kind: Any) -> Any:
+    """Trainers tokenise all their data for the statistics of a model card, which nobody asked for."""
+
+    class Trainer(kind):  # type: ignore[misc]
+        def add_model_card_callback(self, *_: Any) -> None:
+            pass
+
+    return Trainer
+
+
+def _recorder(folder: Path, tick: Tick | None) -> Any:
+    from transformers import TrainerCallback
+
+    class Recorder(TrainerCallback):  # type: ignore[misc, unused-ignore]
+        """Metrics reach the folder as they come."""
+
+        def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            _write_metrics(folder, state.log_history)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if tick is not None:
+                tick(state.global_step, state.max_steps)
+
+    return Recorder()
+
+
+def _write_metrics(folder: Path, history: list[dict[str, Any]]) -> None:
+    lines = [json.dumps(entry) + "\n" for entry in history]
+    (folder / METRICS_FILE).write_text("".join(lines), encoding="utf-8")
+    plot_metrics(history, folder / PLOT_FILE)
+
+
+def _last_losses(history: list[dict[str, Any]]) -> dict[str, float]:
+    left_out = {"step", "epoch", "learning_rate", "grad_norm"}
+    losses: dict[str, float] = {}
+    for entry in history:
+        if "train_runtime" not in entry:
+            losses |= {key: float(value) for key, value in entry.items() if key not in left_out and _is_loss(key)}
+    return losses
+
+
+def _is_loss(key: str) -> bool:
+    return not key.endswith(("_runtime", "_per_second"))
+
+
+def _device_name(device: str) -> str:
+    if device.startswith("cuda"):
+        import torch
+
+        return str(torch.cuda.get_device_name(device))
+    return f"{platform.machine()} processor" if device == "cpu" else device
+
+
+def with_options(options: RunOptions, **changed: Any) -> RunOptions:
+    """The same options but for some."""
+    return replace(options, **changed)

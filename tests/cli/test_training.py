@@ -1,0 +1,100 @@
+"""`mine` and `train`, from a corpus to models, on tiny ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pgretrieval.encode import load_encoder
+from pgretrieval.rerank import load_cross_encoder
+from pgretrieval.train.tuples import read_training_set
+from tests.fixtures.cli import Command
+from tests.fixtures.models import WORDS
+
+QUICK = ["--steps", "2", "--batch", "4", "--device", "cpu", "--log-every", "1"]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    """40 passages, 8 queries with words of one each, and judgements."""
+    random = np.random.default_rng(0)
+    passages = {f"p{number}": " ".join(random.choice(WORDS, 6)) for number in range(40)}
+    queries = {f"q{number}": " ".join(passages[f"p{number}"].split()[:3]) for number in range(8)}
+    for name, records in (("corpus", passages), ("queries", queries)):
+        lines = [json.dumps({"id": key, "text": text}) + "\n" for key, text in records.items()]
+        (tmp_path / f"{name}.jsonl").write_text("".join(lines))
+    (tmp_path / "qrels.tsv").write_text("".join(f"q{number} 0 p{number} 1\n" for number in range(8)))
+    return {name: str(tmp_path / file) for name, file in
+            (("corpus", "corpus.jsonl"), ("queries", "queries.jsonl"), ("qrels", "qrels.tsv"))}  # fmt: skip
+
+
+def test_from_a_corpus_to_models(command: Command, files: dict[str, str], library_folder: Path, tiny_bert: Path, tmp_path: Path):
+    """A command does not read what the one before it wrote, or a model cannot be used."""
+    judged = ["--queries", files["queries"], "--qrels", files["qrels"]]
+    assert command("index", "words", files["corpus"], "--encoder", library_folder)[0] == 0
+    code, out, err = command("mine", "words", *judged, "--ways", "4", "--depth", "12", "--output", tmp_path / "plain")
+    assert (code, out) == (0, ""), err
+    assert "8 tuples of 4 passages" in err
+    data = ["--data", tmp_path / "plain"]
+    cross = ["train", "cross-encoder", *data, "--base", tiny_bert, "--head", "emb", "--max-tokens", "24", *QUICK]
+    code, out, err = command(*cross, "--output", tmp_path / "cross")
+    assert (code, out) == (0, ""), err
+    teacher = tmp_path / "cross" / "model"
+    assert load_cross_encoder(teacher, "cpu").predict([("a bank", "the river")]).shape == (1,)
+    scored = ["--ways", "4", "--depth", "12", "--cross-encoder", teacher, "--output", tmp_path / "scored"]
+    assert command("mine", "words", *judged, *scored)[0] == 0
+    assert read_training_set(tmp_path / "scored").scored
+    for method, options, count in (("colbert", [], 5), ("xtr", ["--k-train", "6"], 5), ("constbert", ["--vectors", "3"], 3)):
+        output = ["--base", library_folder, "--output", tmp_path / method, *QUICK, *options]
+        code, out, err = command("train", method, "--data", tmp_path / "scored", *output)
+        assert (code, out) == (0, ""), err
+        assert "2 steps in" in err
+        assert len(load_encoder(tmp_path / method / "model", "cpu").encode_document("the river flows")[0]) == count
+    code, _, err = command("train", "colbert", *data, "--output", tmp_path / "colbert", *QUICK)
+    assert code == 1
+    assert "other settings" in err
+
+
+def test_rounds_mine_with_the_model_so_far(command: Command, files: dict[str, str], library_folder: Path, tmp_path: Path):
+    """A round starts from the first model, mines with it, or leaves its collection behind."""
+    given = ["--corpus", files["corpus"], "--queries", files["queries"], "--qrels", files["qrels"], "--rounds", "2"]
+    options = ["--base", library_folder, "--ways", "3", "--depth", "10", "--output", tmp_path / "out", "--learning-rate", "0.01"]
+    code, out, err = command("train", "colbert", *given, *options, *QUICK)
+    assert (code, out) == (0, ""), err
+    first, second = (tmp_path / "out" / f"round-{number}" for number in (1, 2))
+    configs = [json.loads((folder / "run" / "config.json").read_text()) for folder in (first, second)]
+    assert [config["base"] for config in configs] == [str(library_folder), str(first / "run" / "model")]
+    one, other = (read_training_set(folder / "mined").tuples for folder in (first, second))
+    assert [one.query_id for one in one] == [one.query_id for one in other]
+    assert command("list")[1].strip() == ""
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "out").rglob("*.gz")}
+    assert command("train", "colbert", *given, *options, *QUICK)[0] == 0  # nothing is left to do
+    assert before == {file: file.stat().st_mtime_ns for file in (tmp_path / "out").rglob("*.gz")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["colbert"], "give mined tuples with --data, or --corpus and --queries"),
+        (["colbert", "--rounds", "2", "--data", "x"], "give mined tuples with --data"),
+        (["xtr", "--keep-lengths"], "give --bottleneck"),
+        (["colbert", "--data", "nowhere"], "cannot be read"),
+        (["colbert", "--data", "nowhere", "--batch", "0"], "batch is 0"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(command: Command, tmp_path: Path, arguments: list[str], said: str):
+    code, out, err = command("train", *arguments, "--output", tmp_path / "run")
+    assert (code, out) == (1, "")
+    assert said in " ".join(err.split())
+    assert not (tmp_path / "run").exists()
+
+
+def test_mined_tuples_are_not_written_over(command: Command, files: dict[str, str], tmp_path: Path):
+    (tmp_path / "mined").mkdir()
+    (tmp_path / "mined" / "tuples.jsonl.gz").write_bytes(b"")
+    code, _, err = command("mine", "words", "--queries", files["queries"], "--output", tmp_path / "mined")
+    assert code == 1
+    assert "is not empty; name another folder" in " ".join(err.split())

@@ -1,0 +1,245 @@
+"""A few steps of every training on tiny models: what is learnt, kept, and gone on with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pgretrieval.encode import load_encoder
+from pgretrieval.encode.modules import ConstPooling, load_model
+from pgretrieval.errors import ConfigError, EncoderError
+from pgretrieval.rerank import load_cross_encoder
+from pgretrieval.train.cross_encoders import CrossAim, train_cross_encoder
+from pgretrieval.train.models import ColXtr, Pooling, export_projection, start_model
+from pgretrieval.train.retrievers import Aim, split, train_retriever
+from pgretrieval.train.run import RunOptions
+from pgretrieval.train.tuples import TrainingSet, TrainingTuple
+from tests.fixtures.models import WORDS
+
+TEXTS = {str(number): " ".join(np.random.default_rng(number).choice(WORDS, 6)) for number in range(24)}
+SCORED = TrainingSet(
+    tuple(
+        TrainingTuple(
+            f"q{number}",
+            " ".join(TEXTS[str(number)].split()[:3]),
+            tuple(str((number + 5 * way) % 24) for way in range(4)),
+            (3.0, 1.0, 0.5, 0.0),
+        )
+        for number in range(12)
+    ),
+    TEXTS,
+    {"made": "by hand"},
+)
+QUICK = RunOptions(steps=4, batch=4, learning_rate=1e-3, device="cpu", save_every=2, log_every=1, seed=1)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return {key: values.clone() for key, values in load_model(folder, "cpu").state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    ("given", "losses"),
+    [
+        ({}, {"distillation", "in_batch"}),
+        ({"aim": Aim(distil=False)}, {"own", "in_batch"}),
+        ({"aim": Aim(objective="xtr", k_train=8, ways=3)}, {"in_batch"}),
+        ({"pooling": Pooling(vectors=3, tokens=12)}, {"distillation", "in_batch"}),
+    ],
+    ids=["colbert", "without a teacher", "xtr", "constbert"],
+)
+def test_a_run_leaves_a_model_metrics_and_a_plot(library_folder: Path, tmp_path: Path, given: dict[str, Any], losses: set[str]):
+    """A part of the loss is not there, nothing is learnt, or the folder lacks what it should have."""
+    ticks: list[tuple[int, int]] = []
+    report = train_retriever(
+        [SCORED], tmp_path / "run", base=library_folder, options=QUICK, tick=lambda *step: ticks.append(step), **given
+    )
+    assert (report.steps, report.resumed, report.precision) == (4, 0, "fp32")
+    assert ticks == [(step, 4) for step in range(1, 5)]
+    assert losses <= set(report.losses)
+    history = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in history if "loss" in entry] == [1, 2, 3, 4]
+    assert (tmp_path / "run" / "training.png").read_bytes().startswith(b"\x89PNG")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["data"] == {"tuples": 12, "passages": 24, "made": "by hand"}
+    before, after = weights(library_folder), weights(report.model)
+    assert {key for key in before if key in after and not torch.equal(before[key], after[key])} >= {"1.linear.weight"}
+    array = load_encoder(report.model, device="cpu").encode_document("the river flows")[0]
+    assert len(array) == (3 if "pooling" in given else 5)
+    assert "Batches" not in (tmp_path / "run" / "metrics.jsonl").read_text()
+
+
+def test_what_is_taught_is_learnt(library_folder: Path, tmp_path: Path):
+    """The loss falls, but not because the taught passages come first."""
+    taught = TrainingSet(
+        tuple(TrainingTuple(one.query_id, one.query, one.passages[::-1], one.scores) for one in SCORED.tuples), TEXTS
+    )
+
+    def margin(folder: Path) -> float:
+        encoder = load_encoder(folder, device="cpu")
+        rows = dict(zip(TEXTS, encoder.encode_document(list(TEXTS.values())), strict=True))
+        queries = encoder.encode_query([one.query for one in taught.tuples])
+        scores = np.array(
+            [
+                [(query @ rows[key].T).max(axis=1).sum() for key in one.passages]
+                for query, one in zip(queries, taught.tuples, strict=True)
+            ]
+        )
+        return float((scores[:, 0] - scores[:, 1:].mean(axis=1)).mean())
+
+    options = RunOptions(steps=25, batch=6, learning_rate=3e-3, device="cpu", log_every=25)
+    report = train_retriever([taught], tmp_path / "run", base=library_folder, options=options)
+    assert margin(library_folder) < 0 < margin(report.model)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_model(library_folder: Path, tmp_path: Path):
+    """Weights, the optimizer, the schedule or the order of tuples begin anew."""
+    whole = train_retriever([SCORED], tmp_path / "whole", base=library_folder, options=QUICK)
+
+    def stop(step: int, _: int) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_retriever([SCORED], tmp_path / "parts", base=library_folder, options=QUICK, tick=stop)
+    rest = train_retriever([SCORED], tmp_path / "parts", base=library_folder, options=QUICK)
+    assert (rest.resumed, rest.steps) == (2, 4)
+    one, other = weights(whole.model), weights(rest.model)
+    for key, values in one.items():
+        torch.testing.assert_close(other[key], values, msg=key)
+    history = [json.loads(line) for line in (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in history if "loss" in entry] == [1, 2, 3, 4]
+
+
+def test_a_folder_holds_one_run(library_folder: Path, tmp_path: Path):
+    """A run goes on with other settings, or writes over a finished one."""
+    train_retriever([SCORED], tmp_path / "run", base=library_folder, options=QUICK)
+    with pytest.raises(ConfigError, match="holds a finished run"):
+        train_retriever([SCORED], tmp_path / "run", base=library_folder, options=QUICK)
+    with pytest.raises(ConfigError, match=r"other settings \(aim.ways\)"):
+        train_retriever([SCORED], tmp_path / "run", base=library_folder, aim=Aim(ways=2), options=QUICK)
+
+
+def test_accumulated_batches_make_one_step(library_folder: Path, tmp_path: Path):
+    """Gradients of small batches are added without being averaged, or each makes a step."""
+    aim = Aim(objective="colbert", distil=False, ways=2)
+    sgd = {"warmup": 0.0, "steps": 1, "learning_rate": 1e-3, "device": "cpu", "log_every": 1}
+    norms = []
+    for batch, accumulation in ((4, 1), (2, 2)):
+        options = RunOptions(batch=batch, accumulation=accumulation, **sgd)
+        report = train_retriever([SCORED], tmp_path / str(batch), base=library_folder, aim=aim, options=options)
+        assert report.steps == 1
+        lines = (tmp_path / str(batch) / "metrics.jsonl").read_text().splitlines()
+        norms.append(json.loads(lines[0])["grad_norm"])
+    assert norms[1] == pytest.approx(norms[0], rel=0.5)
+
+
+def test_held_out_queries_are_measured_and_not_trained_on(library_folder: Path, tmp_path: Path):
+    """Tuples of one query are on both sides, or nothing of the held out is logged."""
+    part, rest = split(SCORED, 0.25, 0)
+    assert rest is not None
+    assert len(part.tuples) + len(rest.tuples) == 12
+    assert {one.query_id for one in part.tuples} & {one.query_id for one in rest.tuples} == set()
+    options = RunOptions(steps=4, batch=4, device="cpu", save_every=2, log_every=2, held_out=0.25)
+    report = train_retriever([SCORED], tmp_path / "run", base=library_folder, options=options)
+    assert report.losses["eval_loss"] > 0
+    assert "eval_distillation" in report.losses
+    with pytest.raises(ConfigError, match="leaves none of 12 queries"):
+        split(SCORED, 0.99, 0)
+
+
+def test_a_projection_is_trained_alone_and_exported(library_folder: Path, tmp_path: Path):
+    """The transformer changes, too, so that the small file is not enough."""
+    from safetensors.torch import load_file
+
+    report = train_retriever([SCORED], tmp_path / "run", base=library_folder, trained="projection", options=QUICK)
+    before, after = weights(library_folder), weights(report.model)
+    assert {key for key in before if not torch.equal(before[key], after[key])} == {"1.linear.weight"}
+    export_projection(load_model(report.model, "cpu"), tmp_path / "small.safetensors")
+    torch.testing.assert_close(load_file(tmp_path / "small.safetensors")["projection"], after["1.linear.weight"])
+    with pytest.raises(EncoderError, match="the model has 0 projections"):
+        export_projection([], tmp_path / "small.safetensors")
+
+
+def test_constbert_trains_pooling_and_transformer_together(library_folder: Path, tmp_path: Path):
+    """The pooling stays as it began, or the gradient ends at it."""
+    torch.manual_seed(0)
+    start = start_model(library_folder, "cpu", pooling=Pooling(vectors=3, tokens=12))
+    report = train_retriever([SCORED], tmp_path / "run", base=start, options=QUICK)
+    trained = load_model(report.model, "cpu")
+    [pooling] = [module for module in trained if isinstance(module, ConstPooling)]
+    began = torch.arange(12) % 3 == torch.arange(3)[:, None]
+    assert float((pooling.linear.weight.detach() - began.float()).abs().max()) > 1e-3
+    assert not torch.equal(
+        weights(report.model)["0.model.embeddings.word_embeddings.weight"],
+        weights(library_folder)["0.model.embeddings.word_embeddings.weight"],
+    )
+
+
+def test_a_bare_transformer_gets_a_projection_to_train(tiny_bert: Path):
+    model = start_model(tiny_bert, "cpu")
+    assert model.get_embedding_dimension() == 128
+    with pytest.raises(ConfigError, match="is no bare T5"):
+        start_model(tiny_bert, "cpu", bottleneck=ColXtr())
+
+
+@pytest.mark.parametrize(("head", "labels"), [("cls", "teacher"), ("emb", "positive")])
+def test_cross_encoders_learn_which_passage_is_right(tiny_bert: Path, tmp_path: Path, head: Any, labels: Any):
+    """Labels are those of other passages, or a trained model cannot be read."""
+    marked = {key: f"money {text}" if int(key) < 12 else text for key, text in TEXTS.items()}
+    tuples = [TrainingTuple(one.query_id, one.query, (one.passages[0], "20", "21"), (3.0, 1.0, 0.5)) for one in SCORED.tuples]
+    options = RunOptions(steps=20, batch=6, learning_rate=3e-3, device="cpu", log_every=1)
+    aim = CrossAim(head=head, labels=labels, max_tokens=24)
+    report = train_cross_encoder([TrainingSet(tuple(tuples), marked)], tmp_path / "run", base=tiny_bert, aim=aim, options=options)
+    history = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = [entry["loss"] for entry in history if "loss" in entry]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+    scorer = load_cross_encoder(report.model, device="cpu")
+    pairs = [(one.query, marked[key]) for one in tuples for key in one.passages]
+    margins = scorer.predict(pairs).reshape(-1, 3)
+    assert (margins[:, 0] - margins[:, 1:].mean(axis=1)).mean() > 0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"aim": Aim(ways=9)}, "ways is 9; give 2 to 4"),
+        ({"trained": "projection", "base": "bare"}, "nothing but a transformer"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(library_folder: Path, tmp_path: Path, given: dict[str, Any], message: str):
+    if given.get("base") == "bare":
+        from sentence_transformers import MultiVectorEncoder
+
+        given["base"] = MultiVectorEncoder(modules=[load_model(library_folder, "cpu")[0]], device="cpu")
+    with pytest.raises(ConfigError, match=message):
+        train_retriever([SCORED], tmp_path / "run", options=QUICK, **{"base": library_folder, **given})
+
+
+def test_a_teacher_is_needed_where_one_is_asked_for(library_folder: Path, tmp_path: Path):
+    plain = TrainingSet(tuple(TrainingTuple(o.query_id, o.query, o.passages) for o in SCORED.tuples), TEXTS)
+    with pytest.raises(ConfigError, match="distil needs a teacher's scores"):
+        train_retriever([plain], tmp_path / "run", base=library_folder, aim=Aim(distil=True), options=QUICK)
+    with pytest.raises(ConfigError, match="no teacher's scores"):
+        train_cross_encoder([plain], tmp_path / "run", aim=CrossAim(labels="teacher"), options=QUICK)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: RunOptions(batch=0), "batch is 0"),
+        (lambda: RunOptions(steps=0), "steps is 0"),
+        (lambda: RunOptions(warmup=2), "warmup is 2"),
+        (lambda: RunOptions(precision="half"), "precision is 'half'"),
+        (lambda: Aim(objective="plaid"), "objective is 'plaid'"),
+        (lambda: Aim(k_train=5), "k_train is XTR's"),
+        (lambda: CrossAim(labels="gold"), "labels is 'gold'"),
+    ],
+)
+def test_options_that_make_no_sense(make: Any, message: str):
+    with pytest.raises(ConfigError, match=message):
+        make()
