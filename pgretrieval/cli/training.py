@@ -218,9 +218,7 @@ def cross_encoder(
     sets = [read_training_set(folder) for folder in data]
     with console.stage_bars() as stage:
         tick = partial(stage, f"training in {output}")
-        report = train_cross_encoder(
-            sets, output, base=base, aim=aim, options=options, tick=partial(stage, f"training in {output}")
-        )
+        report = train_cross_encoder(sets, output, base=base, aim=aim, options=options, tick=tick)
     console.errors.print(_told(report), markup=False)
 
 

@@ -54,6 +54,10 @@ def command_tree() -> Any:
 
 
 def options_of(command: Any) -> list[str]:
+    """The options of a command, or of all commands of a group and its own."""
+    below = [name for inner in getattr(command, "commands", {}).values() for name in options_of(inner)]
+    if below and command.name == "train":
+        return below
     return [name for parameter in command.params if parameter.param_type_name == "option" for name in parameter.opts]
 
 

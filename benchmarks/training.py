@@ -1,0 +1,375 @@
+"""Does training help? Late interaction from MiniLM: distilled, contrastive, XTR, ConstBERT, beside the untrained encoder.
+
+    python benchmarks/training.py --work DIR [--stages mine teacher distil train evaluate] [--trial]
+
+Tuples are mined from the training queries of scifact, medquad and tldr_commands; a cross-encoder is trained on them from MiniLM and
+scores them; models are trained; all are measured on scifact's test queries, stackexchange_small and cpp_docs by exact MaxSim,
+without an index. No query of these is trained on. What is in DIR is not done again, and interrupted trainings go on, so that stages
+can run on several machines. Writes benchmarks/results/training.md; --trial takes a few steps of everything, into DIR alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import torch
+
+from benchmarks import machine
+from benchmarks.run import RESULTS, say, serving
+from benchmarks.vectors import data_folder
+from pgretrieval.corpus.jsonl import read_passages, read_queries
+from pgretrieval.encode import load_encoder
+from pgretrieval.errors import PgRetrievalWarning
+from pgretrieval.evaluate.bootstrap import paired_bootstrap
+from pgretrieval.evaluate.metrics import parse_metrics, query_metrics, run_from_ranking
+from pgretrieval.evaluate.qrels import read_qrels
+from pgretrieval.rerank import load_cross_encoder
+from pgretrieval.scoring.maxsim import maxsim_many
+from pgretrieval.train.cross_encoders import CrossAim, train_cross_encoder
+from pgretrieval.train.mining import MiningOptions, mine
+from pgretrieval.train.models import Pooling
+from pgretrieval.train.retrievers import Aim, train_retriever
+from pgretrieval.train.run import MODEL, REPORT_FILE, RunOptions
+from pgretrieval.train.tuples import TrainingSet, TrainingTuple, read_training_set, write_training_set
+from pgretrieval.types import Float32Array, Int64Array, Passage
+
+TRAINING = {"scifact": "qrels.train.tsv", "medquad": "qrels.tsv", "tldr_commands": "qrels.tsv"}
+EVALUATION = ("scifact", "stackexchange_small", "cpp_docs")
+STAGES = ("mine", "teacher", "distil", "train", "evaluate")
+NDCG = parse_metrics("nDCG@10")
+UNTRAINED = "untrained"
+IMPUTATIONS = ("kth", "zero", "none")
+_DEPTH = 10
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is done. The defaults are for a few hours of two processor cores, `TRIAL` for seeing that everything runs."""
+
+    queries: int = 1_500  # of each training set
+    ways: int = 8
+    depth: int = 100
+    passage_tokens: int = 128
+    batch: int = 8
+    epochs: float = 1.0
+    teacher_epochs: float = 1.0
+    measured_queries: int = 300
+    measured_passages: int = 20_000
+    k_tokens: int = 1_000
+    steps: int | None = None
+    precision: str = "bf16"
+
+
+TRIAL = Size(12, 4, 20, passage_tokens=32, batch=4, measured_queries=10, measured_passages=100, k_tokens=50, steps=2)
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model to train: its loss, whether the teacher's scores are used, what is trained, what it starts from."""
+
+    objective: str = "colbert"
+    distil: bool = False
+    trained: str = "all"
+    vectors: int | None = None
+    base: str | None = None
+    learning_rate: float = 2e-5
+
+
+MODELS = {
+    "contrastive": Model(),
+    "distilled": Model(distil=True),
+    "distilled, projection alone": Model(distil=True, trained="projection", learning_rate=5e-4),
+    "xtr": Model(objective="xtr"),
+    "constbert 16": Model(distil=True, vectors=16, base="distilled", learning_rate=1e-4),
+    "constbert 32": Model(distil=True, vectors=32, base="distilled", learning_rate=1e-4),
+    "constbert 64": Model(distil=True, vectors=64, base="distilled", learning_rate=1e-4),
+}
+
+
+def main() -> None:
+    """Do the stages that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="folder for tuples, models and measurements")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--device", help="a torch device; by default a GPU where there is one")
+    parser.add_argument("--trial", action="store_true", help="a few steps of everything")
+    for name, default in asdict(Size()).items():
+        parser.add_argument("--" + name.replace("_", "-"), type=type(default) if default is not None else int, default=None)
+    given = vars(parser.parse_args())
+    usual = asdict(TRIAL if given["trial"] else Size())
+    size = Size(**{name: value if given[name] is None else given[name] for name, value in usual.items()})
+    work: Path = given["work"]
+    for stage in (stage for stage in STAGES if stage in given["stages"]):
+        started = time.perf_counter()
+        if stage == "mine":
+            mine_all(work, size)
+        elif stage == "teacher":
+            train_teacher(work, size, given["device"])
+        elif stage == "distil":
+            score_all(work, given["device"])
+        elif stage == "train":
+            for name in given["models"]:
+                train(name, work, size, given["device"])
+        else:
+            report = evaluate(work, size, given["models"], given["device"])
+            (work / "training.md").write_text(report, encoding="utf-8")
+            if not given["trial"]:
+                (RESULTS / "training.md").write_text(report, encoding="utf-8")
+        say({"stage": stage, "seconds": round(time.perf_counter() - started, 1)})
+
+
+def mine_all(work: Path, size: Size) -> None:
+    """Tuples of each training set, mined with the untrained encoder's collection."""
+    for name, file in TRAINING.items():
+        if (work / "mined" / name).exists():
+            continue
+        source = data_folder() / name
+        qrels = read_qrels(source / file)
+        asked = {key: text for key, text in read_queries(source / "queries.jsonl.gz") if key in qrels}
+        keys = sorted(asked)
+        chosen = [keys[place] for place in np.random.default_rng(_SEED).permutation(len(keys))[: size.queries].tolist()]
+        judgements = {key: qrels[key] for key in chosen}
+        with serving() as database, warnings.catch_warnings():
+            warnings.simplefilter("ignore", PgRetrievalWarning)
+            collection = database.create_collection("mined")
+            collection.add(_some(list(read_passages(source / "corpus.jsonl.gz")), judgements, size.measured_passages))
+            collection.build()
+            options = MiningOptions(size.ways, size.depth, seed=_SEED)
+            made = mine(collection, {key: asked[key] for key in chosen}, judgements, options=options)
+        write_training_set(work / "mined" / name, made)
+        say({"mined": name, "tuples": len(made.tuples), "passages": len(made.passages)})
+
+
+def train_teacher(work: Path, size: Size, device: str | None) -> None:
+    """A cross-encoder on all tuples; its first look at them is the labels'."""
+    sets = [read_training_set(work / "mined" / name) for name in TRAINING]
+    options = RunOptions(
+        epochs=size.teacher_epochs,
+        steps=size.steps,
+        batch=size.batch,
+        learning_rate=5e-5,
+        precision=size.precision,
+        device=device,
+        save_every=100,
+    )
+    _once(work / "teacher", partial(train_cross_encoder, sets, options=options, aim=CrossAim(max_tokens=size.passage_tokens + 32)))
+
+
+def score_all(work: Path, device: str | None) -> None:
+    """The same tuples with the teacher's scores."""
+    teacher = load_cross_encoder(work / "teacher" / MODEL, device)
+    for name in TRAINING:
+        if (work / "scored" / name).exists():
+            continue
+        made = read_training_set(work / "mined" / name)
+        scores = teacher.predict([(one.query, made.passages[key]) for one in made.tuples for key in one.passages])
+        rows = scores.reshape(len(made.tuples), -1).tolist()
+        tuples = [
+            TrainingTuple(one.query_id, one.query, one.passages, tuple(row)) for one, row in zip(made.tuples, rows, strict=True)
+        ]
+        settings = {**made.settings, "teacher": "trained"}
+        write_training_set(work / "scored" / name, TrainingSet(tuple(tuples), made.passages, settings))
+        right = float(np.mean([row[0] == max(row) for row in rows]))
+        say({"scored": name, "tuples": len(rows), "teacher finds the positive": round(right, 3)})
+
+
+def train(name: str, work: Path, size: Size, device: str | None) -> None:
+    """One model, on tuples with scores if it distils."""
+    model = MODELS[name]
+    sets = [read_training_set(work / ("scored" if model.distil else "mined") / part) for part in TRAINING]
+    options = RunOptions(
+        epochs=size.epochs,
+        steps=size.steps,
+        batch=size.batch,
+        learning_rate=model.learning_rate,
+        precision=size.precision,  # type: ignore[arg-type]
+        device=device,
+        save_every=100,
+    )
+    aim = Aim(model.objective, distil=None if model.distil else False, query_tokens=48, passage_tokens=size.passage_tokens)  # type: ignore[arg-type]
+    pooling = None if model.vectors is None else Pooling(vectors=model.vectors, tokens=256)
+    base = "minilm" if model.base is None else str(_folder(work, model.base) / MODEL)
+    _once(
+        _folder(work, name),
+        partial(train_retriever, sets, base=base, aim=aim, pooling=pooling, trained=model.trained, options=options),
+    )
+
+
+def _once(folder: Path, run: Callable[..., Any]) -> None:
+    if (folder / REPORT_FILE).exists():
+        return
+
+    def tick(done: int, total: int) -> None:
+        if done % 20 == 0 or done == total:
+            say({"training": folder.name, "step": done, "of": total})
+
+    report = run(folder, tick=tick)
+    say({"trained": folder.name, "steps": report.steps, "seconds": round(report.seconds, 1), "losses": dict(report.losses)})
+
+
+def _folder(work: Path, name: str) -> Path:
+    return work / "models" / name.replace(",", "").replace(" ", "-")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Passages and judged queries of an evaluation set."""
+
+    passages: list[Passage]
+    queries: dict[str, str]
+    qrels: dict[str, dict[str, int]]
+
+
+def judged(name: str, size: Size) -> Judged:
+    """At most so many queries, seeded, and all relevant passages with at most so many others."""
+    source = data_folder() / name
+    qrels = read_qrels(source / "qrels.tsv")
+    texts = {key: text for key, text in read_queries(source / "queries.jsonl.gz") if key in qrels}
+    keys = sorted(texts)
+    chosen = sorted(np.random.default_rng(_SEED).permutation(len(keys))[: size.measured_queries].tolist())
+    queries = {keys[place]: texts[keys[place]] for place in chosen}
+    kept = {key: qrels[key] for key in queries}
+    return Judged(_some(list(read_passages(source / "corpus.jsonl.gz")), kept, size.measured_passages), queries, kept)
+
+
+def _some(passages: list[Passage], qrels: dict[str, dict[str, int]], count: int) -> list[Passage]:
+    """All judged passages, and others up to `count`, in the order of the corpus."""
+    wanted = {key for grades in qrels.values() for key in grades}
+    others = [place for place, passage in enumerate(passages) if passage.id not in wanted]
+    drawn = np.random.default_rng(_SEED).permutation(len(others))[: max(count - len(wanted), 0)]
+    taken = {others[place] for place in drawn.tolist()}
+    return [passage for place, passage in enumerate(passages) if passage.id in wanted or place in taken]
+
+
+def evaluate(work: Path, size: Size, models: list[str], device: str | None) -> str:
+    """nDCG@10 of every model on every set, each beside the untrained encoder, as a page of tables."""
+    values: dict[str, dict[str, dict[str, float]]] = {}
+    vectors: dict[str, dict[str, float]] = {}
+    for name in EVALUATION:
+        data = judged(name, size)
+        for model in (UNTRAINED, *models):
+            kept = work / "measured" / name / f"{_folder(work, model).name}.json"
+            if not kept.exists():
+                source = "minilm" if model == UNTRAINED else str(_folder(work, model) / MODEL)
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                kept.write_text(json.dumps(measure(data, source, size, device, single=model == UNTRAINED)))
+                say({"measured": model, "on": name})
+            held = json.loads(kept.read_text())
+            vectors.setdefault(model, {})[name] = held.pop("vectors")
+            for how, by_query in held.items():
+                values.setdefault(model if how == "maxsim" else f"{model}: {how}", {})[name] = by_query
+    return _page(values, vectors, size)
+
+
+def measure(data: Judged, source: str, size: Size, device: str | None, *, single: bool) -> dict[str, Any]:
+    """nDCG@10 by query of exact MaxSim, of XTR's scores with each imputation, and, with `single`, of the single vector."""
+    encoder = load_encoder(source, device)
+    texts = [passage.encoded_text for passage in data.passages]
+    asked = list(data.queries.values())
+    found: dict[str, Float32Array] = {}
+    if single:
+        queries, dense_queries = encoder.encode_query_with_dense(asked)
+        documents, dense = encoder.encode_document_with_dense(texts)
+        found["single vector"] = dense_queries @ dense.T
+    else:
+        queries, documents = encoder.encode_query(asked), encoder.encode_document(texts)
+    offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in documents])]).astype(np.int64)
+    stacked = np.concatenate(documents)
+    found["maxsim"] = maxsim_many(queries, stacked, offsets)
+    for imputation, scores in xtr_scores(queries, stacked, offsets, size.k_tokens).items():
+        found[f"retrieved tokens, {imputation}"] = scores
+    ids = [passage.id for passage in data.passages]
+    measured: dict[str, Any] = {"vectors": len(stacked) / len(ids)}
+    for how, scores in found.items():
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :_DEPTH]
+        run = {key: run_from_ranking([ids[place] for place in row]) for key, row in zip(data.queries, order.tolist(), strict=True)}
+        [measured[how]] = query_metrics(NDCG, data.qrels, {_DEPTH: run}).values()
+    return measured
+
+
+def xtr_scores(queries: list[Float32Array], vectors: Float32Array, offsets: Int64Array, k_tokens: int) -> dict[str, Float32Array]:
+    """(queries, passages) scores from the k best tokens of each query token, by what a missing similarity counts.
+
+    "kth": the last retrieved one; "zero": 0; "none": it is left out of the mean. A passage without retrieved token has the lowest.
+    """
+    owners = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    tokens = torch.from_numpy(vectors)
+    scores: dict[str, list[Float32Array]] = {imputation: [] for imputation in IMPUTATIONS}
+    for query in queries:
+        values, places = (torch.from_numpy(query) @ tokens.T).topk(min(k_tokens, len(vectors)), dim=1)
+        similarities, owned = values.numpy(), owners[places.numpy()]
+        best = np.full((len(query), len(offsets) - 1), -np.inf, dtype=np.float32)
+        for row in range(len(query)):
+            np.maximum.at(best[row], owned[row], similarities[row])
+        there = np.isfinite(best)
+        kept = np.where(there, best, 0)
+        seen = there.any(axis=0)
+        scores["kth"].append(np.where(seen, np.where(there, best, similarities[:, -1:]).mean(axis=0), -np.inf))
+        scores["zero"].append(np.where(seen, kept.mean(axis=0), -np.inf))
+        scores["none"].append(np.where(seen, kept.sum(axis=0) / np.maximum(there.sum(axis=0), 1), -np.inf))
+    return {imputation: np.stack(rows) for imputation, rows in scores.items()}
+
+
+def _page(values: dict[str, Any], vectors: dict[str, Any], size: Size) -> str:
+    """All numbers, as a page for benchmarks/results."""
+    about = ", ".join(f"{key} {value}" for key, value in {**asdict(size), **machine.describe()}.items())
+    alone = [name for name in values if "retrieved tokens" not in name]
+    counted = [
+        f"| {model} | " + " | ".join(f"{counts[name]:.1f}" for name in EVALUATION) + " |" for model, counts in vectors.items()
+    ]
+    lines = [
+        "# Training",
+        "",
+        "`python benchmarks/training.py --work DIR`",
+        "",
+        f"{about}.",
+        "",
+        "nDCG@10 by exact MaxSim; in brackets the difference to the untrained encoder and its 95 % interval.",
+        "",
+        *_table(alone, values, UNTRAINED),
+        "",
+        f"## From the {size.k_tokens:,} best tokens of each query token alone",
+        "",
+        "Differences are to the untrained encoder's kth.",
+        "",
+        *_table([name for name in values if name not in alone], values, f"{UNTRAINED}: retrieved tokens, kth"),
+        "",
+        "## Vectors of a passage, on average",
+        "",
+        "| model | " + " | ".join(EVALUATION) + " |",
+        "|---|" + "---|" * len(EVALUATION),
+        *counted,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _table(names: list[str], values: dict[str, Any], base: str) -> list[str]:
+    lines = ["| model | " + " | ".join(EVALUATION) + " | mean |", "|---|" + "---|" * (len(EVALUATION) + 1)]
+    for name in names:
+        means = [float(np.mean(list(values[name][part].values()))) for part in EVALUATION if part in values[name]]
+        cells = [f"{mean:.4f}" for mean in means]
+        if name != base:
+            for place, part in enumerate(EVALUATION):
+                before, after = values[base][part], values[name][part]
+                found = paired_bootstrap([before[key] for key in before], [after[key] for key in before])
+                cells[place] += f" ({found.mean:+.4f}: {found.low:+.4f} … {found.high:+.4f})"
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {np.mean(means):.4f} |")
+    return lines
+
+
+if __name__ == "__main__":
+    main()
