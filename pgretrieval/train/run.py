@@ -114,7 +114,8 @@ def run(
 
     latest: Any = trainer_utils.get_last_checkpoint  # carries no annotations
     device = resolve_device(options.device)
-    _claim(folder, {**config, "run": {**asdict(options), "device": device}})
+    chosen = {key: value for key, value in asdict(options).items() if key != "device"}  # a run may go on on another one
+    _claim(folder, {**config, "run": chosen})
     with quiet():
         set_seed(options.seed)
         parts = make(device)
@@ -191,7 +192,7 @@ def _trainer(parts: Ingredients, options: RunOptions, folder: Path, device: str,
         use_cpu=device == "cpu",
         seed=options.seed,
         data_seed=options.seed,
-        logging_steps=options.log_every,
+        logging_steps=min(options.log_every, steps),
         logging_nan_inf_filter=False,
         save_steps=options.save_every,
         save_total_limit=_KEPT_CHECKPOINTS,
