@@ -6,6 +6,9 @@ Tuples are mined from the training queries of scifact, medquad and tldr_commands
 scores them; models are trained; all are measured on scifact's test queries, stackexchange_small and cpp_docs by exact MaxSim,
 without an index. No query of these is trained on. What is in DIR is not done again, and interrupted trainings go on, so that stages
 can run on several machines. Writes benchmarks/results/training.md; --trial takes a few steps of everything, into DIR alone.
+
+Two cores that multiply bf16 need about three hours: mining 20 minutes, the teacher 20 with its scores, each of the six models that
+are trained whole 14 (3,000 tuples of 8 passages of 128 tokens, 3,900 tokens a second), measuring an hour. --models leaves some out.
 """
 
 from __future__ import annotations
@@ -51,6 +54,7 @@ STAGES = ("mine", "teacher", "distil", "train", "evaluate")
 NDCG = parse_metrics("nDCG@10")
 UNTRAINED = "untrained"
 IMPUTATIONS = ("kth", "zero", "none")
+SCORED_BY_TOKENS = (UNTRAINED, "contrastive", "distilled", "xtr")
 _DEPTH = 10
 _SEED = 0
 
@@ -59,7 +63,7 @@ _SEED = 0
 class Size:
     """How much is done. The defaults are for a few hours of two processor cores, `TRIAL` for seeing that everything runs."""
 
-    queries: int = 1_500  # of each training set
+    queries: int = 1_000  # of each training set
     ways: int = 8
     depth: int = 100
     passage_tokens: int = 128
@@ -266,7 +270,8 @@ def evaluate(work: Path, size: Size, models: list[str], device: str | None) -> s
             if not kept.exists():
                 source = "minilm" if model == UNTRAINED else str(_folder(work, model) / MODEL)
                 kept.parent.mkdir(parents=True, exist_ok=True)
-                kept.write_text(json.dumps(measure(data, source, size, device, single=model == UNTRAINED)))
+                k_tokens = size.k_tokens if model in SCORED_BY_TOKENS else None
+                kept.write_text(json.dumps(measure(data, source, k_tokens, device, single=model == UNTRAINED)))
                 say({"measured": model, "on": name})
             held = json.loads(kept.read_text())
             vectors.setdefault(model, {})[name] = held.pop("vectors")
@@ -275,8 +280,8 @@ def evaluate(work: Path, size: Size, models: list[str], device: str | None) -> s
     return _page(values, vectors, size)
 
 
-def measure(data: Judged, source: str, size: Size, device: str | None, *, single: bool) -> dict[str, Any]:
-    """nDCG@10 by query of exact MaxSim, of XTR's scores with each imputation, and, with `single`, of the single vector."""
+def measure(data: Judged, source: str, k_tokens: int | None, device: str | None, *, single: bool) -> dict[str, Any]:
+    """nDCG@10 by query of exact MaxSim; of XTR's scores with each imputation, unless `k_tokens` is None; of the `single` vector."""
     encoder = load_encoder(source, device)
     texts = [passage.encoded_text for passage in data.passages]
     asked = list(data.queries.values())
@@ -290,8 +295,9 @@ def measure(data: Judged, source: str, size: Size, device: str | None, *, single
     offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in documents])]).astype(np.int64)
     stacked = np.concatenate(documents)
     found["maxsim"] = maxsim_many(queries, stacked, offsets)
-    for imputation, scores in xtr_scores(queries, stacked, offsets, size.k_tokens).items():
-        found[f"retrieved tokens, {imputation}"] = scores
+    if k_tokens is not None:
+        by_tokens = xtr_scores(queries, stacked, offsets, k_tokens)
+        found |= {f"retrieved tokens, {imputation}": scores for imputation, scores in by_tokens.items()}
     ids = [passage.id for passage in data.passages]
     measured: dict[str, Any] = {"vectors": len(stacked) / len(ids)}
     for how, scores in found.items():
