@@ -108,6 +108,10 @@ def test_a_pooled_model_is_saved_and_read_as_an_encoder(library_folder: Path, tm
     assert [array.shape for array in arrays] == [(VECTORS, PROJECTED)] * 3
     np.testing.assert_allclose(arrays, [array.numpy() for array in model.encode_document(texts)], atol=1e-6)
     assert encoder.count_truncated(texts) == 1
+    from sentence_transformers import MultiVectorEncoder
+
+    plain = MultiVectorEncoder(str(tmp_path / "model"), device="cpu", trust_remote_code=True)
+    np.testing.assert_allclose(arrays, [array.numpy() for array in plain.encode_document(texts)], atol=1e-6)
     assert encoder.encode_query("a bank")[0].shape == (4, PROJECTED)
 
 

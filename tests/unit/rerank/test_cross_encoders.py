@@ -36,6 +36,10 @@ def test_a_saved_model_gives_the_same_scores(trained: tuple[Any, Path]) -> None:
     alone = [load_cross_encoder(model).predict([pair])[0] for pair in PAIRS]
     np.testing.assert_allclose(scores, alone, atol=1e-4)
     assert scorer.calls == len(PAIRS)
+    from sentence_transformers import CrossEncoder
+
+    plain = CrossEncoder(str(folder), device="cpu", trust_remote_code=True)
+    np.testing.assert_allclose(scores, plain.predict(PAIRS, show_progress_bar=False), atol=1e-5)
 
 
 def test_the_score_is_the_dot_product_of_marker_vectors(tiny_bert: Path) -> None:

@@ -81,8 +81,8 @@ def test_colbert_is_distillation_and_the_other_queries_passages(model: Lookup, b
         in_batch += cross_entropy([scores[i][i][0], *others], 0) / QUERIES
     parts = colbert_loss(model)(batch, teacher)
     assert set(parts) == {"distillation", "in_batch"}
-    assert float(parts["distillation"]) == pytest.approx(distillation, rel=1e-4)
-    assert float(parts["in_batch"]) == pytest.approx(in_batch, rel=1e-4)
+    assert parts["distillation"].item() == pytest.approx(distillation, rel=1e-4)
+    assert parts["in_batch"].item() == pytest.approx(in_batch, rel=1e-4)
 
 
 def test_colbert_without_a_teacher(model: Lookup, batch: Any) -> None:
@@ -93,7 +93,7 @@ def test_colbert_without_a_teacher(model: Lookup, batch: Any) -> None:
     )
     parts = colbert_loss(model)(batch)
     assert set(parts) == {"own", "in_batch"}
-    assert float(parts["own"]) == pytest.approx(own / QUERIES, rel=1e-4)
+    assert parts["own"].item() == pytest.approx(own / QUERIES, rel=1e-4)
 
 
 def xtr_scores_plainly(model: Lookup, batch: Any, k_train: int) -> list[list[float]]:
@@ -121,7 +121,7 @@ def test_xtr_is_the_in_batch_retrieval_of_tokens(model: Lookup, batch: Any, teac
     expected = sum(cross_entropy([20 * score for score in scores[i]], i * WAYS) for i in range(QUERIES)) / QUERIES
     parts = xtr_loss(model, k_train=k_train)(batch, teacher)
     assert set(parts) == {"in_batch"}
-    assert float(parts["in_batch"]) == pytest.approx(expected, rel=1e-3)
+    assert parts["in_batch"].item() == pytest.approx(expected, rel=1e-3)
 
 
 def test_xtr_trains_the_retrieved_tokens_alone(model: Lookup, batch: Any) -> None:
@@ -183,8 +183,8 @@ def test_a_copy_of_the_positive_is_no_negative(model: Lookup, batch: Any, teache
     for i in range(QUERIES):
         left = [i * WAYS] + [c for c in range(QUERIES * WAYS) if c // WAYS != i and not (i == 0 and c == WAYS + 1)]
         expected += cross_entropy([scores[i][c] for c in left], 0) / QUERIES
-    assert float(colbert_loss(model)(batch, teacher)["in_batch"]) == pytest.approx(expected, rel=1e-4)
-    paper = float(colbert_loss(model, spare_copies=False)(batch, teacher)["in_batch"])
+    assert colbert_loss(model)(batch, teacher)["in_batch"].item() == pytest.approx(expected, rel=1e-4)
+    paper = colbert_loss(model, spare_copies=False)(batch, teacher)["in_batch"].item()
     assert paper > expected
 
 

@@ -138,6 +138,18 @@ def test_accumulated_batches_make_one_step(library_folder: Path, tmp_path: Path)
     assert norms[1] == pytest.approx(norms[0], rel=0.5)
 
 
+def test_64_ways_in_half_precision_with_little_memory(library_folder: Path, tmp_path: Path):
+    """The columns of a wide tuple are mixed up, or a mode of computing is not passed on."""
+    passages = {str(number): " ".join(np.random.default_rng(number).choice(WORDS, 4)) for number in range(64)}
+    scores = tuple(map(float, range(64)))
+    wide = TrainingSet(tuple(TrainingTuple(f"q{number}", "a bank", tuple(passages), scores) for number in range(2)), passages)
+    options = RunOptions(steps=1, batch=2, device="cpu", precision="bf16", checkpointing=True)
+    report = train_retriever([wide], tmp_path / "run", base=library_folder, aim=Aim(mini_batch=32), options=options)
+    assert (report.precision, report.steps) == ("bf16", 1)
+    # Each query's positive is compared with the other's 63 negatives; the 64th is a copy of it.
+    assert report.losses["in_batch"] == pytest.approx(np.log(64), abs=0.3)
+
+
 def test_held_out_queries_are_measured_and_not_trained_on(library_folder: Path, tmp_path: Path):
     """Tuples of one query are on both sides, or nothing of the held out is logged."""
     part, rest = split(SCORED, 0.25, 0)
