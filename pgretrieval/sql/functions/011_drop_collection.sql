@@ -1,4 +1,4 @@
--- Drops a collection with its partitions; false where there is none of that name.
+-- Drops a collection with its partitions, and detaches it; false where there is none of that name.
 create or replace function pgretrieval.drop_collection(name text) returns boolean
 language plpgsql volatile
 set search_path from current
@@ -12,6 +12,7 @@ begin
     if not found then
         return false;
     end if;
+    perform pgretrieval.detach(drop_collection.name);
     foreach parent in array pgretrieval.partitioned_tables(old_dense) loop
         execute format('drop table pgretrieval.%I', parent || '_' || old_id);
     end loop;

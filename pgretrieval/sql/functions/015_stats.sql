@@ -1,4 +1,5 @@
--- What the caller may know of a collection: settings, and the passages and tokens that the caller sees. score_kind is what the scores
+-- What the caller may know of a collection: settings, the passages and tokens that the caller sees, and what of an attached table is
+-- queued and parked. score_kind is what the scores
 -- of a search are MaxSim over: 'vectors' as they were stored, or 'decoded' from codes.
 create or replace function pgretrieval.stats(name text) returns jsonb
 language plpgsql stable
@@ -22,7 +23,7 @@ begin
             'score_kind', case when held.keep_vectors or held.codebook_id is null then 'vectors' else 'decoded' end,
             'passages', count(*),
             'tokens', coalesce(sum(passage.token_count), 0)
-        )
+        ) || (pgretrieval.sync_state(held.collection_id) - '{triggers,oldest}'::text[])
         from pgretrieval.passage
         where passage.collection_id = held.collection_id
     );
