@@ -255,7 +255,7 @@ class Collection:
         collection. `candidates` is their number, what generates them ("proxy", "postings" or "auto"), or both as "proxy:512".
         `where` restricts by metadata, as `{"year": {"$gte": 1990}, "lang": "en"}` or as a jsonpath predicate; `among` to the ids of
         a list or of a SQLAlchemy select. Restricted searches take their candidates from postings.
-        Raises InputError, VectorError, ConfigError, IndexNotBuiltError.
+        Before the first build all passages are compared. Raises InputError, VectorError, ConfigError.
         """
         knobs = read_knobs(k, probes, candidates, pruning)
         restricted = restriction(where, among)

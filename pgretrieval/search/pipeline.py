@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,12 +23,12 @@ from pgretrieval.db.candidates import (
     StoredPassages,
 )
 from pgretrieval.db.connection import Connection, Database
-from pgretrieval.errors import IndexNotBuiltError
 from pgretrieval.hardware import quick
 from pgretrieval.index.coding import load_coder
 from pgretrieval.proxy.model import ProxyModel
 from pgretrieval.quantize.codebook import Codebook
 from pgretrieval.search import rank
+from pgretrieval.search.exhaustive import all_scores
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.fusion import Beside
 from pgretrieval.search.probe import centroid_scores, select_probes
@@ -108,8 +109,8 @@ class Searcher:
         """The k best passages for (query tokens, dim), best first; `explained` is filled in.
 
         `hybrid` is what to search by as well. With `counting` it also has the postings read, which costs a statement. The request
-        must have been checked. Raises IndexNotBuiltError before the first build, ConfigError where proxies are asked for and there
-        are none.
+        must have been checked. Before the first build all passages are compared. Raises ConfigError where proxies are asked for and
+        there are none.
         """
         explained.hits = self._search([query], k, knobs, restriction, explained, hybrid=hybrid, counting=counting)[0]
         return explained.hits
@@ -127,13 +128,17 @@ class Searcher:
     ) -> list[list[Hit]]:
         """Statements of all queries go out before the first answer is read: the server works ahead while answers are scored."""
         with self._database.reading(f"searching collection {self._name!r}", pipelined=True) as connection:
-            index, settings, running = self._send(connection, queries, k, knobs, restriction, hybrid, explained)
-            narrowed = [self._narrow(connection, index, settings, k, one, explained) for one in running]
-            ranked = [self._rank(index, k, one, kept, explained) for one, kept in zip(running, narrowed, strict=True)]
+            sent = self._send(connection, queries, k, knobs, restriction, hybrid, explained)
+            if sent is None:
+                ranked = self._compare_all(connection, queries, k, restriction or Restriction(), hybrid, explained)
+            else:
+                index, settings, running = sent
+                narrowed = [self._narrow(connection, index, settings, k, one, explained) for one in running]
+                ranked = [self._rank(index, k, one, kept, explained) for one, kept in zip(running, narrowed, strict=True)]
             with explained.stage("texts"):
                 explained.round_trips += 1
                 shown = passages.texts(connection, self._collection_id, [key for keys, _ in ranked for key in keys])
-            if counting and isinstance(running[0].source, Probes) and not index.restricted:
+            if counting and sent and isinstance(running[0].source, Probes) and not index.restricted:
                 explained.postings_read = read.postings_read(connection, self._collection_id, index.codebook_id, running[0].source)
         return [
             [
@@ -152,8 +157,11 @@ class Searcher:
         restriction: Restriction | None,
         hybrid: HybridQuery | None,
         explained: Explanation,
-    ) -> tuple[LoadedIndex, SearchSettings, list[Running]]:
-        """Ask for every query's candidates, as if the index in memory were the active one; if not, load that and ask again."""
+    ) -> tuple[LoadedIndex, SearchSettings, list[Running]] | None:
+        """Ask for every query's candidates, as if the index in memory were the active one; if not, load that and ask again.
+
+        None where there is no index yet.
+        """
         index = self._index
         while True:
             settings = choose_settings(k, index.searched, knobs) if index else None
@@ -169,8 +177,32 @@ class Searcher:
             active, restricted = rows[0][:2] if rows else (None, False)
             if index and settings and (active, restricted) == (index.codebook_id, index.restricted):
                 return index, settings, running
+            if active is None:
+                return None
             with explained.stage("load"):
                 index = self._load(connection, active)
+
+    def _compare_all(
+        self,
+        connection: Connection,
+        queries: Sequence[Float32Array],
+        k: int,
+        restriction: Restriction,
+        hybrid: HybridQuery | None,
+        explained: Explanation,
+    ) -> list[tuple[list[int], list[float]]]:
+        """Before the first build: passage ids and scores of the k best of all passages, by their vectors as they were added."""
+        catalog.state(connection, self._collection_id)  # raises where the collection was dropped
+        with explained.stage("exhaustive"):
+            explained.round_trips += 1
+            passage_ids, scores = all_scores(connection, self._collection_id, queries, restriction)
+            if hybrid:
+                beside = Beside(connection, self._collection_id, hybrid, k, len(passage_ids), restriction)
+                beside.join(passage_ids)
+                scores = np.stack([beside.fuse(passage_ids, one) for one in scores])
+            explained.candidates = explained.passages_decoded = len(passage_ids)
+            orders = [rank.best_first(one, passage_ids, k) for one in scores]
+        return [(passage_ids[order].tolist(), one[order].tolist()) for one, order in zip(scores, orders, strict=True)]
 
     def _ask(
         self,
@@ -284,12 +316,8 @@ class Searcher:
         explained.passages_decoded = len(found.passage_ids)
         return found.passage_ids[order].tolist(), exact[order].tolist()
 
-    def _load(self, connection: Connection, active: CodebookId | None) -> LoadedIndex:
+    def _load(self, connection: Connection, active: CodebookId) -> LoadedIndex:
         """The index of this snapshot's active codebook, loaded once."""
-        if active is None:
-            catalog.state(connection, self._collection_id)  # raises where the collection was dropped
-            msg = f"collection {self._name!r} has no index yet; add passages, then call build() (or `pgretrieval index`)"
-            raise IndexNotBuiltError(msg)
         with self._loading:
             state = catalog.state(connection, self._collection_id)
             if self._index is None or (self._index.codebook_id, self._index.restricted) != (active, state.restricted):
