@@ -16,7 +16,11 @@ from pgretrieval.db.errors import storage_errors
 from pgretrieval.types import CollectionId
 
 _SQL = statements("queue")
-_ROWS_FAULTS = ("22", "23", "54")  # data, constraints, limits of a value's size: classes of errors that follow from what a row holds
+_ROWS_FAULTS = (
+    "22",
+    "23",
+    "54",
+)  # data, constraints, limits of a value's size: classes of errors that follow from what a row holds
 _SLICE = 0.25  # seconds between two looks whether to stop
 
 Entries = dict[str, list[int]]
@@ -107,14 +111,16 @@ class Listener:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._connection: Connection | None = None
+        self._pooled = False
 
     def listen(self) -> None:
         """Before the queue is looked at, so that nothing comes in between."""
-        if self._connection is not None and not self._connection.closed:
+        if self._pooled or self._connection is not None:
             return
         with storage_errors(self._database.url, "listening for changes"):
             connection = self._database.session()
-            if connection.prepare_threshold is None:  # behind a pooler
+            self._pooled = connection.prepare_threshold is None
+            if self._pooled:
                 connection.close()
                 return
             connection.execute(_SQL["listen"])
@@ -124,13 +130,18 @@ class Listener:
         """Until there is word, `seconds` are over, or `stopped`."""
         deadline = time.monotonic() + seconds
         while not stopped() and (left := deadline - time.monotonic()) > 0:
-            try:
-                if self._connection is None:
-                    time.sleep(min(left, _SLICE))
-                elif list(self._connection.notifies(timeout=min(left, _SLICE), stop_after=1)):
-                    return
-            except psycopg.Error:  # lost; the next listen makes another
-                self.close()
+            if self._heard(min(left, _SLICE)):
+                return
+
+    def _heard(self, seconds: float) -> bool:
+        if self._connection is None:
+            time.sleep(seconds)
+            return False
+        try:
+            return bool(list(self._connection.notifies(timeout=seconds, stop_after=1)))
+        except psycopg.Error:
+            self.close()  # lost: the next `listen` makes another
+            return True
 
     def close(self) -> None:
         """Give the connection up."""

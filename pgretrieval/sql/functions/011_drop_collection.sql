@@ -8,11 +8,11 @@ declare
     old_dense text;
     parent text;
 begin
+    perform pgretrieval.detach(c.name) from pgretrieval.collection c where c.name = drop_collection.name;
     select c.collection_id, c.dense into old_id, old_dense from pgretrieval.collection c where c.name = drop_collection.name for update;
     if not found then
         return false;
     end if;
-    perform pgretrieval.detach(drop_collection.name);
     foreach parent in array pgretrieval.partitioned_tables(old_dense) loop
         execute format('drop table pgretrieval.%I', parent || '_' || old_id);
     end loop;

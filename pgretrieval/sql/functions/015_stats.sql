@@ -1,6 +1,5 @@
 -- What the caller may know of a collection: settings, the passages and tokens that the caller sees, and what of an attached table is
--- queued and parked. score_kind is what the scores
--- of a search are MaxSim over: 'vectors' as they were stored, or 'decoded' from codes.
+-- queued and parked. score_kind is what the scores of a search are MaxSim over: 'vectors' as they were stored, or 'decoded' from codes.
 create or replace function pgretrieval.stats(name text) returns jsonb
 language plpgsql stable
 set search_path from current
