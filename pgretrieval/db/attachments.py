@@ -67,6 +67,13 @@ def state(connection: Connection, collection_id: CollectionId) -> dict[str, Any]
     return dict(value(connection, _SQL["state"], {"collection_id": collection_id}))
 
 
+def states(database: Database) -> dict[str, dict[str, Any]]:
+    """`state` of all that is attached, by the collection's name."""
+    everything = attached(database)
+    with database.connection("looking at attached collections") as connection:
+        return {each.name: state(connection, each.collection_id) for each in everything}
+
+
 def _relation(connection: Connection, name: str) -> str | None:
     found: str | None = value(connection, _SQL["relation"], {"name": name})
     return found

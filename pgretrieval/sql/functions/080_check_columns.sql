@@ -10,7 +10,7 @@ declare
     missing text[] := array(select name from unnest(wanted) as name where name is null or name <> all(there));
 begin
     if cardinality(missing) > 0 then
-        raise exception '% has no column %', source, (select string_agg(coalesce(quote_literal(name), 'null'), ', ') from unnest(missing) as name)
+        raise exception '% has no column %', pgretrieval.qualified_name(source), (select string_agg(coalesce(quote_literal(name), 'null'), ', ') from unnest(missing) as name)
             using errcode = 'PGR05',
                   hint = format('Its columns are %s. Where one was renamed after the table was attached, detach the collection and attach it again.',
                                 (select string_agg(quote_literal(name), ', ') from unnest(there) as name))

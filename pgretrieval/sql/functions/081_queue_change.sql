@@ -28,7 +28,7 @@ begin
                 'select nullif(format(''%%s'', ($1).%1$I), ''''), nullif(format(''%%s'', ($2).%1$I), ''''), %2$s',
                 tg_argv[1],
                 case when tg_nargs > 2 then (
-                    select format('row(%s) *<> row(%s)', string_agg(format('($1).%I', name), ', '), string_agg(format('($2).%I', name), ', '))
+                    select format('record_image_ne(row(%s), row(%s))', string_agg(format('($1).%I', name), ', '), string_agg(format('($2).%I', name), ', '))
                     from unnest(used) as name
                 ) else 'true' end
             ) into old_key, new_key, changed using old, new;

@@ -15,7 +15,7 @@ begin
         held.source, held.key_column || case when held.query is null then held.text_columns || held.metadata_columns else '{}' end
     );
     return query select
-        case when held.query is null then held.source::text else format(E'(\n%s\n)', held.query) end,
+        case when held.query is null then pgretrieval.qualified_name(held.source) else format(E'(\n%s\n)', held.query) end,
         format('source.%I', case when held.query is null then held.key_column else 'key' end),
         format('source.%I', case when held.query is null then held.key_column else 'id' end),
         format('array[%s]', (

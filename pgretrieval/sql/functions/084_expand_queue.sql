@@ -27,7 +27,7 @@ begin
              select %3$s
          ) as known (key)
          where known.key <> ''''',
-        held.key_column, held.source,
+        held.key_column, pgretrieval.qualified_name(held.source),
         case when held.query is null then 'passage.key from pgretrieval.passage where passage.collection_id = $1'
              else 'source_key from pgretrieval.source_passage where source_passage.collection_id = $1' end
     ) using in_collection;

@@ -11,6 +11,7 @@ declare
     relation pg_class := (select c from pg_class c where c.oid = attach.source);
     attached pgretrieval.attachment;
     pieces record;
+    source_name text := pgretrieval.qualified_name(attach.source);
     trigger_name text := 'pgretrieval_' || held.collection_id;
     arguments text[];
     strangers text;
@@ -22,11 +23,11 @@ begin
             using errcode = 'PGR05', hint = 'Detach it first.';
     end if;
     if relation.relkind not in ('r', 'p') or relation.relpersistence = 't' then
-        raise exception '% is no table that can be followed', attach.source using errcode = 'PGR05',
+        raise exception '% is no table that can be followed', source_name using errcode = 'PGR05',
             hint = 'Attach an ordinary or partitioned table, where triggers can be; a view is attached as the query of its base table.';
     end if;
     if not pg_has_role(relation.relowner, 'usage') then
-        raise exception '% belongs to role %', attach.source, pg_get_userbyid(relation.relowner) using errcode = 'PGR05',
+        raise exception '% belongs to role %', source_name, pg_get_userbyid(relation.relowner) using errcode = 'PGR05',
             hint = 'Only its owner can attach it, and take the triggers away again; attach it in that role, or be granted it.';
     end if;
     if coalesce(cardinality(texts), 0) = 0 then
@@ -42,7 +43,7 @@ begin
     end if;
 
     insert into pgretrieval.attachment (collection_id, source, source_name, key_column, text_columns, metadata_columns, query)
-    values (held.collection_id, attach.source, attach.source::text, attach.id, attach.texts, coalesce(attach.metadata, '{}'), attach.query)
+    values (held.collection_id, attach.source, source_name, attach.id, attach.texts, coalesce(attach.metadata, '{}'), attach.query)
     returning * into attached;
     select * into pieces from pgretrieval.source_of(attached);
     perform pgretrieval.source_rows(held.collection_id, '{}');
@@ -57,12 +58,12 @@ begin
     end if;
     execute format(
         'create trigger %I after insert or update or delete on %s for each row execute function pgretrieval.queue_change(%s)',
-        trigger_name, attach.source, (select string_agg(quote_literal(argument), ', ' order by place)
+        trigger_name, source_name, (select string_agg(quote_literal(argument), ', ' order by place)
                                       from unnest(arguments) with ordinality as given (argument, place))
     );
     execute format(
         'create trigger %I after truncate on %s for each statement execute function pgretrieval.queue_change(%L)',
-        trigger_name || '_truncate', attach.source, held.collection_id
+        trigger_name || '_truncate', source_name, held.collection_id
     );
 
     -- From here on nobody writes to the table until this commits.

@@ -1,13 +1,13 @@
 -- name: relation
 -- A table by its name, as it is or quoted, with its schema or found without.
-select format('%%I.%%I', nspname, relname)
+select quote_ident(nspname) || '.' || quote_ident(relname)
 from pg_catalog.pg_class join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
 where relkind in ('r', 'p', 'v', 'm', 'f')
-  and (%(name)s in (nspname || '.' || relname, format('%%I.%%I', nspname, relname))
+  and (%(name)s in (nspname || '.' || relname, quote_ident(nspname) || '.' || quote_ident(relname))
        or pg_catalog.pg_table_is_visible(pg_class.oid) and %(name)s in (relname, quote_ident(relname)))
 
 -- name: tables
-select format('%%I.%%I', nspname, relname)
+select quote_ident(nspname) || '.' || quote_ident(relname)
 from pg_catalog.pg_class join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
 where relkind in ('r', 'p') and not relispartition and relpersistence <> 't'
   and nspname not in ('pg_catalog', 'information_schema', 'pgretrieval')
@@ -31,7 +31,7 @@ select pgretrieval.detach(%(name)s)
 select pgretrieval.resync(%(name)s, %(keys)s::text[])
 
 -- name: attached
-select collection_id, name, source_name, query is not null
+select collection_id, name, coalesce(pgretrieval.qualified_name(source), source_name), query is not null
 from pgretrieval.attachment join pgretrieval.collection using (collection_id)
 order by name
 
