@@ -29,11 +29,12 @@ _LOG = logging.getLogger("pgretrieval")
 
 
 class _Opened(NamedTuple):
-    """A collection that the worker has open; `given`, the caller opened it, perhaps with an encoder of its own."""
+    """A collection that the worker has open, and the encoder that it had then; `given`, the caller opened it."""
 
     collection: Collection
-    collection_id: CollectionId | None
     given: bool
+    collection_id: CollectionId | None = None
+    encoder: dict[str, str] | None = None
 
 
 class Worker:
@@ -46,7 +47,7 @@ class Worker:
         self._database = database
         self._opening = opening
         self._size = batch
-        self._open = {each.name: _Opened(each, None, True) for each in given if isinstance(each, Collection)}
+        self._open = {each.name: _Opened(each, given=True) for each in given if isinstance(each, Collection)}
         self._names = [find(database, each if isinstance(each, str) else each.name).name for each in given]
         self._pauses: dict[str, _Pause] = {}
         self._report = WorkReport()
@@ -130,12 +131,17 @@ class Worker:
         """As it is now: it may have been made again, or have another encoder since. Raises EncoderError, ConfigError."""
         held = catalog.find(self._database, attached.name).encoder
         opened = self._open.get(attached.name)
-        stale = opened is not None and held is not None and opened.collection.encoder.spec != held
-        if stale and opened and opened.given:
-            msg = f"collection {attached.name!r} has encoder {held} now; start the worker again with the collection opened anew"
+        changed = opened is not None and (
+            opened.collection_id not in (None, attached.collection_id) or opened.encoder not in (None, held)
+        )
+        if changed and opened and opened.given:
+            msg = (
+                f"collection {attached.name!r} was made again or has another encoder, {held}; open it anew and start another worker"
+            )
             raise ConfigError(msg)
-        if opened is None or stale or (not opened.given and opened.collection_id != attached.collection_id):
-            opened = self._open[attached.name] = _Opened(self._opening(attached.name), attached.collection_id, False)
+        if opened is None or changed:
+            opened = _Opened(self._opening(attached.name), given=False)
+        opened = self._open[attached.name] = opened._replace(collection_id=attached.collection_id, encoder=held)
         opened.collection.check_encoder(opened.collection.encoder)
         return opened.collection
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.types.json import Jsonb
 
 import pgretrieval
 from pgretrieval import CollectionNotFoundError, ConfigError, DatabaseUnavailableError, EncoderError
@@ -534,18 +533,17 @@ def test_a_change_while_its_row_is_encoded_is_not_lost(
         assert slow.encoder.dim == 64
         encoder.going.clear()
         encoder.reached.clear()
-        thread = threading.Thread(target=lambda: other.work([slow], once=True))
-        thread.start()
-        assert encoder.reached.wait(30)
-        articles.execute("set lock_timeout = '2s'")
-        articles.execute("update articles set body = 'later' where id = 1; delete from articles where id = 2")
-        articles.execute(
-            "alter table articles add column more text; truncate articles; insert into articles values (5, 'T', 'five')"
-        )
-        assert database.work([docs]) == WorkReport()  # all are the other's, the new one stands behind "everything"
-        encoder.going.set()
-        thread.join(30)
-        assert not thread.is_alive()
+        with working(lambda _: other.work([slow])):
+            try:
+                assert encoder.reached.wait(30)
+                articles.execute("set lock_timeout = '2s'")
+                articles.execute("update articles set body = 'later' where id = 1; delete from articles where id = 2")
+                articles.execute("alter table articles add column more text")
+                assert database.work([docs]) == WorkReport()  # both keys are the other's
+                articles.execute("truncate articles; insert into articles values (5, 'T', 'five'), (1, 'Tea', 'latest')")
+                assert database.work([docs]) == WorkReport(written=1)
+            finally:
+                encoder.going.set()
     database.work([docs])
     assert held(articles) == wanted(articles)
     assert queued(articles) == []
@@ -576,11 +574,7 @@ def test_workers_share_a_queue(database: pgretrieval.RetrievalDatabase, database
 
 def test_a_killed_worker_loses_nothing(database: pgretrieval.RetrievalDatabase, database_url: str, articles: Connection):
     """The claims of a worker that died are never given free, or half of its batch is there and done again."""
-    docs = database.create_collection("docs", encoder=HashedEncoder())
-    spec = docs.encoder.spec
-    articles.execute(
-        "update pgretrieval.collection set encoder = %s", [Jsonb({**spec, "type": "tests.support.following.SlowEncoder"})]
-    )
+    database.create_collection("docs", encoder=HashedEncoder())
     articles.execute("insert into articles select n, 'T', 'text ' || n from generate_series(10, 300) n")
     attach(database)
     process = start(database_url, "docs", seconds=5)
@@ -591,7 +585,6 @@ def test_a_killed_worker_loses_nothing(database: pgretrieval.RetrievalDatabase, 
         process.wait(10)
     assert held(articles) == {}
     assert len(queued(articles)) == 294
-    articles.execute("update pgretrieval.collection set encoder = %s", [Jsonb(spec)])
     with pgretrieval.connect(url=database_url) as other:
         until(lambda: other.work([other.get_collection("docs", encoder=HashedEncoder())]) and queued(articles) == [], 20)
     assert held(articles) == wanted(articles)
@@ -603,8 +596,6 @@ def test_a_worker_wakes_by_word_and_drains_by_signal(
 ):
     """A worker sleeps for its whole poll although there is work, or a signal throws a batch away."""
     database.create_collection("docs", encoder=HashedEncoder())
-    kind = {"kind": "object", "type": "__main__.SlowEncoder"}
-    articles.execute("update pgretrieval.collection set encoder = %s", [Jsonb(kind)])
     attach(database)
     process = start(database_url, "docs", seconds=0.5, poll=600)
     try:

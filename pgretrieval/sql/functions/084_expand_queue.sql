@@ -1,5 +1,6 @@
--- Puts every key in the place of entries that stand for all of them: those of the source, and those that passages came from. Returns how
--- many, null where there was no such entry, or another session is at it.
+-- Puts every key in the place of entries that stand for all of them: those of the source, those that passages came from, and those that
+-- are queued, of which another worker may be writing passages that are not seen yet. Returns how many, null where there was no such
+-- entry, or another session is at it.
 create or replace function pgretrieval.expand_queue(in_collection integer) returns bigint
 language plpgsql volatile
 set search_path from current
@@ -25,6 +26,8 @@ begin
              select format(''%%s'', source.%1$I) as key from %2$s as source where source.%1$I is not null
              union
              select %3$s
+             union
+             select queue.key from pgretrieval.queue where queue.collection_id = $1 and queue.key is not null
          ) as known (key)
          where known.key <> ''''',
         held.key_column, pgretrieval.qualified_name(held.source),
