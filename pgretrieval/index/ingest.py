@@ -12,13 +12,11 @@ import torch
 from pgretrieval.db import catalog, codes, passages, vectors
 from pgretrieval.db.catalog import AddState
 from pgretrieval.db.connection import Connection, Database
-from pgretrieval.errors import DimensionMismatchError, DuplicateIdError
+from pgretrieval.errors import DimensionMismatchError, DuplicateIdError, EncoderChangedError
 from pgretrieval.index.coding import (
     Coder,
-    centroid_passage_pairs,
     load_coder,
-    postings_of,
-    write_coded,
+    write_segment,
 )
 from pgretrieval.index.sources import VectorSource
 from pgretrieval.index.vectors import token_matrix
@@ -30,11 +28,12 @@ _SHOWN = 5  # duplicate ids that an error names
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The collection that passages go to."""
+    """The collection that passages go to, and which of its encoders their vectors are of."""
 
     database: Database
     collection_id: CollectionId
     name: str
+    encoding: int
 
 
 def add(target: Target, source: Iterable[Passage], vector_source: VectorSource, device: torch.device | None = None) -> AddReport:
@@ -50,6 +49,8 @@ def add(target: Target, source: Iterable[Passage], vector_source: VectorSource, 
         ThreadPoolExecutor(1, thread_name_prefix="pgretrieval-write") as writer,
     ):
         held = catalog.lock_for_add(connection, target.collection_id)
+        if held.encoding != target.encoding:
+            raise EncoderChangedError(target.name)
         device = device or torch.device("cpu")
         coder = load_coder(connection, target.collection_id, held.codebook_id, device) if held.codebook_id is not None else None
         written: Future[None] | None = None
@@ -83,14 +84,11 @@ def _write(
     passage_ids = passages.reserve_ids(connection, target.collection_id, len(batch))
     passages.copy(connection, target.collection_id, passage_ids, batch, tokens.lengths)
     if held.keep_vectors or coder is None:
-        vectors.copy(connection, target.collection_id, passage_ids, tokens)
+        vectors.copy(connection, target.collection_id, held.encoding, passage_ids, tokens)
     if dense is not None:
-        vectors.copy_dense(connection, target.collection_id, passage_ids, dense)
+        vectors.copy_dense(connection, target.collection_id, held.dense_encoding, passage_ids, dense)
     if coder is not None and held.codebook_id is not None:
-        coded = coder.code(passage_ids, tokens)
-        write_coded(connection, target.collection_id, held.codebook_id, coded)
-        postings = postings_of(centroid_passage_pairs(coded.centroid_ids, coded.offsets, passage_ids))
-        codes.copy_postings(connection, target.collection_id, held.codebook_id, int(passage_ids[0]), *postings)
+        write_segment(connection, target.collection_id, held.codebook_id, coder.code(passage_ids, tokens, measured=True))
         codes.index_words(connection, target.collection_id, passage_ids)
 
 

@@ -49,6 +49,7 @@ where token_code.collection_id = %(collection_id)s and token_code.codebook_id = 
 select passage_id, vectors
 from pgretrieval.token_vector
 where collection_id = %(collection_id)s and passage_id = any(%(passage_ids)s)
+  and encoding = (select encoding from pgretrieval.collection where collection_id = %(collection_id)s)
 
 -- name: codes_of
 -- Second of two: all codes of the few passages that centroid interaction kept.
