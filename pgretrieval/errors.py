@@ -23,6 +23,10 @@ class DuplicateIdError(InputError):
     """A passage id occurs twice in one `add`, or is in the collection already."""
 
 
+class PassageNotFoundError(InputError, LookupError):
+    """A passage that is to be updated is not in the collection."""
+
+
 class VectorError(InputError):
     """Token vectors are zero, not finite, or not shaped (tokens, dim)."""
 
@@ -40,8 +44,8 @@ class EncoderChangedError(ConfigError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"the encoder of collection {name!r} was changed by a rebuild since this handle was opened, so that vectors of the old one "
-            "do not fit any more; give vectors of the new one, or texts"
+            f"the encoder of collection {name!r} was changed by a rebuild since this handle was opened, so that vectors of the old "
+            "one do not fit any more; give vectors of the new one, or texts"
         )
 
 
@@ -59,6 +63,10 @@ class IndexNotBuiltError(PgRetrievalError):
 
 class StorageError(PgRetrievalError):
     """The database refused or lost a statement; the driver's error is the cause."""
+
+
+class ConflictError(StorageError):
+    """Another transaction changed the same passages at the same time; nothing was stored, and doing the same again helps."""
 
 
 class DatabaseUnavailableError(StorageError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NewType, TypeAlias
 
@@ -18,6 +18,9 @@ Levels = Literal["lloyd-max", "quantile"]
 
 Generator = Literal["auto", "proxy", "postings"]
 """What generates candidates: learned proxies, postings of probed centroids, or whichever measured better (docs/decisions.md)."""
+
+OnConflict = Literal["error", "update", "skip"]
+"""What an add does with an id that the collection holds."""
 
 Tick: TypeAlias = Callable[[int, int], None]
 """Told the finished steps of a training, and the steps in all."""
@@ -89,11 +92,16 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class AddReport:
-    """What one `add` stored: passages, token vectors, and how many texts the model's length cut."""
+    """What one `add` or `update` stored: passages, token vectors, and how many texts the model's length cut.
+
+    `updated` of the passages were there before; `skipped` counts those that were left as they are, beside `passages`.
+    """
 
     passages: int
     tokens: int
     truncated: int
+    updated: int = 0
+    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +121,9 @@ class TokenMatrix:
     def lengths(self) -> Int64Array:
         """Tokens per passage."""
         return np.diff(self.offsets)
+
+    def some(self, positions: Sequence[int]) -> TokenMatrix:
+        """The passages at some positions."""
+        rows = [self.vectors[self.offsets[position] : self.offsets[position + 1]] for position in positions]
+        lengths = np.array([0, *map(len, rows)], dtype=np.int64)
+        return TokenMatrix(np.concatenate([self.vectors[:0], *rows]), np.cumsum(lengths))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pgretrieval.errors import InputError
@@ -32,6 +32,25 @@ def to_passage(record: Mapping[str, Any] | Passage, where: str) -> Passage:
         title=_checked_title(record.get("title"), where),
         metadata=_checked_metadata(record.get("metadata"), where),
     )
+
+
+def to_change(record: Mapping[str, Any] | Passage, where: str) -> tuple[str, Callable[[Passage], Passage]]:
+    """The id of a passage to update, and what makes its new form of the stored one; what a mapping leaves out stays.
+
+    Raises InputError here for the id, and from the function for the rest.
+    """
+    if not isinstance(record, Passage | Mapping):
+        raise InputError(f"{where}: expected a Passage or an object with id, found {_kind(record)}")
+    given = record.id if isinstance(record, Passage) else record.get("id", record.get("_id"))
+    key = _string_id(given, where)
+
+    def apply(held: Passage) -> Passage:
+        if isinstance(record, Passage):
+            return to_passage(record, where)
+        kept = {"text": held.text, "title": held.title, "metadata": held.metadata}
+        return to_passage({**kept, **record, "id": key}, where)
+
+    return key, apply
 
 
 def _string_id(value: Any, where: str) -> str:

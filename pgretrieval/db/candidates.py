@@ -204,6 +204,14 @@ def vectors_of(connection: Connection, collection_id: CollectionId, passage_ids:
     return PendingVectors(connection, _SQL["vectors_of"], parameters)
 
 
+def vectors_after(
+    connection: Connection, collection_id: CollectionId, after: int, restriction: Restriction, limit: int
+) -> PendingVectors:
+    """Ask for the stored vectors of the next passages, in order of their ids, that the restriction leaves."""
+    parameters = {"collection_id": collection_id, "after": after, "n": limit, **restriction.named}
+    return PendingVectors(connection, _SQL["vectors_after"].format(among=restriction.ids), parameters)
+
+
 def by_words(
     connection: Connection, collection_id: CollectionId, restriction: Restriction, query_text: str, limit: int
 ) -> PendingScores:

@@ -44,6 +44,7 @@ class CollectionRow:
     encoding: int
     dense_encoding: int
     has_words: bool
+    auto_compact: bool
 
     @property
     def keeps_dense(self) -> bool:
@@ -150,13 +151,12 @@ class AddState(NamedTuple):
     dense_encoding: int
 
 
-def lock_for_add(connection: Connection, collection_id: CollectionId) -> AddState:
+def lock_for_change(connection: Connection, collection_id: CollectionId) -> AddState:
     """Keep switches to another codebook away until the transaction ends; returns the collection as it is now.
 
     Raises CollectionNotFoundError where it was dropped meanwhile.
     """
-    connection.execute(_SQL["lock_collection"], {"collection_id": collection_id})
-    row = one(connection, _SQL["active_state"], {"collection_id": collection_id})
+    row = one(connection, _SQL["lock_for_change"], {"collection_id": collection_id})
     if row is None:
         raise _dropped(collection_id)
     return AddState(*row)
@@ -195,6 +195,27 @@ def _dropped(collection_id: CollectionId) -> CollectionNotFoundError:
     return CollectionNotFoundError(f"this collection (collection_id {collection_id}) was dropped; create it again or open another")
 
 
+def needs_compaction(connection: Connection, collection_id: CollectionId) -> bool:
+    """Whether it compacts by itself and enough has gathered."""
+    return bool(value(connection, _SQL["needs_compaction"], {"collection_id": collection_id}))
+
+
+def compact(connection: Connection, name: str) -> bool:
+    """One step of a compaction; whether there is more to do."""
+    return bool(value(connection, _SQL["compact"], {"name": name}))
+
+
+def compaction_progress(connection: Connection, collection_id: CollectionId) -> tuple[int, int]:
+    """Centroids that are done, and all of them; the words come after."""
+    row = one(connection, _SQL["compaction_progress"], {"collection_id": collection_id})
+    return (int(row[0]), int(row[1])) if row else (1, 1)
+
+
+def set_auto_compact(connection: Connection, collection_id: CollectionId, *, auto_compact: bool) -> None:
+    """Whether clients that change the collection compact it."""
+    connection.execute(_SQL["set_auto_compact"], {"collection_id": collection_id, "auto_compact": auto_compact})
+
+
 def stats(database: Database, name: str) -> dict[str, Any]:
     """Counts, settings and bytes by table. Raises CollectionNotFoundError."""
     row = find(database, name)
@@ -203,6 +224,7 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         current = state(connection, row.collection_id)
         centroids, trained_tokens = one(connection, _SQL["active_codebook"], where) or (0, 0)
         error, added, added_error, pays = one(connection, _SQL["drift"], where) or (None, None, None, False)
+        segments, removed = one(connection, _SQL["gathered"], where) or (0, 0)
         # Sizes would tell of passages that row-level security hides.
         sizes = [] if current.restricted else connection.execute(_SQL["bytes_by_table"], where).fetchall()
     return {
@@ -211,6 +233,9 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         "tokens": current.tokens,
         "built": current.codebook_id is not None,
         "waiting_for_build": current.waiting,
+        "segments": None if current.restricted else segments,
+        "removed": None if current.restricted else removed,
+        "auto_compact": row.auto_compact,
         "centroids": centroids,
         "trained_for_tokens": None if current.restricted else trained_tokens,
         "quantization_error": error,

@@ -49,6 +49,31 @@ def copy_postings(
             stream.write_row((collection_id, codebook_id, centroid_id, segment, field))
 
 
+def note_segment(
+    connection: Connection,
+    collection_id: CollectionId,
+    codebook_id: CodebookId,
+    segment: int,
+    passages: int,
+    tokens: int,
+    posting_rows: int,
+    quantization_error: float | None,
+) -> None:
+    """Write down that a segment is there, for compaction, and how well its tokens are coded, for drift."""
+    connection.execute(
+        _SQL["note_segment"],
+        {
+            "collection_id": collection_id,
+            "codebook_id": codebook_id,
+            "segment": segment,
+            "passages": passages,
+            "tokens": tokens,
+            "posting_rows": posting_rows,
+            "quantization_error": quantization_error,
+        },
+    )
+
+
 def coded(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> Int32Array:
     """Ids of the passages that have codes under the codebook."""
     rows = connection.execute(_SQL["coded"], {"collection_id": collection_id, "codebook_id": codebook_id}).fetchall()
@@ -64,29 +89,6 @@ def uncoded(connection: Connection, collection_id: CollectionId, codebook_id: Co
 def drop_removed(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> None:
     """Remove a codebook's codes of passages that are gone, and note that its postings may list these."""
     connection.execute(_SQL["drop_codes_of_removed"], {"collection_id": collection_id, "codebook_id": codebook_id})
-
-
-def note_segment(
-    connection: Connection,
-    collection_id: CollectionId,
-    codebook_id: CodebookId,
-    segment: int,
-    passages: int,
-    tokens: int,
-    posting_rows: int,
-    quantization_error: float | None,
-) -> None:
-    """Write down what was added as a segment of its own."""
-    parameters = {
-        "collection_id": collection_id,
-        "codebook_id": codebook_id,
-        "segment": segment,
-        "passages": passages,
-        "tokens": tokens,
-        "posting_rows": posting_rows,
-        "quantization_error": quantization_error,
-    }
-    connection.execute(_SQL["note_segment"], parameters)
 
 
 def index_words(connection: Connection, collection_id: CollectionId, passage_ids: Int32Array) -> None:

@@ -13,7 +13,9 @@ from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
 
 from pgretrieval.assets import statements
+from pgretrieval.db.background import Background
 from pgretrieval.db.errors import storage_errors
+from pgretrieval.db.joining import Joined, joining
 
 Connection: TypeAlias = "psycopg.Connection[TupleRow]"
 
@@ -39,6 +41,7 @@ class Database:
             kwargs={"autocommit": True, **_OPTIONS},
         )
         self._owner_process = os.getpid()
+        self.background = Background()
 
     def probe(self) -> None:
         """Connect once and leave, so that a wrong URL is known at once and not after the pool's retries.
@@ -52,6 +55,7 @@ class Database:
     def close(self) -> None:
         """Close every connection. A child process leaves its parent's alone."""
         if os.getpid() == self._owner_process:
+            self.background.close()
             self._pool.close()
 
     @contextmanager
@@ -61,8 +65,12 @@ class Database:
             yield connection
 
     @contextmanager
-    def writing(self, doing: str) -> Iterator[Connection]:
-        """One read-write transaction: committed at the end, rolled back by any exception."""
+    def writing(self, doing: str, joined: Joined | None = None) -> Iterator[Connection]:
+        """One read-write transaction: committed at the end, rolled back by any exception; or a part of the caller's own."""
+        if joined is not None:
+            with storage_errors(self.url, doing, all_or_nothing=True), joining(joined) as connection:
+                yield connection
+            return
         with self.connection(doing, all_or_nothing=True) as connection, connection.transaction():
             yield connection
 

@@ -10,9 +10,18 @@ import psycopg_pool
 from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict
 
-from pgretrieval.errors import ConfigError, DatabaseUnavailableError, ExtensionError, PgRetrievalError, SchemaError, StorageError
+from pgretrieval.errors import (
+    ConfigError,
+    ConflictError,
+    DatabaseUnavailableError,
+    ExtensionError,
+    PgRetrievalError,
+    SchemaError,
+    StorageError,
+)
 
 _MISSING_SCHEMA = (pg.UndefinedTable, pg.UndefinedFunction, pg.InvalidSchemaName)
+_CONFLICTS = (pg.SerializationFailure, pg.DeadlockDetected)
 _OWN_STATES: dict[str | None, type[PgRetrievalError]] = {
     "PGR01": SchemaError,
     "PGR02": ExtensionError,
@@ -53,6 +62,8 @@ def _translated(error: Exception, url: str, doing: str, aftermath: str) -> PgRet
             f"{doing} is not allowed for this role: {text}. Connect as the owner, or let the owner grant the right; to install the "
             "schema a role needs CREATE on the database (GRANT CREATE ON DATABASE … TO …)."
         )
+    if isinstance(error, _CONFLICTS):
+        return ConflictError(f"{doing} met another transaction that changed the same: {text}. {aftermath}Do the same again.")
     if isinstance(error, _MISSING_SCHEMA):
         return SchemaError(
             f"{doing} failed, the schema is missing or incomplete: {text}. Run `pgretrieval migrate` on this database."

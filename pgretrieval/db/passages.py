@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from pgretrieval.assets import statements
 from pgretrieval.db.connection import Connection, value
 from pgretrieval.errors import DuplicateIdError
-from pgretrieval.types import CollectionId, Int32Array, Int64Array, Passage
+from pgretrieval.types import CollectionId, Int32Array, Int64Array, Passage, Restriction
 
 _SQL = statements("passages")
 
@@ -52,6 +52,24 @@ def copy(
         raise DuplicateIdError(msg) from error
 
 
+def remove(connection: Connection, collection_id: CollectionId, restriction: Restriction) -> int:
+    """Delete the passages of a restriction with all that belongs to them; how many there were."""
+    parameters = {"collection_id": collection_id, **restriction.named}
+    return int(value(connection, _SQL["remove"].format(among=restriction.ids), parameters))
+
+
+def set_metadata(connection: Connection, collection_id: CollectionId, passages: Sequence[Passage]) -> None:
+    """Write metadata of passages that have these titles and texts already."""
+    parameters = {
+        "collection_id": collection_id,
+        "keys": [passage.id for passage in passages],
+        "titles": [passage.title for passage in passages],
+        "bodies": [passage.text for passage in passages],
+        "metadata": [Jsonb(dict(passage.metadata)) for passage in passages],
+    }
+    connection.execute(_SQL["set_metadata"], parameters)
+
+
 def existing(connection: Connection, collection_id: CollectionId, keys: Sequence[str]) -> dict[str, Passage]:
     """Those of the ids that the collection holds, with what it holds for them."""
     rows = connection.execute(_SQL["existing"], {"collection_id": collection_id, "keys": list(keys)}).fetchall()
@@ -74,9 +92,7 @@ def stream(connection: Connection, collection_id: CollectionId, batch: int) -> I
             yield [(row[0], Passage(row[1], row[3], row[2], row[4])) for row in rows]
 
 
-def without_vectors(
-    connection: Connection, collection_id: CollectionId, encoding: int, batch: int
-) -> list[tuple[int, Passage]]:
+def without_vectors(connection: Connection, collection_id: CollectionId, encoding: int, batch: int) -> list[tuple[int, Passage]]:
     """Some passages that have no token vectors of an encoding; empty when all have."""
     parameters = {"collection_id": collection_id, "encoding": encoding, "n": batch}
     rows = connection.execute(_SQL["without_vectors"], parameters).fetchall()

@@ -99,7 +99,7 @@ def trying_to_switch(connection: Connection, collection_id: CollectionId) -> Ite
 def switch(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, dense_dim: int | None) -> None:
     """Let searches use what the rebuild made; `dense_dim` is given where it made dense vectors too. In one transaction."""
     parameters = {"collection_id": collection_id, "codebook_id": codebook_id, "dense_dim": dense_dim}
-    for statement in ("keep_segments_of_words", "stop_compaction", "unmark_removed", "switch", "switched"):
+    for statement in ("keep_segments_of_words", "switch", "switched"):
         connection.execute(_SQL[statement], parameters)
 
 
@@ -107,11 +107,19 @@ def drop_replaced(connection: Connection, collection_id: CollectionId) -> bool:
     """Drop what rebuilds replaced or gave up, in bounded steps; False where something is in use for long and was left."""
     refused = 0
     while refused < _ATTEMPTS:
-        try:
-            with connection.transaction():
-                if not value(connection, _SQL["drop_replaced"], {"collection_id": collection_id, "n": _ROWS_AT_ONCE}):
-                    return True
-        except pg.LockNotAvailable:
+        dropped = _drop_some(connection, collection_id)
+        if dropped is None:
             refused += 1
             time.sleep(_BETWEEN_ATTEMPTS)
+        elif not dropped:
+            return True
     return False
+
+
+def _drop_some(connection: Connection, collection_id: CollectionId) -> bool | None:
+    """False where nothing was left; None where somebody was in the way."""
+    try:
+        with connection.transaction():
+            return bool(value(connection, _SQL["drop_replaced"], {"collection_id": collection_id, "n": _ROWS_AT_ONCE}))
+    except pg.LockNotAvailable:
+        return None

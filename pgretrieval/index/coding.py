@@ -61,9 +61,7 @@ def write_coded(connection: Connection, collection_id: CollectionId, codebook_id
         proxies.copy(connection, codebook_id, coded.passage_ids, coded.proxies)
 
 
-def write_segment(
-    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, coded: Coded
-) -> None:
+def write_segment(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, coded: Coded) -> None:
     """Write codes, proxies, and one segment of postings, numbered by its first passage."""
     write_coded(connection, collection_id, codebook_id, coded)
     postings = postings_of(centroid_passage_pairs(coded.centroid_ids, coded.offsets, coded.passage_ids))
@@ -100,7 +98,9 @@ def row_from_proxy_model(model: ProxyModel) -> ProxyModelRow:
 def row_from_codebook(codebook: Codebook, passages: int, tokens: int, quantization_error: float | None) -> CodebookRow:
     """A trained codebook as it is stored."""
     codec = codebook.codec
-    return CodebookRow(codec.bits, codec.cutoffs.tolist(), codec.weights.tolist(), codebook.centroids, passages, tokens, quantization_error)
+    return CodebookRow(
+        codec.bits, codec.cutoffs.tolist(), codec.weights.tolist(), codebook.centroids, passages, tokens, quantization_error
+    )
 
 
 def centroid_passage_pairs(centroid_ids: Int32Array, offsets: Int64Array, passage_ids: Int32Array) -> Int64Array:

@@ -37,8 +37,8 @@ class VectorSource(Protocol):
     def spec(self) -> dict[str, str] | None:
         """The encoder to remember."""
 
-    def take(self, batch: Sequence[Passage], dim: int | None) -> Taken:
-        """The next batch's vectors."""
+    def take(self, batch: Sequence[Passage], wanted: Sequence[int], dim: int | None) -> Taken:
+        """The vectors of the next batch's passages at the wanted positions."""
 
     def finish(self) -> None:
         """Called when there are no more passages."""
@@ -50,13 +50,14 @@ class GivenDense:
     def __init__(self, rows: Iterable[Any]) -> None:
         self._rest = iter(rows)
 
-    def take(self, batch: Sequence[Passage]) -> Float32Array:
-        """Unit rows (passages, dense dim). Raises VectorError, DimensionMismatchError, InputError where they end too early."""
+    def take(self, batch: Sequence[Passage], wanted: Sequence[int]) -> Float32Array | None:
+        """Unit rows (wanted, dense dim). Raises VectorError, DimensionMismatchError, InputError where they end too early."""
         rows = _one_each(batch, self._rest, "dense")
         checked: list[Float32Array] = []
-        for passage, row in zip(batch, rows, strict=True):
-            checked.append(dense_array(row, f"passage {passage.id!r}", len(checked[0]) if checked else None))
-        return unit_rows(np.stack(checked))
+        for position in wanted:
+            what = f"passage {batch[position].id!r}"
+            checked.append(dense_array(rows[position], what, len(checked[0]) if checked else None))
+        return unit_rows(np.stack(checked)) if checked else None
 
     def finish(self) -> None:
         """Raises InputError where vectors are left."""
@@ -82,13 +83,14 @@ class GivenVectors:
         """Whether there are any."""
         return self._dense is not None
 
-    def take(self, batch: Sequence[Passage], dim: int | None) -> Taken:
+    def take(self, batch: Sequence[Passage], wanted: Sequence[int], dim: int | None) -> Taken:
         """Checked arrays. Raises VectorError, DimensionMismatchError, InputError where they end too early."""
         arrays: list[Float32Array] = []
-        for passage, vectors in zip(batch, _one_each(batch, self._rest, "vectors"), strict=True):
-            arrays.append(token_array(vectors, f"passage {passage.id!r}", dim))
+        given = _one_each(batch, self._rest, "vectors")
+        for position in wanted:
+            arrays.append(token_array(given[position], f"passage {batch[position].id!r}", dim))
             dim = arrays[-1].shape[1]
-        dense = self._dense.take(batch) if self._dense else None
+        dense = self._dense.take(batch, wanted) if self._dense else None
         if self._progress:
             self._progress(len(batch))
         return Taken(arrays, dense, 0)
@@ -126,13 +128,19 @@ class EncodedVectors:
         """Whether there are any."""
         return self._dense is not None
 
-    def take(self, batch: Sequence[Passage], dim: int | None) -> Taken:
+    def take(self, batch: Sequence[Passage], wanted: Sequence[int], dim: int | None) -> Taken:
         """Encoded texts. Raises EncoderError."""
-        texts = [passage.encoded_text for passage in batch]
+        texts = [batch[position].encoded_text for position in wanted]
+        if self._progress and len(wanted) < len(batch):
+            self._progress(len(batch) - len(wanted))
+        if not texts:
+            if self._dense:
+                self._dense.take(batch, wanted)
+            return Taken([], None, 0)
         truncated = self._encoder.count_truncated(texts)
         if self._with_dense:
             return Taken(*self._encoder.encode_document_with_dense(texts, progress=self._progress), truncated)
-        dense = self._dense.take(batch) if self._dense else None
+        dense = self._dense.take(batch, wanted) if self._dense else None
         return Taken(self._encoder.encode_document(texts, progress=self._progress), dense, truncated)
 
     def finish(self) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from pgretrieval.db import candidates as read
 from pgretrieval.db import passages
-from pgretrieval.db.connection import Database
+from pgretrieval.db.connection import Connection, Database
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.index.vectors import token_matrix
 from pgretrieval.scoring.maxsim import maxsim_many
-from pgretrieval.types import CollectionId, Float32Array, Int64Array
+from pgretrieval.types import CollectionId, Float32Array, Int32Array, Int64Array, Restriction
 
 _BATCH = 512
 
@@ -43,6 +44,24 @@ def exact_rankings(
             if progress:
                 progress(len(batch))
     return [[keys[position] for position in row.tolist()] for row in positions]
+
+
+def all_scores(
+    connection: Connection, collection_id: CollectionId, queries: Sequence[Float32Array], restriction: Restriction
+) -> tuple[Int32Array, Float32Array]:
+    """Ids (passages,), ascending, and exact MaxSim (queries, passages) of every passage that the restriction leaves.
+
+    For a collection that has no index yet: its token vectors are read batch by batch, the next while one is compared.
+    """
+    found = [np.empty(0, dtype=np.int32)]
+    scores = [np.empty((len(queries), 0), dtype=np.float32)]
+    batch = read.vectors_after(connection, collection_id, 0, restriction, _BATCH).read()
+    while len(batch.passage_ids):
+        pending = read.vectors_after(connection, collection_id, int(batch.passage_ids[-1]), restriction, _BATCH)
+        found.append(batch.passage_ids)
+        scores.append(maxsim_many(list(queries), batch.tokens.vectors, batch.tokens.offsets))
+        batch = pending.read()
+    return np.concatenate(found), np.concatenate(scores, axis=1)
 
 
 def _keep_best(scores: Float32Array, positions: Int64Array, k: int) -> tuple[Float32Array, Int64Array]:

@@ -429,12 +429,6 @@ def test_a_model_that_is_not_there(database: pgretrieval.RetrievalDatabase, tmp_
     assert database.list_collections() == []
 
 
-def test_searching_before_the_build(docs: pgretrieval.Collection):
-    """An unbuilt collection looks like an empty one."""
-    with pytest.raises(IndexNotBuiltError, match=r"collection 'docs' has no index yet; .*call build\(\)"):
-        docs.search("already stored")
-
-
 def test_building_an_empty_collection(database: pgretrieval.RetrievalDatabase):
     """k-means on nothing gives its own error."""
     fresh = database.create_collection("fresh", dim=64)

@@ -13,9 +13,9 @@ declare
     new_id integer;
     new_centroids bytea;
     new_residuals bytea;
+    new_rows integer;
 begin
-    perform pg_advisory_xact_lock_shared(7453018, held.collection_id);
-    held := pgretrieval.known_collection(add_passage.collection);
+    held := pgretrieval.lock_for_change(held.collection_id);
     if coalesce(add_passage.id, '') = '' or add_passage.body is null then
         raise exception 'a passage needs an id and a body; id is %', coalesce(quote_literal(add_passage.id), 'null')
             using errcode = 'PGR05';
@@ -71,6 +71,9 @@ begin
         select held.collection_id, held.codebook_id, pgretrieval.centroid_at(new_centroids, token), new_id, array[new_id]
         from generate_series(0, length(new_centroids) / 4 - 1) as token
         group by 3;
+        get diagnostics new_rows = row_count;
+        insert into pgretrieval.segment (collection_id, codebook_id, segment, passages, tokens, posting_rows)
+        values (held.collection_id, held.codebook_id, new_id, 1, cardinality(unit), new_rows);
         perform pgretrieval.index_words(held.collection_id, array[new_id]);
     end if;
 end

@@ -14,20 +14,19 @@ select pgretrieval.drop_collection(%(name)s)
 
 -- name: collection
 select collection_id, name, encoder, dim, bits, levels, codebook_id, given_vectors, candidates, keep_vectors, language,
-       title_weight, dense, dense_key, dense_dim, given_dense, encoding, dense_encoding, mean_words is not null
+       title_weight, dense, dense_key, dense_dim, given_dense, encoding, dense_encoding, mean_words is not null,
+       auto_compact
 from pgretrieval.collection
 where name = %(name)s
 
 -- name: collections
 select name from pgretrieval.collection order by name
 
--- name: lock_collection
+-- name: lock_for_change
 -- What changes passages shares the lock, the switch to another codebook has it alone; it goes with the transaction.
-select pg_advisory_xact_lock_shared(7453018, %(collection_id)s)
-
--- name: active_state
 select dim, codebook_id, given_vectors, keep_vectors, dense_dim, given_dense, encoding, dense_encoding
-from pgretrieval.collection where collection_id = %(collection_id)s
+from pgretrieval.lock_for_change(%(collection_id)s) as held
+where held.collection_id is not null
 
 -- name: settle
 -- The first add decides what creation left open: the dimensions, and the encoder where texts came without vectors.
@@ -78,6 +77,26 @@ cross join lateral (
       )
 ) as staged
 where collection.collection_id = %(collection_id)s
+
+-- name: needs_compaction
+select pgretrieval.needs_compaction(%(collection_id)s)
+
+-- name: compact
+select pgretrieval.compact(%(name)s)
+
+-- name: compaction_progress
+select least(next_centroid, centroid_count), centroid_count
+from pgretrieval.compaction join pgretrieval.codebook using (codebook_id)
+where compaction.collection_id = %(collection_id)s
+
+-- name: set_auto_compact
+update pgretrieval.collection set auto_compact = %(auto_compact)s where collection_id = %(collection_id)s
+
+-- name: gathered
+-- What a compaction would tidy up.
+select
+    (select count(*) from pgretrieval.segment where collection_id = %(collection_id)s and posting_rows > 0),
+    (select count(*) from pgretrieval.removed_passage where collection_id = %(collection_id)s)
 
 -- name: analyze
 analyze {partition}

@@ -22,6 +22,16 @@ cross join lateral (
     offset 0
 ) as found
 
+-- name: remove
+select pgretrieval.remove_passages(%(collection_id)s, {among}, %(filter)s::jsonpath)
+
+-- name: set_metadata
+-- Of passages that are otherwise as given.
+update pgretrieval.passage set metadata = given.metadata
+from unnest(%(keys)s::text[], %(titles)s::text[], %(bodies)s::text[], %(metadata)s::jsonb[]) as given (key, title, body, metadata)
+where passage.collection_id = %(collection_id)s and passage.key = given.key
+  and passage.title is not distinct from given.title and passage.body = given.body
+
 -- name: texts
 -- What a hit shows, by passage id.
 select passage_id, key, title, body, metadata from pgretrieval.passage

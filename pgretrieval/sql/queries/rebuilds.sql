@@ -50,13 +50,6 @@ where segment.collection_id = %(collection_id)s and segment.codebook_id = collec
   and segment.codebook_id <> %(codebook_id)s and segment.segment > 0 and segment.posting_rows > 0 and collection.language is not null
 on conflict do nothing
 
--- name: stop_compaction
--- It was of the old codebook's postings; the next one begins anew.
-delete from pgretrieval.compaction where collection_id = %(collection_id)s
-
--- name: unmark_removed
-update pgretrieval.removed_passage set compacting = false where collection_id = %(collection_id)s and compacting
-
 -- name: switched
 update pgretrieval.rebuild set switched = true where collection_id = %(collection_id)s
 

@@ -51,6 +51,17 @@ from pgretrieval.token_vector
 where collection_id = %(collection_id)s and passage_id = any(%(passage_ids)s)
   and encoding = (select encoding from pgretrieval.collection where collection_id = %(collection_id)s)
 
+-- name: vectors_after
+-- The next passages of a collection that has no index yet, to be compared one and all.
+select passage_id, vectors
+from pgretrieval.token_vector
+join pgretrieval.passage using (collection_id, bucket, passage_id)
+where collection_id = %(collection_id)s and passage_id > %(after)s
+  and encoding = (select encoding from pgretrieval.collection where collection_id = %(collection_id)s)
+  and (%(filter)s::jsonpath is null or metadata @@ %(filter)s::jsonpath)
+  and ({among} is null or key = any({among}))
+order by passage_id limit %(n)s
+
 -- name: codes_of
 -- Second of two: all codes of the few passages that centroid interaction kept.
 select passage_id, centroid_ids, residuals

@@ -1,0 +1,18 @@
+-- The collection as it is now, while no build switches it until the transaction ends. A transaction that still looks at an older
+-- snapshot fails with a serialisation error where the collection was switched since: it would write codes that nothing reads.
+create or replace function pgretrieval.lock_for_change(in_collection integer) returns pgretrieval.collection
+language plpgsql volatile
+set search_path from current
+as $function$
+declare
+    held pgretrieval.collection;
+begin
+    perform pg_advisory_xact_lock_shared(7453018, in_collection);
+    if current_setting('transaction_isolation') = 'read committed' then
+        select * into held from pgretrieval.collection c where c.collection_id = in_collection;
+    else
+        select * into held from pgretrieval.collection c where c.collection_id = in_collection for share;
+    end if;
+    return held;
+end
+$function$;

@@ -1,0 +1,24 @@
+-- Whether a collection that compacts by itself has gathered enough: on average two segments for each centroid, or a tenth as many
+-- removed passages as it was built for and a thousand more.
+create or replace function pgretrieval.needs_compaction(in_collection integer) returns boolean
+language sql stable
+begin atomic
+    select coalesce(
+        (
+            select collection.auto_compact and (
+                exists (select from pgretrieval.compaction where compaction.collection_id = in_collection)
+                or (
+                    select sum(segment.posting_rows) from pgretrieval.segment
+                    where segment.collection_id = in_collection and segment.codebook_id = codebook.codebook_id
+                ) > 2 * codebook.centroid_count
+                or (
+                    select count(*) from pgretrieval.removed_passage where removed_passage.collection_id = in_collection
+                ) > 1000 + codebook.passages / 10
+            )
+            from pgretrieval.collection
+            join pgretrieval.codebook on codebook.codebook_id = collection.codebook_id
+            where collection.collection_id = in_collection
+        ),
+        false
+    );
+end;

@@ -1,0 +1,69 @@
+-- One step of a compaction, to be committed before the next: merges segments of postings and drops entries of removed passages, of some
+-- hundred centroids or some thousand words. True while there is more to do: call it again, from whichever session, and it goes on where
+-- it was. False also while another session is at it. Searches, adds and deletes go on meanwhile; what they add is the next one's.
+create or replace function pgretrieval.compact(collection text) returns boolean
+language plpgsql volatile
+set search_path from current
+as $function$
+#variable_conflict use_column
+declare
+    held pgretrieval.collection := pgretrieval.known_collection(compact.collection);
+    progress pgretrieval.compaction;
+    centroids integer;
+    until text;
+begin
+    if row_security_active('pgretrieval.passage') then
+        raise exception 'collection % cannot be compacted by a role that row-level security applies to', quote_literal(held.name)
+            using errcode = 'PGR06', hint = 'Run it as the owner of the schema, or as a role with BYPASSRLS.';
+    end if;
+    held := pgretrieval.lock_for_change(held.collection_id);
+    if held.codebook_id is null or not pg_try_advisory_xact_lock(7453020, held.collection_id) then
+        return false;
+    end if;
+    select centroid_count into centroids from pgretrieval.codebook where codebook.codebook_id = held.codebook_id;
+    select * into progress from pgretrieval.compaction where compaction.collection_id = held.collection_id;
+    if progress.codebook_id is distinct from held.codebook_id then
+        -- None is under way, or the collection was rebuilt since: what is to be done now is marked, and nothing else is touched.
+        update pgretrieval.segment set compacting = true
+        where segment.collection_id = held.collection_id and segment.codebook_id = held.codebook_id and posting_rows > 0;
+        update pgretrieval.removed_passage set compacting = true
+        where removed_passage.collection_id = held.collection_id and not compacting;
+        delete from pgretrieval.compaction where compaction.collection_id = held.collection_id;
+        if not exists (select from pgretrieval.segment where segment.collection_id = held.collection_id and compacting)
+           and not exists (select from pgretrieval.removed_passage where removed_passage.collection_id = held.collection_id) then
+            return false;
+        end if;
+        insert into pgretrieval.compaction (collection_id, codebook_id) values (held.collection_id, held.codebook_id)
+        returning * into progress;
+    end if;
+    if progress.next_centroid < centroids then
+        perform pgretrieval.compact_postings(
+            held.collection_id, held.codebook_id, progress.next_centroid, progress.next_centroid + 512
+        );
+        update pgretrieval.compaction set next_centroid = progress.next_centroid + 512
+        where compaction.collection_id = held.collection_id;
+        return true;
+    end if;
+    until := pgretrieval.compact_words(held.collection_id, held.codebook_id, progress.next_word, 2000);
+    if until is not null then
+        update pgretrieval.compaction set next_word = until where compaction.collection_id = held.collection_id;
+        return true;
+    end if;
+    -- All are merged: their rows become one, which keeps what drift is told by.
+    with merged as (
+        delete from pgretrieval.segment
+        where segment.collection_id = held.collection_id and segment.codebook_id = held.codebook_id
+          and (compacting or segment = 0)
+        returning *
+    )
+    insert into pgretrieval.segment (collection_id, codebook_id, segment, passages, tokens, posting_rows, quantization_error)
+    select held.collection_id, held.codebook_id, 0, sum(merged.passages), sum(merged.tokens), 0,
+           sum(merged.tokens * merged.quantization_error)
+               / nullif(sum(merged.tokens) filter (where merged.quantization_error is not null), 0)
+    from merged
+    having count(*) > 0;
+    delete from pgretrieval.removed_passage where removed_passage.collection_id = held.collection_id and compacting;
+    delete from pgretrieval.compaction where compaction.collection_id = held.collection_id;
+    return false;
+end
+$function$;
