@@ -13,7 +13,7 @@ select pgretrieval.index_words(%(collection_id)s, %(passage_ids)s::integer[])
 
 -- name: index_first_words
 -- Of a first build: its first segment, or a later one with the mean length of that.
-select pgretrieval.index_words(%(collection_id)s, %(passage_ids)s::integer[], %(mean)s, %(segment)s)
+select pgretrieval.index_words(%(collection_id)s, %(passage_ids)s::integer[], %(mean)s::real, %(segment)s::integer)
 
 -- name: clear_words
 delete from pgretrieval.word_posting where collection_id = %(collection_id)s
