@@ -91,6 +91,19 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Violation:
+    """Something that `check` found wrong: the rule, the id of the passage or the part of the index, and what is wrong with it.
+
+    Of each rule the first 20 are told; `total` is how many there are.
+    """
+
+    rule: str
+    id: str | None
+    detail: str
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class AddReport:
     """What one `add` or `update` stored: passages, token vectors, and how many texts the model's length cut.
 

@@ -1,6 +1,7 @@
 -- What the three roles of an application need. Run as the schema's present owner or a superuser; running it again is fine.
 --
--- reader: searches. writer: also adds and deletes passages, and runs workers, for which it needs to read the attached tables. owner: owns the schema, so also creates, builds, drops and migrates.
+-- reader: searches. writer: also adds and deletes passages, and runs workers, which need to read the attached tables. owner: owns the
+-- schema, so also creates, builds, attaches, drops and migrates.
 
 grant usage on schema pgretrieval to READER, WRITER;
 grant select on all tables in schema pgretrieval to READER, WRITER;

@@ -1,4 +1,4 @@
-"""Collections attached to the application's own tables: what they are attached to, and the queue of changes."""
+"""Rebuilds beside what searches use: several encodings of a collection, and how far a rebuild is."""
 
 from __future__ import annotations
 
