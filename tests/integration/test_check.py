@@ -129,6 +129,7 @@ BREAKS = {
     ],
     "removed_passage_there": ["insert into pgretrieval.removed_passage (collection_id, passage_id) values ({id}, {p7})"],
     "wrong_segment": ["update pgretrieval.segment set posting_rows = posting_rows + 1 where collection_id = {id}"],
+    "orphan_queue": ["insert into pgretrieval.queue (collection_id, key) values ({id}, 'p7')"],
     "sequence_behind": ["select setval('pgretrieval.passage_id_{id}', 5)"],
 }
 

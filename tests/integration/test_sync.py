@@ -674,6 +674,27 @@ def test_a_worker_behind_a_pooler(
     assert listening == (0,)
 
 
+def test_check(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, articles: Connection):
+    """A collection that misses changes counts as sound, or one with a full queue does not."""
+
+    def rules() -> set[str]:
+        return {violation.rule for violation in docs.check()}
+
+    attach(database, query="select id, id as key, title, body, lang, year from public.articles")
+    assert rules() == set()
+    database.work([docs])
+    articles.execute("update articles set body = 'later' where id = 1")
+    assert rules() == set()
+    database.work([docs])
+    docs.delete(["2"])  # behind the worker's back
+    assert rules() == {"orphan_source"}
+    database.resync("docs", ["2"])
+    assert rules() == set()
+    assert database.work([docs]) == WorkReport(written=1)
+    articles.execute("alter table articles disable trigger user")
+    assert rules() == {"missing_trigger"}
+
+
 # ---- the end
 
 
