@@ -55,6 +55,7 @@ def stage_bars() -> Iterator[Callable[[str, int, int], None]]:
         "postings": "writing the postings",
         "words": "writing the words",
         "index": "indexing vectors",
+        "compact": "merging segments",
     }
     with _progress() as bars:
         tasks: dict[str, Any] = {}

@@ -296,7 +296,8 @@ def not_yet_added(target: Target, batch: Sequence[Passage]) -> list[Passage]:
     different = [passage.id for passage in batch if there.get(passage.id, passage) != passage]
     if different:
         msg = (
-            f"ids are in collection {target.name!r} already, with other content: {_shown(different)}. Give these passages other ids"
+            f"ids are in collection {target.name!r} already, with other content: {_shown(different)}. Give these passages "
+            "other ids, or replace the stored ones (--update)"
         )
         raise DuplicateIdError(msg)
     return [passage for passage in batch if passage.id not in there]

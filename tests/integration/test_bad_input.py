@@ -111,7 +111,7 @@ def test_a_bad_line_of_a_file_stops_the_whole_add(docs: pgretrieval.Collection, 
 
 def test_duplicate_ids_within_one_add(docs: pgretrieval.Collection):
     """The second passage replaces the first, or the first is stored."""
-    with pytest.raises(DuplicateIdError, match=r"twice in this add: 'b'"):
+    with pytest.raises(DuplicateIdError, match=r"twice in this call: 'b'"):
         docs.add([{"id": key, "text": key} for key in ("a", "b", "c", "b")])
     assert_unchanged(docs)
 
