@@ -313,7 +313,7 @@ class Collection:
         where: Mapping[str, Any] | str | None = None,
         among: Ids | None = None,
         fusion: str = "score",
-        weights: tuple[float, float, float] = (1.0, 0.5, 0.5),
+        weights: tuple[float, float, float] = (1.0, 0.4, 0.5),
         rank_constant: int = 60,
     ) -> list[Hit]:
         """The k best passages by late interaction, words if the collection has a language, and dense vectors if it has them.
