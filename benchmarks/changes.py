@@ -100,8 +100,8 @@ def main() -> None:
     lines = [
         "# Changes",
         "",
-        f"`python benchmarks/changes.py --cache DIR --passages {options.passages}`; passages of the pile, vectors given, every call a",
-        "transaction of its own, no compaction until it is called.",
+        f"`python benchmarks/changes.py --cache DIR --passages {options.passages}`; passages of the pile, vectors given, every",
+        "call a transaction of its own, no compaction until it is called.",
         "",
         machine.as_lines(machine.describe()),
         "",
