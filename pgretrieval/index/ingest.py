@@ -15,14 +15,8 @@ from pgretrieval.db import catalog, codes, passages, vectors
 from pgretrieval.db.connection import Connection, Database
 from pgretrieval.db.joining import Joined
 from pgretrieval.db.selection import array_of
-from pgretrieval.errors import ConflictError, DimensionMismatchError, DuplicateIdError, PassageNotFoundError
-from pgretrieval.index.coding import (
-    centroid_passage_pairs,
-    load_coder,
-    postings_of,
-    quantization_error,
-    write_coded,
-)
+from pgretrieval.errors import ConflictError, DimensionMismatchError, DuplicateIdError, EncoderChangedError, PassageNotFoundError
+from pgretrieval.index.coding import load_coder, write_segment
 from pgretrieval.index.sources import VectorSource
 from pgretrieval.index.vectors import token_matrix
 from pgretrieval.types import AddReport, CollectionId, Float32Array, OnConflict, Passage, Restriction, TokenMatrix
@@ -48,11 +42,12 @@ class Written(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The collection that passages go to."""
+    """The collection that passages go to, and which of its encoders their vectors are of."""
 
     database: Database
     collection_id: CollectionId
     name: str
+    encoding: int
 
 
 def add(
@@ -142,6 +137,8 @@ class _Intake:
         self._connection = connection
         self._server = server
         self._held = catalog.lock_for_change(connection, target.collection_id)
+        if self._held.encoding != target.encoding:
+            raise EncoderChangedError(target.name)
         codebook_id = self._held.codebook_id
         self._coder = load_coder(connection, target.collection_id, codebook_id, device) if codebook_id is not None else None
         self._written: Future[Written] | None = None
@@ -242,18 +239,12 @@ class _Intake:
         passage_ids = passages.reserve_ids(connection, collection_id, len(batch))
         passages.copy(connection, collection_id, passage_ids, batch, tokens.lengths)
         if held.keep_vectors or self._coder is None:
-            vectors.copy(connection, collection_id, passage_ids, tokens)
+            vectors.copy(connection, collection_id, held.encoding, passage_ids, tokens)
         if dense is not None:
-            vectors.copy_dense(connection, collection_id, passage_ids, dense)
+            vectors.copy_dense(connection, collection_id, held.dense_encoding, passage_ids, dense)
         if self._coder is not None and held.codebook_id is not None:
-            coded = self._coder.code(passage_ids, tokens)
-            write_coded(connection, collection_id, held.codebook_id, coded)
-            postings = postings_of(centroid_passage_pairs(coded.centroid_ids, coded.offsets, passage_ids))
-            segment = int(passage_ids[0])
-            codes.copy_postings(connection, collection_id, held.codebook_id, segment, *postings)
-            error = quantization_error(self._coder.codebook, tokens.vectors, coded.centroid_ids, coded.residuals)
-            counts = len(batch), len(tokens.vectors), len(postings.centroid_ids)
-            codes.note_segment(connection, collection_id, held.codebook_id, segment, *counts, error)
+            coded = self._coder.code(passage_ids, tokens, measured=True)
+            write_segment(connection, collection_id, held.codebook_id, coded)
             codes.index_words(connection, collection_id, passage_ids)
         return Written(len(batch), len(tokens.vectors), 0)
 
