@@ -127,6 +127,7 @@ BREAKS = {
         """insert into pgretrieval.centroid (collection_id, codebook_id, centroid_id, vector)
            select collection_id, 0, centroid_id, vector from pgretrieval.centroid where codebook_id = {codebook}""",
     ],
+    "old_vectors": ["insert into pgretrieval.token_vector select {id}, 0, {p7}, vectors, 9 from pgretrieval.token_vector limit 1"],
     "removed_passage_there": ["insert into pgretrieval.removed_passage (collection_id, passage_id) values ({id}, {p7})"],
     "wrong_segment": ["update pgretrieval.segment set posting_rows = posting_rows + 1 where collection_id = {id}"],
     "orphan_queue": ["insert into pgretrieval.queue (collection_id, key) values ({id}, 'p7')"],
@@ -180,7 +181,10 @@ def test_each_rule(breaking: psycopg.Connection[Any], rule: str):
         ),
         (
             "orphan_row",
-            ["insert into pgretrieval.token_vector select {id}, 0, 999999, vectors from pgretrieval.token_vector limit 1"],
+            [
+                """insert into pgretrieval.token_vector
+                   select {id}, 0, 999999, vectors, encoding from pgretrieval.token_vector limit 1"""
+            ],
         ),
     ],
 )
@@ -193,6 +197,33 @@ def test_rules_of_a_collection_that_is_not_built(breaking: psycopg.Connection[An
         breaking.execute(statement.format(id=collection_id, p=passage_id))
     assert {row[0] for row in found(breaking, "waiting")} == {rule}
     assert found(breaking, "docs") == found(breaking, "other") == []
+
+
+@pytest.mark.parametrize("rule", ["old_codebook", "old_vectors"])
+def test_what_a_rebuild_under_way_makes_or_drops(breaking: psycopg.Connection[Any], rule: str):
+    """A rebuild that is not finished counts as broken."""
+    named = values(breaking)
+    breaking.execute("insert into pgretrieval.rebuild (collection_id, dim, encoding) values (%(id)s, 64, 0)", named)
+    for statement in BREAKS[rule]:
+        breaking.execute(statement.format(**named))
+    assert found(breaking, "docs") == []
+
+
+@pytest.mark.parametrize(("recounted", "expected"), [(0, set()), (300, {"wrong_token_count"})])
+def test_tokens_are_counted_anew_after_a_change_of_the_encoder(
+    breaking: psycopg.Connection[Any], recounted: int, expected: set[str]
+):
+    """Numbers that are still to be counted are taken for wrong, or wrong ones for such."""
+    named = values(breaking)
+    breaking.execute(
+        """insert into pgretrieval.rebuild (collection_id, encoder, dim, encoding, switched, recounted)
+           values (%(id)s, '{}', 64, 0, true, %(recounted)s)""",
+        {**named, "recounted": recounted},
+    )
+    breaking.execute(
+        "update pgretrieval.passage set token_count = token_count + 1 where collection_id = %(id)s and key = 'p7'", named
+    )
+    assert {row[0] for row in found(breaking, "docs")} == expected
 
 
 @pytest.mark.parametrize(
@@ -260,7 +291,10 @@ def test_a_centroid_that_the_codebook_does_not_have(breaking: psycopg.Connection
             "insert into pgretrieval.segment (collection_id, codebook_id, segment, passages, tokens, posting_rows) "
             "values ({id}, 999999, 1, 1, 1, 1)",
         ),
-        ("orphan_row", "insert into pgretrieval.dense_vector select {id}, 0, 999999, vector from pgretrieval.dense_vector limit 1"),
+        (
+            "orphan_row",
+            "insert into pgretrieval.dense_vector select {id}, 0, 999999, vector, encoding from pgretrieval.dense_vector limit 1",
+        ),
         (
             "orphan_row",
             "insert into pgretrieval.token_code select {id}, {codebook}, 0, 999999, centroid_ids, residuals "

@@ -21,7 +21,7 @@ with due as materialized (
     for update skip locked
 )
 select key from due group by key
-having pg_try_advisory_xact_lock(7453020, hashtext(%(collection_id)s::text || ' ' || key))
+having pg_try_advisory_xact_lock(7453022, hashtext(%(collection_id)s::text || ' ' || key))
 
 -- name: entries
 -- All that is queued for keys, parked or waiting too; after the keys were claimed and before their rows are read.
