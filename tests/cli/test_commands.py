@@ -409,7 +409,7 @@ def test_attach_worker_and_detach(postgres: PostgresUnderTest, monkeypatch: pyte
         connection.execute("delete from articles where id = 1")
         assert process.stderr is not None
         assert "collection 'docs': 0 passages written, 1 deleted" in process.stderr.readline()
-        process.terminate()
+        process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
         assert process.stderr.read() == "0 passages written, 1 deleted\n"
 
