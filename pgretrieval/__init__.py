@@ -34,7 +34,7 @@ from pgretrieval.errors import (
     StorageError,
     VectorError,
 )
-from pgretrieval.types import AddReport, Hit, Passage
+from pgretrieval.types import AddReport, Hit, Passage, Violation
 
 if TYPE_CHECKING:
     from pgretrieval.collection import Collection
@@ -64,6 +64,7 @@ __all__ = [
     "SchemaError",
     "StorageError",
     "VectorError",
+    "Violation",
     "connect",
 ]
 

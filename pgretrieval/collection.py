@@ -18,9 +18,11 @@ from pgretrieval.errors import ConfigError, DimensionMismatchError, EncoderChang
 from pgretrieval.hardware import compute_device
 from pgretrieval.index import ingest
 from pgretrieval.index.build import BuildReport, build
+from pgretrieval.index.check import check
+from pgretrieval.index.coding import Coders
 from pgretrieval.index.compaction import compact, compact_if_needed
 from pgretrieval.index.ingest import Target
-from pgretrieval.index.sources import EncodedVectors, GivenDense, GivenVectors, VectorSource
+from pgretrieval.index.sources import EncodedVectors, GivenDense, GivenVectors, NoVectors, VectorSource
 from pgretrieval.index.vectors import check_dim, dense_array, token_array, unit_rows
 from pgretrieval.index.work import Stage
 from pgretrieval.search import words
@@ -30,7 +32,18 @@ from pgretrieval.search.fusion import check_fusion
 from pgretrieval.search.pipeline import Asking, Searcher
 from pgretrieval.search.restriction import restriction
 from pgretrieval.search.settings import read_knobs
-from pgretrieval.types import AddReport, Float32Array, Fusion, Generator, Hit, HybridQuery, OnConflict, Passage, Restriction
+from pgretrieval.types import (
+    AddReport,
+    Float32Array,
+    Fusion,
+    Generator,
+    Hit,
+    HybridQuery,
+    OnConflict,
+    Passage,
+    Restriction,
+    Violation,
+)
 
 _DEFAULT_ENCODER = "minilm"
 
@@ -48,7 +61,8 @@ class Collection:
         self._loaded = None if encoder is None else (row.encoding, encoder)
         self._device = device
         self._computing = compute_device(device)
-        self._searcher = Searcher(database, row.collection_id, row.name, self._computing)
+        self._coders = Coders(row.collection_id, self._computing)
+        self._searcher = Searcher(database, row.collection_id, row.name, self._coders)
 
     def __repr__(self) -> str:
         return f"<Collection {self.name!r}>"
@@ -159,7 +173,7 @@ class Collection:
 
         def add() -> AddReport:
             encoding, source = self._source(vectors, dense, progress)
-            return ingest.add(self._target(encoding), checked, source, self._computing, on_conflict, connection)
+            return ingest.add(self._target(encoding), checked, source, on_conflict, connection)
 
         return self._changed(self._following(add, encodes=vectors is None), connection)
 
@@ -180,8 +194,8 @@ class Collection:
         changes = (to_change(record, f"passage {number}") for number, record in enumerate(passages, start=1))
 
         def update() -> AddReport:
-            encoding, source = self._source(vectors, dense, progress)
-            return ingest.update(self._target(encoding), changes, source, self._computing, connection)
+            encoding, source = self._source(vectors, dense, progress, changing=True)
+            return ingest.update(self._target(encoding), changes, source, connection)
 
         return self._changed(self._following(update, encodes=vectors is None), connection)
 
@@ -233,16 +247,26 @@ class Collection:
             catalog.set_auto_compact(connection, self._row.collection_id, auto_compact=wanted)
 
     def _source(
-        self, vectors: Iterable[Any] | None, dense: Iterable[Any] | None, progress: Callable[[int], None] | None
+        self,
+        vectors: Iterable[Any] | None,
+        dense: Iterable[Any] | None,
+        progress: Callable[[int], None] | None,
+        *,
+        changing: bool = False,
     ) -> tuple[int, VectorSource]:
-        """The vectors of passages to come, and of which of the collection's encoders they are."""
+        """The vectors of passages to come, and of which of the collection's encoders they are; `changing` may need none."""
         keeps_dense = self._row.keeps_dense
         if dense is not None and not keeps_dense:
             msg = f'collection {self.name!r} keeps no dense vectors; create it with dense="kept", or leave dense= out'
             raise ConfigError(msg)
         given = GivenDense(dense) if dense is not None else None
         if vectors is None:
-            encoding, encoder = self._encoder_and_encoding()
+            try:
+                encoding, encoder = self._encoder_and_encoding()
+            except InputError as error:
+                if changing:
+                    return self._row.encoding, NoVectors(error)
+                raise
             return encoding, EncodedVectors(encoder, given, progress, with_dense=keeps_dense)
         if keeps_dense and given is None:
             msg = f"collection {self.name!r} keeps dense vectors; give dense=, one vector a passage, beside vectors="
@@ -358,7 +382,7 @@ class Collection:
         where: Mapping[str, Any] | str | None = None,
         among: Ids | None = None,
         fusion: str = "score",
-        weights: tuple[float, float, float] = (1.0, 0.5, 0.5),
+        weights: tuple[float, float, float] = (1.0, 0.4, 0.5),
         rank_constant: int = 60,
     ) -> list[Hit]:
         """The k best passages by late interaction, words if the collection has a language, and dense vectors if it has them.
@@ -470,9 +494,18 @@ class Collection:
         """
         return catalog.stats(self._database, self.name)
 
+    def check(self, *, stage: Stage | None = None) -> list[Violation]:
+        """What is wrong with the collection: an empty list where it is sound. Reads one snapshot, changes and locks nothing.
+
+        `stage` is told the name, done and total of each part. docs/sql.md has the rules. Raises SchemaError where row-level
+        security hides passages from the caller.
+        """
+        self._refresh()
+        return check(self._database, self._row, stage)
+
     def _target(self, encoding: int | None = None) -> Target:
         held = self._row.encoding if encoding is None else encoding
-        return Target(self._database, self._row.collection_id, self.name, held)
+        return Target(self._database, self._row.collection_id, self.name, held, self._coders)
 
     def _refresh(self) -> None:
         """What adds have settled, possibly in another process."""

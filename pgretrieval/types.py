@@ -91,6 +91,19 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Violation:
+    """Something that `check` found wrong: the rule, the id of the passage or the part of the index, and what is wrong with it.
+
+    Of each rule the first 20 are told; `total` is how many there are.
+    """
+
+    rule: str
+    id: str | None
+    detail: str
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class AddReport:
     """What one `add` or `update` stored: passages, token vectors, and how many texts the model's length cut.
 
@@ -102,6 +115,28 @@ class AddReport:
     truncated: int
     updated: int = 0
     skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkReport:
+    """What a worker did: passages written and deleted, and keys that failed, to be tried again later or parked."""
+
+    written: int = 0
+    deleted: int = 0
+    postponed: int = 0
+    parked: int = 0
+
+    def __add__(self, other: WorkReport) -> WorkReport:
+        return WorkReport(
+            self.written + other.written,
+            self.deleted + other.deleted,
+            self.postponed + other.postponed,
+            self.parked + other.parked,
+        )
+
+    def __str__(self) -> str:
+        failed = f", {self.postponed:,} to be tried again, {self.parked:,} parked" if self.postponed or self.parked else ""
+        return f"{self.written:,} passages written, {self.deleted:,} deleted{failed}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ def progress_bar(description: str, total: int | None) -> Iterator[Callable[[int]
 
 @contextmanager
 def stage_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each stage of a build, as the builder names them."""
+    """A bar for each stage of a build or part of a check, as these name them."""
     labels = {
         "encode": "encoding",
         "train": "training the codebook",
@@ -55,6 +55,7 @@ def stage_bars() -> Iterator[Callable[[str, int, int], None]]:
         "postings": "writing the postings",
         "words": "writing the words",
         "index": "indexing vectors",
+        "compact": "merging segments",
     }
     with _progress() as bars:
         tasks: dict[str, Any] = {}

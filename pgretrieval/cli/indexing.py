@@ -44,20 +44,24 @@ def index(
     language: Annotated[
         str | None, typer.Option(help="Text search configuration for searches by words.", show_default="english")
     ] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Replace passages that the collection holds with another title, text or metadata.")
+    ] = False,
 ) -> None:
     """Add files of passages to a collection and build its index.
 
-    Passages that the collection holds already are left alone, so an interrupted run is finished by running it again.
+    Passages that the collection holds already are left alone, so an interrupted run is finished by running it again; where one has
+    other content there, --update replaces it.
     """
     sources = [partial(read_passages, path) for path in corpus]
     total = loading.count_checked(sources)
     with context.obj.connect() as database:
         options = {"candidates": check_generator(candidates) if candidates else None, "language": language}
         collection = loading.open_or_create(database, name, encoder, bits, options | {"keep_vectors": keep_vectors or None})
-        added = loading.load(collection, sources, total)
+        stored = loading.load(collection, sources, total, update=update)
         held = collection.stats()
     console.errors.print(
-        f"{added:,} passages added, {total - added:,} were there already; {name!r} now holds {held['passages']:,} passages, "
-        f"{held['tokens']:,} tokens and {held['centroids']:,} centroids",
+        f"{stored:,} passages {'added or changed' if update else 'added'}, {total - stored:,} were there already; {name!r} now "
+        f"holds {held['passages']:,} passages, {held['tokens']:,} tokens and {held['centroids']:,} centroids",
         markup=False,
     )

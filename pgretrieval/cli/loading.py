@@ -52,16 +52,19 @@ def count_checked(sources: Iterable[Source]) -> int:
     return len(seen)
 
 
-def load(collection: Collection, sources: Iterable[Source], total: int) -> int:
-    """Add what the collection does not hold yet, batch by batch, each kept at once, then build. Returns how many were added."""
+def load(collection: Collection, sources: Iterable[Source], total: int, *, update: bool = False) -> int:
+    """Add what the collection does not hold yet, batch by batch, each kept at once, then build. Returns how many were stored.
+
+    With `update`, passages of other content than the stored take their place; without, they are an error.
+    """
     added = truncated = 0
     with console.progress_bar("encoding and adding", total) as advance, warnings.catch_warnings():
         warnings.simplefilter("ignore", PgRetrievalWarning)
         for batch in batches(_all(sources), BATCH):
-            missing = collection.not_yet_added(batch)
+            missing = batch if update else collection.not_yet_added(batch)
             advance(len(batch) - len(missing))
             if missing:
-                report = collection.add(missing, progress=advance)
+                report = collection.add(missing, on_conflict="update" if update else "error", progress=advance)
                 added += report.passages
                 truncated += report.truncated
     if truncated:

@@ -40,7 +40,7 @@ def search(
     """Print the k best passages for a query, best first."""
     with context.obj.connect() as database:
         explanation = database.get_collection(name).explain(
-            query, k, candidates=int(candidates) if candidates and candidates.isdecimal() else candidates, where=_filter(where)
+            query, k, candidates=int(candidates) if candidates and candidates.isdecimal() else candidates, where=read_where(where)
         )
     if json:
         for hit in explanation.hits:
@@ -51,7 +51,7 @@ def search(
         console.errors.print(console.explanation_table(explanation))
 
 
-def _filter(where: str | None) -> dict[str, Any] | str | None:
+def read_where(where: str | None) -> dict[str, Any] | str | None:
     """An option that begins like a JSON object is one. Raises ConfigError where it cannot be read."""
     if where is None or not where.lstrip().startswith("{"):
         return where

@@ -54,6 +54,22 @@ def load_coder(connection: Connection, collection_id: CollectionId, codebook_id:
     return Coder(codebook, proxy_model_from_row(model) if model else None, device)
 
 
+class Coders:
+    """The coder of a collection's active codebook, kept from one call to the next; threads may share it."""
+
+    def __init__(self, collection_id: CollectionId, device: torch.device) -> None:
+        self._collection_id = collection_id
+        self._device = device
+        self._kept: tuple[CodebookId, Coder] | None = None
+
+    def get(self, connection: Connection, codebook_id: CodebookId) -> Coder:
+        """Loaded unless it is the one that is kept. Raises StorageError where a rebuild has just dropped it."""
+        kept = self._kept
+        if kept is None or kept[0] != codebook_id:
+            kept = self._kept = codebook_id, load_coder(connection, self._collection_id, codebook_id, self._device)
+        return kept[1]
+
+
 def write_coded(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, coded: Coded) -> None:
     """Write codes and proxies of passages by binary COPY."""
     codes.copy_codes(connection, collection_id, codebook_id, coded.passage_ids, coded.offsets, coded.centroid_ids, coded.residuals)

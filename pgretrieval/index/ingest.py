@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple, TypeAlias, TypeVar
 
-import torch
-
 from pgretrieval.db import catalog, codes, passages, vectors
 from pgretrieval.db.connection import Connection, Database
 from pgretrieval.db.joining import Joined
 from pgretrieval.db.selection import array_of
 from pgretrieval.errors import ConflictError, DimensionMismatchError, DuplicateIdError, EncoderChangedError, PassageNotFoundError
-from pgretrieval.index.coding import load_coder, write_segment
+from pgretrieval.index.coding import Coders, write_segment
 from pgretrieval.index.sources import VectorSource
 from pgretrieval.index.vectors import token_matrix
 from pgretrieval.types import AddReport, CollectionId, Float32Array, OnConflict, Passage, Restriction, TokenMatrix
@@ -42,19 +40,19 @@ class Written(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The collection that passages go to, and which of its encoders their vectors are of."""
+    """The collection that passages go to, which of its encoders their vectors are of, and what codes them."""
 
     database: Database
     collection_id: CollectionId
     name: str
     encoding: int
+    coders: Coders
 
 
 def add(
     target: Target,
     source: Iterable[Passage],
     vector_source: VectorSource,
-    device: torch.device | None = None,
     on_conflict: OnConflict = "error",
     joined: Joined | None = None,
 ) -> AddReport:
@@ -66,7 +64,7 @@ def add(
     same call can be made again.
     """
     seen: set[str] = set()
-    with _intake(target, vector_source, device, on_conflict, joined) as intake:
+    with _intake(target, vector_source, on_conflict, joined) as intake:
         for batch in batches(source, BATCH):
             first = _first_of_each(batch, seen, on_conflict)
             held = {} if on_conflict == "error" else intake.existing([passage.id for passage in batch])
@@ -78,12 +76,11 @@ def update(
     target: Target,
     changes: Iterable[Change],
     vector_source: VectorSource,
-    device: torch.device | None = None,
     joined: Joined | None = None,
 ) -> AddReport:
     """`add` with "update" for passages that are there, of which a change may tell a part. Raises PassageNotFoundError, too."""
     seen: set[str] = set()
-    with _intake(target, vector_source, device, "update", joined) as intake:
+    with _intake(target, vector_source, "update", joined) as intake:
         for changed in batches(changes, BATCH):
             held = intake.existing([key for key, _ in changed])
             missing = [key for key, _ in changed if key not in held]
@@ -106,15 +103,13 @@ def remove(target: Target, restriction: Restriction, joined: Joined | None = Non
 
 
 @contextmanager
-def _intake(
-    target: Target, source: VectorSource, device: torch.device | None, on_conflict: OnConflict, joined: Joined | None
-) -> Iterator[_Intake]:
+def _intake(target: Target, source: VectorSource, on_conflict: OnConflict, joined: Joined | None) -> Iterator[_Intake]:
     doing = f"adding to collection {target.name!r}"
     with (
         target.database.writing(doing, joined) as connection,
         ThreadPoolExecutor(1, thread_name_prefix="pgretrieval-write") as server,
     ):
-        intake = _Intake(target, source, device or torch.device("cpu"), on_conflict, connection, server)
+        intake = _Intake(target, source, on_conflict, connection, server)
         yield intake
         intake.finish()
 
@@ -126,7 +121,6 @@ class _Intake:
         self,
         target: Target,
         source: VectorSource,
-        device: torch.device,
         on_conflict: OnConflict,
         connection: Connection,
         server: ThreadPoolExecutor,
@@ -139,8 +133,6 @@ class _Intake:
         self._held = catalog.lock_for_change(connection, target.collection_id)
         if self._held.encoding != target.encoding:
             raise EncoderChangedError(target.name)
-        codebook_id = self._held.codebook_id
-        self._coder = load_coder(connection, target.collection_id, codebook_id, device) if codebook_id is not None else None
         self._written: Future[Written] | None = None
         self.report = AddReport(0, 0, 0)
 
@@ -238,12 +230,12 @@ class _Intake:
         connection, collection_id, held = self._connection, self._target.collection_id, self._held
         passage_ids = passages.reserve_ids(connection, collection_id, len(batch))
         passages.copy(connection, collection_id, passage_ids, batch, tokens.lengths)
-        if held.keep_vectors or self._coder is None:
+        if held.keep_vectors or held.codebook_id is None:
             vectors.copy(connection, collection_id, held.encoding, passage_ids, tokens)
         if dense is not None:
             vectors.copy_dense(connection, collection_id, held.dense_encoding, passage_ids, dense)
-        if self._coder is not None and held.codebook_id is not None:
-            coded = self._coder.code(passage_ids, tokens, measured=True)
+        if held.codebook_id is not None:
+            coded = self._target.coders.get(connection, held.codebook_id).code(passage_ids, tokens, measured=True)
             write_segment(connection, collection_id, held.codebook_id, coded)
             codes.index_words(connection, collection_id, passage_ids)
         return Written(len(batch), len(tokens.vectors), 0)
@@ -287,7 +279,8 @@ def not_yet_added(target: Target, batch: Sequence[Passage]) -> list[Passage]:
     different = [passage.id for passage in batch if there.get(passage.id, passage) != passage]
     if different:
         msg = (
-            f"ids are in collection {target.name!r} already, with other content: {_shown(different)}. Give these passages other ids"
+            f"ids are in collection {target.name!r} already, with other content: {_shown(different)}. Give these passages "
+            "other ids, or replace the stored ones (--update)"
         )
         raise DuplicateIdError(msg)
     return [passage for passage in batch if passage.id not in there]

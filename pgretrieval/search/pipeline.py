@@ -25,7 +25,7 @@ from pgretrieval.db.candidates import (
 from pgretrieval.db.connection import Connection, Database
 from pgretrieval.errors import DimensionMismatchError, EncoderChangedError
 from pgretrieval.hardware import quick
-from pgretrieval.index.coding import load_coder
+from pgretrieval.index.coding import Coders
 from pgretrieval.proxy.model import ProxyModel
 from pgretrieval.quantize.codebook import Codebook
 from pgretrieval.search import rank
@@ -94,14 +94,14 @@ class Running:
 class Searcher:
     """Searches one collection; threads may share it. Centroids, codec and proxy model are kept by codebook id.
 
-    What chooses candidates is computed on the processor, exact scores on `device`.
+    What chooses candidates is computed on the processor, exact scores where `coders` decode.
     """
 
-    def __init__(self, database: Database, collection_id: CollectionId, name: str, device: torch.device) -> None:
+    def __init__(self, database: Database, collection_id: CollectionId, name: str, coders: Coders) -> None:
         self._database = database
         self._collection_id = collection_id
         self._name = name
-        self._device = device
+        self._coders = coders
         self._index: LoadedIndex | None = None
         self._loading = threading.Lock()
 
@@ -355,7 +355,7 @@ class Searcher:
         with self._loading:
             state = catalog.state(connection, self._collection_id)
             if self._index is None or (self._index.codebook_id, self._index.restricted) != (active, state.restricted):
-                coder = load_coder(connection, self._collection_id, active, self._device)
+                coder = self._coders.get(connection, active)
                 self._index = LoadedIndex(
                     active,
                     coder.codebook,

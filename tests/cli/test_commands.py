@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 
@@ -301,7 +303,7 @@ def test_migrate_and_doctor(empty_database_url: str, monkeypatch: pytest.MonkeyP
     assert "pgretrieval --database URL migrate" in refused.err
     migrated = run("--database", empty_database_url, "migrate")
     assert (migrated.code, migrated.out) == (0, "")
-    assert "0006" in migrated.err
+    assert "0007" in migrated.err
     healthy = run_here(monkeypatch, capsys, "--database", empty_database_url, "doctor")
     assert healthy.code == 0, healthy.out
     assert "problem" not in healthy.out
@@ -347,6 +349,39 @@ def test_an_interrupted_index_is_finished_by_running_it_again(database_url: str,
         assert connection.execute("select count(*) from pgretrieval.token_code").fetchone() == (2500,)
 
 
+def test_check_succeeds_only_where_nothing_is_wrong(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """A script that checks goes on with a broken collection, or a broken one beside a sound one is not told."""
+    with open_database(database_url) as database:
+        for name in ("sound", "broken"):
+            made = database.create_collection(name)
+            made.add([{"id": "[b]a[/b]", "text": "a text"}], vectors=[np.eye(64)[:3]])
+            made.build()
+        broken = made._row.collection_id
+    assert run_here(monkeypatch, capsys, "--database", database_url, "check").code == 0
+    with psycopg.connect(database_url) as connection:
+        connection.execute("delete from pgretrieval.token_code where collection_id = %s", [broken])
+    sound = run_here(monkeypatch, capsys, "--database", database_url, "check", "sound")
+    assert (sound.code, sound.out) == (0, "")
+    assert "nothing is wrong with 'sound'" in sound.err
+    for named in (["broken"], []):
+        shown = run_here(monkeypatch, capsys, "--database", database_url, "check", *named)
+        assert shown.code == 1
+        assert re.search(r"broken +missing_codes +\[b\]a\[/b\] +no codes under codebook", shown.out)
+        assert "sound" not in shown.out
+    as_json = run_here(monkeypatch, capsys, "--database", database_url, "check", "--json")
+    assert as_json.code == 1
+    first = as_json.objects[0]
+    assert (first.pop("detail").startswith("no codes"), first) == (
+        True,
+        {"collection": "broken", "rule": "missing_codes", "id": "[b]a[/b]", "total": 1},
+    )
+    nowhere = run_here(monkeypatch, capsys, "--database", database_url, "check", "nowhere")
+    assert nowhere.code == 1
+    assert "no collection 'nowhere'" in nowhere.err
+
+
 def test_the_embedded_server_serves_the_command_line(data_dir: Path):
     """--data-dir is not made and migrated, or its server runs on after the command."""
     done = run("--data-dir", data_dir, "list")
@@ -360,7 +395,20 @@ def test_help_explains_every_command_and_option(monkeypatch: pytest.MonkeyPatch,
     """A command or an option comes without a word about it."""
     done = run_here(monkeypatch, capsys, "--help")
     assert done.code == 0
-    for name in ("demo", "index", "search", "evaluate", "list", "stats", "drop", "migrate", "doctor", "--database", "--data-dir"):
+    for name in (
+        "demo",
+        "index",
+        "search",
+        "evaluate",
+        "list",
+        "stats",
+        "drop",
+        "migrate",
+        "doctor",
+        "check",
+        "--database",
+        "--data-dir",
+    ):
         assert name in done.out
     assert "PGRETRIEVAL_DATABASE_URL" in done.out
     for name, options in {

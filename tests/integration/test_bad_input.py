@@ -111,7 +111,7 @@ def test_a_bad_line_of_a_file_stops_the_whole_add(docs: pgretrieval.Collection, 
 
 def test_duplicate_ids_within_one_add(docs: pgretrieval.Collection):
     """The second passage replaces the first, or the first is stored."""
-    with pytest.raises(DuplicateIdError, match=r"twice in this add: 'b'"):
+    with pytest.raises(DuplicateIdError, match=r"twice in this call: 'b'"):
         docs.add([{"id": key, "text": key} for key in ("a", "b", "c", "b")])
     assert_unchanged(docs)
 
@@ -119,7 +119,7 @@ def test_duplicate_ids_within_one_add(docs: pgretrieval.Collection):
 def test_duplicate_ids_in_different_batches_of_one_add(docs: pgretrieval.Collection):
     """Ids are compared within a batch only."""
     many = [{"id": f"n{number}", "text": "word"} for number in range(1500)]
-    with pytest.raises(DuplicateIdError, match=r"twice in this add: 'n3'"):
+    with pytest.raises(DuplicateIdError, match=r"twice in this call: 'n3'"):
         docs.add([*many, {"id": "n3", "text": "word"}])
     assert_unchanged(docs)
 

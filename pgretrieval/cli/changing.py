@@ -1,0 +1,55 @@
+"""`pgretrieval delete | compact`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pgretrieval.cli import console
+from pgretrieval.cli.searching import read_where
+from pgretrieval.errors import ConfigError
+
+NameArgument = Annotated[str, typer.Argument(help="The collection.")]
+
+
+def delete(
+    context: typer.Context,
+    name: NameArgument,
+    ids: Annotated[list[str] | None, typer.Argument(help="Ids of passages.")] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(help='What their metadata must be, as JSON: {"year": {"$lt": 1990}}; or a jsonpath predicate.'),
+    ] = None,
+) -> None:
+    """Delete passages by their ids, by their metadata, or by both; in one transaction."""
+    if not ids and where is None:
+        msg = "name ids, or say --where; `pgretrieval drop` removes the whole collection"
+        raise ConfigError(msg)
+    with context.obj.connect() as database:
+        deleted = database.get_collection(name).delete(ids or None, where=read_where(where))
+    console.errors.print(f"{deleted:,} passages deleted from {name!r}", markup=False)
+
+
+def compact(
+    context: typer.Context,
+    name: NameArgument,
+    auto: Annotated[
+        bool | None,
+        typer.Option("--auto/--no-auto", help="Also switch on or off that clients compact the collection by themselves."),
+    ] = None,
+) -> None:
+    """Merge what adds have written apart and drop what deletes have left; searches and changes go on meanwhile."""
+    with context.obj.connect() as database:
+        collection = database.get_collection(name)
+        if auto is not None:
+            collection.auto_compact = auto
+        before = collection.stats()
+        with console.stage_bars() as stage:
+            collection.compact(stage=stage)
+        after = collection.stats()
+    console.errors.print(
+        f"{name!r} had {before['segments']:,} segments and {before['removed']:,} removed passages in its postings, "
+        f"and has {after['segments']:,} and {after['removed']:,}",
+        markup=False,
+    )

