@@ -283,6 +283,8 @@ def test_candidates_survive_a_hostile_search_path(connection: Connection):
     connection.execute("select pgretrieval.index_centroids(%s, %s)", [other, add_codebook(connection, other, 48)])
     assert connection.execute("select pgretrieval.drop_replaced(%s, 10)", [other]).fetchone() == (True,)
     assert connection.execute("select (pgretrieval.stats('other')) ->> 'rebuild_pays'").fetchone() == ("false",)
+    drift = "select added_passages, rebuild_pays from pgretrieval.drift(pgretrieval.known_collection('other'))"
+    assert connection.execute(drift).fetchone() == (None, False)
     assert connection.execute("select pgretrieval.drop_collection('other')").fetchone() == (True,)
 
 
