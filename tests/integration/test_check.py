@@ -130,6 +130,7 @@ BREAKS = {
     "old_vectors": ["insert into pgretrieval.token_vector select {id}, 0, {p7}, vectors, 9 from pgretrieval.token_vector limit 1"],
     "removed_passage_there": ["insert into pgretrieval.removed_passage (collection_id, passage_id) values ({id}, {p7})"],
     "wrong_segment": ["update pgretrieval.segment set posting_rows = posting_rows + 1 where collection_id = {id}"],
+    "orphan_queue": ["insert into pgretrieval.queue (collection_id, key) values ({id}, 'p7')"],
     "sequence_behind": ["select setval('pgretrieval.passage_id_{id}', 5)"],
 }
 
@@ -390,5 +391,5 @@ def test_it_tells_how_far_it_is(filled: pgretrieval.RetrievalDatabase):
     told: list[tuple[str, int, int]] = []
     filled.get_collection("docs").check(stage=lambda *step: told.append(step))
     names = list(dict.fromkeys(name for name, _, _ in told))
-    assert names == ["passages", "codes", "vectors", "codebook", "postings", "words", "orphans", "changes", "decoding"]
+    assert names == ["passages", "codes", "vectors", "codebook", "postings", "words", "orphans", "changes", "queue", "decoding"]
     assert told[-1] == ("decoding", 300, 300)
