@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pgretrieval.cli import admin, changing, checking, console, demo, evaluation, indexing, searching
+from pgretrieval.cli import admin, changing, checking, console, demo, evaluation, indexing, searching, syncing
 from pgretrieval.cli.target import Target
 from pgretrieval.database import DATA_DIR_VARIABLE, URL_VARIABLE
 from pgretrieval.errors import PgRetrievalError
@@ -48,6 +48,9 @@ app.command()(searching.search)
 app.command()(evaluation.evaluate)
 app.command()(changing.delete)
 app.command()(changing.compact)
+app.command()(syncing.attach)
+app.command()(syncing.worker)
+app.command()(syncing.detach)
 app.command(name="list")(admin.list_collections)
 app.command()(admin.stats)
 app.command()(admin.drop)

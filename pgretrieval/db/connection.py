@@ -85,6 +85,12 @@ class Database:
             connection.isolation_level = IsolationLevel.READ_COMMITTED
             yield connection
 
+    def session(self) -> Connection:
+        """A connection outside the pool, in autocommit mode; the caller closes it."""
+        connection = psycopg.connect(self.url, autocommit=True, **_OPTIONS)
+        _without_session_state(connection)
+        return connection
+
     @contextmanager
     def reading(self, doing: str, *, pipelined: bool = False) -> Iterator[Connection]:
         """One read-only snapshot (REPEATABLE READ); `pipelined`, a statement is waited for only when its rows are fetched."""
