@@ -75,10 +75,12 @@ class Case:
                 connection.execute("create table followed (id text primary key, body text)")
                 connection.commit()
                 docs = database.create_collection(NAME, encoder=HashedEncoder())
-                docs.add([{"id": "first", "text": "first"}])
-                docs.build()
-                docs.delete(["first"])
                 database.attach(NAME, "public.followed", text="body")
+                for batch in self.model.plan("add", 0):
+                    follow(connection, batch)
+                    self.acknowledge(batch)
+                database.work([docs])
+                docs.build()
             for kind in ("add", "update", "delete"):
                 for batch in self.model.plan(kind, self.tally.runs):
                     follow(connection, batch)
