@@ -140,7 +140,7 @@ class Collection:
         """Raise ConfigError where the collection was made with another encoder than `source` names."""
         asked, held = load_encoder(source, self._device).spec, self._row.encoder
         if held is not None and held != asked:
-            msg = f"collection {self.name!r} was made with encoder {held}, not {asked}; drop it first, or name the same encoder"
+            msg = f"collection {self.name!r} was made with encoder {held}, not {asked}; name that one, or change it by rebuild"
             raise ConfigError(msg)
 
     def add(

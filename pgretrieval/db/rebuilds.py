@@ -59,15 +59,10 @@ def find(connection: Connection, collection_id: CollectionId) -> Rebuild | None:
 
 
 def begin(connection: Connection, collection_id: CollectionId, rebuild: Rebuild) -> None:
-    """Write down what is to be made, so that a later call can go on with it."""
+    """Write down what is to be made, in place of another, so that a later call can go on with it."""
     encoder = Jsonb(rebuild.encoder) if rebuild.encoder else None
     parameters = {"collection_id": collection_id, "encoder": encoder, "dim": rebuild.dim, "encoding": rebuild.encoding}
     connection.execute(_SQL["begin"], parameters)
-
-
-def discard(connection: Connection, collection_id: CollectionId) -> None:
-    """Give a rebuild up; what it made is then dropped like what was replaced."""
-    connection.execute(_SQL["discard"], {"collection_id": collection_id})
 
 
 def trained(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> None:

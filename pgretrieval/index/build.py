@@ -7,7 +7,7 @@ commits what it made before the next begins, so that a build that is interrupted
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -123,13 +123,13 @@ def _good_enough(connection: Connection, state: State, encoder: CollectionEncode
 
 
 def _take_up(connection: Connection, collection: CollectionRow, found: Rebuild | None, wanted: Rebuild) -> Rebuild:
-    """The interrupted rebuild, if that was making the same; else a new one, once what is left of any before is gone."""
+    """The interrupted rebuild, if that was making the same; else a new one, which gives up the other and drops what that made."""
     if found is not None and (found.encoder, found.dim) == (wanted.encoder, wanted.dim):
         return found
-    if found is not None:
-        rebuilds.discard(connection, collection.collection_id)
-    rebuilds.drop_replaced(connection, collection.collection_id)
+    if found is not None and wanted.encoding != collection.encoding:
+        wanted = replace(wanted, encoding=found.encoding + 1)  # not to be mixed up with vectors that the other has made
     rebuilds.begin(connection, collection.collection_id, wanted)
+    rebuilds.drop_replaced(connection, collection.collection_id)
     return wanted
 
 

@@ -198,6 +198,21 @@ def test_evaluate_names_the_line_of_a_bad_judgement(
     assert "qrels.txt:2" in done.err
 
 
+def test_rebuild(url: str, indexed: Done, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Nothing is trained anew, passages are lost, or an unknown collection is no error."""
+    query = ("--database", url, "search", "animals", "the cat sleeps all day in the old barn", "-k", "1", "--json")
+    before = run_here(monkeypatch, capsys, *query)
+    with psycopg.connect(url) as connection:
+        old = connection.execute("select codebook_id from pgretrieval.collection where name = 'animals'").fetchone()
+    done = run_here(monkeypatch, capsys, "--database", url, "rebuild", "animals")
+    assert (done.code, done.out) == (0, "")
+    assert "rebuilt 'animals': 60 passages" in done.err
+    with psycopg.connect(url) as connection:
+        assert connection.execute("select codebook_id from pgretrieval.collection where name = 'animals'").fetchone() > old
+    assert run_here(monkeypatch, capsys, *query).objects[0]["id"] == before.objects[0]["id"]
+    assert run_here(monkeypatch, capsys, "--database", url, "rebuild", "nobody").code == 1
+
+
 def test_stats_prints_the_contracted_keys(
     url: str, indexed: Done, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -138,7 +138,10 @@ union all select 'segments', count(distinct codebook_id) from pgretrieval.segmen
 def violations(url: str) -> list[tuple[Any, ...]]:
     """What does not fit together in the only collection."""
     with psycopg.connect(url) as connection:
-        return connection.execute(_VIOLATIONS).fetchall()
+        return [
+            *connection.execute(_VIOLATIONS).fetchall(),
+            *connection.execute("select * from pgretrieval.check('docs')").fetchall(),
+        ]
 
 
 def ids(hits: list[pgretrieval.Hit]) -> set[str]:
@@ -331,6 +334,8 @@ def test_an_interrupted_rebuild_is_finished_by_the_same_call(database: pgretriev
     arguments: dict[str, Any] = {"encoder": other} if changed else {}
     with pytest.raises(StopHere):
         docs.rebuild(stage=at(wanted, stop), **arguments)
+    with psycopg.connect(database.url) as connection:
+        assert connection.execute("select * from pgretrieval.check('docs')").fetchall() == []
     if wanted != "drop":
         assert docs.search("aword3 one", k=1)[0].id == "a3"
         docs.add([{"id": "late", "text": "late comer"}])

@@ -686,7 +686,7 @@ def test_check(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collec
     assert rules() == set()
     database.work([docs])
     docs.delete(["2"])  # behind the worker's back
-    assert rules() == {"orphan_source"}
+    assert rules() == {"missing_passage", "orphan_source"}
     database.resync("docs", ["2"])
     assert rules() == set()
     assert database.work([docs]) == WorkReport(written=1)

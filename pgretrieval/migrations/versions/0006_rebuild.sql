@@ -8,7 +8,7 @@ alter table pgretrieval.collection
     add column encoding integer not null default 0,
     add column dense_encoding integer not null default 0;
 comment on column pgretrieval.collection.encoding is
-    'How many times the encoder was changed; which of the token vectors are the collection''s.';
+    'Which of the token vectors are the collection''s: a number that grows with each change of the encoder.';
 comment on column pgretrieval.collection.dense_encoding is 'The same of dense vectors; those that were given stay when the encoder changes.';
 
 alter table pgretrieval.token_vector add column encoding integer not null default 0;

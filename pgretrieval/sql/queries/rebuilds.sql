@@ -17,9 +17,6 @@ on conflict (collection_id) do update
 set encoder = excluded.encoder, dim = excluded.dim, encoding = excluded.encoding, codebook_id = null, mean_words = null,
     switched = false, recounted = 0
 
--- name: discard
-delete from pgretrieval.rebuild where collection_id = %(collection_id)s
-
 -- name: trained
 update pgretrieval.rebuild set codebook_id = %(codebook_id)s where collection_id = %(collection_id)s
 
