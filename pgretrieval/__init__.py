@@ -34,7 +34,7 @@ from pgretrieval.errors import (
     StorageError,
     VectorError,
 )
-from pgretrieval.types import AddReport, Hit, Passage, Violation
+from pgretrieval.types import AddReport, Hit, Passage, Violation, WorkReport
 
 if TYPE_CHECKING:
     from pgretrieval.collection import Collection
@@ -65,6 +65,7 @@ __all__ = [
     "StorageError",
     "VectorError",
     "Violation",
+    "WorkReport",
     "connect",
 ]
 

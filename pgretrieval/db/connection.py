@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import psycopg
 from psycopg import IsolationLevel
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
 
@@ -100,8 +101,10 @@ class Database:
                 with connection.pipeline() if pipelined else nullcontext(), connection.transaction():
                     yield connection
             finally:
-                if not connection.closed:
+                if connection.info.transaction_status == TransactionStatus.IDLE:
                     connection.isolation_level, connection.read_only = None, None
+                else:  # it was lost, perhaps without its knowing yet; the pool makes another
+                    connection.close()
 
 
 def _without_session_state(connection: Connection) -> None:

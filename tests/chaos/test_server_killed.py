@@ -9,10 +9,10 @@ import pytest
 
 from tests.support.changing import Client
 from tests.support.chaos import Tally, rounds
-from tests.support.killing import Case, operations
+from tests.support.killing import OPERATIONS, Case
 from tests.support.own_server import OwnServer, own_server
 
-RUNS = rounds(1, -(-50 // len(operations())))
+RUNS = rounds(1, -(-50 // len(OPERATIONS)))
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def server() -> Iterator[OwnServer]:
         yield started
 
 
-@pytest.mark.parametrize("operation", operations())
+@pytest.mark.parametrize("operation", OPERATIONS)
 def test_the_server_is_killed(server: OwnServer, operation: str):
     """What was told to be stored is not, an index is broken after recovery, or the client ends in the driver's error."""
     with psycopg.connect(server.url, autocommit=True) as connection:

@@ -76,7 +76,9 @@ def do(url: str, operation: str, plan: list[Stored], told: Connection) -> None:
         docs = database.get_collection(NAME, encoder=HashedEncoder())
         told.send("ready")
         try:
-            if operation in ("add", "update", "delete"):
+            if operation == "worker":
+                database.work([docs])
+            elif operation in ("add", "update", "delete"):
                 for number, batch in enumerate(plan):
                     change(docs, batch)
                     told.send(number)

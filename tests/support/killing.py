@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 
@@ -14,13 +15,20 @@ from tests.support.changing import NAME, Client, Model, Stored
 from tests.support.chaos import Tally
 from tests.support.encoder import HashedEncoder
 
-OPERATIONS = ["add", "update", "delete", "build", "compact", "rebuild"]
+OPERATIONS = ["add", "update", "delete", "build", "compact", "rebuild", "worker"]
 _PASSAGES = 300
 
 
-def operations() -> list[str]:
-    """Those that collections have."""
-    return [name for name in OPERATIONS if hasattr(pgretrieval.Collection, name)]
+def follow(connection: psycopg.Connection[Any], batch: Stored) -> None:
+    """Make a batch of changes to the table, in one transaction."""
+    for key, stored in batch.items():
+        if stored is None:
+            connection.execute("delete from followed where id = %s", [key])
+        else:
+            connection.execute(
+                "insert into followed values (%s, %s) on conflict (id) do update set body = excluded.body", [key, stored]
+            )
+    connection.commit()
 
 
 class Case:
@@ -31,10 +39,14 @@ class Case:
         self.operation = operation
         self.tally = tally
         self.model = Model()
+        self.waiting: set[str] = set()  # changes of a table that a worker has still to follow
         self._seconds = 0.0
 
     def prepare(self) -> list[Stored]:
         """A collection for the operation to work on, and its plan."""
+        if self.operation == "worker":
+            self._change_table()
+            return []
         with pgretrieval.connect(url=self.url) as database:
             fresh = NAME not in database.list_collections()
             if self.operation == "build" and not fresh:
@@ -54,6 +66,26 @@ class Case:
             with pgretrieval.connect(url=self.url) as database:
                 self._store(database.get_collection(NAME, encoder=HashedEncoder()), self.model.plan("add", 0))
         return self.model.plan(self.operation, self.tally.runs) if self.operation in ("add", "update", "delete") else []
+
+    def _change_table(self) -> None:
+        """Insert, update and delete rows of the table that the collection follows."""
+        with pgretrieval.connect(url=self.url) as database, psycopg.connect(self.url) as connection:
+            if NAME not in database.list_collections():
+                connection.execute("drop table if exists followed")
+                connection.execute("create table followed (id text primary key, body text)")
+                connection.commit()
+                docs = database.create_collection(NAME, encoder=HashedEncoder())
+                database.attach(NAME, "public.followed", text="body")
+                for batch in self.model.plan("add", 0):
+                    follow(connection, batch)
+                    self.acknowledge(batch)
+                database.work([docs])
+                docs.build()
+            for kind in ("add", "update", "delete"):
+                for batch in self.model.plan(kind, self.tally.runs):
+                    follow(connection, batch)
+                    self.waiting |= batch.keys()
+                    self.acknowledge(batch)
 
     def _store(self, docs: pgretrieval.Collection, plan: list[Stored]) -> None:
         for batch in plan:
@@ -76,6 +108,7 @@ class Case:
         assert told[-1:] == ["done"], told
         for batch in plan:
             self.acknowledge(batch)
+        self.waiting.clear()
         self.tally.look(self.url, self.model.held)
 
     def once(self, kill: Callable[[Client], None], recover: Callable[[], None]) -> None:
@@ -93,13 +126,14 @@ class Case:
         for number in done:
             self.acknowledge(plan[number])
         under_way = plan[len(done)] if len(done) < len(plan) else {}
-        self.tally.look(self.url, self.model.held, pending=under_way)
+        self.tally.look(self.url, self.model.held, pending=under_way.keys() | self.waiting)
         self._all_or_nothing(under_way)
         again = changing.start(self.url, self.operation, plan)
         told = again.read()
         assert told[-1:] == ["done"], f"the same again fails: {told}"
         for batch in plan:
             self.acknowledge(batch)
+        self.waiting.clear()
         self.tally.look(self.url, self.model.held)
         self._is_searched()
 

@@ -7,5 +7,6 @@ drop function if exists pgretrieval.source_rows(integer, text[]);
 drop function if exists pgretrieval.source_of(pgretrieval.attachment);
 drop function if exists pgretrieval.qualified_name(regclass);
 drop function if exists pgretrieval.check_columns(regclass, text[]);
+drop function if exists pgretrieval.check_queue(pgretrieval.collection);
 drop function if exists pgretrieval.sync_state(integer);
 drop table pgretrieval.source_passage, pgretrieval.queue, pgretrieval.attachment;
