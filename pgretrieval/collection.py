@@ -280,7 +280,8 @@ class Collection:
     def build(self, *, stage: Stage | None = None) -> BuildReport:
         """Train the codebook and write codes and postings, while searches and changes go on.
 
-        `stage` is told the name, done and total of each stage. Interrupted, it can be called again and continues. Raises IndexNotBuiltError where there is nothing to build from.
+        `stage` is told the name, done and total of each stage. Interrupted, it can be called again and continues. Raises
+        IndexNotBuiltError where there is nothing to build from.
         """
         return self._built(lambda: build(self._database, self._row, self._encoder_of_texts(), stage, self._computing))
 
