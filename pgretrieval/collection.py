@@ -278,9 +278,10 @@ class Collection:
         return ingest.not_yet_added(self._target(), passages)
 
     def build(self, *, stage: Stage | None = None) -> BuildReport:
-        """Train the codebook and write codes and postings; `stage` is told the name, done and total of each stage.
+        """Train the codebook and write codes and postings, while searches and changes go on.
 
-        Interrupted, it can be called again and continues. Raises IndexNotBuiltError where there is nothing to build from.
+        `stage` is told the name, done and total of each stage. Interrupted, it can be called again and continues. Raises
+        IndexNotBuiltError where there is nothing to build from.
         """
         return self._built(lambda: build(self._database, self._row, self._encoder_of_texts(), stage, self._computing))
 
