@@ -8,8 +8,10 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 
 import pgretrieval
@@ -196,3 +198,33 @@ def test_everything_at_once(database_url: str):
     assert tally.acknowledged > 10 * SECONDS
     if LONG:
         assert busy <= 2 * quiet, tally.note
+
+
+def test_a_passage_that_comes_and_goes_while_a_compaction_begins(database_url: str):
+    """The compaction forgets that it was removed, and leaves it in the segment that it did not see yet."""
+    with pgretrieval.connect(url=database_url) as database:
+        docs = database.create_collection(NAME, encoder=HashedEncoder())
+        docs.auto_compact = False
+        docs.add([{"id": f"p{number}", "text": text(f"p{number}", 1)} for number in range(30)])
+        docs.build()
+        docs.add([{"id": "early", "text": "an early one"}])
+        with psycopg.connect(database_url) as holding:
+            holding.execute("select from pgretrieval.segment for update")
+            compacting = threading.Thread(target=docs.compact)
+            compacting.start()
+            until_waiting(holding)
+            docs.add([{"id": "late", "text": "a late one"}])
+            docs.delete(["late"])
+            holding.rollback()
+        compacting.join(60)
+        assert docs.check() == []
+
+
+def until_waiting(connection: psycopg.Connection[Any]) -> None:
+    """For the lock of a row."""
+    deadline = time.monotonic() + 60
+    statement = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    while connection.execute(statement).fetchone() == (0,):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+        connection.execute("select pg_stat_clear_snapshot()")
