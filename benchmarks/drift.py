@@ -31,7 +31,7 @@ from pgretrieval.scoring.maxsim import maxsim_many
 from pgretrieval.types import Float32Array, Passage
 
 _K = 10
-_QUERIES = 200
+_QUERIES = 100
 _SEED = 0
 
 
@@ -65,17 +65,32 @@ def first(data: Vectors, passages: int | None, name: str) -> Vectors:
     return replace(data, passages=kept, document_offsets=offsets, queries=[data.queries[place] for place in chosen.tolist()])
 
 
-def best(queries: Sequence[Float32Array], sets: Sequence[Vectors]) -> list[list[str]]:
+def exact_scores(queries: Sequence[Float32Array], data: Vectors) -> Float32Array:
+    """Exact MaxSim (queries, passages)."""
+    parts = []
+    for start in range(0, len(data.passages), 2048):
+        offsets = data.document_offsets[start : min(start + 2048, len(data.passages)) + 1]
+        block = unit(data.documents[offsets[0] : offsets[-1]].astype(np.float32))
+        parts.append(maxsim_many(list(queries), block, offsets - offsets[0]))
+    return np.concatenate(parts, axis=1)
+
+
+def best(scores: Float32Array, sets: Sequence[Vectors]) -> list[list[str]]:
     """Ids of the exact top ten of every query among the passages of all sets."""
     ids = [passage.id for part in sets for passage in part.passages]
-    parts = []
-    for data in sets:
-        for start in range(0, len(data.passages), 2048):
-            offsets = data.document_offsets[start : min(start + 2048, len(data.passages)) + 1]
-            block = unit(data.documents[offsets[0] : offsets[-1]].astype(np.float32))
-            parts.append(maxsim_many(list(queries), block, offsets - offsets[0]))
-    order = np.argsort(-np.concatenate(parts, axis=1), axis=1, kind="stable")[:, :_K]
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :_K]
     return [[ids[place] for place in row] for row in order.tolist()]
+
+
+def exact_rankings(docs: Vectors, other: Vectors) -> dict[str, list[list[str]]]:
+    """Of the queries of cpp_docs among its own passages and among all, and of those of medquad among all."""
+    own = exact_scores(docs.queries, docs)
+    both = [docs, other]
+    return {
+        "alone": best(own, [docs]),
+        "docs": best(np.concatenate([own, exact_scores(docs.queries, other)], axis=1), both),
+        "other": best(np.concatenate([exact_scores(other.queries, part) for part in both], axis=1), both),
+    }
 
 
 def measured(collection: Any, queries: Sequence[Float32Array], exact: list[list[str]]) -> float:
@@ -123,12 +138,13 @@ def working(collection: Any, passages: Sequence[Passage], query: Float32Array) -
 
 def moved(database: Any, docs: Vectors, other: Vectors, encoder: Remembered) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Rows of the table: before, after adding, after the rebuild; and how long the rebuild and what went on beside it took."""
-    both = [docs, other]
-    exact = {"alone": best(docs.queries, [docs]), "docs": best(docs.queries, both), "other": best(other.queries, both)}
+    exact = exact_rankings(docs, other)
+    say({"state": "exact rankings are there"})
     collection = database.create_collection("moved", encoder=encoder)
     collection.auto_compact = False
     collection.add(docs.passages)
-    collection.build()
+    say({"state": "cpp_docs is added"})
+    collection.build(stage=lambda name, done, _total: None if done else say({"state": "building", "stage": name}))
     rows = [{"state": "cpp_docs alone", "docs": measured(collection, docs.queries, exact["alone"]), **drift(collection)}]
     say(rows[-1])
     collection.add(other.passages)

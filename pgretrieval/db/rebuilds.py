@@ -50,6 +50,7 @@ def lock(connection: Connection, collection_id: CollectionId) -> None:
     Asked again in the same transaction it does nothing, but fails where the connection was lost.
     """
     connection.execute(_SQL["lock"], {"collection_id": collection_id})
+    connection.execute(_SQL["let_go"])
 
 
 def find(connection: Connection, collection_id: CollectionId) -> Rebuild | None:

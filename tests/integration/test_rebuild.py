@@ -322,6 +322,44 @@ def test_a_snapshot_from_before_the_switch_stays_whole(database: pgretrieval.Ret
     assert docs.search("aword3 one", k=1)[0].id == "a3"
 
 
+def test_a_snapshot_from_before_the_first_build_stays_whole(database: pgretrieval.RetrievalDatabase):
+    """Vectors that the build has coded are cut away from under a search that compares them one and all."""
+    docs = database.create_collection("docs", encoder=HashedEncoder())
+    docs.add(numbered(60))
+    query = vector_array(HashedEncoder().encode_query(["aword3 one"])[0])
+    search = "select id from pgretrieval.search('docs', %s::vector[], 60)"
+    with psycopg.connect(database.url) as connection:
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        connection.execute("select 1 from pg_class limit 1")
+        docs.build()
+        found = connection.execute(search, [query]).fetchall()
+        assert found[0] == ("a3",)
+        assert len(found) == 60
+    assert docs.stats()["waiting_for_build"] == 0
+    assert violations(database.url) == []
+
+
+def test_the_lock_of_a_rebuild_keeps_no_snapshot(database: pgretrieval.RetrievalDatabase):
+    """No vacuum removes anything in the whole database for the hours of a rebuild."""
+    docs = built(database)
+    held: list[int] = []
+    snapshots = "select count(backend_xmin) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+    docs.rebuild(stage=at("index", lambda: held.append(value(database.url, snapshots))))
+    assert held == [0]
+
+
+def test_vectors_that_nobody_looks_at_are_freed_at_once(database: pgretrieval.RetrievalDatabase):
+    """A build of hours ends with deleting rows one by one, and the indexes keep their size."""
+    docs = database.create_collection("docs", encoder=HashedEncoder())
+    docs.add(numbered(600))
+    table = "pgretrieval.token_vector_" + str(docs._row.collection_id)
+    size = value(database.url, f"select pg_total_relation_size('{table}')")
+    deleted = f"select n_tup_del from pg_stat_user_tables where relid = '{table}'::regclass"
+    docs.build()
+    assert value(database.url, f"select pg_total_relation_size('{table}')") < size / 4
+    assert value(database.url, deleted) == 0
+
+
 # ---- interrupted
 
 

@@ -10,6 +10,7 @@ declare
     old_codebook integer;
     last_passage integer;
     removed bigint;
+    waiting boolean;
     part text;
 begin
     select * into held from pgretrieval.collection c where c.collection_id = in_collection;
@@ -62,6 +63,23 @@ begin
         delete from pgretrieval.segment where collection_id = in_collection and codebook_id = old_codebook;
         delete from pgretrieval.codebook where codebook_id = old_codebook;
         return true;
+    end if;
+    -- All at once where nobody looks at a snapshot from before the switch, which wrote the row of `rebuild`: TRUNCATE is seen by those, too.
+    execute format('select exists (select from pgretrieval.token_vector_%s)', in_collection) into waiting;
+    if waiting and held.codebook_id is not null and not held.keep_vectors
+       and exists (select from pgretrieval.rebuild where collection_id = in_collection and switched)
+       and not exists (
+           select from pg_stat_activity as other
+           join pgretrieval.rebuild on age(other.backend_xmin) >= age(rebuild.xmin)
+           where rebuild.collection_id = in_collection and other.datname = current_database() and other.pid <> pg_backend_pid()
+       ) then
+        begin
+            perform set_config('lock_timeout', '500ms', true);
+            execute format('truncate pgretrieval.%I', 'token_vector_' || in_collection);
+            return true;
+        exception when lock_not_available then
+            null;
+        end;
     end if;
     execute format(
         $statement$

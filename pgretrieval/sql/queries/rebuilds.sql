@@ -3,6 +3,11 @@
 -- one rebuild. A lock of the session would not do: behind a pooler each transaction may have another session.
 select set_config('idle_in_transaction_session_timeout', '0', true), pg_advisory_xact_lock(7453019, %(collection_id)s)
 
+-- name: let_go
+-- A statement with parameters stays open in the session until the next one, and keeps its snapshot, which would hold up every vacuum.
+-- This one has none, so the driver sends it in a way that leaves nothing open.
+select
+
 -- name: lock_for_switch
 -- Alone with the collection until the transaction ends. Not for long: whoever comes after waits behind this.
 select set_config('lock_timeout', '500ms', true), pg_advisory_xact_lock(7453018, %(collection_id)s)
