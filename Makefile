@@ -5,7 +5,7 @@ VENV := .venv
 # torch first and by its exact version: left to itself pip may fetch another build with gigabytes of libraries.
 TORCH := torch==2.13.0
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test chaos lint clean
 
 install: $(VENV)/.installed
 
@@ -25,6 +25,9 @@ lint: install
 
 test: lint
 	$(VENV)/bin/pytest
+
+chaos: install
+	$(VENV)/bin/python benchmarks/chaos.py
 
 clean:
 	rm -rf $(VENV)

@@ -22,6 +22,7 @@ from pgretrieval.errors import (
     DatabaseUnavailableError,
     DimensionMismatchError,
     DuplicateIdError,
+    EncoderChangedError,
     EncoderError,
     ExtensionError,
     IndexNotBuiltError,
@@ -33,7 +34,7 @@ from pgretrieval.errors import (
     StorageError,
     VectorError,
 )
-from pgretrieval.types import AddReport, Hit, Passage, Violation
+from pgretrieval.types import AddReport, Hit, Passage, Violation, WorkReport
 
 if TYPE_CHECKING:
     from pgretrieval.collection import Collection
@@ -49,6 +50,7 @@ __all__ = [
     "DatabaseUnavailableError",
     "DimensionMismatchError",
     "DuplicateIdError",
+    "EncoderChangedError",
     "EncoderError",
     "ExtensionError",
     "Hit",
@@ -63,6 +65,7 @@ __all__ = [
     "StorageError",
     "VectorError",
     "Violation",
+    "WorkReport",
     "connect",
 ]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from pgretrieval.corpus.validate import to_change, to_passage
 from pgretrieval.db import catalog
@@ -15,20 +16,29 @@ from pgretrieval.db.joining import Joined
 from pgretrieval.db.selection import Ids
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.encode.registry import from_spec, load_encoder
-from pgretrieval.errors import ConfigError, DimensionMismatchError, InputError, PgRetrievalWarning
+from pgretrieval.errors import (
+    ConfigError,
+    DimensionMismatchError,
+    EncoderChangedError,
+    InputError,
+    PgRetrievalError,
+    PgRetrievalWarning,
+)
 from pgretrieval.hardware import compute_device
 from pgretrieval.index import ingest
-from pgretrieval.index.build import BuildReport, Stage, build
+from pgretrieval.index.build import BuildReport, build
 from pgretrieval.index.check import check
+from pgretrieval.index.coding import Coders
 from pgretrieval.index.compaction import compact, compact_if_needed
 from pgretrieval.index.ingest import Target
-from pgretrieval.index.sources import EncodedVectors, GivenDense, GivenVectors, VectorSource
-from pgretrieval.index.vectors import dense_array, token_array, unit_rows
+from pgretrieval.index.sources import EncodedVectors, GivenDense, GivenVectors, NoVectors, VectorSource
+from pgretrieval.index.vectors import check_dim, dense_array, token_array, unit_rows
+from pgretrieval.index.work import Stage
 from pgretrieval.search import words
 from pgretrieval.search.exhaustive import exact_rankings
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.fusion import check_fusion
-from pgretrieval.search.pipeline import Searcher
+from pgretrieval.search.pipeline import Asking, Searcher
 from pgretrieval.search.restriction import restriction
 from pgretrieval.search.settings import read_knobs
 from pgretrieval.types import (
@@ -46,6 +56,8 @@ from pgretrieval.types import (
 
 _DEFAULT_ENCODER = "minilm"
 
+_Result = TypeVar("_Result")
+
 
 class Collection:
     """A named set of passages; `RetrievalDatabase.create_collection` and `get_collection` make it. Threads may share it."""
@@ -55,10 +67,11 @@ class Collection:
     ) -> None:
         self._database = database
         self._row = row
-        self._encoder = encoder
+        self._loaded = None if encoder is None else (row.encoding, encoder)
         self._device = device
         self._computing = compute_device(device)
-        self._searcher = Searcher(database, row.collection_id, row.name, self._computing)
+        self._coders = Coders(row.collection_id, self._computing)
+        self._searcher = Searcher(database, row.collection_id, row.name, self._coders)
 
     def __repr__(self) -> str:
         return f"<Collection {self.name!r}>"
@@ -96,16 +109,35 @@ class Collection:
     @property
     def encoder(self) -> CollectionEncoder:
         """Encodes queries and passages the way this collection does. Raises EncoderError where it cannot be loaded."""
-        if self._encoder is None:
+        return self._encoder_and_encoding()[1]
+
+    def _encoder_and_encoding(self) -> tuple[int, CollectionEncoder]:
+        """The encoder, and how many changes of it there had been: what it encodes fits the passages while there are no more."""
+        loaded = self._loaded
+        if loaded is None:
             self._refresh()
-            if self._row.encoder is not None:
-                self._encoder = from_spec(self._row.encoder, self._device)
-            elif self._row.dim is None:
-                self._encoder = load_encoder(_DEFAULT_ENCODER, self._device)
+            row = self._row
+            if row.encoder is not None:
+                encoder = from_spec(row.encoder, self._device)
+            elif row.dim is None:
+                encoder = load_encoder(_DEFAULT_ENCODER, self._device)
             else:
                 msg = f"collection {self.name!r} holds given vectors and has no encoder; pass vectors=, or open it with encoder=…"
                 raise InputError(msg)
-        return self._encoder
+            loaded = self._loaded = row.encoding, encoder
+        return loaded
+
+    def _following(self, work: Callable[[], _Result], *, encodes: bool = True) -> _Result:
+        """Do it; once more, with the encoder that the database names, where a rebuild has changed that."""
+        try:
+            return work()
+        except EncoderChangedError:
+            self._refresh()
+            if self._loaded and self._loaded[0] != self._row.encoding:
+                self._loaded = None
+            if not encodes:
+                raise
+        return work()
 
     def check_encoder(self, encoder: CollectionEncoder) -> None:
         """Raise DimensionMismatchError where an encoder has another dimension than the collection."""
@@ -117,7 +149,7 @@ class Collection:
         """Raise ConfigError where the collection was made with another encoder than `source` names."""
         asked, held = load_encoder(source, self._device).spec, self._row.encoder
         if held is not None and held != asked:
-            msg = f"collection {self.name!r} was made with encoder {held}, not {asked}; drop it first, or name the same encoder"
+            msg = f"collection {self.name!r} was made with encoder {held}, not {asked}; name that one, or change it by rebuild"
             raise ConfigError(msg)
 
     def add(
@@ -146,10 +178,13 @@ class Collection:
         if on_conflict not in ("error", "update", "skip"):
             msg = f'on_conflict is {on_conflict!r}; give "error", "update" or "skip"'
             raise ConfigError(msg)
-        source = self._source(vectors, dense, progress)
         checked = (to_passage(record, f"passage {number}") for number, record in enumerate(passages, start=1))
-        report = ingest.add(self._target(), checked, source, self._computing, on_conflict, connection)
-        return self._changed(report, connection)
+
+        def add() -> AddReport:
+            encoding, source = self._source(vectors, dense, progress)
+            return ingest.add(self._target(encoding), checked, source, on_conflict, connection)
+
+        return self._changed(self._following(add, encodes=vectors is None), connection)
 
     def update(
         self,
@@ -165,10 +200,13 @@ class Collection:
         A passage is encoded again only if its title or text differ. The other arguments are those of `add`, which with
         on_conflict="update" also takes passages that are new. Raises PassageNotFoundError, and what `add` raises.
         """
-        source = self._source(vectors, dense, progress)
         changes = (to_change(record, f"passage {number}") for number, record in enumerate(passages, start=1))
-        report = ingest.update(self._target(), changes, source, self._computing, connection)
-        return self._changed(report, connection)
+
+        def update() -> AddReport:
+            encoding, source = self._source(vectors, dense, progress, changing=True)
+            return ingest.update(self._target(encoding), changes, source, connection)
+
+        return self._changed(self._following(update, encodes=vectors is None), connection)
 
     def delete(
         self, ids: Ids | None = None, *, where: Mapping[str, Any] | str | None = None, connection: Joined | None = None
@@ -223,36 +261,84 @@ class Collection:
             catalog.set_auto_compact(connection, self._row.collection_id, auto_compact=wanted)
 
     def _source(
-        self, vectors: Iterable[Any] | None, dense: Iterable[Any] | None, progress: Callable[[int], None] | None
-    ) -> VectorSource:
+        self,
+        vectors: Iterable[Any] | None,
+        dense: Iterable[Any] | None,
+        progress: Callable[[int], None] | None,
+        *,
+        changing: bool = False,
+    ) -> tuple[int, VectorSource]:
+        """The vectors of passages to come, and of which of the collection's encoders they are; `changing` may need none."""
         keeps_dense = self._row.keeps_dense
         if dense is not None and not keeps_dense:
             msg = f'collection {self.name!r} keeps no dense vectors; create it with dense="kept", or leave dense= out'
             raise ConfigError(msg)
         given = GivenDense(dense) if dense is not None else None
         if vectors is None:
-            return EncodedVectors(self.encoder, given, progress, with_dense=keeps_dense)
+            try:
+                encoding, encoder = self._encoder_and_encoding()
+            except InputError as error:
+                if changing:
+                    return self._row.encoding, NoVectors(error)
+                raise
+            return encoding, EncodedVectors(encoder, given, progress, with_dense=keeps_dense)
         if keeps_dense and given is None:
             msg = f"collection {self.name!r} keeps dense vectors; give dense=, one vector a passage, beside vectors="
             raise InputError(msg)
-        return GivenVectors(vectors, given, progress)
+        return self._row.encoding, GivenVectors(vectors, given, progress)
 
     def not_yet_added(self, passages: Sequence[Passage]) -> list[Passage]:
         """Those that the collection does not hold. Raises DuplicateIdError where it holds an id with other content."""
         return ingest.not_yet_added(self._target(), passages)
 
     def build(self, *, stage: Stage | None = None) -> BuildReport:
-        """Train the codebook and write codes and postings; `stage` is told the name, done and total of each stage.
+        """Train the codebook and write codes and postings, while searches and changes go on.
 
-        Interrupted, it can be called again and continues. Raises IndexNotBuiltError where there is nothing to build from.
+        `stage` is told the name, done and total of each stage. Interrupted, it can be called again and continues. Raises
+        IndexNotBuiltError where there is nothing to build from.
         """
+        return self._built(lambda: build(self._database, self._row, self._encoder_of_texts(), stage, self._computing))
+
+    def rebuild(self, *, encoder: str | object | None = None, stage: Stage | None = None) -> BuildReport:
+        """Train a new codebook, and proxies, and code every passage anew, while searches and changes of the collection go on.
+
+        What changes meanwhile is caught up with; one transaction switches, and what was there before is dropped. With `encoder`,
+        all texts are encoded anew by it, and it becomes the collection's. Interrupted, the same call continues. Raises
+        IndexNotBuiltError where passages have neither stored vectors nor an encoder that makes them, EncoderError.
+        """
+        if encoder is None:
+            return self._built(
+                lambda: build(self._database, self._row, self._encoder_of_texts(), stage, self._computing, anew=True)
+            )
+        changed = load_encoder(encoder, self._device)
+        check_dim(changed.dim)
         self._refresh()
-        loadable = self._encoder is not None or (self._row.encoder or {}).get("kind") not in (None, "object")
-        encoder = self.encoder if loadable and not self._row.given_vectors else None
-        report = build(self._database, self._row, encoder, stage, self._computing)
+        before = self._row.encoding
+        try:
+            report = self._built(
+                lambda: build(self._database, self._row, changed, stage, self._computing, anew=True, changes_encoder=True)
+            )
+        except BaseException:
+            with suppress(PgRetrievalError):
+                self._refresh()
+                if self._row.encoding != before:  # interrupted after the switch
+                    self._loaded = self._row.encoding, changed
+            raise
+        self._refresh()
+        self._loaded = self._row.encoding, changed
+        return report
+
+    def _encoder_of_texts(self) -> CollectionEncoder | None:
+        """What makes vectors again that are not stored any more, if anything does."""
+        self._refresh()
+        loadable = self._loaded is not None or (self._row.encoder or {}).get("kind") not in (None, "object")
+        return self.encoder if loadable and not self._row.given_vectors else None
+
+    def _built(self, work: Callable[[], BuildReport]) -> BuildReport:
+        report = self._following(work)
         if report.slow_plans:
             message = f"the server plans searches without an index ({'; '.join(report.slow_plans)}); see `pgretrieval doctor`"
-            warnings.warn(message, PgRetrievalWarning, stacklevel=2)
+            warnings.warn(message, PgRetrievalWarning, stacklevel=3)
         return report
 
     def search(
@@ -277,7 +363,8 @@ class Collection:
         """
         knobs = read_knobs(k, probes, candidates, pruning)
         restricted = restriction(where, among)
-        return self._searcher.explain(self._query_vectors(query, vectors), k, knobs, restricted, Explanation())
+        asked = _listed(query), _listed(vectors)
+        return self._following(lambda: self._searcher.explain(self._asking(*asked), k, knobs, restricted, Explanation()))
 
     def search_many(
         self,
@@ -297,7 +384,7 @@ class Collection:
         """
         knobs = read_knobs(k, probes, candidates, pruning)
         restricted = restriction(where, among)
-        return self._searcher.search_many(self.query_vectors(queries, vectors), k, knobs, restricted)
+        return self._following(lambda: self._searcher.search_many(self._asking(queries, vectors), k, knobs, restricted))
 
     def text_search(
         self, query: str, k: int = 10, *, where: Mapping[str, Any] | str | None = None, among: Ids | None = None
@@ -319,7 +406,7 @@ class Collection:
         where: Mapping[str, Any] | str | None = None,
         among: Ids | None = None,
         fusion: str = "score",
-        weights: tuple[float, float, float] = (1.0, 0.5, 0.5),
+        weights: tuple[float, float, float] = (1.0, 0.4, 0.5),
         rank_constant: int = 60,
     ) -> list[Hit]:
         """The k best passages by late interaction, words if the collection has a language, and dense vectors if it has them.
@@ -334,11 +421,16 @@ class Collection:
         restricted = restriction(where, among)
         fusing = Fusion(fusion, weights, rank_constant)
         check_fusion(fusing)
-        encoded, encoded_dense = self._hybrid_vectors(_spoken(query), vectors, dense)
-        hybrid = HybridQuery(query if self._row.language else None, encoded_dense, fusing)
-        return self._searcher.explain(encoded, k, knobs, restricted, Explanation(), hybrid=hybrid)
+        query = _spoken(query)
 
-    def _hybrid_vectors(self, query: str, vectors: Any, dense: Any) -> tuple[Float32Array, Float32Array | None]:
+        def search() -> list[Hit]:
+            asking, encoded_dense = self._hybrid_vectors(query, vectors, dense)
+            hybrid = HybridQuery(query if self._row.language else None, encoded_dense, fusing)
+            return self._searcher.explain(asking, k, knobs, restricted, Explanation(), hybrid=hybrid)
+
+        return self._following(search)
+
+    def _hybrid_vectors(self, query: str, vectors: Any, dense: Any) -> tuple[Asking, Float32Array | None]:
         if self._row.keeps_dense and self._row.dense_dim is None:
             self._refresh()
         if dense is not None and self._row.dense is None:
@@ -348,9 +440,10 @@ class Collection:
         if checked is not None and self._row.keeps_dense:
             checked = unit_rows(checked[None])[0]  # any length would not fit half precision
         if vectors is not None or checked is not None or not self._row.keeps_dense or self._row.given_dense:
-            return self._query_vectors(None if vectors is not None else query, vectors), checked
-        tokens, rows = self.encoder.encode_query_with_dense(query)
-        return tokens[0], rows[0]
+            return self._asking([query] if vectors is None else None, _listed(vectors)), checked
+        encoding, encoder = self._encoder_and_encoding()
+        tokens, rows = encoder.encode_query_with_dense(query)
+        return Asking(tokens, encoding), rows[0]
 
     def explain(
         self,
@@ -367,14 +460,21 @@ class Collection:
         """`search`, and what each stage did: milliseconds, probes, postings read, candidates, passages decoded, bytes moved."""
         knobs = read_knobs(k, probes, candidates, pruning)
         restricted = restriction(where, among)
-        explanation = Explanation()
-        with explanation.stage("encode"):
-            encoded = self._query_vectors(query, vectors)
-        self._searcher.explain(encoded, k, knobs, restricted, explanation, counting=True)
-        return explanation
+
+        def explained() -> Explanation:
+            explanation = Explanation()
+            with explanation.stage("encode"):
+                asking = self._asking(_listed(query), _listed(vectors))
+            self._searcher.explain(asking, k, knobs, restricted, explanation, counting=True)
+            return explanation
+
+        return self._following(explained)
 
     def query_vectors(self, queries: Sequence[str] | None, vectors: Sequence[Any] | None) -> list[Float32Array]:
         """One checked (tokens, dim) array a query."""
+        return list(self._asking(queries, vectors).vectors)
+
+    def _asking(self, queries: Sequence[str] | None, vectors: Sequence[Any] | None) -> Asking:
         if (queries is None) == (vectors is None):
             msg = "give either query texts or vectors="
             raise ConfigError(msg)
@@ -382,12 +482,20 @@ class Collection:
             msg = f"search_many takes a list of queries, not one text ({queries[:40]!r}); use search for one"
             raise ConfigError(msg)
         if vectors is not None:
-            self._refresh_until_dim()
-            return [
-                token_array(given, f"query {number}" if len(vectors) > 1 else "the query", self._row.dim)
-                for number, given in enumerate(vectors, start=1)
-            ]
-        return self.encoder.encode_query([_spoken(query) for query in queries or []])
+            return Asking(self._checked(vectors), None)
+        encoding, encoder = self._encoder_and_encoding()
+        return Asking(encoder.encode_query([_spoken(query) for query in queries or []]), encoding)
+
+    def _checked(self, vectors: Sequence[Any]) -> list[Float32Array]:
+        """Query vectors of the collection's dimension, which other processes may have settled or changed since."""
+        whats = [f"query {number}" if len(vectors) > 1 else "the query" for number in range(1, len(vectors) + 1)]
+        try:
+            if self._row.dim is not None:
+                return [token_array(*given, self._row.dim) for given in zip(vectors, whats, strict=True)]
+        except DimensionMismatchError:
+            pass
+        self._refresh()
+        return [token_array(*given, self._row.dim) for given in zip(vectors, whats, strict=True)]
 
     def exact_rankings(
         self, queries: Sequence[Float32Array], k: int, *, progress: Callable[[int], None] | None = None
@@ -419,19 +527,17 @@ class Collection:
         self._refresh()
         return check(self._database, self._row, stage)
 
-    def _query_vectors(self, query: str | None, vectors: Any) -> Float32Array:
-        return self.query_vectors(None if query is None else [query], None if vectors is None else [vectors])[0]
-
-    def _target(self) -> Target:
-        return Target(self._database, self._row.collection_id, self.name)
-
-    def _refresh_until_dim(self) -> None:
-        if self._row.dim is None:
-            self._refresh()
+    def _target(self, encoding: int | None = None) -> Target:
+        held = self._row.encoding if encoding is None else encoding
+        return Target(self._database, self._row.collection_id, self.name, held, self._coders)
 
     def _refresh(self) -> None:
         """What adds have settled, possibly in another process."""
         self._row = catalog.find(self._database, self.name)
+
+
+def _listed(one: Any) -> list[Any] | None:
+    return None if one is None else [one]
 
 
 def _spoken(query: Any) -> str:

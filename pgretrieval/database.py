@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from typing_extensions import Self
 
 from pgretrieval.collection import Collection
-from pgretrieval.db import catalog, schema
+from pgretrieval.db import attachments, catalog, schema
 from pgretrieval.db.connection import Database
 from pgretrieval.db.embedded import EmbeddedServer, default_data_dir, open_server
 from pgretrieval.doctor import Finding, diagnose
@@ -19,7 +20,9 @@ from pgretrieval.encode.registry import load_encoder
 from pgretrieval.errors import ConfigError
 from pgretrieval.index.vectors import check_dim
 from pgretrieval.search.settings import check_generator
-from pgretrieval.types import Generator, Levels
+from pgretrieval.sync import attaching
+from pgretrieval.sync.worker import POLL, Worker
+from pgretrieval.types import Generator, Levels, WorkReport
 
 URL_VARIABLE = "PGRETRIEVAL_DATABASE_URL"
 DATA_DIR_VARIABLE = "PGRETRIEVAL_DATA_DIR"
@@ -128,6 +131,67 @@ class RetrievalDatabase:
         """Drop a collection and free its space. Raises CollectionNotFoundError."""
         _check_name(name)
         catalog.drop(self._database, name)
+
+    def attach(
+        self,
+        name: str,
+        table: str,
+        *,
+        id: str = "id",
+        text: str | Sequence[str],
+        metadata: str | Sequence[str] = (),
+        query: str | None = None,
+    ) -> int:
+        """Have a collection follow a table of yours; returns how many of its rows are queued for `work`.
+
+        From now on triggers queue what is inserted, updated, deleted and truncated, in your transactions. `id` is the table's key,
+        and the passages' id; `text` one column, or several: then the first is the title, the others, joined by a blank line, are
+        the text. Rows without text are no passages. `metadata` names columns, too.
+        With `query`, a select or the name of a view, passages are its rows: `id` of each, `key`, which is that of the table's row,
+        and the columns for text and metadata; so one row can have several passages. Its tables and functions need their schema.
+        Raises ConfigError, naming what is not there, where the collection is attached already, or holds passages that the table
+        does not have; CollectionNotFoundError.
+        """
+        _check_name(name)
+        return attaching.attach(self._database, name, table, id, text, metadata, query)
+
+    def detach(self, name: str) -> None:
+        """Remove the triggers and all that is queued; the passages stay.
+
+        Raises ConfigError where the collection is not attached, CollectionNotFoundError.
+        """
+        attaching.find(self._database, name)
+        attachments.detach(self._database, name)
+
+    def resync(self, name: str, ids: Sequence[str] | None = None) -> None:
+        """Queue rows of an attached collection, all or those with some keys, as if they had changed.
+
+        For what no trigger tells of: partitions that were dropped, other tables that a query reads, parked rows to be tried again.
+        Raises ConfigError where the collection is not attached, CollectionNotFoundError.
+        """
+        attaching.find(self._database, name)
+        attachments.resync(self._database, name, None if ids is None else [str(key) for key in ids])
+
+    def work(
+        self,
+        collections: Iterable[str | Collection] = (),
+        *,
+        once: bool = True,
+        stopped: Callable[[], bool] = lambda: False,
+        progress: Callable[[int], None] | None = None,
+        poll: float = POLL,
+    ) -> WorkReport:
+        """Bring attached collections up to their tables: the named ones, or all; what `pgretrieval worker` does.
+
+        If `once`, until nothing is due, else until `stopped`, which is asked after each batch. Several workers, also in other
+        processes, share the work. A collection made with an encoder object is given as it was opened. Rows that cannot be taken
+        are parked, after five attempts or at once where these would be in vain: `stats` shows them. `poll` is how often to look
+        where the server's word does not come through; `progress` is told how many entries of the queue were just settled.
+        Raises, if `once`, what is wrong with no single row: ConfigError, EncoderError, DatabaseUnavailableError and others.
+        """
+        return Worker(self._database, collections, self.get_collection).run(
+            once=once, stopped=stopped, progress=progress, poll=poll
+        )
 
     def migrate(self) -> str:
         """Install or upgrade the schema; returns its revision."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from pgretrieval.db import catalog, embedded, schema
+from pgretrieval.db import attachments, catalog, embedded, schema
 from pgretrieval.db.connection import Database
 from pgretrieval.db.errors import describe_server
 from pgretrieval.errors import SchemaError
 
 _SAFE_PARALLEL_BUILDS = (0, 8, 4)
+_LATE = 600  # seconds that a change may wait for a worker
 _BYTES = {"B": 1, "kB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
 
 
@@ -32,6 +33,7 @@ def diagnose(database: Database) -> list[Finding]:
         _schema(database),
         _device(),
         *_settings(settings),
+        *_attachments(database),
     ]
 
 
@@ -74,6 +76,41 @@ def _settings(settings: dict[str, str]) -> list[Finding]:
             continue
         findings.append(Finding("advice", f"{name} is {current}; {advised} suits a machine with this one's memory"))
     return findings or [Finding("ok", "memory and planner settings suit a machine with this one's memory")]
+
+
+def _attachments(database: Database) -> list[Finding]:
+    """Whether collections that follow tables are told of changes, and workers keep up with these."""
+    try:
+        states = attachments.states(database)
+    except SchemaError:  # what is wrong with the schema is told already
+        return []
+    return [finding for name, state in states.items() for finding in _attachment(name, state)]
+
+
+def _attachment(name: str, state: dict[str, Any]) -> list[Finding]:
+    table, findings = state["attached"], []
+    if state["triggers"] == "no table":
+        findings.append(Finding("problem", f"collection {name!r} follows {table}, which is not there any more; detach it"))
+    elif state["triggers"] != "enabled":
+        text = (
+            f"triggers of {table} for collection {name!r} are {state['triggers']}, so that changes are not queued; enable them, or "
+            "detach and attach it"
+        )
+        findings.append(Finding("problem", text))
+    if state["parked"]:
+        first = state["parked_keys"][0]
+        text = (
+            f"{state['parked']:,} rows of {table} are parked and not in collection {name!r} as they are now, the first "
+            f"{first['key']!r}: {first['error']}. Change them, or queue them again with resync"
+        )
+        findings.append(Finding("problem", text))
+    if state["queued"] and (state["oldest"] or 0) > _LATE:
+        text = (
+            f"{state['queued']:,} changes for collection {name!r} wait, the oldest for {state['oldest'] / 60:,.0f} minutes; "
+            "does `pgretrieval worker` run?"
+        )
+        findings.append(Finding("advice", text))
+    return findings or [Finding("ok", f"collection {name!r} follows {table}")]
 
 
 def _enough(current: str, advised: str) -> bool:

@@ -39,6 +39,16 @@ class EncoderError(PgRetrievalError):
     """An encoder cannot be loaded, or does not return one (tokens, dim) array per text."""
 
 
+class EncoderChangedError(ConfigError):
+    """The collection's encoder was changed by a rebuild since this handle was opened."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the encoder of collection {name!r} was changed by a rebuild since this handle was opened, so that vectors of the old "
+            "one do not fit any more; give vectors of the new one, or texts"
+        )
+
+
 class CollectionNotFoundError(PgRetrievalError, LookupError):
     """No collection of that name."""
 

@@ -133,7 +133,7 @@ def hybrid_search(
     where: Mapping[str, Any] | str | None = None,
     among: Iterable[str] | sa.Select[Any] | None = None,
     fusion: str = "score",
-    weights: tuple[float, float, float] = (1.0, 0.5, 0.5),
+    weights: tuple[float, float, float] = (1.0, 0.4, 0.5),
     rank_constant: int = 60,
 ) -> TableValuedAlias:
     """`pgretrieval.hybrid_search`, with the columns of `search`; `dense` is the query's dense vector, if there is one."""

@@ -118,6 +118,28 @@ class AddReport:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkReport:
+    """What a worker did: passages written and deleted, and keys that failed, to be tried again later or parked."""
+
+    written: int = 0
+    deleted: int = 0
+    postponed: int = 0
+    parked: int = 0
+
+    def __add__(self, other: WorkReport) -> WorkReport:
+        return WorkReport(
+            self.written + other.written,
+            self.deleted + other.deleted,
+            self.postponed + other.postponed,
+            self.parked + other.parked,
+        )
+
+    def __str__(self) -> str:
+        failed = f", {self.postponed:,} to be tried again, {self.parked:,} parked" if self.postponed or self.parked else ""
+        return f"{self.written:,} passages written, {self.deleted:,} deleted{failed}"
+
+
+@dataclass(frozen=True, slots=True)
 class TokenMatrix:
     """Token vectors of several passages, one below the other.
 

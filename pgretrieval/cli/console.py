@@ -55,6 +55,8 @@ def stage_bars() -> Iterator[Callable[[str, int, int], None]]:
         "postings": "writing the postings",
         "words": "writing the words",
         "index": "indexing vectors",
+        "switch": "switching over",
+        "drop": "dropping what was replaced",
         "compact": "merging segments",
     }
     with _progress() as bars:

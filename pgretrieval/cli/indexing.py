@@ -1,4 +1,4 @@
-"""`pgretrieval index`."""
+"""`pgretrieval index | rebuild`."""
 
 from __future__ import annotations
 
@@ -64,4 +64,25 @@ def index(
         f"{stored:,} passages {'added or changed' if update else 'added'}, {total - stored:,} were there already; {name!r} now "
         f"holds {held['passages']:,} passages, {held['tokens']:,} tokens and {held['centroids']:,} centroids",
         markup=False,
+    )
+
+
+def rebuild(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The collection.")],
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Change to this encoder: minilm, a hub id or a folder.", show_default="the collection's own"),
+    ] = None,
+) -> None:
+    """Train a new codebook and code every passage anew, perhaps with another encoder, while searches and changes go on.
+
+    An interrupted run is finished by running it again.
+    """
+    with context.obj.connect() as database:
+        collection = database.get_collection(name)
+        with console.stage_bars() as stage:
+            report = collection.rebuild(encoder=encoder, stage=stage)
+    console.errors.print(
+        f"rebuilt {name!r}: {report.passages:,} passages, {report.tokens:,} tokens, {report.centroids:,} centroids", markup=False
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pgretrieval.cli import admin, changing, checking, console, demo, evaluation, indexing, searching, training
+from pgretrieval.cli import admin, changing, checking, console, demo, evaluation, indexing, searching, syncing, training
 from pgretrieval.cli.target import Target
 from pgretrieval.database import DATA_DIR_VARIABLE, URL_VARIABLE
 from pgretrieval.errors import PgRetrievalError
@@ -51,6 +51,10 @@ app.command(name="mine")(training.mine_tuples)
 app.add_typer(training.app, name="train")
 app.command()(changing.delete)
 app.command()(changing.compact)
+app.command()(indexing.rebuild)
+app.command()(syncing.attach)
+app.command()(syncing.worker)
+app.command()(syncing.detach)
 app.command(name="list")(admin.list_collections)
 app.command()(admin.stats)
 app.command()(admin.drop)

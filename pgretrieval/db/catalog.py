@@ -11,6 +11,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from pgretrieval.assets import statements
+from pgretrieval.db import attachments
 from pgretrieval.db.connection import Connection, Database, one, value
 from pgretrieval.errors import CollectionExistsError, CollectionNotFoundError, ConfigError
 from pgretrieval.types import CodebookId, CollectionId, Generator, Levels
@@ -23,7 +24,7 @@ KEPT = "kept"
 
 @dataclass(frozen=True, slots=True)
 class CollectionRow:
-    """One row of `pgretrieval.collection`."""
+    """One row of `pgretrieval.collection`. `encoding` counts the changes of its encoder."""
 
     collection_id: CollectionId
     name: str
@@ -41,6 +42,9 @@ class CollectionRow:
     dense_key: str | None
     dense_dim: int | None
     given_dense: bool
+    encoding: int
+    dense_encoding: int
+    has_words: bool
     auto_compact: bool
 
     @property
@@ -60,11 +64,12 @@ class State:
     generator: Generator
     keep_vectors: bool
     restricted: bool
+    encoding: int
 
     @property
     def waiting(self) -> int:
         """Passages whose vectors wait for a build."""
-        return 0 if self.keep_vectors and self.codebook_id is not None else self.staged
+        return 0 if self.codebook_id is not None else self.staged
 
 
 def create(
@@ -143,10 +148,12 @@ class AddState(NamedTuple):
     keep_vectors: bool
     dense_dim: int | None
     given_dense: bool
+    encoding: int
+    dense_encoding: int
 
 
 def lock_for_change(connection: Connection, collection_id: CollectionId) -> AddState:
-    """Keep builds away until the transaction ends; returns the collection as it is now.
+    """Keep switches to another codebook away until the transaction ends; returns the collection as it is now.
 
     Raises CollectionNotFoundError where it was dropped meanwhile.
     """
@@ -175,14 +182,6 @@ def settle(
         "given_dense": given_dense,
     }
     return AddState(*connection.execute(_SQL["settle"], parameters).fetchall()[0])
-
-
-def lock_for_build(connection: Connection, collection_id: CollectionId) -> None:
-    """Wait for running adds and builds of the collection and keep new ones waiting, until the transaction ends.
-
-    Asked again in the same transaction it does nothing, but fails where the connection was lost.
-    """
-    connection.execute(_SQL["lock_build"], {"collection_id": collection_id})
 
 
 def state(connection: Connection, collection_id: CollectionId) -> State:
@@ -225,7 +224,9 @@ def stats(database: Database, name: str) -> dict[str, Any]:
     with database.reading(f"measuring collection {name!r}") as connection:
         current = state(connection, row.collection_id)
         centroids, trained_tokens = one(connection, _SQL["active_codebook"], where) or (0, 0)
+        error, added, added_error, pays = one(connection, _SQL["drift"], where) or (None, None, None, False)
         segments, removed = one(connection, _SQL["gathered"], where) or (0, 0)
+        synced = attachments.state(connection, row.collection_id)
         # Sizes would tell of passages that row-level security hides.
         sizes = [] if current.restricted else connection.execute(_SQL["bytes_by_table"], where).fetchall()
     return {
@@ -239,6 +240,10 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         "auto_compact": row.auto_compact,
         "centroids": centroids,
         "trained_for_tokens": None if current.restricted else trained_tokens,
+        "quantization_error": error,
+        "added_passages": added,
+        "added_quantization_error": added_error,
+        "rebuild_pays": pays,
         "bits": row.bits,
         "levels": row.levels,
         "candidates": row.candidates,
@@ -250,6 +255,7 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         "score_kind": "vectors" if row.keep_vectors or row.codebook_id is None else "decoded",
         "dim": row.dim,
         "encoder": row.encoder,
+        **{key: synced[key] for key in ("attached", "queued", "parked", "parked_keys")},
         "bytes": {table: int(table_bytes) + int(index_bytes) for table, table_bytes, index_bytes in sizes},
         "index_bytes": {table: int(index_bytes) for table, _, index_bytes in sizes},
     }

@@ -18,7 +18,10 @@ _SQL = statements("codebooks")
 
 @dataclass(frozen=True, slots=True)
 class CodebookRow:
-    """A codebook as stored. `centroids` is (count, dim); `passages` and `tokens` are what it was trained for."""
+    """A codebook as stored. `centroids` is (count, dim); `passages` and `tokens` are what it was trained for.
+
+    `quantization_error` is the mean of 1 - cosine between vectors of the training and what their codes decode to.
+    """
 
     bits: int
     cutoffs: list[float]
@@ -26,6 +29,7 @@ class CodebookRow:
     centroids: Float32Array
     passages: int
     tokens: int
+    quantization_error: float | None
 
 
 class TrainedFor(NamedTuple):
@@ -47,6 +51,7 @@ def save(connection: Connection, collection_id: CollectionId, codebook: Codebook
         "centroid_count": len(codebook.centroids),
         "passages": codebook.passages,
         "tokens": codebook.tokens,
+        "quantization_error": codebook.quantization_error,
     }
     codebook_id = CodebookId(value(connection, _SQL["insert"], parameters))
     with connection.cursor() as cursor, cursor.copy(_SQL["copy_centroids"]) as stream:
@@ -65,51 +70,17 @@ def load(connection: Connection, collection_id: CollectionId, codebook_id: Codeb
     if row is None or not fields:
         msg = f"codebook {codebook_id} is gone; search again to use its successor"
         raise StorageError(msg)
-    dim, bits, cutoffs, weights, _count, passages, tokens = row
+    dim, bits, cutoffs, weights, _count, passages, tokens, error = row
     centroids = wire.read_halfvecs(fields).reshape(len(fields), dim)
-    return CodebookRow(bits, cutoffs, weights, np.ascontiguousarray(centroids), passages, tokens)
+    return CodebookRow(bits, cutoffs, weights, np.ascontiguousarray(centroids), passages, tokens, error)
 
 
 def trained_for(connection: Connection, codebook_id: CodebookId) -> TrainedFor:
     """What a codebook was trained for."""
     row = one(connection, _SQL["get"], {"codebook_id": codebook_id})
-    return TrainedFor(*row[4:]) if row else TrainedFor(0, 0, 0)
+    return TrainedFor(*row[4:7]) if row else TrainedFor(0, 0, 0)
 
 
-def unfinished(
-    connection: Connection,
-    collection_id: CollectionId,
-    active: CodebookId | None,
-    bits: int,
-    passages: int,
-    tokens: int,
-) -> CodebookId | None:
-    """A codebook that an interrupted build has trained for just these passages."""
-    parameters = {
-        "collection_id": collection_id,
-        "active": active,
-        "bits": bits,
-        "passages": passages,
-        "tokens": tokens,
-    }
-    found = value(connection, _SQL["unfinished"], parameters)
-    return CodebookId(found) if found is not None else None
-
-
-def index_centroids(connection: Connection, collection_id: CollectionId, dim: int) -> None:
-    """Make the vector index over the centroids unless it is there."""
-    connection.execute(_SQL["index_centroids"], {"collection_id": collection_id, "dim": dim})
-
-
-def activate(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> None:
-    """Point the collection at the codebook and remove every other with its centroids, codes and postings."""
-    parameters = {"collection_id": collection_id, "codebook_id": codebook_id}
-    for statement in (
-        "activate",
-        "delete_other_codes",
-        "delete_other_postings",
-        "delete_other_segments",
-        "delete_other_centroids",
-        "delete_others",
-    ):
-        connection.execute(_SQL[statement], parameters)
+def index_centroids(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> None:
+    """Make the vector index over a codebook's centroids unless it is there."""
+    connection.execute(_SQL["index_centroids"], {"collection_id": collection_id, "codebook_id": codebook_id})

@@ -57,7 +57,7 @@ def note_segment(
     passages: int,
     tokens: int,
     posting_rows: int,
-    quantization_error: float,
+    quantization_error: float | None,
 ) -> None:
     """Write down that a segment is there, for compaction, and how well its tokens are coded, for drift."""
     connection.execute(
@@ -80,10 +80,31 @@ def coded(connection: Connection, collection_id: CollectionId, codebook_id: Code
     return np.array([row[0] for row in rows], dtype=np.int32)
 
 
-def index_words(connection: Connection, collection_id: CollectionId, passage_ids: Int32Array | None = None) -> None:
-    """Write postings of the words of some passages, or those of all passages anew."""
-    given = None if passage_ids is None else Int4Array(passage_ids)
-    connection.execute(_SQL["index_words"], {"collection_id": collection_id, "passage_ids": given})
+def uncoded(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> Int32Array:
+    """Ids of the passages that have no codes under the codebook, ascending."""
+    rows = connection.execute(_SQL["uncoded"], {"collection_id": collection_id, "codebook_id": codebook_id}).fetchall()
+    return np.array([row[0] for row in rows], dtype=np.int32)
+
+
+def drop_removed(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> None:
+    """Remove a codebook's codes of passages that are gone, and note that its postings may list these."""
+    connection.execute(_SQL["drop_codes_of_removed"], {"collection_id": collection_id, "codebook_id": codebook_id})
+
+
+def index_words(connection: Connection, collection_id: CollectionId, passage_ids: Int32Array) -> None:
+    """Write postings of the words of some passages, once those of all that were there at the build are written."""
+    connection.execute(_SQL["index_words"], {"collection_id": collection_id, "passage_ids": Int4Array(passage_ids)})
+
+
+def index_first_words(
+    connection: Connection, collection_id: CollectionId, passage_ids: Int32Array, segment: int, mean: float | None
+) -> float | None:
+    """Write postings of words in a first build: segment 0, with any before cleared; later ones take the mean length of that."""
+    if segment == 0:
+        connection.execute(_SQL["clear_words"], {"collection_id": collection_id})
+    parameters = {"collection_id": collection_id, "passage_ids": Int4Array(passage_ids), "mean": mean, "segment": segment}
+    found = value(connection, _SQL["index_first_words"], parameters)
+    return None if found is None else float(found)
 
 
 def has_postings(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> bool:

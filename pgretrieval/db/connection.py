@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import psycopg
 from psycopg import IsolationLevel
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
 
@@ -85,6 +86,12 @@ class Database:
             connection.isolation_level = IsolationLevel.READ_COMMITTED
             yield connection
 
+    def session(self) -> Connection:
+        """A connection outside the pool, in autocommit mode; the caller closes it."""
+        connection = psycopg.connect(self.url, autocommit=True, **_OPTIONS)
+        _without_session_state(connection)
+        return connection
+
     @contextmanager
     def reading(self, doing: str, *, pipelined: bool = False) -> Iterator[Connection]:
         """One read-only snapshot (REPEATABLE READ); `pipelined`, a statement is waited for only when its rows are fetched."""
@@ -94,8 +101,10 @@ class Database:
                 with connection.pipeline() if pipelined else nullcontext(), connection.transaction():
                     yield connection
             finally:
-                if not connection.closed:
+                if connection.info.transaction_status == TransactionStatus.IDLE:
                     connection.isolation_level, connection.read_only = None, None
+                else:  # it was lost, perhaps without its knowing yet; the pool makes another
+                    connection.close()
 
 
 def _without_session_state(connection: Connection) -> None:
@@ -103,8 +112,12 @@ def _without_session_state(connection: Connection) -> None:
 
     A pooler shows in the number of the server's process, in place of which it tells clients one of its own.
     """
-    if value(connection, _SQL["server_process"]) != connection.info.backend_pid:
-        connection.prepare_threshold = None
+    try:
+        if value(connection, _SQL["server_process"]) != connection.info.backend_pid:
+            connection.prepare_threshold = None
+    except psycopg.Error:
+        connection.close()  # the pool forgets it, and its session would stay
+        raise
 
 
 def one(connection: Connection, statement: Any, parameters: dict[str, Any] | None = None) -> TupleRow | None:

@@ -92,7 +92,8 @@ def stream(connection: Connection, collection_id: CollectionId, batch: int) -> I
             yield [(row[0], Passage(row[1], row[3], row[2], row[4])) for row in rows]
 
 
-def without_vectors(connection: Connection, collection_id: CollectionId, batch: int) -> list[tuple[int, Passage]]:
-    """Some passages that have no stored token vectors; empty when all have."""
-    rows = connection.execute(_SQL["without_vectors"], {"collection_id": collection_id, "n": batch}).fetchall()
+def without_vectors(connection: Connection, collection_id: CollectionId, encoding: int, batch: int) -> list[tuple[int, Passage]]:
+    """Some passages that have no token vectors of an encoding; empty when all have."""
+    parameters = {"collection_id": collection_id, "encoding": encoding, "n": batch}
+    rows = connection.execute(_SQL["without_vectors"], parameters).fetchall()
     return [(row[0], Passage(row[1], row[3], row[2], row[4])) for row in rows]

@@ -9,7 +9,7 @@ import numpy as np
 from pgretrieval.assets import statements
 from pgretrieval.db import wire
 from pgretrieval.db.connection import Connection, one
-from pgretrieval.types import CodebookId, Float32Array, Int32Array
+from pgretrieval.types import CodebookId, CollectionId, Float32Array, Int32Array
 
 _SQL = statements("proxies")
 
@@ -62,6 +62,6 @@ def index(connection: Connection, codebook_id: CodebookId) -> None:
     connection.execute(_SQL["index"], {"codebook_id": codebook_id})
 
 
-def drop_others(connection: Connection, collection_id: int, codebook_id: CodebookId) -> None:
-    """Drop the proxies of a collection's other codebooks."""
-    connection.execute(_SQL["drop_others"], {"collection_id": collection_id, "codebook_id": codebook_id})
+def drop_removed(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> None:
+    """Remove a codebook's proxies of passages that are gone."""
+    connection.execute(_SQL["drop_proxies_of_removed"], {"collection_id": collection_id, "codebook_id": codebook_id})

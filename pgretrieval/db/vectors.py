@@ -1,8 +1,14 @@
-"""Half-precision vectors: of the tokens of passages that wait for a build or stay, and dense ones, one a passage."""
+"""Half-precision vectors: of the tokens of passages that wait for a build or stay, and dense ones, one a passage.
+
+Those of another encoder, which a rebuild makes beside the ones that searches use, have another number for their encoding.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
+from psycopg import errors as pg
 
 from pgretrieval.assets import statements
 from pgretrieval.db import wire
@@ -13,45 +19,59 @@ from pgretrieval.types import CollectionId, Float32Array, Int32Array, Int64Array
 _SQL = statements("vectors")
 
 
-def copy(connection: Connection, collection_id: CollectionId, passage_ids: Int32Array, tokens: TokenMatrix) -> None:
-    """Write one `halfvec[]` a passage by binary COPY."""
+def copy(connection: Connection, collection_id: CollectionId, encoding: int, passage_ids: Int32Array, tokens: TokenMatrix) -> None:
+    """Write one `halfvec[]` a passage by binary COPY, as vectors of one of the collection's encodings."""
     element_type = int(value(connection, _SQL["element_type"]))
     fields = wire.halfvec_array_fields(tokens.vectors, tokens.offsets, element_type)
     with connection.cursor() as cursor, cursor.copy(_SQL["copy"]) as stream:
-        stream.set_types(["int4", "int4", "bytea"])
+        stream.set_types(["int4", "int4", "int4", "bytea"])
         for passage_id, field in zip(passage_ids.tolist(), fields, strict=True):
-            stream.write_row((collection_id, passage_id, field))
+            stream.write_row((collection_id, encoding, passage_id, field))
 
 
-def copy_dense(connection: Connection, collection_id: CollectionId, passage_ids: Int32Array, rows: Float32Array) -> None:
+def copy_dense(
+    connection: Connection, collection_id: CollectionId, encoding: int, passage_ids: Int32Array, rows: Float32Array
+) -> None:
     """Write one `halfvec` a passage by binary COPY; rows are (passages, dense dim)."""
     with connection.cursor() as cursor, cursor.copy(_SQL["copy_dense"]) as stream:
-        stream.set_types(["int4", "int4", "bytea"])
+        stream.set_types(["int4", "int4", "int4", "bytea"])
         for passage_id, field in zip(passage_ids.tolist(), wire.halfvec_fields(rows), strict=True):
-            stream.write_row((collection_id, passage_id, field))
+            stream.write_row((collection_id, encoding, passage_id, field))
 
 
-def index_dense(connection: Connection, collection_id: CollectionId) -> None:
-    """The vector index over the dense vectors, where the collection keeps them."""
-    connection.execute(_SQL["index_dense"], {"collection_id": collection_id})
+def index_dense(connection: Connection, collection_id: CollectionId, encoding: int, dim: int | None) -> None:
+    """Make the vector index over one encoding of the dense vectors unless it is there; without a dimension there are none yet."""
+    connection.execute(_SQL["index_dense"], {"collection_id": collection_id, "encoding": encoding, "dim": dim})
 
 
-def staged(connection: Connection, collection_id: CollectionId) -> tuple[Int32Array, Int64Array]:
-    """Passage ids that have vectors, ascending, and the number of tokens of each."""
-    rows = connection.execute(_SQL["staged_ids"], {"collection_id": collection_id}).fetchall()
+def staged(connection: Connection, collection_id: CollectionId, encoding: int, dim: int) -> tuple[Int32Array, Int64Array]:
+    """Passage ids that have vectors of an encoding, ascending, and the number of tokens of each."""
+    parameters = {"collection_id": collection_id, "encoding": encoding, "dim": dim}
+    rows = connection.execute(_SQL["staged_ids"], parameters).fetchall()
     table = np.array(rows, dtype=np.int64).reshape(-1, 2)
     return table[:, 0].astype(np.int32), table[:, 1]
 
 
-def read(connection: Connection, collection_id: CollectionId, passage_ids: Int32Array) -> TokenMatrix:
-    """The vectors of some passages, in the order given."""
+def read(
+    connection: Connection, collection_id: CollectionId, encoding: int, passage_ids: Int32Array
+) -> tuple[Int32Array, TokenMatrix]:
+    """The vectors of those of some passages that are still there, with their ids, in the order given."""
+    parameters = {"collection_id": collection_id, "encoding": encoding, "passage_ids": Int4Array(passage_ids)}
     with connection.cursor(binary=True) as cursor:
-        cursor.execute(_SQL["read"], {"collection_id": collection_id, "passage_ids": Int4Array(passage_ids)})
-        fields = [row[1] for row in cursor.fetchall()]
-    vectors, offsets = wire.read_halfvec_arrays(fields)
-    return TokenMatrix(vectors, offsets)
+        rows = cursor.execute(_SQL["read"], parameters).fetchall()
+    if not rows:
+        return np.empty(0, dtype=np.int32), TokenMatrix(np.empty((0, 1), dtype=np.float32), np.zeros(1, dtype=np.int64))
+    vectors, offsets = wire.read_halfvec_arrays([row[1] for row in rows])
+    return np.array([row[0] for row in rows], dtype=np.int32), TokenMatrix(vectors, offsets)
+
+
+def drop_removed(connection: Connection, collection_id: CollectionId, encoding: int) -> None:
+    """Remove an encoding's vectors of passages that are gone."""
+    for statement in ("drop_vectors_of_removed", "drop_dense_of_removed"):
+        connection.execute(_SQL[statement], {"collection_id": collection_id, "encoding": encoding})
 
 
 def clear(connection: Connection, collection_id: CollectionId) -> None:
-    """Drop all of a collection's vectors and free their space at once."""
-    connection.execute(_SQL["clear"], {"collection_id": collection_id})
+    """Free the space of token vectors where none are left, unless somebody is in the way."""
+    with suppress(pg.LockNotAvailable), connection.transaction():
+        connection.execute(_SQL["clear"], {"collection_id": collection_id})

@@ -8,8 +8,8 @@ from pgretrieval.db import catalog, checks, codebooks
 from pgretrieval.db.catalog import CollectionRow
 from pgretrieval.db.checks import StoredCodes
 from pgretrieval.db.connection import Connection, Database
-from pgretrieval.index.build import Stage
 from pgretrieval.index.coding import codebook_from_row
+from pgretrieval.index.work import Stage
 from pgretrieval.quantize.codebook import Codebook
 from pgretrieval.types import CodebookId, Violation
 

@@ -19,20 +19,17 @@ from pgretrieval.types import ByteArray, CodebookId, CollectionId, Float32Array,
 
 
 class Coded(NamedTuple):
-    """Passages as stored: codes (tokens,), passage i's at offsets[i]:offsets[i + 1], and proxies (passages, rank) or None."""
+    """Passages as stored: codes (tokens,), passage i's at offsets[i]:offsets[i + 1], and proxies (passages, rank) or None.
+
+    `quantization_error` is the mean over the tokens of 1 - cosine between a vector and what its code decodes to, where measured.
+    """
 
     passage_ids: Int32Array
     offsets: Int64Array
     centroid_ids: Int32Array
     residuals: ByteArray
     proxies: Float32Array | None
-
-
-def quantization_error(codebook: Codebook, vectors: Float32Array, centroid_ids: Int32Array, residuals: ByteArray) -> float:
-    """Mean over the tokens of 1 - cosine between unit vectors (tokens, dim) and what their codes decode to."""
-    decoded = codebook.decode(centroid_ids, residuals)
-    cosines = np.vecdot(vectors, decoded) / np.sqrt(np.vecdot(decoded, decoded))
-    return float(1 - cosines.mean())
+    quantization_error: float | None
 
 
 class Coder(NamedTuple):
@@ -42,10 +39,12 @@ class Coder(NamedTuple):
     proxy_model: ProxyModel | None
     device: torch.device
 
-    def code(self, passage_ids: Int32Array, tokens: TokenMatrix) -> Coded:
+    def code(self, passage_ids: Int32Array, tokens: TokenMatrix, *, measured: bool = False) -> Coded:
         """Codes and, where the collection has them, proxies."""
         fitted = self.proxy_model.passages(tokens, self.device) if self.proxy_model else None
-        return Coded(passage_ids, tokens.offsets, *self.codebook.encode(tokens.vectors), fitted)
+        centroid_ids, residuals = self.codebook.encode(tokens.vectors)
+        error = self.codebook.quantization_error(tokens.vectors, centroid_ids, residuals) if measured else None
+        return Coded(passage_ids, tokens.offsets, centroid_ids, residuals, fitted, error)
 
 
 def load_coder(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, device: torch.device) -> Coder:
@@ -55,11 +54,37 @@ def load_coder(connection: Connection, collection_id: CollectionId, codebook_id:
     return Coder(codebook, proxy_model_from_row(model) if model else None, device)
 
 
+class Coders:
+    """The coder of a collection's active codebook, kept from one call to the next; threads may share it."""
+
+    def __init__(self, collection_id: CollectionId, device: torch.device) -> None:
+        self._collection_id = collection_id
+        self._device = device
+        self._kept: tuple[CodebookId, Coder] | None = None
+
+    def get(self, connection: Connection, codebook_id: CodebookId) -> Coder:
+        """Loaded unless it is the one that is kept. Raises StorageError where a rebuild has just dropped it."""
+        kept = self._kept
+        if kept is None or kept[0] != codebook_id:
+            kept = self._kept = codebook_id, load_coder(connection, self._collection_id, codebook_id, self._device)
+        return kept[1]
+
+
 def write_coded(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, coded: Coded) -> None:
     """Write codes and proxies of passages by binary COPY."""
     codes.copy_codes(connection, collection_id, codebook_id, coded.passage_ids, coded.offsets, coded.centroid_ids, coded.residuals)
     if coded.proxies is not None:
         proxies.copy(connection, codebook_id, coded.passage_ids, coded.proxies)
+
+
+def write_segment(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, coded: Coded) -> None:
+    """Write codes, proxies, and one segment of postings, numbered by its first passage."""
+    write_coded(connection, collection_id, codebook_id, coded)
+    postings = postings_of(centroid_passage_pairs(coded.centroid_ids, coded.offsets, coded.passage_ids))
+    segment, rows = int(coded.passage_ids.min()), len(postings.centroid_ids)
+    codes.copy_postings(connection, collection_id, codebook_id, segment, *postings)
+    counts = len(coded.passage_ids), len(coded.centroid_ids)
+    codes.note_segment(connection, collection_id, codebook_id, segment, *counts, rows, coded.quantization_error)
 
 
 class Postings(NamedTuple):
@@ -86,10 +111,12 @@ def row_from_proxy_model(model: ProxyModel) -> ProxyModelRow:
     return ProxyModelRow(model.threshold, model.directions, model.projection, model.anchors, model.baseline)
 
 
-def row_from_codebook(codebook: Codebook, passages: int, tokens: int) -> CodebookRow:
+def row_from_codebook(codebook: Codebook, passages: int, tokens: int, quantization_error: float | None) -> CodebookRow:
     """A trained codebook as it is stored."""
     codec = codebook.codec
-    return CodebookRow(codec.bits, codec.cutoffs.tolist(), codec.weights.tolist(), codebook.centroids, passages, tokens)
+    return CodebookRow(
+        codec.bits, codec.cutoffs.tolist(), codec.weights.tolist(), codebook.centroids, passages, tokens, quantization_error
+    )
 
 
 def centroid_passage_pairs(centroid_ids: Int32Array, offsets: Int64Array, passage_ids: Int32Array) -> Int64Array:

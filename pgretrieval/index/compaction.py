@@ -7,7 +7,7 @@ import threading
 from pgretrieval.db import catalog
 from pgretrieval.db.catalog import CollectionRow
 from pgretrieval.db.connection import Database
-from pgretrieval.index.build import Stage
+from pgretrieval.index.work import Stage
 
 
 def compact(

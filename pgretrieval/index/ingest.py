@@ -9,20 +9,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple, TypeAlias, TypeVar
 
-import torch
-
 from pgretrieval.db import catalog, codes, passages, vectors
 from pgretrieval.db.connection import Connection, Database
 from pgretrieval.db.joining import Joined
 from pgretrieval.db.selection import array_of
-from pgretrieval.errors import ConflictError, DimensionMismatchError, DuplicateIdError, PassageNotFoundError
-from pgretrieval.index.coding import (
-    centroid_passage_pairs,
-    load_coder,
-    postings_of,
-    quantization_error,
-    write_coded,
-)
+from pgretrieval.errors import ConflictError, DimensionMismatchError, DuplicateIdError, EncoderChangedError, PassageNotFoundError
+from pgretrieval.index.coding import Coders, write_segment
 from pgretrieval.index.sources import VectorSource
 from pgretrieval.index.vectors import token_matrix
 from pgretrieval.types import AddReport, CollectionId, Float32Array, OnConflict, Passage, Restriction, TokenMatrix
@@ -48,18 +40,19 @@ class Written(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The collection that passages go to."""
+    """The collection that passages go to, which of its encoders their vectors are of, and what codes them."""
 
     database: Database
     collection_id: CollectionId
     name: str
+    encoding: int
+    coders: Coders
 
 
 def add(
     target: Target,
     source: Iterable[Passage],
     vector_source: VectorSource,
-    device: torch.device | None = None,
     on_conflict: OnConflict = "error",
     joined: Joined | None = None,
 ) -> AddReport:
@@ -71,7 +64,7 @@ def add(
     same call can be made again.
     """
     seen: set[str] = set()
-    with _intake(target, vector_source, device, on_conflict, joined) as intake:
+    with _intake(target, vector_source, on_conflict, joined) as intake:
         for batch in batches(source, BATCH):
             first = _first_of_each(batch, seen, on_conflict)
             held = {} if on_conflict == "error" else intake.existing([passage.id for passage in batch])
@@ -83,12 +76,11 @@ def update(
     target: Target,
     changes: Iterable[Change],
     vector_source: VectorSource,
-    device: torch.device | None = None,
     joined: Joined | None = None,
 ) -> AddReport:
     """`add` with "update" for passages that are there, of which a change may tell a part. Raises PassageNotFoundError, too."""
     seen: set[str] = set()
-    with _intake(target, vector_source, device, "update", joined) as intake:
+    with _intake(target, vector_source, "update", joined) as intake:
         for changed in batches(changes, BATCH):
             held = intake.existing([key for key, _ in changed])
             missing = [key for key, _ in changed if key not in held]
@@ -111,15 +103,13 @@ def remove(target: Target, restriction: Restriction, joined: Joined | None = Non
 
 
 @contextmanager
-def _intake(
-    target: Target, source: VectorSource, device: torch.device | None, on_conflict: OnConflict, joined: Joined | None
-) -> Iterator[_Intake]:
+def _intake(target: Target, source: VectorSource, on_conflict: OnConflict, joined: Joined | None) -> Iterator[_Intake]:
     doing = f"adding to collection {target.name!r}"
     with (
         target.database.writing(doing, joined) as connection,
         ThreadPoolExecutor(1, thread_name_prefix="pgretrieval-write") as server,
     ):
-        intake = _Intake(target, source, device or torch.device("cpu"), on_conflict, connection, server)
+        intake = _Intake(target, source, on_conflict, connection, server)
         yield intake
         intake.finish()
 
@@ -131,7 +121,6 @@ class _Intake:
         self,
         target: Target,
         source: VectorSource,
-        device: torch.device,
         on_conflict: OnConflict,
         connection: Connection,
         server: ThreadPoolExecutor,
@@ -142,8 +131,8 @@ class _Intake:
         self._connection = connection
         self._server = server
         self._held = catalog.lock_for_change(connection, target.collection_id)
-        codebook_id = self._held.codebook_id
-        self._coder = load_coder(connection, target.collection_id, codebook_id, device) if codebook_id is not None else None
+        if self._held.encoding != target.encoding:
+            raise EncoderChangedError(target.name)
         self._written: Future[Written] | None = None
         self.report = AddReport(0, 0, 0)
 
@@ -230,10 +219,11 @@ class _Intake:
         """Positions of the passages to store: all, after those of the same id are removed, or those that are not there."""
         keys = [passage.id for passage in batch]
         where = self._connection, self._target.collection_id
-        if self._on_conflict == "update":
-            passages.remove(*where, Restriction(None, *array_of(keys)))
-            return list(range(len(batch)))
         there = passages.existing(*where, keys)
+        if self._on_conflict == "update":
+            if there:
+                passages.remove(*where, Restriction(None, *array_of(there)))
+            return list(range(len(batch)))
         return [position for position, key in enumerate(keys) if key not in there]
 
     def _store(self, batch: Sequence[Passage], tokens: TokenMatrix, dense: Float32Array | None) -> Written:
@@ -241,19 +231,13 @@ class _Intake:
         connection, collection_id, held = self._connection, self._target.collection_id, self._held
         passage_ids = passages.reserve_ids(connection, collection_id, len(batch))
         passages.copy(connection, collection_id, passage_ids, batch, tokens.lengths)
-        if held.keep_vectors or self._coder is None:
-            vectors.copy(connection, collection_id, passage_ids, tokens)
+        if held.keep_vectors or held.codebook_id is None:
+            vectors.copy(connection, collection_id, held.encoding, passage_ids, tokens)
         if dense is not None:
-            vectors.copy_dense(connection, collection_id, passage_ids, dense)
-        if self._coder is not None and held.codebook_id is not None:
-            coded = self._coder.code(passage_ids, tokens)
-            write_coded(connection, collection_id, held.codebook_id, coded)
-            postings = postings_of(centroid_passage_pairs(coded.centroid_ids, coded.offsets, passage_ids))
-            segment = int(passage_ids[0])
-            codes.copy_postings(connection, collection_id, held.codebook_id, segment, *postings)
-            error = quantization_error(self._coder.codebook, tokens.vectors, coded.centroid_ids, coded.residuals)
-            counts = len(batch), len(tokens.vectors), len(postings.centroid_ids)
-            codes.note_segment(connection, collection_id, held.codebook_id, segment, *counts, error)
+            vectors.copy_dense(connection, collection_id, held.dense_encoding, passage_ids, dense)
+        if held.codebook_id is not None:
+            coded = self._target.coders.get(connection, held.codebook_id).code(passage_ids, tokens, measured=True)
+            write_segment(connection, collection_id, held.codebook_id, coded)
             codes.index_words(connection, collection_id, passage_ids)
         return Written(len(batch), len(tokens.vectors), 0)
 

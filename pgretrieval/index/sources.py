@@ -149,6 +149,26 @@ class EncodedVectors:
             self._dense.finish()
 
 
+class NoVectors:
+    """Nothing that makes vectors: for changes of metadata alone."""
+
+    given = False
+    given_dense = False
+    spec = None
+
+    def __init__(self, reason: InputError) -> None:
+        self._reason = reason
+
+    def take(self, batch: Sequence[Passage], wanted: Sequence[int], dim: int | None) -> Taken:
+        """Raises InputError where a vector is wanted."""
+        if wanted:
+            raise self._reason
+        return Taken([], None, 0)
+
+    def finish(self) -> None:
+        """Nothing is left."""
+
+
 def _one_each(batch: Sequence[Passage], rest: Iterator[Any], name: str) -> list[Any]:
     given = [row for _, row in zip(batch, rest, strict=False)]
     if len(given) < len(batch):

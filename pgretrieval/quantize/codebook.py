@@ -14,8 +14,10 @@ from pgretrieval.quantize.residual import ResidualCodec, fit_codec
 from pgretrieval.types import ByteArray, Float32Array, Int32Array, Levels, Tick
 
 _EXACT_PRODUCTS = 2**28  # tokens times centroids up to which comparing all takes less than a second
+_DECODED_AT_ONCE = 16_384  # tokens
 _HELD_OUT_SHARE = 0.05
 _HELD_OUT_AT_MOST = 50_000
+_VALUES_TO_MEASURE = 2**14
 
 
 class Codebook:
@@ -49,6 +51,16 @@ class Codebook:
         vectors: Float32Array = self.centroids.take(centroid_ids, axis=0)
         vectors += decoded
         return vectors
+
+    def quantization_error(self, vectors: Float32Array, centroid_ids: Int32Array, packed: ByteArray) -> float:
+        """Mean of 1 - cosine between (tokens, dim) unit vectors and what their codes decode to."""
+        total = 0.0
+        for start in range(0, len(vectors), _DECODED_AT_ONCE):
+            part = slice(start, start + _DECODED_AT_ONCE)
+            decoded = self.decode(centroid_ids[part], packed[part])
+            cosines = np.vecdot(vectors[part], decoded) / np.sqrt(np.vecdot(decoded, decoded))
+            total += float((1 - cosines).sum(dtype=np.float64))
+        return total / max(len(vectors), 1)
 
     def decode_on_device(self, centroid_ids: Int32Array, packed: ByteArray) -> Tensor:
         """`decode` in torch on the codebook's device."""
@@ -93,12 +105,21 @@ def train_codebook(
     (ColBERTv2, section 3.3). A sample too small to spare any serves both.
     """
     rows = torch.from_numpy(sample).to(device or torch.device("cpu"))
-    spared = min(int(len(rows) * _HELD_OUT_SHARE), _HELD_OUT_AT_MOST)
-    held_out, training = rows[:spared], rows[spared:]
+    training = rows[_spared(len(rows)) :]
     trained = _as_stored(train_centroids(training, centroids, seed, tick))
-    measured = held_out if len(held_out) * rows.shape[1] >= 2**14 else rows
+    measured = rows[: held_out(*sample.shape)]
     residuals = (measured - trained[CentroidIndex(trained).assign(measured)]).cpu()
     return Codebook(trained.cpu().numpy(), fit_codec(residuals, bits, levels), device)
+
+
+def held_out(tokens: int, dim: int) -> int:
+    """How many vectors at the beginning of a sample show what the codec loses: those that the k-means has not seen, else all."""
+    spared = _spared(tokens)
+    return spared if spared * dim >= _VALUES_TO_MEASURE else tokens
+
+
+def _spared(tokens: int) -> int:
+    return min(int(tokens * _HELD_OUT_SHARE), _HELD_OUT_AT_MOST)
 
 
 def _as_stored(centroids: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 import torch
@@ -23,8 +23,9 @@ from pgretrieval.db.candidates import (
     StoredPassages,
 )
 from pgretrieval.db.connection import Connection, Database
+from pgretrieval.errors import DimensionMismatchError, EncoderChangedError
 from pgretrieval.hardware import quick
-from pgretrieval.index.coding import load_coder
+from pgretrieval.index.coding import Coders
 from pgretrieval.proxy.model import ProxyModel
 from pgretrieval.quantize.codebook import Codebook
 from pgretrieval.search import rank
@@ -41,11 +42,22 @@ Asked: TypeAlias = "PendingCodes | PendingVectors | CodedPassages"
 _QUERIES_AT_ONCE = 16  # searched in one transaction, their statements sent ahead
 
 
+class Asking(NamedTuple):
+    """What is searched for: (query tokens, dim) vectors of one or more queries, and of which of the collection's encoders they are.
+
+    `encoding` is None for vectors that the caller gave.
+    """
+
+    vectors: Sequence[Float32Array]
+    encoding: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedIndex:
     """A codebook and its proxy model in memory; `quick_centroids` is (centroids, dim) for scores that only choose.
 
-    `restricted` is whether row-level security hides passages from this role.
+    `restricted` is whether row-level security hides passages from this role. `encoding` tells of which of the collection's encoders
+    the vectors are.
     """
 
     codebook_id: CodebookId
@@ -54,7 +66,14 @@ class LoadedIndex:
     proxy_model: ProxyModel | None
     keeps_vectors: bool
     restricted: bool
+    encoding: int
     searched: Searched
+
+    def takes(self, asking: Asking) -> bool:
+        """Whether the queries' vectors are of the encoder that the passages' are, as far as can be told."""
+        if asking.encoding is None:
+            return all(query.shape[1] == self.codebook.dim for query in asking.vectors)
+        return asking.encoding == self.encoding
 
 
 @dataclass(slots=True)
@@ -75,29 +94,28 @@ class Running:
 class Searcher:
     """Searches one collection; threads may share it. Centroids, codec and proxy model are kept by codebook id.
 
-    What chooses candidates is computed on the processor, exact scores on `device`.
+    What chooses candidates is computed on the processor, exact scores where `coders` decode.
     """
 
-    def __init__(self, database: Database, collection_id: CollectionId, name: str, device: torch.device) -> None:
+    def __init__(self, database: Database, collection_id: CollectionId, name: str, coders: Coders) -> None:
         self._database = database
         self._collection_id = collection_id
         self._name = name
-        self._device = device
+        self._coders = coders
         self._index: LoadedIndex | None = None
         self._loading = threading.Lock()
 
-    def search_many(
-        self, queries: Sequence[Float32Array], k: int, knobs: Knobs, restriction: Restriction | None = None
-    ) -> list[list[Hit]]:
-        """The k best passages for each (query tokens, dim). Raises what `explain` raises."""
+    def search_many(self, asking: Asking, k: int, knobs: Knobs, restriction: Restriction | None = None) -> list[list[Hit]]:
+        """The k best passages for each query. Raises what `explain` raises."""
         found: list[list[Hit]] = []
-        for start in range(0, len(queries), _QUERIES_AT_ONCE):
-            found.extend(self._search(queries[start : start + _QUERIES_AT_ONCE], k, knobs, restriction, Explanation()))
+        for start in range(0, len(asking.vectors), _QUERIES_AT_ONCE):
+            part = Asking(asking.vectors[start : start + _QUERIES_AT_ONCE], asking.encoding)
+            found.extend(self._search(part, k, knobs, restriction, Explanation()))
         return found
 
     def explain(
         self,
-        query: Float32Array,
+        asking: Asking,
         k: int,
         knobs: Knobs,
         restriction: Restriction | None,
@@ -106,18 +124,19 @@ class Searcher:
         hybrid: HybridQuery | None = None,
         counting: bool = False,
     ) -> list[Hit]:
-        """The k best passages for (query tokens, dim), best first; `explained` is filled in.
+        """The k best passages for one query, best first; `explained` is filled in.
 
         `hybrid` is what to search by as well. With `counting` it also has the postings read, which costs a statement. The request
         must have been checked. Before the first build all passages are compared. Raises ConfigError where proxies are asked for and
-        there are none.
+        there are none; EncoderChangedError, or DimensionMismatchError for given vectors, where the query was made for another
+        encoder than the collection has.
         """
-        explained.hits = self._search([query], k, knobs, restriction, explained, hybrid=hybrid, counting=counting)[0]
+        explained.hits = self._search(asking, k, knobs, restriction, explained, hybrid=hybrid, counting=counting)[0]
         return explained.hits
 
     def _search(
         self,
-        queries: Sequence[Float32Array],
+        asking: Asking,
         k: int,
         knobs: Knobs,
         restriction: Restriction | None,
@@ -128,9 +147,9 @@ class Searcher:
     ) -> list[list[Hit]]:
         """Statements of all queries go out before the first answer is read: the server works ahead while answers are scored."""
         with self._database.reading(f"searching collection {self._name!r}", pipelined=True) as connection:
-            sent = self._send(connection, queries, k, knobs, restriction, hybrid, explained)
+            sent = self._send(connection, asking, k, knobs, restriction, hybrid, explained)
             if sent is None:
-                ranked = self._compare_all(connection, queries, k, restriction or Restriction(), hybrid, explained)
+                ranked = self._compare_all(connection, asking, k, restriction or Restriction(), hybrid, explained)
             else:
                 index, settings, running = sent
                 narrowed = [self._narrow(connection, index, settings, k, one, explained) for one in running]
@@ -151,7 +170,7 @@ class Searcher:
     def _send(
         self,
         connection: Connection,
-        queries: Sequence[Float32Array],
+        asking: Asking,
         k: int,
         knobs: Knobs,
         restriction: Restriction | None,
@@ -164,10 +183,10 @@ class Searcher:
         """
         index = self._index
         while True:
-            settings = choose_settings(k, index.searched, knobs) if index else None
+            settings = choose_settings(k, index.searched, knobs) if index and index.takes(asking) else None
             begun = read.begin(connection, self._collection_id, settings.candidates if settings else 1)
             running = (
-                [self._ask(connection, index, settings, k, query, restriction, hybrid, explained) for query in queries]
+                [self._ask(connection, index, settings, k, query, restriction, hybrid, explained) for query in asking.vectors]
                 if index and settings
                 else []
             )
@@ -175,27 +194,42 @@ class Searcher:
                 explained.round_trips += 1
                 rows = begun.rows()
             active, restricted = rows[0][:2] if rows else (None, False)
-            if index and settings and (active, restricted) == (index.codebook_id, index.restricted):
+            if index and (active, restricted) == (index.codebook_id, index.restricted):
+                if settings is None:
+                    self._refuse(asking, index.codebook.dim)
                 return index, settings, running
             if active is None:
                 return None
             with explained.stage("load"):
                 index = self._load(connection, active)
 
+    def _refuse(self, asking: Asking, dim: int) -> NoReturn:
+        """The index is of another encoder than the query."""
+        if asking.encoding is not None:
+            raise EncoderChangedError(self._name)
+        given = next(query.shape[1] for query in asking.vectors if query.shape[1] != dim)
+        msg = (
+            f"the vectors of the query have {given} dimensions, collection {self._name!r} has {dim} since its encoder was changed; "
+            "encode queries with the new one"
+        )
+        raise DimensionMismatchError(msg)
+
     def _compare_all(
         self,
         connection: Connection,
-        queries: Sequence[Float32Array],
+        asking: Asking,
         k: int,
         restriction: Restriction,
         hybrid: HybridQuery | None,
         explained: Explanation,
     ) -> list[tuple[list[int], list[float]]]:
         """Before the first build: passage ids and scores of the k best of all passages, by their vectors as they were added."""
-        catalog.state(connection, self._collection_id)  # raises where the collection was dropped
+        state = catalog.state(connection, self._collection_id)  # raises where the collection was dropped
+        if asking.encoding not in (None, state.encoding):
+            raise EncoderChangedError(self._name)
         with explained.stage("exhaustive"):
             explained.round_trips += 1
-            passage_ids, scores = all_scores(connection, self._collection_id, queries, restriction)
+            passage_ids, scores = all_scores(connection, self._collection_id, asking.vectors, restriction)
             if hybrid:
                 beside = Beside(connection, self._collection_id, hybrid, k, len(passage_ids), restriction)
                 beside.join(passage_ids)
@@ -321,7 +355,7 @@ class Searcher:
         with self._loading:
             state = catalog.state(connection, self._collection_id)
             if self._index is None or (self._index.codebook_id, self._index.restricted) != (active, state.restricted):
-                coder = load_coder(connection, self._collection_id, active, self._device)
+                coder = self._coders.get(connection, active)
                 self._index = LoadedIndex(
                     active,
                     coder.codebook,
@@ -329,6 +363,7 @@ class Searcher:
                     coder.proxy_model,
                     state.keep_vectors,
                     state.restricted,
+                    state.encoding,
                     Searched(state.passages, state.tokens, state.generator, coder.proxy_model is not None),
                 )
             return self._index

@@ -1,6 +1,7 @@
 -- What the three roles of an application need. Run as the schema's present owner or a superuser; running it again is fine.
 --
--- reader: searches. writer: also adds and deletes passages. owner: owns the schema, so also creates, builds, drops and migrates.
+-- reader: searches. writer: also adds and deletes passages, and runs workers, which need to read the attached tables. owner: owns the
+-- schema, so also creates, builds, attaches, drops and migrates.
 
 grant usage on schema pgretrieval to READER, WRITER;
 grant select on all tables in schema pgretrieval to READER, WRITER;
@@ -9,7 +10,10 @@ grant insert, update, delete on pgretrieval.passage, pgretrieval.token_vector, p
     pgretrieval.word_posting, pgretrieval.dense_vector, pgretrieval.segment, pgretrieval.removed_passage, pgretrieval.compaction to WRITER;
 grant insert, delete on pgretrieval.proxy to WRITER;
 grant update (dim, encoder, given_vectors, mean_words, dense_dim, given_dense) on pgretrieval.collection to WRITER;
+grant insert, update, delete on pgretrieval.queue, pgretrieval.source_passage to WRITER;
 grant usage on all sequences in schema pgretrieval to WRITER;
+-- Keys and errors are of all rows, whatever row-level security hides from a reader.
+revoke select on pgretrieval.queue, pgretrieval.source_passage from READER;
 
 do $own$
 declare

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from tests.support.encoder import HashedEncoder
 from tests.support.vectors import maxsim
 
 STEPS = 40 if LONG else 12
+STAGES = ["encode", "train", "code", "postings", "words", "index", "switch", "drop"]
 
 # Whatever Postgres can hold; and bytes read as Latin-1.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=30)
@@ -67,9 +69,10 @@ class CollectionModel(RuleBasedStateMachine):
     )
     def create(self, keep_vectors: bool, bits: int, language: str | None, candidates: Any) -> None:
         self.exact = keep_vectors
+        self.encoder = HashedEncoder()
         self.language = language
         self.docs = self.database.create_collection(
-            "docs", HashedEncoder(), bits, keep_vectors=keep_vectors, language=language, candidates=candidates
+            "docs", self.encoder, bits, keep_vectors=keep_vectors, language=language, candidates=candidates
         )
 
     @rule(batch=st.lists(PASSAGES, min_size=1, max_size=6), on_conflict=st.sampled_from(["error", "update", "skip"]))
@@ -134,17 +137,27 @@ class CollectionModel(RuleBasedStateMachine):
         self.built = True
 
     @precondition(lambda self: self.held)
-    @rule(at=st.sampled_from(["train", "code", "postings", "words", "index"]))
-    def interrupt_a_build(self, at: str) -> None:
+    @rule(dim=st.sampled_from([None, 64, 96]))
+    def rebuild(self, dim: int | None) -> None:
+        self.docs.rebuild(encoder=None if dim is None else HashedEncoder(dim))
+        self.encoder = self.encoder if dim is None else HashedEncoder(dim)
+        self.built = True
+
+    @precondition(lambda self: self.held)
+    @rule(at=st.sampled_from(STAGES), dim=st.sampled_from([None, 64, 96]), anew=st.booleans())
+    def interrupt(self, at: str, dim: int | None, anew: bool) -> None:
         def stop(name: str, _done: int, _total: int) -> None:
             if name == at:
                 raise StopHere
 
-        try:
-            self.docs.build(stage=stop)
-        except StopHere:
-            return
-        self.built = True  # there was nothing to do
+        with suppress(StopHere):
+            if anew:
+                self.docs.rebuild(encoder=None if dim is None else HashedEncoder(dim), stage=stop)
+            else:
+                self.docs.build(stage=stop)
+        held = self.docs.stats()  # the interruption may have come after the switch, or never
+        self.built = held["built"]
+        self.encoder = HashedEncoder(held["dim"])
 
     @rule()
     def compact(self) -> None:
@@ -156,7 +169,7 @@ class CollectionModel(RuleBasedStateMachine):
     def open_again(self) -> None:
         self.database.close()
         self.database = pgretrieval.connect(url=self.url)
-        self.docs = self.database.get_collection("docs", encoder=HashedEncoder())
+        self.docs = self.database.get_collection("docs", encoder=self.encoder)
 
     @rule(query=BODIES)
     def search_everything(self, query: str) -> None:
@@ -165,9 +178,9 @@ class CollectionModel(RuleBasedStateMachine):
         hits = self.docs.search(query, k=len(self.held) + 5)
         assert {hit.id: Passage(hit.id, hit.text, hit.title, hit.metadata) for hit in hits} == self.held
         assert len(hits) == len(self.held)
-        asked = HashedEncoder().encode_query([query])[0]
+        asked = self.encoder.encode_query([query])[0]
         for hit in hits:
-            best = maxsim(asked, HashedEncoder().encode_document([self.held[hit.id].encoded_text])[0])
+            best = maxsim(asked, self.encoder.encode_document([self.held[hit.id].encoded_text])[0])
             if self.exact or not self.built:
                 assert hit.score == pytest.approx(best, abs=0.01 * len(asked))
             assert np.isfinite(hit.score)

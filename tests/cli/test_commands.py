@@ -198,6 +198,21 @@ def test_evaluate_names_the_line_of_a_bad_judgement(
     assert "qrels.txt:2" in done.err
 
 
+def test_rebuild(url: str, indexed: Done, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Nothing is trained anew, passages are lost, or an unknown collection is no error."""
+    query = ("--database", url, "search", "animals", "the cat sleeps all day in the old barn", "-k", "1", "--json")
+    before = run_here(monkeypatch, capsys, *query)
+    with psycopg.connect(url) as connection:
+        old = connection.execute("select codebook_id from pgretrieval.collection where name = 'animals'").fetchone()
+    done = run_here(monkeypatch, capsys, "--database", url, "rebuild", "animals")
+    assert (done.code, done.out) == (0, "")
+    assert "rebuilt 'animals': 60 passages" in done.err
+    with psycopg.connect(url) as connection:
+        assert connection.execute("select codebook_id from pgretrieval.collection where name = 'animals'").fetchone() > old
+    assert run_here(monkeypatch, capsys, *query).objects[0]["id"] == before.objects[0]["id"]
+    assert run_here(monkeypatch, capsys, "--database", url, "rebuild", "nobody").code == 1
+
+
 def test_stats_prints_the_contracted_keys(
     url: str, indexed: Done, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -303,7 +318,7 @@ def test_migrate_and_doctor(empty_database_url: str, monkeypatch: pytest.MonkeyP
     assert "pgretrieval --database URL migrate" in refused.err
     migrated = run("--database", empty_database_url, "migrate")
     assert (migrated.code, migrated.out) == (0, "")
-    assert "0005" in migrated.err
+    assert "0007" in migrated.err
     healthy = run_here(monkeypatch, capsys, "--database", empty_database_url, "doctor")
     assert healthy.code == 0, healthy.out
     assert "problem" not in healthy.out
@@ -380,6 +395,45 @@ def test_check_succeeds_only_where_nothing_is_wrong(
     nowhere = run_here(monkeypatch, capsys, "--database", database_url, "check", "nowhere")
     assert nowhere.code == 1
     assert "no collection 'nowhere'" in nowhere.err
+
+
+def test_attach_worker_and_detach(postgres: PostgresUnderTest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """A refused attach leaves a collection, a worker that runs once does not end, or one that goes on does not drain."""
+    url = postgres.create_database()
+    database = ("--database", url)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            """create table articles (id integer primary key, title text, body text);
+               insert into articles values (1, 'Tea', 'green leaves'), (2, 'Bread', 'brown crust'), (3, null, null)"""
+        )
+        options = ("--table", "public.articles", "--text", "title, body")
+        refused = run_here(monkeypatch, capsys, *database, "attach", "docs", *options, "--metadata", "author")
+        assert (refused.code, refused.out) == (1, "")
+        assert "public.articles has no column 'author'" in refused.err
+        assert run_here(monkeypatch, capsys, *database, "list").out == ""
+        attached = run_here(monkeypatch, capsys, *database, "attach", "docs", *options)
+        assert (attached.code, attached.out) == (0, "")
+        assert "'docs' follows public.articles; 3 rows are queued. `pgretrieval worker`" in attached.err
+        assert run_here(monkeypatch, capsys, *database, "stats", "docs", "--json").objects[0]["queued"] == 3
+        once = run(*database, "worker", "--once")
+        assert (once.code, once.out) == (0, "")
+        assert "2 passages written, 0 deleted" in once.err
+        assert "applying changes" in once.err
+
+        process = subprocess.Popen(command(*database, "worker", "docs"), stderr=subprocess.PIPE, text=True)
+        connection.execute("delete from articles where id = 1")
+        assert process.stderr is not None
+        assert "collection 'docs': 0 passages written, 1 deleted" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert process.stderr.read() == "0 passages written, 1 deleted\n"
+
+        detached = run_here(monkeypatch, capsys, *database, "detach", "docs")
+        assert (detached.code, detached.err) == (0, "'docs' is detached; it keeps its passages\n")
+        nothing = run(*database, "worker", "docs", "--once")
+        assert nothing.code == 1
+        assert "collection 'docs' is not attached to a table; attach it first" in nothing.err
+    postgres.drop_database(url)
 
 
 def test_the_embedded_server_serves_the_command_line(data_dir: Path):

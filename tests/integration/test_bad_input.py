@@ -119,7 +119,7 @@ def test_duplicate_ids_within_one_add(docs: pgretrieval.Collection):
 def test_duplicate_ids_in_different_batches_of_one_add(docs: pgretrieval.Collection):
     """Ids are compared within a batch only."""
     many = [{"id": f"n{number}", "text": "word"} for number in range(1500)]
-    with pytest.raises(DuplicateIdError, match=r"twice in this add: 'n3'"):
+    with pytest.raises(DuplicateIdError, match=r"twice in this call: 'n3'"):
         docs.add([*many, {"id": "n3", "text": "word"}])
     assert_unchanged(docs)
 

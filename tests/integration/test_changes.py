@@ -148,6 +148,15 @@ def test_update_keeps_what_is_not_told(greek: pgretrieval.Collection, hashed_enc
     assert greek.search("alpha", k=1)[0].metadata == {"n": 5}
 
 
+def test_metadata_of_given_vectors_change_without_an_encoder(large: pgretrieval.Collection):
+    """A collection without an encoder cannot change what needs none."""
+    assert large.update([{"id": "p7", "metadata": {"number": -7}}]).updated == 1
+    assert large.text_search("7", where={"number": -7})[0].id == "p7"
+    with pytest.raises(pgretrieval.InputError, match="holds given vectors and has no encoder"):
+        large.update([{"id": "p7", "metadata": {}}, {"id": "p8", "text": "new"}])
+    assert large.text_search("7", where={"number": -7})[0].id == "p7"
+
+
 def test_update_of_a_missing_passage_changes_nothing(greek: pgretrieval.Collection):
     with pytest.raises(PassageNotFoundError, match=r"ids are not in collection 'greek': 'omega'.*on_conflict=\"update\""):
         greek.update([{"id": "alpha", "text": "new"}, {"id": "omega", "text": "new"}])

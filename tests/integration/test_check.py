@@ -12,6 +12,7 @@ import pytest
 import pgretrieval
 from tests.fixtures.collections import Corpus
 from tests.fixtures.postgres import PostgresUnderTest
+from tests.support.encoder import HashedEncoder
 from tests.support.roles import isolate_tenants
 from tests.support.vectors import clustered, passages, unit
 
@@ -127,8 +128,10 @@ BREAKS = {
         """insert into pgretrieval.centroid (collection_id, codebook_id, centroid_id, vector)
            select collection_id, 0, centroid_id, vector from pgretrieval.centroid where codebook_id = {codebook}""",
     ],
+    "old_vectors": ["insert into pgretrieval.token_vector select {id}, 0, {p7}, vectors, 9 from pgretrieval.token_vector limit 1"],
     "removed_passage_there": ["insert into pgretrieval.removed_passage (collection_id, passage_id) values ({id}, {p7})"],
     "wrong_segment": ["update pgretrieval.segment set posting_rows = posting_rows + 1 where collection_id = {id}"],
+    "orphan_queue_entry": ["insert into pgretrieval.queue (collection_id, key) values ({id}, 'p7')"],
     "sequence_behind": ["select setval('pgretrieval.passage_id_{id}', 5)"],
 }
 
@@ -179,7 +182,10 @@ def test_each_rule(breaking: psycopg.Connection[Any], rule: str):
         ),
         (
             "orphan_row",
-            ["insert into pgretrieval.token_vector select {id}, 0, 999999, vectors from pgretrieval.token_vector limit 1"],
+            [
+                """insert into pgretrieval.token_vector
+                   select {id}, 0, 999999, vectors, encoding from pgretrieval.token_vector limit 1"""
+            ],
         ),
     ],
 )
@@ -192,6 +198,33 @@ def test_rules_of_a_collection_that_is_not_built(breaking: psycopg.Connection[An
         breaking.execute(statement.format(id=collection_id, p=passage_id))
     assert {row[0] for row in found(breaking, "waiting")} == {rule}
     assert found(breaking, "docs") == found(breaking, "other") == []
+
+
+@pytest.mark.parametrize("rule", ["old_codebook", "old_vectors"])
+def test_what_a_rebuild_under_way_makes_or_drops(breaking: psycopg.Connection[Any], rule: str):
+    """A rebuild that is not finished counts as broken."""
+    named = values(breaking)
+    breaking.execute("insert into pgretrieval.rebuild (collection_id, dim, encoding) values (%(id)s, 64, 0)", named)
+    for statement in BREAKS[rule]:
+        breaking.execute(statement.format(**named))
+    assert found(breaking, "docs") == []
+
+
+@pytest.mark.parametrize(("recounted", "expected"), [(0, set()), (300, {"wrong_token_count"})])
+def test_tokens_are_counted_anew_after_a_change_of_the_encoder(
+    breaking: psycopg.Connection[Any], recounted: int, expected: set[str]
+):
+    """Numbers that are still to be counted are taken for wrong, or wrong ones for such."""
+    named = values(breaking)
+    breaking.execute(
+        """insert into pgretrieval.rebuild (collection_id, encoder, dim, encoding, switched, recounted)
+           values (%(id)s, '{}', 64, 0, true, %(recounted)s)""",
+        {**named, "recounted": recounted},
+    )
+    breaking.execute(
+        "update pgretrieval.passage set token_count = token_count + 1 where collection_id = %(id)s and key = 'p7'", named
+    )
+    assert {row[0] for row in found(breaking, "docs")} == expected
 
 
 @pytest.mark.parametrize(
@@ -259,7 +292,10 @@ def test_a_centroid_that_the_codebook_does_not_have(breaking: psycopg.Connection
             "insert into pgretrieval.segment (collection_id, codebook_id, segment, passages, tokens, posting_rows) "
             "values ({id}, 999999, 1, 1, 1, 1)",
         ),
-        ("orphan_row", "insert into pgretrieval.dense_vector select {id}, 0, 999999, vector from pgretrieval.dense_vector limit 1"),
+        (
+            "orphan_row",
+            "insert into pgretrieval.dense_vector select {id}, 0, 999999, vector, encoding from pgretrieval.dense_vector limit 1",
+        ),
         (
             "orphan_row",
             "insert into pgretrieval.token_code select {id}, {codebook}, 0, 999999, centroid_ids, residuals "
@@ -356,5 +392,52 @@ def test_it_tells_how_far_it_is(filled: pgretrieval.RetrievalDatabase):
     told: list[tuple[str, int, int]] = []
     filled.get_collection("docs").check(stage=lambda *step: told.append(step))
     names = list(dict.fromkeys(name for name, _, _ in told))
-    assert names == ["passages", "codes", "vectors", "codebook", "postings", "words", "orphans", "changes", "decoding"]
+    assert names == ["passages", "codes", "vectors", "codebook", "postings", "words", "orphans", "changes", "queue", "decoding"]
     assert told[-1] == ("decoding", 300, 300)
+
+
+# ---- collections that follow a table
+
+
+@pytest.fixture
+def following(database: pgretrieval.RetrievalDatabase, connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    """ "docs" follows a table of five rows, one of them without text, and "parts" a query that makes two passages of each row."""
+    connection.execute("create table articles (id integer primary key, body text)")
+    connection.execute("insert into articles select n, 'text of ' || n from generate_series(1, 4) as n union all select 5, ' '")
+    query = "select id as key, id || part as id, body || part as body from public.articles, unnest(array['a', 'b']) as part"
+    made = [database.create_collection(name, encoder=HashedEncoder()) for name in ("docs", "parts")]
+    database.attach("docs", "public.articles", text="body")
+    database.attach("parts", "public.articles", text="body", query=query)
+    database.work(made)
+    return connection
+
+
+OFF, ON = "alter table articles disable trigger user", "alter table articles enable trigger user"
+FOLLOWING = {
+    "missing_passage": [OFF, "insert into articles values (9, 'nine')", ON],
+    "surplus_passage": [OFF, "delete from articles where id = 2", ON],
+    "missing_trigger": [OFF],
+    "lost_source": ["alter table articles rename body to text"],
+    "orphan_queue_entry": [
+        "delete from pgretrieval.attachment",
+        "insert into pgretrieval.queue (collection_id, key) values (1, 'x'), (2, null)",
+    ],
+}
+
+
+def test_a_collection_that_follows_a_table(following: psycopg.Connection[Any], database: pgretrieval.RetrievalDatabase):
+    """What is queued, waits or is parked counts as missing, or a row without text does."""
+    for change in ("select 1", "insert into articles values (9, 'nine')", "delete from articles where id = 2", "truncate articles"):
+        following.execute(change)
+        assert found(following, "docs") == found(following, "parts") == []
+    database.work([database.get_collection(name, encoder=HashedEncoder()) for name in ("docs", "parts")])
+    assert found(following, "docs") == found(following, "parts") == []
+
+
+@pytest.mark.parametrize("name", ["docs", "parts"])
+@pytest.mark.parametrize("rule", FOLLOWING)
+def test_each_rule_of_following(following: psycopg.Connection[Any], rule: str, name: str):
+    """A change that no trigger has queued is lost for good, and nobody sees it."""
+    for statement in FOLLOWING[rule]:
+        following.execute(statement)
+    assert {row[0] for row in found(following, name)} == {rule}

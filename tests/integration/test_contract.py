@@ -246,5 +246,5 @@ def test_progress_and_stages_are_told(database: pgretrieval.RetrievalDatabase, c
     assert sum(finished) == 1500
     told: dict[str, tuple[int, int]] = {}
     docs.build(stage=lambda name, done, total: told.update({name: (done, total)}))
-    assert list(told) == ["train", "code", "postings", "words", "index"]
+    assert list(told) == ["train", "code", "postings", "words", "index", "switch", "drop"]
     assert all(done == total for done, total in told.values())

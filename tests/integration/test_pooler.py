@@ -142,25 +142,27 @@ def test_many_clients_share_few_sessions(pooled: pgretrieval.RetrievalDatabase, 
     assert left_in_sessions(pooled_url) == []
 
 
-def test_adds_wait_for_a_build(pooled: pgretrieval.RetrievalDatabase, pooled_url: str, corpus: Corpus):
+def test_builds_wait_for_each_other_and_adds_do_not(pooled: pgretrieval.RetrievalDatabase, pooled_url: str, corpus: Corpus):
     """The lock of a build stays behind in one session while the build goes on in others."""
     docs = pooled.create_collection("docs")
     docs.add(corpus.passages[:200], vectors=corpus.vectors[:200])
-    added, adding = threading.Event(), []
+    built, building = threading.Event(), []
 
-    def add() -> None:
+    def build() -> None:
         with pgretrieval.connect(url=pooled_url) as other:
-            other.get_collection("docs").add(corpus.passages[200:], vectors=corpus.vectors[200:])
-        added.set()
+            other.get_collection("docs").build()
+        built.set()
 
-    def start_adding(stage: str, _done: int, _total: int) -> None:
-        if not adding:
-            adding.append(threading.Thread(target=add, daemon=True))
-            adding[0].start()
-        assert not added.wait(0.2 if stage == "index" else 0), "an add came in between"
+    def meanwhile(stage: str, _done: int, _total: int) -> None:
+        if not building:
+            building.append(threading.Thread(target=build, daemon=True))
+            building[0].start()
+            with pgretrieval.connect(url=pooled_url) as other:
+                other.get_collection("docs").add(corpus.passages[200:], vectors=corpus.vectors[200:])
+        assert not built.wait(0.2 if stage == "index" else 0), "another build came in between"
 
-    docs.build(stage=start_adding)
-    assert added.wait(30)
+    docs.build(stage=meanwhile)
+    assert built.wait(30)
     assert docs.search(vectors=corpus.vectors[250], k=1)[0].id == "p250"
     assert docs.build().built is False
 

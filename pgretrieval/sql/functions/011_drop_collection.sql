@@ -1,4 +1,4 @@
--- Drops a collection with its partitions; false where there is none of that name.
+-- Drops a collection with its partitions, and detaches it; false where there is none of that name.
 create or replace function pgretrieval.drop_collection(name text) returns boolean
 language plpgsql volatile
 set search_path from current
@@ -8,6 +8,7 @@ declare
     old_dense text;
     parent text;
 begin
+    perform pgretrieval.detach(c.name) from pgretrieval.collection c where c.name = drop_collection.name;
     select c.collection_id, c.dense into old_id, old_dense from pgretrieval.collection c where c.name = drop_collection.name for update;
     if not found then
         return false;

@@ -1,5 +1,6 @@
--- What the caller may know of a collection: settings, and the passages and tokens that the caller sees. score_kind is what the scores
--- of a search are MaxSim over: 'vectors' as they were stored, or 'decoded' from codes.
+-- What the caller may know of a collection: settings, the passages and tokens that the caller sees, and what of an attached table is
+-- queued and parked. score_kind is what the scores of a search are MaxSim over: 'vectors' as they were stored, or 'decoded' from codes.
+-- drift() says what the last four are.
 create or replace function pgretrieval.stats(name text) returns jsonb
 language plpgsql stable
 set search_path from current
@@ -22,7 +23,8 @@ begin
             'score_kind', case when held.keep_vectors or held.codebook_id is null then 'vectors' else 'decoded' end,
             'passages', count(*),
             'tokens', coalesce(sum(passage.token_count), 0)
-        )
+        ) || (pgretrieval.sync_state(held.collection_id) - '{triggers,oldest}'::text[])
+          || (select to_jsonb(drift) from pgretrieval.drift(held) as drift)
         from pgretrieval.passage
         where passage.collection_id = held.collection_id
     );

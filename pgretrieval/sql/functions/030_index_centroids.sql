@@ -1,13 +1,19 @@
--- The vector index over a collection's centroids; pgvector wants the dimension in the indexed expression.
-create or replace function pgretrieval.index_centroids(in_collection integer, in_dim integer) returns void
+-- The vector index over the centroids of one codebook; each has its own, since pgvector wants the dimension in the indexed expression,
+-- and codebooks of two dimensions are there while the encoder changes. One over all, as collections were made with, goes.
+create or replace function pgretrieval.index_centroids(in_collection integer, in_codebook integer) returns void
 language plpgsql volatile
 set search_path from current
 as $function$
+declare
+    dims integer;
 begin
+    select c.dim into strict dims from pgretrieval.codebook c where c.codebook_id = in_codebook;
     perform pgretrieval.limit_parallel_builds();
     execute format(
-        'create index if not exists %I on pgretrieval.%I using hnsw ((vector::halfvec(%s)) halfvec_ip_ops)',
-        'centroid_' || in_collection || '_hnsw', 'centroid_' || in_collection, in_dim
+        'create index if not exists %I on pgretrieval.%I using hnsw ((vector::halfvec(%s)) halfvec_ip_ops) where codebook_id = %s',
+        'centroid_' || in_collection || '_' || in_codebook || '_hnsw', 'centroid_' || in_collection, dims, in_codebook
     );
+    perform set_config('lock_timeout', '2s', true);  -- who waits for a search that goes on makes all others wait
+    execute format('drop index if exists pgretrieval.%I', 'centroid_' || in_collection || '_hnsw');
 end
 $function$;

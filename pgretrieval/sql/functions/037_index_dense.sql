@@ -1,19 +1,18 @@
--- The vector index over the dense vectors that a collection keeps, once it is known how many dimensions they have.
-create or replace function pgretrieval.index_dense(in_collection integer) returns void
+-- The vector index over one encoding of the dense vectors that a collection keeps, once it is known how many dimensions they have. One
+-- over all, as collections were made with, goes.
+create or replace function pgretrieval.index_dense(in_collection integer, in_encoding integer, dims integer) returns void
 language plpgsql volatile
 set search_path from current
 as $function$
-declare
-    dims integer;
 begin
-    select c.dense_dim into dims from pgretrieval.collection c where c.collection_id = in_collection and c.dense = 'kept';
     if dims is null then
         return;
     end if;
     perform pgretrieval.limit_parallel_builds();
     execute format(
-        'create index if not exists %I on pgretrieval.%I using hnsw ((vector::halfvec(%s)) halfvec_ip_ops)',
-        'dense_vector_' || in_collection || '_hnsw', 'dense_vector_' || in_collection, dims
+        'create index if not exists %I on pgretrieval.%I using hnsw ((vector::halfvec(%s)) halfvec_ip_ops) where encoding = %s',
+        'dense_vector_' || in_collection || '_' || in_encoding || '_hnsw', 'dense_vector_' || in_collection, dims, in_encoding
     );
+    execute format('drop index if exists pgretrieval.%I', 'dense_vector_' || in_collection || '_hnsw');
 end
 $function$;

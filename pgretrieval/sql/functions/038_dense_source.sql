@@ -22,7 +22,7 @@ begin
     if held.dense = 'kept' then
         return query select
             'pgretrieval.dense_vector',
-            'vectors.collection_id = ' || held.collection_id,
+            format('vectors.collection_id = %s and vectors.encoding = %s', held.collection_id, held.dense_encoding),
             'vectors.bucket, vectors.passage_id',
             format('vectors.vector::halfvec(%s) <#> ($1)::halfvec(%1$s)', coalesce(held.dense_dim, 1)),
             'passage.bucket = vectors.bucket and passage.passage_id = vectors.passage_id',

@@ -20,6 +20,7 @@ begin
             from (select half::vector as vector from unnest(token_vector.vectors) as half offset 0) as token
         ) as scored
         where token_vector.collection_id = %s and token_vector.passage_id = any($1)
+          and token_vector.encoding = (select encoding from pgretrieval.collection where collection_id = %2$s)
           and exists (
               select from pgretrieval.passage
               where passage.collection_id = %2$s and passage.bucket = token_vector.bucket

@@ -11,7 +11,7 @@ create or replace function pgretrieval.hybrid_search(
     query_dense vector default null,
     among text[] default null,
     fusion text default 'score',
-    weights double precision[] default '{1,0.5,0.5}',
+    weights double precision[] default '{1,0.4,0.5}',
     rank_constant integer default 60,
     probes integer default null,
     candidates integer default null

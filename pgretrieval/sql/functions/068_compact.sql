@@ -24,10 +24,11 @@ begin
     select * into progress from pgretrieval.compaction where compaction.collection_id = held.collection_id;
     if progress.codebook_id is distinct from held.codebook_id then
         -- None is under way, or the collection was rebuilt since: what is to be done now is marked, and nothing else is touched.
-        update pgretrieval.segment set compacting = true
-        where segment.collection_id = held.collection_id and segment.codebook_id = held.codebook_id and posting_rows > 0;
+        -- Removed passages first: the segments that list them are then all seen, though others add and delete between the statements.
         update pgretrieval.removed_passage set compacting = true
         where removed_passage.collection_id = held.collection_id and not compacting;
+        update pgretrieval.segment set compacting = true
+        where segment.collection_id = held.collection_id and segment.codebook_id = held.codebook_id and posting_rows > 0;
         delete from pgretrieval.compaction where compaction.collection_id = held.collection_id;
         if not exists (select from pgretrieval.segment where segment.collection_id = held.collection_id and compacting)
            and not exists (select from pgretrieval.removed_passage where removed_passage.collection_id = held.collection_id) then

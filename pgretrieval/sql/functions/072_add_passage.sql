@@ -55,12 +55,12 @@ begin
             using errcode = 'unique_violation', hint = 'Delete it first, or give this one another id.';
     end;
     if held.keep_vectors or held.codebook_id is null then
-        insert into pgretrieval.token_vector (collection_id, passage_id, vectors)
-        values (held.collection_id, new_id, unit::halfvec[]);
+        insert into pgretrieval.token_vector (collection_id, passage_id, encoding, vectors)
+        values (held.collection_id, new_id, held.encoding, unit::halfvec[]);
     end if;
     if held.dense = 'kept' then
-        insert into pgretrieval.dense_vector (collection_id, passage_id, vector)
-        values (held.collection_id, new_id, add_passage.dense::halfvec);
+        insert into pgretrieval.dense_vector (collection_id, passage_id, encoding, vector)
+        values (held.collection_id, new_id, held.dense_encoding, add_passage.dense::halfvec);
     end if;
     if held.codebook_id is not null then
         select encoded.centroid_ids, encoded.residuals into new_centroids, new_residuals

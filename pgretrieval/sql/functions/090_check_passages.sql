@@ -25,7 +25,7 @@ begin atomic
     from pgretrieval.passage
     where passage.collection_id = (held).collection_id and ((held).keep_vectors or (held).codebook_id is null) and not exists (
         select from pgretrieval.token_vector
-        where token_vector.collection_id = (held).collection_id
+        where token_vector.collection_id = (held).collection_id and token_vector.encoding = (held).encoding
           and token_vector.bucket = passage.bucket and token_vector.passage_id = passage.passage_id
     )
     union all
@@ -33,7 +33,7 @@ begin atomic
     from pgretrieval.passage
     where passage.collection_id = (held).collection_id and (held).dense = 'kept' and not exists (
         select from pgretrieval.dense_vector
-        where dense_vector.collection_id = (held).collection_id
+        where dense_vector.collection_id = (held).collection_id and dense_vector.encoding = (held).dense_encoding
           and dense_vector.bucket = passage.bucket and dense_vector.passage_id = passage.passage_id
     );
 end;

@@ -1,4 +1,5 @@
--- Whether codes have as many tokens as their passages, and as many bytes as the codebook's bits make.
+-- Whether codes have as many tokens as their passages, and as many bytes as the codebook's bits make. After a change of the encoder the
+-- tokens are counted anew, passage by passage; until then the old numbers may stand.
 create or replace function pgretrieval.check_codes(held pgretrieval.collection)
 returns table (rule text, id text, detail text)
 language sql stable
@@ -13,6 +14,11 @@ begin atomic
         and token_code.bucket = passage.bucket and token_code.passage_id = passage.passage_id
     join pgretrieval.codebook on codebook.codebook_id = (held).codebook_id
     where passage.collection_id = (held).collection_id
+      and not exists (
+          select from pgretrieval.rebuild
+          where rebuild.collection_id = (held).collection_id and rebuild.switched and rebuild.encoder is not null
+            and passage.passage_id > rebuild.recounted
+      )
       and (length(token_code.centroid_ids) <> 4 * passage.token_count
            or length(token_code.residuals) <> passage.token_count * ((codebook.dim * codebook.bits + 7) / 8));
 end;

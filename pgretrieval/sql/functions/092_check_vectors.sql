@@ -6,16 +6,21 @@ language sql stable
 begin atomic
     select wrong.rule, measured.key, wrong.detail
     from (
-        select passage.key, passage.token_count, each.*
+        select passage.key, each.*,
+               -- After a change of the encoder tokens are counted anew, passage by passage.
+               case when passage.passage_id <= coalesce(recounting.recounted, passage.passage_id) then passage.token_count end
+                   as token_count
         from pgretrieval.passage
         join pgretrieval.token_vector
-            on token_vector.collection_id = (held).collection_id
+            on token_vector.collection_id = (held).collection_id and token_vector.encoding = (held).encoding
             and token_vector.bucket = passage.bucket and token_vector.passage_id = passage.passage_id
         cross join lateral (
             select count(*) as tokens, min(vector_dims(given.vector)) as least_dim, max(vector_dims(given.vector)) as most_dim,
                    min(l2_norm(given.vector)) as shortest, max(l2_norm(given.vector)) as longest
             from unnest(token_vector.vectors) as given (vector)
         ) as each
+        left join pgretrieval.rebuild as recounting
+            on recounting.collection_id = (held).collection_id and recounting.switched and recounting.encoder is not null
         where passage.collection_id = (held).collection_id
     ) as measured
     cross join lateral (
@@ -34,7 +39,7 @@ begin atomic
     select wrong.rule, passage.key, wrong.detail
     from pgretrieval.passage
     join pgretrieval.dense_vector
-        on dense_vector.collection_id = (held).collection_id
+        on dense_vector.collection_id = (held).collection_id and dense_vector.encoding = (held).dense_encoding
         and dense_vector.bucket = passage.bucket and dense_vector.passage_id = passage.passage_id
     cross join lateral (
         select 'wrong_dimension' as rule, format('the dense vector has %s dimensions, those of the collection %s',

@@ -20,7 +20,8 @@ begin atomic
     cross join lateral (
         select 'wrong_dimension' as rule, format('%s dimensions, centroids %s to %s, the collection %s',
                                                  codebook.dim, measured.least_dim, measured.most_dim, (held).dim) as detail
-        where (codebook.dim, measured.least_dim, measured.most_dim) is distinct from ((held).dim, codebook.dim, codebook.dim)
+        where (measured.least_dim, measured.most_dim) is distinct from (codebook.dim, codebook.dim)
+           or codebook.codebook_id = (held).codebook_id and codebook.dim is distinct from (held).dim
         union all
         select 'bad_codebook', format('%s centroids with numbers %s to %s; there were %s at the training',
                                       measured.centroids, measured.first, measured.last, codebook.centroid_count)

@@ -1,5 +1,5 @@
 -- Whether postings of words list each passage once for every word of its text, over all segments, and nothing else but removed
--- passages. Before a build has measured the texts there are none.
+-- passages. Until a build has measured the texts nothing reads them.
 create or replace function pgretrieval.check_words(held pgretrieval.collection)
 returns table (rule text, id text, detail text)
 language sql stable
@@ -19,7 +19,7 @@ begin atomic
             select word_posting.bucket, entry.passage_id, array_agg(word_posting.word order by word_posting.word collate "C") as words
             from pgretrieval.word_posting
             cross join lateral unnest(word_posting.passage_ids) as entry (passage_id)
-            where word_posting.collection_id = (held).collection_id
+            where word_posting.collection_id = (held).collection_id and ((held).mean_words is not null or (held).language is null)
             group by word_posting.bucket, entry.passage_id
         ) as listed using (bucket, passage_id)
         where spoken.words is distinct from listed.words

@@ -1,4 +1,5 @@
--- Rows that belong to nothing: of passages that are not there, of codebooks that are neither active nor being built.
+-- Rows that belong to nothing: of passages that are not there, and, unless a rebuild is under way, which drops them, of codebooks that are
+-- not active and of vectors of another encoder.
 create or replace function pgretrieval.check_orphans(held pgretrieval.collection)
 returns table (rule text, id text, detail text)
 language sql stable
@@ -11,11 +12,11 @@ begin atomic
         union all
         select 'token_vector', token_vector.bucket, token_vector.passage_id
         from pgretrieval.token_vector
-        where token_vector.collection_id = (held).collection_id
+        where token_vector.collection_id = (held).collection_id and token_vector.encoding = (held).encoding
         union all
         select 'dense_vector', dense_vector.bucket, dense_vector.passage_id
         from pgretrieval.dense_vector
-        where dense_vector.collection_id = (held).collection_id
+        where dense_vector.collection_id = (held).collection_id and dense_vector.encoding = (held).dense_encoding
         union all
         select 'proxy', proxy.bucket, proxy.passage_id
         from pgretrieval.proxy
@@ -47,7 +48,21 @@ begin atomic
         where codebook.codebook_id = kept.codebook_id and codebook.collection_id = (held).collection_id
     )
     union all
-    select 'old_codebook', format('codebook %s', codebook.codebook_id), format('codebook %s has taken its place', (held).codebook_id)
+    select 'old_codebook', format('codebook %s', codebook.codebook_id),
+           format('the active one is %s, and no rebuild is under way', coalesce((held).codebook_id::text, 'none'))
     from pgretrieval.codebook
-    where codebook.collection_id = (held).collection_id and codebook.codebook_id < (held).codebook_id;
+    where codebook.collection_id = (held).collection_id and codebook.codebook_id is distinct from (held).codebook_id
+      and not exists (select from pgretrieval.rebuild where rebuild.collection_id = (held).collection_id)
+    union all
+    select 'old_vectors', format('encoding %s', kept.encoding),
+           format('%s rows of %s; those that are used have %s, and no rebuild is under way', kept.counted, kept.relation, kept.used)
+    from (
+        select 'token_vector' as relation, token_vector.encoding, (held).encoding as used, count(*) as counted
+        from pgretrieval.token_vector where token_vector.collection_id = (held).collection_id group by token_vector.encoding
+        union all
+        select 'dense_vector', dense_vector.encoding, (held).dense_encoding, count(*)
+        from pgretrieval.dense_vector where dense_vector.collection_id = (held).collection_id group by dense_vector.encoding
+    ) as kept
+    where kept.encoding <> kept.used
+      and not exists (select from pgretrieval.rebuild where rebuild.collection_id = (held).collection_id);
 end;

@@ -12,7 +12,8 @@ begin atomic
            format('%s rows of postings; %s are noted%s', coalesce(found.counted, 0), coalesce(found.noted::text, 'none'),
                   case when found.compacting then ', and it is being merged' end)
     from (
-        select segment, counted.counted, noted.posting_rows as noted, noted.compacting
+        select segment, counted.counted, noted.posting_rows as noted, noted.compacting,
+               noted.passages = 0 and counted.counted is null as of_words  -- which a rebuild leaves as they are
         from (
             select posting.segment, count(*) as counted
             from pgretrieval.posting
@@ -20,18 +21,19 @@ begin atomic
             group by posting.segment
         ) as counted
         full join (
-            select segment.segment, segment.posting_rows, segment.compacting
+            select segment.segment, segment.passages, segment.posting_rows, segment.compacting
             from pgretrieval.segment
             where segment.collection_id = (held).collection_id and segment.codebook_id = (held).codebook_id and segment.segment > 0
         ) as noted using (segment)
     ) as found
     where found.noted is null or found.counted > found.noted
-       or coalesce(found.counted, 0) < found.noted and not found.compacting
+       or coalesce(found.counted, 0) < found.noted and not found.compacting and not found.of_words
     union all
     select 'wrong_segment', format('segment %s', word_posting.segment),
            format('%s rows of postings of words, and it is not noted', count(*))
     from pgretrieval.word_posting
-    where word_posting.collection_id = (held).collection_id and word_posting.segment > 0 and not exists (
+    where word_posting.collection_id = (held).collection_id and word_posting.segment > 0
+      and (held).codebook_id is not null and (held).mean_words is not null and not exists (
         select from pgretrieval.segment
         where segment.collection_id = (held).collection_id and segment.codebook_id = (held).codebook_id
           and segment.segment = word_posting.segment

@@ -14,21 +14,17 @@ select pgretrieval.drop_collection(%(name)s)
 
 -- name: collection
 select collection_id, name, encoder, dim, bits, levels, codebook_id, given_vectors, candidates, keep_vectors, language,
-       title_weight, dense, dense_key, dense_dim, given_dense, auto_compact
+       title_weight, dense, dense_key, dense_dim, given_dense, encoding, dense_encoding, mean_words is not null,
+       auto_compact
 from pgretrieval.collection
 where name = %(name)s
 
 -- name: collections
 select name from pgretrieval.collection order by name
 
--- name: lock_build
--- In a transaction of its own, which stays open and idle through all those of one build. A lock of the session would not do: behind a
--- pooler each transaction may have another session.
-select set_config('idle_in_transaction_session_timeout', '0', true), pg_advisory_xact_lock(7453018, %(collection_id)s)
-
 -- name: lock_for_change
--- Adds share the lock, a build has it alone; it goes with the transaction.
-select dim, codebook_id, given_vectors, keep_vectors, dense_dim, given_dense
+-- What changes passages shares the lock, the switch to another codebook has it alone; it goes with the transaction.
+select dim, codebook_id, given_vectors, keep_vectors, dense_dim, given_dense, encoding, dense_encoding
 from pgretrieval.lock_for_change(%(collection_id)s) as held
 where held.collection_id is not null
 
@@ -38,7 +34,7 @@ update pgretrieval.collection
 set dim = coalesce(dim, %(dim)s), encoder = coalesce(encoder, %(encoder)s), given_vectors = given_vectors or %(given_vectors)s,
     dense_dim = coalesce(dense_dim, %(dense_dim)s), given_dense = given_dense or %(given_dense)s
 where collection_id = %(collection_id)s
-returning dim, codebook_id, given_vectors, keep_vectors, dense_dim, given_dense
+returning dim, codebook_id, given_vectors, keep_vectors, dense_dim, given_dense, encoding, dense_encoding
 
 -- name: bytes_by_table
 select parent.relname as table,
@@ -63,7 +59,7 @@ order by 1
 
 -- name: state
 select collection.codebook_id, counted.passages, counted.tokens, staged.passages, collection.candidates, collection.keep_vectors,
-       row_security_active('pgretrieval.passage')
+       row_security_active('pgretrieval.passage'), collection.encoding
 from pgretrieval.collection
 cross join lateral (
     select count(*) as passages, coalesce(sum(token_count), 0)::bigint as tokens
@@ -71,7 +67,7 @@ cross join lateral (
 ) as counted
 cross join lateral (
     select count(*) as passages from pgretrieval.token_vector
-    where token_vector.collection_id = collection.collection_id
+    where token_vector.collection_id = collection.collection_id and token_vector.encoding = collection.encoding
       and (
           not row_security_active('pgretrieval.passage')
           or exists (
@@ -117,6 +113,12 @@ where name in ('server_version', 'shared_buffers', 'effective_cache_size', 'main
                'random_page_cost', 'jit')
 union all
 select 'pgvector', extversion from pg_catalog.pg_extension where extname = 'vector'
+
+-- name: drift
+select drift.*
+from pgretrieval.collection
+cross join lateral pgretrieval.drift(collection) as drift
+where collection.collection_id = %(collection_id)s
 
 -- name: active_codebook
 select centroid_count, tokens from pgretrieval.codebook join pgretrieval.collection using (codebook_id)

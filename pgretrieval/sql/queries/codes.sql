@@ -11,6 +11,37 @@ values (%(collection_id)s, %(codebook_id)s, %(segment)s, %(passages)s, %(tokens)
 -- name: index_words
 select pgretrieval.index_words(%(collection_id)s, %(passage_ids)s::integer[])
 
+-- name: index_first_words
+-- Of a first build: its first segment, or a later one with the mean length of that.
+select pgretrieval.index_words(%(collection_id)s, %(passage_ids)s::integer[], %(mean)s::real, %(segment)s::integer)
+
+-- name: clear_words
+delete from pgretrieval.word_posting where collection_id = %(collection_id)s
+
+-- name: uncoded
+select passage_id from pgretrieval.passage
+where collection_id = %(collection_id)s and not exists (
+    select from pgretrieval.token_code
+    where token_code.collection_id = passage.collection_id and token_code.codebook_id = %(codebook_id)s
+      and token_code.passage_id = passage.passage_id and token_code.bucket = passage.bucket
+)
+order by passage_id
+
+-- name: drop_codes_of_removed
+-- Codes of passages that were deleted since they were coded go; that postings may list these passages is noted.
+with removed as (
+    delete from pgretrieval.token_code
+    where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and not exists (
+        select from pgretrieval.passage
+        where passage.collection_id = token_code.collection_id and passage.passage_id = token_code.passage_id
+          and passage.bucket = token_code.bucket
+    )
+    returning collection_id, bucket, passage_id
+)
+insert into pgretrieval.removed_passage (collection_id, bucket, passage_id)
+select collection_id, bucket, passage_id from removed
+on conflict do nothing
+
 -- name: coded
 select passage_id from pgretrieval.token_code where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s
 

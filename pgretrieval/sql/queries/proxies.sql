@@ -14,6 +14,9 @@ copy pgretrieval.proxy (codebook_id, passage_id, vector) from stdin (format bina
 -- name: index
 select pgretrieval.index_proxies(%(codebook_id)s)
 
--- name: drop_others
-select pgretrieval.drop_proxies(codebook_id) from pgretrieval.codebook
-where collection_id = %(collection_id)s and codebook_id <> %(codebook_id)s
+-- name: drop_proxies_of_removed
+delete from pgretrieval.proxy
+where codebook_id = %(codebook_id)s and not exists (
+    select from pgretrieval.passage
+    where passage.collection_id = %(collection_id)s and passage.passage_id = proxy.passage_id and passage.bucket = proxy.bucket
+)

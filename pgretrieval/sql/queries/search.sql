@@ -49,6 +49,7 @@ where token_code.collection_id = %(collection_id)s and token_code.codebook_id = 
 select passage_id, vectors
 from pgretrieval.token_vector
 where collection_id = %(collection_id)s and passage_id = any(%(passage_ids)s)
+  and encoding = (select encoding from pgretrieval.collection where collection_id = %(collection_id)s)
 
 -- name: vectors_after
 -- The next passages of a collection that has no index yet, to be compared one and all.
@@ -56,6 +57,7 @@ select passage_id, vectors
 from pgretrieval.token_vector
 join pgretrieval.passage using (collection_id, bucket, passage_id)
 where collection_id = %(collection_id)s and passage_id > %(after)s
+  and encoding = (select encoding from pgretrieval.collection where collection_id = %(collection_id)s)
   and (%(filter)s::jsonpath is null or metadata @@ %(filter)s::jsonpath)
   and ({among} is null or key = any({among}))
 order by passage_id limit %(n)s

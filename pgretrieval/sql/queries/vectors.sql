@@ -1,23 +1,25 @@
 -- name: copy
-copy pgretrieval.token_vector (collection_id, passage_id, vectors) from stdin (format binary)
+copy pgretrieval.token_vector (collection_id, encoding, passage_id, vectors) from stdin (format binary)
 
 -- name: copy_dense
-copy pgretrieval.dense_vector (collection_id, passage_id, vector) from stdin (format binary)
+copy pgretrieval.dense_vector (collection_id, encoding, passage_id, vector) from stdin (format binary)
 
 -- name: index_dense
-select pgretrieval.index_dense(%(collection_id)s)
+select pgretrieval.index_dense(%(collection_id)s, %(encoding)s, %(dim)s)
 
 -- name: staged_ids
-select passage_id, token_count
+-- The number of tokens from the size, which is known without reading the vectors: a halfvec takes eight bytes and two for each
+-- dimension, in steps of four, and the array's own head is a little more than 20. (passage.token_count is of the active encoding.)
+select passage_id, (pg_column_size(vectors) - 20) / ((11 + 2 * %(dim)s) / 4 * 4)
 from pgretrieval.token_vector join pgretrieval.passage using (collection_id, bucket, passage_id)
-where collection_id = %(collection_id)s
+where collection_id = %(collection_id)s and encoding = %(encoding)s
 order by passage_id
 
 -- name: read
 select passage_id, vectors
 from unnest(%(passage_ids)s::integer[]) with ordinality as wanted (passage_id, place)
 join pgretrieval.token_vector using (passage_id)
-where collection_id = %(collection_id)s
+where collection_id = %(collection_id)s and encoding = %(encoding)s
 order by place
 
 -- name: element_type
@@ -28,3 +30,20 @@ where extname = 'vector' and typname = 'halfvec'
 
 -- name: clear
 select pgretrieval.clear_token_vectors(%(collection_id)s)
+
+-- name: drop_vectors_of_removed
+-- Those that a rebuild made of passages that were deleted meanwhile.
+delete from pgretrieval.token_vector
+where collection_id = %(collection_id)s and encoding = %(encoding)s and not exists (
+    select from pgretrieval.passage
+    where passage.collection_id = token_vector.collection_id and passage.passage_id = token_vector.passage_id
+      and passage.bucket = token_vector.bucket
+)
+
+-- name: drop_dense_of_removed
+delete from pgretrieval.dense_vector
+where collection_id = %(collection_id)s and encoding = %(encoding)s and not exists (
+    select from pgretrieval.passage
+    where passage.collection_id = dense_vector.collection_id and passage.passage_id = dense_vector.passage_id
+      and passage.bucket = dense_vector.bucket
+)

@@ -1,0 +1,110 @@
+"""`pgretrieval attach | detach | worker`."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Annotated, Any
+
+import typer
+
+from pgretrieval.cli import console, loading
+from pgretrieval.database import RetrievalDatabase
+
+
+def attach(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The collection; it is created if there is none.")],
+    table: Annotated[str, typer.Option(help="The table to follow, with its schema.", metavar="TABLE")],
+    text: Annotated[str, typer.Option(help="The column with the text; or several: a title, and others.", metavar="COLUMNS")],
+    id: Annotated[str, typer.Option("--id", help="The table's key, and the passages' id.", metavar="COLUMN")] = "id",
+    metadata: Annotated[str, typer.Option(help="Columns to filter by.", metavar="COLUMNS", show_default="none")] = "",
+    query: Annotated[
+        str | None,
+        typer.Option(
+            help="A view or a select that yields passages: id, the table's key as key, and the columns of --text and --metadata.",
+            metavar="SELECT",
+        ),
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Of a new collection: minilm, a hub id or a folder.", show_default="minilm")
+    ] = None,
+    language: Annotated[
+        str | None, typer.Option(help="Of a new collection: text search configuration for words.", show_default="english")
+    ] = None,
+) -> None:
+    """Have a collection follow a table: triggers queue its changes, and `worker` applies them."""
+    with context.obj.connect() as database:
+        created = name not in database.list_collections()
+        loading.open_or_create(database, name, encoder, None, {"language": language})
+        try:
+            queued = database.attach(name, table, id=id, text=_names(text), metadata=_names(metadata), query=query)
+        except BaseException:
+            if created:
+                database.drop_collection(name)
+            raise
+    console.errors.print(
+        f"{name!r} follows {table}; {queued:,} rows are queued. `pgretrieval worker` makes passages of them, and of what changes",
+        markup=False,
+    )
+
+
+def detach(context: typer.Context, name: Annotated[str, typer.Argument(help="The collection.")]) -> None:
+    """Remove the triggers of an attached collection and all that is queued; its passages stay."""
+    with context.obj.connect() as database:
+        database.detach(name)
+    console.errors.print(f"{name!r} is detached; it keeps its passages", markup=False)
+
+
+def worker(
+    context: typer.Context,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Collections; all that are attached if none is named.", metavar="[NAME]...")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Stop when nothing is left to do.")] = False,
+) -> None:
+    """Bring attached collections up to their tables, and keep them there until SIGTERM or Ctrl-C."""
+    stopped = stop_on_signals()
+    _log_to_console(quiet=once)
+    with context.obj.connect() as database, _bar(database, names or []) if once else nullcontext(None) as progress:
+        report = database.work(names or [], once=once, stopped=stopped, progress=progress)
+    console.errors.print(str(report))
+
+
+def stop_on_signals() -> Callable[[], bool]:
+    """Tells whether SIGTERM or SIGINT has come; the second one interrupts at once, and what was under way is rolled back."""
+    received: list[int] = []
+
+    def note(number: int, _frame: Any) -> None:
+        received.append(number)
+        if len(received) > 1:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, note)
+    signal.signal(signal.SIGINT, note)
+    return lambda: bool(received)
+
+
+def _bar(database: RetrievalDatabase, names: list[str]) -> Any:
+    total = sum(database.get_collection(name).stats()["queued"] or 0 for name in names or database.list_collections())
+    return console.progress_bar("applying changes", total)
+
+
+def _names(columns: str) -> list[str]:
+    return [column.strip() for column in columns.split(",") if column.strip()]
+
+
+class _ToConsole(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        console.errors.print(self.format(record), markup=False, soft_wrap=True)
+
+
+def _log_to_console(*, quiet: bool) -> None:
+    """Warnings, and unless `quiet` each batch, with their time."""
+    handler = _ToConsole()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log = logging.getLogger("pgretrieval")
+    log.handlers = [handler]
+    log.setLevel(logging.WARNING if quiet else logging.INFO)

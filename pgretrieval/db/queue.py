@@ -1,0 +1,150 @@
+"""The queue of changed rows: workers claim keys, read their rows, and delete the entries with what they write."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import psycopg
+
+from pgretrieval.assets import statements
+from pgretrieval.db.connection import Connection, Database, one, value
+from pgretrieval.db.errors import storage_errors
+from pgretrieval.types import CollectionId
+
+_SQL = statements("queue")
+_ROWS_FAULTS = (
+    "22",
+    "23",
+    "54",
+)  # data, constraints, limits of a value's size: classes of errors that follow from what a row holds
+_SLICE = 0.25  # seconds between two looks whether to stop
+
+Entries = dict[str, list[int]]
+"""Claimed keys, each with the entries that stand for it."""
+
+
+class SourceRow(NamedTuple):
+    """What a passage should be: the key of its row, its id, the text columns in order, and metadata."""
+
+    key: str
+    id: str
+    texts: list[str | None]
+    metadata: dict[str, Any]
+
+
+@contextmanager
+def claiming(database: Database, doing: str, collection_id: CollectionId) -> Iterator[Connection | None]:
+    """The transaction of one batch; None where the collection is being detached."""
+    with database.writing(doing) as connection:
+        connection.execute(_SQL["begin"])
+        joined = one(connection, _SQL["join"], {"collection_id": collection_id})
+        yield connection if joined and joined[1] else None
+
+
+def expand(connection: Connection, collection_id: CollectionId) -> int | None:
+    """Queue each key in the place of an entry for all of them; None where there was none."""
+    added: int | None = value(connection, _SQL["expand"], {"collection_id": collection_id})
+    return added
+
+
+def claim(connection: Connection, collection_id: CollectionId, most: int) -> Entries:
+    """Keys that are due and nobody else's until the transaction ends, with all their entries."""
+    rows = connection.execute(_SQL["claim"], {"collection_id": collection_id, "n": most}).fetchall()
+    keys = [row[0] for row in rows]
+    entries: Entries = defaultdict(list)
+    if keys:
+        for key, queue_id in connection.execute(_SQL["entries"], {"collection_id": collection_id, "keys": keys}).fetchall():
+            entries[key].append(queue_id)
+    return dict(entries)
+
+
+def source_rows(database: Database, name: str, collection_id: CollectionId, keys: Sequence[str]) -> list[SourceRow]:
+    """The rows as they are now. Not in the transaction of the batch, whose end the application's DDL would have to wait for.
+
+    Raises ConfigError where the table or a column is not there any more.
+    """
+    with database.connection(f"reading what collection {name!r} is attached to") as connection:
+        rows = connection.execute(_SQL["source_rows"], {"collection_id": collection_id, "keys": list(keys)}).fetchall()
+    return [SourceRow(*row) for row in rows]
+
+
+def done(connection: Connection, entries: Sequence[int]) -> None:
+    """The collection agrees with the rows of these entries."""
+    connection.execute(_SQL["done"], {"entries": list(entries)})
+
+
+def failed(connection: Connection, entries: Sequence[int], error: str, *, at_once: bool, most: int) -> bool:
+    """Note the error of one key; whether it is parked now, `at_once` or after the last of `most` attempts."""
+    parameters = {"entries": list(entries), "error": error, "at_once": at_once, "most": most}
+    return bool(value(connection, _SQL["failed"], parameters))
+
+
+def assign(connection: Connection, collection_id: CollectionId, keys_of: dict[str, str]) -> None:
+    """Note the source key of each passage id."""
+    parameters = {"collection_id": collection_id, "ids": list(keys_of), "keys": list(keys_of.values())}
+    connection.execute(_SQL["assign"], parameters)
+
+
+def release(connection: Connection, collection_id: CollectionId, keys: Sequence[str], ids: Sequence[str]) -> list[str]:
+    """Ids of passages that came from `keys` and are not among `ids`; they are forgotten."""
+    parameters = {"collection_id": collection_id, "keys": list(keys), "ids": list(ids)}
+    return [row[0] for row in connection.execute(_SQL["release"], parameters).fetchall()]
+
+
+def is_rows_fault(error: BaseException) -> bool:
+    """Whether the server refused something because of what a row holds."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, psycopg.Error) and (cause.sqlstate or "")[:2] in _ROWS_FAULTS:
+            return True
+        cause = cause.__cause__
+    return False
+
+
+class Listener:
+    """Waits for the triggers' word on a connection of its own; behind a pooler, which has no such thing, just for the time."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection: Connection | None = None
+        self._pooled = False
+
+    def listen(self) -> None:
+        """Before the queue is looked at, so that nothing comes in between."""
+        if self._pooled or self._connection is not None:
+            return
+        with storage_errors(self._database.url, "listening for changes"):
+            connection = self._database.session()
+            self._pooled = connection.prepare_threshold is None
+            if self._pooled:
+                connection.close()
+                return
+            connection.execute(_SQL["listen"])
+            self._connection = connection
+
+    def wait(self, seconds: float, stopped: Callable[[], bool]) -> None:
+        """Until there is word, `seconds` are over, or `stopped`."""
+        deadline = time.monotonic() + seconds
+        while not stopped() and (left := deadline - time.monotonic()) > 0:
+            if self._heard(min(left, _SLICE)):
+                return
+
+    def _heard(self, seconds: float) -> bool:
+        if self._connection is None:
+            time.sleep(seconds)
+            return False
+        try:
+            return bool(list(self._connection.notifies(timeout=seconds, stop_after=1)))
+        except psycopg.Error:
+            self.close()  # lost: the next `listen` makes another
+            return True
+
+    def close(self) -> None:
+        """Give the connection up."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,99 @@
+"""The last stages of a build: what changed meanwhile, the switch, and dropping what it replaced."""
+
+from __future__ import annotations
+
+import time
+
+from pgretrieval.db import catalog, codes, proxies, rebuilds, vectors
+from pgretrieval.errors import IndexNotBuiltError
+from pgretrieval.index.coding import Coder, write_segment
+from pgretrieval.index.ingest import BATCH
+from pgretrieval.index.training import encode, next_texts
+from pgretrieval.index.work import Work
+from pgretrieval.types import CodebookId
+
+_LEFT_TO_THE_SWITCH = 16  # passages: so many are encoded and coded in a fraction of a second
+_BETWEEN_ATTEMPTS = 0.2
+
+
+def switch(work: Work, codebook_id: CodebookId, coder: Coder) -> None:
+    """Catch up with what changed, in rounds, until so little is left that the rest and the switch keep nobody waiting.
+
+    One transaction makes the codebook active. Whoever adds, updates or deletes waits for that alone.
+    """
+    work.stage("switch", 0, 1)
+    connection, where = work.connection, (work.connection, work.collection_id, codebook_id)
+    dense_dim = _dense_dim(work)
+    switched = False
+    while not switched:
+        coded = catch_up(work, codebook_id, coder) if len(codes.uncoded(*where)) > _LEFT_TO_THE_SWITCH else 1
+        with rebuilds.trying_to_switch(connection, work.collection_id) as alone:
+            if alone and (len(codes.uncoded(*where)) <= _LEFT_TO_THE_SWITCH or not coded):
+                rebuilds.lock(work.lock, work.collection_id)  # still ours, or another build may have come in between
+                catch_up(work, codebook_id, coder)
+                _forget_removed(work, codebook_id)
+                _refuse_uncoded(work, len(codes.uncoded(*where)))
+                rebuilds.switch(connection, work.collection_id, codebook_id, dense_dim)
+                switched = True
+        if not switched:
+            time.sleep(_BETWEEN_ATTEMPTS)
+    work.stage("switch", 1, 1)
+
+
+def catch_up(work: Work, codebook_id: CodebookId, coder: Coder) -> int:
+    """Encode and code passages that came since, as segments of their own; each is kept at once. Returns how many were coded."""
+    connection, collection_id = work.connection, work.collection_id
+    while batch := next_texts(work, connection):
+        with connection.transaction():
+            encode(work, connection, batch)
+    coded = 0
+    missing = codes.uncoded(connection, collection_id, codebook_id)
+    for start in range(0, len(missing), BATCH):
+        ids, tokens = vectors.read(connection, collection_id, work.making.encoding, missing[start : start + BATCH])
+        if not len(ids):
+            continue
+        with connection.transaction():
+            write_segment(connection, collection_id, codebook_id, coder.code(ids, tokens, measured=True))
+            if work.writes_words:
+                making = rebuilds.find(connection, collection_id)
+                codes.index_first_words(connection, collection_id, ids, int(ids.min()), making.mean_words if making else None)
+        coded += len(ids)
+    return coded
+
+
+def _refuse_uncoded(work: Work, missing: int) -> None:
+    if missing:
+        msg = (
+            f"{missing} passages of collection {work.collection.name!r} have no vectors to code; encode their texts again by "
+            "rebuild(encoder=…)"
+        )
+        raise IndexNotBuiltError(msg)
+
+
+def _forget_removed(work: Work, codebook_id: CodebookId) -> None:
+    """What was made of passages that are gone."""
+    codes.drop_removed(work.connection, work.collection_id, codebook_id)
+    if work.wants_proxies:
+        proxies.drop_removed(work.connection, work.collection_id, codebook_id)
+    if work.encodes:
+        vectors.drop_removed(work.connection, work.collection_id, work.making.encoding)
+
+
+def _dense_dim(work: Work) -> int | None:
+    if not work.makes_dense or work.encoder is None:
+        return None
+    return int(work.encoder.encode_document_with_dense(["dimension"])[1].shape[1])
+
+
+def drop_replaced(work: Work, codebook_id: CodebookId) -> None:
+    """Drop what searches do not use any more, without keeping anybody waiting, and give the space back."""
+    connection, collection_id = work.connection, work.collection_id
+    work.stage("drop", 0, 1)
+    rebuilds.drop_replaced(connection, collection_id)
+    catalog.vacuum(connection, collection_id, "centroid", "passage", "token_code", "token_vector", "posting", "word_posting")
+    if work.collection.keeps_dense:
+        catalog.vacuum(connection, collection_id, "dense_vector")
+    if work.wants_proxies:
+        catalog.vacuum(connection, codebook_id, "proxy")
+    vectors.clear(connection, collection_id)
+    work.stage("drop", 1, 1)

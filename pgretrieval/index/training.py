@@ -1,0 +1,151 @@
+"""The first stages of a build: vectors of passages that have none, a codebook and a proxy model trained on a sample of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pgretrieval.db import catalog, codebooks, passages, proxies, rebuilds, vectors
+from pgretrieval.db.connection import Connection
+from pgretrieval.db.wire import offsets_of
+from pgretrieval.encode.base import CollectionEncoder
+from pgretrieval.errors import IndexNotBuiltError
+from pgretrieval.index.coding import row_from_codebook, row_from_proxy_model
+from pgretrieval.index.ingest import BATCH
+from pgretrieval.index.vectors import token_matrix
+from pgretrieval.index.work import VALUES_AT_ONCE, Work, parts
+from pgretrieval.proxy.training import train_proxy
+from pgretrieval.quantize.codebook import Codebook, held_out, train_codebook
+from pgretrieval.quantize.kmeans import centroid_count, sample_passage_count
+from pgretrieval.types import CodebookId, Float32Array, Int32Array, Int64Array, Passage, TokenMatrix
+
+GROWTH_THAT_RETRAINS = 2.0
+_TRAINING_TOKENS_PER_CENTROID = 64
+_TRAINING_VALUES_AT_MOST = 2**28  # 1 GiB of sample: 2.1 million tokens of 128 dimensions
+_SEED = 0
+
+
+def encode_all(work: Work) -> None:
+    """Make the vectors of passages that have none of the encoding; each batch is kept at once."""
+    if not work.encodes:
+        return
+    if work.makes_dense:  # before there are any: adds wait while an index is built over many
+        encoder = required_encoder(work, 1)
+        _, dense = encoder.encode_document_with_dense(["dimension"])
+        _index_dense(work, dense.shape[1])
+    state = catalog.state(work.connection, work.collection_id)
+    done = len(_staged(work)[0])
+    while batch := next_texts(work, work.connection):
+        work.stage("encode", done, max(done + len(batch), state.passages))
+        with work.database.writing(f"building collection {work.collection.name!r}") as connection:
+            encode(work, connection, batch)
+        done += len(batch)
+    work.stage("encode", done, done)
+
+
+def _index_dense(work: Work, dim: int) -> None:
+    with work.database.writing(f"indexing collection {work.collection.name!r}") as connection:
+        if work.collection.codebook_id is not None:
+            vectors.index_dense(connection, work.collection_id, work.collection.dense_encoding, work.collection.dense_dim)
+        vectors.index_dense(connection, work.collection_id, work.making.encoding, dim)
+
+
+def next_texts(work: Work, connection: Connection) -> list[tuple[int, Passage]]:
+    """Some passages without vectors of the encoding."""
+    return passages.without_vectors(connection, work.collection_id, work.making.encoding, BATCH) if work.encodes else []
+
+
+def encode(work: Work, connection: Connection, batch: list[tuple[int, Passage]]) -> None:
+    """Make the vectors of some passages from their texts and write them."""
+    encoder = required_encoder(work, len(batch))
+    ids = np.array([passage_id for passage_id, _ in batch], dtype=np.int32)
+    texts = [passage.encoded_text for _, passage in batch]
+    if work.makes_dense:
+        arrays, dense = encoder.encode_document_with_dense(texts)
+        vectors.copy_dense(connection, work.collection_id, work.making.encoding, ids, dense)
+    else:
+        arrays = encoder.encode_document(texts)
+    vectors.copy(connection, work.collection_id, work.making.encoding, ids, token_matrix(arrays))
+
+
+def required_encoder(work: Work, missing: int) -> CollectionEncoder:
+    """Raises IndexNotBuiltError where there is none."""
+    if work.encoder is None:
+        msg = (
+            f"{missing} passages of collection {work.collection.name!r} have no vectors to train on, and there is no encoder to "
+            "make them; open it with get_collection(name, encoder=…), or name the encoder that it changes to: rebuild(encoder=…)"
+        )
+        raise IndexNotBuiltError(msg)
+    return work.encoder
+
+
+def train(work: Work) -> CodebookId:
+    """A codebook and, where wanted, a proxy model, trained on one sample; those that an interrupted build left are taken."""
+    connection = work.connection
+    ids, lengths = _staged(work)
+    tokens = int(lengths.sum())
+    found = work.making.codebook_id
+    if found is not None and tokens > GROWTH_THAT_RETRAINS * codebooks.trained_for(connection, found).tokens:
+        found = None
+    if found is not None and (not work.wants_proxies or proxies.load_model(connection, found, work.making.dim)):
+        return found
+    if not len(ids):
+        msg = f"collection {work.collection.name!r} is empty; add passages, then build"
+        raise IndexNotBuiltError(msg)
+    count = centroid_count(tokens)
+    work.stage("train", 0, 1)
+    sample = _sample(work, ids, lengths, count * _TRAINING_TOKENS_PER_CENTROID)
+    if found is None:
+        found = _train_codebook(work, sample, count, len(ids), tokens)
+    if work.wants_proxies:
+        model = train_proxy(sample, _SEED, work.device, lambda done, steps: work.stage("proxies", done, steps))
+        with connection.transaction():
+            proxies.save_model(connection, found, row_from_proxy_model(model))
+    return found
+
+
+def _train_codebook(work: Work, sample: TokenMatrix, count: int, passage_count: int, tokens: int) -> CodebookId:
+    connection, collection = work.connection, work.collection
+    codebook = train_codebook(
+        sample.vectors,
+        count,
+        collection.bits,
+        collection.levels,
+        _SEED,
+        lambda done, steps: work.stage("train", done, steps),
+        work.device,
+    )
+    row = row_from_codebook(codebook, passage_count, tokens, _error_of(codebook, sample.vectors))
+    if collection.codebook_id is not None:
+        with connection.transaction():
+            codebooks.index_centroids(connection, work.collection_id, collection.codebook_id)
+    with connection.transaction():
+        found = codebooks.save(connection, work.collection_id, row)
+        rebuilds.trained(connection, work.collection_id, found)
+    return found
+
+
+def _error_of(codebook: Codebook, sample: Float32Array) -> float:
+    """The quantisation error of vectors that the k-means has not seen, so that it compares with that of later passages."""
+    measured = sample[: held_out(*sample.shape)]
+    return codebook.quantization_error(measured, *codebook.encode(measured))
+
+
+def _staged(work: Work) -> tuple[Int32Array, Int64Array]:
+    return vectors.staged(work.connection, work.collection_id, work.making.encoding, work.making.dim)
+
+
+def _sample(work: Work, ids: Int32Array, lengths: Int64Array, at_most: int) -> TokenMatrix:
+    """Random passages in random order: as many as the paper takes, or fewer where they hold `at_most` tokens already."""
+    dim = work.making.dim
+    at_most = min(at_most, _TRAINING_VALUES_AT_MOST // dim)
+    order = np.random.default_rng(_SEED).permutation(len(ids))[: sample_passage_count(len(ids))]
+    enough = int(np.searchsorted(np.cumsum(lengths[order]), at_most)) + 1
+    chosen, expected = ids[order[:enough]], lengths[order[:enough]]
+    sample = np.empty((int(expected.sum()), dim), dtype=np.float32)
+    filled, counts = 0, []
+    for start, end in parts(expected, VALUES_AT_ONCE // dim):
+        _, part = vectors.read(work.connection, work.collection_id, work.making.encoding, chosen[start:end])
+        sample[filled : filled + len(part.vectors)] = part.vectors
+        counts.append(part.lengths)
+        filled += len(part.vectors)
+    return TokenMatrix(sample[:filled], offsets_of(np.concatenate(counts)))

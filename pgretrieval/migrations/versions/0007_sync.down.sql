@@ -1,0 +1,12 @@
+drop function if exists pgretrieval.queue_change() cascade;
+drop function if exists pgretrieval.attach(text, regclass, text, text[], text[], text);
+drop function if exists pgretrieval.detach(text);
+drop function if exists pgretrieval.resync(text, text[]);
+drop function if exists pgretrieval.expand_queue(integer);
+drop function if exists pgretrieval.source_rows(integer, text[]);
+drop function if exists pgretrieval.source_of(pgretrieval.attachment);
+drop function if exists pgretrieval.qualified_name(regclass);
+drop function if exists pgretrieval.check_columns(regclass, text[]);
+drop function if exists pgretrieval.check_queue(pgretrieval.collection);
+drop function if exists pgretrieval.sync_state(integer);
+drop table pgretrieval.source_passage, pgretrieval.queue, pgretrieval.attachment;

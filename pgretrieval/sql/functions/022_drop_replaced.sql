@@ -1,0 +1,138 @@
+-- Removes up to `in_rows` rows of what rebuilds have replaced or given up: codes, postings, centroids, proxies and indexes of codebooks
+-- that no search uses and no rebuild makes, vectors of other encodings. False once nothing is left. Searches go on: those that began
+-- before the switch still see these rows. Another encoder makes another number of tokens of a text: that is written down first.
+create or replace function pgretrieval.drop_replaced(in_collection integer, in_rows integer) returns boolean
+language plpgsql volatile
+set search_path from current
+as $function$
+declare
+    held pgretrieval.collection;
+    old_codebook integer;
+    last_passage integer;
+    removed bigint;
+    waiting boolean;
+    part text;
+begin
+    select * into held from pgretrieval.collection c where c.collection_id = in_collection;
+    if not found then
+        return false;
+    end if;
+    select max(counted.passage_id) into last_passage
+    from (
+        select passage.passage_id
+        from pgretrieval.passage
+        join pgretrieval.rebuild using (collection_id)
+        where passage.collection_id = in_collection and passage.passage_id > rebuild.recounted
+          and rebuild.switched and rebuild.encoder is not null
+        order by passage.passage_id limit in_rows
+    ) as counted;
+    if last_passage is not null then
+        update pgretrieval.passage
+        set token_count = length(token_code.centroid_ids) / 4
+        from pgretrieval.rebuild, pgretrieval.token_code
+        where rebuild.collection_id = in_collection
+          and passage.collection_id = in_collection and passage.passage_id > rebuild.recounted and passage.passage_id <= last_passage
+          and token_code.collection_id = in_collection and token_code.codebook_id = rebuild.codebook_id
+          and token_code.passage_id = passage.passage_id and token_code.bucket = passage.bucket
+          and passage.token_count <> length(token_code.centroid_ids) / 4;
+        update pgretrieval.rebuild set recounted = last_passage where collection_id = in_collection;
+        return true;
+    end if;
+    -- What is neither used nor made any more stays so, whatever goes on meanwhile.
+    select c.codebook_id into old_codebook
+    from pgretrieval.codebook c
+    where c.collection_id = in_collection
+      and not exists (select from pgretrieval.collection used where used.codebook_id = c.codebook_id)
+      and not exists (select from pgretrieval.rebuild made where made.codebook_id = c.codebook_id)
+    order by c.codebook_id limit 1;
+    if old_codebook is not null then
+        foreach part in array array['token_code', 'posting'] loop
+            execute format(
+                'delete from pgretrieval.%1$I where ctid = any(array(select ctid from pgretrieval.%1$I where codebook_id = %2$s limit %3$s))',
+                part || '_' || in_collection, old_codebook, in_rows
+            );
+            get diagnostics removed = row_count;
+            if removed > 0 then
+                return true;
+            end if;
+        end loop;
+        perform set_config('lock_timeout', '500ms', true);  -- who waits for a search that goes on makes all others wait
+        execute format('drop index if exists pgretrieval.%I', 'centroid_' || in_collection || '_' || old_codebook || '_hnsw');
+        perform pgretrieval.drop_proxies(old_codebook);
+        delete from pgretrieval.centroid where collection_id = in_collection and codebook_id = old_codebook;
+        delete from pgretrieval.segment where collection_id = in_collection and codebook_id = old_codebook;
+        delete from pgretrieval.codebook where codebook_id = old_codebook;
+        return true;
+    end if;
+    -- All at once where nobody looks at a snapshot from before the switch, which wrote the row of `rebuild`: TRUNCATE is seen by those, too.
+    execute format('select exists (select from pgretrieval.token_vector_%s)', in_collection) into waiting;
+    if waiting and held.codebook_id is not null and not held.keep_vectors
+       and exists (select from pgretrieval.rebuild where collection_id = in_collection and switched)
+       and not exists (
+           select from pg_stat_activity as other
+           join pgretrieval.rebuild on age(other.backend_xmin) >= age(rebuild.xmin)
+           where rebuild.collection_id = in_collection and other.datname = current_database() and other.pid <> pg_backend_pid()
+       ) then
+        begin
+            perform set_config('lock_timeout', '500ms', true);
+            execute format('truncate pgretrieval.%I', 'token_vector_' || in_collection);
+            return true;
+        exception when lock_not_available then
+            null;
+        end;
+    end if;
+    execute format(
+        $statement$
+        delete from pgretrieval.token_vector_%1$s where ctid = any(array(
+            select ctid from pgretrieval.token_vector_%1$s
+            where encoding <> all(array(
+                select encoding from pgretrieval.collection where collection_id = %1$s and (keep_vectors or codebook_id is null)
+                union all
+                select encoding from pgretrieval.rebuild where collection_id = %1$s and not switched
+            ))
+            limit %2$s
+        ))
+        $statement$,
+        in_collection, in_rows
+    );
+    get diagnostics removed = row_count;
+    if removed > 0 then
+        return true;
+    end if;
+    if held.dense = 'kept' then
+        execute format(
+            $statement$
+            delete from pgretrieval.dense_vector_%1$s where ctid = any(array(
+                select ctid from pgretrieval.dense_vector_%1$s
+                where encoding <> all(array(
+                    select dense_encoding from pgretrieval.collection where collection_id = %1$s
+                    union all
+                    select encoding from pgretrieval.rebuild where collection_id = %1$s and not switched
+                ))
+                limit %2$s
+            ))
+            $statement$,
+            in_collection, in_rows
+        );
+        get diagnostics removed = row_count;
+        if removed > 0 then
+            return true;
+        end if;
+        perform set_config('lock_timeout', '500ms', true);
+        for part in
+            select relname from pg_class
+            where relnamespace = 'pgretrieval'::regnamespace and relkind = 'i'
+              and relname ~ format('^dense_vector_%s_[0-9]+_hnsw$', in_collection)
+              and split_part(relname, '_', 4)::integer <> all(array(
+                  select dense_encoding from pgretrieval.collection where collection_id = in_collection
+                  union all
+                  select encoding from pgretrieval.rebuild where collection_id = in_collection and not switched
+              ))
+        loop
+            execute format('drop index if exists pgretrieval.%I', part);
+        end loop;
+    end if;
+    delete from pgretrieval.rebuild where collection_id = in_collection and switched;
+    return false;
+end
+$function$;

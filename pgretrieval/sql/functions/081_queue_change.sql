@@ -1,0 +1,51 @@
+-- What the triggers of attached tables run, in the transaction of the application: notes the keys of changed rows. Arguments: the
+-- collection, the key's column, and the columns that passages are made of; without these every update counts. Runs as the owner of the
+-- schema, since the application's roles have no rights on the queue; hence no cast of a type's own, which might be anybody's function.
+create or replace function pgretrieval.queue_change() returns trigger
+language plpgsql volatile security definer
+set search_path from current
+as $function$
+declare
+    held_collection constant integer := tg_argv[0];
+    old_key text;
+    new_key text;
+    changed boolean := true;
+    used text[];
+begin
+    if tg_op = 'TRUNCATE' then
+        insert into pgretrieval.queue (collection_id, key) values (held_collection, null);
+        perform pg_notify('pgretrieval', '');
+        return null;
+    end if;
+    begin
+        if tg_op = 'INSERT' then
+            execute format('select nullif(format(''%%s'', ($1).%I), '''')', tg_argv[1]) into new_key using new;
+        elsif tg_op = 'DELETE' then
+            execute format('select nullif(format(''%%s'', ($1).%I), '''')', tg_argv[1]) into old_key using old;
+        else
+            used := tg_argv[1:tg_nargs - 1];
+            execute format(
+                'select nullif(format(''%%s'', ($1).%1$I), ''''), nullif(format(''%%s'', ($2).%1$I), ''''), %2$s',
+                tg_argv[1],
+                case when tg_nargs > 2 then (
+                    select format('record_image_ne(row(%s), row(%s))', string_agg(format('($1).%I', name), ', '), string_agg(format('($2).%I', name), ', '))
+                    from unnest(used) as name
+                ) else 'true' end
+            ) into old_key, new_key, changed using old, new;
+        end if;
+    exception when undefined_column then
+        -- A column was renamed or dropped. The application goes on; the worker says what is to be done.
+        insert into pgretrieval.queue (collection_id, key) values (held_collection, null);
+        return null;
+    end;
+    if changed then
+        insert into pgretrieval.queue (collection_id, key)
+        select distinct held_collection, key from unnest(array[old_key, new_key]) as key where key is not null;
+        if found then
+            perform pg_notify('pgretrieval', '');
+        end if;
+    end if;
+    return null;
+end
+$function$;
+revoke execute on function pgretrieval.queue_change() from public;

@@ -1,0 +1,85 @@
+-- Whether an attached collection and its table agree but for what is queued, and triggers queue what changes. Rows that may hold no text
+-- are left out; so is everything where row-level security hides rows of the table, or the role may not read the queue.
+create or replace function pgretrieval.check_queue(held pgretrieval.collection)
+returns table (rule text, id text, detail text)
+language plpgsql stable
+set search_path from current
+as $function$
+#variable_conflict use_column
+declare
+    attached pgretrieval.attachment;
+    pieces record;
+begin
+    if not has_table_privilege('pgretrieval.queue', 'select') then
+        return;
+    end if;
+    return query
+    select 'orphan_queue_entry', coalesce(queue.key, 'every key'), 'the collection is not attached to a table'
+    from pgretrieval.queue
+    where queue.collection_id = held.collection_id and not exists (
+        select from pgretrieval.attachment where attachment.collection_id = held.collection_id
+    );
+    select * into attached from pgretrieval.attachment where attachment.collection_id = held.collection_id;
+    if not found then
+        return;
+    end if;
+    begin
+        select * into pieces from pgretrieval.source_of(attached);
+        perform pgretrieval.source_rows(held.collection_id, '{}');
+    exception when sqlstate 'PGR05' then
+        return query select 'lost_source', attached.source_name, sqlerrm;
+        return;
+    end;
+    return query
+    select 'missing_trigger', attached.source_name, format('changes are not queued: its triggers are %s', told.triggers)
+    from (select pgretrieval.sync_state(held.collection_id) ->> 'triggers') as told (triggers)
+    where told.triggers <> 'enabled';
+    return query
+    select 'orphan_source', source_passage.passage_key, format('row %L is noted as its source, and nothing is queued for that', source_key)
+    from pgretrieval.source_passage
+    where source_passage.collection_id = held.collection_id
+      and not exists (
+          select from pgretrieval.passage
+          where passage.collection_id = source_passage.collection_id and passage.bucket = source_passage.bucket
+            and passage.key = source_passage.passage_key
+      )
+      and not exists (
+          select from pgretrieval.queue
+          where queue.collection_id = source_passage.collection_id and (queue.key is null or queue.key = source_passage.source_key)
+      );
+    if row_security_active(attached.source)
+       or exists (select from pgretrieval.queue where queue.collection_id = held.collection_id and queue.key is null) then
+        return;
+    end if;
+    return query execute format(
+        $statement$
+        with present as materialized (
+            select format('%%s', %1$s) as key, format('%%s', %2$s) as id, array_to_string(%3$s, ' ') as texts
+            from %4$s as source
+        ),
+        kept as (
+            select passage.key as id, coalesce(source_passage.source_key, passage.key) as key
+            from pgretrieval.passage
+            left join pgretrieval.source_passage
+                on source_passage.collection_id = passage.collection_id and source_passage.bucket = passage.bucket
+                and source_passage.passage_key = passage.key
+            where passage.collection_id = $1
+        ),
+        apart as (
+            select 'missing_passage' as rule, present.id, present.key, 'its row is there and not queued' as detail
+            from present
+            where present.key <> '' and present.id <> '' and present.texts ~ '[[:alnum:]]'
+              and not exists (select from kept where kept.id = present.id)
+            union all
+            select 'surplus_passage', kept.id, kept.key, 'its row is gone and not queued'
+            from kept
+            where not exists (select from present where present.id = kept.id and present.texts <> '')
+        )
+        select apart.rule, apart.id, apart.detail
+        from apart
+        where not exists (select from pgretrieval.queue where queue.collection_id = $1 and queue.key = apart.key)
+        $statement$,
+        pieces.key, pieces.id, pieces.texts, pieces.relation
+    ) using held.collection_id;
+end
+$function$;

@@ -1,0 +1,65 @@
+-- name: begin
+-- Each statement looks at what is committed when it begins: rows are read after their keys were claimed.
+set transaction isolation level read committed
+
+-- name: join
+-- Workers share the lock, a detach has it alone; it goes with the transaction. Encoding may take longer than an idle transaction is
+-- given.
+select set_config('idle_in_transaction_session_timeout', '0', true), pg_try_advisory_xact_lock_shared(7453021, %(collection_id)s)
+
+-- name: expand
+select pgretrieval.expand_queue(%(collection_id)s)
+
+-- name: claim
+-- Keys of the oldest entries that are due and that no other worker has. One that has a later entry of the same key does not hold its row,
+-- but the key's own lock: two texts of one row are never written by two workers at once.
+with due as materialized (
+    select key from pgretrieval.queue
+    where collection_id = %(collection_id)s and parked_at is null and not_before <= clock_timestamp() and key is not null
+    order by queue_id
+    limit %(n)s
+    for update skip locked
+)
+select key from due group by key
+having pg_try_advisory_xact_lock(7453022, hashtext(%(collection_id)s::text || ' ' || key))
+
+-- name: entries
+-- All that is queued for keys, parked or waiting too; after the keys were claimed and before their rows are read.
+select key, queue_id from pgretrieval.queue
+where collection_id = %(collection_id)s and key = any(%(keys)s)
+for update skip locked
+
+-- name: source_rows
+select key, id, texts, metadata from pgretrieval.source_rows(%(collection_id)s, %(keys)s)
+
+-- name: done
+delete from pgretrieval.queue where queue_id = any(%(entries)s)
+
+-- name: failed
+-- Of the entries of one key the newest stays, to be tried again later, or parked.
+with gone as (
+    delete from pgretrieval.queue where queue_id = any(%(entries)s) and queue_id < (select max(entry) from unnest(%(entries)s::bigint[]) as entry)
+)
+update pgretrieval.queue
+set attempts = attempts + 1, error = %(error)s,
+    not_before = clock_timestamp() + interval '1 second' * 4 ^ (attempts + 1),
+    parked_at = case when %(at_once)s or attempts + 1 >= %(most)s then clock_timestamp() end
+where queue_id = (select max(entry) from unnest(%(entries)s::bigint[]) as entry)
+returning parked_at is not null
+
+-- name: assign
+-- Notes the row that passages come from. In order, so that two workers do not wait for each other.
+insert into pgretrieval.source_passage (collection_id, passage_key, source_key)
+select %(collection_id)s, passage_key, source_key
+from unnest(%(ids)s::text[], %(keys)s::text[]) as given (passage_key, source_key) order by passage_key
+on conflict (collection_id, passage_key, bucket) do update set source_key = excluded.source_key
+where source_passage.source_key <> excluded.source_key
+
+-- name: release
+-- Passages that came from rows and come from them no longer.
+delete from pgretrieval.source_passage
+where collection_id = %(collection_id)s and source_key = any(%(keys)s) and passage_key <> all(%(ids)s)
+returning passage_key
+
+-- name: listen
+listen pgretrieval

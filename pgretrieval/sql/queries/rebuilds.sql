@@ -1,0 +1,59 @@
+-- name: lock
+-- Builds and rebuilds of one collection exclude each other. In a transaction of its own, which stays open and idle through all those of
+-- one rebuild. A lock of the session would not do: behind a pooler each transaction may have another session.
+select set_config('idle_in_transaction_session_timeout', '0', true), pg_advisory_xact_lock(7453019, %(collection_id)s)
+
+-- name: let_go
+-- A statement with parameters stays open in the session until the next one, and keeps its snapshot, which would hold up every vacuum.
+-- This one has none, so the driver sends it in a way that leaves nothing open.
+select
+
+-- name: lock_for_switch
+-- Alone with the collection until the transaction ends. Not for long: whoever comes after waits behind this.
+select set_config('lock_timeout', '500ms', true), pg_advisory_xact_lock(7453018, %(collection_id)s)
+
+-- name: get
+select encoder, dim, encoding, codebook_id, mean_words, switched from pgretrieval.rebuild where collection_id = %(collection_id)s
+
+-- name: begin
+insert into pgretrieval.rebuild (collection_id, encoder, dim, encoding)
+values (%(collection_id)s, %(encoder)s, %(dim)s, %(encoding)s)
+on conflict (collection_id) do update
+set encoder = excluded.encoder, dim = excluded.dim, encoding = excluded.encoding, codebook_id = null, mean_words = null,
+    switched = false, recounted = 0
+
+-- name: trained
+update pgretrieval.rebuild set codebook_id = %(codebook_id)s where collection_id = %(collection_id)s
+
+-- name: words_written
+update pgretrieval.rebuild set mean_words = %(mean_words)s where collection_id = %(collection_id)s
+
+-- name: switch
+-- What searches use from the commit on.
+update pgretrieval.collection
+set codebook_id = rebuild.codebook_id,
+    mean_words = coalesce(collection.mean_words, rebuild.mean_words),
+    dim = rebuild.dim,
+    encoder = coalesce(rebuild.encoder, collection.encoder),
+    given_vectors = collection.given_vectors and rebuild.encoder is null,
+    encoding = case when rebuild.encoder is null then collection.encoding else rebuild.encoding end,
+    dense_encoding = case when %(dense_dim)s::integer is null then collection.dense_encoding else rebuild.encoding end,
+    dense_dim = coalesce(%(dense_dim)s, collection.dense_dim)
+from pgretrieval.rebuild
+where collection.collection_id = %(collection_id)s and rebuild.collection_id = collection.collection_id
+
+-- name: keep_segments_of_words
+-- Postings of words stay as they are; segments of theirs that were not merged yet go on as segments of the new codebook.
+insert into pgretrieval.segment (collection_id, codebook_id, segment, passages, tokens, posting_rows)
+select segment.collection_id, %(codebook_id)s, segment.segment, 0, 0, segment.posting_rows
+from pgretrieval.segment
+join pgretrieval.collection using (collection_id)
+where segment.collection_id = %(collection_id)s and segment.codebook_id = collection.codebook_id
+  and segment.codebook_id <> %(codebook_id)s and segment.segment > 0 and segment.posting_rows > 0 and collection.language is not null
+on conflict do nothing
+
+-- name: switched
+update pgretrieval.rebuild set switched = true where collection_id = %(collection_id)s
+
+-- name: drop_replaced
+select pgretrieval.drop_replaced(%(collection_id)s, %(n)s)

@@ -1,0 +1,89 @@
+"""Making a collection agree with rows of its table, whatever was done to them and however often this is repeated."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pgretrieval.collection import Collection
+from pgretrieval.corpus.validate import to_passage
+from pgretrieval.db import queue
+from pgretrieval.db.attachments import Attached
+from pgretrieval.db.connection import Connection
+from pgretrieval.db.queue import SourceRow
+from pgretrieval.errors import InputError, PgRetrievalWarning
+from pgretrieval.types import Passage, WorkReport
+
+
+@dataclass(slots=True)
+class Wanted:
+    """Passages of some rows by id, the key of the row of each, and the keys whose rows are no passages, with the reason."""
+
+    passages: dict[str, Passage] = field(default_factory=dict)
+    keys_of: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def wanted(source: str, rows: Sequence[SourceRow]) -> Wanted:
+    """What the collection should hold for rows."""
+    found = Wanted()
+    by_key: dict[str, list[SourceRow]] = {}
+    for row in rows:
+        by_key.setdefault(row.key, []).append(row)
+    for key, of_key in by_key.items():
+        _take(found, source, key, of_key)
+    return found
+
+
+def _take(found: Wanted, source: str, key: str, rows: Sequence[SourceRow]) -> None:
+    """All passages of a key, or none."""
+    try:
+        passages = _passages(source, rows, found)
+    except InputError as error:
+        found.refused[key] = str(error)
+    else:
+        found.passages |= passages
+        found.keys_of |= dict.fromkeys(passages, key)
+
+
+def reconcile(collection: Collection, attached: Attached, keys: Sequence[str], found: Wanted, connection: Connection) -> WorkReport:
+    """Write and delete in the transaction of the claim. `keys` are those to settle, without the refused."""
+    settled = set(keys)
+    ids = [passage_id for passage_id, key in found.keys_of.items() if key in settled]
+    if attached.queried:
+        gone = queue.release(connection, attached.collection_id, keys, ids)
+        queue.assign(connection, attached.collection_id, {passage_id: found.keys_of[passage_id] for passage_id in ids})
+    else:
+        gone = [key for key in keys if key not in found.passages]
+    deleted = collection.delete(gone, connection=connection) if gone else 0
+    if not ids:
+        return WorkReport(0, deleted)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PgRetrievalWarning)  # of texts that are cut; add says so of every batch
+        report = collection.add([found.passages[passage_id] for passage_id in ids], on_conflict="update", connection=connection)
+    return WorkReport(report.passages, deleted)
+
+
+def _passages(source: str, rows: Sequence[SourceRow], found: Wanted) -> dict[str, Passage]:
+    passages: dict[str, Passage] = {}
+    for row in rows:
+        if (passage := _passage(source, row)) is None:
+            continue
+        if passage.id in passages or passage.id in found.passages:
+            msg = f"{source} yields the id {passage.id!r} twice; each passage needs one of its own, which a query can make"
+            raise InputError(msg)
+        passages[passage.id] = passage
+    return passages
+
+
+def _passage(source: str, row: SourceRow) -> Passage | None:
+    """The first of several texts is the title; without another it is the text. A row without any is no passage."""
+    title, *rest = row.texts if len(row.texts) > 1 else (None, *row.texts)
+    body = "\n\n".join(text for text in rest if text and text.strip())
+    if not body:
+        title, body = None, title or ""
+    if not body.strip():
+        return None
+    record = {"id": row.id, "title": title, "text": body, "metadata": row.metadata}
+    return to_passage(record, f"row {row.key!r} of {source}")

@@ -1,0 +1,211 @@
+"""The worker: claims changed rows, has them encoded, and writes them with the end of their entries in one transaction."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from pgretrieval.collection import Collection
+from pgretrieval.db import attachments, catalog, queue
+from pgretrieval.db.attachments import Attached
+from pgretrieval.db.connection import Connection, Database
+from pgretrieval.db.queue import Entries
+from pgretrieval.errors import ConfigError, EncoderError, InputError, PgRetrievalError
+from pgretrieval.index.compaction import compact_if_needed
+from pgretrieval.sync.attaching import find
+from pgretrieval.sync.reconcile import Wanted, reconcile, wanted
+from pgretrieval.types import CollectionId, WorkReport
+
+BATCH = 256  # keys claimed together; each holds one lock of the server's until the batch is written
+POLL = 5.0  # seconds between looks at the queue where no word comes
+ATTEMPTS = 5  # of a row that fails, before it is parked
+_LONGEST_PAUSE = 60.0
+_PROBE = "a word"
+_LISTENING, _LOOKING = "", " "  # beside the names of collections, which are not blank
+_LOG = logging.getLogger("pgretrieval")
+
+
+class _Opened(NamedTuple):
+    """A collection that the worker has open, and the encoder that it had then; `given`, the caller opened it."""
+
+    collection: Collection
+    given: bool
+    collection_id: CollectionId | None = None
+    encoder: dict[str, str] | None = None
+
+
+class Worker:
+    """Works through the queues of attached collections: the named ones, or all there are, also those that are attached later."""
+
+    def __init__(
+        self, database: Database, collections: Iterable[str | Collection], opening: Callable[[str], Collection], batch: int = BATCH
+    ) -> None:
+        given = list(collections)
+        self._database = database
+        self._opening = opening
+        self._size = batch
+        self._open = {each.name: _Opened(each, given=True) for each in given if isinstance(each, Collection)}
+        self._names = [find(database, each if isinstance(each, str) else each.name).name for each in given]
+        self._pauses: dict[str, _Pause] = {}
+        self._report = WorkReport()
+
+    def run(
+        self,
+        *,
+        once: bool = True,
+        stopped: Callable[[], bool] = lambda: False,
+        progress: Callable[[int], None] | None = None,
+        poll: float = POLL,
+    ) -> WorkReport:
+        """Until nothing is due, if `once`, or until `stopped`, which is asked after each batch.
+
+        What concerns no single row, such as a column that is gone or a server that is down, is raised if `once`, after all else is
+        done; otherwise it is logged and tried again. `progress` is told how many entries were just settled.
+        """
+        listener = queue.Listener(self._database)
+        try:
+            while not stopped():
+                if not once:
+                    self._guarded(_LISTENING, "listening", listener.listen)
+                worked = self._guarded(_LOOKING, "looking at the queue", lambda: self._round(stopped, progress))
+                if not worked and once:
+                    break
+                if not worked:
+                    listener.wait(min([poll, *(pause.left for pause in self._pauses.values())]), stopped)
+        finally:
+            listener.close()
+        failures = [pause.error for pause in self._pauses.values()]
+        if once and failures:
+            raise failures[0]
+        return self._report
+
+    def _guarded(self, name: str, doing: str, work: Callable[[], object]) -> bool:
+        """Whether it did something. What it raises puts it off, each time for longer."""
+        pause = self._pauses.get(name)
+        if pause and pause.left > 0:
+            return False
+        try:
+            worked = bool(work())
+        except PgRetrievalError as error:
+            seconds = min(2 * pause.seconds, _LONGEST_PAUSE) if pause else 1.0
+            self._pauses[name] = _Pause(error, seconds, time.monotonic() + seconds)
+            _LOG.warning("%s: %s; it is tried again in %.0f s", doing, error, seconds)
+            return False
+        self._pauses.pop(name, None)
+        return worked
+
+    def _round(self, stopped: Callable[[], bool], progress: Callable[[int], None] | None) -> bool:
+        """One batch of each collection; whether there was any."""
+        worked = False
+        everything = attachments.attached(self._database)
+        kept = {_LISTENING, _LOOKING, *(attached.name for attached in everything)}
+        self._pauses = {name: pause for name, pause in self._pauses.items() if name in kept}
+        for attached in everything:
+            if not stopped() and (not self._names or attached.name in self._names):
+                worked |= self._guarded(attached.name, f"collection {attached.name!r}", partial(self._batch, attached, progress))
+        return worked
+
+    def _batch(self, attached: Attached, progress: Callable[[int], None] | None) -> bool:
+        """Whether anything was due."""
+        doing = f"bringing collection {attached.name!r} up to {attached.source}"
+        with queue.claiming(self._database, doing, attached.collection_id) as connection:
+            if connection is None or queue.expand(connection, attached.collection_id) is not None:
+                return connection is not None
+        with queue.claiming(self._database, doing, attached.collection_id) as connection:
+            entries = queue.claim(connection, attached.collection_id, self._size) if connection is not None else {}
+            if connection is None or not entries:
+                return False
+            batch = _Batch(self._database, self._collection(attached), attached, connection, entries)
+            batch.settle(list(entries))
+        self._report += batch.report
+        _LOG.info("collection %r: %s", attached.name, batch.report)
+        if progress:
+            progress(sum(map(len, entries.values())))
+        compact_if_needed(self._database, catalog.find(self._database, attached.name))
+        return True
+
+    def _collection(self, attached: Attached) -> Collection:
+        """As it is now: it may have been made again, or have another encoder since. Raises EncoderError, ConfigError."""
+        held = catalog.find(self._database, attached.name).encoder
+        opened = self._open.get(attached.name)
+        changed = opened is not None and (
+            opened.collection_id not in (None, attached.collection_id) or opened.encoder not in (None, held)
+        )
+        if changed and opened and opened.given:
+            msg = (
+                f"collection {attached.name!r} was made again or has another encoder, {held}; open it anew and start another worker"
+            )
+            raise ConfigError(msg)
+        if opened is None or changed:
+            opened = _Opened(self._opening(attached.name), given=False)
+        opened = self._open[attached.name] = opened._replace(collection_id=attached.collection_id, encoder=held)
+        opened.collection.check_encoder(opened.collection.encoder)
+        return opened.collection
+
+
+class _Batch:
+    """Claimed keys, in one transaction. What fails is rolled back and halved until the rows that are to blame are alone."""
+
+    def __init__(
+        self, database: Database, collection: Collection, attached: Attached, connection: Connection, entries: Entries
+    ) -> None:
+        self._database = database
+        self._collection = collection
+        self._attached = attached
+        self._connection = connection
+        self._entries = entries
+        self.report = WorkReport()
+
+    def settle(self, keys: Sequence[str]) -> None:
+        """Make the collection agree with the rows of `keys`, and delete their entries. Raises what is no row's fault."""
+        try:
+            rows = queue.source_rows(self._database, self._attached.name, self._attached.collection_id, keys)
+            found = wanted(self._attached.source, rows)
+            self._write([key for key in keys if key not in found.refused], found)
+        except Exception as error:
+            if not self._is_rows_fault(error):
+                raise
+            if len(keys) == 1:
+                self._fail(keys[0], str(error), at_once=isinstance(error, InputError))
+            else:
+                self.settle(keys[: len(keys) // 2])
+                self.settle(keys[len(keys) // 2 :])
+            return
+        for key, reason in found.refused.items():
+            self._fail(key, reason, at_once=True)
+
+    def _write(self, keys: Sequence[str], found: Wanted) -> None:
+        with self._connection.transaction():  # a savepoint
+            changes = reconcile(self._collection, self._attached, keys, found, self._connection)
+            queue.done(self._connection, [entry for key in keys for entry in self._entries[key]])
+        self.report += changes
+
+    def _fail(self, key: str, reason: str, *, at_once: bool) -> None:
+        parked = queue.failed(self._connection, self._entries[key], reason, at_once=at_once, most=ATTEMPTS)
+        self.report += WorkReport(parked=1) if parked else WorkReport(postponed=1)
+        then = "parked until the row changes" if parked else "tried again later"
+        _LOG.warning("collection %r, row %r of %s: %s; %s", self._attached.name, key, self._attached.source, reason, then)
+
+    def _is_rows_fault(self, error: Exception) -> bool:
+        if isinstance(error, EncoderError):
+            try:
+                self._collection.encoder.encode_document([_PROBE])
+            except EncoderError:
+                return False  # it encodes nothing at all
+            return True
+        return not isinstance(error, PgRetrievalError) or isinstance(error, InputError) or queue.is_rows_fault(error)
+
+
+class _Pause(NamedTuple):
+    """What failed is left alone until then."""
+
+    error: PgRetrievalError
+    seconds: float
+    until: float
+
+    @property
+    def left(self) -> float:
+        return self.until - time.monotonic()

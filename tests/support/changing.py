@@ -1,0 +1,146 @@
+"""What a client does until it is killed: each operation in a process of its own, which tells what it was told is stored."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
+
+import psycopg
+
+import pgretrieval
+from tests.support.encoder import HashedEncoder
+
+NAME = "docs"
+BATCHES, BATCH = 8, 20
+_FORKING = multiprocessing.get_context("forkserver")
+_PATIENCE = 60
+
+Stored = dict[str, str | None]
+"""Id -> text of what a change stored, None for what it deleted."""
+
+
+def text(key: str, version: int) -> str:
+    """Tells its id and version; versions have different numbers of words."""
+    return f"{key} version{version} " + " ".join(f"word{(version * 7 + n) % 40}" for n in range(2 + version % 5))
+
+
+@dataclass
+class Model:
+    """What the collection holds, as far as it was acknowledged; each id's version never comes again."""
+
+    held: dict[str, str] = field(default_factory=dict)
+    version: int = 0
+    keys: int = 0
+
+    def apply(self, change: Stored) -> None:
+        """A change was acknowledged."""
+        for key, stored in change.items():
+            if stored is None:
+                self.held.pop(key, None)
+            else:
+                self.held[key] = stored
+
+    def plan(self, operation: str, seed: int) -> list[Stored]:
+        """Batches of changes for an operation."""
+        chosen = random.Random(seed)
+        self.version += 1
+        if operation == "add":
+            first, self.keys = self.keys, self.keys + BATCHES * BATCH
+            keys = [f"k{number}" for number in range(first, self.keys)]
+        else:
+            keys = chosen.sample(sorted(self.held), min(len(self.held) // 2, BATCHES * BATCH))
+        stored = None if operation == "delete" else self.version
+        changes = {key: None if stored is None else text(key, stored) for key in keys}
+        items = list(changes.items())
+        return [dict(items[start : start + BATCH]) for start in range(0, len(items), BATCH)]
+
+
+def change(docs: pgretrieval.Collection, batch: Stored) -> None:
+    """One call for a batch; the same call again does no harm."""
+    gone = [key for key, stored in batch.items() if stored is None]
+    if gone:
+        docs.delete(gone)
+    else:
+        docs.add([{"id": key, "text": stored} for key, stored in batch.items()], on_conflict="update")
+
+
+def do(url: str, operation: str, plan: list[Stored], told: Connection) -> None:
+    """The whole of an operation; tells (what it begins, what is done)."""
+    with pgretrieval.connect(url=url) as database:
+        docs = database.get_collection(NAME, encoder=HashedEncoder())
+        told.send("ready")
+        try:
+            if operation == "worker":
+                database.work([docs])
+            elif operation in ("add", "update", "delete"):
+                for number, batch in enumerate(plan):
+                    change(docs, batch)
+                    told.send(number)
+            else:
+                getattr(docs, operation)()
+            told.send("done")
+        except pgretrieval.PgRetrievalError as error:
+            told.send(f"failed: {type(error).__name__}: {error}")
+
+
+@dataclass
+class Client:
+    """A process that does an operation."""
+
+    process: Any
+    answers: Connection
+
+    def wait_until_ready(self) -> None:
+        """Connected, and about to begin."""
+        assert self.answers.poll(_PATIENCE), "the client did not come up"
+        assert self.answers.recv() == "ready"
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.join(_PATIENCE)
+
+    def read(self) -> list[Any]:
+        """All that it told until it ended; call it when it has, or was killed."""
+        told = []
+        try:
+            while self.answers.poll(_PATIENCE):
+                told.append(self.answers.recv())
+        except EOFError:
+            pass
+        self.process.join(_PATIENCE)
+        return told
+
+
+def start(url: str, operation: str, plan: list[Stored]) -> Client:
+    """A client, forked from a process that has imported everything."""
+    _FORKING.set_forkserver_preload(["tests.support.changing", "torch", "pgretrieval.database"])
+    answers, telling = _FORKING.Pipe(duplex=False)
+    process = _FORKING.Process(target=do, args=(url, operation, plan, telling), daemon=True)
+    process.start()
+    telling.close()
+    return Client(process, answers)
+
+
+def wait_for_sessions(url: str) -> None:
+    """Until the server has noticed that its clients are gone."""
+    deadline = time.monotonic() + _PATIENCE
+    with psycopg.connect(url, autocommit=True) as connection:
+        statement = """select count(*) from pg_stat_activity
+                       where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"""
+        while connection.execute(statement).fetchone() != (0,):
+            assert time.monotonic() < deadline, "a session of a killed client goes on"
+            time.sleep(0.01)
+
+
+@contextmanager
+def timed() -> Iterator[Callable[[], float]]:
+    """Yields what tells the seconds since."""
+    started = time.monotonic()
+    yield lambda: time.monotonic() - started

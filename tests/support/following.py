@@ -1,0 +1,95 @@
+"""A worker in a process of its own: `python following.py URL COLLECTION [SECONDS A BATCH] [POLL]`, until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from pgretrieval.types import Float32Array
+from tests.support.encoder import HashedEncoder
+
+_SECONDS = 60
+
+
+def say(word: str) -> None:
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()
+
+
+class SlowEncoder(HashedEncoder):
+    """Takes its time for every batch, and says when it begins."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def encode_document(self, texts: Sequence[str]) -> list[Float32Array]:
+        say(f"encoding {len(texts)}")
+        time.sleep(self.seconds)
+        return super().encode_document(texts)
+
+
+def start(url: str, name: str, seconds: float = 0, poll: float = 60) -> subprocess.Popen[str]:
+    """Start one; its standard output tells of each batch."""
+    command = [sys.executable, "-W", "ignore", __file__, url, name, str(seconds), str(poll)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1)
+
+
+def until(true: Callable[[], bool], seconds: float = _SECONDS) -> None:
+    """Wait for it."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it does not happen"
+        time.sleep(0.02)
+
+
+@contextmanager
+def working(*jobs: Callable[[Callable[[], bool]], object]) -> Iterator[None]:
+    """Do each job in a thread, until it is told to stop; none may raise."""
+    done = threading.Event()
+    failures: list[BaseException] = []
+
+    def work(job: Callable[[Callable[[], bool]], object]) -> None:
+        try:
+            job(done.is_set)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=[job], daemon=True) for job in jobs]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join(_SECONDS)
+    assert failures == []
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def main() -> None:
+    import pgretrieval
+    from pgretrieval.cli.syncing import stop_on_signals
+
+    url, name, seconds, poll = sys.argv[1:]
+    logging.basicConfig(level=logging.INFO)
+    stopped = stop_on_signals()
+    with pgretrieval.connect(url=url) as database:
+        docs = database.get_collection(name, encoder=SlowEncoder(float(seconds)))
+        say("ready")
+        database.work([docs], once=False, stopped=stopped, poll=float(poll))
+    say("drained")
+
+
+if __name__ == "__main__":
+    main()
