@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from pgretrieval.corpus.validate import to_change, to_passage
@@ -14,7 +15,14 @@ from pgretrieval.db.joining import Joined
 from pgretrieval.db.selection import Ids
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.encode.registry import from_spec, load_encoder
-from pgretrieval.errors import ConfigError, DimensionMismatchError, EncoderChangedError, InputError, PgRetrievalWarning
+from pgretrieval.errors import (
+    ConfigError,
+    DimensionMismatchError,
+    EncoderChangedError,
+    InputError,
+    PgRetrievalError,
+    PgRetrievalWarning,
+)
 from pgretrieval.hardware import compute_device
 from pgretrieval.index import ingest
 from pgretrieval.index.build import BuildReport, build
@@ -298,9 +306,18 @@ class Collection:
             )
         changed = load_encoder(encoder, self._device)
         check_dim(changed.dim)
-        report = self._built(
-            lambda: build(self._database, self._row, changed, stage, self._computing, anew=True, changes_encoder=True)
-        )
+        self._refresh()
+        before = self._row.encoding
+        try:
+            report = self._built(
+                lambda: build(self._database, self._row, changed, stage, self._computing, anew=True, changes_encoder=True)
+            )
+        except BaseException:
+            with suppress(PgRetrievalError):
+                self._refresh()
+                if self._row.encoding != before:  # interrupted after the switch
+                    self._loaded = self._row.encoding, changed
+            raise
         self._refresh()
         self._loaded = self._row.encoding, changed
         return report

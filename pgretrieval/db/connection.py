@@ -112,8 +112,12 @@ def _without_session_state(connection: Connection) -> None:
 
     A pooler shows in the number of the server's process, in place of which it tells clients one of its own.
     """
-    if value(connection, _SQL["server_process"]) != connection.info.backend_pid:
-        connection.prepare_threshold = None
+    try:
+        if value(connection, _SQL["server_process"]) != connection.info.backend_pid:
+            connection.prepare_threshold = None
+    except psycopg.Error:
+        connection.close()  # the pool forgets it, and its session would stay
+        raise
 
 
 def one(connection: Connection, statement: Any, parameters: dict[str, Any] | None = None) -> TupleRow | None:

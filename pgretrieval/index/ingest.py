@@ -219,10 +219,11 @@ class _Intake:
         """Positions of the passages to store: all, after those of the same id are removed, or those that are not there."""
         keys = [passage.id for passage in batch]
         where = self._connection, self._target.collection_id
-        if self._on_conflict == "update":
-            passages.remove(*where, Restriction(None, *array_of(keys)))
-            return list(range(len(batch)))
         there = passages.existing(*where, keys)
+        if self._on_conflict == "update":
+            if there:
+                passages.remove(*where, Restriction(None, *array_of(there)))
+            return list(range(len(batch)))
         return [position for position, key in enumerate(keys) if key not in there]
 
     def _store(self, batch: Sequence[Passage], tokens: TokenMatrix, dense: Float32Array | None) -> Written:

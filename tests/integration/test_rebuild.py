@@ -392,6 +392,16 @@ def test_an_interrupted_rebuild_is_finished_by_the_same_call(database: pgretriev
     assert docs.encoder.dim == (96 if changed else 64)
 
 
+def test_a_change_of_encoder_that_is_interrupted_after_the_switch(database: pgretrieval.RetrievalDatabase):
+    """The handle goes on with the old encoder, or looks for the new one in the database, which keeps no objects."""
+    docs = built(database)
+    with pytest.raises(StopHere):
+        docs.rebuild(encoder=OtherEncoder(96), stage=at("drop", stop))
+    assert docs.stats()["dim"] == 96
+    assert docs.search("word1", k=1) != []
+    assert docs.add([{"id": "later", "text": "later word"}]).passages == 1
+
+
 def test_another_call_gives_up_the_interrupted_one(database: pgretrieval.RetrievalDatabase):
     """Vectors of two encoders are mixed in one index, or rows of the first stay."""
     docs = built(database)

@@ -223,6 +223,31 @@ def test_ids_are_looked_up_one_by_one_in_a_first_add(database: pgretrieval.Retri
     assert sum(node["Actual Rows"] * node["Actual Loops"] for node in reads) <= 201
 
 
+def test_passages_are_removed_by_indexes_in_a_first_load(database: pgretrieval.RetrievalDatabase):
+    """Without statistics, or with a plan for any parameters, each batch of updates reads the whole collection."""
+    fresh = database.create_collection("fresh")
+    with psycopg.connect(database.url) as connection:
+        connection.execute("alter table pgretrieval.passage_1 set (autovacuum_enabled = off)")
+        connection.execute(
+            """insert into pgretrieval.passage (collection_id, passage_id, key, body, token_count)
+               select %s, number, 'p' || number, 'text', 1 from generate_series(1, 20000) as number""",
+            [fresh._row.collection_id],
+        )
+        connection.execute(
+            """insert into pgretrieval.token_vector (collection_id, passage_id, vectors)
+               select collection_id, passage_id, array['[1]'::halfvec] from pgretrieval.passage"""
+        )
+    with psycopg.connect(database.url) as connection:
+        for start in range(0, 5000, 500):
+            keys = [f"p{number}" for number in range(start, start + 500)]
+            removed = connection.execute(
+                "select pgretrieval.remove_passages(%s, %s, null)", [fresh._row.collection_id, keys]
+            ).fetchone()
+            assert removed == (500 - (start == 0),)
+        read = "select sum(seq_tup_read) from pg_stat_xact_user_tables where relname in ('passage_1', 'token_vector_1')"
+        assert connection.execute(read).fetchone() == (0,)
+
+
 def usage(connection: psycopg.Connection[Any]) -> tuple[dict[str, int], dict[str, int]]:
     """Index scans by index, and rows read by sequential scans by table, up to now."""
     connection.execute("select pg_stat_force_next_flush()")

@@ -10,14 +10,22 @@ declare
     removed integer[];
     active integer := (select codebook_id from pgretrieval.collection where collection.collection_id = in_collection);
 begin
-    with gone as (
-        delete from pgretrieval.passage
-        where passage.collection_id = in_collection
-          and (keys is null or passage.key = any(keys))
-          and (filter is null or passage.metadata @@ filter)
-        returning passage.passage_id
-    )
-    select array_agg(passage_id) into removed from gone;
+    if keys is null then
+        with gone as (
+            delete from pgretrieval.passage
+            where passage.collection_id = in_collection and (filter is null or passage.metadata @@ filter)
+            returning passage.passage_id
+        )
+        select array_agg(passage_id) into removed from gone;
+    else
+        with gone as (
+            delete from pgretrieval.passage
+            where passage.collection_id = in_collection and passage.key = any(keys)
+              and (filter is null or passage.metadata @@ filter)
+            returning passage.passage_id
+        )
+        select array_agg(passage_id) into removed from gone;
+    end if;
     if removed is null then
         return 0;
     end if;
