@@ -77,9 +77,7 @@ def postings(connection: Connection, codebook: int) -> list[tuple[int, int, list
 
 def words(connection: Connection) -> list[tuple[str, int, list[int], list[float]]]:
     """(word, segment, passages, weights)"""
-    return connection.execute(
-        "select word, segment, passage_ids, weights from pgretrieval.word_posting order by 1, 2"
-    ).fetchall()
+    return connection.execute("select word, segment, passage_ids, weights from pgretrieval.word_posting order by 1, 2").fetchall()
 
 
 # ---- locks
@@ -171,7 +169,7 @@ def test_remove_passages(connection: Connection, held: tuple[int, int], keys: li
     fill(connection, other, [])
     found = connection.execute("select pgretrieval.remove_passages(%s, %s, %s::jsonpath)", [number, keys, where])
     assert found.fetchone() == (len(gone),)
-    left = [number for number in (1, 2, 3, 4) if number not in gone]
+    left = [passage_id for passage_id in (1, 2, 3, 4) if passage_id not in gone]
 
     def ids(table: str, condition: str) -> list[int]:
         return [row[0] for row in connection.execute(f"select passage_id from pgretrieval.{table} where {condition} order by 1")]
@@ -190,7 +188,10 @@ def test_remove_passages_before_the_first_build_leaves_nothing(connection: Conne
     """Removed passages are noted that no posting can list; or dense vectors stay."""
     number = connection.execute("select pgretrieval.create_collection('docs', 48, dense => 'kept')").fetchone()[0]
     fill(connection, number, [])
-    connection.execute("insert into pgretrieval.dense_vector (collection_id, passage_id, vector) values (%s, 1, '[1]'), (%s, 2, '[1]')", [number] * 2)
+    connection.execute(
+        "insert into pgretrieval.dense_vector (collection_id, passage_id, vector) values (%s, 1, '[1]'), (%s, 2, '[1]')",
+        [number] * 2,
+    )
     assert connection.execute("select pgretrieval.remove_passages(%s, array['k2'], null)", [number]).fetchone() == (1,)
     assert connection.execute("select passage_id from pgretrieval.dense_vector").fetchall() == [(1,)]
     assert connection.execute("select count(*) from pgretrieval.removed_passage").fetchone() == (0,)
@@ -342,9 +343,7 @@ def test_compact_merges_in_steps_what_there_was_when_it_began(connection: Connec
 
 def test_compact_begins_anew_after_a_rebuild(connection: Connection, held: tuple[int, int]):
     """It goes on at a centroid of the codebook that was replaced."""
-    connection.execute(
-        "insert into pgretrieval.compaction (collection_id, codebook_id, next_centroid) values (%s, %s, 512)", held
-    )
+    connection.execute("insert into pgretrieval.compaction (collection_id, codebook_id, next_centroid) values (%s, %s, 512)", held)
     later = add_codebook(connection, held[0])
     connection.execute("update pgretrieval.collection set codebook_id = %s", [later])
     add_postings(connection, (held[0], later), (0, 0, [1]), (0, 5, [5]))
