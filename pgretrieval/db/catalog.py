@@ -157,7 +157,8 @@ def lock_for_change(connection: Connection, collection_id: CollectionId) -> AddS
 
     Raises CollectionNotFoundError where it was dropped meanwhile.
     """
-    row = one(connection, _SQL["lock_for_change"], {"collection_id": collection_id})
+    connection.execute(_SQL["lock_for_change"], {"collection_id": collection_id})
+    row = one(connection, _SQL["add_state"], {"collection_id": collection_id})
     if row is None:
         raise _dropped(collection_id)
     return AddState(*row)

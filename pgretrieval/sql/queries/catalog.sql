@@ -24,9 +24,13 @@ select name from pgretrieval.collection order by name
 
 -- name: lock_for_change
 -- What changes passages shares the lock, the switch to another codebook has it alone; it goes with the transaction.
+-- The row is read by a statement of its own: an upgrade may add columns to it meanwhile, which a prepared statement over the function's
+-- result does not bear.
+select pgretrieval.lock_for_change(%(collection_id)s) is not null
+
+-- name: add_state
 select dim, codebook_id, given_vectors, keep_vectors, dense_dim, given_dense, encoding, dense_encoding
-from pgretrieval.lock_for_change(%(collection_id)s) as held
-where held.collection_id is not null
+from pgretrieval.collection where collection_id = %(collection_id)s
 
 -- name: settle
 -- The first add decides what creation left open: the dimensions, and the encoder where texts came without vectors.
