@@ -342,7 +342,15 @@ def test_an_interrupted_index_is_finished_by_running_it_again(database_url: str,
     """Ctrl-C loses the batches that were stored, leaves half a batch, or makes the second run fail on duplicates."""
     texts = [{"id": f"n{number}", "text": f"number {number}"} for number in range(2500)]
     path = write(tmp_path / "corpus.jsonl", texts)
-    process = subprocess.Popen(command("--database", database_url, "index", "numbers", path), stdout=-1, stderr=-1, text=True)
+    process = subprocess.Popen(
+        command("--database", database_url, "index", "numbers", path),
+        stdout=-1,
+        stderr=-1,
+        text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # what runs in the background would inherit that it is ignored
+    )
     with psycopg.connect(database_url, autocommit=True) as connection:
         deadline = time.monotonic() + 100
         while connection.execute("select count(*) from pgretrieval.passage").fetchone()[0] < 1024:
