@@ -1,0 +1,1 @@
+alter table pgretrieval.collection drop column vectors_per_passage;

@@ -1,0 +1,1 @@
+comment on column pgretrieval.collection.collection_id is null;
