@@ -91,16 +91,19 @@ class Model:
     vectors: int | None = None
     base: str | None = None
     learning_rate: float = 2e-5
+    k_train: int | None = None
+    ways: int | None = None
+    passage_tokens: int | None = None
 
 
 MODELS = {
     "contrastive": Model(),
     "distilled": Model(distil=True),
     "distilled, projection alone": Model(distil=True, trained="projection", learning_rate=5e-4),
-    "xtr": Model(objective="xtr"),
-    "constbert 16": Model(distil=True, vectors=16, base="distilled", learning_rate=1e-4),
-    "constbert 32": Model(distil=True, vectors=32, base="distilled", learning_rate=1e-4),
-    "constbert 64": Model(distil=True, vectors=64, base="distilled", learning_rate=1e-4),
+    "xtr": Model(objective="xtr", k_train=64),
+    "constbert 16": Model(vectors=16, base="contrastive", learning_rate=5e-5, ways=4, passage_tokens=256),
+    "constbert 32": Model(vectors=32, base="contrastive", learning_rate=5e-5, ways=4, passage_tokens=256),
+    "constbert 64": Model(vectors=64, base="contrastive", learning_rate=5e-5, ways=4, passage_tokens=256),
 }
 
 
@@ -205,7 +208,14 @@ def train(name: str, work: Path, size: Size, device: str | None) -> None:
         device=device,
         save_every=100,
     )
-    aim = Aim(model.objective, distil=None if model.distil else False, query_tokens=48, passage_tokens=size.passage_tokens)  # type: ignore[arg-type]
+    aim = Aim(
+        model.objective,  # type: ignore[arg-type]
+        ways=model.ways and min(model.ways, size.ways),
+        distil=None if model.distil else False,
+        k_train=model.k_train,
+        query_tokens=48,
+        passage_tokens=model.passage_tokens and min(model.passage_tokens, 2 * size.passage_tokens) or size.passage_tokens,
+    )
     pooling = None if model.vectors is None else Pooling(vectors=model.vectors, tokens=256)
     base = "minilm" if model.base is None else str(_folder(work, model.base) / MODEL)
     _once(

@@ -19,6 +19,8 @@ from pgretrieval.errors import ConfigError
 Shape = Literal["tokens", "full"]
 """What a pooling mixes: token vectors alike in every dimension, or all their numbers."""
 
+_FIRST_WEIGHT = 0.05
+_SPREAD = 0.1
 _NOISE = 0.02
 
 
@@ -111,9 +113,15 @@ class ConstPooling(BaseTokenPooling):  # type: ignore[misc]
         return unit.to(pooled.dtype)
 
     def _start(self) -> None:
-        """Vector c begins as the mean of the tokens c, c + C, c + 2C, …, with noise: short passages fill every vector, too."""
-        chosen = torch.arange(self.tokens) % self.vectors == torch.arange(self.vectors)[:, None]
-        weight = chosen.float() + _NOISE * torch.randn(self.vectors, self.tokens)
+        """Vector c begins as the mean of a window of neighbouring tokens, which are the most alike.
+
+        A tenth of the tokens c, c + C, c + 2C, …, and noise, give a passage that is too short for window c a vector, too. The weights
+        begin small, since only their ratios count and an optimizer's steps are of one size.
+        """
+        place = torch.arange(self.tokens)
+        slot = torch.arange(self.vectors)[:, None]
+        window, spread = place * self.vectors // self.tokens == slot, place % self.vectors == slot
+        weight = _FIRST_WEIGHT * (window + _SPREAD * spread + _NOISE * torch.randn(self.vectors, self.tokens))
         if self.shape == "full":
             weight = torch.kron(weight, torch.eye(self.dim))
         with torch.no_grad():
