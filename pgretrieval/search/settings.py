@@ -31,12 +31,16 @@ class SearchSettings:
 
 @dataclass(frozen=True, slots=True)
 class Searched:
-    """What defaults follow from: passages and tokens of the collection, its choice of generator, and whether it has proxies."""
+    """What defaults follow from: passages and tokens of the collection, its choice of generator, and whether it has proxies.
+
+    `vectors_per_passage` is the number of vectors that every passage has, None where that differs.
+    """
 
     passages: int
     tokens: int
     generator: Generator
     has_proxies: bool
+    vectors_per_passage: int | None = None
 
 
 _MANY_HITS = 50
