@@ -2,8 +2,8 @@
 
     python benchmarks/pooled.py --cache DIR [--sets scifact ...] [--encoder FOLDER ...]
 
-The constant number is that of an untrained pooling: vector c is the mean of the tokens c, c + C, …. A FOLDER is an encoder that pools by
-itself. Each measurement goes to benchmarks/results/pooled.json, those of other runs stay; pooled.md is made from all.
+The constant number is that of an untrained pooling: vector c is the mean of the tokens c, c + C, …. A FOLDER is an encoder that
+pools by itself. Each measurement goes to benchmarks/results/pooled.json, those of other runs stay; pooled.md is made from all.
 """
 
 from __future__ import annotations
@@ -157,10 +157,10 @@ def table(rows: list[Measured]) -> str:
     lines = [
         "# Pooled passages",
         "",
-        f"`python benchmarks/pooled.py --cache DIR`; MiniLM's token vectors, {_QUERIES} queries, defaults. Fidelity is against exact MaxSim of",
-        "the vectors that are stored, before they are quantised; nDCG@10 is that of the search and, in brackets, of exact MaxSim. Bytes",
-        'are of codes, and of all but the passages\' texts. "mean of every Cth" is a pooling that is not trained. In brackets: the share',
-        "of all tokens, and the milliseconds over theirs.",
+        f"`python benchmarks/pooled.py --cache DIR`; MiniLM's token vectors, {_QUERIES} queries, defaults. Fidelity is against",
+        "exact MaxSim of the vectors that are stored, before they are quantised; nDCG@10 is that of the search and, in brackets, of",
+        'exact MaxSim. Bytes are of codes, and of all but the texts. "mean of every Cth" is a pooling without training. In',
+        "brackets: the milliseconds over those of all tokens, and the share of their bytes.",
         "",
         machine.as_lines(rows[-1]["machine"]),
     ]

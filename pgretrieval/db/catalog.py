@@ -144,7 +144,7 @@ def _not_found(database: Database, name: str) -> CollectionNotFoundError:
 
 
 class AddState(NamedTuple):
-    """What an add must know: dimensions and number of vectors, active codebook, whether there are given vectors, whether any stay."""
+    """What an add must know: dimensions, active codebook, whether there are given vectors, whether vectors stay, and how many."""
 
     dim: int | None
     codebook_id: CodebookId | None

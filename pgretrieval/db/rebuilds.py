@@ -25,7 +25,8 @@ class Rebuild:
     """A build or rebuild under way.
 
     `encoder` is what it changes the encoder to, None for no change; `encoding` whose token vectors it works on, of `dim`
-    dimensions, `vectors_per_passage` of each passage if that is one number. `codebook_id` is None until it is trained. `switched` tells that only dropping what was replaced is left.
+    dimensions, `vectors_per_passage` of each passage if that is one number. `codebook_id` is None until it is trained. `switched`
+    tells that only dropping what was replaced is left.
     """
 
     encoder: dict[str, str] | None

@@ -56,7 +56,9 @@ def token_array(vectors: Any, what: str, dim: int | None) -> Float32Array:
 
 def check_counts(tokens: TokenMatrix, ids: Sequence[str], vectors_per_passage: int | None) -> None:
     """Raises VectorError, naming the first, unless every passage has so many vectors; None takes any number."""
-    wrong = np.flatnonzero(tokens.lengths != vectors_per_passage) if vectors_per_passage else []
+    if vectors_per_passage is None:
+        return
+    wrong = np.flatnonzero(tokens.lengths != vectors_per_passage)
     if len(wrong):
         msg = (
             f"passage {ids[wrong[0]]!r} has {tokens.lengths[wrong[0]]} vectors, every passage of this collection has "

@@ -80,10 +80,10 @@ def test_the_number_is_given_or_the_encoders(database: pgretrieval.RetrievalData
     assert connection.execute("select pgretrieval.stats('docs') -> 'vectors_per_passage'").fetchone() == (C,)
     assert database.create_collection("given", vectors_per_passage=5).stats()["vectors_per_passage"] == 5
     assert database.create_collection("words", encoder=HashedEncoder()).stats()["vectors_per_passage"] is None
-    with pytest.raises(pgretrieval.ConfigError, match="vectors_per_passage is 5, encoder .* makes 8; leave it out"):
+    with pytest.raises(pgretrieval.ConfigError, match=r"vectors_per_passage is 5, encoder .* makes 8; leave it out"):
         database.create_collection("both", encoder=PoolingEncoder(C), vectors_per_passage=5)
     for wrong in (0, True, "8"):
-        with pytest.raises(pgretrieval.ConfigError, match="vectors_per_passage is .*at least 1"):
+        with pytest.raises(pgretrieval.ConfigError, match=r"vectors_per_passage is .*at least 1"):
             database.create_collection("wrong", vectors_per_passage=wrong)
     with pytest.raises(psycopg.Error, match="vectors_per_passage is 0") as raised:
         connection.execute("select pgretrieval.create_collection('wrong', vectors_per_passage => 0)")

@@ -7,7 +7,9 @@ set search_path from current
 as $function$
 #variable_conflict use_column
 declare
-    decoded integer := greatest(64, 5 * k, case when held.vectors_per_passage is not null then least(256, 8192 / held.vectors_per_passage) end);
+    decoded integer := greatest(
+        64, 5 * k, case when held.vectors_per_passage is not null then least(256, 8192 / held.vectors_per_passage) end
+    );
 begin
     if held.keep_vectors or held.codebook_id is null or cardinality(passage_ids) <= decoded then
         return passage_ids;
