@@ -72,7 +72,7 @@ def test_default_search_keeps_the_exact_top_ten(
 def test_default_search_of_pooled_passages(
     module_database: pgretrieval.RetrievalDatabase, vectors: list[Float32Array], queries: list[Float32Array]
 ) -> None:
-    """The probes that are enough for all tokens miss many pooled passages; the codec's own loss is larger here than on real text."""
+    """Probes that are enough for all tokens miss many pooled passages; the codec loses more here than on real text."""
     pooled = [_unit(np.stack([array[place::8].mean(axis=0) for place in range(8)])) for array in vectors]
     collection = module_database.create_collection("pooled", vectors_per_passage=8)
     collection.add(({"id": str(i), "text": "a text"} for i in range(PASSAGES)), vectors=pooled)
