@@ -34,6 +34,7 @@ WHOLE = "all tokens"
 _QUERIES = 200
 _BLOCK = 1024
 _SEED = 0
+_COMPARED = ("p50", "codes_per_passage", "bytes_per_passage")
 _FILE = RESULTS / "pooled.json"
 
 
@@ -143,9 +144,15 @@ def chosen(data: Vectors) -> Vectors:
     )
 
 
+def kept() -> list[Measured]:
+    """The rows of earlier runs."""
+    rows: list[Measured] = json.loads(_FILE.read_text()) if _FILE.exists() else []
+    return rows
+
+
 def note(row: Measured) -> None:
     """Keep one row, in place of an older one of the same; make the table again."""
-    held = json.loads(_FILE.read_text()) if _FILE.exists() else []
+    held = kept()
     same = [one for one in held if (one["set"], one["way"], one["bits"]) != (row["set"], row["way"], row["bits"])]
     _FILE.write_text(json.dumps([*same, row], indent=1) + "\n")
     (RESULTS / "pooled.md").write_text(table([*same, row]))
@@ -153,7 +160,7 @@ def note(row: Measured) -> None:
 
 
 def table(rows: list[Measured]) -> str:
-    """All rows, those of one collection together, each beside all tokens as the same run measured them."""
+    """All rows, those of one collection together, each beside all tokens where they were measured."""
     lines = [
         "# Pooled passages",
         "",
@@ -173,19 +180,11 @@ def table(rows: list[Measured]) -> str:
             "|---|---|---|---|---|---|---|---|---|---|",
         ]
         for row in (row for row in rows if row["set"] == name):
-            columns = [
-                row["way"],
-                f"{row['vectors']:.0f}",
-                str(row["bits"]),
-                f"{row['fidelity']:.3f}",
-                f"{row['fidelity_100']:.3f}",
-            ]
-            columns += [
-                f"{row['ndcg']:.3f} ({row['exact_ndcg']:.3f})",
-                f"{row['p50']:.1f} ({row['p50'] / row['whole']['p50']:.2f})",
-            ]
-            for what in ("codes_per_passage", "bytes_per_passage"):
-                columns.append(f"{row[what]:,.0f} ({row[what] / row['whole'][what]:.0%})")
+            columns = [row["way"], f"{row['vectors']:.0f}", str(row["bits"])]
+            columns += [f"{row['fidelity']:.3f}", f"{row['fidelity_100']:.3f}", f"{row['ndcg']:.3f} ({row['exact_ndcg']:.3f})"]
+            for what, form, share in zip(_COMPARED, (".1f", ",.0f", ",.0f"), (".2f", ".0%", ".0%"), strict=True):
+                beside = f" ({row[what] / row['whole'][what]:{share}})" if row["whole"] else ""
+                columns.append(f"{row[what]:{form}}{beside}")
             lines.append("| " + " | ".join([*columns, "yes" if row["codes_inline"] else "no"]) + " |")
     return "\n".join([*lines, ""])
 
@@ -196,18 +195,20 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="folder for token vectors, kept between runs")
     parser.add_argument("--sets", nargs="+", default=SETS)
     parser.add_argument("--bits", nargs="+", type=int, default=(4, 2))
-    parser.add_argument("--ways", nargs="+", help="only those whose name begins so; all tokens are measured in any case")
+    parser.add_argument("--ways", nargs="+", help="only those whose name begins so")
     parser.add_argument("--encoder", nargs="*", default=[], metavar="FOLDER", help="encoders that pool, measured too")
     options = parser.parse_args()
     described = machine.describe()
     for name in options.sets:
         data = chosen(vectors.load(name, options.cache))
-        whole: Measured = {}
+        before = next((row for row in kept() if (row["set"], row["way"]) == (name, WHOLE)), {})
+        whole = {key: before[key] for key in _COMPARED if before}
         for way, count, bits, make in ways(data, tuple(options.bits)):
-            if way != WHOLE and options.ways and not way.startswith(tuple(options.ways)):
+            if options.ways and not way.startswith(tuple(options.ways)):
                 continue
             measured = measure(make(), count, bits)
-            whole = whole or {key: measured[key] for key in ("p50", "codes_per_passage", "bytes_per_passage")}
+            if way == WHOLE:
+                whole = {key: measured[key] for key in _COMPARED}
             note({"set": name, "way": way, "bits": bits, **measured, "whole": whole, "machine": described})
         for folder in options.encoder:
             own = chosen(vectors.load(name, options.cache, folder))
