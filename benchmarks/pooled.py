@@ -166,7 +166,7 @@ def table(rows: list[Measured]) -> str:
         "",
         f"`python benchmarks/pooled.py --cache DIR`; MiniLM's token vectors, {_QUERIES} queries, defaults. Fidelity is against",
         "exact MaxSim of the vectors that are stored, before they are quantised; nDCG@10 is that of the search and, in brackets,",
-        "of exact MaxSim. Bytes are of codes, and of all but the texts. The means of tokens c, c + C, … are a pooling without training.",
+        "of exact MaxSim. Bytes are of codes, and of all but the texts. Means of c, c + C, … are a pooling without training.",
         "In brackets: the milliseconds over those of all tokens, and the share of their bytes.",
         "",
         machine.as_lines(rows[-1]["machine"]),
