@@ -97,6 +97,12 @@ class Collection:
         return self._row.keep_vectors
 
     @property
+    def vectors_per_passage(self) -> int | None:
+        """How many vectors every passage has, None where that differs; a rebuild with another encoder changes it."""
+        self._refresh()
+        return self._row.vectors_per_passage
+
+    @property
     def language(self) -> str | None:
         """The text search configuration for searches by words, None where there are none."""
         return self._row.language

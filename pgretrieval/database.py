@@ -16,6 +16,7 @@ from pgretrieval.db import attachments, catalog, schema
 from pgretrieval.db.connection import Database
 from pgretrieval.db.embedded import EmbeddedServer, default_data_dir, open_server
 from pgretrieval.doctor import Finding, diagnose
+from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.encode.registry import load_encoder
 from pgretrieval.errors import ConfigError
 from pgretrieval.index.vectors import check_dim
@@ -60,6 +61,7 @@ class RetrievalDatabase:
         title_weight: float = 1.0,
         dense: str | None = None,
         dense_key: str | None = None,
+        vectors_per_passage: int | None = None,
     ) -> Collection:
         """Create a collection.
 
@@ -72,7 +74,8 @@ class RetrievalDatabase:
         `language` is the server's text search configuration for searches by words, None for none; in these a word of the title
         counts `title_weight` times. `dense` says where one vector per passage is, for hybrid searches: "kept" in the collection,
         from the encoder or given to `add`; or in a table of yours, as "schema.table.column", whose column `dense_key` (by default
-        its primary key) holds the passages' ids.
+        its primary key) holds the passages' ids. `vectors_per_passage` says that every passage has so many vectors, which makes
+        rows of one size (ConstBERT); an encoder that pools to a constant number says it by itself.
         Raises ConfigError, CollectionExistsError, EncoderError, and DimensionMismatchError outside 48 to 1,024 dimensions.
         """
         _check_name(name)
@@ -91,6 +94,7 @@ class RetrievalDatabase:
                 raise ConfigError(msg)
         elif dim is not None:
             check_dim(dim)
+        vectors_per_passage = _check_vectors_per_passage(vectors_per_passage, loaded)
         if not 0 <= title_weight < math.inf:
             msg = f"title_weight is {title_weight!r}; give how often a word of the title counts, 1 as often as one of the body"
             raise ConfigError(msg)
@@ -107,6 +111,7 @@ class RetrievalDatabase:
             title_weight,
             dense,
             dense_key,
+            vectors_per_passage,
         )
         return Collection(self._database, catalog.find(self._database, name), loaded, self._device)
 
@@ -262,6 +267,18 @@ def open_database(
 def _for_psycopg(url: str) -> str:
     """Accept SQLAlchemy's spelling, postgresql+psycopg://, too."""
     return re.sub(r"^(postgres(?:ql)?)\+\w+://", r"\1://", url)
+
+
+def _check_vectors_per_passage(given: int | None, encoder: CollectionEncoder | None) -> int | None:
+    """What was given, else what the encoder makes. Raises ConfigError where they differ."""
+    if given is not None and (not isinstance(given, int) or isinstance(given, bool) or given < 1):
+        msg = f"vectors_per_passage is {given!r}; give a whole number of at least 1, or None where passages differ"
+        raise ConfigError(msg)
+    made = encoder.vectors_per_passage if encoder else None
+    if encoder and given is not None and made not in (None, given):
+        msg = f"vectors_per_passage is {given}, encoder {encoder.spec} makes {made}; leave it out"
+        raise ConfigError(msg)
+    return given if made is None else made
 
 
 def _check_name(name: str) -> None:

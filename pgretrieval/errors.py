@@ -28,7 +28,7 @@ class PassageNotFoundError(InputError, LookupError):
 
 
 class VectorError(InputError):
-    """Token vectors are zero, not finite, or not shaped (tokens, dim)."""
+    """Token vectors are zero, not finite, not shaped (tokens, dim), or not as many as every passage has."""
 
 
 class DimensionMismatchError(VectorError):

@@ -40,6 +40,7 @@ collections = sa.Table(
     sa.Column("dense_dim", sa.Integer),
     sa.Column("built", sa.Boolean),
     sa.Column("created_at", sa.DateTime(timezone=True)),
+    sa.Column("vectors_per_passage", sa.Integer),
 )
 """The view of all collections."""
 

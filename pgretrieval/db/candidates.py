@@ -101,14 +101,20 @@ class Pending:
 
 
 class PendingCentroids(Pending):
-    """Passages whose centroid ids were asked for."""
+    """Passages whose centroid ids were asked for; their counts are not, where every passage has `vectors_per_passage`."""
+
+    def __init__(
+        self, connection: Connection, statement: LiteralString, parameters: dict[str, Any], vectors_per_passage: int | None
+    ) -> None:
+        self._each = vectors_per_passage
+        super().__init__(connection, statement, parameters | {"vectors_per_passage": vectors_per_passage})
 
     def read(self) -> CodedPassages:
         """The passages, without residuals, in no particular order."""
         passage_ids, lengths, centroid_ids = self.rows()[0]
-        return CodedPassages(
-            np.array(passage_ids or [], dtype=np.int32), offsets_of(lengths or []), _ids(centroid_ids or b""), _NO_RESIDUALS
-        )
+        found = np.array(passage_ids or [], dtype=np.int32)
+        offsets = offsets_of(lengths or []) if self._each is None else np.arange(len(found) + 1, dtype=np.int64) * self._each
+        return CodedPassages(found, offsets, _ids(centroid_ids or b""), _NO_RESIDUALS)
 
 
 class PendingCodes(Pending):
@@ -173,10 +179,16 @@ def with_residuals(
 
 
 def centroids_only(
-    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, source: Probes | QueryProxy, limit: int
+    connection: Connection,
+    collection_id: CollectionId,
+    codebook_id: CodebookId,
+    source: Probes | QueryProxy,
+    limit: int,
+    vectors_per_passage: int | None = None,
 ) -> PendingCentroids:
     """Ask for the best `limit` candidates with their centroid ids alone: what centroid interaction needs."""
-    return PendingCentroids(connection, _SQL[source.centroids], _parameters(collection_id, codebook_id, source, limit))
+    parameters = _parameters(collection_id, codebook_id, source, limit)
+    return PendingCentroids(connection, _SQL[source.centroids], parameters, vectors_per_passage)
 
 
 def codes_of(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, passage_ids: Int32Array) -> PendingCodes:
@@ -192,10 +204,12 @@ def among(
     probes: Probes,
     restriction: Restriction,
     limit: int,
+    vectors_per_passage: int | None = None,
 ) -> PendingCentroids:
     """`centroids_only` among the passages that the restriction and row-level security leave; never fewer than they leave."""
     parameters = _parameters(collection_id, codebook_id, probes, limit) | restriction.named
-    return PendingCentroids(connection, _SQL["centroids_among"].format(among=restriction.ids), parameters)
+    statement = _SQL["centroids_among"].format(among=restriction.ids)
+    return PendingCentroids(connection, statement, parameters, vectors_per_passage)
 
 
 def vectors_of(connection: Connection, collection_id: CollectionId, passage_ids: Int32Array) -> PendingVectors:

@@ -46,6 +46,7 @@ class CollectionRow:
     dense_encoding: int
     has_words: bool
     auto_compact: bool
+    vectors_per_passage: int | None
 
     @property
     def keeps_dense(self) -> bool:
@@ -65,6 +66,7 @@ class State:
     keep_vectors: bool
     restricted: bool
     encoding: int
+    vectors_per_passage: int | None
 
     @property
     def waiting(self) -> int:
@@ -85,6 +87,7 @@ def create(
     title_weight: float,
     dense: str | None,
     dense_key: str | None,
+    vectors_per_passage: int | None,
 ) -> None:
     """Raises CollectionExistsError, and ConfigError where the server has no such text search configuration or column."""
     parameters = {
@@ -99,6 +102,7 @@ def create(
         "title_weight": title_weight,
         "dense": dense,
         "dense_key": dense_key,
+        "vectors_per_passage": vectors_per_passage,
     }
     with database.writing(f"creating collection {name!r}") as connection:
         try:
@@ -140,7 +144,7 @@ def _not_found(database: Database, name: str) -> CollectionNotFoundError:
 
 
 class AddState(NamedTuple):
-    """What an add must know: dimensions, active codebook, whether there are given vectors already, and whether vectors stay."""
+    """What an add must know: dimensions, active codebook, whether there are given vectors, whether vectors stay, and how many."""
 
     dim: int | None
     codebook_id: CodebookId | None
@@ -150,6 +154,7 @@ class AddState(NamedTuple):
     given_dense: bool
     encoding: int
     dense_encoding: int
+    vectors_per_passage: int | None
 
 
 def lock_for_change(connection: Connection, collection_id: CollectionId) -> AddState:
@@ -229,6 +234,7 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         segments, removed = one(connection, _SQL["gathered"], where) or (0, 0)
         synced = attachments.state(connection, row.collection_id)
         # Sizes would tell of passages that row-level security hides.
+        inline = None if current.restricted else value(connection, _SQL["codes_inline"], where)
         sizes = [] if current.restricted else connection.execute(_SQL["bytes_by_table"], where).fetchall()
     return {
         "name": name,
@@ -249,6 +255,8 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         "levels": row.levels,
         "candidates": row.candidates,
         "keep_vectors": row.keep_vectors,
+        "vectors_per_passage": row.vectors_per_passage,
+        "codes_inline": inline,
         "language": row.language,
         "title_weight": row.title_weight,
         "dense": row.dense,

@@ -18,7 +18,7 @@ _PROBED = 64
 
 def slow_plans(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, rank: int | None) -> list[str]:
     """Tables of over 10,000 rows that statements of a search would read whole; `rank` is that of proxies, if there are any."""
-    where = {"collection_id": collection_id, "codebook_id": codebook_id, "n": 256}
+    where = {"collection_id": collection_id, "codebook_id": codebook_id, "n": 256, "vectors_per_passage": None}
     asked: dict[str, dict[str, Any]] = {
         "codes_of": {**where, "passage_ids": list(range(1, _PROBED))},
         "centroids_by_postings": {**where, "centroid_ids": list(range(_PROBED)), "centroid_scores": [1.0] * _PROBED},

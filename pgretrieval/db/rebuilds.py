@@ -25,7 +25,8 @@ class Rebuild:
     """A build or rebuild under way.
 
     `encoder` is what it changes the encoder to, None for no change; `encoding` whose token vectors it works on, of `dim`
-    dimensions. `codebook_id` is None until it is trained. `switched` tells that only dropping what was replaced is left.
+    dimensions, `vectors_per_passage` of each passage if that is one number. `codebook_id` is None until it is trained. `switched`
+    tells that only dropping what was replaced is left.
     """
 
     encoder: dict[str, str] | None
@@ -34,6 +35,7 @@ class Rebuild:
     codebook_id: CodebookId | None = None
     mean_words: float | None = None
     switched: bool = False
+    vectors_per_passage: int | None = None
 
 
 @contextmanager
@@ -62,8 +64,16 @@ def find(connection: Connection, collection_id: CollectionId) -> Rebuild | None:
 def begin(connection: Connection, collection_id: CollectionId, rebuild: Rebuild) -> None:
     """Write down what is to be made, in place of another, so that a later call can go on with it."""
     encoder = Jsonb(rebuild.encoder) if rebuild.encoder else None
-    parameters = {"collection_id": collection_id, "encoder": encoder, "dim": rebuild.dim, "encoding": rebuild.encoding}
-    connection.execute(_SQL["begin"], parameters)
+    parameters = {
+        "collection_id": collection_id,
+        "encoder": encoder,
+        "dim": rebuild.dim,
+        "encoding": rebuild.encoding,
+        "vectors_per_passage": rebuild.vectors_per_passage,
+    }
+    with connection.transaction():
+        connection.execute(_SQL["begin"], parameters)
+        connection.execute(_SQL["inline_codes"], parameters)
 
 
 def trained(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> None:

@@ -45,14 +45,17 @@ class CollectionEncoder:
 
     `load` makes the underlying encoder; it is called once, at the first encode, or at the first look at a `dim` that
     is not known beforehand. `spec` is what a database keeps to find the same encoder again. Without `unit` token vectors keep the
-    lengths that the model gives them.
+    lengths that the model gives them. Without `pools` it is known that documents differ in their number of vectors.
     """
 
-    def __init__(self, load: Callable[[], Any], spec: dict[str, str], *, dim: int | None = None, unit: bool = True) -> None:
+    def __init__(
+        self, load: Callable[[], Any], spec: dict[str, str], *, dim: int | None = None, unit: bool = True, pools: bool = True
+    ) -> None:
         self.spec = spec
         self.unit = unit
         self._load = load
         self._dim = dim
+        self._pools = pools
         self._inner: Any = None
         self._lock = threading.RLock()
 
@@ -68,6 +71,14 @@ class CollectionEncoder:
                 if isinstance(stated, int):  # a user's object may have a `dim` of another meaning
                     self._dim = stated
             return self._dim or self._encode([_PROBE], "encode_document")[0][0].shape[1]
+
+    @property
+    def vectors_per_passage(self) -> int | None:
+        """How many vectors every document has, where the encoder makes one number of all and says so; else None."""
+        if not self._pools:
+            return None
+        stated = getattr(self._loaded(), "vectors_per_passage", None)
+        return stated if isinstance(stated, int) and stated > 0 else None
 
     def encode_query(self, texts: Sequence[str] | str) -> list[Float32Array]:
         """One (tokens, dim) float32 array with unit rows per query; a single string gives a list of one."""

@@ -34,6 +34,13 @@ class LibraryEncoder:
         dim = self._model.get_embedding_dimension()
         return int(dim) if dim else None
 
+    @property
+    def vectors_per_passage(self) -> int | None:
+        """How many vectors every document is pooled to, None where that depends on the document."""
+        from pgretrieval.encode.modules import pooled_vectors
+
+        return pooled_vectors(self._model)
+
     def encode_query(self, texts: Sequence[str]) -> list[Any]:
         """One (tokens, dim) array per query, with the model's query prompt, length and expansion."""
         return self._encode(self._model.encode_query, texts)

@@ -195,6 +195,13 @@ def projection_dim(model: Any) -> int:
     return int(model.get_embedding_dimension())
 
 
+def pooled_vectors(model: Any) -> int | None:
+    """How many vectors every document of a model has, None where that depends on the document."""
+    poolings = [module for module in model if isinstance(module, BaseTokenPooling) and module.applies_to("document")]
+    last = poolings[-1] if poolings else None
+    return last.vectors if isinstance(last, ConstPooling) else None
+
+
 def with_pooling(model: Any, vectors: int, *, tokens: int, device: str | None = None, **options: Any) -> Any:
     """A model whose passages have `vectors` vectors each, pooled from at most `tokens` token vectors; not trained yet.
 

@@ -77,4 +77,4 @@ def _from_object(source: object, unit: bool) -> CollectionEncoder:
 
 
 def _encoder(load: Callable[[], Any], spec: dict[str, str], unit: bool, dim: int | None = None) -> CollectionEncoder:
-    return CollectionEncoder(load, spec if unit else {**spec, **_KEPT}, dim=dim, unit=unit)
+    return CollectionEncoder(load, spec if unit else {**spec, **_KEPT}, dim=dim, unit=unit, pools=spec["kind"] != MINILM)

@@ -72,7 +72,7 @@ def build(
         wanted = _wanted(current, state, encoder if changes_encoder else None)
         if making and making.switched:
             drop_replaced(_work(database, connection, lock, current, making, encoder, device, stage), _active(state))
-            if anew and making.encoder == wanted.encoder and making.dim == wanted.dim:
+            if anew and _same(making, wanted):
                 return _report(connection, current, built=True)
             making = None
         if not anew and _good_enough(connection, state, encoder):
@@ -108,9 +108,10 @@ def _active(state: State) -> CodebookId:
 def _wanted(collection: CollectionRow, state: State, changed: CollectionEncoder | None) -> Rebuild:
     """What is to be made: of the stored vectors where all are there, else of vectors made from the texts."""
     if changed is not None:
-        return Rebuild(changed.spec, changed.dim, collection.encoding + 1)
+        return Rebuild(changed.spec, changed.dim, collection.encoding + 1, vectors_per_passage=changed.vectors_per_passage)
     complete = state.staged >= state.passages
-    return Rebuild(None, collection.dim or 1, collection.encoding if complete else collection.encoding + 1)
+    encoding = collection.encoding if complete else collection.encoding + 1
+    return Rebuild(None, collection.dim or 1, encoding, vectors_per_passage=collection.vectors_per_passage)
 
 
 def _good_enough(connection: Connection, state: State, encoder: CollectionEncoder | None) -> bool:
@@ -122,9 +123,13 @@ def _good_enough(connection: Connection, state: State, encoder: CollectionEncode
     return state.tokens <= GROWTH_THAT_RETRAINS * trained.tokens or untrainable
 
 
+def _same(one: Rebuild, other: Rebuild) -> bool:
+    return (one.encoder, one.dim, one.vectors_per_passage) == (other.encoder, other.dim, other.vectors_per_passage)
+
+
 def _take_up(connection: Connection, collection: CollectionRow, found: Rebuild | None, wanted: Rebuild) -> Rebuild:
     """The interrupted rebuild, if that was making the same; else a new one, which gives up the other and drops what that made."""
-    if found is not None and (found.encoder, found.dim) == (wanted.encoder, wanted.dim):
+    if found is not None and _same(found, wanted):
         return found
     if found is not None and wanted.encoding != collection.encoding:
         wanted = replace(wanted, encoding=found.encoding + 1)  # not to be mixed up with vectors that the other has made

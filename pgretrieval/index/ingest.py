@@ -16,7 +16,7 @@ from pgretrieval.db.selection import array_of
 from pgretrieval.errors import ConflictError, DimensionMismatchError, DuplicateIdError, EncoderChangedError, PassageNotFoundError
 from pgretrieval.index.coding import Coders, write_segment
 from pgretrieval.index.sources import VectorSource
-from pgretrieval.index.vectors import token_matrix
+from pgretrieval.index.vectors import check_counts, token_matrix
 from pgretrieval.types import AddReport, CollectionId, Float32Array, OnConflict, Passage, Restriction, TokenMatrix
 
 BATCH = 512  # passages checked, encoded and written together: some hundred megabytes at 1,024 dimensions
@@ -149,6 +149,7 @@ class _Intake:
         self._count(passages=len(relabelled), truncated=taken.truncated, updated=updated, skipped=skipped)
         if anew:
             tokens = token_matrix(taken.arrays)
+            check_counts(tokens, [batch[position].id for position in anew], self._held.vectors_per_passage)
             self._wait()
             self._settle(tokens.vectors.shape[1], taken.dense)
             self._written = self._server.submit(self._write, [batch[position] for position in anew], tokens, taken.dense)

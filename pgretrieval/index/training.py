@@ -11,7 +11,7 @@ from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.errors import IndexNotBuiltError
 from pgretrieval.index.coding import row_from_codebook, row_from_proxy_model
 from pgretrieval.index.ingest import BATCH
-from pgretrieval.index.vectors import token_matrix
+from pgretrieval.index.vectors import check_counts, token_matrix
 from pgretrieval.index.work import VALUES_AT_ONCE, Work, parts
 from pgretrieval.proxy.training import train_proxy
 from pgretrieval.quantize.codebook import Codebook, held_out, train_codebook
@@ -64,7 +64,9 @@ def encode(work: Work, connection: Connection, batch: list[tuple[int, Passage]])
         vectors.copy_dense(connection, work.collection_id, work.making.encoding, ids, dense)
     else:
         arrays = encoder.encode_document(texts)
-    vectors.copy(connection, work.collection_id, work.making.encoding, ids, token_matrix(arrays))
+    tokens = token_matrix(arrays)
+    check_counts(tokens, [passage.id for _, passage in batch], work.making.vectors_per_passage)
+    vectors.copy(connection, work.collection_id, work.making.encoding, ids, tokens)
 
 
 def required_encoder(work: Work, missing: int) -> CollectionEncoder:

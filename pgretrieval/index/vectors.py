@@ -54,6 +54,19 @@ def token_array(vectors: Any, what: str, dim: int | None) -> Float32Array:
     return array
 
 
+def check_counts(tokens: TokenMatrix, ids: Sequence[str], vectors_per_passage: int | None) -> None:
+    """Raises VectorError, naming the first, unless every passage has so many vectors; None takes any number."""
+    if vectors_per_passage is None:
+        return
+    wrong = np.flatnonzero(tokens.lengths != vectors_per_passage)
+    if len(wrong):
+        msg = (
+            f"passage {ids[wrong[0]]!r} has {tokens.lengths[wrong[0]]} vectors, every passage of this collection has "
+            f"{vectors_per_passage} (vectors_per_passage); give as many, or create a collection without that number"
+        )
+        raise VectorError(msg)
+
+
 def dense_array(vector: Any, what: str, dim: int | None) -> Float32Array:
     """One dense vector as (dense dim,) float32.
 

@@ -281,10 +281,11 @@ class Searcher:
         settings: SearchSettings,
     ) -> PendingCentroids | PendingCodes:
         if restriction is not None and isinstance(source, Probes):
-            return read.among(connection, self._collection_id, index.codebook_id, source, restriction, settings.candidates)
+            among = connection, self._collection_id, index.codebook_id, source, restriction, settings.candidates
+            return read.among(*among, index.searched.vectors_per_passage)
         where = connection, self._collection_id, index.codebook_id, source, settings.candidates
         if settings.pruning < settings.candidates or index.keeps_vectors:
-            return read.centroids_only(*where)
+            return read.centroids_only(*where, index.searched.vectors_per_passage)
         return read.with_residuals(*where)
 
     def _narrow(
@@ -325,7 +326,7 @@ class Searcher:
         """Candidates where the probed centroids list too few: passages that they do not list come after those that they do."""
         probes = select_probes(centroid_scores(one.query, index.quick_centroids), settings.probes)
         where = connection, self._collection_id, index.codebook_id, probes, Restriction(), settings.candidates
-        return read.among(*where).read()
+        return read.among(*where, index.searched.vectors_per_passage).read()
 
     def _rank(
         self, index: LoadedIndex, k: int, one: Running, asked: Asked, explained: Explanation
@@ -364,6 +365,8 @@ class Searcher:
                     state.keep_vectors,
                     state.restricted,
                     state.encoding,
-                    Searched(state.passages, state.tokens, state.generator, coder.proxy_model is not None),
+                    Searched(
+                        state.passages, state.tokens, state.generator, coder.proxy_model is not None, state.vectors_per_passage
+                    ),
                 )
             return self._index

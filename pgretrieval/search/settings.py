@@ -31,18 +31,24 @@ class SearchSettings:
 
 @dataclass(frozen=True, slots=True)
 class Searched:
-    """What defaults follow from: passages and tokens of the collection, its choice of generator, and whether it has proxies."""
+    """What defaults follow from: passages and tokens of the collection, its choice of generator, and whether it has proxies.
+
+    `vectors_per_passage` is the number of vectors that every passage has, None where that differs.
+    """
 
     passages: int
     tokens: int
     generator: Generator
     has_proxies: bool
+    vectors_per_passage: int | None = None
 
 
 _MANY_HITS = 50
 _PROBES_BY_SIZE = ((40_000, 8),)
 _PROBES_BEYOND = 4  # lists are long there
 _PROBES_FOR_MANY = 8
+_PROBES_WHERE_FEW = 4  # times as many where passages are pooled: few vectors, so lists are short and hardly overlap
+_PROBES_WHERE_FEW_FOR_MANY = 8
 _CANDIDATES_BY_SIZE = ((10_000, 512), (40_000, 768))
 _CANDIDATES_BEYOND = 1024
 _CANDIDATES_AT_MOST = 4096
@@ -113,14 +119,21 @@ def choose_settings(k: int, searched: Searched, knobs: Knobs) -> SearchSettings:
         generator = "postings"  # better at every size that was measured
     probes, candidates, pruning = knobs.probes, knobs.candidates, knobs.pruning
     if probes is None:
-        usual = _by_size(_PROBES_BY_SIZE, searched.passages, _PROBES_BEYOND)
-        probes = usual if k < _MANY_HITS else _PROBES_FOR_MANY
+        probes = _probes(k, searched)
     if pruning is None:
         pruning = min(max(_decoded_passages(searched), _PRUNING_PER_HIT * k), candidates or sys.maxsize)
     if candidates is None:
         count = _proxy_candidates(searched) if generator == "proxy" else _posting_candidates(searched)
         candidates = max(count, _CANDIDATES_PER_HIT * k, pruning)
     return SearchSettings(generator, probes, candidates, min(pruning, candidates))
+
+
+def _probes(k: int, searched: Searched) -> int:
+    many = k >= _MANY_HITS
+    usual = _PROBES_FOR_MANY if many else _by_size(_PROBES_BY_SIZE, searched.passages, _PROBES_BEYOND)
+    if searched.vectors_per_passage is None:
+        return usual
+    return usual * (_PROBES_WHERE_FEW_FOR_MANY if many else _PROBES_WHERE_FEW)
 
 
 def _posting_candidates(searched: Searched) -> int:

@@ -77,6 +77,9 @@ BREAKS = {
     "wrong_token_count": [
         "update pgretrieval.token_code set residuals = residuals || '\\x00' where collection_id = {id} and passage_id = " + P7
     ],
+    "wrong_vectors_per_passage": [
+        "update pgretrieval.collection set vectors_per_passage = 99 where collection_id = {id}",
+    ],
     "wrong_dimension": [
         "update pgretrieval.token_vector set vectors[1] = '[1,0,0]'::halfvec where collection_id = {id} and passage_id = " + P7,
     ],

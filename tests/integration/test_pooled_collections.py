@@ -28,6 +28,7 @@ def test_a_collection_of_pooled_passages(
         collection.add({"id": str(number), "text": text} for number, text in enumerate(texts))
     collection.build()
     assert collection.stats()["tokens"] == 4 * len(texts)
+    assert collection.stats()["vectors_per_passage"] == 4
     assert collection.check() == []
     query = "money flows to the bank"
     rows = model.encode_query([query])[0]
@@ -35,3 +36,29 @@ def test_a_collection_of_pooled_passages(
     best = {str(number) for number in np.argsort(exact)[-5:]}
     found = database.get_collection("pooled").search(query, k=10)
     assert best <= {hit.id for hit in found}
+
+
+def test_a_collection_of_hierarchically_pooled_passages(
+    database: pgretrieval.RetrievalDatabase, library_folder: Path, tmp_path: Path
+) -> None:
+    """A model saved with the library's own pooling and skip list is loaded without them, or taken for one of a constant number."""
+    from sentence_transformers import MultiVectorEncoder
+    from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling, MultiVectorMask
+
+    plain = load_model(library_folder, "cpu")
+    modules = [MultiVectorMask(["."]) if isinstance(module, MultiVectorMask) else module for module in plain]
+    pooled = MultiVectorEncoder(modules=[*modules, HierarchicalTokenPooling(2.0)], prompts=plain.prompts, device="cpu")
+    pooled.save(str(tmp_path / "model"), create_model_card=False)
+    random = np.random.default_rng(0)
+    texts = [". ".join(random.choice(WORDS, size=random.integers(4, 8))) for _ in range(60)]
+    collection = database.create_collection("pooled", encoder=str(tmp_path / "model"))
+    collection.add({"id": str(number), "text": text} for number, text in enumerate(texts))
+    collection.build()
+    skipped = [len(rows) - text.count(".") for rows, text in zip(plain.encode_document(texts), texts, strict=True)]
+    assert collection.stats()["tokens"] == sum(1 + (count - 1) // 2 for count in skipped)
+    assert collection.stats()["vectors_per_passage"] is None
+    assert collection.check() == []
+    query = "money flows to the bank"
+    rows = plain.encode_query([query])[0]
+    exact = [float((rows @ vectors.T).max(dim=1).values.sum()) for vectors in pooled.encode_document(texts)]
+    assert {str(number) for number in np.argsort(exact)[-5:]} <= {hit.id for hit in collection.search(query, k=10)}

@@ -80,6 +80,7 @@ def search_parameters(collection: pgretrieval.Collection, n: int = 100) -> dict[
         "centroid_ids": probes.centroid_ids.tolist(),
         "centroid_scores": probes.scores.tolist(),
         "n": n,
+        "vectors_per_passage": None,
     }
 
 

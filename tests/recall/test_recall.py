@@ -69,6 +69,24 @@ def test_default_search_keeps_the_exact_top_ten(
     assert fidelity(_ids(collections[bits], queries, 10), exact, 10) >= floor
 
 
+def test_default_search_of_pooled_passages(
+    module_database: pgretrieval.RetrievalDatabase, vectors: list[Float32Array], queries: list[Float32Array]
+) -> None:
+    """Probes that are enough for all tokens miss many pooled passages; the codec loses more here than on real text."""
+    pooled = [_unit(np.stack([array[place::8].mean(axis=0) for place in range(8)])) for array in vectors]
+    collection = module_database.create_collection("pooled", vectors_per_passage=8)
+    collection.add(({"id": str(i), "text": "a text"} for i in range(PASSAGES)), vectors=pooled)
+    collection.build()
+    scores = maxsim_many(queries, np.concatenate(pooled), np.arange(PASSAGES + 1) * 8)
+    best = [[str(i) for i in np.argsort(-row, kind="stable").tolist()] for row in scores]
+    decoded = _ids(collection, queries, 100, probes=10**6, candidates=PASSAGES, pruning=PASSAGES)
+    ten, hundred, few = (_ids(collection, queries, k, **knobs) for k, knobs in ((10, {}), (100, {}), (100, {"probes": 8})))
+    assert fidelity(ten, decoded, 10) >= 0.97
+    assert fidelity(ten, best, 10) >= 0.9
+    assert fidelity(hundred, decoded, 100) >= fidelity(few, decoded, 100) + 0.04
+    assert fidelity(hundred, best, 100) >= 0.9
+
+
 def test_more_bits_are_more_faithful(
     collections: dict[str, pgretrieval.Collection], queries: list[Float32Array], exact: list[list[str]]
 ) -> None:

@@ -136,6 +136,11 @@ def test_check_codes(sound: Connection):
             ],
         },
     )
+    said_so = "codes of 1 vectors, every passage has 2"
+    assert broken(sound, "pgretrieval.check_codes(c)", "update pgretrieval.collection set vectors_per_passage = 2") == [
+        ("wrong_vectors_per_passage", "k2", said_so),
+        ("wrong_vectors_per_passage", "k3", said_so),
+    ]
     sound.execute("insert into pgretrieval.rebuild values (1, '{}', 48, 0, 7, null, true, 1)")  # k1 is counted anew already
     assert broken(sound, "pgretrieval.check_codes(c)", "update pgretrieval.passage set token_count = 3") == [
         ("wrong_token_count", "k1", said.format(3, 8, 12, 12, 18))
@@ -150,6 +155,9 @@ def test_check_vectors(sound: Connection):
         {
             "update pgretrieval.token_vector set vectors = vectors[1:1] where passage_id = 1": [
                 ("wrong_token_count", "k1", "2 tokens, 1 token vectors")
+            ],
+            "update pgretrieval.collection set vectors_per_passage = 1": [
+                ("wrong_vectors_per_passage", "k1", "2 token vectors, every passage has 1")
             ],
             "update pgretrieval.token_vector set vectors[2] = '[0,1]' where passage_id = 1": [
                 ("wrong_dimension", "k1", "token vectors have 2 to 48 dimensions, the collection 48")

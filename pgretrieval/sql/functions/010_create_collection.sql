@@ -11,7 +11,8 @@ create or replace function pgretrieval.create_collection(
     language text default 'english',
     title_weight double precision default 1,
     dense text default null,
-    dense_key text default null
+    dense_key text default null,
+    vectors_per_passage integer default null
 ) returns integer
 language plpgsql volatile
 set search_path from current
@@ -21,12 +22,16 @@ declare
     parent text;
     partition text;
 begin
+    if create_collection.vectors_per_passage < 1 then
+        raise exception 'vectors_per_passage is %', create_collection.vectors_per_passage using errcode = 'PGR05',
+            hint = 'Give how many vectors every passage has, at least 1, or null where that differs.';
+    end if;
     insert into pgretrieval.collection (name, dim, encoder, bits, levels, candidates, keep_vectors, language,
-                                        title_weight, dense, dense_key)
+                                        title_weight, dense, dense_key, vectors_per_passage)
     values (create_collection.name, create_collection.dim, create_collection.encoder, create_collection.bits,
             create_collection.levels, create_collection.candidates, create_collection.keep_vectors,
             create_collection.language::regconfig::text, create_collection.title_weight, create_collection.dense,
-            pgretrieval.dense_key(create_collection.dense, create_collection.dense_key))
+            pgretrieval.dense_key(create_collection.dense, create_collection.dense_key), create_collection.vectors_per_passage)
     returning collection_id into new_id;
 
     foreach parent in array pgretrieval.partitioned_tables(create_collection.dense) loop
@@ -36,6 +41,7 @@ begin
         execute format('alter table pgretrieval.%I attach partition pgretrieval.%I for values in (%s)', parent, partition, new_id);
         execute format('alter table pgretrieval.%I drop constraint one_collection', partition);
     end loop;
+    perform pgretrieval.inline_codes(new_id, create_collection.vectors_per_passage);
     execute format('create sequence pgretrieval.%I as integer owned by pgretrieval.%I.passage_id',
                    'passage_id_' || new_id, 'passage_' || new_id);
     return new_id;

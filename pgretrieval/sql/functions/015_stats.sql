@@ -16,6 +16,7 @@ begin
             'levels', held.levels,
             'candidates', held.candidates,
             'keep_vectors', held.keep_vectors,
+            'vectors_per_passage', held.vectors_per_passage,
             'language', held.language,
             'dense', held.dense,
             'dense_dim', held.dense_dim,

@@ -23,7 +23,7 @@ begin
     query := pgretrieval.checked_vectors('the query', query, held.dim);
     candidates := pgretrieval.depth_of_candidates(held, k, probes, candidates);
     chosen := array(
-        select pgretrieval.candidates_in_sql(held, query, coalesce(probes, 8), candidates, filter, among)
+        select pgretrieval.candidates_in_sql(held, query, probes, candidates, filter, among)
     );
     chosen := pgretrieval.worth_scoring(held, chosen, query, k);
     select array_agg(passage_id), array_agg(scored.score) into chosen, scores

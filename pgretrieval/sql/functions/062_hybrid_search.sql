@@ -47,7 +47,7 @@ begin
     end if;
     if query is not null then
         query := pgretrieval.checked_vectors('the query', query, held.dim);
-        chosen := array(select pgretrieval.candidates_in_sql(held, query, coalesce(probes, 8), candidates, filter, among));
+        chosen := array(select pgretrieval.candidates_in_sql(held, query, probes, candidates, filter, among));
         chosen := pgretrieval.worth_scoring(held, chosen, query, k);
     end if;
     chosen := array(

@@ -25,6 +25,11 @@ begin
             using errcode = 'PGR06', hint = 'Add the passage with the Python client.';
     end if;
     add_passage.vectors := pgretrieval.checked_vectors(format('passage %L', add_passage.id), add_passage.vectors, held.dim);
+    if cardinality(add_passage.vectors) <> held.vectors_per_passage then
+        raise exception 'passage % has % vectors, every passage of collection % has %', quote_literal(add_passage.id),
+            cardinality(add_passage.vectors), quote_literal(held.name), held.vectors_per_passage
+            using errcode = 'PGR05', hint = 'Give as many as vectors_per_passage says.';
+    end if;
     add_passage.dense := pgretrieval.checked_dense(held, format('passage %L', add_passage.id), add_passage.dense);
     if held.dense = 'kept' and add_passage.dense is null then
         raise exception 'passage % has no dense vector, and collection % keeps them', quote_literal(add_passage.id), quote_literal(held.name)

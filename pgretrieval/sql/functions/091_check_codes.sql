@@ -1,5 +1,6 @@
--- Whether codes have as many tokens as their passages, and as many bytes as the codebook's bits make. After a change of the encoder the
--- tokens are counted anew, passage by passage; until then the old numbers may stand.
+-- Whether codes have as many tokens as their passages and, where the collection says one number of all, so many; and as many bytes as
+-- the codebook's bits make. After a change of the encoder the tokens are counted anew, passage by passage; until then the old numbers may
+-- stand.
 create or replace function pgretrieval.check_codes(held pgretrieval.collection)
 returns table (rule text, id text, detail text)
 language sql stable
@@ -20,5 +21,14 @@ begin atomic
             and passage.passage_id > rebuild.recounted
       )
       and (length(token_code.centroid_ids) <> 4 * passage.token_count
-           or length(token_code.residuals) <> passage.token_count * ((codebook.dim * codebook.bits + 7) / 8));
+           or length(token_code.residuals) <> passage.token_count * ((codebook.dim * codebook.bits + 7) / 8))
+    union all
+    select 'wrong_vectors_per_passage', passage.key,
+           format('codes of %s vectors, every passage has %s', length(token_code.centroid_ids) / 4, (held).vectors_per_passage)
+    from pgretrieval.passage
+    join pgretrieval.token_code
+        on token_code.collection_id = (held).collection_id and token_code.codebook_id = (held).codebook_id
+        and token_code.bucket = passage.bucket and token_code.passage_id = passage.passage_id
+    where passage.collection_id = (held).collection_id
+      and length(token_code.centroid_ids) <> 4 * (held).vectors_per_passage;
 end;

@@ -1,5 +1,5 @@
 -- Whether stored vectors have the collection's dimension and, up to half precision, length one; and token vectors are as many as their
--- passages have tokens.
+-- passages have tokens and, where the collection says one number of all, so many.
 create or replace function pgretrieval.check_vectors(held pgretrieval.collection)
 returns table (rule text, id text, detail text)
 language sql stable
@@ -26,6 +26,9 @@ begin atomic
     cross join lateral (
         select 'wrong_token_count' as rule, format('%s tokens, %s token vectors', measured.token_count, measured.tokens) as detail
         where measured.tokens <> measured.token_count
+        union all
+        select 'wrong_vectors_per_passage', format('%s token vectors, every passage has %s', measured.tokens, (held).vectors_per_passage)
+        where measured.tokens <> (held).vectors_per_passage
         union all
         select 'wrong_dimension', format('token vectors have %s to %s dimensions, the collection %s',
                                          measured.least_dim, measured.most_dim, coalesce((held).dim::text, 'none'))

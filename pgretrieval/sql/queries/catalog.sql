@@ -7,7 +7,7 @@ select to_regclass('pgretrieval.schema_version') is not null
 -- name: create_collection
 select pgretrieval.create_collection(
     %(name)s, %(dim)s, %(encoder)s, %(bits)s, %(levels)s, %(candidates)s, %(keep_vectors)s, %(language)s,
-    %(title_weight)s, %(dense)s, %(dense_key)s)
+    %(title_weight)s, %(dense)s, %(dense_key)s, %(vectors_per_passage)s)
 
 -- name: drop_collection
 select pgretrieval.drop_collection(%(name)s)
@@ -15,7 +15,7 @@ select pgretrieval.drop_collection(%(name)s)
 -- name: collection
 select collection_id, name, encoder, dim, bits, levels, codebook_id, given_vectors, candidates, keep_vectors, language,
        title_weight, dense, dense_key, dense_dim, given_dense, encoding, dense_encoding, mean_words is not null,
-       auto_compact
+       auto_compact, vectors_per_passage
 from pgretrieval.collection
 where name = %(name)s
 
@@ -29,7 +29,8 @@ select name from pgretrieval.collection order by name
 select pgretrieval.lock_for_change(%(collection_id)s) is not null
 
 -- name: add_state
-select dim, codebook_id, given_vectors, keep_vectors, dense_dim, given_dense, encoding, dense_encoding
+select dim, codebook_id, given_vectors, keep_vectors, dense_dim, given_dense, encoding, dense_encoding,
+       vectors_per_passage
 from pgretrieval.collection where collection_id = %(collection_id)s
 
 -- name: settle
@@ -38,7 +39,7 @@ update pgretrieval.collection
 set dim = coalesce(dim, %(dim)s), encoder = coalesce(encoder, %(encoder)s), given_vectors = given_vectors or %(given_vectors)s,
     dense_dim = coalesce(dense_dim, %(dense_dim)s), given_dense = given_dense or %(given_dense)s
 where collection_id = %(collection_id)s
-returning dim, codebook_id, given_vectors, keep_vectors, dense_dim, given_dense, encoding, dense_encoding
+returning dim, codebook_id, given_vectors, keep_vectors, dense_dim, given_dense, encoding, dense_encoding, vectors_per_passage
 
 -- name: bytes_by_table
 select parent.relname as table,
@@ -61,9 +62,14 @@ join pgretrieval.collection using (codebook_id)
 where collection.collection_id = %(collection_id)s
 order by 1
 
+-- name: codes_inline
+-- Whether every passage's codes are in one row: none went out of line.
+select pg_relation_size(reltoastrelid) = 0 from pg_catalog.pg_class
+where oid = to_regclass('pgretrieval.token_code_' || %(collection_id)s)
+
 -- name: state
 select collection.codebook_id, counted.passages, counted.tokens, staged.passages, collection.candidates, collection.keep_vectors,
-       row_security_active('pgretrieval.passage'), collection.encoding
+       row_security_active('pgretrieval.passage'), collection.encoding, collection.vectors_per_passage
 from pgretrieval.collection
 cross join lateral (
     select count(*) as passages, coalesce(sum(token_count), 0)::bigint as tokens

@@ -13,14 +13,18 @@ select
 select set_config('lock_timeout', '500ms', true), pg_advisory_xact_lock(7453018, %(collection_id)s)
 
 -- name: get
-select encoder, dim, encoding, codebook_id, mean_words, switched from pgretrieval.rebuild where collection_id = %(collection_id)s
+select encoder, dim, encoding, codebook_id, mean_words, switched, vectors_per_passage
+from pgretrieval.rebuild where collection_id = %(collection_id)s
 
 -- name: begin
-insert into pgretrieval.rebuild (collection_id, encoder, dim, encoding)
-values (%(collection_id)s, %(encoder)s, %(dim)s, %(encoding)s)
+insert into pgretrieval.rebuild (collection_id, encoder, dim, encoding, vectors_per_passage)
+values (%(collection_id)s, %(encoder)s, %(dim)s, %(encoding)s, %(vectors_per_passage)s)
 on conflict (collection_id) do update
 set encoder = excluded.encoder, dim = excluded.dim, encoding = excluded.encoding, codebook_id = null, mean_words = null,
-    switched = false, recounted = 0
+    switched = false, recounted = 0, vectors_per_passage = excluded.vectors_per_passage
+
+-- name: inline_codes
+select pgretrieval.inline_codes(%(collection_id)s, %(vectors_per_passage)s)
 
 -- name: trained
 update pgretrieval.rebuild set codebook_id = %(codebook_id)s where collection_id = %(collection_id)s
@@ -38,7 +42,8 @@ set codebook_id = rebuild.codebook_id,
     given_vectors = collection.given_vectors and rebuild.encoder is null,
     encoding = case when rebuild.encoder is null then collection.encoding else rebuild.encoding end,
     dense_encoding = case when %(dense_dim)s::integer is null then collection.dense_encoding else rebuild.encoding end,
-    dense_dim = coalesce(%(dense_dim)s, collection.dense_dim)
+    dense_dim = coalesce(%(dense_dim)s, collection.dense_dim),
+    vectors_per_passage = rebuild.vectors_per_passage
 from pgretrieval.rebuild
 where collection.collection_id = %(collection_id)s and rebuild.collection_id = collection.collection_id
 

@@ -15,8 +15,9 @@ where token_code.collection_id = %(collection_id)s and token_code.codebook_id = 
 
 -- name: centroids_by_postings
 -- First of two round trips of the staged form: centroid ids alone, of all candidates in one row. (Residuals come in rows of their
--- own: aggregating megabytes costs more than the rows do.)
-select array_agg(passage_id), array_agg(length(centroid_ids) / 4), string_agg(centroid_ids, '')
+-- own: aggregating megabytes costs more than the rows do.) Passages that all have the same number of vectors need no counts.
+select array_agg(passage_id), array_agg(length(centroid_ids) / 4) filter (where %(vectors_per_passage)s::integer is null),
+       string_agg(centroid_ids, '')
 from pgretrieval.candidates_by_postings(
     %(collection_id)s, %(codebook_id)s, %(centroid_ids)s::integer[], %(centroid_scores)s::real[], %(n)s
 ) as candidate
@@ -30,13 +31,15 @@ join pgretrieval.token_code using (bucket, passage_id)
 where token_code.collection_id = %(collection_id)s and token_code.codebook_id = %(codebook_id)s
 
 -- name: centroids_by_proxy
-select array_agg(passage_id), array_agg(length(centroid_ids) / 4), string_agg(centroid_ids, '')
+select array_agg(passage_id), array_agg(length(centroid_ids) / 4) filter (where %(vectors_per_passage)s::integer is null),
+       string_agg(centroid_ids, '')
 from pgretrieval.candidates_by_proxy(%(collection_id)s, %(codebook_id)s, %(query)s::real[], %(n)s) as candidate
 join pgretrieval.token_code using (bucket, passage_id)
 where token_code.collection_id = %(collection_id)s and token_code.codebook_id = %(codebook_id)s
 
 -- name: centroids_among
-select array_agg(passage_id), array_agg(length(centroid_ids) / 4), string_agg(centroid_ids, '')
+select array_agg(passage_id), array_agg(length(centroid_ids) / 4) filter (where %(vectors_per_passage)s::integer is null),
+       string_agg(centroid_ids, '')
 from pgretrieval.candidates_among(
     %(collection_id)s, %(codebook_id)s, %(centroid_ids)s::integer[], %(centroid_scores)s::real[], %(n)s,
     %(filter)s::jsonpath, {among}

@@ -120,3 +120,13 @@ def test_a_collection_takes_only_a_known_generator() -> None:
     assert check_generator("proxy") == "proxy"
     with pytest.raises(ConfigError, match="candidates is 'hnsw'; choose auto, proxy or postings"):
         check_generator("hnsw")
+
+
+@pytest.mark.parametrize("passages", [1000, 100_000])
+@pytest.mark.parametrize("k", [10, 100])
+def test_pooled_passages_are_probed_for_more_widely(passages: int, k: int) -> None:
+    """Their posting lists are short, and the probes that are enough elsewhere name too few of them."""
+    pooled = Searched(passages, 32 * passages, "auto", has_proxies=False, vectors_per_passage=32)
+    usual = choose_settings(k, _collection(passages, 32), Knobs()).probes
+    assert choose_settings(k, pooled, Knobs()).probes >= 4 * usual
+    assert choose_settings(k, pooled, Knobs(probes=3)).probes == 3

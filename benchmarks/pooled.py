@@ -1,0 +1,224 @@
+"""Pooled passages: fidelity, quality, time and bytes at a constant number of vectors, beside static ways to store fewer.
+
+    python benchmarks/pooled.py --cache DIR [--sets scifact ...] [--encoder FOLDER ...]
+
+The constant number is that of an untrained pooling: vector c is the mean of the tokens c, c + C, …. A FOLDER is an encoder that
+pools by itself. Each measurement goes to benchmarks/results/pooled.json, those of other runs stay; pooled.md is made from all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import string
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+
+from benchmarks import machine, vectors
+from benchmarks.filters import timed
+from benchmarks.run import RESULTS, Measured, build, quality, say, serving, unit
+from benchmarks.vectors import Vectors
+from pgretrieval.scoring.maxsim import maxsim_many
+from pgretrieval.types import Float32Array
+
+SETS = ("scifact", "stackexchange_small", "medquad")
+SIZES = (16, 32, 64)
+WHOLE = "all tokens"
+_QUERIES = 200
+_BLOCK = 1024
+_SEED = 0
+_COMPARED = ("p50", "codes_per_passage", "bytes_per_passage")
+_FILE = RESULTS / "pooled.json"
+
+
+def mean_of_every(tokens: Float32Array, count: int) -> Float32Array:
+    """(tokens, dim) -> (count, dim): as `ConstPooling` begins; vectors that a short passage leaves empty repeat others."""
+    places = np.arange(max(len(tokens), count))
+    pooled = np.zeros((count, tokens.shape[1]), dtype=np.float32)
+    np.add.at(pooled, places % count, tokens[places % len(tokens)])
+    return unit(pooled)
+
+
+def hierarchical(factor: float) -> Callable[[Float32Array], Float32Array]:
+    """The library's pooling of near tokens."""
+    import torch
+    from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
+
+    pooling = HierarchicalTokenPooling(factor)
+    return lambda tokens: pooling.pool_one(torch.from_numpy(unit(tokens))).numpy()
+
+
+def stored(data: Vectors, arrays: Iterator[Float32Array]) -> Vectors:
+    """The same collection with other vectors of its passages."""
+    made = list(arrays)
+    offsets = np.concatenate([[0], np.cumsum([len(array) for array in made])])
+    return replace(data, documents=np.concatenate(made).astype(np.float16), document_offsets=offsets)
+
+
+def without_punctuation(data: Vectors) -> Iterator[Float32Array]:
+    """The vectors of tokens that are no punctuation."""
+    from pgretrieval.encode.minilm import MAX_TOKENS, load_transformer
+
+    tokenizer = load_transformer("float32").tokenizer
+    skipped = tokenizer.convert_tokens_to_ids(list(string.punctuation))
+    texts = [passage.encoded_text for passage in data.passages]
+    for tokens, ids in zip(data.arrays(), tokenizer(texts, truncation=True, max_length=MAX_TOKENS)["input_ids"], strict=True):
+        kept = ~np.isin(ids, skipped)
+        if len(kept) != len(tokens):
+            sys.exit(f"{data.folder}: {len(tokens)} vectors for {len(kept)} tokens; delete the folder")
+        yield tokens[kept]
+
+
+def ways(data: Vectors, bits: tuple[int, ...]) -> Iterator[tuple[str, int | None, int, Callable[[], Vectors]]]:
+    """Name, constant number, bits, and what is stored."""
+    mean = len(data.documents) / len(data.passages)
+    yield WHOLE, None, 4, lambda: data
+    for some in bits:
+        for count in SIZES:
+            yield (
+                f"means, C = {count}",
+                count,
+                some,
+                lambda count=count: stored(data, (mean_of_every(one, count) for one in data.arrays())),
+            )
+    for count in SIZES:
+        factor = mean / count
+        if factor >= 1:
+            name = f"hierarchical, factor {factor:.1f}"
+            yield name, None, 4, lambda factor=factor: stored(data, map(hierarchical(factor), data.arrays()))
+    yield "punctuation skipped", None, 4, lambda: stored(data, without_punctuation(data))
+
+
+def exact(data: Vectors) -> list[list[str]]:
+    """The best 100 of each query by MaxSim of the stored vectors, not quantised."""
+    parts = []
+    for first in range(0, len(data.passages), _BLOCK):
+        offsets = data.document_offsets[first : first + _BLOCK + 1]
+        block = unit(data.documents[offsets[0] : offsets[-1]].astype(np.float32))
+        parts.append(maxsim_many(data.queries, block, offsets - offsets[0]))
+    order = np.argsort(-np.concatenate(parts, axis=1), axis=1, kind="stable")[:, :100]
+    return [[data.passages[place].id for place in row] for row in order.tolist()]
+
+
+def measure(data: Vectors, count: int | None, bits: int) -> Measured:
+    """One way to store one collection, at the defaults."""
+    best = exact(data)
+    with serving() as database:
+        collection, built = build(database, data, "measured", bits=bits, vectors_per_passage=count)
+        times, rankings = timed(lambda query: [hit.id for hit in collection.search(vectors=query)], data.queries, rounds=1)
+        deep = [[hit.id for hit in hits] for hits in collection.search_many(vectors=data.queries, k=100)]
+        explained = [collection.explain(vectors=query) for query in data.queries[:20]]
+        inline = collection.stats()["codes_inline"]
+    found, tables = quality(data, best, rankings, 10), built["storage"]["by_table"]
+    return {
+        "vectors": len(data.documents) / len(data.passages),
+        "fidelity": found["fidelity"],
+        "fidelity_100": quality(data, best, deep, 100)["fidelity"],
+        "ndcg": found["ndcg"],
+        "exact_ndcg": quality(data, best, best, 10)["ndcg"],
+        **times,
+        "maxsim_ms": float(np.median([one.milliseconds["maxsim"] for one in explained])),
+        "codes_per_passage": tables["token_code"] / len(data.passages),
+        "bytes_per_passage": sum(tables.values()) / len(data.passages),
+        "codes_inline": inline,
+        "build_seconds": built["build_seconds"],
+    }
+
+
+def chosen(data: Vectors) -> Vectors:
+    """At most 200 queries, drawn at random."""
+    kept = np.sort(np.random.default_rng(_SEED).permutation(len(data.queries))[:_QUERIES]).tolist()
+    ids = [data.query_ids[number] for number in kept]
+    return replace(
+        data,
+        query_ids=ids,
+        queries=[data.queries[number] for number in kept],
+        qrels={query: data.qrels[query] for query in ids},
+    )
+
+
+def kept() -> list[Measured]:
+    """The rows of earlier runs."""
+    rows: list[Measured] = json.loads(_FILE.read_text()) if _FILE.exists() else []
+    return rows
+
+
+def note(row: Measured) -> None:
+    """Keep one row, in place of an older one of the same; make the table again."""
+    held = kept()
+    same = [one for one in held if (one["set"], one["way"], one["bits"]) != (row["set"], row["way"], row["bits"])]
+    _FILE.write_text(json.dumps([*same, row], indent=1) + "\n")
+    (RESULTS / "pooled.md").write_text(table([*same, row]))
+    say(row)
+
+
+def table(rows: list[Measured]) -> str:
+    """All rows, those of one collection together, each beside all tokens where they were measured."""
+    lines = [
+        "# Pooled passages",
+        "",
+        f"`python benchmarks/pooled.py --cache DIR`; MiniLM's token vectors, {_QUERIES} queries, defaults. Fidelity is against",
+        "exact MaxSim of the vectors that are stored, before they are quantised; nDCG@10 is that of the search and, in brackets,",
+        "of exact MaxSim. Bytes are of codes, and of all but the texts. Means of c, c + C, … are a pooling without training.",
+        "In brackets: the milliseconds over those of all tokens, and the share of their bytes.",
+        "",
+        machine.as_lines(rows[-1]["machine"]),
+    ]
+    for name in dict.fromkeys(row["set"] for row in rows):
+        lines += [
+            "",
+            f"## {name}",
+            "",
+            "| stored | vectors | bits | fidelity@10 | @100 | nDCG@10 | p50 ms | codes, bytes | all, bytes | one row |",
+            "|---|---|---|---|---|---|---|---|---|---|",
+        ]
+        for row in (row for row in rows if row["set"] == name):
+            columns = [row["way"], f"{row['vectors']:.0f}", str(row["bits"])]
+            columns += [f"{row['fidelity']:.3f}", f"{row['fidelity_100']:.3f}", f"{row['ndcg']:.3f} ({row['exact_ndcg']:.3f})"]
+            for what, form, share in zip(_COMPARED, (".1f", ",.0f", ",.0f"), (".2f", ".0%", ".0%"), strict=True):
+                beside = f" ({row[what] / row['whole'][what]:{share}})" if row["whole"] else ""
+                columns.append(f"{row[what]:{form}}{beside}")
+            lines.append("| " + " | ".join([*columns, "yes" if row["codes_inline"] else "no"]) + " |")
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    """Measure, row by row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", type=Path, required=True, help="folder for token vectors, kept between runs")
+    parser.add_argument("--sets", nargs="+", default=SETS)
+    parser.add_argument("--bits", nargs="+", type=int, default=(4, 2))
+    parser.add_argument("--ways", nargs="+", help="only those whose name begins so")
+    parser.add_argument("--encoder", nargs="*", default=[], metavar="FOLDER", help="encoders that pool, measured too")
+    options = parser.parse_args()
+    described = machine.describe()
+    for name in options.sets:
+        data = chosen(vectors.load(name, options.cache))
+        before = next((row for row in kept() if (row["set"], row["way"]) == (name, WHOLE)), {})
+        whole = {key: before[key] for key in _COMPARED if before}
+        for way, count, bits, make in ways(data, tuple(options.bits)):
+            if options.ways and not way.startswith(tuple(options.ways)):
+                continue
+            measured = measure(make(), count, bits)
+            if way == WHOLE:
+                whole = {key: measured[key] for key in _COMPARED}
+            note({"set": name, "way": way, "bits": bits, **measured, "whole": whole, "machine": described})
+        for folder in options.encoder:
+            own = chosen(vectors.load(name, options.cache, folder))
+            counts = np.unique(np.diff(own.document_offsets))
+            for bits in options.bits:
+                measured = measure(own, int(counts[0]) if len(counts) == 1 else None, bits)
+                row = {"set": name, "way": Path(folder).name, "bits": bits, **measured}
+                note({**row, "whole": whole, "machine": described})
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "2")
+    main()
