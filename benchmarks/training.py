@@ -93,17 +93,18 @@ class Model:
     learning_rate: float = 2e-5
     k_train: int | None = None
     ways: int | None = None
-    passage_tokens: int | None = None
+    passage_tokens_times: int = 1
 
 
 MODELS = {
     "contrastive": Model(),
+    "projection alone": Model(trained="projection", learning_rate=1e-3),
     "distilled": Model(distil=True),
     "distilled, projection alone": Model(distil=True, trained="projection", learning_rate=5e-4),
     "xtr": Model(objective="xtr", k_train=64),
-    "constbert 16": Model(vectors=16, base="contrastive", learning_rate=5e-5, ways=4, passage_tokens=256),
-    "constbert 32": Model(vectors=32, base="contrastive", learning_rate=5e-5, ways=4, passage_tokens=256),
-    "constbert 64": Model(vectors=64, base="contrastive", learning_rate=5e-5, ways=4, passage_tokens=256),
+    "constbert 16": Model(vectors=16, base="contrastive", learning_rate=5e-5, ways=4, passage_tokens_times=2),
+    "constbert 32": Model(vectors=32, base="contrastive", learning_rate=5e-5, ways=4, passage_tokens_times=2),
+    "constbert 64": Model(vectors=64, base="contrastive", learning_rate=5e-5, ways=4, passage_tokens_times=2),
 }
 
 
@@ -214,7 +215,7 @@ def train(name: str, work: Path, size: Size, device: str | None) -> None:
         distil=None if model.distil else False,
         k_train=model.k_train,
         query_tokens=48,
-        passage_tokens=model.passage_tokens and min(model.passage_tokens, 2 * size.passage_tokens) or size.passage_tokens,
+        passage_tokens=size.passage_tokens * model.passage_tokens_times,
     )
     pooling = None if model.vectors is None else Pooling(vectors=model.vectors, tokens=256)
     base = "minilm" if model.base is None else str(_folder(work, model.base) / MODEL)

@@ -115,8 +115,8 @@ class ConstPooling(BaseTokenPooling):  # type: ignore[misc]
     def _start(self) -> None:
         """Vector c begins as the mean of a window of neighbouring tokens, which are the most alike.
 
-        A tenth of the tokens c, c + C, c + 2C, …, and noise, give a passage that is too short for window c a vector, too. The weights
-        begin small, since only their ratios count and an optimizer's steps are of one size.
+        A tenth of the tokens c, c + C, c + 2C, …, and noise, give a passage that is too short for window c a vector, too. Weights
+        begin small: only their ratios count, and an optimizer's steps are of one size.
         """
         place = torch.arange(self.tokens)
         slot = torch.arange(self.vectors)[:, None]
