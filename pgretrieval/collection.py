@@ -41,6 +41,7 @@ from pgretrieval.search.fusion import check_fusion
 from pgretrieval.search.pipeline import Asking, Searcher
 from pgretrieval.search.restriction import restriction
 from pgretrieval.search.settings import read_knobs
+from pgretrieval.search.token_settings import Imputation, read_token_knobs
 from pgretrieval.types import (
     AddReport,
     Float32Array,
@@ -50,7 +51,10 @@ from pgretrieval.types import (
     HybridQuery,
     OnConflict,
     Passage,
+    Reduction,
+    Rerank,
     Restriction,
+    Scorer,
     Violation,
 )
 
@@ -70,7 +74,7 @@ class Collection:
         self._loaded = None if encoder is None else (row.encoding, encoder)
         self._device = device
         self._computing = compute_device(device)
-        self._coders = Coders(row.collection_id, self._computing)
+        self._coders = Coders(row.collection_id, self._computing, row.scoring)
         self._searcher = Searcher(database, row.collection_id, row.name, self._coders)
 
     def __repr__(self) -> str:
@@ -90,6 +94,21 @@ class Collection:
     def candidates(self) -> Generator:
         """What generates candidates: "proxy", "postings" or "auto"."""
         return self._row.candidates
+
+    @property
+    def scorer(self) -> Scorer:
+        """What scores passages: "maxsim", all their tokens; "xtr" or "colxtr", the retrieved ones."""
+        return self._row.scorer
+
+    @property
+    def rerank(self) -> Rerank | None:
+        """What scores the best passages by retrieved tokens again: "maxsim", or None."""
+        return self._row.rerank
+
+    @property
+    def unit_vectors(self) -> bool:
+        """Whether token vectors are scaled to length one."""
+        return self._row.unit_vectors
 
     @property
     def keep_vectors(self) -> bool:
@@ -350,6 +369,10 @@ class Collection:
         probes: int | None = None,
         candidates: int | str | None = None,
         pruning: int | None = None,
+        k_tokens: int | None = None,
+        imputation: Imputation | None = None,
+        reduction: Reduction | None = None,
+        rerank: Rerank | None = None,
         where: Mapping[str, Any] | str | None = None,
         among: Ids | None = None,
     ) -> list[Hit]:
@@ -357,11 +380,13 @@ class Collection:
 
         `probes`, `candidates` and `pruning` are explained in `SearchSettings`; their defaults follow from k and the size of the
         collection. `candidates` is their number, what generates them ("proxy", "postings" or "auto"), or both as "proxy:512".
+        `k_tokens`, `imputation`, `reduction` and `rerank` are for collections that score by retrieved tokens (`TokenSettings`).
         `where` restricts by metadata, as `{"year": {"$gte": 1990}, "lang": "en"}` or as a jsonpath predicate; `among` to the ids of
         a list or of a SQLAlchemy select. Restricted searches take their candidates from postings.
         Before the first build all passages are compared. Raises InputError, VectorError, ConfigError.
         """
-        knobs = read_knobs(k, probes, candidates, pruning)
+        tokens = read_token_knobs(self._row.scoring, candidates, k_tokens, imputation, reduction, rerank)
+        knobs = read_knobs(k, probes, candidates, pruning, tokens)
         restricted = restriction(where, among)
         asked = _listed(query), _listed(vectors)
         return self._following(lambda: self._searcher.explain(self._asking(*asked), k, knobs, restricted, Explanation()))
@@ -375,6 +400,10 @@ class Collection:
         probes: int | None = None,
         candidates: int | str | None = None,
         pruning: int | None = None,
+        k_tokens: int | None = None,
+        imputation: Imputation | None = None,
+        reduction: Reduction | None = None,
+        rerank: Rerank | None = None,
         where: Mapping[str, Any] | str | None = None,
         among: Ids | None = None,
     ) -> list[list[Hit]]:
@@ -382,7 +411,8 @@ class Collection:
 
         The server works ahead on the next queries while the answers to one are scored.
         """
-        knobs = read_knobs(k, probes, candidates, pruning)
+        tokens = read_token_knobs(self._row.scoring, candidates, k_tokens, imputation, reduction, rerank)
+        knobs = read_knobs(k, probes, candidates, pruning, tokens)
         restricted = restriction(where, among)
         return self._following(lambda: self._searcher.search_many(self._asking(queries, vectors), k, knobs, restricted))
 
@@ -454,11 +484,16 @@ class Collection:
         probes: int | None = None,
         candidates: int | str | None = None,
         pruning: int | None = None,
+        k_tokens: int | None = None,
+        imputation: Imputation | None = None,
+        reduction: Reduction | None = None,
+        rerank: Rerank | None = None,
         where: Mapping[str, Any] | str | None = None,
         among: Ids | None = None,
     ) -> Explanation:
         """`search`, and what each stage did: milliseconds, probes, postings read, candidates, passages decoded, bytes moved."""
-        knobs = read_knobs(k, probes, candidates, pruning)
+        tokens = read_token_knobs(self._row.scoring, candidates, k_tokens, imputation, reduction, rerank)
+        knobs = read_knobs(k, probes, candidates, pruning, tokens)
         restricted = restriction(where, among)
 
         def explained() -> Explanation:
@@ -509,7 +544,8 @@ class Collection:
         if self._row.given_vectors:
             msg = f"collection {self.name!r} holds passages with given vectors, which are not kept unquantised; compare outside"
             raise InputError(msg)
-        return exact_rankings(self._database, self._row.collection_id, self.encoder, queries, k, progress)
+        unit = self._row.unit_vectors
+        return exact_rankings(self._database, self._row.collection_id, self.encoder, queries, k, progress, unit=unit)
 
     def stats(self) -> dict[str, Any]:
         """Passages, tokens, centroids, bits, dimension, encoder, state, and bytes by table.

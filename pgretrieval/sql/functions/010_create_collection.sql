@@ -11,7 +11,10 @@ create or replace function pgretrieval.create_collection(
     language text default 'english',
     title_weight double precision default 1,
     dense text default null,
-    dense_key text default null
+    dense_key text default null,
+    scorer text default 'maxsim',
+    rerank text default null,
+    unit_vectors boolean default true
 ) returns integer
 language plpgsql volatile
 set search_path from current
@@ -21,15 +24,17 @@ declare
     parent text;
     partition text;
 begin
+    perform pgretrieval.check_scorer(scorer, rerank, unit_vectors, candidates);
     insert into pgretrieval.collection (name, dim, encoder, bits, levels, candidates, keep_vectors, language,
-                                        title_weight, dense, dense_key)
+                                        title_weight, dense, dense_key, scorer, rerank, unit_vectors)
     values (create_collection.name, create_collection.dim, create_collection.encoder, create_collection.bits,
             create_collection.levels, create_collection.candidates, create_collection.keep_vectors,
             create_collection.language::regconfig::text, create_collection.title_weight, create_collection.dense,
-            pgretrieval.dense_key(create_collection.dense, create_collection.dense_key))
+            pgretrieval.dense_key(create_collection.dense, create_collection.dense_key), create_collection.scorer,
+            create_collection.rerank, create_collection.unit_vectors)
     returning collection_id into new_id;
 
-    foreach parent in array pgretrieval.partitioned_tables(create_collection.dense) loop
+    foreach parent in array pgretrieval.partitioned_tables(create_collection.dense, create_collection.scorer) loop
         partition := format('%s_%s', parent, new_id);
         execute format('create table pgretrieval.%I (like pgretrieval.%I including all)', partition, parent);
         execute format('alter table pgretrieval.%I add constraint one_collection check (collection_id = %s)', partition, new_id);
