@@ -77,9 +77,9 @@ class RetrievalDatabase:
         counts `title_weight` times. `dense` says where one vector per passage is, for hybrid searches: "kept" in the collection,
         from the encoder or given to `add`; or in a table of yours, as "schema.table.column", whose column `dense_key` (by default
         its primary key) holds the passages' ids.
-        `scorer` "xtr" scores passages by the tokens that a query retrieves alone, and "colxtr" does so with ColXTR's defaults: their
-        codes are stored by centroid. With `rerank="maxsim"` they are stored by passage, too, and the best passages are scored again by
-        all their tokens. These two can keep the lengths of token vectors: `unit_vectors=False`, by default what the encoder does.
+        `scorer` "xtr" scores passages by the tokens that a query retrieves alone, and "colxtr" so with ColXTR's defaults; codes
+        are then stored by centroid. With `rerank="maxsim"` they are stored by passage, too, and the best passages are scored again
+        by all their tokens. Both can keep the lengths of token vectors: `unit_vectors=False`, by default what the encoder does.
         Raises ConfigError, CollectionExistsError, EncoderError, and DimensionMismatchError outside 48 to 1,024 dimensions.
         """
         _check_name(name)

@@ -42,7 +42,7 @@ ByteArray: TypeAlias = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """What a collection was made with: its scorer, whether codes are stored by passage for reranking, and whether vectors are scaled."""
+    """What a collection was made with: its scorer, what that reranks by, and whether vectors are scaled to length one."""
 
     scorer: Scorer = "maxsim"
     rerank: Rerank | None = None

@@ -299,7 +299,7 @@ def tokens_of_centroids(
     width: int,
     restriction: Restriction | None,
 ) -> PendingTokens:
-    """Ask for the tokens of some centroids, `width` bytes each; those that the restriction and row-level security leave, if given."""
+    """Ask for the tokens of some centroids, `width` bytes each; only those that a restriction and row-level security leave."""
     parameters = {"collection_id": collection_id, "codebook_id": codebook_id, "centroid_ids": Int4Array(centroid_ids)}
     if restriction is None:
         removed = Pending(connection, _SQL["removed_passages"], {"collection_id": collection_id})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import NamedTuple
+
 import numpy as np
 
 from pgretrieval.assets import statements
@@ -11,6 +14,16 @@ from pgretrieval.db.parameters import Int4Array
 from pgretrieval.types import ByteArray, CodebookId, CollectionId, Int32Array, Int64Array
 
 _SQL = statements("codes")
+
+
+class PostingCodes(NamedTuple):
+    """Tokens by centroid: those of centroid_ids[i] are rows offsets[i]:offsets[i + 1] of the rest, by passage and position."""
+
+    centroid_ids: Int32Array
+    offsets: Int64Array
+    passage_ids: Int32Array
+    positions: Int32Array
+    residuals: ByteArray
 
 
 def copy_codes(
@@ -54,25 +67,20 @@ def copy_posting_codes(
     collection_id: CollectionId,
     codebook_id: CodebookId,
     segment: int,
-    centroid_ids: Int32Array,
-    offsets: Int64Array,
-    passage_ids: Int32Array,
-    positions: Int32Array,
-    residuals: ByteArray,
+    tokens: PostingCodes,
 ) -> None:
-    """Write tokens of one segment: rows `offsets[i]:offsets[i + 1]` of the last three are the tokens of centroid_ids[i]."""
-    edges = offsets.tolist()
+    """Write the tokens of one segment."""
     rows = zip(
-        centroid_ids.tolist(),
-        wire.int4_array_fields(passage_ids, offsets),
-        wire.int4_array_fields(positions, offsets),
-        zip(edges[:-1], edges[1:], strict=True),
+        tokens.centroid_ids.tolist(),
+        wire.int4_array_fields(tokens.passage_ids, tokens.offsets),
+        wire.int4_array_fields(tokens.positions, tokens.offsets),
+        itertools.pairwise(tokens.offsets.tolist()),
         strict=True,
     )
     with connection.cursor() as cursor, cursor.copy(_SQL["copy_posting_codes"]) as stream:
         stream.set_types(["int4", "int4", "int4", "int4", "bytea", "bytea", "bytea"])
         for centroid_id, *fields, (start, end) in rows:
-            stream.write_row((collection_id, codebook_id, centroid_id, segment, *fields, residuals[start:end].tobytes()))
+            stream.write_row((collection_id, codebook_id, centroid_id, segment, *fields, tokens.residuals[start:end].tobytes()))
 
 
 def forget_codes_by_passage(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> None:

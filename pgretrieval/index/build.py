@@ -263,7 +263,7 @@ def _copy_posting_codes(work: Work, codebook_id: CodebookId, coded: Int32Array) 
             work.stage("postings", (number * len(batches) + place) * len(coded) // (len(ranges) * len(batches)), len(coded))
             ids, offsets, centroid_ids, residuals = codes.read_codes(*where, batch, width)
             found.append(posting_codes_of(centroid_ids, offsets, ids, residuals, first, end))
-        codes.copy_posting_codes(*where, 0, *merged(found))
+        codes.copy_posting_codes(*where, 0, merged(found))
     if not work.collection.scoring.codes_by_passage:
         codes.forget_codes_by_passage(*where)
 

@@ -10,6 +10,7 @@ import torch
 
 from pgretrieval.db import codebooks, codes, proxies
 from pgretrieval.db.codebooks import CodebookRow
+from pgretrieval.db.codes import PostingCodes
 from pgretrieval.db.connection import Connection
 from pgretrieval.db.proxies import ProxyModelRow
 from pgretrieval.db.wire import offsets_of
@@ -98,7 +99,7 @@ def write_segment(
     segment = int(coded.passage_ids.min())
     if scoring.by_tokens:
         tokens = posting_codes_of(coded.centroid_ids, coded.offsets, coded.passage_ids, coded.residuals)
-        codes.copy_posting_codes(connection, collection_id, codebook_id, segment, *tokens)
+        codes.copy_posting_codes(connection, collection_id, codebook_id, segment, tokens)
         rows = len(tokens.centroid_ids)
     else:
         postings = postings_of(centroid_passage_pairs(coded.centroid_ids, coded.offsets, coded.passage_ids))
@@ -120,16 +121,6 @@ class Postings(NamedTuple):
     centroid_ids: Int32Array
     offsets: Int64Array
     passage_ids: Int32Array
-
-
-class PostingCodes(NamedTuple):
-    """Tokens by centroid: those of centroid_ids[i] are rows offsets[i]:offsets[i + 1] of the rest, by passage and position."""
-
-    centroid_ids: Int32Array
-    offsets: Int64Array
-    passage_ids: Int32Array
-    positions: Int32Array
-    residuals: ByteArray
 
 
 def codebook_from_row(row: CodebookRow, device: torch.device | None = None, *, unit: bool = True) -> Codebook:
@@ -189,6 +180,10 @@ def merged(parts: Sequence[PostingCodes]) -> PostingCodes:
     centroid_ids = np.concatenate([np.repeat(part.centroid_ids, np.diff(part.offsets)) for part in parts])
     order = np.argsort(centroid_ids, kind="stable")
     distinct, lengths = np.unique(centroid_ids, return_counts=True)
-    columns = ([part[column] for part in parts] for column in range(2, 5))
-    passage_ids, positions, residuals = (np.concatenate(column)[order] for column in columns)
-    return PostingCodes(distinct, offsets_of(lengths), passage_ids, positions, residuals)
+    return PostingCodes(
+        distinct,
+        offsets_of(lengths),
+        np.concatenate([part.passage_ids for part in parts])[order],
+        np.concatenate([part.positions for part in parts])[order],
+        np.concatenate([part.residuals for part in parts])[order],
+    )

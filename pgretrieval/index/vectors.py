@@ -88,7 +88,10 @@ def unit_rows(vectors: Float32Array) -> Float32Array:
 
 
 def token_matrix(arrays: Sequence[Float32Array], *, unit: bool = True) -> TokenMatrix:
-    """Vectors of several passages below one another, as `unit` rows; else raises VectorError where half precision has no such number."""
+    """Vectors of several passages below one another, as `unit` rows or as they are.
+
+    Raises VectorError where they are to stay as they are and half precision has no such number.
+    """
     rows = np.concatenate(arrays)
     if not unit and np.abs(rows).max(initial=0) > HALF_AT_MOST:
         msg = (

@@ -1,7 +1,7 @@
 """Nearest centroid of many token vectors; two levels where the centroids are many.
 
-Of unit vectors it is the one with the highest inner product, of others (`unit` False) the one at the least Euclidean distance, which
-has the highest inner product less half its own squared length.
+Of unit vectors it is the one with the highest inner product, of others (`unit` False) the one at the least Euclidean distance,
+which has the highest inner product less half its own squared length.
 """
 
 from __future__ import annotations

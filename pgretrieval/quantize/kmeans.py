@@ -1,4 +1,4 @@
-"""k-means, spherical where vectors are of length one, seeded; in two levels where the centroids are many (ColBERTv2 section 3.3; docs/decisions.md)."""
+"""k-means, spherical for unit vectors, seeded; in two levels where the centroids are many (ColBERTv2 section 3.3)."""
 
 from __future__ import annotations
 

@@ -27,9 +27,9 @@ def exact_rankings(
     *,
     unit: bool = True,
 ) -> list[list[str]]:
-    """The ids of the k best passages for each (query tokens, dim), by encoding every stored text again, batch by batch, as `unit` vectors.
+    """The ids of the k best passages for each (query tokens, dim), by encoding every stored text again, batch by batch.
 
-    `progress` is told how many passages were just finished.
+    `progress` is told how many passages were just finished; `unit` scales vectors to length one.
     """
     scores = np.empty((len(queries), 0), dtype=np.float32)
     positions = np.empty((len(queries), 0), dtype=np.int64)

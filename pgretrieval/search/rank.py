@@ -74,7 +74,7 @@ def _decoded_part(query: Float32Array, codebook: Codebook, coded: CodedPassages,
 
 
 def decoded_similarity(query: Float32Array, codebook: Codebook, centroid_ids: Int32Array, residuals: ByteArray) -> Float32Array:
-    """(query tokens, dim) and codes -> (query tokens, tokens) inner products with the decoded vectors, re-normalised if they were."""
+    """(query tokens, dim) and codes -> (query tokens, tokens) inner products with the vectors, re-normalised if they were."""
     vectors = codebook.decode(centroid_ids, residuals)
     similarity = _products(query, vectors)
     if codebook.unit:

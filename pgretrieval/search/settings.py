@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 from typing import cast
 
@@ -66,7 +66,7 @@ class Knobs:
     candidates: int | None = None
     pruning: int | None = None
     generator: Generator | None = None
-    tokens: TokenKnobs = TokenKnobs()
+    tokens: TokenKnobs = field(default_factory=TokenKnobs)
 
 
 def read_knobs(

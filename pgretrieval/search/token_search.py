@@ -1,4 +1,4 @@
-"""One query of a collection that is scored by retrieved tokens: ask for the tokens of probed centroids, read them, score passages."""
+"""One query of a collection scored by retrieved tokens: ask for the tokens of probed centroids, read them, score passages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ALL_TOKENS = 2**31 - 1
 
 
 class TokenIndex(NamedTuple):
-    """What the tokens of a collection are read and decoded by; `quick_centroids` is (centroids, dim) for scores that only choose."""
+    """What a collection's tokens are read and decoded by; `quick_centroids` is (centroids, dim) for scores that only choose."""
 
     connection: Connection
     collection_id: CollectionId

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 from pgretrieval.errors import ConfigError
 from pgretrieval.types import Generator, Reduction, Rerank, Scorer, Scoring
@@ -53,12 +53,12 @@ class TokenKnobs:
 
 
 def read_token_knobs(scoring: Scoring, candidates: Any, k_tokens: Any, imputation: Any, reduction: Any, rerank: Any) -> TokenKnobs:
-    """The knobs as a search of a collection takes them. Raises ConfigError for values that it cannot use, or if it has no use for any."""
+    """The knobs as a search of a collection takes them. Raises ConfigError for what it has no use for."""
     given = {"k_tokens": k_tokens, "imputation": imputation, "reduction": reduction, "rerank": rerank}
     unused = [name for name, value in given.items() if value is not None]
     if unused and not scoring.by_tokens:
         msg = (
-            f"{unused[0]} is {given[unused[0]]!r}, and the collection is scored by all tokens of a passage; leave {unused[0]} out, or "
+            f"{unused[0]} is {given[unused[0]]!r}, and the collection is scored by all tokens of a passage; leave it out, or "
             'create a collection with scorer="xtr" or "colxtr"'
         )
         raise ConfigError(msg)
@@ -87,7 +87,7 @@ def read_token_knobs(scoring: Scoring, candidates: Any, k_tokens: Any, imputatio
             'rerank="maxsim"'
         )
         raise ConfigError(msg)
-    return TokenKnobs(k_tokens, float(imputation) if number else imputation, reduction, rerank)
+    return TokenKnobs(given["k_tokens"], float(imputation) if number else imputation, reduction, rerank)
 
 
 def choose_token_settings(k: int, scoring: Scoring, knobs: TokenKnobs, probes: int | None, pruning: int | None) -> TokenSettings:
@@ -108,7 +108,9 @@ def reduction_of(scoring: Scoring, knobs: TokenKnobs) -> Reduction:
     return knobs.reduction or ("mean" if scoring.scorer == "xtr" else "sum")
 
 
-def check_scoring(scorer: str, rerank: str | None, unit_vectors: bool | None, candidates: Generator, encodes_unit: bool) -> Scoring:
+def check_scoring(
+    scorer: Scorer, rerank: str | None, unit_vectors: bool | None, candidates: Generator, encodes_unit: bool
+) -> Scoring:
     """What a collection is to be scored by, as the caller and its encoder say. Raises ConfigError for what does not go together."""
     if scorer not in SCORERS:
         msg = f"scorer is {scorer!r}; choose {', '.join(SCORERS[:-1])} or {SCORERS[-1]}"
@@ -116,7 +118,7 @@ def check_scoring(scorer: str, rerank: str | None, unit_vectors: bool | None, ca
     if rerank not in (None, "none", "maxsim"):
         msg = f'rerank is {rerank!r}; give "maxsim", or leave it out'
         raise ConfigError(msg)
-    scoring = Scoring(cast("Scorer", scorer), None if rerank == "none" else rerank, unit_vectors is not False)
+    scoring = Scoring(scorer, "maxsim" if rerank == "maxsim" else None, unit_vectors is not False)
     if not scoring.by_tokens:
         if scoring.rerank is not None:
             msg = 'rerank is "maxsim", which scorer "maxsim" does anyway; leave rerank out, or give scorer="xtr" or "colxtr"'

@@ -18,7 +18,7 @@ WARP_TOKENS = 8
 
 
 class TokenScores(NamedTuple):
-    """Passages that have a retrieved token, ascending, with their sums over the query; `others` is the sum of all other passages."""
+    """Passages that have a retrieved token, ascending, with their sums over the query; `others` is that of any other passage."""
 
     passage_ids: Int32Array
     scores: Float32Array
@@ -61,14 +61,15 @@ def last_retrieved(similarity: Float32Array, retrieved: Mask) -> Float32Array:
 def walked_centroids(scores: Float32Array, sizes: Int64Array) -> Float32Array:
     """(query tokens,) of (query tokens, centroids) scores and (centroids,) tokens: WARP's imputation.
 
-    It is the score of the first centroid, from the best on, up to which the centroids hold more tokens than the budget; the last one's
-    where they do not.
+    It is the score of the first centroid, from the best on, up to which the centroids hold more tokens than the budget; that of
+    the last where they do not.
     """
     order = np.argsort(-scores, axis=1, kind="stable")
     passed = np.cumsum(sizes[order], axis=1) > np.sqrt(WARP_TOKENS * sizes.sum())
     first = np.where(passed.any(axis=1), passed.argmax(axis=1), scores.shape[1] - 1)
     rows = np.arange(len(scores))
-    return scores[rows, order[rows, first]]
+    walked: Float32Array = scores[rows, order[rows, first]]
+    return walked
 
 
 def missed_scores(imputation: Imputation, similarity: Float32Array, retrieved: Mask, walked: Float32Array | None) -> Float32Array:
@@ -81,7 +82,7 @@ def missed_scores(imputation: Imputation, similarity: Float32Array, retrieved: M
 
 
 def score_passages(similarity: Float32Array, retrieved: Mask, missed: Float32Array, passage_ids: Int32Array) -> TokenScores:
-    """Sum over the query of each passage's best retrieved token, or what is missed; `passage_ids` (tokens,) are in ascending order."""
+    """Sum over the query of each passage's best retrieved token, or what is missed; `passage_ids` (tokens,) ascend."""
     others = float(missed.sum(dtype=np.float64))
     seen = np.flatnonzero(retrieved.any(axis=0))
     ids, starts = np.unique(passage_ids[seen], return_index=True)

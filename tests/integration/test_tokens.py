@@ -15,8 +15,8 @@ from pgretrieval.hardware import quick
 from pgretrieval.index.coding import codebook_from_row
 from pgretrieval.search.probe import best_centroids, centroid_scores
 from tests.fixtures.collections import Corpus
+from tests.support.tokens import EVERYTHING, KINDS, fill
 
-EVERYTHING = {"probes": 10**6, "k_tokens": 10**6}
 Token = tuple[int, int, int]
 """Centroid, passage, position there."""
 
@@ -110,34 +110,10 @@ def assert_equals(hits: list[pgretrieval.Hit], scores: dict[str, float], k: int 
     assert [hit.score for hit in hits] == pytest.approx(sorted(scores.values(), reverse=True)[:k], abs=1e-5, rel=1e-5)
 
 
-def lengthened(vectors: list[np.ndarray], seed: int = 0) -> list[np.ndarray]:
-    """The same directions in lengths between a half and four."""
-    rng = np.random.default_rng(seed)
-    return [rows * rng.uniform(0.5, 4, size=(len(rows), 1)).astype(np.float32) for rows in vectors]
-
-
-KINDS: dict[str, dict[str, Any]] = {
-    "xtr": {"scorer": "xtr"},
-    "colxtr": {"scorer": "colxtr", "bits": 2},
-    "reranked": {"scorer": "xtr", "rerank": "maxsim"},
-    "long": {"scorer": "colxtr", "unit_vectors": False},
-}
-
-
 @pytest.fixture(scope="module")
 def collections(module_database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> dict[str, pgretrieval.Collection]:
-    """One of each kind, in two segments with some passages gone; tests leave them as they are."""
-    made = {}
-    for name, options in KINDS.items():
-        collection = module_database.create_collection(name, **options)
-        vectors = lengthened(corpus.vectors) if name == "long" else corpus.vectors
-        collection.auto_compact = False
-        collection.add(corpus.passages[:200], vectors=vectors[:200])
-        collection.build()
-        collection.add(corpus.passages[200:], vectors=vectors[200:])
-        collection.delete([f"p{number}" for number in range(50, 60)])
-        made[name] = collection
-    return made
+    """Tests leave them as they are."""
+    return fill(module_database, corpus)
 
 
 @pytest.fixture(scope="module")
