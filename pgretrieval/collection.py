@@ -139,7 +139,7 @@ class Collection:
             if row.encoder is not None:
                 encoder = from_spec(row.encoder, self._device)
             elif row.dim is None:
-                encoder = load_encoder(_DEFAULT_ENCODER, self._device)
+                encoder = load_encoder(_DEFAULT_ENCODER, self._device, unit=row.unit_vectors)
             else:
                 msg = f"collection {self.name!r} holds given vectors and has no encoder; pass vectors=, or open it with encoder=…"
                 raise InputError(msg)
@@ -166,7 +166,7 @@ class Collection:
 
     def require_encoder(self, source: str) -> None:
         """Raise ConfigError where the collection was made with another encoder than `source` names."""
-        asked, held = load_encoder(source, self._device).spec, self._row.encoder
+        asked, held = load_encoder(source, self._device, unit=self._row.unit_vectors).spec, self._row.encoder
         if held is not None and held != asked:
             msg = f"collection {self.name!r} was made with encoder {held}, not {asked}; name that one, or change it by rebuild"
             raise ConfigError(msg)
@@ -329,7 +329,7 @@ class Collection:
             return self._built(
                 lambda: build(self._database, self._row, self._encoder_of_texts(), stage, self._computing, anew=True)
             )
-        changed = load_encoder(encoder, self._device)
+        changed = load_encoder(encoder, self._device, unit=self._row.unit_vectors)
         check_dim(changed.dim)
         self._refresh()
         before = self._row.encoding

@@ -126,7 +126,7 @@ class RetrievalDatabase:
         """
         _check_name(name)
         row = catalog.find(self._database, name)
-        loaded = load_encoder(encoder, self._device) if encoder is not None else None
+        loaded = load_encoder(encoder, self._device, unit=row.unit_vectors) if encoder is not None else None
         collection = Collection(self._database, row, loaded, self._device)
         if loaded is not None:
             collection.check_encoder(loaded)
