@@ -67,22 +67,32 @@ def measure(collection: Any, data: Vectors, scorer: str, knobs: dict[str, Any]) 
     return row
 
 
-def rows_of(data: Vectors) -> tuple[list[Measured], dict[str, dict[str, int]]]:
-    """All settings, and the bytes of each way of storing."""
-    stored: dict[str, dict[str, int]] = {}
+def rows_of(database: Any, collection: Any, data: Vectors) -> tuple[list[Measured], dict[str, dict[str, int]]]:
+    """All settings, and the bytes of each way of storing.
+
+    One codebook and one set of codes serve all scorers: what gathering reads beside the codes by passage, its postings, is made of
+    the codes by centroid, and the collection is then read as each scorer reads it.
+    """
     rows: list[Measured] = []
-    with serving() as database:
-        gathered, _ = build(database, data, "gathered")
-        stored["maxsim"] = gathered.stats()["bytes"]
-        rows += [measure(gathered, data, "maxsim", knobs) for knobs in MAXSIM]
-        tokens, _ = build(database, data, "tokens", scorer="xtr", rerank="maxsim")
-        stored["xtr, rerank"] = tokens.stats()["bytes"]
-        rows += [measure(tokens, data, "xtr", knobs) for knobs in XTR]
-        with psycopg.connect(database.url, autocommit=True) as connection:  # the same rows, read as the other scorer reads them
-            connection.execute("update pgretrieval.collection set scorer = 'colxtr' where name = 'tokens'")
-        tokens = database.get_collection("tokens")
-        rows += [measure(tokens, data, "colxtr", knobs) for knobs in COLXTR]
+    stored = {"xtr, rerank": collection.stats()["bytes"]}
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute(_POSTINGS, [collection.name])
+        for scorer, settings in (("xtr", XTR), ("colxtr", COLXTR), ("maxsim", MAXSIM)):
+            connection.execute(_SCORER, [scorer, scorer, collection.name])
+            read = database.get_collection(collection.name)
+            rows += [measure(read, data, scorer, knobs) for knobs in settings]
+    stored["all of them"] = collection.stats()["bytes"]
     return rows, stored
+
+
+_POSTINGS = """
+insert into pgretrieval.posting (collection_id, codebook_id, centroid_id, bucket, segment, passage_ids)
+select collection_id, codebook_id, centroid_id, bucket, segment, array(select distinct unnest(passage_ids) order by 1)
+from pgretrieval.posting_code join pgretrieval.collection using (collection_id, codebook_id) where name = %s
+"""
+_SCORER = """
+update pgretrieval.collection set scorer = %s, rerank = case when %s <> 'maxsim' then 'maxsim' end where name = %s
+"""
 
 
 def operations(row: Measured, query_tokens: float, dim: int) -> tuple[float, float]:
@@ -126,15 +136,24 @@ def main() -> None:
     options = parser.parse_args()
     whole = vectors.load(NAME, options.cache, options.encoder)
     data = vectors.first_queries(whole, options.queries)
-    rows, stored = rows_of(data)
+    with serving() as database:
+        collection, _ = build(database, data, "tokens", scorer="xtr", rerank="maxsim")
+        rows, stored = rows_of(database, collection, data)
+    text = report(data, options.encoder, options.note, rows, stored)
+    (RESULTS / "tokens.md").write_text(text)
+    print(text)
+
+
+def report(data: Vectors, encoder: str, note: str | None, rows: Sequence[Measured], stored: dict[str, dict[str, int]]) -> str:
+    """The page of results."""
     query_tokens, dim = float(np.mean([len(query) for query in data.queries])), data.documents.shape[1]
     lines = [
         "# Retrieved tokens",
         "",
-        f"`python benchmarks/tokens.py --cache DIR`, encoder {Path(options.encoder).name}; {NAME}, {len(data.passages):,} "
+        f"`python benchmarks/tokens.py --cache DIR`, encoder {Path(encoder).name}; {NAME}, {len(data.passages):,} "
         f"passages, {int(data.document_offsets[-1]):,} tokens of {dim} dimensions, {len(data.queries)} "
         f"queries of {query_tokens:.1f} tokens, 4 bits, k = 10. Means over the queries; milliseconds are medians without encoding.",
-        *(["", options.note] if options.note else []),
+        *(["", note] if note else []),
         "",
         machine.as_lines(machine.describe()),
         "",
@@ -150,9 +169,7 @@ def main() -> None:
         ),
         "",
     ]
-    text = "\n".join(lines)
-    (RESULTS / "tokens.md").write_text(text)
-    print(text)
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

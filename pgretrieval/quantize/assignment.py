@@ -1,7 +1,8 @@
 """Nearest centroid of many token vectors; two levels where the centroids are many.
 
 Of unit vectors it is the one with the highest inner product, of others (`unit` False) the one at the least Euclidean distance,
-which has the highest inner product less half its own squared length.
+which has the highest inner product less half its own squared length; these are as large, and the quick format too coarse to tell them
+apart.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ def nearest(vectors: Tensor, centroids: Tensor, *, unit: bool = True) -> Tensor:
 
 
 def quickly_nearest(vectors: Tensor, centroids: Tensor, *, unit: bool = True) -> Tensor:
-    """`nearest` in the quick format: among centroids within half a percent of the best, any may come."""
-    handicaps, centroids = _handicaps(centroids, unit), quick(centroids)
-    parts = [_closeness(quick(chunk), centroids.T, handicaps).max(dim=1).indices for chunk in vectors.split(_CHUNK)]
+    """`nearest` in the quick format, if `unit`: among centroids within half a percent of the best, any may come."""
+    if not unit:
+        return nearest(vectors, centroids, unit=False)
+    centroids = quick(centroids)
+    parts = [(quick(chunk) @ centroids.T).max(dim=1).indices for chunk in vectors.split(_CHUNK)]
     return torch.cat(parts) if parts else torch.empty(0, dtype=torch.long, device=vectors.device)
 
 
@@ -41,7 +44,7 @@ def _handicaps(centroids: Tensor, unit: bool) -> Tensor | None:
 def _closeness(vectors: Tensor, columns: Tensor, handicaps: Tensor | None) -> Tensor:
     """(tokens, dim), (dim, centroids) -> (tokens, centroids), higher for nearer ones."""
     products = vectors @ columns
-    return products if handicaps is None else products.float() - handicaps
+    return products if handicaps is None else products - handicaps
 
 
 class CentroidIndex:
@@ -59,20 +62,23 @@ class CentroidIndex:
         self._heads: Tensor | None = None
         if len(centroids) > _EXACT_BELOW:
             heads, self._members = _group(self.centroids, unit)
-            self._heads = quick(heads)
+            self._heads = self._quick(heads)
             self._head_handicaps = _handicaps(heads, unit)
-            self._grouped = [quick(self.centroids[members]).T for members in self._members]
+            self._grouped = [self._quick(self.centroids[members]).T for members in self._members]
             self._handicaps = [_handicaps(self.centroids[members], unit) for members in self._members]
 
     def assign(self, vectors: Tensor) -> Tensor:
         """(tokens, dim) float32 -> (tokens,) int64 centroid ids."""
         if self._heads is None:
             return nearest(vectors, self.centroids, unit=self.unit)
-        parts = [self._assign_chunk(quick(chunk), self._heads) for chunk in vectors.split(_CHUNK)]
+        parts = [self._assign_chunk(self._quick(chunk), self._heads) for chunk in vectors.split(_CHUNK)]
         return torch.cat(parts) if parts else torch.empty(0, dtype=torch.long, device=vectors.device)
 
+    def _quick(self, vectors: Tensor) -> Tensor:
+        return quick(vectors) if self.unit else vectors
+
     def _assign_chunk(self, vectors: Tensor, heads: Tensor) -> Tensor:
-        best = torch.full((len(vectors),), -torch.inf, dtype=vectors.dtype if self.unit else torch.float32, device=vectors.device)
+        best = vectors.new_full((len(vectors),), -torch.inf)
         chosen = torch.zeros(len(vectors), dtype=torch.long, device=vectors.device)
         for group, rows in _rows_by_group(_closeness(vectors, heads.T, self._head_handicaps), self.groups_searched):
             similarity, position = _closeness(vectors[rows], self._grouped[group], self._handicaps[group]).max(dim=1)
@@ -102,8 +108,9 @@ def _group(centroids: Tensor, unit: bool) -> tuple[Tensor, list[Tensor]]:
     for _ in range(_GROUP_ROUNDS):
         heads = means(centroids, nearest(centroids, heads, unit=unit), heads, unit=unit)
     owner = nearest(centroids, heads, unit=unit)
-    members = owner.argsort(stable=True).split(torch.bincount(owner, minlength=len(heads)).tolist())
-    return heads, list(members)
+    sizes = torch.bincount(owner, minlength=len(heads))
+    members = owner.argsort(stable=True).split(sizes[sizes > 0].tolist())
+    return heads[sizes > 0], list(members)
 
 
 def means(vectors: Tensor, owner: Tensor, previous: Tensor, *, unit: bool) -> Tensor:

@@ -449,7 +449,6 @@ def test_a_search_reads_the_probed_centroids_by_their_index(collections: dict[st
     from pgretrieval.assets import statements
 
     docs = collections["xtr"]
-    breaking.execute("set local enable_seqscan = off")  # the table is small
     for name, more in (("tokens_of_centroids", {}), ("tokens_among", {"filter": None})):
         parameters = {"collection_id": docs._row.collection_id, "codebook_id": codebook(docs), "centroid_ids": [1, 2, 3], **more}
         statement = statements("search")[name].format(among="null::text[]")
