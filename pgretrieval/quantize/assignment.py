@@ -1,8 +1,8 @@
 """Nearest centroid of many token vectors; two levels where the centroids are many.
 
 Of unit vectors it is the one with the highest inner product, of others (`unit` False) the one at the least Euclidean distance,
-which has the highest inner product less half its own squared length; these are as large, and the quick format too coarse to tell them
-apart.
+which has the highest inner product less half its own squared length. These are as large, and the quick format is too coarse for
+their difference.
 """
 
 from __future__ import annotations
