@@ -54,7 +54,7 @@ def data_folder() -> Path:
 
 def load(name: str, cache: Path, encoder: str = "minilm") -> Vectors:
     """Read the collection, and its vectors from the cache, where they are put first if they are missing."""
-    source, folder = data_folder() / name, cache / f"{name}-{encoder}"
+    source, folder = data_folder() / name, cache / f"{name}-{Path(encoder).name}"
     passages = list(read_passages(source / "corpus.jsonl.gz"))
     qrels = read_qrels(source / "qrels.tsv")
     queries = [(query_id, text) for query_id, text in read_queries(source / "queries.jsonl.gz") if query_id in qrels]
@@ -80,6 +80,11 @@ def load(name: str, cache: Path, encoder: str = "minilm") -> Vectors:
         document_offsets,
         np.split(query_vectors.astype(np.float32), query_offsets[1:-1]),
     )
+
+
+def first_queries(data: Vectors, count: int | None) -> Vectors:
+    """The same passages with the first judged queries alone."""
+    return data if count is None else replace(data, query_ids=data.query_ids[:count], queries=data.queries[:count])
 
 
 @dataclass(frozen=True)

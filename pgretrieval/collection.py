@@ -41,6 +41,7 @@ from pgretrieval.search.fusion import check_fusion
 from pgretrieval.search.pipeline import Asking, Searcher
 from pgretrieval.search.restriction import restriction
 from pgretrieval.search.settings import read_knobs
+from pgretrieval.search.token_settings import Imputation, read_token_knobs
 from pgretrieval.types import (
     AddReport,
     Float32Array,
@@ -50,7 +51,10 @@ from pgretrieval.types import (
     HybridQuery,
     OnConflict,
     Passage,
+    Reduction,
+    Rerank,
     Restriction,
+    Scorer,
     Violation,
 )
 
@@ -70,7 +74,7 @@ class Collection:
         self._loaded = None if encoder is None else (row.encoding, encoder)
         self._device = device
         self._computing = compute_device(device)
-        self._coders = Coders(row.collection_id, self._computing)
+        self._coders = Coders(row.collection_id, self._computing, row.scoring)
         self._searcher = Searcher(database, row.collection_id, row.name, self._coders)
 
     def __repr__(self) -> str:
@@ -90,6 +94,21 @@ class Collection:
     def candidates(self) -> Generator:
         """What generates candidates: "proxy", "postings" or "auto"."""
         return self._row.candidates
+
+    @property
+    def scorer(self) -> Scorer:
+        """What scores passages: "maxsim", all their tokens; "xtr" or "colxtr", the retrieved ones."""
+        return self._row.scorer
+
+    @property
+    def rerank(self) -> Rerank | None:
+        """What scores the best passages by retrieved tokens again: "maxsim", or None."""
+        return self._row.rerank
+
+    @property
+    def unit_vectors(self) -> bool:
+        """Whether token vectors are scaled to length one."""
+        return self._row.unit_vectors
 
     @property
     def keep_vectors(self) -> bool:
@@ -126,7 +145,7 @@ class Collection:
             if row.encoder is not None:
                 encoder = from_spec(row.encoder, self._device)
             elif row.dim is None:
-                encoder = load_encoder(_DEFAULT_ENCODER, self._device)
+                encoder = load_encoder(_DEFAULT_ENCODER, self._device, unit=row.unit_vectors)
             else:
                 msg = f"collection {self.name!r} holds given vectors and has no encoder; pass vectors=, or open it with encoder=…"
                 raise InputError(msg)
@@ -153,7 +172,7 @@ class Collection:
 
     def require_encoder(self, source: str) -> None:
         """Raise ConfigError where the collection was made with another encoder than `source` names."""
-        asked, held = load_encoder(source, self._device).spec, self._row.encoder
+        asked, held = load_encoder(source, self._device, unit=self._row.unit_vectors).spec, self._row.encoder
         if held is not None and held != asked:
             msg = f"collection {self.name!r} was made with encoder {held}, not {asked}; name that one, or change it by rebuild"
             raise ConfigError(msg)
@@ -316,7 +335,7 @@ class Collection:
             return self._built(
                 lambda: build(self._database, self._row, self._encoder_of_texts(), stage, self._computing, anew=True)
             )
-        changed = load_encoder(encoder, self._device)
+        changed = load_encoder(encoder, self._device, unit=self._row.unit_vectors)
         check_dim(changed.dim)
         self._refresh()
         before = self._row.encoding
@@ -356,6 +375,10 @@ class Collection:
         probes: int | None = None,
         candidates: int | str | None = None,
         pruning: int | None = None,
+        k_tokens: int | None = None,
+        imputation: Imputation | None = None,
+        reduction: Reduction | None = None,
+        rerank: Rerank | None = None,
         where: Mapping[str, Any] | str | None = None,
         among: Ids | None = None,
     ) -> list[Hit]:
@@ -363,11 +386,13 @@ class Collection:
 
         `probes`, `candidates` and `pruning` are explained in `SearchSettings`; their defaults follow from k and the size of the
         collection. `candidates` is their number, what generates them ("proxy", "postings" or "auto"), or both as "proxy:512".
+        `k_tokens`, `imputation`, `reduction` and `rerank` are for collections that score by retrieved tokens (`TokenSettings`).
         `where` restricts by metadata, as `{"year": {"$gte": 1990}, "lang": "en"}` or as a jsonpath predicate; `among` to the ids of
         a list or of a SQLAlchemy select. Restricted searches take their candidates from postings.
         Before the first build all passages are compared. Raises InputError, VectorError, ConfigError.
         """
-        knobs = read_knobs(k, probes, candidates, pruning)
+        tokens = read_token_knobs(self._row.scoring, candidates, k_tokens, imputation, reduction, rerank)
+        knobs = read_knobs(k, probes, candidates, pruning, tokens)
         restricted = restriction(where, among)
         asked = _listed(query), _listed(vectors)
         return self._following(lambda: self._searcher.explain(self._asking(*asked), k, knobs, restricted, Explanation()))
@@ -381,6 +406,10 @@ class Collection:
         probes: int | None = None,
         candidates: int | str | None = None,
         pruning: int | None = None,
+        k_tokens: int | None = None,
+        imputation: Imputation | None = None,
+        reduction: Reduction | None = None,
+        rerank: Rerank | None = None,
         where: Mapping[str, Any] | str | None = None,
         among: Ids | None = None,
     ) -> list[list[Hit]]:
@@ -388,7 +417,8 @@ class Collection:
 
         The server works ahead on the next queries while the answers to one are scored.
         """
-        knobs = read_knobs(k, probes, candidates, pruning)
+        tokens = read_token_knobs(self._row.scoring, candidates, k_tokens, imputation, reduction, rerank)
+        knobs = read_knobs(k, probes, candidates, pruning, tokens)
         restricted = restriction(where, among)
         return self._following(lambda: self._searcher.search_many(self._asking(queries, vectors), k, knobs, restricted))
 
@@ -460,11 +490,16 @@ class Collection:
         probes: int | None = None,
         candidates: int | str | None = None,
         pruning: int | None = None,
+        k_tokens: int | None = None,
+        imputation: Imputation | None = None,
+        reduction: Reduction | None = None,
+        rerank: Rerank | None = None,
         where: Mapping[str, Any] | str | None = None,
         among: Ids | None = None,
     ) -> Explanation:
         """`search`, and what each stage did: milliseconds, probes, postings read, candidates, passages decoded, bytes moved."""
-        knobs = read_knobs(k, probes, candidates, pruning)
+        tokens = read_token_knobs(self._row.scoring, candidates, k_tokens, imputation, reduction, rerank)
+        knobs = read_knobs(k, probes, candidates, pruning, tokens)
         restricted = restriction(where, among)
 
         def explained() -> Explanation:
@@ -515,7 +550,8 @@ class Collection:
         if self._row.given_vectors:
             msg = f"collection {self.name!r} holds passages with given vectors, which are not kept unquantised; compare outside"
             raise InputError(msg)
-        return exact_rankings(self._database, self._row.collection_id, self.encoder, queries, k, progress)
+        unit = self._row.unit_vectors
+        return exact_rankings(self._database, self._row.collection_id, self.encoder, queries, k, progress, unit=unit)
 
     def stats(self) -> dict[str, Any]:
         """Passages, tokens, centroids, bits, dimension, encoder, state, and bytes by table.

@@ -21,9 +21,10 @@ from pgretrieval.encode.registry import load_encoder
 from pgretrieval.errors import ConfigError
 from pgretrieval.index.vectors import check_dim
 from pgretrieval.search.settings import check_generator
+from pgretrieval.search.token_settings import check_scoring
 from pgretrieval.sync import attaching
 from pgretrieval.sync.worker import POLL, Worker
-from pgretrieval.types import Generator, Levels, WorkReport
+from pgretrieval.types import Generator, Levels, Rerank, Scorer, WorkReport
 
 URL_VARIABLE = "PGRETRIEVAL_DATABASE_URL"
 DATA_DIR_VARIABLE = "PGRETRIEVAL_DATA_DIR"
@@ -62,6 +63,9 @@ class RetrievalDatabase:
         dense: str | None = None,
         dense_key: str | None = None,
         vectors_per_passage: int | None = None,
+        scorer: Scorer = "maxsim",
+        rerank: Rerank | None = None,
+        unit_vectors: bool | None = None,
     ) -> Collection:
         """Create a collection.
 
@@ -76,6 +80,9 @@ class RetrievalDatabase:
         from the encoder or given to `add`; or in a table of yours, as "schema.table.column", whose column `dense_key` (by default
         its primary key) holds the passages' ids. `vectors_per_passage` says that every passage has so many vectors, which makes
         rows of one size (ConstBERT); an encoder that pools to a constant number says it by itself.
+        `scorer` "xtr" scores passages by the tokens that a query retrieves alone, and "colxtr" so with ColXTR's defaults; codes
+        are then stored by centroid. With `rerank="maxsim"` they are stored by passage, too, and the best passages are scored again
+        by all their tokens. Both can keep the lengths of token vectors: `unit_vectors=False`, by default what the encoder does.
         Raises ConfigError, CollectionExistsError, EncoderError, and DimensionMismatchError outside 48 to 1,024 dimensions.
         """
         _check_name(name)
@@ -86,7 +93,8 @@ class RetrievalDatabase:
             msg = f"levels is {levels!r}; choose lloyd-max or quantile"
             raise ConfigError(msg)
         check_generator(candidates)
-        loaded = load_encoder(encoder, self._device) if encoder is not None else None
+        loaded = load_encoder(encoder, self._device, unit=unit_vectors is not False) if encoder is not None else None
+        scoring = check_scoring(scorer, rerank, unit_vectors, candidates, loaded is None or loaded.unit)
         if loaded is not None:
             dim = check_dim(loaded.dim) if dim is None else dim
             if dim != loaded.dim:
@@ -112,6 +120,7 @@ class RetrievalDatabase:
             dense,
             dense_key,
             vectors_per_passage,
+            scoring,
         )
         return Collection(self._database, catalog.find(self._database, name), loaded, self._device)
 
@@ -122,7 +131,7 @@ class RetrievalDatabase:
         """
         _check_name(name)
         row = catalog.find(self._database, name)
-        loaded = load_encoder(encoder, self._device) if encoder is not None else None
+        loaded = load_encoder(encoder, self._device, unit=row.unit_vectors) if encoder is not None else None
         collection = Collection(self._database, row, loaded, self._device)
         if loaded is not None:
             collection.check_encoder(loaded)

@@ -19,6 +19,15 @@ Levels = Literal["lloyd-max", "quantile"]
 Generator = Literal["auto", "proxy", "postings"]
 """What generates candidates: learned proxies, postings of probed centroids, or whichever measured better (docs/decisions.md)."""
 
+Scorer = Literal["maxsim", "xtr", "colxtr"]
+"""What scores passages: all their tokens, or the tokens that were retrieved (XTR; ColXTR, with other defaults)."""
+
+Reduction = Literal["mean", "sum"]
+"""How the scores of a query's tokens become one."""
+
+Rerank = Literal["none", "maxsim"]
+"""What scores the best passages again."""
+
 OnConflict = Literal["error", "update", "skip"]
 """What an add does with an id that the collection holds."""
 
@@ -29,6 +38,30 @@ Float32Array: TypeAlias = NDArray[np.float32]
 Int32Array: TypeAlias = NDArray[np.int32]
 Int64Array: TypeAlias = NDArray[np.int64]
 ByteArray: TypeAlias = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """What a collection was made with: its scorer, what that reranks by, and whether vectors are scaled to length one."""
+
+    scorer: Scorer = "maxsim"
+    rerank: Rerank | None = None
+    unit_vectors: bool = True
+
+    @property
+    def by_tokens(self) -> bool:
+        """Whether retrieved tokens alone give the scores, so that postings hold the tokens' codes."""
+        return self.scorer != "maxsim"
+
+    @property
+    def codes_by_passage(self) -> bool:
+        """Whether codes are stored passage by passage."""
+        return not self.by_tokens or self.rerank == "maxsim"
+
+    @property
+    def postings(self) -> str:
+        """The table that candidates are looked up in."""
+        return "posting_code" if self.by_tokens else "posting"
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,21 @@ def index(
     keep_vectors: Annotated[
         bool, typer.Option("--keep-vectors", help="Keep token vectors beside their codes: exact scores for four times the bytes.")
     ] = False,
+    scorer: Annotated[
+        str | None,
+        typer.Option(
+            help="What scores passages: maxsim (all their tokens), or xtr or colxtr (the tokens that were retrieved).",
+            show_default="maxsim",
+        ),
+    ] = None,
+    rerank: Annotated[
+        str | None,
+        typer.Option(help="maxsim: store codes by passage, too, to score the best of xtr or colxtr again.", show_default="none"),
+    ] = None,
+    unit_vectors: Annotated[
+        bool | None,
+        typer.Option(help="Whether token vectors are scaled to length one; xtr and colxtr can do without.", show_default="yes"),
+    ] = None,
     language: Annotated[
         str | None, typer.Option(help="Text search configuration for searches by words.", show_default="english")
     ] = None,
@@ -56,8 +71,12 @@ def index(
     sources = [partial(read_passages, path) for path in corpus]
     total = loading.count_checked(sources)
     with context.obj.connect() as database:
-        options = {"candidates": check_generator(candidates) if candidates else None, "language": language}
-        collection = loading.open_or_create(database, name, encoder, bits, options | {"keep_vectors": keep_vectors or None})
+        options: dict[str, str | bool | None] = {
+            "candidates": check_generator(candidates) if candidates else None,
+            "language": language,
+        }
+        options |= {"keep_vectors": keep_vectors or None, "scorer": scorer, "rerank": rerank, "unit_vectors": unit_vectors}
+        collection = loading.open_or_create(database, name, encoder, bits, options)
         stored = loading.load(collection, sources, total, update=update)
         held = collection.stats()
     console.errors.print(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json as json_module
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
 from pgretrieval.cli import console
 from pgretrieval.errors import ConfigError
+from pgretrieval.search.token_settings import Imputation
+from pgretrieval.types import Reduction, Rerank
 
 
 def search(
@@ -22,6 +24,23 @@ def search(
             help="How many candidates, what finds them (proxy, postings, auto), or both, such as proxy:512.",
             show_default="by size",
         ),
+    ] = None,
+    probes: Annotated[
+        int | None, typer.Option(help="How many centroids are looked up for each query token.", show_default="by size")
+    ] = None,
+    k_tokens: Annotated[
+        int | None, typer.Option(help="How many tokens each query token retrieves (xtr, colxtr).", show_default="1000")
+    ] = None,
+    imputation: Annotated[
+        str | None,
+        typer.Option(help="What a token counts that was not retrieved: kth, warp, zero, or a number.", show_default="kth"),
+    ] = None,
+    reduction: Annotated[
+        str | None, typer.Option(help="mean or sum over the query's tokens.", show_default="mean for xtr, sum for colxtr")
+    ] = None,
+    rerank: Annotated[
+        str | None,
+        typer.Option(help="maxsim: score the best again by all their tokens; none.", show_default="as the collection was made"),
     ] = None,
     where: Annotated[
         str | None,
@@ -40,7 +59,15 @@ def search(
     """Print the k best passages for a query, best first."""
     with context.obj.connect() as database:
         explanation = database.get_collection(name).explain(
-            query, k, candidates=int(candidates) if candidates and candidates.isdecimal() else candidates, where=read_where(where)
+            query,
+            k,
+            probes=probes,
+            candidates=int(candidates) if candidates and candidates.isdecimal() else candidates,
+            k_tokens=k_tokens,
+            imputation=cast("Imputation | None", imputation if imputation is None else read_imputation(imputation)),
+            reduction=cast("Reduction | None", reduction),
+            rerank=cast("Rerank | None", rerank),
+            where=read_where(where),
         )
     if json:
         for hit in explanation.hits:
@@ -49,6 +76,14 @@ def search(
         console.print_hits(explanation.hits)
     if explain:
         console.errors.print(console.explanation_table(explanation))
+
+
+def read_imputation(imputation: str) -> str | float:
+    """An option that is a number is one."""
+    try:
+        return float(imputation)
+    except ValueError:
+        return imputation
 
 
 def read_where(where: str | None) -> dict[str, Any] | str | None:

@@ -12,7 +12,7 @@ from typing_extensions import LiteralString
 from pgretrieval.assets import statements
 from pgretrieval.db import wire
 from pgretrieval.db.connection import Connection, value
-from pgretrieval.db.parameters import Float4Array, Int4Array, vector
+from pgretrieval.db.parameters import Float4Array, Int4Array, as_sent, vector
 from pgretrieval.db.wire import offsets_of
 from pgretrieval.types import (
     ByteArray,
@@ -59,6 +59,24 @@ class StoredPassages:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedTokens:
+    """Tokens of several centroids: the passage, centroid and residual bytes (tokens, width) of each."""
+
+    passage_ids: Int32Array
+    centroid_ids: Int32Array
+    residuals: ByteArray
+
+    @property
+    def bytes_moved(self) -> int:
+        """Bytes of codes that came from the server."""
+        return self.passage_ids.nbytes + self.residuals.nbytes
+
+    def some(self, keep: Int64Array) -> ListedTokens:
+        """Those at some positions."""
+        return ListedTokens(self.passage_ids[keep], self.centroid_ids[keep], self.residuals[keep])
+
+
+@dataclass(frozen=True, slots=True)
 class Probes:
     """The centroids to look up, each once, with the sum of its scores over the query tokens that probe it."""
 
@@ -90,8 +108,12 @@ class QueryProxy:
 class Pending:
     """A statement that was sent."""
 
-    def __init__(self, connection: Connection, statement: LiteralString, parameters: dict[str, Any]) -> None:
+    def __init__(
+        self, connection: Connection, statement: LiteralString, parameters: dict[str, Any], *, raw_arrays: bool = False
+    ) -> None:
         self._cursor = connection.cursor(binary=True)
+        if raw_arrays:
+            as_sent(self._cursor)
         self._cursor.execute(statement, parameters, prepare=True)
 
     def rows(self) -> list[TupleRow]:
@@ -150,6 +172,33 @@ class PendingScores(Pending):
         """(passages,) ids and scores, in no particular order."""
         passage_ids, scores = self.rows()[0]
         return np.array(passage_ids or [], dtype=np.int32), np.array(scores or [], dtype=np.float32)
+
+
+class PendingTokens(Pending):
+    """Tokens of centroids that were asked for, and perhaps which passages are gone."""
+
+    def __init__(
+        self, connection: Connection, statement: LiteralString, parameters: dict[str, Any], width: int, removed: Pending | None
+    ) -> None:
+        super().__init__(connection, statement, parameters, raw_arrays=True)
+        self._width = width
+        self._removed = removed
+
+    def read(self) -> ListedTokens:
+        """The tokens of passages that are there, in order of their passages."""
+        listed = listed_tokens(self.rows(), self._width)
+        order = np.lexsort((listed.centroid_ids, listed.passage_ids))
+        if self._removed and (removed := [row[0] for row in self._removed.rows()]):
+            order = order[~np.isin(listed.passage_ids[order], np.array(removed, dtype=np.int32))]
+        return listed.some(order)
+
+
+def listed_tokens(rows: list[TupleRow], width: int) -> ListedTokens:
+    """Rows of a centroid, its tokens' passages as they were sent, and residuals of `width` bytes each."""
+    found = [wire.read_int4_array(row[1]) for row in rows]
+    centroid_ids = np.repeat(np.array([row[0] for row in rows], dtype=np.int32), np.array(list(map(len, found)), dtype=np.int64))
+    residuals = np.frombuffer(b"".join(row[2] for row in rows), dtype=np.uint8).reshape(-1, width)
+    return ListedTokens(np.concatenate([np.empty(0, dtype=np.int32), *found]), centroid_ids, residuals)
 
 
 def _ids(stored: bytes) -> Int32Array:
@@ -254,6 +303,34 @@ def _restricted(
     connection: Connection, statement: LiteralString, parameters: dict[str, Any], restriction: Restriction
 ) -> PendingScores:
     return PendingScores(connection, statement.format(among=restriction.ids), parameters | restriction.named)
+
+
+def tokens_of_centroids(
+    connection: Connection,
+    collection_id: CollectionId,
+    codebook_id: CodebookId,
+    centroid_ids: Int32Array,
+    width: int,
+    restriction: Restriction | None,
+) -> PendingTokens:
+    """Ask for the tokens of some centroids, `width` bytes each; only those that a restriction and row-level security leave."""
+    parameters = {"collection_id": collection_id, "codebook_id": codebook_id, "centroid_ids": Int4Array(centroid_ids)}
+    if restriction is None:
+        removed = Pending(connection, _SQL["removed_passages"], {"collection_id": collection_id})
+        return PendingTokens(connection, _SQL["tokens_of_centroids"], parameters, width, removed)
+    statement = _SQL["tokens_among"].format(among=restriction.ids)
+    return PendingTokens(connection, statement, parameters | restriction.named, width, None)
+
+
+def centroid_sizes(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, width: int) -> Pending:
+    """Ask for (centroid, tokens) of every centroid that has any."""
+    return Pending(connection, _SQL["centroid_sizes"], {"collection_id": collection_id, "codebook_id": codebook_id, "width": width})
+
+
+def count_matches(connection: Connection, collection_id: CollectionId, at_most: int, restriction: Restriction) -> int:
+    """How many passages there are that the restriction and row-level security leave; no more than `at_most` are counted."""
+    parameters = {"collection_id": collection_id, "n": at_most, **restriction.named}
+    return int(value(connection, _SQL["count_matches"].format(among=restriction.ids), parameters))
 
 
 def postings_read(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, probes: Probes) -> int:

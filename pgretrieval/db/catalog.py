@@ -14,7 +14,7 @@ from pgretrieval.assets import statements
 from pgretrieval.db import attachments
 from pgretrieval.db.connection import Connection, Database, one, value
 from pgretrieval.errors import CollectionExistsError, CollectionNotFoundError, ConfigError
-from pgretrieval.types import CodebookId, CollectionId, Generator, Levels
+from pgretrieval.types import CodebookId, CollectionId, Generator, Levels, Rerank, Scorer, Scoring
 
 _SQL = statements("catalog")
 
@@ -47,11 +47,19 @@ class CollectionRow:
     has_words: bool
     auto_compact: bool
     vectors_per_passage: int | None
+    scorer: Scorer
+    rerank: Rerank | None
+    unit_vectors: bool
 
     @property
     def keeps_dense(self) -> bool:
         """Whether the collection has a dense vector of its own for every passage."""
         return self.dense == KEPT
+
+    @property
+    def scoring(self) -> Scoring:
+        """What it was made to be scored by; this never changes."""
+        return Scoring(self.scorer, self.rerank, self.unit_vectors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,7 @@ def create(
     dense: str | None,
     dense_key: str | None,
     vectors_per_passage: int | None,
+    scoring: Scoring,
 ) -> None:
     """Raises CollectionExistsError, and ConfigError where the server has no such text search configuration or column."""
     parameters = {
@@ -103,6 +112,9 @@ def create(
         "dense": dense,
         "dense_key": dense_key,
         "vectors_per_passage": vectors_per_passage,
+        "scorer": scoring.scorer,
+        "rerank": scoring.rerank,
+        "unit_vectors": scoring.unit_vectors,
     }
     with database.writing(f"creating collection {name!r}") as connection:
         try:
@@ -261,7 +273,10 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         "title_weight": row.title_weight,
         "dense": row.dense,
         "dense_dim": row.dense_dim,
-        "score_kind": "vectors" if row.keep_vectors or row.codebook_id is None else "decoded",
+        "scorer": row.scorer,
+        "rerank": row.rerank,
+        "unit_vectors": row.unit_vectors,
+        "score_kind": "vectors" if row.codebook_id is None or (row.keep_vectors and row.scoring.codes_by_passage) else "decoded",
         "dim": row.dim,
         "encoder": row.encoder,
         **{key: synced[key] for key in ("attached", "queued", "parked", "parked_keys")},

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from pgretrieval.assets import statements
+from pgretrieval.db.candidates import ListedTokens, listed_tokens
 from pgretrieval.db.connection import Connection
+from pgretrieval.db.parameters import as_sent
 from pgretrieval.db.wire import offsets_of
 from pgretrieval.types import ByteArray, CodebookId, CollectionId, Int32Array, Int64Array, Violation
 
@@ -48,3 +50,15 @@ def stream_codes(
                 np.frombuffer(b"".join(row[1] for row in rows), dtype="<i4").astype(np.int32, copy=False),
                 np.frombuffer(b"".join(row[2] for row in rows), dtype=np.uint8).reshape(-1, width),
             )
+
+
+def stream_posting_codes(
+    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, width: int, batch: int
+) -> Iterator[ListedTokens]:
+    """All tokens by centroid in rows whose bytes are as many as their tokens take, in batches of the running transaction."""
+    parameters = {"collection_id": collection_id, "codebook_id": codebook_id, "width": width}
+    with connection.cursor(name="pgretrieval_posting_codes", binary=True) as cursor:
+        as_sent(cursor)
+        cursor.execute(_SQL["posting_codes"], parameters)
+        while rows := cursor.fetchmany(batch):
+            yield listed_tokens(rows, width)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import NamedTuple
+
 import numpy as np
 
 from pgretrieval.assets import statements
@@ -11,6 +14,16 @@ from pgretrieval.db.parameters import Int4Array
 from pgretrieval.types import ByteArray, CodebookId, CollectionId, Int32Array, Int64Array
 
 _SQL = statements("codes")
+
+
+class PostingCodes(NamedTuple):
+    """Tokens by centroid: those of centroid_ids[i] are rows offsets[i]:offsets[i + 1] of the rest, by passage and position."""
+
+    centroid_ids: Int32Array
+    offsets: Int64Array
+    passage_ids: Int32Array
+    positions: Int32Array
+    residuals: ByteArray
 
 
 def copy_codes(
@@ -47,6 +60,32 @@ def copy_postings(
         stream.set_types(["int4", "int4", "int4", "int4", "bytea"])
         for centroid_id, field in zip(centroid_ids.tolist(), fields, strict=True):
             stream.write_row((collection_id, codebook_id, centroid_id, segment, field))
+
+
+def copy_posting_codes(
+    connection: Connection,
+    collection_id: CollectionId,
+    codebook_id: CodebookId,
+    segment: int,
+    tokens: PostingCodes,
+) -> None:
+    """Write the tokens of one segment."""
+    rows = zip(
+        tokens.centroid_ids.tolist(),
+        wire.int4_array_fields(tokens.passage_ids, tokens.offsets),
+        wire.int4_array_fields(tokens.positions, tokens.offsets),
+        itertools.pairwise(tokens.offsets.tolist()),
+        strict=True,
+    )
+    with connection.cursor() as cursor, cursor.copy(_SQL["copy_posting_codes"]) as stream:
+        stream.set_types(["int4", "int4", "int4", "int4", "bytea", "bytea", "bytea"])
+        for centroid_id, *fields, (start, end) in rows:
+            stream.write_row((collection_id, codebook_id, centroid_id, segment, *fields, tokens.residuals[start:end].tobytes()))
+
+
+def forget_codes_by_passage(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> None:
+    """Empty the codes of passages, which postings hold from now on; that the passages are coded stays."""
+    connection.execute(_SQL["forget_codes_by_passage"], {"collection_id": collection_id, "codebook_id": codebook_id})
 
 
 def note_segment(
@@ -121,3 +160,16 @@ def read_centroid_ids(
         rows = cursor.execute(_SQL["centroid_ids"], parameters).fetchall()
     centroid_ids = np.frombuffer(b"".join(row[1] for row in rows), dtype="<i4").astype(np.int32, copy=False)
     return np.array([row[0] for row in rows], dtype=np.int32), wire.offsets_of([len(row[1]) // 4 for row in rows]), centroid_ids
+
+
+def read_codes(
+    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, passage_ids: Int32Array, width: int
+) -> tuple[Int32Array, Int64Array, Int32Array, ByteArray]:
+    """`read_centroid_ids`, and residuals (tokens, width)."""
+    parameters = {"collection_id": collection_id, "codebook_id": codebook_id, "passage_ids": Int4Array(passage_ids)}
+    with connection.cursor(binary=True) as cursor:
+        rows = cursor.execute(_SQL["codes"], parameters).fetchall()
+    centroid_ids = np.frombuffer(b"".join(row[1] for row in rows), dtype="<i4").astype(np.int32, copy=False)
+    residuals = np.frombuffer(b"".join(row[2] for row in rows), dtype=np.uint8).reshape(-1, width)
+    ids = np.array([row[0] for row in rows], dtype=np.int32)
+    return ids, wire.offsets_of([len(row[1]) // 4 for row in rows]), centroid_ids, residuals

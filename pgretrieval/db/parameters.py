@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import psycopg
-from psycopg.adapt import Dumper
+from psycopg.adapt import Buffer, Dumper, Loader
 from psycopg.pq import Format
 
 from pgretrieval.db import wire
@@ -51,6 +51,19 @@ class _Int4ArrayDumper(_ArrayDumper):
 
 class _Float4ArrayDumper(_ArrayDumper):
     oid = 1021
+
+
+class _AsSent(Loader):
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> bytes:
+        """The field as it is."""
+        return bytes(data)
+
+
+def as_sent(cursor: psycopg.Cursor[Any]) -> None:
+    """Have a cursor leave `int4[]` in the binary form, for numpy to read at once."""
+    cursor.adapters.register_loader(_Int4ArrayDumper.oid, _AsSent)
 
 
 psycopg.adapters.register_dumper(Int4Array, _Int4ArrayDumper)

@@ -19,9 +19,11 @@ _PROBED = 64
 def slow_plans(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, rank: int | None) -> list[str]:
     """Tables of over 10,000 rows that statements of a search would read whole; `rank` is that of proxies, if there are any."""
     where = {"collection_id": collection_id, "codebook_id": codebook_id, "n": 256, "vectors_per_passage": None}
+    probed = list(range(_PROBED))
     asked: dict[str, dict[str, Any]] = {
+        "tokens_of_centroids": {**where, "centroid_ids": probed},
         "codes_of": {**where, "passage_ids": list(range(1, _PROBED))},
-        "centroids_by_postings": {**where, "centroid_ids": list(range(_PROBED)), "centroid_scores": [1.0] * _PROBED},
+        "centroids_by_postings": {**where, "centroid_ids": probed, "centroid_scores": [1.0] * _PROBED},
     }
     if rank is not None:
         asked["centroids_by_proxy"] = {**where, "query": [1.0] * rank}

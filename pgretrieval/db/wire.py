@@ -54,6 +54,11 @@ def _array(values: Int32Array | Float32Array, element_type: int, form: str) -> b
     return _ARRAY_HEADER.pack(1, 0, element_type, len(values), 1) + elements.tobytes()
 
 
+def read_int4_array(field: bytes) -> Int32Array:
+    """An `int4[]` field without nulls -> (n,)."""
+    return np.frombuffer(field, dtype=">i4", offset=_ARRAY_HEADER.size).reshape(-1, 2)[:, 1].astype(np.int32)
+
+
 def read_halfvecs(fields: Sequence[bytes]) -> Float32Array:
     """`halfvec` fields of one dimension -> (rows, dim)."""
     return _halves(np.frombuffer(b"".join(fields), dtype=np.uint8).reshape(len(fields), -1)[:, 4:])

@@ -18,15 +18,27 @@ from pgretrieval.db.connection import Connection, Database
 from pgretrieval.db.rebuilds import Rebuild
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.errors import EncoderChangedError, IndexNotBuiltError
-from pgretrieval.index.coding import Coded, Coder, centroid_passage_pairs, load_coder, postings_of, write_coded
+from pgretrieval.index.coding import (
+    Coded,
+    Coder,
+    Postings,
+    centroid_passage_pairs,
+    load_coder,
+    merged,
+    posting_codes_of,
+    postings_of,
+    write_coded,
+)
 from pgretrieval.index.switching import drop_replaced, switch
 from pgretrieval.index.training import GROWTH_THAT_RETRAINS, encode_all, required_encoder, train
 from pgretrieval.index.work import VALUES_AT_ONCE, Stage, Work, parts
 from pgretrieval.proxy.model import RANK
-from pgretrieval.types import CodebookId, Int64Array
+from pgretrieval.quantize.bitpack import packed_width
+from pgretrieval.types import CodebookId, Int32Array, Int64Array
 
 _POLLED_SECONDS = 0.5
 _ROUNDS_BEFORE_POSTINGS = 5
+_CODES_AT_ONCE = 2**28  # bytes of residuals that are sorted by centroid together
 _LEFT_TO_SEGMENTS = 512  # passages that come as segments of their own
 
 
@@ -153,7 +165,7 @@ def _build(work: Work) -> BuildReport:
     encode_all(work)
     catalog.analyze(connection, work.collection_id, "passage", "token_vector")
     codebook_id = train(work)
-    coder = load_coder(connection, work.collection_id, codebook_id, work.device)
+    coder = load_coder(connection, work.collection_id, codebook_id, work.device, work.collection.scoring)
     _code_all(work, codebook_id, coder)
     _write_postings(work, codebook_id)
     _index(work, codebook_id)
@@ -210,21 +222,55 @@ def _write_postings(work: Work, codebook_id: CodebookId) -> None:
     if codes.has_postings(connection, collection_id, codebook_id):
         return
     coded = np.sort(codes.coded(connection, collection_id, codebook_id))
-    pairs: list[Int64Array] = [np.empty(0, dtype=np.int64)]
-    at_once = max(1, VALUES_AT_ONCE // 2048)
-    for start in range(0, len(coded), at_once):
-        work.stage("postings", start, len(coded))
-        part = codes.read_centroid_ids(connection, collection_id, codebook_id, coded[start : start + at_once])
-        ids, offsets, centroid_ids = part
-        pairs.append(centroid_passage_pairs(centroid_ids, offsets, ids))
+    postings = None if work.collection.scoring.by_tokens else _postings(work, codebook_id, coded)
     with connection.transaction():
-        codes.copy_postings(connection, collection_id, codebook_id, 0, *postings_of(np.concatenate(pairs)))
+        if postings:
+            codes.copy_postings(connection, collection_id, codebook_id, 0, *postings)
+        else:
+            _copy_posting_codes(work, codebook_id, coded)
         if work.writes_words:
             work.stage("words", 0, 1)
             mean = codes.index_first_words(connection, collection_id, coded, 0, None)
             rebuilds.words_written(connection, collection_id, mean)
             work.stage("words", 1, 1)
     work.stage("postings", len(coded), len(coded))
+
+
+def _postings(work: Work, codebook_id: CodebookId, coded: Int32Array) -> Postings:
+    """The passages of each centroid."""
+    pairs: list[Int64Array] = [np.empty(0, dtype=np.int64)]
+    at_once = max(1, VALUES_AT_ONCE // 2048)
+    for start in range(0, len(coded), at_once):
+        work.stage("postings", start, len(coded))
+        part = codes.read_centroid_ids(work.connection, work.collection_id, codebook_id, coded[start : start + at_once])
+        ids, offsets, centroid_ids = part
+        pairs.append(centroid_passage_pairs(centroid_ids, offsets, ids))
+    return postings_of(np.concatenate(pairs))
+
+
+def _copy_posting_codes(work: Work, codebook_id: CodebookId, coded: Int32Array) -> None:
+    """The tokens of each centroid, so many centroids at a time that their codes fit into memory; all passages are read for each."""
+    if not len(coded):
+        return
+    where = work.connection, work.collection_id, codebook_id
+    starts = range(0, len(coded), max(1, VALUES_AT_ONCE // 16_384))
+    batches = [coded[start : start + starts.step] for start in starts]
+    sizes = np.zeros(1, dtype=np.int64)
+    for batch in batches:
+        counted = np.bincount(codes.read_centroid_ids(*where, batch)[2])
+        sizes = np.pad(sizes, (0, max(0, len(counted) - len(sizes))))
+        sizes[: len(counted)] += counted
+    width = packed_width(work.making.dim, work.collection.bits)
+    ranges = parts(sizes, _CODES_AT_ONCE // width)
+    for number, (first, end) in enumerate(ranges):
+        found = []
+        for place, batch in enumerate(batches):
+            work.stage("postings", (number * len(batches) + place) * len(coded) // (len(ranges) * len(batches)), len(coded))
+            ids, offsets, centroid_ids, residuals = codes.read_codes(*where, batch, width)
+            found.append(posting_codes_of(centroid_ids, offsets, ids, residuals, first, end))
+        codes.copy_posting_codes(*where, 0, merged(found))
+    if not work.collection.scoring.codes_by_passage:
+        codes.forget_codes_by_passage(*where)
 
 
 def _index(work: Work, codebook_id: CodebookId) -> None:
@@ -236,7 +282,7 @@ def _index(work: Work, codebook_id: CodebookId) -> None:
         while wait([indexed], _POLLED_SECONDS).not_done:
             work.stage("index", min(plans.index_rows_done(work.connection, codebook_id), rows), rows)
         indexed.result()
-    catalog.analyze(work.connection, work.collection_id, "centroid", "posting", "word_posting")
+    catalog.analyze(work.connection, work.collection_id, "centroid", work.collection.scoring.postings, "word_posting")
     catalog.vacuum(work.connection, work.collection_id, "passage", "token_code")  # so that what is left shows in the indexes alone
     work.stage("index", rows, rows)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,13 +10,23 @@ import torch
 
 from pgretrieval.db import codebooks, codes, proxies
 from pgretrieval.db.codebooks import CodebookRow
+from pgretrieval.db.codes import PostingCodes
 from pgretrieval.db.connection import Connection
 from pgretrieval.db.proxies import ProxyModelRow
 from pgretrieval.db.wire import offsets_of
 from pgretrieval.proxy.model import ProxyModel
 from pgretrieval.quantize.codebook import Codebook
 from pgretrieval.quantize.residual import ResidualCodec
-from pgretrieval.types import ByteArray, CodebookId, CollectionId, Float32Array, Int32Array, Int64Array, TokenMatrix
+from pgretrieval.types import (
+    ByteArray,
+    CodebookId,
+    CollectionId,
+    Float32Array,
+    Int32Array,
+    Int64Array,
+    Scoring,
+    TokenMatrix,
+)
 
 
 class Coded(NamedTuple):
@@ -33,11 +44,12 @@ class Coded(NamedTuple):
 
 
 class Coder(NamedTuple):
-    """Turns token vectors of passages into what is stored; computes on `device`."""
+    """Turns token vectors of passages into what is stored for `scoring`; computes on `device`."""
 
     codebook: Codebook
     proxy_model: ProxyModel | None
     device: torch.device
+    scoring: Scoring
 
     def code(self, passage_ids: Int32Array, tokens: TokenMatrix, *, measured: bool = False) -> Coded:
         """Codes and, where the collection has them, proxies."""
@@ -47,17 +59,20 @@ class Coder(NamedTuple):
         return Coded(passage_ids, tokens.offsets, centroid_ids, residuals, fitted, error)
 
 
-def load_coder(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, device: torch.device) -> Coder:
+def load_coder(
+    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, device: torch.device, scoring: Scoring
+) -> Coder:
     """A stored codebook and its proxy model, if it has one. Raises StorageError where a rebuild has just dropped it."""
-    codebook = codebook_from_row(codebooks.load(connection, collection_id, codebook_id), device)
+    codebook = codebook_from_row(codebooks.load(connection, collection_id, codebook_id), device, unit=scoring.unit_vectors)
     model = proxies.load_model(connection, codebook_id, codebook.dim)
-    return Coder(codebook, proxy_model_from_row(model) if model else None, device)
+    return Coder(codebook, proxy_model_from_row(model) if model else None, device, scoring)
 
 
 class Coders:
     """The coder of a collection's active codebook, kept from one call to the next; threads may share it."""
 
-    def __init__(self, collection_id: CollectionId, device: torch.device) -> None:
+    def __init__(self, collection_id: CollectionId, device: torch.device, scoring: Scoring) -> None:
+        self.scoring = scoring
         self._collection_id = collection_id
         self._device = device
         self._kept: tuple[CodebookId, Coder] | None = None
@@ -66,7 +81,7 @@ class Coders:
         """Loaded unless it is the one that is kept. Raises StorageError where a rebuild has just dropped it."""
         kept = self._kept
         if kept is None or kept[0] != codebook_id:
-            kept = self._kept = codebook_id, load_coder(connection, self._collection_id, codebook_id, self._device)
+            kept = self._kept = codebook_id, load_coder(connection, self._collection_id, codebook_id, self._device, self.scoring)
         return kept[1]
 
 
@@ -77,14 +92,27 @@ def write_coded(connection: Connection, collection_id: CollectionId, codebook_id
         proxies.copy(connection, codebook_id, coded.passage_ids, coded.proxies)
 
 
-def write_segment(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, coded: Coded) -> None:
+def write_segment(
+    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, coded: Coded, scoring: Scoring
+) -> None:
     """Write codes, proxies, and one segment of postings, numbered by its first passage."""
-    write_coded(connection, collection_id, codebook_id, coded)
-    postings = postings_of(centroid_passage_pairs(coded.centroid_ids, coded.offsets, coded.passage_ids))
-    segment, rows = int(coded.passage_ids.min()), len(postings.centroid_ids)
-    codes.copy_postings(connection, collection_id, codebook_id, segment, *postings)
+    segment = int(coded.passage_ids.min())
+    if scoring.by_tokens:
+        tokens = posting_codes_of(coded.centroid_ids, coded.offsets, coded.passage_ids, coded.residuals)
+        codes.copy_posting_codes(connection, collection_id, codebook_id, segment, tokens)
+        rows = len(tokens.centroid_ids)
+    else:
+        postings = postings_of(centroid_passage_pairs(coded.centroid_ids, coded.offsets, coded.passage_ids))
+        codes.copy_postings(connection, collection_id, codebook_id, segment, *postings)
+        rows = len(postings.centroid_ids)
+    write_coded(connection, collection_id, codebook_id, coded if scoring.codes_by_passage else without_codes(coded))
     counts = len(coded.passage_ids), len(coded.centroid_ids)
     codes.note_segment(connection, collection_id, codebook_id, segment, *counts, rows, coded.quantization_error)
+
+
+def without_codes(coded: Coded) -> Coded:
+    """The same passages with no token each: rows that only tell that they are coded."""
+    return coded._replace(offsets=np.zeros_like(coded.offsets), centroid_ids=coded.centroid_ids[:0], residuals=coded.residuals[:0])
 
 
 class Postings(NamedTuple):
@@ -95,10 +123,10 @@ class Postings(NamedTuple):
     passage_ids: Int32Array
 
 
-def codebook_from_row(row: CodebookRow, device: torch.device | None = None) -> Codebook:
+def codebook_from_row(row: CodebookRow, device: torch.device | None = None, *, unit: bool = True) -> Codebook:
     """The stored numbers as a working codebook, which codes on `device`."""
     cutoffs, weights = torch.tensor(row.cutoffs), torch.tensor(row.weights)
-    return Codebook(row.centroids, ResidualCodec(row.centroids.shape[1], row.bits, cutoffs, weights), device)
+    return Codebook(row.centroids, ResidualCodec(row.centroids.shape[1], row.bits, cutoffs, weights), device, unit=unit)
 
 
 def proxy_model_from_row(row: ProxyModelRow) -> ProxyModel:
@@ -132,3 +160,30 @@ def postings_of(pairs: Int64Array) -> Postings:
     passages = (ordered & 0xFFFFFFFF).astype(np.int32)
     distinct, lengths = np.unique(centroids, return_counts=True)
     return Postings(distinct, offsets_of(lengths), passages)
+
+
+def posting_codes_of(
+    centroid_ids: Int32Array, offsets: Int64Array, passage_ids: Int32Array, residuals: ByteArray, first: int = 0, end: int = 2**31
+) -> PostingCodes:
+    """Codes of passages -> the tokens of centroids from `first` up to `end`."""
+    inside = np.flatnonzero((centroid_ids >= first) & (centroid_ids < end))
+    owners = np.searchsorted(offsets, inside, side="right") - 1
+    order = np.lexsort((inside, passage_ids[owners], centroid_ids[inside]))
+    inside, owners = inside[order], owners[order]
+    distinct, lengths = np.unique(centroid_ids[inside], return_counts=True)
+    positions = (inside - offsets[owners]).astype(np.int32)
+    return PostingCodes(distinct, offsets_of(lengths), passage_ids[owners], positions, residuals[inside])
+
+
+def merged(parts: Sequence[PostingCodes]) -> PostingCodes:
+    """Several passages' tokens by centroid as one; those of the first part come first."""
+    centroid_ids = np.concatenate([np.repeat(part.centroid_ids, np.diff(part.offsets)) for part in parts])
+    order = np.argsort(centroid_ids, kind="stable")
+    distinct, lengths = np.unique(centroid_ids, return_counts=True)
+    return PostingCodes(
+        distinct,
+        offsets_of(lengths),
+        np.concatenate([part.passage_ids for part in parts])[order],
+        np.concatenate([part.positions for part in parts])[order],
+        np.concatenate([part.residuals for part in parts])[order],
+    )

@@ -28,7 +28,7 @@ def compact(
             if stopping and stopping.is_set():
                 return
         if steps:
-            catalog.vacuum(connection, collection.collection_id, "posting", "word_posting")
+            catalog.vacuum(connection, collection.collection_id, collection.scoring.postings, "word_posting")
 
 
 def compact_if_needed(database: Database, collection: CollectionRow) -> None:

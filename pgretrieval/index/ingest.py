@@ -148,7 +148,7 @@ class _Intake:
         skipped = len(batch) - len(anew) - len(relabelled)
         self._count(passages=len(relabelled), truncated=taken.truncated, updated=updated, skipped=skipped)
         if anew:
-            tokens = token_matrix(taken.arrays)
+            tokens = token_matrix(taken.arrays, unit=self._target.coders.scoring.unit_vectors)
             check_counts(tokens, [batch[position].id for position in anew], self._held.vectors_per_passage)
             self._wait()
             self._settle(tokens.vectors.shape[1], taken.dense)
@@ -238,7 +238,7 @@ class _Intake:
             vectors.copy_dense(connection, collection_id, held.dense_encoding, passage_ids, dense)
         if held.codebook_id is not None:
             coded = self._target.coders.get(connection, held.codebook_id).code(passage_ids, tokens, measured=True)
-            write_segment(connection, collection_id, held.codebook_id, coded)
+            write_segment(connection, collection_id, held.codebook_id, coded, self._target.coders.scoring)
             codes.index_words(connection, collection_id, passage_ids)
         return Written(len(batch), len(tokens.vectors), 0)
 

@@ -53,7 +53,7 @@ def catch_up(work: Work, codebook_id: CodebookId, coder: Coder) -> int:
         if not len(ids):
             continue
         with connection.transaction():
-            write_segment(connection, collection_id, codebook_id, coder.code(ids, tokens, measured=True))
+            write_segment(connection, collection_id, codebook_id, coder.code(ids, tokens, measured=True), coder.scoring)
             if work.writes_words:
                 making = rebuilds.find(connection, collection_id)
                 codes.index_first_words(connection, collection_id, ids, int(ids.min()), making.mean_words if making else None)
@@ -90,7 +90,8 @@ def drop_replaced(work: Work, codebook_id: CodebookId) -> None:
     connection, collection_id = work.connection, work.collection_id
     work.stage("drop", 0, 1)
     rebuilds.drop_replaced(connection, collection_id)
-    catalog.vacuum(connection, collection_id, "centroid", "passage", "token_code", "token_vector", "posting", "word_posting")
+    postings = work.collection.scoring.postings
+    catalog.vacuum(connection, collection_id, "centroid", "passage", "token_code", "token_vector", postings, "word_posting")
     if work.collection.keeps_dense:
         catalog.vacuum(connection, collection_id, "dense_vector")
     if work.wants_proxies:

@@ -64,7 +64,7 @@ def encode(work: Work, connection: Connection, batch: list[tuple[int, Passage]])
         vectors.copy_dense(connection, work.collection_id, work.making.encoding, ids, dense)
     else:
         arrays = encoder.encode_document(texts)
-    tokens = token_matrix(arrays)
+    tokens = token_matrix(arrays, unit=work.collection.scoring.unit_vectors)
     check_counts(tokens, [passage.id for _, passage in batch], work.making.vectors_per_passage)
     vectors.copy(connection, work.collection_id, work.making.encoding, ids, tokens)
 
@@ -115,6 +115,7 @@ def _train_codebook(work: Work, sample: TokenMatrix, count: int, passage_count: 
         _SEED,
         lambda done, steps: work.stage("train", done, steps),
         work.device,
+        unit=collection.scoring.unit_vectors,
     )
     row = row_from_codebook(codebook, passage_count, tokens, _error_of(codebook, sample.vectors))
     if collection.codebook_id is not None:

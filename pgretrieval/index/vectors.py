@@ -12,6 +12,7 @@ from pgretrieval.errors import DimensionMismatchError, VectorError
 from pgretrieval.types import Float32Array, TokenMatrix
 
 MIN_DIM, MAX_DIM = 48, 1024
+HALF_AT_MOST = 65_504
 MAX_DENSE_DIM = 4000  # of a halfvec under HNSW
 
 
@@ -99,6 +100,16 @@ def unit_rows(vectors: Float32Array) -> Float32Array:
     return scaled
 
 
-def token_matrix(arrays: Sequence[Float32Array]) -> TokenMatrix:
-    """Vectors of several passages below one another, as unit rows."""
-    return TokenMatrix(unit_rows(np.concatenate(arrays)), offsets_of([len(array) for array in arrays]))
+def token_matrix(arrays: Sequence[Float32Array], *, unit: bool = True) -> TokenMatrix:
+    """Vectors of several passages below one another, as `unit` rows or as they are.
+
+    Raises VectorError where they are to stay as they are and half precision has no such number.
+    """
+    rows = np.concatenate(arrays)
+    if not unit and np.abs(rows).max(initial=0) > HALF_AT_MOST:
+        msg = (
+            f"token vectors hold numbers up to {np.abs(rows).max():g}, and collections that keep lengths store none above 65,504; "
+            "scale the vectors down, or create the collection with unit_vectors=True"
+        )
+        raise VectorError(msg)
+    return TokenMatrix(unit_rows(rows) if unit else rows, offsets_of([len(array) for array in arrays]))

@@ -18,15 +18,19 @@ _DECODED_AT_ONCE = 16_384  # tokens
 _HELD_OUT_SHARE = 0.05
 _HELD_OUT_AT_MOST = 50_000
 _VALUES_TO_MEASURE = 2**14
+_TINY = 1e-30
 
 
 class Codebook:
-    """Centroids (count, dim), unit length and representable in half precision, with their codec."""
+    """Centroids (count, dim), representable in half precision, with their codec; of length one, as all vectors, if `unit`."""
 
-    def __init__(self, centroids: Float32Array, codec: ResidualCodec, device: torch.device | None = None) -> None:
+    def __init__(
+        self, centroids: Float32Array, codec: ResidualCodec, device: torch.device | None = None, *, unit: bool = True
+    ) -> None:
         self.centroids = centroids
         self.codec = codec
         self.device = device or torch.device("cpu")
+        self.unit = unit
 
     @property
     def dim(self) -> int:
@@ -34,13 +38,13 @@ class Codebook:
         return self.codec.dim
 
     def encode(self, vectors: Float32Array) -> tuple[Int32Array, ByteArray]:
-        """(tokens, dim) unit vectors -> (tokens,) centroid ids and (tokens, codec.width) packed residuals.
+        """(tokens, dim) vectors -> (tokens,) centroid ids and (tokens, codec.width) packed residuals.
 
         Few tokens get their nearest centroid, as by `pgretrieval.add_passage`; many may get one that is near (`CentroidIndex`).
         """
         rows = torch.from_numpy(vectors).to(self.device)
         few = len(rows) * len(self.centroids) <= _EXACT_PRODUCTS
-        ids = nearest(rows, self._centroids) if few else self._index.assign(rows)
+        ids = nearest(rows, self._centroids, unit=self.unit) if few else self._index.assign(rows)
         packed = self.codec.encode(rows - self._centroids[ids])
         return ids.cpu().numpy().astype(np.int32), packed.cpu().numpy()
 
@@ -53,12 +57,15 @@ class Codebook:
         return vectors
 
     def quantization_error(self, vectors: Float32Array, centroid_ids: Int32Array, packed: ByteArray) -> float:
-        """Mean of 1 - cosine between (tokens, dim) unit vectors and what their codes decode to."""
+        """Mean of 1 - cosine between (tokens, dim) vectors and what their codes decode to."""
         total = 0.0
         for start in range(0, len(vectors), _DECODED_AT_ONCE):
             part = slice(start, start + _DECODED_AT_ONCE)
             decoded = self.decode(centroid_ids[part], packed[part])
-            cosines = np.vecdot(vectors[part], decoded) / np.sqrt(np.vecdot(decoded, decoded))
+            lengths = np.vecdot(decoded, decoded)
+            if not self.unit:
+                lengths = np.maximum(lengths * np.vecdot(vectors[part], vectors[part]), _TINY)
+            cosines = np.vecdot(vectors[part], decoded) / np.sqrt(lengths)
             total += float((1 - cosines).sum(dtype=np.float64))
         return total / max(len(vectors), 1)
 
@@ -74,7 +81,7 @@ class Codebook:
 
     @cached_property
     def _index(self) -> CentroidIndex:
-        return CentroidIndex(self._centroids)
+        return CentroidIndex(self._centroids, unit=self.unit)
 
     @cached_property
     def _centroids(self) -> Tensor:
@@ -98,18 +105,20 @@ def train_codebook(
     seed: int = 0,
     tick: Tick | None = None,
     device: torch.device | None = None,
+    *,
+    unit: bool = True,
 ) -> Codebook:
-    """(tokens, dim) unit vectors, of passages in random order -> a codebook of at most `centroids` centroids.
+    """(tokens, dim) vectors, of length one if `unit`, of passages in random order -> a codebook of at most `centroids` centroids.
 
     The first twentieth of the sample, 50,000 vectors at most, is held out of the k-means; the codec is fitted on its residuals
     (ColBERTv2, section 3.3). A sample too small to spare any serves both.
     """
     rows = torch.from_numpy(sample).to(device or torch.device("cpu"))
     training = rows[_spared(len(rows)) :]
-    trained = _as_stored(train_centroids(training, centroids, seed, tick))
+    trained = _as_stored(train_centroids(training, centroids, seed, tick, unit=unit))
     measured = rows[: held_out(*sample.shape)]
-    residuals = (measured - trained[CentroidIndex(trained).assign(measured)]).cpu()
-    return Codebook(trained.cpu().numpy(), fit_codec(residuals, bits, levels), device)
+    residuals = (measured - trained[CentroidIndex(trained, unit=unit).assign(measured)]).cpu()
+    return Codebook(trained.cpu().numpy(), fit_codec(residuals, bits, levels), device, unit=unit)
 
 
 def held_out(tokens: int, dim: int) -> int:

@@ -1,4 +1,4 @@
-"""Spherical k-means, seeded; in two levels where the centroids are many (ColBERTv2 section 3.3; docs/decisions.md)."""
+"""k-means, spherical for unit vectors, seeded; in two levels where the centroids are many (ColBERTv2 section 3.3)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from pgretrieval.quantize.assignment import CentroidIndex, mean_directions, quickly_nearest
+from pgretrieval.quantize.assignment import CentroidIndex, means, quickly_nearest
 from pgretrieval.types import Tick
 
 _FLAT_UP_TO = 1024  # centroids up to which plain Lloyd is used
@@ -29,8 +29,8 @@ def sample_passage_count(passages: int) -> int:
     return min(1 + int(16 * math.sqrt(120 * passages)), passages)
 
 
-def train_centroids(sample: Tensor, count: int, seed: int, tick: Tick | None = None) -> Tensor:
-    """(tokens, dim) unit vectors -> (at most count, dim) unit centroids.
+def train_centroids(sample: Tensor, count: int, seed: int, tick: Tick | None = None, *, unit: bool = True) -> Tensor:
+    """(tokens, dim) vectors, of length one if `unit` -> (at most count, dim) centroids, the same.
 
     Fewer come back where the sample has fewer distinct vectors. Same sample, count and seed give the same centroids.
     `tick` is told about each finished step.
@@ -38,10 +38,10 @@ def train_centroids(sample: Tensor, count: int, seed: int, tick: Tick | None = N
     tick = tick or _silent
     generator = torch.Generator().manual_seed(seed)
     if count <= _FLAT_UP_TO:
-        centroids = _lloyd(sample, count, _FLAT_ROUNDS, generator)
+        centroids = _lloyd(sample, count, _FLAT_ROUNDS, generator, unit)
         tick(1, 1)
     else:
-        centroids = _two_levels(sample, count, generator, tick)
+        centroids = _two_levels(sample, count, generator, tick, unit)
     return _distinct(centroids)
 
 
@@ -54,10 +54,10 @@ def _silent(_done: int, _steps: int) -> None:
     pass
 
 
-def _lloyd(vectors: Tensor, count: int, rounds: int, generator: torch.Generator) -> Tensor:
+def _lloyd(vectors: Tensor, count: int, rounds: int, generator: torch.Generator, unit: bool) -> Tensor:
     centroids = _starting_points(vectors, count, generator)
     for _ in range(rounds):
-        centroids = mean_directions(vectors, quickly_nearest(vectors, centroids), centroids)
+        centroids = means(vectors, quickly_nearest(vectors, centroids, unit=unit), centroids, unit=unit)
     return centroids
 
 
@@ -67,26 +67,26 @@ def _starting_points(vectors: Tensor, count: int, generator: torch.Generator) ->
     return _distinct(drawn)
 
 
-def _two_levels(sample: Tensor, count: int, generator: torch.Generator, tick: Tick) -> Tensor:
+def _two_levels(sample: Tensor, count: int, generator: torch.Generator, tick: Tick, unit: bool) -> Tensor:
     """Heads first, then centroids inside each head's share of the sample, then a few rounds over everything."""
     heads_wanted = 2 ** round(math.log2(math.sqrt(count)))
     picked = torch.randperm(len(sample), generator=generator)[: heads_wanted * _HEAD_SAMPLE].to(sample.device)
-    heads = _lloyd(sample[picked], heads_wanted, _FLAT_ROUNDS, generator)
-    owner = quickly_nearest(sample, heads)
+    heads = _lloyd(sample[picked], heads_wanted, _FLAT_ROUNDS, generator, unit)
+    owner = quickly_nearest(sample, heads, unit=unit)
     tick(1, 2 + _REFINE_ROUNDS)
     sizes = torch.bincount(owner, minlength=len(heads))
     groups = owner.argsort(stable=True).split(sizes.tolist())
     shares = _shares(sizes, count)
     parts = [
-        _lloyd(sample[rows], share, _GROUP_ROUNDS, generator)
+        _lloyd(sample[rows], share, _GROUP_ROUNDS, generator, unit)
         for rows, share in zip(groups, shares, strict=True)
         if share and len(rows)
     ]
     tick(2, 2 + _REFINE_ROUNDS)
     centroids = torch.cat(parts)
     for refined in range(_REFINE_ROUNDS):
-        owner = CentroidIndex(centroids, groups_searched=8).assign(sample)
-        centroids = mean_directions(sample, owner, centroids)
+        owner = CentroidIndex(centroids, groups_searched=8, unit=unit).assign(sample)
+        centroids = means(sample, owner, centroids, unit=unit)
         tick(3 + refined, 2 + _REFINE_ROUNDS)
     return centroids
 

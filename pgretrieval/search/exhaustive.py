@@ -24,17 +24,19 @@ def exact_rankings(
     queries: Sequence[Float32Array],
     k: int,
     progress: Callable[[int], None] | None = None,
+    *,
+    unit: bool = True,
 ) -> list[list[str]]:
     """The ids of the k best passages for each (query tokens, dim), by encoding every stored text again, batch by batch.
 
-    `progress` is told how many passages were just finished.
+    `progress` is told how many passages were just finished; `unit` scales vectors to length one.
     """
     scores = np.empty((len(queries), 0), dtype=np.float32)
     positions = np.empty((len(queries), 0), dtype=np.int64)
     keys: list[str] = []
     with database.reading("reading all passages") as connection:
         for batch in passages.stream(connection, collection_id, _BATCH):
-            tokens = token_matrix(encoder.encode_document([passage.encoded_text for _, passage in batch]))
+            tokens = token_matrix(encoder.encode_document([passage.encoded_text for _, passage in batch]), unit=unit)
             added = maxsim_many(list(queries), tokens.vectors, tokens.offsets)
             scores = np.concatenate([scores, added], axis=1)
             fresh = np.broadcast_to(np.arange(len(keys), len(keys) + len(batch)), added.shape)

@@ -16,7 +16,7 @@ class Explanation:
     """One search, stage by stage. Milliseconds are wall time at the client; bytes are codes that left the server.
 
     `round_trips` counts the times that the client waited for the server: for candidates, for codes where they come apart, and for
-    texts.
+    texts. `tokens_retrieved` counts those that scored where retrieved tokens give the scores, over all query tokens.
     """
 
     milliseconds: dict[str, float] = field(default_factory=dict)
@@ -25,6 +25,7 @@ class Explanation:
     candidates: int = 0
     passages_decoded: int = 0
     tokens_decoded: int = 0
+    tokens_retrieved: int = 0
     bytes_moved: int = 0
     round_trips: int = 0
     hits: list[Hit] = field(default_factory=list)

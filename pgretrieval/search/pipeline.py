@@ -34,10 +34,12 @@ from pgretrieval.search.explain import Explanation
 from pgretrieval.search.fusion import Beside
 from pgretrieval.search.probe import centroid_scores, select_probes
 from pgretrieval.search.settings import Knobs, Searched, SearchSettings, choose_settings
-from pgretrieval.types import CodebookId, CollectionId, Float32Array, Hit, HybridQuery, Int64Array, Restriction
+from pgretrieval.search.token_search import ScoredPassages, TokenIndex, TokenSearch
+from pgretrieval.search.token_settings import TokenSettings, choose_token_settings, reduction_of
+from pgretrieval.types import CodebookId, CollectionId, Float32Array, Hit, HybridQuery, Int32Array, Int64Array, Restriction
 
-Asked: TypeAlias = "PendingCodes | PendingVectors | CodedPassages"
-"""What exact scoring needs of some passages: on its way, or there already."""
+Asked: TypeAlias = "PendingCodes | PendingVectors | CodedPassages | ScoredPassages"
+"""What exact scoring needs of some passages, on its way or there already; or scores that need nothing more."""
 
 _QUERIES_AT_ONCE = 16  # searched in one transaction, their statements sent ahead
 
@@ -84,6 +86,7 @@ class Running:
     """
 
     query: Float32Array
+    settings: SearchSettings
     scores: Tensor | None
     source: Probes | QueryProxy
     wide: PendingCentroids | PendingCodes
@@ -149,16 +152,17 @@ class Searcher:
         with self._database.reading(f"searching collection {self._name!r}", pipelined=True) as connection:
             sent = self._send(connection, asking, k, knobs, restriction, hybrid, explained)
             if sent is None:
-                ranked = self._compare_all(connection, asking, k, restriction or Restriction(), hybrid, explained)
+                ranked = self._compare_all(connection, asking, k, knobs, restriction or Restriction(), hybrid, explained)
             else:
-                index, settings, running = sent
-                narrowed = [self._narrow(connection, index, settings, k, one, explained) for one in running]
+                index, running = sent
+                narrowed = [self._narrow(connection, index, k, one, explained) for one in running]
                 ranked = [self._rank(index, k, one, kept, explained) for one, kept in zip(running, narrowed, strict=True)]
             with explained.stage("texts"):
                 explained.round_trips += 1
                 shown = passages.texts(connection, self._collection_id, [key for keys, _ in ranked for key in keys])
-            if counting and sent and isinstance(running[0].source, Probes) and not index.restricted:
-                explained.postings_read = read.postings_read(connection, self._collection_id, index.codebook_id, running[0].source)
+            first = running[0] if counting and sent else None
+            if isinstance(first, Running) and isinstance(first.source, Probes) and not index.restricted:
+                explained.postings_read = read.postings_read(connection, self._collection_id, index.codebook_id, first.source)
         return [
             [
                 Hit(place, shown[passage_id][0], score, *shown[passage_id][1:])
@@ -176,15 +180,16 @@ class Searcher:
         restriction: Restriction | None,
         hybrid: HybridQuery | None,
         explained: Explanation,
-    ) -> tuple[LoadedIndex, SearchSettings, list[Running]] | None:
+    ) -> tuple[LoadedIndex, list[Running | TokenSearch]] | None:
         """Ask for every query's candidates, as if the index in memory were the active one; if not, load that and ask again.
 
         None where there is no index yet.
         """
         index = self._index
         while True:
-            settings = choose_settings(k, index.searched, knobs) if index and index.takes(asking) else None
-            begun = read.begin(connection, self._collection_id, settings.candidates if settings else 1)
+            settings = self._settings(index, k, knobs) if index and index.takes(asking) else None
+            scanned = settings.candidates if isinstance(settings, SearchSettings) else 1
+            begun = read.begin(connection, self._collection_id, scanned)
             running = (
                 [self._ask(connection, index, settings, k, query, restriction, hybrid, explained) for query in asking.vectors]
                 if index and settings
@@ -197,11 +202,18 @@ class Searcher:
             if index and (active, restricted) == (index.codebook_id, index.restricted):
                 if settings is None:
                     self._refuse(asking, index.codebook.dim)
-                return index, settings, running
+                return index, running
             if active is None:
                 return None
             with explained.stage("load"):
                 index = self._load(connection, active)
+
+    def _settings(self, index: LoadedIndex, k: int, knobs: Knobs) -> SearchSettings | TokenSettings:
+        """Raises ConfigError where the collection has no use for a knob."""
+        scoring = self._coders.scoring
+        if not scoring.by_tokens:
+            return choose_settings(k, index.searched, knobs)
+        return choose_token_settings(k, scoring, knobs.tokens, knobs.probes, knobs.pruning)
 
     def _refuse(self, asking: Asking, dim: int) -> NoReturn:
         """The index is of another encoder than the query."""
@@ -219,6 +231,7 @@ class Searcher:
         connection: Connection,
         asking: Asking,
         k: int,
+        knobs: Knobs,
         restriction: Restriction,
         hybrid: HybridQuery | None,
         explained: Explanation,
@@ -230,6 +243,8 @@ class Searcher:
         with explained.stage("exhaustive"):
             explained.round_trips += 1
             passage_ids, scores = all_scores(connection, self._collection_id, asking.vectors, restriction)
+            if self._coders.scoring.by_tokens and reduction_of(self._coders.scoring, knobs.tokens) == "mean":
+                scores /= np.array([[len(query)] for query in asking.vectors], dtype=np.float32)
             if hybrid:
                 beside = Beside(connection, self._collection_id, hybrid, k, len(passage_ids), restriction)
                 beside.join(passage_ids)
@@ -242,17 +257,27 @@ class Searcher:
         self,
         connection: Connection,
         index: LoadedIndex,
-        settings: SearchSettings,
+        settings: SearchSettings | TokenSettings,
         k: int,
         query: Float32Array,
         restriction: Restriction | None,
         hybrid: HybridQuery | None,
         explained: Explanation,
-    ) -> Running:
+    ) -> Running | TokenSearch:
         """Send the statement for one query's candidates; centroid scores wait until then where it does not need them."""
         scores: Tensor | None = None
         source: Probes | QueryProxy
         restriction = restriction or (Restriction() if index.restricted else None)
+        if isinstance(settings, TokenSettings):
+            where = TokenIndex(connection, self._collection_id, index.codebook_id, index.codebook, index.quick_centroids)
+            return TokenSearch(
+                where,
+                settings,
+                query,
+                restriction,
+                self._beside(connection, hybrid, k, settings.reranked, restriction),
+                explained,
+            )
         with explained.stage("probe"):
             if settings.generator == "proxy" and index.proxy_model and restriction is None:
                 source = QueryProxy(index.proxy_model.query(query))
@@ -262,15 +287,17 @@ class Searcher:
                 explained.probes = len(source.centroid_ids)
         with explained.stage("candidates"):
             wide = self._candidates(connection, index, source, restriction, settings)
-            beside = (
-                Beside(connection, self._collection_id, hybrid, k, settings.candidates, restriction or Restriction())
-                if hybrid
-                else None
-            )
+            beside = self._beside(connection, hybrid, k, settings.candidates, restriction)
         if settings.pruning < settings.candidates and scores is None:
             with explained.stage("interaction"):
                 scores = centroid_scores(query, index.quick_centroids)
-        return Running(query, scores, source, wide, restriction is not None, beside)
+        return Running(query, settings, scores, source, wide, restriction is not None, beside)
+
+    def _beside(
+        self, connection: Connection, hybrid: HybridQuery | None, k: int, candidates: int, restriction: Restriction | None
+    ) -> Beside | None:
+        where = connection, self._collection_id
+        return Beside(*where, hybrid, k, candidates, restriction or Restriction()) if hybrid else None
 
     def _candidates(
         self,
@@ -292,46 +319,70 @@ class Searcher:
         self,
         connection: Connection,
         index: LoadedIndex,
-        settings: SearchSettings,
         k: int,
-        one: Running,
+        one: Running | TokenSearch,
         explained: Explanation,
     ) -> Asked:
         """Read one query's candidates; ask for all codes of those that interaction with centroids keeps (PLAID's middle stage)."""
+        if isinstance(one, TokenSearch):
+            return self._score_tokens(connection, index, k, one, explained)
         with explained.stage("candidates"):
             wide = one.wide.read()
             explained.bytes_moved += wide.bytes_moved
             if len(wide.passage_ids) < k and not one.complete:
                 explained.round_trips += 1
-                wide = self._with_unlisted(connection, index, settings, one)
+                wide = self._with_unlisted(connection, index, one)
                 explained.bytes_moved += wide.bytes_moved
         explained.candidates = len(wide.passage_ids)
         passage_ids = wide.passage_ids
-        if len(passage_ids) > settings.pruning:
+        if len(passage_ids) > one.settings.pruning:
             with explained.stage("interaction"):
                 scores = centroid_scores(one.query, index.quick_centroids) if one.scores is None else one.scores
                 approximate = rank.centroid_interaction(scores, wide)
-                passage_ids = passage_ids[rank.best_first(approximate, passage_ids, settings.pruning)]
+                passage_ids = passage_ids[rank.best_first(approximate, passage_ids, one.settings.pruning)]
         elif len(wide.residuals) and one.beside is None:
             return wide
         with explained.stage("codes"):
             explained.round_trips += 1
             if one.beside:
                 passage_ids = one.beside.join(passage_ids)
-            if index.keeps_vectors:
-                return read.vectors_of(connection, self._collection_id, passage_ids)
-            return read.codes_of(connection, self._collection_id, index.codebook_id, passage_ids)
+            return self._all_of(connection, index, passage_ids)
 
-    def _with_unlisted(self, connection: Connection, index: LoadedIndex, settings: SearchSettings, one: Running) -> CodedPassages:
+    def _score_tokens(self, connection: Connection, index: LoadedIndex, k: int, one: TokenSearch, explained: Explanation) -> Asked:
+        """Read one query's tokens and score passages by them; ask for all codes of the best where these are scored again."""
+        found = one.score(k)
+        if one.settings.rerank == "none" and one.beside is None:
+            return ScoredPassages(found.passage_ids, one.reduce(found.scores))
+        passage_ids = one.best(found)
+        with explained.stage("codes"):
+            if one.beside:
+                passage_ids = one.beside.join(passage_ids)
+            if one.settings.rerank == "none":
+                return ScoredPassages(passage_ids, one.reduce(found.of(passage_ids)))
+            explained.round_trips += 1
+            return self._all_of(connection, index, passage_ids)
+
+    def _all_of(self, connection: Connection, index: LoadedIndex, passage_ids: Int32Array) -> PendingCodes | PendingVectors:
+        if index.keeps_vectors:
+            return read.vectors_of(connection, self._collection_id, passage_ids)
+        return read.codes_of(connection, self._collection_id, index.codebook_id, passage_ids)
+
+    def _with_unlisted(self, connection: Connection, index: LoadedIndex, one: Running) -> CodedPassages:
         """Candidates where the probed centroids list too few: passages that they do not list come after those that they do."""
-        probes = select_probes(centroid_scores(one.query, index.quick_centroids), settings.probes)
-        where = connection, self._collection_id, index.codebook_id, probes, Restriction(), settings.candidates
+        probes = select_probes(centroid_scores(one.query, index.quick_centroids), one.settings.probes)
+        where = connection, self._collection_id, index.codebook_id, probes, Restriction(), one.settings.candidates
         return read.among(*where, index.searched.vectors_per_passage).read()
 
     def _rank(
-        self, index: LoadedIndex, k: int, one: Running, asked: Asked, explained: Explanation
+        self, index: LoadedIndex, k: int, one: Running | TokenSearch, asked: Asked, explained: Explanation
     ) -> tuple[list[int], list[float]]:
         """Passage ids and scores of the k best."""
+        if isinstance(asked, ScoredPassages):
+            passage_ids, scores = asked
+            if one.beside:
+                scores = one.beside.fuse(passage_ids, scores)
+            best = rank.best_first(scores, passage_ids, k)
+            return passage_ids[best].tolist(), scores[best].tolist()
         if isinstance(asked, CodedPassages):
             found: CodedPassages | StoredPassages = asked
         else:
@@ -341,10 +392,12 @@ class Searcher:
         with explained.stage("maxsim"):
             if isinstance(found, StoredPassages):
                 exact = rank.stored_maxsim(one.query, found.tokens)
-                explained.tokens_decoded = len(found.tokens.vectors)
+                explained.tokens_decoded += len(found.tokens.vectors)
             else:
                 exact = rank.decoded_maxsim(one.query, index.codebook, found)
-                explained.tokens_decoded = len(found.centroid_ids)
+                explained.tokens_decoded += len(found.centroid_ids)
+            if isinstance(one, TokenSearch):
+                exact = one.reduce(exact)
             if one.beside:
                 exact = one.beside.fuse(found.passage_ids, exact)
             order: Int64Array = rank.best_first(exact, found.passage_ids, k)

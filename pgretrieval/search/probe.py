@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pgretrieval.db.candidates import Probes
 from pgretrieval.hardware import quick
-from pgretrieval.types import Float32Array
+from pgretrieval.types import Float32Array, Int32Array
 
 _MISSED = 0.9
 
@@ -16,6 +16,11 @@ _MISSED = 0.9
 def centroid_scores(query: Float32Array, centroids: Tensor) -> Tensor:
     """(query tokens, dim), (centroids, dim) in the quick format -> (query tokens, centroids) inner products in that format."""
     return quick(torch.from_numpy(query)) @ centroids.T
+
+
+def best_centroids(scores: Tensor, probes: int) -> Int32Array:
+    """(query tokens, centroids) -> (query tokens, at most probes) the best centroids of each."""
+    return scores.topk(min(probes, scores.shape[1]), dim=1).indices.numpy().astype(np.int32)
 
 
 def select_probes(scores: Tensor, probes: int) -> Probes:

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgretrieval.db.candidates import CodedPassages
+from pgretrieval.db.candidates import CodedPassages, ListedTokens
 from pgretrieval.quantize.codebook import Codebook
 from pgretrieval.scoring.maxsim import blocks, quick_segment_max, segment_max, segment_max_on_device
-from pgretrieval.types import Float32Array, Int32Array, Int64Array, TokenMatrix
+from pgretrieval.types import ByteArray, Float32Array, Int32Array, Int64Array, TokenMatrix
 
 _ONE_THREAD = 2**18  # multiplications up to which OpenBLAS uses one thread
 _TOKENS_AT_ONCE = 4096  # decoded vectors stay in the processor's cache
@@ -35,7 +35,7 @@ def centroid_interaction(scores: Tensor, coded: CodedPassages) -> Float32Array:
 
 
 def decoded_maxsim(query: Float32Array, codebook: Codebook, coded: CodedPassages) -> Float32Array:
-    """Exact MaxSim of (query tokens, dim) with the decoded, re-normalised vectors of each passage -> (passages,)."""
+    """Exact MaxSim of (query tokens, dim) with the decoded vectors of each passage, re-normalised if they were -> (passages,)."""
     if not len(coded.passage_ids):
         return np.empty(0, dtype=np.float32)
     if codebook.device.type != "cpu":
@@ -68,11 +68,40 @@ def _decoded_part(query: Float32Array, codebook: Codebook, coded: CodedPassages,
     first, last = part
     offsets = coded.offsets[first : last + 1]
     tokens = slice(offsets[0], offsets[-1])
-    vectors = codebook.decode(coded.centroid_ids[tokens], coded.residuals[tokens])
-    similarity = _products(query, vectors)
-    similarity /= np.sqrt(np.vecdot(vectors, vectors))
+    similarity = decoded_similarity(query, codebook, coded.centroid_ids[tokens], coded.residuals[tokens])
     exact: Float32Array = np.add.reduce(segment_max(similarity, offsets - offsets[0]), axis=0)
     return exact
+
+
+def decoded_similarity(query: Float32Array, codebook: Codebook, centroid_ids: Int32Array, residuals: ByteArray) -> Float32Array:
+    """(query tokens, dim) and codes -> (query tokens, tokens) inner products with the vectors, re-normalised if they were."""
+    vectors = codebook.decode(centroid_ids, residuals)
+    similarity = _products(query, vectors)
+    if codebook.unit:
+        similarity /= np.sqrt(np.vecdot(vectors, vectors))
+    return similarity
+
+
+def token_similarity(query: Float32Array, codebook: Codebook, tokens: ListedTokens) -> Float32Array:
+    """`decoded_similarity` of many tokens: runs of them side by side, or on the device of the codebook."""
+    if not len(tokens.passage_ids):
+        return np.empty((len(query), 0), dtype=np.float32)
+    if codebook.device.type != "cpu":
+        return _similarity_on_device(query, codebook, tokens.centroid_ids, tokens.residuals).cpu().numpy()
+    starts = range(0, len(tokens.passage_ids), _TOKENS_AT_ONCE)
+
+    def part(start: int) -> Float32Array:
+        run = slice(start, start + starts.step)
+        return decoded_similarity(query, codebook, tokens.centroid_ids[run], tokens.residuals[run])
+
+    return np.concatenate([part(0)] if len(starts) == 1 else list(_workers(os.getpid()).map(part, starts)), axis=1)
+
+
+def _similarity_on_device(query: Float32Array, codebook: Codebook, centroid_ids: Int32Array, residuals: ByteArray) -> Tensor:
+    vectors = codebook.decode_on_device(centroid_ids, residuals)
+    if codebook.unit:
+        vectors = torch.nn.functional.normalize(vectors)
+    return torch.from_numpy(query).to(codebook.device) @ vectors.T
 
 
 def _stored_part(query: Float32Array, tokens: TokenMatrix, part: tuple[int, int]) -> Float32Array:
@@ -99,8 +128,7 @@ def _products(query: Float32Array, vectors: Float32Array) -> Float32Array:
 
 def maxsim_on_device(query: Float32Array, codebook: Codebook, coded: CodedPassages) -> Float32Array:
     """`decoded_maxsim` in torch, all tokens at once, on the device of the codebook."""
-    vectors = torch.nn.functional.normalize(codebook.decode_on_device(coded.centroid_ids, coded.residuals))
-    similarity = torch.from_numpy(query).to(codebook.device) @ vectors.T
+    similarity = _similarity_on_device(query, codebook, coded.centroid_ids, coded.residuals)
     exact: Float32Array = segment_max_on_device(similarity, coded.offsets).sum(dim=0).cpu().numpy()
     return exact
 

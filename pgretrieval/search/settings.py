@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 from typing import cast
 
 from pgretrieval.errors import ConfigError
+from pgretrieval.search.token_settings import TokenKnobs
 from pgretrieval.types import Generator
 
 GENERATORS: tuple[Generator, ...] = ("auto", "proxy", "postings")
@@ -71,9 +72,12 @@ class Knobs:
     candidates: int | None = None
     pruning: int | None = None
     generator: Generator | None = None
+    tokens: TokenKnobs = field(default_factory=TokenKnobs)
 
 
-def read_knobs(k: int, probes: int | None, candidates: int | str | None, pruning: int | None) -> Knobs:
+def read_knobs(
+    k: int, probes: int | None, candidates: int | str | None, pruning: int | None, tokens: TokenKnobs | None = None
+) -> Knobs:
     """The knobs as a search takes them. `candidates` is a number, a generator, or both as "proxy:512".
 
     Raises ConfigError unless every number is positive, candidates and pruning are at least k, and the generator is known.
@@ -87,7 +91,7 @@ def read_knobs(k: int, probes: int | None, candidates: int | str | None, pruning
         if given is not None and given < k:
             msg = f"{name} is {given}, less than the {k} hits asked for; give at least k"
             raise ConfigError(msg)
-    return Knobs(probes, count, pruning, generator)
+    return Knobs(probes, count, pruning, generator, tokens or TokenKnobs())
 
 
 def check_generator(given: str) -> Generator:

@@ -24,6 +24,8 @@ COLLECTIONS: dict[str, dict[str, Any]] = {
     "docs": {},
     "kept": {"keep_vectors": True, "dense": "kept", "bits": 2},
     "proxies": {"candidates": "proxy"},
+    "tokens": {"scorer": "xtr"},
+    "reranked": {"scorer": "colxtr", "rerank": "maxsim", "unit_vectors": False},
     "waiting": {},
 }
 

@@ -1,7 +1,5 @@
 -- Collections whose passages all have the same number of vectors (ConstBERT).
 
-drop function if exists pgretrieval.create_collection(text, integer, jsonb, integer, text, text, boolean, text, double precision, text, text);
-
 alter table pgretrieval.collection add column vectors_per_passage integer check (vectors_per_passage > 0);
 comment on column pgretrieval.collection.vectors_per_passage is 'How many vectors every passage has; null where that differs.';
 

@@ -12,7 +12,10 @@ create or replace function pgretrieval.create_collection(
     title_weight double precision default 1,
     dense text default null,
     dense_key text default null,
-    vectors_per_passage integer default null
+    vectors_per_passage integer default null,
+    scorer text default 'maxsim',
+    rerank text default null,
+    unit_vectors boolean default true
 ) returns integer
 language plpgsql volatile
 set search_path from current
@@ -26,15 +29,17 @@ begin
         raise exception 'vectors_per_passage is %', create_collection.vectors_per_passage using errcode = 'PGR05',
             hint = 'Give how many vectors every passage has, at least 1, or null where that differs.';
     end if;
+    perform pgretrieval.check_scorer(scorer, rerank, unit_vectors, candidates);
     insert into pgretrieval.collection (name, dim, encoder, bits, levels, candidates, keep_vectors, language,
-                                        title_weight, dense, dense_key, vectors_per_passage)
+                                        title_weight, dense, dense_key, vectors_per_passage, scorer, rerank, unit_vectors)
     values (create_collection.name, create_collection.dim, create_collection.encoder, create_collection.bits,
             create_collection.levels, create_collection.candidates, create_collection.keep_vectors,
             create_collection.language::regconfig::text, create_collection.title_weight, create_collection.dense,
-            pgretrieval.dense_key(create_collection.dense, create_collection.dense_key), create_collection.vectors_per_passage)
+            pgretrieval.dense_key(create_collection.dense, create_collection.dense_key), create_collection.vectors_per_passage,
+            create_collection.scorer, create_collection.rerank, create_collection.unit_vectors)
     returning collection_id into new_id;
 
-    foreach parent in array pgretrieval.partitioned_tables(create_collection.dense) loop
+    foreach parent in array pgretrieval.partitioned_tables(create_collection.dense, create_collection.scorer) loop
         partition := format('%s_%s', parent, new_id);
         execute format('create table pgretrieval.%I (like pgretrieval.%I including all)', partition, parent);
         execute format('alter table pgretrieval.%I add constraint one_collection check (collection_id = %s)', partition, new_id);

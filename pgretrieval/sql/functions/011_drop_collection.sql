@@ -6,14 +6,16 @@ as $function$
 declare
     old_id integer;
     old_dense text;
+    old_scorer text;
     parent text;
 begin
     perform pgretrieval.detach(c.name) from pgretrieval.collection c where c.name = drop_collection.name;
-    select c.collection_id, c.dense into old_id, old_dense from pgretrieval.collection c where c.name = drop_collection.name for update;
+    select c.collection_id, c.dense, c.scorer into old_id, old_dense, old_scorer
+    from pgretrieval.collection c where c.name = drop_collection.name for update;
     if not found then
         return false;
     end if;
-    foreach parent in array pgretrieval.partitioned_tables(old_dense) loop
+    foreach parent in array pgretrieval.partitioned_tables(old_dense, old_scorer) loop
         execute format('drop table pgretrieval.%I', parent || '_' || old_id);
     end loop;
     perform pgretrieval.drop_proxies(codebook_id) from pgretrieval.codebook where collection_id = old_id;

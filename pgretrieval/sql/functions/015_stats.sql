@@ -21,7 +21,11 @@ begin
             'dense', held.dense,
             'dense_dim', held.dense_dim,
             'built', held.codebook_id is not null,
-            'score_kind', case when held.keep_vectors or held.codebook_id is null then 'vectors' else 'decoded' end,
+            'scorer', held.scorer,
+            'rerank', held.rerank,
+            'unit_vectors', held.unit_vectors,
+            'score_kind', case when held.codebook_id is null or held.keep_vectors and 'maxsim' in (held.scorer, held.rerank)
+                               then 'vectors' else 'decoded' end,
             'passages', count(*),
             'tokens', coalesce(sum(passage.token_count), 0)
         ) || (pgretrieval.sync_state(held.collection_id) - '{triggers,oldest}'::text[])

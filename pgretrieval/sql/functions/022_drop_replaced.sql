@@ -27,10 +27,19 @@ begin
         order by passage.passage_id limit in_rows
     ) as counted;
     if last_passage is not null then
+        -- Where codes are kept by centroid alone, the vectors that they were made of are still there, and tell.
+        update pgretrieval.passage
+        set token_count = cardinality(token_vector.vectors)
+        from pgretrieval.rebuild, pgretrieval.token_vector
+        where held.scorer <> 'maxsim' and rebuild.collection_id = in_collection
+          and passage.collection_id = in_collection and passage.passage_id > rebuild.recounted and passage.passage_id <= last_passage
+          and token_vector.collection_id = in_collection and token_vector.encoding = rebuild.encoding
+          and token_vector.passage_id = passage.passage_id and token_vector.bucket = passage.bucket
+          and passage.token_count <> cardinality(token_vector.vectors);
         update pgretrieval.passage
         set token_count = length(token_code.centroid_ids) / 4
         from pgretrieval.rebuild, pgretrieval.token_code
-        where rebuild.collection_id = in_collection
+        where held.scorer = 'maxsim' and rebuild.collection_id = in_collection
           and passage.collection_id = in_collection and passage.passage_id > rebuild.recounted and passage.passage_id <= last_passage
           and token_code.collection_id = in_collection and token_code.codebook_id = rebuild.codebook_id
           and token_code.passage_id = passage.passage_id and token_code.bucket = passage.bucket
@@ -46,7 +55,7 @@ begin
       and not exists (select from pgretrieval.rebuild made where made.codebook_id = c.codebook_id)
     order by c.codebook_id limit 1;
     if old_codebook is not null then
-        foreach part in array array['token_code', 'posting'] loop
+        foreach part in array array['token_code', 'posting'] || case when held.scorer <> 'maxsim' then array['posting_code'] end loop
             execute format(
                 'delete from pgretrieval.%1$I where ctid = any(array(select ctid from pgretrieval.%1$I where codebook_id = %2$s limit %3$s))',
                 part || '_' || in_collection, old_codebook, in_rows

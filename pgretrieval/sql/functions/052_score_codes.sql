@@ -1,4 +1,4 @@
--- Exact MaxSim of some passages over the vectors that their codes decode to, scaled to unit length. Like score_vectors, and the
+-- Exact MaxSim of some passages over the vectors that their codes decode to, scaled to unit length where the collection's are. Like score_vectors, and the
 -- statement also names every dimension: the coordinate that a packed byte stands for is looked up in one table for each of the
 -- values in a byte, and the centroid added.
 create or replace function pgretrieval.score_codes(in_collection integer, in_codebook integer, passage_ids integer[], query vector[])
@@ -8,35 +8,17 @@ set search_path from current
 as $function$
 #variable_conflict use_column
 declare
-    codebook pgretrieval.codebook;
-    per_byte integer;
-    width integer;
-    levels real[];
-    coordinates text;
+    decoder record;
     best text := (
         select string_agg(format('min(decoded.vector <#> ($2)[%s])', place), ' + ') from generate_subscripts(query, 1) as place
     );
 begin
-    select * into strict codebook from pgretrieval.codebook c where c.codebook_id = in_codebook;
-    per_byte := 8 / codebook.bits;
-    width := (codebook.dim + per_byte - 1) / per_byte;
-    levels := array(
-        select codebook.weights[1 + ((byte >> (8 - codebook.bits * (1 + value))) & ((1 << codebook.bits) - 1))]
-        from generate_series(0, per_byte - 1) as value, generate_series(0, 255) as byte
-        order by value, byte
-    );
-    coordinates := (
-        select string_agg(
-            format('($3)[%s + get_byte(token.packed, %s)]', 1 + 256 * (dimension % per_byte), dimension / per_byte), ','
-            order by dimension
-        )
-        from generate_series(0, codebook.dim - 1) as dimension
-    );
+    select * into strict decoder from pgretrieval.decoder(in_codebook);
     return query execute format(
         $statement$
         select decoded.passage_id, (-(%1$s))::real
         from (
-            select coded.passage_id, l2_normalize(centroid.vector::vector + array[%2$s]::vector) as vector
+            select coded.passage_id, %6$s(centroid.vector::vector + array[%2$s]::vector) as vector
             from (
                 select token_code.passage_id,
                        substr(token_code.residuals, 1) as residuals,
@@ -62,7 +44,8 @@ begin
         ) as decoded (passage_id, vector)
         group by decoded.passage_id
         $statement$,
-        best, coordinates, in_collection, in_codebook, width
-    ) using passage_ids, query, levels;
+        best, decoder.coordinates, in_collection, in_codebook, decoder.width,
+        case when (select unit_vectors from pgretrieval.collection where collection_id = in_collection) then 'l2_normalize' end
+    ) using passage_ids, query, decoder.levels;
 end
 $function$;

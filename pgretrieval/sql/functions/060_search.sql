@@ -2,6 +2,7 @@
 --
 -- `filter` is a predicate over the passages' metadata, `among` restricts to these ids. `probes` is how many centroids are looked up
 -- for each token, `candidates` how many passages are compared. `score_kind` in stats() tells what the scores are of.
+-- Collections that are scored by retrieved tokens take xtr_search with its defaults.
 create or replace function pgretrieval.search(
     collection text,
     query vector[],
@@ -20,6 +21,14 @@ declare
     chosen integer[];
     scores real[];
 begin
+    if held.scorer <> 'maxsim' then
+        if candidates is not null then
+            raise exception 'candidates is %, and collection % is scored by retrieved tokens', candidates, quote_literal(held.name)
+                using errcode = 'PGR05', hint = 'Leave it out; xtr_search takes k_tokens.';
+        end if;
+        return query select * from pgretrieval.xtr_search(collection, query, k, filter, among, probes);
+        return;
+    end if;
     query := pgretrieval.checked_vectors('the query', query, held.dim);
     candidates := pgretrieval.depth_of_candidates(held, k, probes, candidates);
     chosen := array(

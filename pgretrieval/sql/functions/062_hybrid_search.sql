@@ -26,6 +26,9 @@ declare
     word_scores real[];
     by_dense integer[];
     chosen integer[];
+    late_passages integer[];
+    late_scores real[];
+    of_tokens boolean := held.scorer <> 'maxsim' and held.codebook_id is not null;
     scores real[];
     least_words double precision := 0;  -- of passages that are not among the first thousand
 begin
@@ -47,14 +50,33 @@ begin
     end if;
     if query is not null then
         query := pgretrieval.checked_vectors('the query', query, held.dim);
-        chosen := array(select pgretrieval.candidates_in_sql(held, query, probes, candidates, filter, among));
-        chosen := pgretrieval.worth_scoring(held, chosen, query, k);
+        if of_tokens then
+            select array_agg(found.passage_id), array_agg(found.score) into late_passages, late_scores
+            from pgretrieval.retrieved_passages(held, query, k, probes, null, 'kth', filter, among) as found;
+            chosen := array(
+                select found.passage_id from unnest(late_passages, late_scores) as found (passage_id, score)
+                where found.passage_id is not null
+                order by found.score desc, found.passage_id limit greatest(128, 5 * k)
+            );
+        else
+            chosen := array(select pgretrieval.candidates_in_sql(held, query, probes, candidates, filter, among));
+            chosen := pgretrieval.worth_scoring(held, chosen, query, k);
+        end if;
     end if;
     chosen := array(
         select unnest(chosen)
         union select unnest(by_words[:greatest(64, 5 * k)])
         union select unnest(by_dense)
     );
+    if not of_tokens or held.rerank = 'maxsim' then
+        select array_agg(exact.passage_id), array_agg(exact.score) into late_passages, late_scores
+        from pgretrieval.score_passages(held, chosen, query) as exact;
+    elsif query is not null then
+        select array_agg(picked.passage_id), array_agg(coalesce(found.score, late_scores[array_position(late_passages, null)]))
+        into late_passages, late_scores
+        from unnest(chosen) as picked (passage_id)
+        left join unnest(late_passages, late_scores) as found (passage_id, score) using (passage_id);
+    end if;
     select array_agg(fused.passage_id), array_agg(fused.score::real) into chosen, scores
     from (
         select passage_id,
@@ -75,7 +97,7 @@ begin
             select picked.passage_id, late.score::double precision as late, words.score::double precision as words,
                    dense.score::double precision as dense
             from unnest(chosen) as picked (passage_id)
-            left join pgretrieval.score_passages(held, chosen, query) as late using (passage_id)
+            left join unnest(late_passages, late_scores) as late (passage_id, score) using (passage_id)
             left join unnest(by_words, word_scores) as words (passage_id, score) using (passage_id)
             left join pgretrieval.score_dense(held, chosen, query_dense) as dense using (passage_id)
         ) as scored

@@ -38,9 +38,15 @@ begin
         returning * into progress;
     end if;
     if progress.next_centroid < centroids then
-        perform pgretrieval.compact_postings(
-            held.collection_id, held.codebook_id, progress.next_centroid, progress.next_centroid + 512
-        );
+        if held.scorer = 'maxsim' then
+            perform pgretrieval.compact_postings(
+                held.collection_id, held.codebook_id, progress.next_centroid, progress.next_centroid + 512
+            );
+        else
+            perform pgretrieval.compact_posting_codes(
+                held.collection_id, held.codebook_id, progress.next_centroid, progress.next_centroid + 512
+            );
+        end if;
         update pgretrieval.compaction set next_centroid = progress.next_centroid + 512
         where compaction.collection_id = held.collection_id;
         return true;

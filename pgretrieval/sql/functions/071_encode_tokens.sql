@@ -1,4 +1,4 @@
--- The codes of unit vectors, as token_code holds them: the nearest centroids' numbers, and the packed residuals (ColBERTv2, section 3.3).
+-- The codes of vectors, as token_code holds them: the nearest centroids' numbers, and the packed residuals (ColBERTv2, section 3.3).
 --
 -- In each dimension of a residual the cut-offs below it are counted. binary_quantize against a cut-off compares all dimensions at once;
 -- bit m of the counts is the exclusive or of the comparisons with every 2^m-th cut-off; then the bits of one dimension are put beside

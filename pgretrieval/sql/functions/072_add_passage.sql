@@ -48,8 +48,13 @@ begin
         where c.collection_id = held.collection_id;
     end if;
     unit := array(
-        select l2_normalize(given.vector) from unnest(add_passage.vectors) with ordinality as given (vector, place) order by place
+        select case when held.unit_vectors then l2_normalize(given.vector) else given.vector end
+        from unnest(add_passage.vectors) with ordinality as given (vector, place) order by place
     );
+    if not held.unit_vectors and exists (select from unnest(unit) as given, unnest(given::real[]) as number where abs(number) > 65504) then
+        raise exception 'passage %: its vectors hold numbers above 65,504, which half precision does not have', quote_literal(add_passage.id)
+            using errcode = 'PGR05', hint = 'Scale the vectors down, or create the collection with unit_vectors => true.';
+    end if;
     new_id := (select pgretrieval.reserve_passage_ids(held.collection_id, 1));
     begin
         insert into pgretrieval.passage (collection_id, passage_id, key, title, body, metadata, token_count)
@@ -71,11 +76,23 @@ begin
         select encoded.centroid_ids, encoded.residuals into new_centroids, new_residuals
         from pgretrieval.encode_tokens(held.collection_id, held.codebook_id, unit) as encoded;
         insert into pgretrieval.token_code (collection_id, codebook_id, passage_id, centroid_ids, residuals)
-        values (held.collection_id, held.codebook_id, new_id, new_centroids, new_residuals);
-        insert into pgretrieval.posting (collection_id, codebook_id, centroid_id, segment, passage_ids)
-        select held.collection_id, held.codebook_id, pgretrieval.centroid_at(new_centroids, token), new_id, array[new_id]
-        from generate_series(0, length(new_centroids) / 4 - 1) as token
-        group by 3;
+        select held.collection_id, held.codebook_id, new_id, case when stored then new_centroids else '' end,
+               case when stored then new_residuals else '' end
+        from (select 'maxsim' in (held.scorer, held.rerank)) as codes (stored);
+        if held.scorer = 'maxsim' then
+            insert into pgretrieval.posting (collection_id, codebook_id, centroid_id, segment, passage_ids)
+            select held.collection_id, held.codebook_id, pgretrieval.centroid_at(new_centroids, token), new_id, array[new_id]
+            from generate_series(0, length(new_centroids) / 4 - 1) as token
+            group by 3;
+        else
+            insert into pgretrieval.posting_code (collection_id, codebook_id, centroid_id, segment, passage_ids, positions, residuals)
+            select held.collection_id, held.codebook_id, pgretrieval.centroid_at(new_centroids, token), new_id,
+                   array_agg(new_id order by token), array_agg(token order by token),
+                   string_agg(substr(new_residuals, 1 + token * width, width), '' order by token)
+            from generate_series(0, length(new_centroids) / 4 - 1) as token
+            cross join (select length(new_residuals) / cardinality(unit)) as packed (width)
+            group by 3;
+        end if;
         get diagnostics new_rows = row_count;
         insert into pgretrieval.segment (collection_id, codebook_id, segment, passages, tokens, posting_rows)
         values (held.collection_id, held.codebook_id, new_id, 1, cardinality(unit), new_rows);

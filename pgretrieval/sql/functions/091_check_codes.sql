@@ -1,6 +1,6 @@
--- Whether codes have as many tokens as their passages and, where the collection says one number of all, so many; and as many bytes as
--- the codebook's bits make. After a change of the encoder the tokens are counted anew, passage by passage; until then the old numbers may
--- stand.
+-- Whether codes have as many tokens as their passages, or none where they are kept by centroid alone, and, where the collection says one
+-- number of all, so many; and as many bytes as the codebook's bits make. After a change of the encoder the tokens are counted anew,
+-- passage by passage; until then the old numbers may stand.
 create or replace function pgretrieval.check_codes(held pgretrieval.collection)
 returns table (rule text, id text, detail text)
 language sql stable
@@ -8,20 +8,23 @@ begin atomic
     select 'wrong_token_count', passage.key,
            format('%s tokens; codes have %s bytes of centroid numbers and %s of residuals, %s and %s were right',
                   passage.token_count, length(token_code.centroid_ids), length(token_code.residuals),
-                  4 * passage.token_count, passage.token_count * ((codebook.dim * codebook.bits + 7) / 8))
+                  4 * kept.tokens, kept.tokens * ((codebook.dim * codebook.bits + 7) / 8))
     from pgretrieval.passage
     join pgretrieval.token_code
         on token_code.collection_id = (held).collection_id and token_code.codebook_id = (held).codebook_id
         and token_code.bucket = passage.bucket and token_code.passage_id = passage.passage_id
     join pgretrieval.codebook on codebook.codebook_id = (held).codebook_id
+    cross join lateral (
+        select case when 'maxsim' in ((held).scorer, (held).rerank) then passage.token_count else 0 end as tokens
+    ) as kept
     where passage.collection_id = (held).collection_id
       and not exists (
           select from pgretrieval.rebuild
           where rebuild.collection_id = (held).collection_id and rebuild.switched and rebuild.encoder is not null
             and passage.passage_id > rebuild.recounted
       )
-      and (length(token_code.centroid_ids) <> 4 * passage.token_count
-           or length(token_code.residuals) <> passage.token_count * ((codebook.dim * codebook.bits + 7) / 8))
+      and (length(token_code.centroid_ids) <> 4 * kept.tokens
+           or length(token_code.residuals) <> kept.tokens * ((codebook.dim * codebook.bits + 7) / 8))
     union all
     select 'wrong_vectors_per_passage', passage.key,
            format('codes of %s vectors, every passage has %s', length(token_code.centroid_ids) / 4, (held).vectors_per_passage)
@@ -30,5 +33,6 @@ begin atomic
         on token_code.collection_id = (held).collection_id and token_code.codebook_id = (held).codebook_id
         and token_code.bucket = passage.bucket and token_code.passage_id = passage.passage_id
     where passage.collection_id = (held).collection_id
+      and 'maxsim' in ((held).scorer, (held).rerank)
       and length(token_code.centroid_ids) <> 4 * (held).vectors_per_passage;
 end;

@@ -1,5 +1,5 @@
--- Whether stored vectors have the collection's dimension and, up to half precision, length one; and token vectors are as many as their
--- passages have tokens and, where the collection says one number of all, so many.
+-- Whether stored vectors have the collection's dimension and, unless it keeps their lengths, length one up to half precision; and token
+-- vectors are as many as their passages have tokens and, where the collection says one number of all, so many.
 create or replace function pgretrieval.check_vectors(held pgretrieval.collection)
 returns table (rule text, id text, detail text)
 language sql stable
@@ -36,7 +36,7 @@ begin atomic
         union all
         select 'not_unit_length', format('token vectors have lengths of %s to %s',
                                          round(measured.shortest::numeric, 4), round(measured.longest::numeric, 4))
-        where not (measured.shortest >= 0.998 and measured.longest <= 1.002)
+        where (held).unit_vectors and not (measured.shortest >= 0.998 and measured.longest <= 1.002)
     ) as wrong
     union all
     select wrong.rule, passage.key, wrong.detail

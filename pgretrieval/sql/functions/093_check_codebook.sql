@@ -1,4 +1,5 @@
--- Whether codebooks fit the collection, have the numbers that their bits ask for, and centroids of length one up to half precision.
+-- Whether codebooks fit the collection, have the numbers that their bits ask for, and, unless the collection keeps
+-- lengths, centroids of length one up to half precision.
 create or replace function pgretrieval.check_codebook(held pgretrieval.collection)
 returns table (rule text, id text, detail text)
 language sql stable
@@ -43,5 +44,5 @@ begin atomic
     select 'not_unit_length', format('centroid %s', centroid.centroid_id),
            format('codebook %s, a length of %s', centroid.codebook_id, round(l2_norm(centroid.vector)::numeric, 4))
     from pgretrieval.centroid
-    where centroid.collection_id = (held).collection_id and not (l2_norm(centroid.vector) between 0.998 and 1.002);
+    where centroid.collection_id = (held).collection_id and (held).unit_vectors and not (l2_norm(centroid.vector) between 0.998 and 1.002);
 end;

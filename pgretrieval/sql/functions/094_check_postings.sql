@@ -16,6 +16,7 @@ begin atomic
                    ) as centroid_ids
             from pgretrieval.token_code
             where token_code.collection_id = (held).collection_id and token_code.codebook_id = (held).codebook_id
+              and (held).scorer = 'maxsim'
         ) as coded
         full join (
             select posting.bucket, entry.passage_id, array_agg(posting.centroid_id order by posting.centroid_id) as centroid_ids

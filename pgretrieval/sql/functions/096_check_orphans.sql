@@ -40,6 +40,9 @@ begin atomic
         select 'posting', posting.codebook_id, count(*)
         from pgretrieval.posting where posting.collection_id = (held).collection_id group by posting.codebook_id
         union all
+        select 'posting_code', posting_code.codebook_id, count(*)
+        from pgretrieval.posting_code where posting_code.collection_id = (held).collection_id group by posting_code.codebook_id
+        union all
         select 'segment', segment.codebook_id, count(*)
         from pgretrieval.segment where segment.collection_id = (held).collection_id group by segment.codebook_id
     ) as kept

@@ -16,7 +16,11 @@ begin atomic
                noted.passages = 0 and counted.counted is null as of_words  -- which a rebuild leaves as they are
         from (
             select posting.segment, count(*) as counted
-            from pgretrieval.posting
+            from (
+                select posting.collection_id, posting.codebook_id, posting.segment from pgretrieval.posting
+                union all
+                select posting_code.collection_id, posting_code.codebook_id, posting_code.segment from pgretrieval.posting_code
+            ) as posting
             where posting.collection_id = (held).collection_id and posting.codebook_id = (held).codebook_id and posting.segment > 0
             group by posting.segment
         ) as counted

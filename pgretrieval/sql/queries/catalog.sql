@@ -7,7 +7,7 @@ select to_regclass('pgretrieval.schema_version') is not null
 -- name: create_collection
 select pgretrieval.create_collection(
     %(name)s, %(dim)s, %(encoder)s, %(bits)s, %(levels)s, %(candidates)s, %(keep_vectors)s, %(language)s,
-    %(title_weight)s, %(dense)s, %(dense_key)s, %(vectors_per_passage)s)
+    %(title_weight)s, %(dense)s, %(dense_key)s, %(vectors_per_passage)s, %(scorer)s, %(rerank)s, %(unit_vectors)s)
 
 -- name: drop_collection
 select pgretrieval.drop_collection(%(name)s)
@@ -15,7 +15,7 @@ select pgretrieval.drop_collection(%(name)s)
 -- name: collection
 select collection_id, name, encoder, dim, bits, levels, codebook_id, given_vectors, candidates, keep_vectors, language,
        title_weight, dense, dense_key, dense_dim, given_dense, encoding, dense_encoding, mean_words is not null,
-       auto_compact, vectors_per_passage
+       auto_compact, vectors_per_passage, scorer, rerank, unit_vectors
 from pgretrieval.collection
 where name = %(name)s
 

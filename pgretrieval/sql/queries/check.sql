@@ -4,6 +4,12 @@ select unnest(pgretrieval.check_parts())
 -- name: check
 select rule, id, detail, total from pgretrieval.check(%(name)s, %(part)s)
 
+-- name: posting_codes
+select centroid_id, passage_ids, residuals
+from pgretrieval.posting_code
+where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s
+  and length(residuals) = %(width)s * cardinality(passage_ids) and cardinality(passage_ids) > 0
+
 -- name: codes
 select passage.key, token_code.centroid_ids, token_code.residuals
 from pgretrieval.token_code

@@ -4,6 +4,15 @@ copy pgretrieval.token_code (collection_id, codebook_id, passage_id, centroid_id
 -- name: copy_postings
 copy pgretrieval.posting (collection_id, codebook_id, centroid_id, segment, passage_ids) from stdin (format binary)
 
+-- name: copy_posting_codes
+copy pgretrieval.posting_code (collection_id, codebook_id, centroid_id, segment, passage_ids, positions, residuals)
+from stdin (format binary)
+
+-- name: forget_codes_by_passage
+-- Postings have them now; the rows say that the passages are coded.
+update pgretrieval.token_code set centroid_ids = '', residuals = ''
+where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s
+
 -- name: note_segment
 insert into pgretrieval.segment (collection_id, codebook_id, segment, passages, tokens, posting_rows, quantization_error)
 values (%(collection_id)s, %(codebook_id)s, %(segment)s, %(passages)s, %(tokens)s, %(posting_rows)s, %(quantization_error)s)
@@ -47,6 +56,11 @@ select passage_id from pgretrieval.token_code where collection_id = %(collection
 
 -- name: has_postings
 select exists (select from pgretrieval.posting where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s)
+    or exists (select from pgretrieval.posting_code where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s)
+
+-- name: codes
+select passage_id, centroid_ids, residuals from pgretrieval.token_code
+where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and passage_id = any(%(passage_ids)s)
 
 -- name: centroid_ids
 select passage_id, centroid_ids from pgretrieval.token_code

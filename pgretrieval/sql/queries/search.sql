@@ -71,6 +71,32 @@ select passage_id, centroid_ids, residuals
 from pgretrieval.token_code
 where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and passage_id = any(%(passage_ids)s)
 
+-- name: tokens_of_centroids
+-- The tokens of probed centroids, as they are stored.
+select centroid_id, passage_ids, residuals
+from pgretrieval.posting_code
+where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and centroid_id = any(%(centroid_ids)s)
+
+-- name: removed_passages
+-- Whose tokens postings may still list.
+select passage_id from pgretrieval.removed_passage where collection_id = %(collection_id)s
+
+-- name: tokens_among
+select centroid_id, passage_ids, residuals
+from pgretrieval.tokens_among(
+    %(collection_id)s, %(codebook_id)s, %(centroid_ids)s::integer[], %(filter)s::jsonpath, {among}
+)
+
+-- name: count_matches
+select pgretrieval.count_matches(%(collection_id)s, %(n)s, %(filter)s::jsonpath, {among})
+
+-- name: centroid_sizes
+-- Tokens of each centroid.
+select centroid_id, sum(length(residuals)) / %(width)s
+from pgretrieval.posting_code
+where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s
+group by centroid_id
+
 -- name: postings_read
 select coalesce(sum(cardinality(passage_ids)), 0) from pgretrieval.posting
 where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and centroid_id = any(%(centroid_ids)s)

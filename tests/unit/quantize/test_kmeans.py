@@ -96,3 +96,20 @@ def test_codebook_decodes_by_cutoffs_and_weights(bits: int, dim: int) -> None:
     buckets = np.searchsorted(codebook.codec.cutoffs.numpy(), residuals)
     np.testing.assert_allclose(decoded, codebook.centroids[ids] + codebook.codec.weights.numpy()[buckets], atol=1e-6)
     assert np.array_equal(codebook.centroids, codebook.centroids.astype(np.float16).astype(np.float32))
+
+
+@pytest.mark.parametrize("count", [16, 4096])
+def test_vectors_of_any_length_get_the_centroid_at_the_least_distance(count: int):
+    """Long centroids attract what is far from them, or means are scaled to length one."""
+    generator = torch.Generator().manual_seed(3)
+    centres = torch.randn(300, 16, generator=generator) * torch.rand(300, 1, generator=generator) * 5
+    vectors = centres[torch.randint(300, (9000,), generator=generator)] + 0.05 * torch.randn(9000, 16, generator=generator)
+    centroids = train_centroids(vectors, count, seed=0, unit=False)
+    distances, exact = torch.cdist(vectors, centroids).min(dim=1)
+    assert (nearest(vectors, centroids, unit=False) == exact).float().mean() > 0.999
+    assigned = CentroidIndex(centroids, unit=False).assign(vectors)
+    found = (vectors - centroids[assigned]).norm(dim=1)
+    assert found.mean() <= distances.mean() * 1.02
+    spread = (vectors - vectors.mean(dim=0)).norm(dim=1).mean()
+    assert distances.mean() < (0.25 if count > 300 else 0.9 * spread)
+    assert centroids.norm(dim=1).std() > 0.3

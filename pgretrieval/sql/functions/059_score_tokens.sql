@@ -1,0 +1,113 @@
+-- Passages scored by their retrieved tokens alone (XTR, section 3.2): each query token retrieves the best `k_tokens` of the tokens of its
+-- probed centroids, or of those that all query tokens probe where the scorer is colxtr; a passage scores its best retrieved token, and
+-- what `imputation` says where it has none, summed over the query. The row without passage_id is the score of passages that have no
+-- retrieved token at all. Tokens are those of passages that the caller may see and that `filter` and `among` leave.
+create or replace function pgretrieval.score_tokens(
+    held pgretrieval.collection, query vector[], probes integer, k_tokens integer, imputation text, filter jsonpath, among text[]
+) returns table (passage_id integer, score real)
+language plpgsql stable rows 1000
+set search_path from current
+set hnsw.iterative_scan = 'relaxed_order'
+as $function$
+#variable_conflict use_column
+declare
+    decoder record;
+    dims integer := vector_dims(query[array_lower(query, 1)]);
+    imputed text := case imputation
+        when 'kth' then '(select min(listed.score) from listed where listed.place = asked.place and listed.number <= $1)'
+        when 'warp' then $warp$(
+            select coalesce(max(walked.score) filter (where walked.passed > sqrt(8 * walked.total)), min(walked.score))
+            from (
+                select sized.score, sum(sized.tokens) over (order by sized.score desc, sized.centroid_id) as passed,
+                       sum(sized.tokens) over () as total
+                from (
+                    select centroid.centroid_id, -(centroid.vector::vector <#> asked.vector) as score, size.tokens
+                    from size
+                    join pgretrieval.centroid
+                        on centroid.collection_id = %2$s and centroid.codebook_id = %3$s and centroid.centroid_id = size.centroid_id
+                ) as sized
+            ) as walked
+        )$warp$
+        when 'zero' then '0'
+        else quote_literal(imputation)
+    end || '::double precision';
+begin
+    select * into strict decoder from pgretrieval.decoder(held.codebook_id);
+    return query execute format(
+        replace($statement$
+        with asked as materialized (
+            select token.place, token.vector from unnest($2) with ordinality as token (vector, place)
+        ),
+        probed as materialized (
+            select asked.place, nearest.centroid_id
+            from asked
+            cross join lateral (
+                select centroid.centroid_id
+                from pgretrieval.centroid
+                where centroid.collection_id = %2$s and centroid.codebook_id = %3$s
+                order by centroid.vector::halfvec(%1$s) <#> asked.vector::halfvec(%1$s)
+                limit $4
+            ) as nearest
+        ),
+        token as materialized (
+            select posting.centroid_id, entry.passage_id,
+                   substr(posting.residuals, 1 + %4$s * (entry.place::integer - 1), %4$s) as packed
+            from (
+                select posting_code.bucket, posting_code.centroid_id, posting_code.passage_ids,
+                       substr(posting_code.residuals, 1) as residuals
+                from pgretrieval.posting_code
+                where posting_code.collection_id = %2$s and posting_code.codebook_id = %3$s
+                  and posting_code.centroid_id = any(array(select distinct probed.centroid_id from probed))
+                offset 0
+            ) as posting
+            cross join lateral unnest(posting.passage_ids) with ordinality as entry (passage_id, place)
+            join pgretrieval.passage
+                on passage.collection_id = %2$s
+                and passage.bucket = posting.bucket and passage.passage_id = entry.passage_id
+            where ($5 is null or passage.metadata @@ $5) and ($6 is null or passage.key = any($6))
+        ),
+        decoded as materialized (
+            select token.centroid_id, token.passage_id, %5$s(centroid.vector::vector + array[%6$s]::vector) as vector
+            from token
+            join pgretrieval.centroid
+                on centroid.collection_id = %2$s and centroid.codebook_id = %3$s and centroid.centroid_id = token.centroid_id
+        ),
+        listed as materialized (
+            select asked.place, decoded.passage_id, -(decoded.vector <#> asked.vector) as score,
+                   row_number() over (
+                       partition by asked.place order by decoded.vector <#> asked.vector, decoded.passage_id
+                   ) as number
+            from decoded
+            join %7$s
+        ),
+        retrieved as (
+            select listed.place, listed.passage_id, max(listed.score) as score
+            from listed
+            where listed.number <= $1
+            group by listed.place, listed.passage_id
+        ),
+        size as materialized (
+            select posting_code.centroid_id, sum(length(posting_code.residuals)) / %4$s as tokens
+            from pgretrieval.posting_code
+            where posting_code.collection_id = %2$s and posting_code.codebook_id = %3$s
+            group by posting_code.centroid_id
+        ),
+        missed as materialized (
+            select asked.place, coalesce(IMPUTED, 0) as score from asked
+        )
+        select scored.passage_id, (scored.score + (select sum(missed.score) from missed))::real
+        from (
+            select retrieved.passage_id, sum(retrieved.score - missed.score) as score
+            from retrieved join missed using (place)
+            group by retrieved.passage_id
+            union all
+            select null, 0
+        ) as scored
+        $statement$, 'IMPUTED', imputed),
+        dims, held.collection_id, held.codebook_id, decoder.width,
+        case when held.unit_vectors then 'l2_normalize' end, decoder.coordinates,
+        case held.scorer when 'colxtr' then 'asked on true'
+                         else 'probed using (centroid_id) join asked on asked.place = probed.place' end
+    ) using k_tokens, query, decoder.levels, probes, filter, among;
+end
+$function$;

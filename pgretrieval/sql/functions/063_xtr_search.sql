@@ -1,0 +1,65 @@
+-- The k best passages for a query's token vectors by their retrieved tokens alone, in a collection that is scored so.
+--
+-- `probes` is how many centroids are looked up for each query token, `k_tokens` how many tokens each retrieves of these. A passage that a
+-- query token retrieved nothing of scores there what `imputation` says: 'kth', the last retrieved score; 'warp', the score of the centroid
+-- up to which the best hold more than sqrt(8 * tokens) tokens; 'zero'; or a number. `reduction` is 'mean' over the query's tokens or
+-- 'sum'. `rerank` is 'maxsim', where the collection was made with it, for exact scores of the best, or 'none'.
+create or replace function pgretrieval.xtr_search(
+    collection text,
+    query vector[],
+    k integer default 10,
+    filter jsonpath default null,
+    among text[] default null,
+    probes integer default null,
+    k_tokens integer default null,
+    imputation text default 'kth',
+    reduction text default null,
+    rerank text default null
+) returns table (rank integer, id text, score real, title text, body text, metadata jsonb)
+language plpgsql stable rows 10
+set search_path from current
+as $function$
+#variable_conflict use_column
+declare
+    held pgretrieval.collection := pgretrieval.known_collection(xtr_search.collection);
+    reduced real := 1;
+    chosen integer[];
+    scores real[];
+begin
+    if held.scorer = 'maxsim' then
+        raise exception 'collection % is scored by all tokens', quote_literal(held.name)
+            using errcode = 'PGR05', hint = 'Use pgretrieval.search, or create the collection with scorer => ''xtr''.';
+    end if;
+    reduction := coalesce(reduction, case held.scorer when 'colxtr' then 'sum' else 'mean' end);
+    rerank := coalesce(rerank, held.rerank, 'none');
+    if reduction not in ('mean', 'sum') then
+        raise exception 'reduction is %', quote_literal(reduction) using errcode = 'PGR05', hint = 'Give mean or sum.';
+    end if;
+    if rerank not in ('none', 'maxsim') or rerank = 'maxsim' and held.rerank is null then
+        raise exception 'rerank is %', quote_literal(rerank) using errcode = 'PGR05',
+            hint = 'Give none; maxsim needs a collection made with rerank => ''maxsim'', which stores codes by passage.';
+    end if;
+    query := pgretrieval.checked_vectors('the query', query, held.dim);
+    if reduction = 'mean' then
+        reduced := cardinality(query);
+    end if;
+    if held.codebook_id is null then
+        perform pgretrieval.check_token_knobs(k, probes, k_tokens, imputation);
+        chosen := array(select pgretrieval.candidates_in_sql(held, query, 1, k, filter, among));
+    else
+        select array_agg(found.passage_id), array_agg(found.score / reduced) into chosen, scores
+        from pgretrieval.retrieved_passages(held, query, k, probes, k_tokens, imputation, filter, among) as found
+        where found.passage_id is not null;
+    end if;
+    if held.codebook_id is null or rerank = 'maxsim' then
+        chosen := array(
+            select best.passage_id from unnest(chosen, scores) as best (passage_id, score)
+            order by best.score desc, best.passage_id
+            limit case when held.codebook_id is not null then greatest(128, 5 * k) end
+        );
+        select array_agg(exact.passage_id), array_agg(exact.score / reduced) into chosen, scores
+        from pgretrieval.score_passages(held, chosen, query) as exact;
+    end if;
+    return query select * from pgretrieval.show(held, chosen, scores, k);
+end
+$function$;

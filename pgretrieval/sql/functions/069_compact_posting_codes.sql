@@ -1,0 +1,58 @@
+-- compact_postings where the tokens themselves are listed.
+create or replace function pgretrieval.compact_posting_codes(
+    in_collection integer, in_codebook integer, first_centroid integer, next_centroid integer
+) returns void
+language plpgsql volatile
+set search_path from current
+as $function$
+#variable_conflict use_column
+declare
+    width integer := (
+        select (codebook.dim * codebook.bits + 7) / 8 from pgretrieval.codebook where codebook.codebook_id = in_codebook
+    );
+    merging integer[] := array(
+        select segment from pgretrieval.segment
+        where segment.collection_id = in_collection and segment.codebook_id = in_codebook and compacting
+    ) || 0;
+    changed integer[] := array(
+        select posting.centroid_id
+        from pgretrieval.posting_code as posting
+        where posting.collection_id = in_collection and posting.codebook_id = in_codebook
+          and posting.centroid_id >= first_centroid and posting.centroid_id < next_centroid
+          and posting.segment > 0 and posting.segment = any(merging)
+        union
+        select listed.centroid_id
+        from (
+            select posting.centroid_id, posting.bucket, entry.passage_id
+            from pgretrieval.posting_code as posting cross join lateral unnest(posting.passage_ids) as entry (passage_id)
+            where posting.collection_id = in_collection and posting.codebook_id = in_codebook
+              and posting.centroid_id >= first_centroid and posting.centroid_id < next_centroid
+              and posting.segment = any(merging)
+        ) as listed
+        join pgretrieval.removed_passage as removed using (bucket, passage_id)
+        where removed.collection_id = in_collection and removed.compacting
+    );
+begin
+    with gone as (
+        delete from pgretrieval.posting_code as posting
+        where posting.collection_id = in_collection and posting.codebook_id = in_codebook
+          and posting.centroid_id = any(changed) and posting.segment = any(merging)
+        returning posting.centroid_id, posting.bucket, posting.passage_ids, posting.positions, substr(posting.residuals, 1) as residuals
+    )
+    insert into pgretrieval.posting_code (collection_id, codebook_id, centroid_id, bucket, segment, passage_ids, positions, residuals)
+    select in_collection, in_codebook, gone.centroid_id, gone.bucket, 0,
+           array_agg(entry.passage_id order by entry.passage_id, entry.position),
+           array_agg(entry.position order by entry.passage_id, entry.position),
+           string_agg(
+               substr(gone.residuals, 1 + width * (entry.place::integer - 1), width), '' order by entry.passage_id, entry.position
+           )
+    from gone
+    cross join lateral unnest(gone.passage_ids, gone.positions) with ordinality as entry (passage_id, position, place)
+    where not exists (
+        select from pgretrieval.removed_passage
+        where removed_passage.collection_id = in_collection and removed_passage.bucket = gone.bucket
+          and removed_passage.passage_id = entry.passage_id and removed_passage.compacting
+    )
+    group by gone.centroid_id, gone.bucket;
+end
+$function$;

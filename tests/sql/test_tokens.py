@@ -1,0 +1,202 @@
+"""Searches by retrieved tokens in SQL: the same as by the Python client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+import pgretrieval
+from pgretrieval.search import token_settings
+from tests.fixtures.collections import Corpus
+from tests.support.sql import vector_array
+from tests.support.tokens import EVERYTHING, KINDS, fill
+
+Connection = psycopg.Connection[Any]
+
+
+@pytest.fixture(scope="module")
+def collections(module_database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> dict[str, pgretrieval.Collection]:
+    """Tests leave them as they are."""
+    return fill(module_database, corpus)
+
+
+@pytest.fixture
+def reading(collections: dict[str, pgretrieval.Collection]) -> Iterator[Connection]:
+    """A connection whose work is rolled back."""
+    with psycopg.connect(collections["xtr"]._database.url) as opened:
+        yield opened
+        opened.rollback()
+
+
+def search(connection: Connection, name: str, query: Any, function: str = "xtr_search", **options: Any) -> list[tuple[Any, ...]]:
+    """(rank, id, score) of the hits."""
+    named = "".join(f", {option} => %({option})s" for option in options)
+    statement = f"select rank, id, score from pgretrieval.{function}(%(name)s, %(query)s::vector[]{named})"
+    return connection.execute(statement, {"name": name, "query": vector_array(query), **options}).fetchall()
+
+
+def assert_same(found: list[tuple[Any, ...]], hits: list[pgretrieval.Hit]) -> None:
+    """Ranks, ids and scores."""
+    assert [row[:2] for row in found] == [(hit.rank, hit.id) for hit in hits]
+    assert [row[2] for row in found] == pytest.approx([hit.score for hit in hits], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "k"),
+    [
+        ({}, 10),
+        ({"imputation": "warp", "k_tokens": 30}, 10),
+        ({"imputation": "zero", "k_tokens": 100, "reduction": "sum"}, 10),
+        ({"imputation": 0.25, "k_tokens": 9, "reduction": "mean"}, 10),
+        ({"k_tokens": 3}, 300),
+        ({"rerank": "none"}, 5),
+    ],
+)
+@pytest.mark.parametrize("name", KINDS)
+def test_hits_and_scores_are_those_of_the_python_client(
+    collections: dict[str, pgretrieval.Collection], reading: Connection, corpus: Corpus, name: str, knobs: dict[str, Any], k: int
+):
+    """Tokens are decoded, retrieved, imputed or summed in another way."""
+    for query in corpus.queries[:1]:
+        given = {**EVERYTHING, **knobs}
+        hits = collections[name].search(vectors=query, k=k, **given)
+        assert_same(search(reading, name, query, k=k, **{**given, "imputation": str(given.get("imputation", "kth"))}), hits)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_search_takes_its_defaults(collections: dict[str, pgretrieval.Collection], reading: Connection, corpus: Corpus, name: str):
+    """The usual function fails for such collections, or restricts after retrieving."""
+    query, held = corpus.queries[0], collections[name]
+    assert_same(search(reading, name, query, "search", probes=10**6), held.search(vectors=query, probes=10**6))
+    filtered = search(reading, name, query, "search", probes=10**6, filter="$.number < 55", among=[f"p{n}" for n in range(40, 70)])
+    expected = held.search(vectors=query, probes=10**6, where="$.number < 55", among=[f"p{n}" for n in range(40, 70)])
+    assert_same(filtered, expected)
+    assert {row[1] for row in filtered} == {f"p{number}" for number in range(40, 50)}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_k_passages_come_where_so_many_match(reading: Connection, corpus: Corpus, name: str):
+    """Probed centroids lead to fewer than were asked for, though more match."""
+    found = search(reading, name, corpus.queries[1], probes=1, k_tokens=1, k=400)
+    assert len(found) == 290
+    assert len(search(reading, name, corpus.queries[1], probes=1, k_tokens=1, k=7, filter="$.number == 9 || $.number == 290")) == 2
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_hybrid_searches_are_those_of_the_python_client(
+    collections: dict[str, pgretrieval.Collection],
+    reading: Connection,
+    corpus: Corpus,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Passages that words bring have no score by tokens, or another one."""
+    monkeypatch.setattr(token_settings, "_PROBES", 10**6)  # by the vector index others may come
+    hits = collections[name].hybrid_search("passage 77", vectors=corpus.queries[0])
+    found = reading.execute(
+        "select rank, id, score from pgretrieval.hybrid_search(%s, %s::vector[], 'passage 77', probes => 1000000)",
+        [name, vector_array(corpus.queries[0])],
+    ).fetchall()
+    assert {row[1] for row in found} == {hit.id for hit in hits}
+    assert [row[2] for row in found] == pytest.approx([hit.score for hit in hits], abs=1e-3)
+
+
+@pytest.mark.both_versions
+@pytest.mark.parametrize("name", KINDS)
+def test_passages_added_and_deleted_in_sql(
+    database: pgretrieval.RetrievalDatabase, connection: Connection, corpus: Corpus, name: str
+):
+    """Their tokens are not listed, or not as the client would."""
+    docs = database.create_collection(name, **KINDS[name])
+    docs.add(corpus.passages[:100], vectors=corpus.vectors[:100])
+    docs.build()
+    connection.execute(
+        "select pgretrieval.add_passage(%s, 'new', 'a new text', %s::vector[])", [name, vector_array(corpus.vectors[200])]
+    )
+    assert docs.search(vectors=corpus.vectors[200], k=1)[0].id == "new"
+    assert docs.check() == []
+    by_client = database.create_collection("by client", **KINDS[name])
+    by_client.add(corpus.passages[:100], vectors=corpus.vectors[:100])
+    by_client.build()
+    by_client.add([{"id": "new", "text": "a new text"}], vectors=[corpus.vectors[200]])
+    rows = [
+        connection.execute(
+            """select centroid_id, cardinality(passage_ids), positions, residuals from pgretrieval.posting_code
+               where collection_id = %s and segment > 0 order by centroid_id""",
+            [one._row.collection_id],
+        ).fetchall()
+        for one in (docs, by_client)
+    ]
+    assert rows[0] == rows[1]
+    assert connection.execute("select pgretrieval.delete_passage(%s, 'new')", [name]).fetchone() == (True,)
+    assert "new" not in {hit.id for hit in docs.search(vectors=corpus.vectors[200], k=100)}
+    docs.compact()
+    assert docs.check() == []
+
+
+def test_before_the_first_build_all_passages_are_compared(
+    database: pgretrieval.RetrievalDatabase, connection: Connection, corpus: Corpus
+):
+    """Nothing, an error, or scores of another scale."""
+    docs = database.create_collection("docs", scorer="xtr")
+    docs.add(corpus.passages, vectors=corpus.vectors)
+    assert_same(search(connection, "docs", corpus.queries[0]), docs.search(vectors=corpus.queries[0]))
+    assert_same(
+        search(connection, "docs", corpus.queries[0], reduction="sum"), docs.search(vectors=corpus.queries[0], reduction="sum")
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("xtr", {"k": 0}, "k is 0"),
+        ("xtr", {"probes": 0}, "probes is 0"),
+        ("xtr", {"k_tokens": 0}, "k_tokens is 0"),
+        ("xtr", {"imputation": "mean"}, "imputation is 'mean'"),
+        ("xtr", {"imputation": "1; drop"}, "imputation is '1; drop'"),
+        ("xtr", {"imputation": None}, "imputation is null"),
+        ("xtr", {"reduction": "max"}, "reduction is 'max'"),
+        ("xtr", {"rerank": "other"}, "rerank is 'other'"),
+        ("xtr", {"rerank": "maxsim"}, "rerank is 'maxsim'"),
+    ],
+)
+def test_errors_name_the_value(reading: Connection, corpus: Corpus, name: str, options: dict[str, Any], message: str):
+    """A wrong value is taken, or fails somewhere deep."""
+    with pytest.raises(psycopg.Error, match=message) as caught:
+        search(reading, name, corpus.queries[0], **options)
+    assert caught.value.sqlstate == "PGR05"
+
+
+def test_errors_of_the_other_kind(module_database: pgretrieval.RetrievalDatabase, reading: Connection, corpus: Corpus):
+    """A function takes a collection that it does not understand."""
+    with pytest.raises(psycopg.Error, match=r"candidates is 50.*retrieved tokens") as caught:
+        search(reading, "xtr", corpus.queries[0], "search", candidates=50)
+    assert caught.value.sqlstate == "PGR05"
+    reading.rollback()
+    reading.execute("select pgretrieval.create_collection('plain', 64)")
+    with pytest.raises(psycopg.Error, match="'plain' is scored by all tokens") as caught:
+        search(reading, "plain", corpus.queries[0])
+    assert caught.value.sqlstate == "PGR05"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("scorer => 'colbert'", "scorer is 'colbert'"),
+        ("scorer => null", "scorer is null"),
+        ("rerank => 'maxsim'", "rerank is 'maxsim', scorer is maxsim"),
+        ("scorer => 'xtr', rerank => 'none'", "rerank is 'none'"),
+        ("unit_vectors => false", "unit_vectors is false, scorer is maxsim"),
+        ("scorer => 'xtr', unit_vectors => null", "unit_vectors is null"),
+        ("scorer => 'xtr', candidates => 'proxy'", "candidates is proxy, scorer is xtr"),
+    ],
+)
+def test_collections_that_cannot_be_made(connection: Connection, options: str, message: str):
+    """A collection is there that nothing can search."""
+    with pytest.raises(psycopg.Error, match=message) as caught:
+        connection.execute(f"select pgretrieval.create_collection('docs', 64, {options})")
+    assert caught.value.sqlstate == "PGR05"
+    assert connection.execute("select count(*) from pgretrieval.collection").fetchone() == (0,)

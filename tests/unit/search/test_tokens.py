@@ -1,0 +1,117 @@
+"""Retrieved tokens on hand-made similarities."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgretrieval.errors import ConfigError
+from pgretrieval.search.token_settings import TokenKnobs, check_scoring, choose_token_settings, read_token_knobs
+from pgretrieval.search.tokens import (
+    TokenScores,
+    last_retrieved,
+    missed_scores,
+    retrieved_tokens,
+    score_passages,
+    walked_centroids,
+)
+from pgretrieval.types import Scoring
+
+UNSEEN = -np.inf
+SIMILARITY = np.array([[0.9, 0.5, 0.5, 0.1], [0.2, UNSEEN, 0.3, UNSEEN], [UNSEEN] * 4], dtype=np.float32)
+PASSAGES = np.array([1, 1, 2, 3], dtype=np.int32)
+
+
+def test_the_best_of_each_query_token():
+    """Unseen tokens are retrieved, or of equal ones another than the first."""
+    assert retrieved_tokens(SIMILARITY, 2).tolist() == [[True, True, False, False], [True, False, True, False], [False] * 4]
+    assert retrieved_tokens(SIMILARITY, 3).sum(axis=1).tolist() == [3, 2, 0]
+    assert retrieved_tokens(SIMILARITY, 100).sum(axis=1).tolist() == [4, 2, 0]
+
+
+@given(
+    rows=st.lists(st.lists(st.sampled_from([UNSEEN, -1.0, 0.0, 0.5, 1.0]), min_size=6, max_size=6), min_size=1, max_size=4),
+    k=st.integers(1, 8),
+)
+def test_as_many_as_asked_for_or_as_there_are(rows: list[list[float]], k: int):
+    """Ties at the end bring too many or too few."""
+    similarity = np.array(rows, dtype=np.float32)
+    retrieved = retrieved_tokens(similarity, k)
+    for row, chosen in zip(rows, retrieved.tolist(), strict=True):
+        seen = sorted((-score, place) for place, score in enumerate(row) if score > UNSEEN)
+        assert [place for place, taken in enumerate(chosen) if taken] == sorted(place for _, place in seen[:k])
+
+
+def test_the_last_retrieved_score():
+    """It is that of another token, or of none where nothing was retrieved."""
+    assert last_retrieved(SIMILARITY, retrieved_tokens(SIMILARITY, 2)).tolist() == pytest.approx([0.5, 0.2, 0])
+
+
+def test_no_token_at_all():
+    """Nothing was read, as for an index without passages."""
+    empty = np.empty((3, 0), dtype=np.float32)
+    retrieved = retrieved_tokens(empty, 5)
+    missed = missed_scores("kth", empty, retrieved, None)
+    scored = score_passages(empty, retrieved, missed, np.empty(0, dtype=np.int32))
+    assert scored.retrieved == 0
+    assert scored.of(np.array([4, 5], dtype=np.int32)).tolist() == [0, 0]
+
+
+def test_scores_and_what_is_missed():
+    """A passage's best token is not the one that counts, or imputation comes where a token was retrieved."""
+    retrieved = retrieved_tokens(SIMILARITY, 2)
+    scored = score_passages(SIMILARITY, retrieved, np.array([0.4, 0.1, 7], dtype=np.float32), PASSAGES)
+    assert scored.passage_ids.tolist() == [1, 2]
+    assert scored.scores.tolist() == pytest.approx([0.9 + 0.2 + 7, 0.4 + 0.3 + 7])
+    assert scored.of(np.array([3, 2, 1, 0], dtype=np.int32)).tolist() == pytest.approx([7.5, 7.7, 8.1, 7.5])
+    assert scored.retrieved == 4
+
+
+@pytest.mark.parametrize(("imputation", "expected"), [("kth", [0.5, 0.2, 0]), ("zero", [0, 0, 0]), (0.25, [0.25] * 3)])
+def test_imputations(imputation: str | float, expected: list[float]):
+    """One is taken for another."""
+    retrieved = retrieved_tokens(SIMILARITY, 2)
+    assert missed_scores(imputation, SIMILARITY, retrieved, None).tolist() == pytest.approx(expected)
+
+
+def test_walked_centroids():
+    """The walk begins at another centroid, or has no end where the collection is small."""
+    scores = np.array([[0.9, 0.1, 0.5], [0.1, 0.2, 0.3]], dtype=np.float32)
+    assert walked_centroids(scores, np.array([100, 100, 100])).tolist() == pytest.approx([0.9, 0.3])  # budget 48.98
+    assert walked_centroids(scores, np.array([10, 500, 20])).tolist() == pytest.approx([0.1, 0.2])  # budget 65.1
+    assert walked_centroids(scores, np.array([1, 1, 1])).tolist() == pytest.approx([0.1, 0.1])  # 4.9, more than there are
+
+
+def test_unknown_passages_score_as_those_without_a_retrieved_token():
+    """A look-up beyond the last passage takes that one's score."""
+    scored = TokenScores(np.array([2], dtype=np.int32), np.array([9], dtype=np.float32), 1.0, 1)
+    assert scored.of(np.array([1, 2, 3], dtype=np.int32)).tolist() == [1, 9, 1]
+
+
+def test_defaults_follow_from_the_scorer():
+    """The preset of one scorer is the other's."""
+    xtr = choose_token_settings(10, Scoring("xtr"), TokenKnobs(), None, None)
+    colxtr = choose_token_settings(10, Scoring("colxtr", "maxsim"), TokenKnobs(), None, None)
+    assert (xtr.reduction, xtr.pooled, xtr.rerank, xtr.reranked) == ("mean", False, "none", 128)
+    assert (colxtr.reduction, colxtr.pooled, colxtr.rerank, colxtr.probes) == ("sum", True, "maxsim", 10)
+    assert choose_token_settings(100, Scoring("xtr"), TokenKnobs(), None, None).reranked == 500
+    asked = choose_token_settings(10, Scoring("xtr"), TokenKnobs(5, 0.0, "sum"), 3, 20)
+    assert (asked.probes, asked.k_tokens, asked.imputation, asked.reduction, asked.reranked) == (3, 5, 0.0, "sum", 20)
+
+
+def test_numbers_of_numpy_are_numbers():
+    """A knob computed with numpy is refused."""
+    knobs = read_token_knobs(Scoring("xtr"), None, np.int64(5), np.float32(0.5), None, None)
+    assert (knobs.k_tokens, knobs.imputation) == (5, 0.5)
+    with pytest.raises(ConfigError, match="imputation is inf"):
+        read_token_knobs(Scoring("xtr"), None, None, float("inf"), None, None)
+
+
+def test_what_an_encoder_says_of_lengths():
+    """Scores by all tokens get vectors of any length, or an explicit wish loses to the encoder."""
+    assert check_scoring("maxsim", None, None, "auto", encodes_unit=False).unit_vectors
+    assert not check_scoring("xtr", None, None, "auto", encodes_unit=False).unit_vectors
+    assert check_scoring("xtr", None, True, "auto", encodes_unit=False).unit_vectors
+    assert not check_scoring("colxtr", "none", False, "auto", encodes_unit=True).unit_vectors
