@@ -32,7 +32,7 @@ XTR: tuple[dict[str, Any], ...] = (
     {"rerank": "none", "probes": 2},
     {"rerank": "none", "probes": 4},
     {"rerank": "none", "probes": 32},
-    {"rerank": "none", "k_tokens": 300},
+    {"rerank": "none", "k_tokens": 1000},
     {"rerank": "none", "k_tokens": 100},
     {"rerank": "none", "imputation": "warp"},
     {"rerank": "none", "imputation": "zero"},
@@ -43,7 +43,7 @@ COLXTR: tuple[dict[str, Any], ...] = (
     {"rerank": "none"},
     {"rerank": "none", "probes": 2},
     {"rerank": "none", "probes": 4},
-    {"rerank": "none", "k_tokens": 300},
+    {"rerank": "none", "k_tokens": 1000},
     {"rerank": "none", "imputation": "zero"},
 )
 

@@ -29,7 +29,7 @@ def search(
         int | None, typer.Option(help="How many centroids are looked up for each query token.", show_default="by size")
     ] = None,
     k_tokens: Annotated[
-        int | None, typer.Option(help="How many tokens each query token retrieves (xtr, colxtr).", show_default="1000")
+        int | None, typer.Option(help="How many tokens each query token retrieves (xtr, colxtr).", show_default="300")
     ] = None,
     imputation: Annotated[
         str | None,

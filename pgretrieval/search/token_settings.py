@@ -19,7 +19,7 @@ sqrt(8 * tokens) tokens (WARP). "zero", or a number.
 
 SCORERS: tuple[Scorer, ...] = ("maxsim", "xtr", "colxtr")
 _PROBES = 10
-_K_TOKENS = 1000
+_K_TOKENS = 300
 _RERANKED = 128
 _RERANKED_PER_HIT = 5
 

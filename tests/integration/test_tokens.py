@@ -155,5 +155,5 @@ def test_with_limits_scores_are_those_of_the_papers(
     for query in corpus.queries[:2]:
         given = {"probes": 10**6, **limits}
         hits = collections[name].search(vectors=query, imputation=imputation, reduction="sum", rerank="none", **given)
-        given.setdefault("k_tokens", 1000)
+        given.setdefault("k_tokens", 300)
         assert_equals(hits, oracle(stored[name], query, imputation=imputation, reduction="sum", pooled=pooled, **given))

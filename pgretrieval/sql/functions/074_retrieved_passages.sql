@@ -17,7 +17,7 @@ declare
 begin
     perform pgretrieval.check_token_knobs(k, probes, k_tokens, imputation);
     probes := least(coalesce(probes, 10), centroids);
-    k_tokens := coalesce(k_tokens, 1000);
+    k_tokens := coalesce(k_tokens, 300);
     loop
         select array_agg(scored.passage_id), array_agg(scored.score) into found_passages, found_scores
         from pgretrieval.score_tokens(held, query, probes, k_tokens, imputation, filter, among) as scored;
