@@ -45,7 +45,7 @@ begin
         group by decoded.passage_id
         $statement$,
         best, decoder.coordinates, in_collection, in_codebook, decoder.width,
-        case when (select unit_vectors from pgretrieval.collection where collection_id = in_collection) then 'l2_normalize' end
+        case when (select unit_vectors from pgretrieval.collection where collection_id = in_collection) is not false then 'l2_normalize' end
     ) using passage_ids, query, decoder.levels;
 end
 $function$;
