@@ -24,6 +24,7 @@ ALLOWED = {
     "quantize": BASE,
     "scoring": BASE,
     "proxy": BASE | {"scoring"},
+    "cur": BASE,
     "corpus": BASE,
     "encode": BASE,
     "migrations": BASE,
