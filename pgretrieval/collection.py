@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from pgretrieval.anchors.crossing import Crossing, CrossKnobs
+from pgretrieval.anchors.factorize import Costs, FactorizationReport, FactorizeOptions
 from pgretrieval.corpus.validate import to_change, to_passage
+from pgretrieval.cur.selection import Selection
 from pgretrieval.db import catalog
 from pgretrieval.db import passages as stored_passages
+from pgretrieval.db.anchors import Element
 from pgretrieval.db.catalog import CollectionRow
 from pgretrieval.db.connection import Database
 from pgretrieval.db.joining import Joined
@@ -72,6 +77,7 @@ class Collection:
         self._computing = compute_device(device)
         self._coders = Coders(row.collection_id, self._computing)
         self._searcher = Searcher(database, row.collection_id, row.name, self._coders)
+        self._crossing = Crossing(database, row, self._coders, device)
 
     def __repr__(self) -> str:
         return f"<Collection {self.name!r}>"
@@ -352,6 +358,11 @@ class Collection:
         pruning: int | None = None,
         where: Mapping[str, Any] | str | None = None,
         among: Ids | None = None,
+        scorer: str | None = None,
+        budget: int | None = None,
+        rounds: int | None = None,
+        rerank: str | os.PathLike[str] | object | None = None,
+        rerank_depth: int = 100,
     ) -> list[Hit]:
         """The k best passages for a query text or for (tokens, dim) `vectors`, best first.
 
@@ -359,8 +370,16 @@ class Collection:
         collection. `candidates` is their number, what generates them ("proxy", "postings" or "auto"), or both as "proxy:512".
         `where` restricts by metadata, as `{"year": {"$gte": 1990}, "lang": "en"}` or as a jsonpath predicate; `among` to the ids of
         a list or of a SQLAlchemy select. Restricted searches take their candidates from postings.
-        Before the first build all passages are compared. Raises InputError, VectorError, ConfigError.
+        Before the first build all passages are compared.
+
+        With scorer="cross_encoder" the best by the cross-encoder that the collection was factorized by, found with `budget` of its
+        calls, in `rounds` that learn from each other; `candidates` is then what begins ("text", "postings", "proxy"). `rerank` is a
+        cross-encoder that scores the best `rerank_depth` of any search again. docs/cross-encoders.md has the details.
+        Raises InputError, VectorError, ConfigError, IndexNotBuiltError without a factorisation, EncoderError.
         """
+        cross = CrossKnobs(scorer, budget, rounds, rerank, rerank_depth)
+        if cross.wanted:
+            return self._crossed(query, k, cross, vectors, probes, candidates, pruning, where, among).hits
         knobs = read_knobs(k, probes, candidates, pruning)
         restricted = restriction(where, among)
         asked = _listed(query), _listed(vectors)
@@ -456,8 +475,16 @@ class Collection:
         pruning: int | None = None,
         where: Mapping[str, Any] | str | None = None,
         among: Ids | None = None,
+        scorer: str | None = None,
+        budget: int | None = None,
+        rounds: int | None = None,
+        rerank: str | os.PathLike[str] | object | None = None,
+        rerank_depth: int = 100,
     ) -> Explanation:
-        """`search`, and what each stage did: milliseconds, probes, postings read, candidates, passages decoded, bytes moved."""
+        """`search`, and what each stage did: milliseconds, probes, postings read, candidates, passages decoded, bytes, calls."""
+        cross = CrossKnobs(scorer, budget, rounds, rerank, rerank_depth)
+        if cross.wanted:
+            return self._crossed(query, k, cross, vectors, probes, candidates, pruning, where, among)
         knobs = read_knobs(k, probes, candidates, pruning)
         restricted = restriction(where, among)
 
@@ -469,6 +496,61 @@ class Collection:
             return explanation
 
         return self._following(explained)
+
+    def _crossed(
+        self,
+        query: str | None,
+        k: int,
+        cross: CrossKnobs,
+        vectors: Any,
+        probes: int | None,
+        candidates: int | str | None,
+        pruning: int | None,
+        where: Mapping[str, Any] | str | None,
+        among: Ids | None,
+    ) -> Explanation:
+        """A search that a cross-encoder takes part in."""
+        restricted = restriction(where, among)
+
+        def ordinary(hits: int, wanted: int | str | None, explained: Explanation) -> list[Hit]:
+            if wanted == "text":
+                with explained.stage("words"):
+                    return words.text_search(self._database, self.name, _spoken(query), hits, restricted or Restriction())
+            knobs = read_knobs(hits, probes, wanted, pruning)
+            asked = (None, [vectors]) if vectors is not None else ([query], None)
+            return self._following(lambda: self._searcher.explain(self._asking(*asked), hits, knobs, restricted, explained))
+
+        return self._crossing.explain(query, k, cross, candidates, restricted, ordinary)
+
+    def factorize(
+        self,
+        cross_encoder: str | os.PathLike[str] | object,
+        anchor_queries: Sequence[str],
+        anchor_items: int = 200,
+        selection: Selection = "greedy",
+        *,
+        seed: int = 0,
+        element: Element = "vector",
+        stage: Stage | None = None,
+        costs: Callable[[Costs], None] | None = None,
+    ) -> FactorizationReport:
+        """Score every passage for the anchor queries and make item embeddings of the scores, for searches by the cross-encoder.
+
+        `cross_encoder` is a model name, a folder, a `CrossEncoder`, or an object with predict(list of (query, passage text)).
+        `anchor_items` is how many passages a query is scored with before all others are estimated, and the dimension of the
+        embeddings; `selection` is "greedy", "random", "kmeans" or "top". `element` is "vector", or "halfvec" for half the index and
+        up to 4,000 anchor items. `costs` is told what is to be paid before it begins, `stage` name, done and total of each stage.
+
+        Interrupted, the same call goes on. Called again after passages were added it scores these alone; with other anchors it
+        scores nothing. Searches and changes go on meanwhile. Raises ConfigError, InputError, IndexNotBuiltError, EncoderError.
+        """
+        self._refresh()
+        options = FactorizeOptions(anchor_items, selection, seed, element)
+        return self._crossing.factorize(self._row, cross_encoder, anchor_queries, options, stage, costs)
+
+    def use_cross_encoder(self, cross_encoder: str | os.PathLike[str] | object) -> None:
+        """Search with this cross-encoder, where the collection was factorized by an object, which no database can keep."""
+        self._crossing.use(cross_encoder)
 
     def query_vectors(self, queries: Sequence[str] | None, vectors: Sequence[Any] | None) -> list[Float32Array]:
         """One checked (tokens, dim) array a query."""

@@ -110,8 +110,11 @@ class RetrievalDatabase:
         )
         return Collection(self._database, catalog.find(self._database, name), loaded, self._device)
 
-    def get_collection(self, name: str, *, encoder: str | object | None = None) -> Collection:
-        """Open a collection. `encoder` is needed where it was made with an object, which no database can keep.
+    def get_collection(
+        self, name: str, *, encoder: str | object | None = None, cross_encoder: str | object | None = None
+    ) -> Collection:
+        """Open a collection. `encoder` is needed where it was made with an object, which no database can keep, and `cross_encoder`
+        where it was factorized by one.
 
         Raises CollectionNotFoundError, and DimensionMismatchError where the encoder has another dimension than the collection.
         """
@@ -121,6 +124,8 @@ class RetrievalDatabase:
         collection = Collection(self._database, row, loaded, self._device)
         if loaded is not None:
             collection.check_encoder(loaded)
+        if cross_encoder is not None:
+            collection.use_cross_encoder(cross_encoder)
         return collection
 
     def list_collections(self) -> list[str]:

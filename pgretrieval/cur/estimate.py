@@ -1,9 +1,9 @@
 """From a query's exact scores of some items to a query vector, whose inner products with item embeddings estimate all others.
 
 With item embeddings E = U R, a row of R is about c E, where c are the row's scores of the anchor items. So every query is such a
-vector c, and the anchor queries' vectors say which are likely: their mean, and their covariance. Scores of any items, anchors or not,
-then give the most likely vector (a regression with that prior). For anchor items alone it is ANNCUR on a part of them; for those and
-others it is what ADACUR and AXN do, and each round takes one search for inner products.
+vector c, and the anchor queries' vectors say which are likely: their mean, and their covariance. Scores of any items, anchors or
+not, then give the most likely vector (a regression with that prior). For anchor items alone it is ANNCUR on a part of them; for
+those and others it is what ADACUR and AXN do, and each round takes one search for inner products.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from pgretrieval.cur.inverse import Matrix
+from pgretrieval.types import Int64Array
 
 _JITTER = 1e-10  # of the mean variance, so that items with equal embeddings do no harm
 
@@ -24,7 +25,7 @@ class QueryModel:
         self._covariance: Matrix = centred.T @ centred / len(intersection)
         self._error = error
 
-    def of_anchors(self, places: Matrix, scores: Matrix) -> Matrix:
+    def of_anchors(self, places: Int64Array, scores: Matrix) -> Matrix:
         """The query vector (anchors,) from the scores of the anchors at some places, or for several queries (queries, anchors).
 
         Of all anchors it is their scores.

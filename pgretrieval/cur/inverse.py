@@ -30,7 +30,7 @@ REGULARISATIONS = (
     *(Regularisation("truncation", strength) for strength in (1e-12, 1e-6, 1e-4, 1e-3, 3e-3, 1e-2, 2e-2, 5e-2, 1e-1)),
     *(Regularisation("ridge", strength) for strength in (1e-4, 1e-3, 3e-3, 1e-2, 2e-2, 5e-2)),
 )
-"""What is tried on held-out queries. Scores with a large common offset need the small ones: the offset is the first singular value."""
+"""What is tried on held-out queries. Scores with a large common offset need the small ones: it is the first singular value."""
 
 
 class Decomposed:

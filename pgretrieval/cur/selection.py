@@ -21,9 +21,9 @@ def choose_anchors(
 ) -> Int64Array:
     """(queries, items) scores -> the places of `count` anchor items, the most telling first.
 
-    "greedy" pivots over the columns of the scores; "random" draws; "top" takes the items with the highest mean score; "kmeans" takes
-    what `spread` gives, one place for each of so many means of the passages' vectors. All but the first are put in pivoted order,
-    so that the beginning of every selection serves a small budget.
+    "greedy" pivots over the columns of the scores; "random" draws; "top" takes the items with the highest mean score; "kmeans"
+    takes what `spread` gives, one place for each of so many means of the passages' vectors. All but the first are put in pivoted
+    order, so that the beginning of every selection serves a small budget.
     """
     count = min(count, scores.shape[1])
     if selection == "greedy":

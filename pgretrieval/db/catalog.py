@@ -11,7 +11,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from pgretrieval.assets import statements
-from pgretrieval.db import attachments
+from pgretrieval.db import anchors, attachments
 from pgretrieval.db.connection import Connection, Database, one, value
 from pgretrieval.errors import CollectionExistsError, CollectionNotFoundError, ConfigError
 from pgretrieval.types import CodebookId, CollectionId, Generator, Levels
@@ -228,6 +228,7 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         error, added, added_error, pays = one(connection, _SQL["drift"], where) or (None, None, None, False)
         segments, removed = one(connection, _SQL["gathered"], where) or (0, 0)
         synced = attachments.state(connection, row.collection_id)
+        factorization = anchors.state(connection, row.collection_id)
         # Sizes would tell of passages that row-level security hides.
         sizes = [] if current.restricted else connection.execute(_SQL["bytes_by_table"], where).fetchall()
     return {
@@ -256,6 +257,7 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         "score_kind": "vectors" if row.keep_vectors or row.codebook_id is None else "decoded",
         "dim": row.dim,
         "encoder": row.encoder,
+        "factorization": factorization,
         **{key: synced[key] for key in ("attached", "queued", "parked", "parked_keys")},
         "bytes": {table: int(table_bytes) + int(index_bytes) for table, table_bytes, index_bytes in sizes},
         "index_bytes": {table: int(index_bytes) for table, _, index_bytes in sizes},

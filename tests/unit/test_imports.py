@@ -34,13 +34,15 @@ ALLOWED = {
     "train": BASE | {"corpus", "encode", "evaluate", "rerank"},
     "index": BASE | {"quantize", "proxy", "db", "encode"},
     "search": BASE | {"quantize", "scoring", "proxy", "db", "encode", "index"},
-    "collection": BASE | {"corpus", "db", "encode", "index", "search"},
+    "anchors": BASE | {"cur", "db", "index", "quantize", "rerank", "search"},
+    "collection": BASE | {"anchors", "corpus", "cur", "db", "encode", "index", "search"},
     "sync": BASE | {"collection", "corpus", "db", "index"},
     "doctor": BASE | {"db"},
     "database": BASE | {"collection", "db", "doctor", "encode", "index", "search", "sync"},
     "alembic": BASE | {"db", "migrations"},
     "sqlalchemy": BASE | {"db", "index", "search"},
-    "cli": BASE | {"collection", "corpus", "database", "db", "encode", "evaluate", "index", "rerank", "search", "sync", "train"},
+    "cli": BASE
+    | {"anchors", "collection", "corpus", "database", "db", "encode", "evaluate", "index", "rerank", "search", "sync", "train"},
     "__main__": {"cli"},
     "__init__": BASE | {"collection", "database"},
 }
