@@ -184,8 +184,8 @@ class _Search:
                 wanted -= len(items)
             if wanted > 0:
                 self._take(self._nearest(self._vector(), wanted))
-            if number > 1 and len(spending.scores) == before:
-                break  # no passage is left that has an embedding
+                if len(spending.scores) == before:
+                    break  # no passage is left that has an embedding
         self._take(begun)
 
     def _take(self, items: Sequence[Item]) -> None:
@@ -197,9 +197,10 @@ class _Search:
     def _vector(self) -> Matrix:
         """The query vector that all scores so far tell of."""
         known = [passage_id for passage_id in self._spending.scores if passage_id in self._features]
-        features = np.array([self._features[passage_id] for passage_id in known]).reshape(len(known), -1)
-        scores = np.array([self._spending.scores[passage_id] for passage_id in known])
-        return self._loaded.model.of_items(features, scores) if known else self._loaded.model.mean
+        if not known:
+            return self._loaded.model.mean
+        features = np.stack([self._features[passage_id] for passage_id in known])
+        return self._loaded.model.of_items(features, np.array([self._spending.scores[passage_id] for passage_id in known]))
 
     def _anchor_items(self, chosen: Sequence[Anchor]) -> list[Item]:
         ids = [anchor.passage_id for anchor in chosen if anchor.passage_id not in self._spending.scores]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json as json_module
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from pgretrieval.cli import console
 from pgretrieval.errors import ConfigError
+
+Scorer = Literal["cross-encoder"]
 
 
 def search(
@@ -19,7 +21,7 @@ def search(
     candidates: Annotated[
         str | None,
         typer.Option(
-            help="How many candidates, what finds them (proxy, postings, auto), or both, such as proxy:512.",
+            help="How many candidates, what finds them (proxy, postings, auto; for a cross-encoder also text), or both: proxy:512.",
             show_default="by size",
         ),
     ] = None,
@@ -30,6 +32,17 @@ def search(
             metavar="FILTER",
         ),
     ] = None,
+    scorer: Annotated[
+        Scorer | None,
+        typer.Option(help="cross-encoder: the one that the collection was factorised by.", show_default="the collection's own"),
+    ] = None,
+    budget: Annotated[int | None, typer.Option(help="Calls that a cross-encoder may take.", show_default="500")] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(help="Spend the budget in so many rounds that learn from each other.", show_default="anchors first"),
+    ] = None,
+    rerank: Annotated[str | None, typer.Option(help="Name or folder of a cross-encoder that scores the best hits again.")] = None,
+    rerank_depth: Annotated[int, typer.Option(help="How many hits --rerank scores.")] = 100,
     json: Annotated[
         bool, typer.Option("--json", help='One object a line: {"rank","id","score","title","text","metadata"}.')
     ] = False,
@@ -40,7 +53,15 @@ def search(
     """Print the k best passages for a query, best first."""
     with context.obj.connect() as database:
         explanation = database.get_collection(name).explain(
-            query, k, candidates=int(candidates) if candidates and candidates.isdecimal() else candidates, where=read_where(where)
+            query,
+            k,
+            candidates=int(candidates) if candidates and candidates.isdecimal() else candidates,
+            where=read_where(where),
+            scorer=scorer and scorer.replace("-", "_"),
+            budget=budget,
+            rounds=rounds,
+            rerank=rerank,
+            rerank_depth=rerank_depth,
         )
     if json:
         for hit in explanation.hits:

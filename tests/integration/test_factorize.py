@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import psycopg
 import pytest
 
 import pgretrieval
@@ -60,7 +59,7 @@ def test_a_budget_finds_the_best_with_their_exact_scores(shared: pgretrieval.Col
     assert [hit.rank for hit in hits] == list(range(1, 21))
     assert [hit.score for hit in hits] == pytest.approx(scores.table[70, ids(hits)].tolist(), abs=1e-5)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
-    assert hits[0].text == f"the text of passage {hits[0].id[1:]}" or hits[0].id[1:] in hits[0].text
+    assert hits[0].text == f"text of passage {hits[0].id[1:]}"
 
 
 @pytest.mark.parametrize("budget", [3, 29, 60, 300, 2000])
@@ -89,7 +88,9 @@ def test_rounds_learn_from_scores(shared: pgretrieval.Collection, scores: TableC
 def test_filters_restrict_what_is_found(shared: pgretrieval.Collection, scores: TableCrossEncoder):
     """Anchors outside of the filter are hits, or anything else; few matches are lost among many."""
     for limit, rounds in ((150, None), (20, None), (150, 3), (20, 3)):
-        found = ids(shared.search("query 62", 10, scorer="cross_encoder", budget=80, rounds=rounds, where={"number": {"$lt": limit}}))
+        found = ids(
+            shared.search("query 62", 10, scorer="cross_encoder", budget=80, rounds=rounds, where={"number": {"$lt": limit}})
+        )
         best = scores.best(62, 10, range(limit))
         assert max(found) < limit
         assert len(found) == 10
@@ -176,14 +177,14 @@ def test_an_interrupted_run_goes_on(database: pgretrieval.RetrievalDatabase, cor
     collection.add(corpus.passages, vectors=corpus.vectors)
     model = TableCrossEncoder()
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def after_three_blocks(name: str, done: int, _total: int) -> None:
         if name == "score" and done > 10_000:
-            raise Stop
+            raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         collection.factorize(model, TRAIN, 30, stage=after_three_blocks)
     assert collection.stats()["factorization"] is None
     with pytest.raises(IndexNotBuiltError, match="no factorisation"):
@@ -193,9 +194,9 @@ def test_an_interrupted_run_goes_on(database: pgretrieval.RetrievalDatabase, cor
 
     def while_embedding(name: str, done: int, total: int) -> None:
         if name == "embed" and done == total:
-            raise Stop
+            raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         collection.factorize(model, TRAIN, 30, stage=while_embedding)
     assert 60 * 300 - len(first) <= len(model.asked) <= 60 * 300 - len(first) + 128
     assert collection.stats()["factorization"] is None
@@ -229,14 +230,18 @@ def test_a_new_factorisation_takes_the_place_of_the_old(docs: pgretrieval.Collec
     """What was replaced stays and takes space."""
     docs.factorize(scores, TRAIN[:50], 20)
     for parent in ("anchor_score", "item_embedding"):
-        found = connection.execute(f"select count(*) from pg_inherits where inhparent = 'pgretrieval.{parent}'::regclass").fetchone()
+        found = connection.execute(
+            f"select count(*) from pg_inherits where inhparent = 'pgretrieval.{parent}'::regclass"
+        ).fetchone()
         assert found == (1,)
     assert connection.execute("select count(*) from pgretrieval.anchor_query").fetchone() == (50,)
     assert docs.stats()["bytes"]["item_embedding"] > 0
     assert docs.stats()["bytes"]["anchor_score"] > 0
 
 
-def test_a_dropped_collection_leaves_nothing(docs: pgretrieval.Collection, database: pgretrieval.RetrievalDatabase, connection: Any):
+def test_a_dropped_collection_leaves_nothing(
+    docs: pgretrieval.Collection, database: pgretrieval.RetrievalDatabase, connection: Any
+):
     """Partitions or rows of its factorisation stay."""
     database.drop_collection(docs.name)
     left = "select count(*) from pg_inherits join pg_class on oid = inhrelid where relkind = 'r'"
@@ -245,15 +250,20 @@ def test_a_dropped_collection_leaves_nothing(docs: pgretrieval.Collection, datab
         assert connection.execute(f"select count(*) from pgretrieval.{table}").fetchone() == (0,)
 
 
-def test_a_factorisation_outlives_a_rebuild_and_a_compaction(docs: pgretrieval.Collection, scores: TableCrossEncoder, corpus: Corpus):
+def test_a_factorisation_outlives_a_rebuild_and_a_compaction(
+    database: pgretrieval.RetrievalDatabase, scores: TableCrossEncoder, corpus: Corpus
+):
     """A new codebook or merged postings lose the embeddings."""
-    docs.build()
-    docs.add([{"id": "new", "text": "passage 301"}], vectors=corpus.vectors[:1])
-    docs.delete(["new"])
-    docs.compact()
-    docs.rebuild()
-    assert ids(docs.search("query 66", 5, scorer="cross_encoder", budget=100)) == scores.best(66, 5)
-    assert not docs.check()
+    collection = database.create_collection("kept", keep_vectors=True)
+    collection.add(corpus.passages, vectors=corpus.vectors)
+    collection.factorize(scores, TRAIN, 30)
+    collection.build()
+    collection.add([{"id": "new", "text": "passage 301"}], vectors=corpus.vectors[:1])
+    collection.delete(["new"])
+    collection.compact()
+    collection.rebuild()
+    assert ids(collection.search("query 66", 5, scorer="cross_encoder", budget=100)) == scores.best(66, 5)
+    assert not collection.check()
 
 
 def test_half_precision(docs: pgretrieval.Collection, scores: TableCrossEncoder, connection: Any):
@@ -274,6 +284,7 @@ def test_a_handle_follows_another_factorisation(docs: pgretrieval.Collection, sc
 
 def test_a_factorisation_that_is_replaced_during_a_search(docs: pgretrieval.Collection, database: Any, scores: TableCrossEncoder):
     """The search finds nothing more, or pays twice."""
+
     class Replacing(TableCrossEncoder):
         replaced = False
 
@@ -358,7 +369,7 @@ def test_scores_that_are_no_numbers(database: pgretrieval.RetrievalDatabase, cor
     collection.add(corpus.passages, vectors=corpus.vectors)
     model = TableCrossEncoder()
     model.table[41, 250] = np.nan
-    with pytest.raises(EncoderError, match="no finite score to query 'query 41'.*passage 250"):
+    with pytest.raises(EncoderError, match=r"no finite score to query 'query 41'.*passage 250"):
         collection.factorize(model, TRAIN, 30)
     model.table[41, 250] = 0
     model.asked.clear()
@@ -383,8 +394,10 @@ def test_more_anchors_than_passages(database: pgretrieval.RetrievalDatabase, sco
 
 def test_a_changed_cross_encoder_is_refused(docs: pgretrieval.Collection, database: Any, scores: TableCrossEncoder):
     """Anchor scores of one model meet embeddings of another."""
-    with pytest.raises(ConfigError, match="not the one whose scores.*or factorize with this one"):
-        database.get_collection("docs", cross_encoder=TableCrossEncoder(seed=1)).search("query 61", scorer="cross_encoder", budget=50)
+    with pytest.raises(ConfigError, match=r"not the one whose scores.*or factorize with this one"):
+        database.get_collection("docs", cross_encoder=TableCrossEncoder(seed=1)).search(
+            "query 61", scorer="cross_encoder", budget=50
+        )
     with pytest.raises(EncoderError, match="use_cross_encoder"):
         database.get_collection("docs").search("query 61", scorer="cross_encoder", budget=50)
     assert docs.search("query 61", 1, scorer="cross_encoder", budget=50)
