@@ -36,7 +36,7 @@ from pgretrieval.index.check import check
 from pgretrieval.index.coding import Coders
 from pgretrieval.index.compaction import compact, compact_if_needed
 from pgretrieval.index.ingest import Target
-from pgretrieval.index.sources import EncodedVectors, GivenDense, GivenVectors, NoVectors, VectorSource
+from pgretrieval.index.sources import EncodedVectors, GivenDense, GivenVectors, NoVectors, TextsAlone, VectorSource
 from pgretrieval.index.vectors import check_dim, dense_array, token_array, unit_rows
 from pgretrieval.index.work import Stage
 from pgretrieval.search import words
@@ -113,6 +113,11 @@ class Collection:
         return self._row.dense
 
     @property
+    def texts_alone(self) -> bool:
+        """Whether its passages have no token vectors."""
+        return self._row.texts_alone
+
+    @property
     def encoder(self) -> CollectionEncoder:
         """Encodes queries and passages the way this collection does. Raises EncoderError where it cannot be loaded."""
         return self._encoder_and_encoding()[1]
@@ -123,6 +128,12 @@ class Collection:
         if loaded is None:
             self._refresh()
             row = self._row
+            if row.texts_alone:
+                msg = (
+                    f'collection {self.name!r} holds texts alone (encoder="none"), which have no token vectors: search by words or '
+                    "by a cross-encoder, or give it an encoder by rebuild(encoder=…)"
+                )
+                raise InputError(msg)
             if row.encoder is not None:
                 encoder = from_spec(row.encoder, self._device)
             elif row.dim is None:
@@ -153,7 +164,8 @@ class Collection:
 
     def require_encoder(self, source: str) -> None:
         """Raise ConfigError where the collection was made with another encoder than `source` names."""
-        asked, held = load_encoder(source, self._device).spec, self._row.encoder
+        asked = catalog.TEXTS_ALONE if source == "none" else load_encoder(source, self._device).spec
+        held = self._row.encoder
         if held is not None and held != asked:
             msg = f"collection {self.name!r} was made with encoder {held}, not {asked}; name that one, or change it by rebuild"
             raise ConfigError(msg)
@@ -276,6 +288,13 @@ class Collection:
     ) -> tuple[int, VectorSource]:
         """The vectors of passages to come, and of which of the collection's encoders they are; `changing` may need none."""
         keeps_dense = self._row.keeps_dense
+        if self._row.texts_alone:
+            self._refresh()  # a rebuild may have given it an encoder
+        if self._row.texts_alone:
+            if vectors is not None or dense is not None:
+                msg = f'collection {self.name!r} holds texts alone (encoder="none"); leave vectors= and dense= out'
+                raise ConfigError(msg)
+            return self._row.encoding, TextsAlone(progress)
         if dense is not None and not keeps_dense:
             msg = f'collection {self.name!r} keeps no dense vectors; create it with dense="kept", or leave dense= out'
             raise ConfigError(msg)
@@ -337,6 +356,8 @@ class Collection:
     def _encoder_of_texts(self) -> CollectionEncoder | None:
         """What makes vectors again that are not stored any more, if anything does."""
         self._refresh()
+        if self._row.texts_alone:
+            return None
         loadable = self._loaded is not None or (self._row.encoder or {}).get("kind") not in (None, "object")
         return self.encoder if loadable and not self._row.given_vectors else None
 

@@ -64,7 +64,8 @@ class RetrievalDatabase:
         """Create a collection.
 
         `encoder`: "minilm", a hub id or folder that sentence_transformers.MultiVectorEncoder loads, or an object with encode_query
-        and encode_document. Without one the first `add` decides: given vectors fix the dimension, texts alone take "minilm".
+        and encode_document; "none" for texts alone, without token vectors, which are found by words and by a cross-encoder. Without
+        one the first `add` decides: given vectors fix the dimension, texts alone take "minilm".
         `bits` is 1, 2 or 4 a dimension; `levels` is "lloyd-max" or the paper's "quantile". `candidates` says what generates them:
         "proxy" (one learned vector a passage, beside the postings), "postings" (of probed centroids), or "auto", which is postings,
         since they measured better at every size (docs/decisions.md). With `keep_vectors` the token vectors stay in half precision
@@ -83,7 +84,11 @@ class RetrievalDatabase:
             msg = f"levels is {levels!r}; choose lloyd-max or quantile"
             raise ConfigError(msg)
         check_generator(candidates)
-        loaded = load_encoder(encoder, self._device) if encoder is not None else None
+        texts_alone = isinstance(encoder, str) and encoder == "none"
+        if texts_alone and (dim is not None or keep_vectors or dense == catalog.KEPT):
+            msg = 'encoder "none" makes a collection of texts alone; leave dim, keep_vectors and dense="kept" out'
+            raise ConfigError(msg)
+        loaded = load_encoder(encoder, self._device) if encoder is not None and not texts_alone else None
         if loaded is not None:
             dim = check_dim(loaded.dim) if dim is None else dim
             if dim != loaded.dim:
@@ -98,7 +103,7 @@ class RetrievalDatabase:
             self._database,
             name,
             dim,
-            loaded.spec if loaded else None,
+            catalog.TEXTS_ALONE if texts_alone else loaded.spec if loaded else None,
             bits,
             levels,
             candidates,

@@ -46,10 +46,13 @@ class FactorizeOptions:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What is to be paid before a factorisation is there: pairs to score, about how long that takes, bytes of all tables."""
+    """What is to be paid before a factorisation is there: pairs to score, about how long that takes, bytes of all tables.
+
+    `seconds` is None for so few pairs that timing some would cost more than it tells.
+    """
 
     pairs: int
-    seconds: float
+    seconds: float | None
     bytes: int
 
 
@@ -199,7 +202,8 @@ class _Factorizing:
         pairs = len(missing) * len(self._queries)
         if not pairs:
             return 0
-        costs(Costs(pairs, self._seconds_each(missing) * pairs, self._bytes(len(missing))))
+        seconds = self._seconds_each(missing) * pairs if pairs > _PAIRS_PER_BLOCK else None
+        costs(Costs(pairs, seconds, self._bytes(len(missing))))
         block = max(1, _PAIRS_PER_BLOCK // len(self._queries))
         self._stage("score", 0, pairs)
         for start in range(0, len(missing), block):

@@ -38,11 +38,9 @@ def factorize(
         collection = database.get_collection(name)
 
         def told(costs: Costs) -> None:
-            console.errors.print(
-                f"{costs.pairs:,} pairs to score: about {costs.seconds / 3600:,.2f} hours here ({costs.seconds:,.0f} s), "
-                f"{costs.bytes / _MEBIBYTE:,.1f} MiB",
-                markup=False,
-            )
+            time = "" if costs.seconds is None else f"about {costs.seconds / 3600:,.2f} hours here ({costs.seconds:,.0f} s), "
+            said = f"{costs.pairs:,} pairs to score: {time}{costs.bytes / _MEBIBYTE:,.1f} MiB"
+            console.errors.print(said, markup=False)
             if dry_run:
                 raise typer.Exit
 

@@ -18,6 +18,9 @@ from pgretrieval.types import CodebookId, CollectionId, Generator, Levels
 
 _SQL = statements("catalog")
 
+TEXTS_ALONE = {"kind": "none"}
+"""What `encoder` says where passages have no token vectors."""
+
 KEPT = "kept"
 """What `dense` says where the collection keeps dense vectors itself."""
 
@@ -46,6 +49,11 @@ class CollectionRow:
     dense_encoding: int
     has_words: bool
     auto_compact: bool
+
+    @property
+    def texts_alone(self) -> bool:
+        """Whether passages have no token vectors: they are found by words and by cross-encoders."""
+        return self.encoder == TEXTS_ALONE
 
     @property
     def keeps_dense(self) -> bool:

@@ -86,6 +86,11 @@ def unit_rows(vectors: Float32Array) -> Float32Array:
     return scaled
 
 
+def no_tokens(passages: int) -> TokenMatrix:
+    """Passages without vectors."""
+    return TokenMatrix(np.empty((0, 1), dtype=np.float32), np.zeros(passages + 1, dtype=np.int64))
+
+
 def token_matrix(arrays: Sequence[Float32Array]) -> TokenMatrix:
     """Vectors of several passages below one another, as unit rows."""
     return TokenMatrix(unit_rows(np.concatenate(arrays)), offsets_of([len(array) for array in arrays]))

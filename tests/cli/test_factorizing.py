@@ -34,7 +34,7 @@ def test_factorize_and_search_by_a_cross_encoder(command: Command, tiny_bert: Pa
     asked = ("factorize", "docs", "--cross-encoder", model, "--anchor-queries", queries, "--anchor-items", "15", "--queries", "20")
     code, out, err = command(*asked, "--dry-run")
     assert (code, out) == (0, "")
-    assert "2,000 pairs to score: about 0.00 hours here" in err
+    assert "2,000 pairs to score: 0.0 MiB" in err
     code, _, err = command(*asked)
     assert code == 0
     assert "factorised 'docs': 100 passages embedded with 2,000 cross-encoder calls, 15 anchor items chosen" in err

@@ -42,7 +42,21 @@ ALLOWED = {
     "alembic": BASE | {"db", "migrations"},
     "sqlalchemy": BASE | {"db", "index", "search"},
     "cli": BASE
-    | {"anchors", "collection", "corpus", "database", "db", "encode", "evaluate", "index", "rerank", "search", "sync", "train"},
+    | {
+        "anchors",
+        "cur",
+        "collection",
+        "corpus",
+        "database",
+        "db",
+        "encode",
+        "evaluate",
+        "index",
+        "rerank",
+        "search",
+        "sync",
+        "train",
+    },
     "__main__": {"cli"},
     "__init__": BASE | {"collection", "database"},
 }

@@ -87,3 +87,8 @@ comment on table pgretrieval.item_embedding is
 alter table pgretrieval.collection
     add column factorization_id integer references pgretrieval.factorization (factorization_id) deferrable initially deferred;
 comment on column pgretrieval.collection.factorization_id is 'The factorisation that searches use, null where there is none.';
+
+-- Collections of texts alone, which are found by words and by cross-encoders.
+alter table pgretrieval.passage
+    drop constraint passage_token_count_check,
+    add constraint passage_token_count_check check (token_count >= 0);
