@@ -164,9 +164,16 @@ class _Search:
 
     def _in_two_steps(self, there: list[Anchor]) -> None:
         """Anchors, as many as the budget's learnt split says, and then the best by estimate."""
-        spending, row = self._spending, self._loaded.row
-        first = there[: anchors_for(self._request.budget, row.split, row.anchor_items)]
-        spending.score(self._anchor_items(first))
+        spending, row, asked = self._spending, self._loaded.row, self._request
+        if asked.restriction != Restriction():
+            matching = self._nearest(self._loaded.model.mean, asked.budget)
+            if len(matching) < asked.budget:  # these are all, so no estimate is needed
+                spending.score(matching)
+                return
+        first = there[: anchors_for(asked.budget, row.split, row.anchor_items)]
+        left = asked.budget - asked.k  # a call for each hit stays
+        outside = [anchor for anchor in first if not anchor.searched][left:]
+        spending.score(self._anchor_items([anchor for anchor in first if anchor not in outside]))
         known = [anchor for anchor in there if anchor.passage_id in spending.scores]
         places = np.array([anchor.place for anchor in known], dtype=np.int64)
         scores = np.array([spending.scores[anchor.passage_id] for anchor in known])

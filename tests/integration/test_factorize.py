@@ -101,6 +101,17 @@ def test_filters_restrict_what_is_found(shared: pgretrieval.Collection, scores: 
     assert shared.search("query 62", 5, scorer="cross_encoder", budget=80, where={"number": -1}) == []
 
 
+@pytest.mark.parametrize("rounds", [None, 3])
+def test_all_that_match_come_where_the_budget_pays_for_them(
+    shared: pgretrieval.Collection, scores: TableCrossEncoder, rounds: int | None
+):
+    """Calls for anchors outside of the filter leave too few for what is asked for."""
+    few = shared.search("query 68", 25, scorer="cross_encoder", budget=25, rounds=rounds, where={"number": {"$lt": 20}})
+    assert ids(few) == scores.best(68, 20, range(20))
+    full = shared.search("query 68", 30, scorer="cross_encoder", budget=30, rounds=rounds, where={"number": {"$lt": 100}})
+    assert len(full) == 30
+
+
 def test_every_call_of_rounds_goes_to_a_candidate(shared: pgretrieval.Collection, scores: TableCrossEncoder):
     """Anchors that a filter leaves out are paid for."""
     scores.asked.clear()
