@@ -24,7 +24,7 @@ from pgretrieval.errors import ConfigError, IndexNotBuiltError, InputError, Sche
 from pgretrieval.index.coding import Coders
 from pgretrieval.index.work import Stage
 from pgretrieval.rerank import PairScorer
-from pgretrieval.types import Int32Array, Int64Array, Passage
+from pgretrieval.types import Float32Array, Int32Array, Int64Array, Passage
 
 QUERIES_AT_LEAST = 10
 
@@ -175,10 +175,10 @@ class _Factorizing:
         solves = held is None or not self._serves(held)
         if solves or held is None:
             anchors.drop_replaced(connection, collection_id, held.factorization_id if held else None, self._matrix_id)
-            factorization_id, inverse = self._solve()
+            factorization_id, inverse, centre = self._solve()
         else:
-            factorization_id, inverse = held.factorization_id, held.inverse
-        embedded = self._embed(factorization_id, inverse)
+            factorization_id, inverse, centre = held.factorization_id, held.inverse, held.centre
+        embedded = self._embed(factorization_id, inverse, centre)
         self._stage("index", 0, 1)
         anchors.index_embeddings(connection, factorization_id)
         catalog.analyze(connection, factorization_id, "item_embedding")
@@ -243,8 +243,8 @@ class _Factorizing:
         embedding = self._options.anchor_items * (4 + (4 if self._options.element == "vector" else 2))
         return missing * (4 * len(self._queries) + embedding)
 
-    def _solve(self) -> tuple[int, Matrix]:
-        """Choose anchors, solve, and write the factorisation; its number and U."""
+    def _solve(self) -> tuple[int, Matrix, Matrix]:
+        """Choose anchors, solve, and write the factorisation; its number, U, and what embeddings have in common."""
         self._stage("solve", 0, 3)
         connection, options = self._connection, self._options
         ids, scores = self._sample()
@@ -263,11 +263,12 @@ class _Factorizing:
         chosen = choose_anchors(scores[told], options.anchor_items, options.selection, options.seed, means)
         self._stage("solve", 2, 3)
         solved = solve(scores, chosen, options.seed)
+        centre = (solved.inverse @ scores.mean(axis=1)).astype(np.float32)
         with connection.transaction():
-            factorization_id = self._write(solved, len(scores) - len(told))
+            factorization_id = self._write(solved, len(scores) - len(told), centre)
             anchors.write_anchors(connection, factorization_id, ids[chosen], scores[:, chosen].mean(axis=0))
         self._stage("solve", 3, 3)
-        return factorization_id, solved.inverse
+        return factorization_id, solved.inverse, centre.astype(np.float64)
 
     def _sample(self) -> tuple[Int32Array, Matrix]:
         """Passages, ascending, and their scores (queries, passages)."""
@@ -277,7 +278,7 @@ class _Factorizing:
         found, scores = anchors.scores_of(self._connection, self._matrix_id, ids, len(self._queries))
         return found, np.ascontiguousarray(scores.T)
 
-    def _write(self, solved: Solved, constant: int) -> int:
+    def _write(self, solved: Solved, constant: int, centre: Float32Array) -> int:
         options = self._options
         settings = {
             "matrix_id": self._matrix_id,
@@ -295,9 +296,11 @@ class _Factorizing:
             "held_out_recall": solved.recall,
             "split": {str(budget): count for budget, count in solved.split.items()},
         }
-        return anchors.create(self._connection, self._collection.collection_id, settings, solved.inverse, solved.intersection)
+        return anchors.create(
+            self._connection, self._collection.collection_id, settings, solved.inverse, solved.intersection, centre
+        )
 
-    def _embed(self, factorization_id: int, inverse: Matrix) -> int:
+    def _embed(self, factorization_id: int, inverse: Matrix, centre: Matrix) -> int:
         """Embed the passages that are scored and have no embedding; how many there were."""
         connection, collection_id = self._connection, self._collection.collection_id
         ids = anchors.embeddable(connection, collection_id, self._matrix_id, factorization_id)
@@ -307,7 +310,7 @@ class _Factorizing:
             found, scores = anchors.scores_of(connection, self._matrix_id, ids[start : start + block], len(self._queries))
             with connection.transaction():
                 there = anchors.lock_passages(connection, collection_id, found)
-                embeddings = (scores[there] @ inverse.T).astype(np.float32)
+                embeddings = (scores[there] @ inverse.T - centre).astype(np.float32)
                 anchors.copy_embeddings(connection, factorization_id, found[there], embeddings)
         self._stage("embed", len(ids), len(ids))
         return len(ids)

@@ -198,7 +198,7 @@ class _Search:
     def _take(self, items: Sequence[Item]) -> None:
         for item in items:
             if item.embedding is not None:
-                self._features.setdefault(item.passage_id, item.embedding.astype(np.float64))
+                self._features.setdefault(item.passage_id, item.embedding + self._loaded.row.centre)
         self._spending.score(items)
 
     def _vector(self) -> Matrix:

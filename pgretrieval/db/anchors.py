@@ -36,7 +36,10 @@ INDEXED_DIMENSIONS: dict[Element, int] = {"vector": 2000, "halfvec": 4000}
 
 @dataclass(frozen=True, slots=True)
 class FactorizationRow:
-    """One factorisation. `inverse` is U (anchor items, anchor queries), `intersection` C (anchor queries, anchor items)."""
+    """One factorisation. `inverse` is U (anchor items, anchor queries), `intersection` C (anchor queries, anchor items).
+
+    `centre` (anchor items,) is what all embeddings have in common and is not in them.
+    """
 
     factorization_id: int
     matrix_id: int
@@ -48,6 +51,7 @@ class FactorizationRow:
     split: dict[int, int]
     inverse: Matrix
     intersection: Matrix
+    centre: Matrix
     held_out_error: float
     cross_encoder: dict[str, str]
     fingerprint: str
@@ -145,7 +149,12 @@ def scores_of(connection: Connection, matrix_id: int, passage_ids: Int32Array, q
 
 
 def create(
-    connection: Connection, collection_id: CollectionId, settings: dict[str, Any], inverse: Matrix, intersection: Matrix
+    connection: Connection,
+    collection_id: CollectionId,
+    settings: dict[str, Any],
+    inverse: Matrix,
+    intersection: Matrix,
+    centre: Float32Array,
 ) -> int:
     """Write a factorisation that no search uses yet, and make room for its embeddings."""
     parameters = {
@@ -154,6 +163,7 @@ def create(
         "split": Jsonb(settings["split"]),
         "inverse": inverse.astype("<f8").tobytes(),
         "intersection": intersection.astype("<f4").tobytes(),
+        "centre": Float4Array(centre),
     }
     factorization_id = int(value(connection, _SQL["create_factorization"], parameters))
     connection.execute(_SQL["create_embeddings"], {"factorization_id": factorization_id})
@@ -225,9 +235,10 @@ def active(connection: Connection, collection_id: CollectionId) -> Factorization
         split={int(budget): int(count) for budget, count in row[7].items()},
         inverse=np.frombuffer(row[8], dtype="<f8").astype(np.float64).reshape(items, -1),
         intersection=np.frombuffer(row[9], dtype="<f4").astype(np.float64).reshape(-1, items),
-        held_out_error=row[10],
-        cross_encoder=row[11],
-        fingerprint=row[12],
+        centre=np.array(row[10], dtype=np.float64),
+        held_out_error=row[11],
+        cross_encoder=row[12],
+        fingerprint=row[13],
     )
 
 

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 import pgretrieval
-from pgretrieval.cur.selection import choose_anchors
+from pgretrieval.cur.selection import Selection, choose_anchors
 from pgretrieval.cur.solving import solve
 from pgretrieval.db import anchors
 from tests.fixtures.postgres import PostgresUnderTest
@@ -32,8 +32,8 @@ def table() -> np.ndarray:
 class Loaded:
     """6,000 passages with embeddings, and what these were made of."""
 
-    def __init__(self, table: np.ndarray, connection: Connection, element: str) -> None:
-        self.anchors = choose_anchors(table[:TRAIN], ANCHORS, "greedy", 0)
+    def __init__(self, table: np.ndarray, connection: Connection, element: str, selection: Selection) -> None:
+        self.anchors = choose_anchors(table[:TRAIN], ANCHORS, selection, 0)
         self.solved = solve(table[:TRAIN], self.anchors, 0)
         self.embeddings = (self.solved.inverse @ table[:TRAIN]).T.astype(np.float32)
         number = connection.execute("select pgretrieval.create_collection('items', 64)").fetchone()[0]
@@ -54,20 +54,21 @@ class Loaded:
             "element": element, "constant_queries": 0, "regularisation": "ridge", "strength": 0.01, "rank": ANCHORS,
             "condition": 1.0, "held_out_error": self.solved.error, "held_out_recall": 1.0, "split": {"100": 50},
         }  # fmt: skip
-        made = anchors.create(connection, number, settings, self.solved.inverse, self.solved.intersection)
+        centre = self.embeddings.mean(axis=0)
+        made = anchors.create(connection, number, settings, self.solved.inverse, self.solved.intersection, centre)
         anchors.write_anchors(connection, made, ids[self.anchors], table[:TRAIN, self.anchors].mean(axis=0))
-        anchors.copy_embeddings(connection, made, ids, self.embeddings)
+        anchors.copy_embeddings(connection, made, ids, self.embeddings - centre)
         anchors.index_embeddings(connection, made)
         anchors.switch(connection, number, matrix_id, made)
         connection.execute("analyze pgretrieval.passage")
         connection.execute("analyze pgretrieval.item_embedding")
 
 
-@pytest.fixture(scope="module", params=["vector", "halfvec"])
+@pytest.fixture(scope="module", params=[("vector", "top"), ("halfvec", "greedy")], ids=["vector", "halfvec"])
 def items(request: Any, module_database: pgretrieval.RetrievalDatabase, table: np.ndarray) -> Any:
     with psycopg.connect(module_database.url, autocommit=True) as connection:
         connection.execute("select pgretrieval.drop_collection('items')")
-        yield Loaded(table, connection, request.param)
+        yield Loaded(table, connection, *request.param)
 
 
 def asked(url: str, scores: Any, n: int, filter: str | None = None) -> list[tuple[int, float]]:

@@ -54,13 +54,14 @@ create table pgretrieval.factorization (
     split jsonb not null,
     inverse bytea not null,
     intersection bytea not null,
+    centre real[] not null,
     created_at timestamptz not null default now()
 );
 create index factorization_collection on pgretrieval.factorization (collection_id);
 alter table pgretrieval.factorization alter column inverse set storage external;
 alter table pgretrieval.factorization alter column intersection set storage external;
 comment on table pgretrieval.factorization is
-    'One choice of anchor items and what makes item embeddings of scores. inverse is U (anchor items x anchor queries) in little-endian double precision; intersection is C (anchor queries x anchor items), the anchor items'' scores, in single precision. The regularisation, errors and recall are of held-out anchor queries; split is how many calls of a budget go to anchors, by budget.';
+    'One choice of anchor items and what makes item embeddings of scores. inverse is U (anchor items x anchor queries) in little-endian double precision; intersection is C (anchor queries x anchor items), the anchor items'' scores, in single precision. centre is what all item embeddings have in common, and is not in them. The regularisation, errors and recall are of held-out anchor queries; split is how many calls of a budget go to anchors, by budget.';
 
 create table pgretrieval.anchor_item (
     factorization_id integer not null references pgretrieval.factorization on delete cascade,
@@ -82,7 +83,7 @@ create table pgretrieval.item_embedding (
 ) partition by list (factorization_id);
 alter table pgretrieval.item_embedding alter column embedding set storage external;
 comment on table pgretrieval.item_embedding is
-    'One vector per passage whose inner product with a query''s scores of the anchor items estimates the passage''s score. Passages that came since have none until they are scored.';
+    'One vector per passage whose inner product with a query''s scores of the anchor items estimates the passage''s score, up to that of factorization.centre. Passages that came since have none until they are scored.';
 
 alter table pgretrieval.collection
     add column factorization_id integer references pgretrieval.factorization (factorization_id) deferrable initially deferred;

@@ -17,6 +17,7 @@ declare
     ) end;
     made pgretrieval.factorization;
     distance text;
+    common double precision;
     found_buckets smallint[];
     found_passages integer[];
     found_scores real[];
@@ -26,6 +27,8 @@ begin
     if not found then
         return;  -- another has taken its place
     end if;
+    -- What all embeddings have in common is not in them: the vector index finds its way by how they differ.
+    common := (select sum(both_of.asked::double precision * both_of.centre) from unnest(query, made.centre) as both_of (asked, centre));
     distance := format('(embedding::%1$s(%2$s)) <#> ($1)::%1$s(%2$s)', made.element, made.anchor_items);
     loop
         -- Twice as many as are wanted: with fewer the index finds fewer of the nearest.
@@ -34,7 +37,7 @@ begin
             $statement$
             select array_agg(found.bucket), array_agg(found.passage_id), array_agg(found.score)
             from (
-                select passage.bucket, passage.passage_id, (-embedded.distance)::real as score
+                select passage.bucket, passage.passage_id, ($6 - embedded.distance)::real as score
                 from (
                     select bucket, passage_id, %s as distance from pgretrieval.item_embedding where factorization_id = %s %s
                 ) as embedded
@@ -48,7 +51,7 @@ begin
             $statement$,
             distance, in_factorization, case when nearest is not null then format('order by %s limit %s', distance, nearest) end,
             in_collection
-        ) into found_buckets, found_passages, found_scores using query, n, filter, among, passed_over;
+        ) into found_buckets, found_passages, found_scores using query, n, filter, among, passed_over, common;
         exit when nearest is null or cardinality(found_passages) = n;
         nearest := null;
     end loop;

@@ -63,11 +63,11 @@ order by passage_id
 -- name: create_factorization
 insert into pgretrieval.factorization (
     collection_id, matrix_id, asked_items, anchor_items, selection, seed, element, constant_queries, regularisation, strength, rank,
-    condition, held_out_error, held_out_recall, split, inverse, intersection
+    condition, held_out_error, held_out_recall, split, inverse, intersection, centre
 ) values (
     %(collection_id)s, %(matrix_id)s, %(asked_items)s, %(anchor_items)s, %(selection)s, %(seed)s, %(element)s, %(constant_queries)s,
     %(regularisation)s, %(strength)s, %(rank)s, %(condition)s, %(held_out_error)s, %(held_out_recall)s, %(split)s, %(inverse)s,
-    %(intersection)s
+    %(intersection)s, %(centre)s
 )
 returning factorization_id
 
@@ -111,7 +111,7 @@ select set_config('lock_timeout', '500ms', true),
 
 -- name: active
 select factorization.factorization_id, factorization.matrix_id, asked_items, anchor_items, selection, seed, element, split, inverse,
-       intersection, held_out_error, score_matrix.cross_encoder, score_matrix.fingerprint
+       intersection, centre, held_out_error, score_matrix.cross_encoder, score_matrix.fingerprint
 from pgretrieval.collection
 join pgretrieval.factorization using (factorization_id)
 join pgretrieval.score_matrix using (matrix_id)
