@@ -95,7 +95,7 @@ class Crossing:
         repeated = len(queries) - len(distinct)
         if repeated:
             message = f"{repeated} of {len(queries)} anchor queries were there before and were left out"
-            warnings.warn(message, PgRetrievalWarning, stacklevel=4)
+            warnings.warn(message, PgRetrievalWarning, stacklevel=3)
         return report
 
     def explain(

@@ -172,7 +172,7 @@ class _Search:
                 return
         first = there[: anchors_for(asked.budget, row.split, row.anchor_items)]
         left = asked.budget - asked.k  # a call for each hit stays
-        outside = [anchor for anchor in first if not anchor.searched][left:]
+        outside = set([anchor for anchor in first if not anchor.searched][left:])
         spending.score(self._anchor_items([anchor for anchor in first if anchor not in outside]))
         known = [anchor for anchor in there if anchor.passage_id in spending.scores]
         places = np.array([anchor.place for anchor in known], dtype=np.int64)
