@@ -15,7 +15,7 @@ import numpy as np
 
 from pgretrieval.cur.estimate import QueryModel
 from pgretrieval.cur.inverse import Matrix
-from pgretrieval.cur.solving import anchors_for
+from pgretrieval.cur.solving import anchors_for, telling
 from pgretrieval.db import anchors, passages
 from pgretrieval.db.anchors import Anchor, FactorizationRow, Item
 from pgretrieval.db.connection import Connection, Database
@@ -115,7 +115,9 @@ class AnchorSearcher:
                 if row is None:
                     msg = f"collection {self._name!r} has no factorisation; make one by factorize(cross_encoder, anchor_queries)"
                     raise IndexNotBuiltError(msg)
-                self._loaded = _Loaded(row, QueryModel(row.intersection, row.held_out_error**2))
+                told = row.intersection[telling(row.intersection)]
+                model = QueryModel(told if len(told) else row.intersection, row.held_out_error**2)
+                self._loaded = _Loaded(row, model)
             return self._loaded
 
     def _check(self, row: FactorizationRow, scorer: PairScorer) -> None:
