@@ -34,7 +34,7 @@ order by passage_id
 -- Those that are there; whoever deletes one of them waits until what is written of it is committed, and deletes that too.
 select passage_id from pgretrieval.passage
 where collection_id = %(collection_id)s and passage_id = any(%(passage_ids)s)
-for key share
+order by passage_id for key share
 
 -- name: copy_scores
 copy pgretrieval.anchor_score (matrix_id, passage_id, scores) from stdin (format binary)
