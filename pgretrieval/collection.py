@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from pgretrieval.anchors.crossing import Crossing, CrossKnobs
+from pgretrieval.anchors.factorize import Costs, FactorizationReport, FactorizeOptions
 from pgretrieval.corpus.validate import to_change, to_passage
+from pgretrieval.cur.selection import Selection
 from pgretrieval.db import catalog
 from pgretrieval.db import passages as stored_passages
+from pgretrieval.db.anchors import Element
 from pgretrieval.db.catalog import CollectionRow
 from pgretrieval.db.connection import Database
 from pgretrieval.db.joining import Joined
@@ -31,7 +36,7 @@ from pgretrieval.index.check import check
 from pgretrieval.index.coding import Coders
 from pgretrieval.index.compaction import compact, compact_if_needed
 from pgretrieval.index.ingest import Target
-from pgretrieval.index.sources import EncodedVectors, GivenDense, GivenVectors, NoVectors, VectorSource
+from pgretrieval.index.sources import EncodedVectors, GivenDense, GivenVectors, NoVectors, TextsAlone, VectorSource
 from pgretrieval.index.vectors import check_dim, dense_array, token_array, unit_rows
 from pgretrieval.index.work import Stage
 from pgretrieval.search import words
@@ -40,7 +45,7 @@ from pgretrieval.search.explain import Explanation
 from pgretrieval.search.fusion import check_fusion
 from pgretrieval.search.pipeline import Asking, Searcher
 from pgretrieval.search.restriction import restriction
-from pgretrieval.search.settings import read_knobs
+from pgretrieval.search.settings import Knobs, read_knobs
 from pgretrieval.search.token_settings import Imputation, read_token_knobs
 from pgretrieval.types import (
     AddReport,
@@ -76,6 +81,7 @@ class Collection:
         self._computing = compute_device(device)
         self._coders = Coders(row.collection_id, self._computing, row.scoring)
         self._searcher = Searcher(database, row.collection_id, row.name, self._coders)
+        self._crossing = Crossing(database, row, self._coders, device)
 
     def __repr__(self) -> str:
         return f"<Collection {self.name!r}>"
@@ -132,6 +138,11 @@ class Collection:
         return self._row.dense
 
     @property
+    def texts_alone(self) -> bool:
+        """Whether its passages have no token vectors."""
+        return self._row.texts_alone
+
+    @property
     def encoder(self) -> CollectionEncoder:
         """Encodes queries and passages the way this collection does. Raises EncoderError where it cannot be loaded."""
         return self._encoder_and_encoding()[1]
@@ -142,6 +153,12 @@ class Collection:
         if loaded is None:
             self._refresh()
             row = self._row
+            if row.texts_alone:
+                msg = (
+                    f'collection {self.name!r} holds texts alone (encoder="none"), which have no token vectors: search by words or '
+                    "by a cross-encoder, or give it an encoder by rebuild(encoder=…)"
+                )
+                raise InputError(msg)
             if row.encoder is not None:
                 encoder = from_spec(row.encoder, self._device)
             elif row.dim is None:
@@ -172,7 +189,8 @@ class Collection:
 
     def require_encoder(self, source: str) -> None:
         """Raise ConfigError where the collection was made with another encoder than `source` names."""
-        asked, held = load_encoder(source, self._device, unit=self._row.unit_vectors).spec, self._row.encoder
+        asked = catalog.TEXTS_ALONE if source == "none" else load_encoder(source, self._device, unit=self._row.unit_vectors).spec
+        held = self._row.encoder
         if held is not None and held != asked:
             msg = f"collection {self.name!r} was made with encoder {held}, not {asked}; name that one, or change it by rebuild"
             raise ConfigError(msg)
@@ -295,6 +313,13 @@ class Collection:
     ) -> tuple[int, VectorSource]:
         """The vectors of passages to come, and of which of the collection's encoders they are; `changing` may need none."""
         keeps_dense = self._row.keeps_dense
+        if self._row.texts_alone:
+            self._refresh()  # a rebuild may have given it an encoder
+        if self._row.texts_alone:
+            if vectors is not None or dense is not None:
+                msg = f'collection {self.name!r} holds texts alone (encoder="none"); leave vectors= and dense= out'
+                raise ConfigError(msg)
+            return self._row.encoding, TextsAlone(progress)
         if dense is not None and not keeps_dense:
             msg = f'collection {self.name!r} keeps no dense vectors; create it with dense="kept", or leave dense= out'
             raise ConfigError(msg)
@@ -356,6 +381,8 @@ class Collection:
     def _encoder_of_texts(self) -> CollectionEncoder | None:
         """What makes vectors again that are not stored any more, if anything does."""
         self._refresh()
+        if self._row.texts_alone:
+            return None
         loadable = self._loaded is not None or (self._row.encoder or {}).get("kind") not in (None, "object")
         return self.encoder if loadable and not self._row.given_vectors else None
 
@@ -378,21 +405,34 @@ class Collection:
         k_tokens: int | None = None,
         imputation: Imputation | None = None,
         reduction: Reduction | None = None,
-        rerank: Rerank | None = None,
         where: Mapping[str, Any] | str | None = None,
         among: Ids | None = None,
+        scorer: str | None = None,
+        budget: int | None = None,
+        rounds: int | None = None,
+        rerank: str | os.PathLike[str] | object | None = None,
+        rerank_depth: int = 100,
     ) -> list[Hit]:
         """The k best passages for a query text or for (tokens, dim) `vectors`, best first.
 
         `probes`, `candidates` and `pruning` are explained in `SearchSettings`; their defaults follow from k and the size of the
         collection. `candidates` is their number, what generates them ("proxy", "postings" or "auto"), or both as "proxy:512".
-        `k_tokens`, `imputation`, `reduction` and `rerank` are for collections that score by retrieved tokens (`TokenSettings`).
+        `k_tokens`, `imputation`, `reduction`, and `rerank` "maxsim" or "none", are for collections that score by retrieved tokens
+        (`TokenSettings`).
         `where` restricts by metadata, as `{"year": {"$gte": 1990}, "lang": "en"}` or as a jsonpath predicate; `among` to the ids of
         a list or of a SQLAlchemy select. Restricted searches take their candidates from postings.
-        Before the first build all passages are compared. Raises InputError, VectorError, ConfigError.
+        Before the first build all passages are compared.
+
+        With scorer="cross_encoder" the best by the cross-encoder that the collection was factorized by, found with `budget` of its
+        calls, in `rounds` that learn from each other; `candidates` is then what begins ("text", "postings", "proxy"). `rerank` is a
+        cross-encoder that scores the best `rerank_depth` of any search again. docs/cross-encoders.md has the details.
+        Raises InputError, VectorError, ConfigError, IndexNotBuiltError without a factorisation, EncoderError.
         """
-        tokens = read_token_knobs(self._row.scoring, candidates, k_tokens, imputation, reduction, rerank)
-        knobs = read_knobs(k, probes, candidates, pruning, tokens)
+        cross, own = _rerankers(scorer, budget, rounds, rerank, rerank_depth)
+        limits = self._limits(probes, pruning, k_tokens, imputation, reduction, own)
+        if cross.wanted:
+            return self._crossed(query, k, cross, vectors, limits, candidates, where, among).hits
+        knobs = limits(k, candidates)
         restricted = restriction(where, among)
         asked = _listed(query), _listed(vectors)
         return self._following(lambda: self._searcher.explain(self._asking(*asked), k, knobs, restricted, Explanation()))
@@ -493,13 +533,20 @@ class Collection:
         k_tokens: int | None = None,
         imputation: Imputation | None = None,
         reduction: Reduction | None = None,
-        rerank: Rerank | None = None,
         where: Mapping[str, Any] | str | None = None,
         among: Ids | None = None,
+        scorer: str | None = None,
+        budget: int | None = None,
+        rounds: int | None = None,
+        rerank: str | os.PathLike[str] | object | None = None,
+        rerank_depth: int = 100,
     ) -> Explanation:
-        """`search`, and what each stage did: milliseconds, probes, postings read, candidates, passages decoded, bytes moved."""
-        tokens = read_token_knobs(self._row.scoring, candidates, k_tokens, imputation, reduction, rerank)
-        knobs = read_knobs(k, probes, candidates, pruning, tokens)
+        """`search`, and what each stage did: milliseconds, probes, postings read, candidates, passages decoded, bytes, calls."""
+        cross, own = _rerankers(scorer, budget, rounds, rerank, rerank_depth)
+        limits = self._limits(probes, pruning, k_tokens, imputation, reduction, own)
+        if cross.wanted:
+            return self._crossed(query, k, cross, vectors, limits, candidates, where, among)
+        knobs = limits(k, candidates)
         restricted = restriction(where, among)
 
         def explained() -> Explanation:
@@ -510,6 +557,77 @@ class Collection:
             return explanation
 
         return self._following(explained)
+
+    def _limits(
+        self,
+        probes: int | None,
+        pruning: int | None,
+        k_tokens: int | None,
+        imputation: Imputation | None,
+        reduction: Reduction | None,
+        rerank: object,
+    ) -> Callable[[int, int | str | None], Knobs]:
+        """What a search is told, but for k and the candidates."""
+
+        def limits(k: int, candidates: int | str | None) -> Knobs:
+            tokens = read_token_knobs(self._row.scoring, candidates, k_tokens, imputation, reduction, rerank)
+            return read_knobs(k, probes, candidates, pruning, tokens)
+
+        return limits
+
+    def _crossed(
+        self,
+        query: str | None,
+        k: int,
+        cross: CrossKnobs,
+        vectors: Any,
+        limits: Callable[[int, int | str | None], Knobs],
+        candidates: int | str | None,
+        where: Mapping[str, Any] | str | None,
+        among: Ids | None,
+    ) -> Explanation:
+        """A search that a cross-encoder takes part in."""
+        restricted = restriction(where, among)
+
+        def ordinary(hits: int, wanted: int | str | None, explained: Explanation) -> list[Hit]:
+            if wanted == "text":
+                with explained.stage("words"):
+                    return words.text_search(self._database, self.name, _spoken(query), hits, restricted or Restriction())
+            knobs = limits(hits, wanted)
+            asked = (None, [vectors]) if vectors is not None else ([query], None)
+            return self._following(lambda: self._searcher.explain(self._asking(*asked), hits, knobs, restricted, explained))
+
+        return self._crossing.explain(query, k, cross, candidates, restricted, ordinary)
+
+    def factorize(
+        self,
+        cross_encoder: str | os.PathLike[str] | object,
+        anchor_queries: Sequence[str],
+        anchor_items: int = 200,
+        selection: Selection = "greedy",
+        *,
+        seed: int = 0,
+        element: Element = "vector",
+        stage: Stage | None = None,
+        costs: Callable[[Costs], None] | None = None,
+    ) -> FactorizationReport:
+        """Score every passage for the anchor queries and make item embeddings of the scores, for searches by the cross-encoder.
+
+        `cross_encoder` is a model name, a folder, a `CrossEncoder`, or an object with predict(list of (query, passage text)).
+        `anchor_items` is how many passages a query is scored with before all others are estimated, and the dimension of the
+        embeddings; `selection` is "greedy", "random", "kmeans" or "top". `element` is "vector", or "halfvec" for half the index and
+        up to 4,000 anchor items. `costs` is told what is to be paid before it begins, `stage` name, done and total of each stage.
+
+        Interrupted, the same call goes on. Called again after passages were added it scores these alone; with other anchors it
+        scores nothing. Searches and changes go on meanwhile. Raises ConfigError, InputError, IndexNotBuiltError, EncoderError.
+        """
+        self._refresh()
+        options = FactorizeOptions(anchor_items, selection, seed, element)
+        return self._crossing.factorize(self._row, cross_encoder, anchor_queries, options, stage, costs)
+
+    def use_cross_encoder(self, cross_encoder: str | os.PathLike[str] | object) -> None:
+        """Search with this cross-encoder, where the collection was factorized by an object, which no database can keep."""
+        self._crossing.use(cross_encoder)
 
     def query_vectors(self, queries: Sequence[str] | None, vectors: Sequence[Any] | None) -> list[Float32Array]:
         """One checked (tokens, dim) array a query."""
@@ -576,6 +694,12 @@ class Collection:
     def _refresh(self) -> None:
         """What adds have settled, possibly in another process."""
         self._row = catalog.find(self._database, self.name)
+
+
+def _rerankers(scorer: str | None, budget: int | None, rounds: int | None, rerank: object, depth: int) -> tuple[CrossKnobs, object]:
+    """What a cross-encoder is asked for, and how a collection is to rerank its own retrieved tokens: `rerank` is either's."""
+    own = rerank is None or (isinstance(rerank, str) and rerank in ("none", "maxsim"))
+    return CrossKnobs(scorer, budget, rounds, None if own else rerank, depth), rerank if own else None
 
 
 def _listed(one: Any) -> list[Any] | None:

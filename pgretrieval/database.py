@@ -70,7 +70,8 @@ class RetrievalDatabase:
         """Create a collection.
 
         `encoder`: "minilm", a hub id or folder that sentence_transformers.MultiVectorEncoder loads, or an object with encode_query
-        and encode_document. Without one the first `add` decides: given vectors fix the dimension, texts alone take "minilm".
+        and encode_document; "none" for texts alone, without token vectors, which are found by words and by a cross-encoder. Without
+        one the first `add` decides: given vectors fix the dimension, texts alone take "minilm".
         `bits` is 1, 2 or 4 a dimension; `levels` is "lloyd-max" or the paper's "quantile". `candidates` says what generates them:
         "proxy" (one learned vector a passage, beside the postings), "postings" (of probed centroids), or "auto", which is postings,
         since they measured better at every size (docs/decisions.md). With `keep_vectors` the token vectors stay in half precision
@@ -93,7 +94,13 @@ class RetrievalDatabase:
             msg = f"levels is {levels!r}; choose lloyd-max or quantile"
             raise ConfigError(msg)
         check_generator(candidates)
-        loaded = load_encoder(encoder, self._device, unit=unit_vectors is not False) if encoder is not None else None
+        texts_alone = isinstance(encoder, str) and encoder == "none"
+        if texts_alone and (dim is not None or keep_vectors or dense == catalog.KEPT or scorer != "maxsim"):
+            msg = 'encoder "none" makes a collection of texts alone; leave dim, keep_vectors, dense="kept" and scorer out'
+            raise ConfigError(msg)
+        loaded = (
+            load_encoder(encoder, self._device, unit=unit_vectors is not False) if encoder is not None and not texts_alone else None
+        )
         scoring = check_scoring(scorer, rerank, unit_vectors, candidates, loaded is None or loaded.unit)
         if loaded is not None:
             dim = check_dim(loaded.dim) if dim is None else dim
@@ -110,7 +117,7 @@ class RetrievalDatabase:
             self._database,
             name,
             dim,
-            loaded.spec if loaded else None,
+            catalog.TEXTS_ALONE if texts_alone else loaded.spec if loaded else None,
             bits,
             levels,
             candidates,
@@ -124,8 +131,11 @@ class RetrievalDatabase:
         )
         return Collection(self._database, catalog.find(self._database, name), loaded, self._device)
 
-    def get_collection(self, name: str, *, encoder: str | object | None = None) -> Collection:
-        """Open a collection. `encoder` is needed where it was made with an object, which no database can keep.
+    def get_collection(
+        self, name: str, *, encoder: str | object | None = None, cross_encoder: str | object | None = None
+    ) -> Collection:
+        """Open a collection. `encoder` is needed where it was made with an object, which no database can keep, and `cross_encoder`
+        where it was factorized by one.
 
         Raises CollectionNotFoundError, and DimensionMismatchError where the encoder has another dimension than the collection.
         """
@@ -135,6 +145,8 @@ class RetrievalDatabase:
         collection = Collection(self._database, row, loaded, self._device)
         if loaded is not None:
             collection.check_encoder(loaded)
+        if cross_encoder is not None:
+            collection.use_cross_encoder(cross_encoder)
         return collection
 
     def list_collections(self) -> list[str]:

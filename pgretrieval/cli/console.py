@@ -58,6 +58,9 @@ def stage_bars() -> Iterator[Callable[[str, int, int], None]]:
         "switch": "switching over",
         "drop": "dropping what was replaced",
         "compact": "merging segments",
+        "score": "scoring pairs",
+        "solve": "solving",
+        "embed": "embedding passages",
     }
     with _progress() as bars:
         tasks: dict[str, Any] = {}

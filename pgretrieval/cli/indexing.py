@@ -23,7 +23,7 @@ def index(
     encoder: Annotated[
         str | None,
         typer.Option(
-            help="minilm, a hub id or a folder that sentence_transformers.MultiVectorEncoder loads.",
+            help="minilm, a hub id or a folder that MultiVectorEncoder loads; none for texts alone, without vectors.",
             show_default="minilm",
         ),
     ] = None,

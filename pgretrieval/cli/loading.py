@@ -69,8 +69,9 @@ def load(collection: Collection, sources: Iterable[Source], total: int, *, updat
                 truncated += report.truncated
     if truncated:
         console.errors.print(f"{truncated:,} texts were longer than the model reads and were cut at its limit")
-    with console.stage_bars() as stage:
-        collection.build(stage=stage)
+    if not collection.texts_alone:
+        with console.stage_bars() as stage:
+            collection.build(stage=stage)
     return added
 
 

@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from pgretrieval.cli import admin, changing, checking, console, demo, evaluation, indexing, searching, syncing, training
+from pgretrieval.cli import (
+    admin,
+    changing,
+    checking,
+    console,
+    demo,
+    evaluation,
+    factorizing,
+    indexing,
+    searching,
+    syncing,
+    training,
+)
 from pgretrieval.cli.target import Target
 from pgretrieval.database import DATA_DIR_VARIABLE, URL_VARIABLE
 from pgretrieval.errors import PgRetrievalError
@@ -45,6 +57,7 @@ def options(
 app.command()(demo.demo)
 app.command()(indexing.index)
 app.command()(searching.search)
+app.command()(factorizing.factorize)
 app.command()(evaluation.evaluate)
 app.command()(evaluation.compare)
 app.command(name="mine")(training.mine_tuples)

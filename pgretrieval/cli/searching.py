@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json as json_module
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import typer
 
 from pgretrieval.cli import console
 from pgretrieval.errors import ConfigError
 from pgretrieval.search.token_settings import Imputation
-from pgretrieval.types import Reduction, Rerank
+from pgretrieval.types import Reduction
+
+Scorer = Literal["cross-encoder"]
 
 
 def search(
@@ -21,7 +23,7 @@ def search(
     candidates: Annotated[
         str | None,
         typer.Option(
-            help="How many candidates, what finds them (proxy, postings, auto), or both, such as proxy:512.",
+            help="How many candidates, what finds them (proxy, postings, auto; for a cross-encoder also text), or both: proxy:512.",
             show_default="by size",
         ),
     ] = None,
@@ -38,10 +40,6 @@ def search(
     reduction: Annotated[
         str | None, typer.Option(help="mean or sum over the query's tokens.", show_default="mean for xtr, sum for colxtr")
     ] = None,
-    rerank: Annotated[
-        str | None,
-        typer.Option(help="maxsim: score the best again by all their tokens; none.", show_default="as the collection was made"),
-    ] = None,
     where: Annotated[
         str | None,
         typer.Option(
@@ -49,6 +47,23 @@ def search(
             metavar="FILTER",
         ),
     ] = None,
+    scorer: Annotated[
+        Scorer | None,
+        typer.Option(help="cross-encoder: the one that the collection was factorised by.", show_default="the collection's own"),
+    ] = None,
+    budget: Annotated[int | None, typer.Option(help="Calls that a cross-encoder may take.", show_default="500")] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(help="Spend the budget in so many rounds that learn from each other.", show_default="anchors first"),
+    ] = None,
+    rerank: Annotated[
+        str | None,
+        typer.Option(
+            help="What scores the best again: name or folder of a cross-encoder; maxsim, all their tokens (xtr, colxtr); none.",
+            show_default="as the collection was made",
+        ),
+    ] = None,
+    rerank_depth: Annotated[int, typer.Option(help="How many hits --rerank scores.")] = 100,
     json: Annotated[
         bool, typer.Option("--json", help='One object a line: {"rank","id","score","title","text","metadata"}.')
     ] = False,
@@ -66,8 +81,12 @@ def search(
             k_tokens=k_tokens,
             imputation=cast("Imputation | None", imputation if imputation is None else read_imputation(imputation)),
             reduction=cast("Reduction | None", reduction),
-            rerank=cast("Rerank | None", rerank),
             where=read_where(where),
+            scorer=scorer and scorer.replace("-", "_"),
+            budget=budget,
+            rounds=rounds,
+            rerank=rerank,
+            rerank_depth=rerank_depth,
         )
     if json:
         for hit in explanation.hits:

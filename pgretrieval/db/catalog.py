@@ -11,12 +11,15 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from pgretrieval.assets import statements
-from pgretrieval.db import attachments
+from pgretrieval.db import anchors, attachments
 from pgretrieval.db.connection import Connection, Database, one, value
 from pgretrieval.errors import CollectionExistsError, CollectionNotFoundError, ConfigError
 from pgretrieval.types import CodebookId, CollectionId, Generator, Levels, Rerank, Scorer, Scoring
 
 _SQL = statements("catalog")
+
+TEXTS_ALONE = {"kind": "none"}
+"""What `encoder` says where passages have no token vectors."""
 
 KEPT = "kept"
 """What `dense` says where the collection keeps dense vectors itself."""
@@ -50,6 +53,11 @@ class CollectionRow:
     scorer: Scorer
     rerank: Rerank | None
     unit_vectors: bool
+
+    @property
+    def texts_alone(self) -> bool:
+        """Whether passages have no token vectors: they are found by words and by cross-encoders."""
+        return self.encoder == TEXTS_ALONE
 
     @property
     def keeps_dense(self) -> bool:
@@ -245,6 +253,7 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         error, added, added_error, pays = one(connection, _SQL["drift"], where) or (None, None, None, False)
         segments, removed = one(connection, _SQL["gathered"], where) or (0, 0)
         synced = attachments.state(connection, row.collection_id)
+        factorization = anchors.state(connection, row.collection_id)
         # Sizes would tell of passages that row-level security hides.
         inline = None if current.restricted else value(connection, _SQL["codes_inline"], where)
         sizes = [] if current.restricted else connection.execute(_SQL["bytes_by_table"], where).fetchall()
@@ -279,6 +288,7 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         "score_kind": "vectors" if row.codebook_id is None or (row.keep_vectors and row.scoring.codes_by_passage) else "decoded",
         "dim": row.dim,
         "encoder": row.encoder,
+        "factorization": factorization,
         **{key: synced[key] for key in ("attached", "queued", "parked", "parked_keys")},
         "bytes": {table: int(table_bytes) + int(index_bytes) for table, table_bytes, index_bytes in sizes},
         "index_bytes": {table: int(index_bytes) for table, _, index_bytes in sizes},

@@ -21,6 +21,18 @@ def halfvec_fields(vectors: Float32Array) -> list[bytes]:
     return [row.tobytes() for row in half]
 
 
+def vector_fields(vectors: Float32Array) -> list[bytes]:
+    """(rows, dim) -> one `vector` field a row."""
+    head = struct.pack(">hh", vectors.shape[1], 0)
+    return [head + row.tobytes() for row in vectors.astype(">f4")]
+
+
+def read_vectors(fields: Sequence[bytes]) -> Float32Array:
+    """`vector` fields of one dimension -> (rows, dim)."""
+    raw = np.frombuffer(b"".join(fields), dtype=np.uint8).reshape(len(fields), -1)[:, 4:]
+    return np.ascontiguousarray(raw).view(">f4").astype(np.float32)
+
+
 def halfvec_array_fields(vectors: Float32Array, offsets: Int64Array, element_type: int) -> Iterator[bytes]:
     """(tokens, dim) and passage offsets -> one `halfvec[]` field a passage."""
     elements = _with_headers(vectors)

@@ -16,7 +16,7 @@ from pgretrieval.db.selection import array_of
 from pgretrieval.errors import ConflictError, DimensionMismatchError, DuplicateIdError, EncoderChangedError, PassageNotFoundError
 from pgretrieval.index.coding import Coders, write_segment
 from pgretrieval.index.sources import VectorSource
-from pgretrieval.index.vectors import check_counts, token_matrix
+from pgretrieval.index.vectors import check_counts, no_tokens, token_matrix
 from pgretrieval.types import AddReport, CollectionId, Float32Array, OnConflict, Passage, Restriction, TokenMatrix
 
 BATCH = 512  # passages checked, encoded and written together: some hundred megabytes at 1,024 dimensions
@@ -148,10 +148,13 @@ class _Intake:
         skipped = len(batch) - len(anew) - len(relabelled)
         self._count(passages=len(relabelled), truncated=taken.truncated, updated=updated, skipped=skipped)
         if anew:
-            tokens = token_matrix(taken.arrays, unit=self._target.coders.scoring.unit_vectors)
+            tokens = (
+                token_matrix(taken.arrays, unit=self._target.coders.scoring.unit_vectors) if taken.arrays else no_tokens(len(anew))
+            )
             check_counts(tokens, [batch[position].id for position in anew], self._held.vectors_per_passage)
             self._wait()
-            self._settle(tokens.vectors.shape[1], taken.dense)
+            if taken.arrays:
+                self._settle(tokens.vectors.shape[1], taken.dense)
             self._written = self._server.submit(self._write, [batch[position] for position in anew], tokens, taken.dense)
         if relabelled:
             changed = [batch[position] for position in relabelled]
@@ -232,7 +235,7 @@ class _Intake:
         connection, collection_id, held = self._connection, self._target.collection_id, self._held
         passage_ids = passages.reserve_ids(connection, collection_id, len(batch))
         passages.copy(connection, collection_id, passage_ids, batch, tokens.lengths)
-        if held.keep_vectors or held.codebook_id is None:
+        if len(tokens.vectors) and (held.keep_vectors or held.codebook_id is None):
             vectors.copy(connection, collection_id, held.encoding, passage_ids, tokens)
         if dense is not None:
             vectors.copy_dense(connection, collection_id, held.dense_encoding, passage_ids, dense)

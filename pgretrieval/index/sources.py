@@ -169,6 +169,26 @@ class NoVectors:
         """Nothing is left."""
 
 
+class TextsAlone:
+    """No vectors at all, for collections that are found by words and by cross-encoders."""
+
+    given = False
+    given_dense = False
+    spec = None
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+
+    def take(self, batch: Sequence[Passage], wanted: Sequence[int], dim: int | None) -> Taken:
+        """Nothing for each."""
+        if self._progress:
+            self._progress(len(batch))
+        return Taken([], None, 0)
+
+    def finish(self) -> None:
+        """Nothing is left."""
+
+
 def _one_each(batch: Sequence[Passage], rest: Iterator[Any], name: str) -> list[Any]:
     given = [row for _, row in zip(batch, rest, strict=False)]
     if len(given) < len(batch):

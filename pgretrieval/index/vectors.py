@@ -100,6 +100,11 @@ def unit_rows(vectors: Float32Array) -> Float32Array:
     return scaled
 
 
+def no_tokens(passages: int) -> TokenMatrix:
+    """Passages without vectors."""
+    return TokenMatrix(np.empty((0, 1), dtype=np.float32), np.zeros(passages + 1, dtype=np.int64))
+
+
 def token_matrix(arrays: Sequence[Float32Array], *, unit: bool = True) -> TokenMatrix:
     """Vectors of several passages below one another, as `unit` rows or as they are.
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from pgretrieval.rerank.scorer import PairScorer, load_cross_encoder
+from pgretrieval.rerank.scorer import PairScorer, from_spec, load_cross_encoder
 
-__all__ = ["PairScorer", "load_cross_encoder"]
+__all__ = ["PairScorer", "from_spec", "load_cross_encoder"]

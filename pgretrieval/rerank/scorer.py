@@ -14,6 +14,7 @@ import numpy as np
 
 from pgretrieval.encode.library import quiet, resolve_device
 from pgretrieval.errors import EncoderError, PgRetrievalError
+from pgretrieval.rerank import fingerprint
 from pgretrieval.types import Float32Array
 
 Pair = tuple[str, str]
@@ -33,6 +34,7 @@ class PairScorer:
         self.calls = 0
         self._load = load
         self._model: Any = None
+        self._fingerprint: str | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.spec})"
@@ -51,11 +53,26 @@ class PairScorer:
                 progress(len(some))
         return np.concatenate(parts)
 
+    @property
+    def fingerprint(self) -> str:
+        """Tells it from another, and from itself after more training. Found once; an object without an attribute `fingerprint` is
+        asked for four scores, which count as calls. Raises EncoderError."""
+        if self._fingerprint is None:
+            model, mark = self._loaded(), getattr(self._loaded(), "fingerprint", None)
+            if isinstance(model, _LibraryModel):
+                self._fingerprint = fingerprint.of_library_model(model.model)
+            else:
+                self._fingerprint = fingerprint.of_object(mark) if mark else fingerprint.of_scores(self.predict(fingerprint.PROBES))
+        return self._fingerprint
+
+    def _loaded(self) -> Any:
+        if self._model is None:
+            self._model = self._load()
+        return self._model
+
     def _scores(self, pairs: list[Pair]) -> Float32Array:
         try:
-            if self._model is None:
-                self._model = self._load()
-            returned = self._model.predict(pairs)
+            returned = self._loaded().predict(pairs)
         except PgRetrievalError:
             raise
         except Exception as error:  # whatever a model or a user's object raises
@@ -80,14 +97,14 @@ class _LibraryModel:
     """A `CrossEncoder` that gives logits: an activation flattens differences that a student learns from."""
 
     def __init__(self, model: Any) -> None:
-        self._model = model
+        self.model = model
 
     def predict(self, pairs: list[Pair]) -> Any:
         """One logit a pair."""
         from torch import nn
 
-        batch = _BATCH_CPU if self._model.device.type == "cpu" else _BATCH_ACCELERATOR
-        return self._model.predict(pairs, batch_size=batch, activation_fn=nn.Identity(), show_progress_bar=False)
+        batch = _BATCH_CPU if self.model.device.type == "cpu" else _BATCH_ACCELERATOR
+        return self.model.predict(pairs, batch_size=batch, activation_fn=nn.Identity(), show_progress_bar=False)
 
 
 def load_cross_encoder(source: str | os.PathLike[str] | object, device: str | None = None) -> PairScorer:
@@ -112,6 +129,14 @@ def load_cross_encoder(source: str | os.PathLike[str] | object, device: str | No
     library = sys.modules.get("sentence_transformers")
     inner = _LibraryModel(source) if isinstance(source, getattr(library, "CrossEncoder", ())) else source
     return PairScorer(lambda: inner, {"kind": "object", "type": f"{kind.__module__}.{kind.__qualname__}"})
+
+
+def from_spec(spec: dict[str, str], device: str | None = None) -> PairScorer:
+    """The scorer that a stored `spec` describes. Raises EncoderError where it was an object, which nothing can find again."""
+    if spec.get("kind") == "model" and spec.get("name"):
+        return load_cross_encoder(spec["name"], device)
+    msg = f"the cross-encoder was an object of type {spec.get('type')}, which no database keeps; give it again (use_cross_encoder)"
+    raise EncoderError(msg)
 
 
 def _load_named(name: str, device: str | None) -> _LibraryModel:

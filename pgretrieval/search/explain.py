@@ -16,7 +16,8 @@ class Explanation:
     """One search, stage by stage. Milliseconds are wall time at the client; bytes are codes that left the server.
 
     `round_trips` counts the times that the client waited for the server: for candidates, for codes where they come apart, and for
-    texts. `tokens_retrieved` counts those that scored where retrieved tokens give the scores, over all query tokens.
+    texts. `tokens_retrieved` counts those that scored where retrieved tokens give the scores, over all query
+    tokens, `cross_encoder_calls` counts the pairs that a cross-encoder scored.
     """
 
     milliseconds: dict[str, float] = field(default_factory=dict)
@@ -28,6 +29,7 @@ class Explanation:
     tokens_retrieved: int = 0
     bytes_moved: int = 0
     round_trips: int = 0
+    cross_encoder_calls: int = 0
     hits: list[Hit] = field(default_factory=list)
 
     @contextmanager

@@ -10,6 +10,7 @@ grant insert, update, delete on pgretrieval.passage, pgretrieval.token_vector, p
     pgretrieval.posting_code, pgretrieval.word_posting, pgretrieval.dense_vector, pgretrieval.segment, pgretrieval.removed_passage,
     pgretrieval.compaction to WRITER;
 grant insert, delete on pgretrieval.proxy to WRITER;
+grant delete on pgretrieval.anchor_score, pgretrieval.item_embedding to WRITER;
 grant update (dim, encoder, given_vectors, mean_words, dense_dim, given_dense) on pgretrieval.collection to WRITER;
 grant insert, update, delete on pgretrieval.queue, pgretrieval.source_passage to WRITER;
 grant usage on all sequences in schema pgretrieval to WRITER;

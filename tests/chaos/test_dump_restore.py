@@ -16,6 +16,7 @@ from pgretrieval.types import Hit
 from tests.fixtures.collections import Corpus
 from tests.fixtures.postgres import reachable_directory
 from tests.support.chaos import Tally
+from tests.support.cross_encoder import TableCrossEncoder, queries
 from tests.support.own_server import OwnServer, own_server
 from tests.support.standby import standby_of, wait_for_replay
 from tests.support.vectors import passages, unit
@@ -47,6 +48,8 @@ def fill(database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> int:
         docs.add(corpus.passages[200:], **part(200, 300))
         docs.update(passages(10), **part(100, 110))
         docs.delete([f"p{number}" for number in range(20, 40)])
+        if name == "waiting":
+            docs.factorize(TableCrossEncoder(), queries(range(30)), 20)
         stored += 310
     return stored
 
@@ -62,6 +65,9 @@ def answers(url: str, corpus: Corpus) -> dict[str, list[Hit]]:
                 found[f"{name}, search {number}"] = hits
             found[f"{name}, all"] = docs.search(vectors=corpus.queries[0], k=300)
             found[f"{name}, filter"] = docs.search(vectors=corpus.queries[1], where={"number": {"$lt": 50}})
+            if name == "waiting":
+                docs.use_cross_encoder(TableCrossEncoder())
+                found["cross-encoder"] = docs.search("query 40", scorer="cross_encoder", budget=60)
             found[f"{name}, hybrid"] = docs.hybrid_search("passage 7", vectors=corpus.queries[0])
     return found
 

@@ -19,6 +19,8 @@ begin
         execute format('drop table pgretrieval.%I', parent || '_' || old_id);
     end loop;
     perform pgretrieval.drop_proxies(codebook_id) from pgretrieval.codebook where collection_id = old_id;
+    update pgretrieval.collection set factorization_id = null where collection_id = old_id;
+    perform pgretrieval.drop_factorizations(old_id, null, null);
     delete from pgretrieval.collection where collection_id = old_id;
     return true;
 end

@@ -1,5 +1,5 @@
 -- What the caller may know of a collection: settings, the passages and tokens that the caller sees, and what of an attached table is
--- queued and parked. score_kind is what the scores of a search are MaxSim over: 'vectors' as they were stored, or 'decoded' from codes.
+-- queued and parked, and what of its factorisation. score_kind is what the scores of a search are MaxSim over: 'vectors' as they were stored, or 'decoded' from codes.
 -- drift() says what the last four are.
 create or replace function pgretrieval.stats(name text) returns jsonb
 language plpgsql stable
@@ -29,6 +29,7 @@ begin
             'passages', count(*),
             'tokens', coalesce(sum(passage.token_count), 0)
         ) || (pgretrieval.sync_state(held.collection_id) - '{triggers,oldest}'::text[])
+          || jsonb_build_object('factorization', pgretrieval.factorization_state(held))
           || (select to_jsonb(drift) from pgretrieval.drift(held) as drift)
         from pgretrieval.passage
         where passage.collection_id = held.collection_id

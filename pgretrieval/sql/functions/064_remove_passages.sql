@@ -31,6 +31,14 @@ begin
     end if;
     delete from pgretrieval.token_vector where token_vector.collection_id = in_collection and token_vector.passage_id = any(removed);
     delete from pgretrieval.dense_vector where dense_vector.collection_id = in_collection and dense_vector.passage_id = any(removed);
+    delete from pgretrieval.item_embedding
+    where item_embedding.factorization_id = any(array(
+        select factorization.factorization_id from pgretrieval.factorization where factorization.collection_id = in_collection
+    )) and item_embedding.passage_id = any(removed);
+    delete from pgretrieval.anchor_score
+    where anchor_score.matrix_id = any(array(
+        select score_matrix.matrix_id from pgretrieval.score_matrix where score_matrix.collection_id = in_collection
+    )) and anchor_score.passage_id = any(removed);
     if active is not null then
         delete from pgretrieval.token_code
         where token_code.collection_id = in_collection and token_code.codebook_id = active

@@ -1,4 +1,4 @@
--- Stores one passage with its token vectors: quantised at once where the collection has an index, else kept until the first build.
+-- Stores one passage with its token vectors, null in a collection of texts alone: quantised at once where the collection has an index, else kept until the first build.
 create or replace function pgretrieval.add_passage(
     collection text, id text, body text, vectors vector[], title text default null, metadata jsonb default '{}',
     dense vector default null
@@ -10,12 +10,14 @@ as $function$
 declare
     held pgretrieval.collection := pgretrieval.known_collection(add_passage.collection);
     unit vector[];
+    texts_alone boolean;
     new_id integer;
     new_centroids bytea;
     new_residuals bytea;
     new_rows integer;
 begin
     held := pgretrieval.lock_for_change(held.collection_id);
+    texts_alone := coalesce(held.encoder ->> 'kind' = 'none', false);
     if coalesce(add_passage.id, '') = '' or add_passage.body is null then
         raise exception 'a passage needs an id and a body; id is %', coalesce(quote_literal(add_passage.id), 'null')
             using errcode = 'PGR05';
@@ -24,11 +26,16 @@ begin
         raise exception 'collection % finds candidates by learned proxies, which only the Python client computes', quote_literal(held.name)
             using errcode = 'PGR06', hint = 'Add the passage with the Python client.';
     end if;
-    add_passage.vectors := pgretrieval.checked_vectors(format('passage %L', add_passage.id), add_passage.vectors, held.dim);
-    if cardinality(add_passage.vectors) <> held.vectors_per_passage then
-        raise exception 'passage % has % vectors, every passage of collection % has %', quote_literal(add_passage.id),
-            cardinality(add_passage.vectors), quote_literal(held.name), held.vectors_per_passage
-            using errcode = 'PGR05', hint = 'Give as many as vectors_per_passage says.';
+    if not texts_alone then
+        add_passage.vectors := pgretrieval.checked_vectors(format('passage %L', add_passage.id), add_passage.vectors, held.dim);
+        if cardinality(add_passage.vectors) <> held.vectors_per_passage then
+            raise exception 'passage % has % vectors, every passage of collection % has %', quote_literal(add_passage.id),
+                cardinality(add_passage.vectors), quote_literal(held.name), held.vectors_per_passage
+                using errcode = 'PGR05', hint = 'Give as many as vectors_per_passage says.';
+        end if;
+    elsif add_passage.vectors is not null then
+        raise exception 'collection % holds texts alone', quote_literal(held.name)
+            using errcode = 'PGR05', hint = 'Give null for vectors, or create the collection with another encoder than none.';
     end if;
     add_passage.dense := pgretrieval.checked_dense(held, format('passage %L', add_passage.id), add_passage.dense);
     if held.dense = 'kept' and add_passage.dense is null then
@@ -42,7 +49,7 @@ begin
         set dense_dim = coalesce(c.dense_dim, vector_dims(add_passage.dense)), given_dense = true
         where c.collection_id = held.collection_id;
     end if;
-    if held.dim is null or not held.given_vectors then
+    if not texts_alone and (held.dim is null or not held.given_vectors) then
         update pgretrieval.collection c
         set dim = coalesce(c.dim, vector_dims(add_passage.vectors[array_lower(add_passage.vectors, 1)])), given_vectors = true
         where c.collection_id = held.collection_id;
@@ -64,7 +71,7 @@ begin
         raise exception 'passage % is in collection % already', quote_literal(add_passage.id), quote_literal(held.name)
             using errcode = 'unique_violation', hint = 'Delete it first, or give this one another id.';
     end;
-    if held.keep_vectors or held.codebook_id is null then
+    if not texts_alone and (held.keep_vectors or held.codebook_id is null) then
         insert into pgretrieval.token_vector (collection_id, passage_id, encoding, vectors)
         values (held.collection_id, new_id, held.encoding, unit::halfvec[]);
     end if;

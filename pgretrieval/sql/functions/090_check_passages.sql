@@ -23,7 +23,8 @@ begin atomic
     select 'missing_token_vectors', passage.key,
            case when (held).keep_vectors then 'the collection keeps token vectors' else 'the collection is not built yet' end
     from pgretrieval.passage
-    where passage.collection_id = (held).collection_id and ((held).keep_vectors or (held).codebook_id is null) and not exists (
+    where passage.collection_id = (held).collection_id and ((held).keep_vectors or (held).codebook_id is null)
+      and (held).encoder ->> 'kind' is distinct from 'none' and not exists (
         select from pgretrieval.token_vector
         where token_vector.collection_id = (held).collection_id and token_vector.encoding = (held).encoding
           and token_vector.bucket = passage.bucket and token_vector.passage_id = passage.passage_id

@@ -2,5 +2,5 @@
 create or replace function pgretrieval.check_parts() returns text[]
 language sql immutable
 begin atomic
-    select array['passages', 'codes', 'vectors', 'codebook', 'postings', 'posting_codes', 'words', 'orphans', 'changes', 'queue'];
+    select array['passages', 'codes', 'vectors', 'codebook', 'postings', 'posting_codes', 'words', 'orphans', 'changes', 'queue', 'anchors'];
 end;

@@ -52,7 +52,14 @@ join pgretrieval.collection on collection.collection_id = %(collection_id)s
 where parent.relnamespace = 'pgretrieval'::regnamespace
   and parent.relkind = 'p'
   and child.relname = parent.relname || '_'
-      || case parent.relname when 'proxy' then collection.codebook_id else collection.collection_id end
+      || case parent.relname
+             when 'proxy' then collection.codebook_id
+             when 'item_embedding' then collection.factorization_id
+             when 'anchor_score' then (
+                 select matrix_id from pgretrieval.factorization where factorization.factorization_id = collection.factorization_id
+             )
+             else collection.collection_id
+         end
 union all
 select 'proxy_model',
        coalesce(sum(pg_column_size(directions) + pg_column_size(projection) + pg_column_size(anchors) + pg_column_size(baseline)), 0),

@@ -1,0 +1,60 @@
+-- The n passages whose item embeddings have the highest inner product with a query vector, among those that the caller may see and that
+-- `filter` and `among` leave, `passed_over` left out. Where a sample says that a twentieth or more match, they come from the vector
+-- index, twice as many as that share of them needs; else, and where too few of these match, all that match are compared.
+create or replace function pgretrieval.candidates_by_embedding(
+    in_collection integer, in_factorization integer, query real[], n integer, filter jsonpath, among text[], passed_over integer[]
+) returns table (bucket smallint, passage_id integer, score real)
+language plpgsql stable rows 256
+set search_path from current
+set hnsw.ef_search = 40
+set hnsw.iterative_scan = 'relaxed_order'
+as $function$
+#variable_conflict use_column
+declare
+    share real := pgretrieval.share_among(in_collection, filter, among);
+    nearest integer := case when share >= 0.05 then ceil(
+        (n + coalesce(cardinality(passed_over), 0)) * case when share = 1 then 1 else 2 / least(share, 1) end
+    ) end;
+    made pgretrieval.factorization;
+    distance text;
+    common double precision;
+    found_buckets smallint[];
+    found_passages integer[];
+    found_scores real[];
+begin
+    select * into made from pgretrieval.factorization f
+    where f.factorization_id = in_factorization and f.collection_id = in_collection;
+    if not found then
+        return;  -- another has taken its place
+    end if;
+    -- What all embeddings have in common is not in them: the vector index finds its way by how they differ.
+    common := (select sum(both_of.asked::double precision * both_of.centre) from unnest(query, made.centre) as both_of (asked, centre));
+    distance := format('(embedding::%1$s(%2$s)) <#> ($1)::%1$s(%2$s)', made.element, made.anchor_items);
+    loop
+        -- Twice as many as are wanted: with fewer the index finds fewer of the nearest.
+        perform set_config('hnsw.ef_search', least(1000, greatest(2 * nearest, 200))::text, true);
+        execute format(
+            $statement$
+            select array_agg(found.bucket), array_agg(found.passage_id), array_agg(found.score)
+            from (
+                select passage.bucket, passage.passage_id, ($6 - embedded.distance)::real as score
+                from (
+                    select bucket, passage_id, %s as distance from pgretrieval.item_embedding where factorization_id = %s %s
+                ) as embedded
+                join pgretrieval.passage
+                    on passage.collection_id = %s and passage.bucket = embedded.bucket and passage.passage_id = embedded.passage_id
+                where ($3 is null or passage.metadata @@ $3) and ($4 is null or passage.key = any($4))
+                  and ($5 is null or passage.passage_id <> all($5))
+                order by embedded.distance + 0, passage.passage_id  -- not by the vector index, which would stop early
+                limit $2
+            ) as found
+            $statement$,
+            distance, in_factorization, case when nearest is not null then format('order by %s limit %s', distance, nearest) end,
+            in_collection
+        ) into found_buckets, found_passages, found_scores using query, n, filter, among, passed_over, common;
+        exit when nearest is null or cardinality(found_passages) = n;
+        nearest := null;
+    end loop;
+    return query select * from unnest(found_buckets, found_passages, found_scores);
+end
+$function$;

@@ -1,0 +1,39 @@
+-- The n passages with the highest estimated cross-encoder scores, best first, from a query's scores of the anchor items: one for each
+-- place of anchor_items(). Null for one that was deleted or that the caller may not see counts as its mean over the anchor queries.
+create or replace function pgretrieval.candidates_by_anchors(
+    collection text, anchor_scores real[], n integer, filter jsonpath default null
+) returns table (id text, score real)
+language plpgsql stable rows 256
+set search_path from current
+as $function$
+#variable_conflict use_column
+declare
+    held pgretrieval.collection := pgretrieval.factorized_collection(candidates_by_anchors.collection);
+    anchors integer;
+    query real[];
+begin
+    if n is null or n < 1 then
+        raise exception 'n is %', coalesce(n::text, 'null') using errcode = 'PGR05', hint = 'Give a whole number of at least 1.';
+    end if;
+    select f.anchor_items into strict anchors from pgretrieval.factorization f where f.factorization_id = held.factorization_id;
+    if coalesce(cardinality(anchor_scores), 0) <> anchors or array_ndims(anchor_scores) <> 1 then
+        raise exception 'there are % anchor scores, and % anchor items', coalesce(cardinality(anchor_scores), 0), anchors
+            using errcode = 'PGR05', hint = 'Give one for each place of pgretrieval.anchor_items(), null where it lists none.';
+    end if;
+    select array_agg(coalesce(given.score, item.mean_score) order by item.place) into query
+    from pgretrieval.anchor_item as item
+    join unnest(anchor_scores) with ordinality as given (score, place) on given.place = item.place
+    where item.factorization_id = held.factorization_id;
+    if exists (select from unnest(query) as given (score) where given.score in ('NaN', 'Infinity', '-Infinity')) then
+        raise exception 'anchor score % is not finite',
+            (select min(place) from unnest(query) with ordinality as given (score, place)
+             where given.score in ('NaN', 'Infinity', '-Infinity')) using errcode = 'PGR05';
+    end if;
+    return query
+    select passage.key, found.score
+    from pgretrieval.candidates_by_embedding(held.collection_id, held.factorization_id, query, n, filter, null, null) as found
+    join pgretrieval.passage
+        on passage.collection_id = held.collection_id and passage.bucket = found.bucket and passage.passage_id = found.passage_id
+    order by found.score desc, passage.passage_id;
+end
+$function$;

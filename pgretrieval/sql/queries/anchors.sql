@@ -1,0 +1,157 @@
+-- name: lock
+-- Factorisations of one collection exclude each other, in a transaction that stays open through all those of one (see rebuilds.sql).
+select set_config('idle_in_transaction_session_timeout', '0', true), pg_advisory_xact_lock(7453023, %(collection_id)s)
+
+-- name: let_go
+select
+
+-- name: find_matrix
+select matrix_id from pgretrieval.score_matrix
+where collection_id = %(collection_id)s and fingerprint = %(fingerprint)s and queries_digest = %(queries_digest)s
+
+-- name: create_matrix
+insert into pgretrieval.score_matrix (collection_id, cross_encoder, fingerprint, queries, queries_digest)
+values (%(collection_id)s, %(cross_encoder)s, %(fingerprint)s, cardinality(%(queries)s::text[]), %(queries_digest)s)
+returning matrix_id
+
+-- name: create_scores
+select pgretrieval.create_scores(%(matrix_id)s)
+
+-- name: write_queries
+insert into pgretrieval.anchor_query (matrix_id, place, query)
+select %(matrix_id)s, place, query from unnest(%(queries)s::text[]) with ordinality as given (query, place)
+
+-- name: unscored
+select passage_id from pgretrieval.passage
+where collection_id = %(collection_id)s and not exists (
+    select from pgretrieval.anchor_score
+    where anchor_score.matrix_id = %(matrix_id)s
+      and anchor_score.passage_id = passage.passage_id and anchor_score.bucket = passage.bucket
+)
+order by passage_id
+
+-- name: lock_passages
+-- Those that are there; whoever deletes one of them waits until what is written of it is committed, and deletes that too.
+select passage_id from pgretrieval.passage
+where collection_id = %(collection_id)s and passage_id = any(%(passage_ids)s)
+order by passage_id for key share
+
+-- name: copy_scores
+copy pgretrieval.anchor_score (matrix_id, passage_id, scores) from stdin (format binary)
+
+-- name: scored
+select passage_id from pgretrieval.anchor_score
+join pgretrieval.passage using (bucket, passage_id)
+where matrix_id = %(matrix_id)s and collection_id = %(collection_id)s
+order by passage_id
+
+-- name: scores
+select passage_id, scores from pgretrieval.anchor_score
+where matrix_id = %(matrix_id)s and passage_id = any(%(passage_ids)s)
+
+-- name: embeddable
+-- Passages with scores and without an embedding.
+select passage_id from pgretrieval.anchor_score
+join pgretrieval.passage using (bucket, passage_id)
+where matrix_id = %(matrix_id)s and collection_id = %(collection_id)s and not exists (
+    select from pgretrieval.item_embedding
+    where item_embedding.factorization_id = %(factorization_id)s
+      and item_embedding.passage_id = passage.passage_id and item_embedding.bucket = passage.bucket
+)
+order by passage_id
+
+-- name: create_factorization
+insert into pgretrieval.factorization (
+    collection_id, matrix_id, asked_items, anchor_items, selection, seed, element, constant_queries, regularisation, strength, rank,
+    condition, held_out_error, held_out_recall, split, inverse, intersection, centre
+) values (
+    %(collection_id)s, %(matrix_id)s, %(asked_items)s, %(anchor_items)s, %(selection)s, %(seed)s, %(element)s, %(constant_queries)s,
+    %(regularisation)s, %(strength)s, %(rank)s, %(condition)s, %(held_out_error)s, %(held_out_recall)s, %(split)s, %(inverse)s,
+    %(intersection)s, %(centre)s
+)
+returning factorization_id
+
+-- name: create_embeddings
+select pgretrieval.create_embeddings(%(factorization_id)s)
+
+-- name: write_anchors
+insert into pgretrieval.anchor_item (factorization_id, place, passage_id, mean_score)
+select %(factorization_id)s, place, passage_id, mean_score
+from unnest(%(passage_ids)s::integer[], %(mean_scores)s::real[]) with ordinality as given (passage_id, mean_score, place)
+
+-- name: copy_embeddings
+copy pgretrieval.item_embedding (factorization_id, passage_id, embedding) from stdin (format binary)
+
+-- name: index_embeddings
+select pgretrieval.index_embeddings(%(factorization_id)s)
+
+-- name: drop_embeddings_of_removed
+delete from pgretrieval.item_embedding
+where factorization_id = %(factorization_id)s and not exists (
+    select from pgretrieval.passage
+    where passage.collection_id = %(collection_id)s
+      and passage.passage_id = item_embedding.passage_id and passage.bucket = item_embedding.bucket
+)
+
+-- name: drop_scores_of_removed
+delete from pgretrieval.anchor_score
+where matrix_id = %(matrix_id)s and not exists (
+    select from pgretrieval.passage
+    where passage.collection_id = %(collection_id)s
+      and passage.passage_id = anchor_score.passage_id and passage.bucket = anchor_score.bucket
+)
+
+-- name: switch
+update pgretrieval.collection set factorization_id = %(factorization_id)s where collection_id = %(collection_id)s
+
+-- name: drop_replaced
+-- Not for long: whoever comes after a statement that waits for a search waits behind it.
+select set_config('lock_timeout', '500ms', true),
+       pgretrieval.drop_factorizations(%(collection_id)s, %(kept_factorization)s, %(kept_matrix)s)
+
+-- name: active
+select factorization.factorization_id, factorization.matrix_id, asked_items, anchor_items, selection, seed, element, split, inverse,
+       intersection, centre, held_out_error, score_matrix.cross_encoder, score_matrix.fingerprint
+from pgretrieval.collection
+join pgretrieval.factorization using (factorization_id)
+join pgretrieval.score_matrix using (matrix_id)
+where collection.collection_id = %(collection_id)s
+
+-- name: active_id
+select factorization_id from pgretrieval.collection where collection_id = %(collection_id)s
+
+-- name: anchors
+-- Those that the caller may see, and whether each is among what is searched.
+select place, anchor_item.passage_id,
+       (%(filter)s::jsonpath is null or metadata @@ %(filter)s::jsonpath) and ({among} is null or key = any({among}))
+from pgretrieval.anchor_item
+join pgretrieval.passage using (bucket, passage_id)
+where factorization_id = %(factorization_id)s and collection_id = %(collection_id)s
+order by place
+
+-- name: nearest
+select passage_id, found.score, key, title, body, metadata, embedding
+from pgretrieval.candidates_by_embedding(
+    %(collection_id)s, %(factorization_id)s, %(query)s, %(n)s, %(filter)s::jsonpath, {among}, %(passed_over)s
+) as found
+join pgretrieval.passage using (bucket, passage_id)
+join pgretrieval.item_embedding using (bucket, passage_id)
+where passage.collection_id = %(collection_id)s and item_embedding.factorization_id = %(factorization_id)s
+order by found.score desc, passage_id
+
+-- name: named
+-- Passages by their ids, with embeddings where they are scored.
+select passage.passage_id, key, title, body, metadata, embedding
+from pgretrieval.passage
+left join pgretrieval.item_embedding
+    on item_embedding.factorization_id = %(factorization_id)s
+    and item_embedding.bucket = passage.bucket and item_embedding.passage_id = passage.passage_id
+where collection_id = %(collection_id)s and key = any(%(keys)s)
+
+-- name: state
+select pgretrieval.factorization_state(collection) from pgretrieval.collection where collection_id = %(collection_id)s
+
+-- name: dense
+select passage_id, vector from pgretrieval.dense_vector
+where collection_id = %(collection_id)s and passage_id = any(%(passage_ids)s)
+  and encoding = (select dense_encoding from pgretrieval.collection where collection_id = %(collection_id)s)

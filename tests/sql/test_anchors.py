@@ -1,0 +1,270 @@
+"""Candidates by anchor scores in SQL: against exact products, under filters, for roles; and what `check` says of the tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+import pgretrieval
+from pgretrieval.cur.selection import Selection, choose_anchors
+from pgretrieval.cur.solving import solve
+from pgretrieval.db import anchors
+from tests.fixtures.postgres import PostgresUnderTest
+from tests.support.cross_encoder import TableCrossEncoder
+from tests.support.roles import grant, isolate_tenants, url_as
+
+pytestmark = pytest.mark.both_versions
+
+Connection = psycopg.Connection[Any]
+ITEMS, TRAIN, ANCHORS = 6000, 150, 100
+FOUND = "select id, score from pgretrieval.candidates_by_anchors('items', %s::real[], %s, %s::jsonpath)"
+
+
+@pytest.fixture(scope="module")
+def table() -> np.ndarray:
+    """Scores (queries, items) of 40 directions with noise, and far from zero."""
+    return TableCrossEncoder(TRAIN + 20, ITEMS, rank=40, noise=0.2).table
+
+
+class Loaded:
+    """6,000 passages with embeddings, and what these were made of."""
+
+    def __init__(self, table: np.ndarray, connection: Connection, element: str, selection: Selection) -> None:
+        self.anchors = choose_anchors(table[:TRAIN], ANCHORS, selection, 0)
+        self.solved = solve(table[:TRAIN], self.anchors, 0)
+        self.embeddings = (self.solved.inverse @ table[:TRAIN]).T.astype(np.float32)
+        number = connection.execute("select pgretrieval.create_collection('items', 64)").fetchone()[0]
+        connection.execute(
+            """insert into pgretrieval.passage (collection_id, passage_id, key, body, token_count, metadata)
+               select %s, n + 1, 'i' || n, 'item ' || n, 1,
+                      jsonb_build_object('n', n, 'tenant', case when n %% 3 = 0 then 'b' else 'a' end)
+               from generate_series(0, %s) as n""",
+            [number, ITEMS - 1],
+        )
+        matrix_id = anchors.score_matrix(
+            connection, number, {"kind": "object", "type": "Table"}, "table", [f"q{n}" for n in range(TRAIN)]
+        )
+        ids = np.arange(1, ITEMS + 1, dtype=np.int32)
+        anchors.copy_scores(connection, matrix_id, ids, table[:TRAIN].T.astype(np.float32))
+        settings = {
+            "matrix_id": matrix_id, "asked_items": ANCHORS, "anchor_items": ANCHORS, "selection": "greedy", "seed": 0,
+            "element": element, "constant_queries": 0, "regularisation": "ridge", "strength": 0.01, "rank": ANCHORS,
+            "condition": 1.0, "held_out_error": self.solved.error, "held_out_recall": 1.0, "split": {"100": 50},
+        }  # fmt: skip
+        centre = self.embeddings.mean(axis=0)
+        made = anchors.create(connection, number, settings, self.solved.inverse, self.solved.intersection, centre)
+        anchors.write_anchors(connection, made, ids[self.anchors], table[:TRAIN, self.anchors].mean(axis=0))
+        anchors.copy_embeddings(connection, made, ids, self.embeddings - centre)
+        anchors.index_embeddings(connection, made)
+        anchors.switch(connection, number, matrix_id, made)
+        connection.execute("analyze pgretrieval.passage")
+        connection.execute("analyze pgretrieval.item_embedding")
+
+
+@pytest.fixture(scope="module", params=[("vector", "top"), ("halfvec", "greedy")], ids=["vector", "halfvec"])
+def items(request: Any, module_database: pgretrieval.RetrievalDatabase, table: np.ndarray) -> Any:
+    with psycopg.connect(module_database.url, autocommit=True) as connection:
+        connection.execute("select pgretrieval.drop_collection('items')")
+        yield Loaded(table, connection, *request.param)
+
+
+def asked(url: str, scores: Any, n: int, filter: str | None = None) -> list[tuple[int, float]]:
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(FOUND, [[None if score is None else float(score) for score in scores], n, filter]).fetchall()
+    return [(int(key[1:]), score) for key, score in rows]
+
+
+def test_the_index_finds_what_exact_products_find(module_database: Any, items: Loaded, table: np.ndarray):
+    """Lengths that differ much, or an offset that all scores share, lead the vector index astray."""
+    for n in (100, 450):
+        shares = []
+        for query in table[TRAIN:]:
+            exact = items.embeddings @ query[items.anchors]
+            found = asked(module_database.url, query[items.anchors], n)
+            assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)
+            assert len(found) == n
+            shares.append(np.isin(np.argsort(-exact)[:n], [number for number, _ in found]).mean())
+            assert [score for _, score in found] == pytest.approx(exact[[number for number, _ in found]].tolist(), abs=0.05)
+        assert np.mean(shares) >= 0.98
+
+
+@pytest.mark.parametrize("limit", [4000, 200, 7])
+def test_filters_come_first(module_database: Any, items: Loaded, table: np.ndarray, limit: int):
+    """The best of all are filtered, so that too few are left."""
+    query = table[TRAIN]
+    exact = items.embeddings[:limit] @ query[items.anchors]
+    found = [number for number, _ in asked(module_database.url, query[items.anchors], 50, f"$.n < {limit}")]
+    assert len(found) == min(50, limit)
+    assert np.isin(np.argsort(-exact)[:50], found).mean() >= 0.95
+
+
+def test_anchor_items_are_listed_in_their_order(module_database: Any, items: Loaded):
+    """Scores are given for other items than those that U was made of."""
+    with psycopg.connect(module_database.url) as connection:
+        rows = connection.execute("select place, id, title, body from pgretrieval.anchor_items('items')").fetchall()
+    assert rows == [(place, f"i{number}", None, f"item {number}") for place, number in enumerate(items.anchors.tolist(), start=1)]
+
+
+def test_a_score_that_is_missing_counts_as_the_mean(module_database: Any, items: Loaded, table: np.ndarray):
+    """An anchor item that was deleted leaves an application without candidates."""
+    query = table[TRAIN][items.anchors].copy()
+    given = [None if place == 4 else score for place, score in enumerate(query)]
+    query[4] = table[:TRAIN, items.anchors[4]].mean()
+    found, expected = (dict(asked(module_database.url, scores, 20)) for scores in (given, query))
+    assert found == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize(("filter", "by_index"), [(None, True), ("$.n < 3000", True), ("$.n < 60", False)])
+def test_the_vector_index_is_used(module_database: Any, items: Loaded, table: np.ndarray, filter: str | None, by_index: bool):
+    """All embeddings are compared although many match; or the index is asked although few do."""
+    looked = "select sum(idx_scan) from pg_stat_user_indexes where indexrelname ~ '^item_embedding_.*_hnsw$'"
+    with psycopg.connect(module_database.url, autocommit=True) as connection:
+        counts = []
+        for _ in range(2):
+            connection.execute("select pg_stat_force_next_flush()")
+            connection.execute("select pg_stat_clear_snapshot()")
+            counts.append(connection.execute(looked).fetchone()[0])
+            connection.execute(FOUND, [table[TRAIN][items.anchors].tolist(), 40, filter]).fetchall()
+    assert counts[1] - counts[0] == int(by_index)
+
+
+@pytest.mark.parametrize(
+    ("scores", "n", "said"),
+    [
+        ([1.0] * 99, 5, "there are 99 anchor scores, and 100 anchor items"),
+        ([], 5, "there are 0 anchor scores"),
+        ([1.0] * 100, 0, "n is 0"),
+        ([1.0] * 99 + [float("nan")], 5, "anchor score 100 is not finite"),
+    ],
+)
+def test_what_cannot_be_used_is_named(module_database: Any, items: Loaded, scores: list[float], n: int, said: str):
+    """A wrong number of scores is taken, or an index error comes back."""
+    with pytest.raises(psycopg.errors.DatabaseError, match=said) as caught:
+        asked(module_database.url, scores, n)
+    assert caught.value.sqlstate == "PGR05"
+
+
+def test_a_collection_without_factorisation_is_named(database: pgretrieval.RetrievalDatabase, connection: Connection):
+    """No row comes back, as if nothing matched."""
+    database.create_collection("plain")
+    for statement in ("select pgretrieval.anchor_items('plain')", "select pgretrieval.candidates_by_anchors('plain', '{1}', 5)"):
+        with pytest.raises(psycopg.errors.DatabaseError, match="'plain' has no factorisation"):
+            connection.execute(statement)
+    with pytest.raises(psycopg.errors.DatabaseError, match="no collection 'none'"):
+        connection.execute("select pgretrieval.anchor_items('none')")
+
+
+@pytest.fixture
+def small(database: pgretrieval.RetrievalDatabase) -> TableCrossEncoder:
+    """docs, 60 passages of two tenants, factorised."""
+    from tests.support.cross_encoder import queries
+    from tests.support.vectors import clustered
+
+    model = TableCrossEncoder()
+    docs = database.create_collection("docs")
+    passages = [{"id": f"i{n}", "text": f"item {n}", "metadata": {"tenant": "b" if n % 3 == 0 else "a"}} for n in range(60)]
+    docs.add(passages, vectors=clustered(60))
+    docs.factorize(model, queries(range(40)), 12)
+    return model
+
+
+def test_row_level_security(
+    small: TableCrossEncoder, database: Any, postgres: PostgresUnderTest, database_url: str, connection: Connection
+):
+    """A passage of another tenant is an anchor, a candidate or a hit; a role that sees few of the anchors finds nothing."""
+    roles = {name: postgres.create_role() for name in ("reader", "writer", "owner")}
+    grant(database_url, *(roles[name][0] for name in roles))
+    isolate_tenants(connection)
+    url = f"{url_as(postgres, database_url, roles['reader'])}&options=-capp.tenant%3Da"
+    mine = [n for n in range(60) if n % 3]
+    with pgretrieval.connect(url) as opened, psycopg.connect(url) as reader:
+        docs = opened.get_collection("docs", cross_encoder=small)
+        small.asked.clear()
+        for rounds in (None, 3):
+            hits = docs.search("query 50", 5, scorer="cross_encoder", budget=30, rounds=rounds)
+            assert [int(hit.id[1:]) for hit in hits] == small.best(50, 5, mine)
+        assert all(int(text.split()[-1]) % 3 for _, text in small.asked)
+        listed = reader.execute("select place, id from pgretrieval.anchor_items('docs')").fetchall()
+        assert 0 < len(listed) < 12
+        assert all(int(key[1:]) % 3 for _, key in listed)
+        found = reader.execute("select id from pgretrieval.candidates_by_anchors('docs', %s::real[], 60)", [[0.5] * 12]).fetchall()
+        assert sorted(int(key[1:]) for (key,) in found) == mine
+        state = docs.stats()["factorization"]
+        assert state["anchor_items_gone"] == 12 - len(listed)
+        assert state["not_scored"] == 0
+    with pgretrieval.connect(url_as(postgres, database_url, roles["owner"])) as opened:
+        pass
+    with psycopg.connect(database_url, autocommit=True) as again:
+        again.execute("alter table pgretrieval.passage force row level security")
+    with (
+        pgretrieval.connect(f"{url_as(postgres, database_url, roles['owner'])}&options=-capp.tenant%3Da") as opened,
+        pytest.raises(pgretrieval.SchemaError, match="row-level security hides passages"),
+    ):
+        opened.get_collection("docs").factorize(small, [f"query {n}" for n in range(40)], 12)
+    for name, _ in roles.values():
+        connection.execute(psycopg.sql.SQL("reassign owned by {} to current_user").format(psycopg.sql.Identifier(name)))
+        connection.execute(psycopg.sql.SQL("drop owned by {}").format(psycopg.sql.Identifier(name)))
+
+
+def test_a_writer_deletes_what_is_factorised(
+    small: TableCrossEncoder, postgres: PostgresUnderTest, database_url: str, connection: Connection
+):
+    """A writer lacks a right that deleting needs now."""
+    roles = {name: postgres.create_role() for name in ("reader", "writer", "owner")}
+    grant(database_url, *(roles[name][0] for name in roles))
+    with pgretrieval.connect(url_as(postgres, database_url, roles["writer"])) as opened:
+        assert opened.get_collection("docs").delete(["i5"]) == 1
+    for parent in ("anchor_score", "item_embedding"):
+        assert connection.execute(f"select count(*) from pgretrieval.{parent}").fetchone() == (59,)
+    for name, _ in roles.values():
+        connection.execute(psycopg.sql.SQL("reassign owned by {} to current_user").format(psycopg.sql.Identifier(name)))
+        connection.execute(psycopg.sql.SQL("drop owned by {}").format(psycopg.sql.Identifier(name)))
+
+
+def broken(connection: Connection, statement: str | None) -> list[tuple[str, str, str]]:
+    """What the check says once the statement broke something, which is undone."""
+    with connection.transaction(force_rollback=True):
+        if statement:
+            assert connection.execute(statement).rowcount > 0, statement
+        found = connection.execute("select rule, id, detail from pgretrieval.check('docs', 'anchors') order by 1, 2, 3")
+        return found.fetchall()
+
+
+def test_check_anchors(small: TableCrossEncoder, connection: Connection):
+    """A factorisation that gives wrong estimates is called sound."""
+    number = connection.execute("select factorization_id from pgretrieval.factorization").fetchone()[0]
+    made = f"factorization {number}"
+    assert broken(connection, None) == []
+    sizes = "{} bytes of U, {} of C; 12 anchor items, 40 anchor queries"
+    gone = "a row of {}; there is no such passage"
+    cases = {
+        "update pgretrieval.factorization set inverse = substr(inverse, 9)": [
+            ("wrong_factorization", made, sizes.format(12 * 40 * 8 - 8, 12 * 40 * 4))
+        ],
+        "update pgretrieval.factorization set intersection = ''": [("wrong_factorization", made, sizes.format(12 * 40 * 8, 0))],
+        "delete from pgretrieval.anchor_item where place = 3": [
+            ("wrong_factorization", made, "11 anchor items are listed, 12 are noted")
+        ],
+        "delete from pgretrieval.anchor_query where place = 3": [
+            ("wrong_factorization", made, "39 anchor queries are listed, 40 are noted")
+        ],
+        "delete from pgretrieval.passage where key = 'i4'": [
+            ("orphan_row", "passage_id 5", gone.format("anchor_score")),
+            ("orphan_row", "passage_id 5", gone.format("item_embedding")),
+        ],
+        "update pgretrieval.item_embedding set embedding = '[1,2]' where passage_id = 5": [
+            ("wrong_embedding", "i4", "the embedding has 2 dimensions, and there are 12 anchor items")
+        ],
+        "delete from pgretrieval.anchor_score where passage_id = 5": [
+            ("wrong_embedding", "i4", "0 bytes of scores for 40 anchor queries")
+        ],
+        "update pgretrieval.anchor_score set scores = substr(scores, 5) where passage_id = 5": [
+            ("wrong_embedding", "i4", "156 bytes of scores for 40 anchor queries")
+        ],
+    }
+    connection.execute(f"drop index pgretrieval.item_embedding_{number}_hnsw")  # it would refuse another dimension
+    for statement, expected in cases.items():
+        assert broken(connection, statement) == expected, statement

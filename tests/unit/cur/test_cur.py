@@ -1,0 +1,186 @@
+"""The maths of factorisations, against exact products and against the plain algorithms of the papers."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from pgretrieval.cur.estimate import QueryModel
+from pgretrieval.cur.inverse import Decomposed, Regularisation
+from pgretrieval.cur.selection import SELECTIONS, choose_anchors, pivots
+from pgretrieval.cur.solving import anchors_for, recall, solve, telling
+
+NO_CUT = Regularisation("truncation", 1e-15)
+
+
+def low_rank(queries: int, items: int, rank: int, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((queries, rank)) @ rng.standard_normal((rank, items))
+
+
+@cache
+def realistic(seed: int = 0, queries: int = 300, items: int = 2000):
+    """Scores like a cross-encoder's: 60 decaying directions and 15 % of noise."""
+    rng = np.random.default_rng(seed)
+    decay = np.exp(-np.arange(60) / 20)
+    signal = (rng.standard_normal((queries, 60)) * decay) @ rng.standard_normal((60, items))
+    return signal + 0.15 * signal.std() * rng.standard_normal((queries, items))
+
+
+@pytest.mark.parametrize("selection", ["greedy", "random", "top"])
+def test_scores_of_low_rank_are_estimated_exactly(selection):
+    """U is not the inverse on what the anchors span, or single precision slips in."""
+    scores = low_rank(120, 800, 20)
+    anchors = choose_anchors(scores[:100], 30, selection, seed=1)
+    solved = solve(scores[:100], anchors, seed=0)
+    embeddings = solved.inverse @ scores[:100]
+    estimated = scores[100:, anchors] @ embeddings
+    assert np.abs(estimated - scores[100:]).max() / np.abs(scores).max() < 1e-6
+    assert solved.error / np.abs(scores).max() < 1e-6
+    assert solved.recall == 1
+    assert solved.rank == 20
+
+
+def test_recall_holds_where_anchors_are_as_many_as_queries():
+    """The inverse of a square noisy matrix is mostly noise."""
+    scores, train, test = realistic(queries=450, items=3000), 300, slice(300, 450)
+
+    def found(anchors, inverse):
+        return recall(scores[test], scores[test][:, anchors] @ inverse @ scores[:train], 100)
+
+    order = choose_anchors(scores[:train], 360, "random", seed=3)
+    recalls = {count: found(order[:count], solve(scores[:train], order[:count], 0).inverse) for count in (240, 300, 360)}
+    assert recalls[300] >= 0.95 * max(recalls[240], recalls[360])
+    plain = found(order[:300], Decomposed(scores[:train, order[:300]]).inverse(NO_CUT))
+    assert plain < recalls[300] / 2  # what the regularisation is for
+
+
+def test_what_held_out_queries_tell_is_true_of_others():
+    """Recall and error are measured on queries that the factorisation was made of."""
+    scores = realistic()
+    anchors = choose_anchors(scores[:200], 80, "greedy", seed=0)
+    solved = solve(scores[:200], anchors, seed=0)
+    estimated = scores[200:, anchors] @ solved.inverse @ scores[:200]
+    assert solved.recall == pytest.approx(recall(scores[200:], estimated, 100), abs=0.06)
+    assert solved.error == pytest.approx(np.sqrt(np.mean((estimated - scores[200:]) ** 2)), rel=0.15)
+
+
+def test_pivots_explain_what_is_left():
+    """Columns that repeat others are taken, or a column twice."""
+    scores = low_rank(30, 200, 5)
+    scores = np.hstack([scores, scores])
+    chosen = pivots(scores, 40)
+    assert len(set(chosen.tolist())) == 40
+    assert np.linalg.matrix_rank(scores[:, chosen[:5]]) == 5
+    assert chosen[0] == np.argmax(np.linalg.norm(scores, axis=0))
+
+
+def test_pivots_of_equal_and_of_zero_columns_come_to_an_end():
+    """Columns without a rest are looked at for ever."""
+    assert len(set(pivots(np.ones((4, 9)), 9).tolist())) == 9
+    assert len(set(pivots(np.zeros((4, 9)), 9).tolist())) == 9
+
+
+@pytest.mark.parametrize("selection", SELECTIONS)
+def test_selections_are_seeded_and_have_no_item_twice(selection):
+    """A run that is repeated chooses others, or fewer come back."""
+    scores = realistic()[:80, :300]
+
+    def spread(count):
+        return np.arange(count) * 3
+
+    first, again = (choose_anchors(scores, 50, selection, 7, spread) for _ in range(2))
+    assert first.tolist() == again.tolist()
+    assert len(set(first.tolist())) == 50
+    if selection == "top":
+        assert set(first.tolist()) == set(np.argsort(-scores.mean(axis=0))[:50].tolist())
+    if selection == "kmeans":
+        assert set(first.tolist()) == set(range(0, 150, 3))
+    if selection == "random":
+        assert first.tolist() != choose_anchors(scores, 50, selection, 8).tolist()
+
+
+def test_constant_rows_take_no_part():
+    """A query that scores everything alike spoils the estimate, or the choice among the regularisations."""
+    scores = low_rank(60, 400, 10)
+    spoilt = scores.copy()
+    spoilt[[3, 7]] = 1e4
+    assert len(telling(spoilt)) == 58
+    anchors = choose_anchors(scores, 20, "random", seed=0)
+    solved = solve(spoilt, anchors, seed=0)
+    assert not solved.inverse[:, [3, 7]].any()
+    assert solved.error / np.abs(scores).max() < 1e-6
+
+
+def test_a_part_of_the_anchors_gives_what_their_own_factorisation_gives():
+    """Where anchors are hidden, deleted, or beyond the budget, the others are used as if they were all."""
+    scores, train = realistic(), 200
+    anchors = choose_anchors(scores[:train], 80, "greedy", seed=0)
+    solved = solve(scores[:train], anchors, seed=0)
+    embeddings = solved.inverse @ scores[:train]
+    model = QueryModel(solved.intersection, solved.error**2)
+    part = np.arange(0, 80, 2)
+    vectors = model.of_anchors(part, scores[train:][:, anchors[part]])
+    assert np.allclose(vectors[7], model.of_anchors(part, scores[train + 7, anchors[part]]))
+    own = solve(scores[:train], anchors[part], seed=0)
+    by_own = scores[train:, anchors[part]] @ own.inverse @ scores[:train]
+    assert recall(scores[train:], vectors @ embeddings, 100) >= recall(scores[train:], by_own, 100) - 0.02
+    whole = model.of_anchors(np.arange(80)[::-1], scores[250, anchors][::-1])
+    assert np.array_equal(whole, scores[250, anchors])
+
+
+def test_without_scores_the_mean_query_is_expected():
+    """A first round without any score has no vector."""
+    model = QueryModel(realistic()[:100, :20], 0.1)
+    assert np.array_equal(model.of_items(np.empty((0, 20)), np.empty(0)), model.mean)
+    equal = model.of_items(np.ones((5, 20)), np.full(5, 2.0))
+    assert np.isfinite(equal).all()
+
+
+def adaptive(first, rounds, budget, truth, estimate):
+    """Recall of the 10 and 100 best of one query, where each round scores the best by estimate of those not scored."""
+    scored = list(first)
+    for number in range(1, rounds):
+        estimated = estimate(scored, truth[scored])
+        estimated[scored] = -np.inf
+        wanted = round(budget * (number + 1) / rounds) - len(scored)
+        scored += np.argsort(-estimated)[:wanted].tolist()
+    return [np.isin(np.argsort(-truth)[:depth], scored).mean() for depth in (10, 100)]
+
+
+def test_rounds_by_embeddings_find_what_adacur_finds():
+    """The regression on item embeddings loses against the pseudo-inverse of the anchor queries' whole scores."""
+    scores, train = realistic(), 200
+    anchors = choose_anchors(scores[:train], 80, "greedy", seed=0)
+    solved = solve(scores[:train], anchors, seed=0)
+    embeddings = (solved.inverse @ scores[:train]).T
+    model = QueryModel(solved.intersection, solved.error**2)
+
+    def ours(items, exact):
+        return embeddings @ model.of_items(embeddings[items], exact)
+
+    def adacur(items, exact):
+        return exact @ np.linalg.pinv(scores[:train, items], rcond=0.05) @ scores[:train]
+
+    first = anchors[:30].tolist()
+    results = {
+        name: np.mean([adaptive(first, 5, 150, scores[row], estimate) for row in range(200, 220)], axis=0)
+        for name, estimate in (("ours", ours), ("adacur", adacur))
+    }
+    assert (results["ours"] >= results["adacur"] - 0.01).all(), results
+    assert results["ours"][0] > 0.9
+
+
+def test_the_split_is_learnt_by_budget():
+    """All of a budget goes to anchors, or none; more anchors are paid than there are."""
+    scores = realistic()
+    anchors = choose_anchors(scores[:200], 80, "greedy", seed=0)
+    split = solve(scores[:200], anchors, seed=0).split
+    assert list(split) == [10, 20, 50, 100, 200, 500, 1000]
+    assert all(0 < count < budget and count <= 80 for budget, count in split.items())
+    for budget in (1, 7, 10, 75, 500, 10_000):
+        assert 1 <= anchors_for(budget, split, 80) <= min(budget, 80)
+    assert anchors_for(500, split, 80) == split[500]
+    assert 1 <= anchors_for(3, {}, 80) <= 3

@@ -1,0 +1,54 @@
+"""A cross-encoder is known again, and known to have changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pgretrieval.errors import EncoderError
+from pgretrieval.rerank import from_spec, load_cross_encoder
+from pgretrieval.rerank.markers import new_cross_encoder
+
+
+@pytest.mark.parametrize("head", ["cls", "emb"])
+def test_a_model_is_known_by_its_weights(tiny_bert: Path, tmp_path: Path, head: str) -> None:
+    """A model that was trained further passes for the one before, or a saved one for another."""
+    torch.manual_seed(0)
+    model = new_cross_encoder(tiny_bert, head, max_length=24, device="cpu")
+    model.save(str(tmp_path / "model"), create_model_card=False)
+    before = load_cross_encoder(model).fingerprint
+    again = load_cross_encoder(tmp_path / "model", device="cpu")
+    assert again.fingerprint == before
+    assert again.calls == 0
+    assert from_spec(again.spec, device="cpu").fingerprint == before
+    with torch.no_grad():
+        next(parameter for name, parameter in model.named_parameters() if name.endswith("query.weight")).mul_(1.01)
+    assert load_cross_encoder(model).fingerprint != before
+
+
+class Counting:
+    """Scores by length."""
+
+    factor = 1.0
+
+    def predict(self, pairs: list[tuple[str, str]]) -> list[float]:
+        return [self.factor * len(passage) for _, passage in pairs]
+
+
+def test_an_object_is_known_by_its_mark_or_by_scores() -> None:
+    """Objects are all alike, or asked again and again."""
+    first, changed, marked = Counting(), Counting(), Counting()
+    changed.factor = 1.1
+    marked.fingerprint = "v3"  # type: ignore[attr-defined]
+    scorer = load_cross_encoder(first)
+    assert scorer.fingerprint == load_cross_encoder(Counting()).fingerprint
+    assert scorer.fingerprint != load_cross_encoder(changed).fingerprint
+    assert scorer.calls == 4
+    other = load_cross_encoder(marked)
+    assert (other.fingerprint, other.calls) == ("given v3", 0)
+    marked.fingerprint = lambda: "v4"  # type: ignore[attr-defined]
+    assert load_cross_encoder(marked).fingerprint == "given v4"
+    with pytest.raises(EncoderError, match="was an object of type"):
+        from_spec(scorer.spec)
