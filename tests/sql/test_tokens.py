@@ -200,3 +200,84 @@ def test_collections_that_cannot_be_made(connection: Connection, options: str, m
         connection.execute(f"select pgretrieval.create_collection('docs', 64, {options})")
     assert caught.value.sqlstate == "PGR05"
     assert connection.execute("select count(*) from pgretrieval.collection").fetchone() == (0,)
+
+
+# ---- the parts
+
+
+HELD = "(select c from pgretrieval.collection as c where name = 'xtr')"
+
+
+def ids_of(connection: Connection) -> tuple[int, int]:
+    """The collection's and its codebook's."""
+    return connection.execute("select collection_id, codebook_id from pgretrieval.collection where name = 'xtr'").fetchone()
+
+
+def test_what_is_checked_first(reading: Connection):
+    """Values that can be used are refused."""
+    reading.execute("select pgretrieval.check_scorer('xtr', 'maxsim', false, 'auto')")
+    reading.execute("select pgretrieval.check_token_knobs(10, null, null, '-0.5')")
+
+
+def test_decoder(reading: Connection):
+    """A byte stands for other values, or in another order."""
+    _, codebook = ids_of(reading)
+    width, levels, coordinates = reading.execute("select * from pgretrieval.decoder(%s)", [codebook]).fetchone()
+    weights = reading.execute("select weights from pgretrieval.codebook where codebook_id = %s", [codebook]).fetchone()[0]
+    assert (width, len(levels), coordinates.count("get_byte")) == (32, 512, 64)
+    assert (levels[0x3A], levels[256 + 0x3A]) == (weights[3], weights[10])
+
+
+def test_tokens_among_and_count_matches(reading: Connection):
+    """Tokens of passages that do not match leave the server, or some that do stay."""
+    collection, codebook = ids_of(reading)
+    found = reading.execute(
+        """select sum(cardinality(passage_ids)), sum(length(residuals))
+           from pgretrieval.tokens_among(%s, %s, array(select generate_series(0, 5000)), '$.number < 20', array['p3', 'p4', 'p99'])""",
+        [collection, codebook],
+    ).fetchone()
+    tokens = reading.execute(
+        "select sum(token_count) from pgretrieval.passage where collection_id = %s and key in ('p3', 'p4')", [collection]
+    ).fetchone()[0]
+    assert found == (tokens, 32 * tokens)
+    counted = "select pgretrieval.count_matches(%s, %s, '$.number < 20', null)"
+    assert [reading.execute(counted, [collection, n]).fetchone()[0] for n in (5, 100)] == [5, 20]
+
+
+def test_score_tokens_and_retrieved_passages(reading: Connection, corpus: Corpus):
+    """The score of passages without a retrieved token is missing, or fewer passages come than there are."""
+    query = vector_array(corpus.queries[0])
+    scored = reading.execute(
+        f"select passage_id, score from pgretrieval.score_tokens({HELD}, %s::vector[], 5, 3, 'kth', null, null)", [query]
+    ).fetchall()
+    others = [score for passage_id, score in scored if passage_id is None]
+    assert len(others) == 1
+    assert all(score >= others[0] for _, score in scored)
+    assert len(scored) <= 1 + 3 * 8
+    found = reading.execute(
+        f"select count(passage_id) from pgretrieval.retrieved_passages({HELD}, %s::vector[], 290, 5, 3, 'kth', null, null)", [query]
+    ).fetchone()
+    assert found == (290,)
+
+
+def test_compact_posting_codes_and_check_posting_codes(reading: Connection):
+    """Segments that are not marked are merged, or tokens of removed passages stay."""
+    collection, codebook = ids_of(reading)
+    counted = "select count(*), sum(cardinality(passage_ids)) from pgretrieval.posting_code where collection_id = %s"
+    before = reading.execute(counted, [collection]).fetchone()
+    reading.execute("select pgretrieval.compact_posting_codes(%s, %s, 0, 5000)", [collection, codebook])
+    assert reading.execute(counted, [collection]).fetchone() == before
+    reading.execute("update pgretrieval.segment set compacting = true where collection_id = %s", [collection])
+    reading.execute("update pgretrieval.removed_passage set compacting = true where collection_id = %s", [collection])
+    reading.execute("select pgretrieval.compact_posting_codes(%s, %s, 0, 5000)", [collection, codebook])
+    rows, tokens = reading.execute(counted, [collection]).fetchone()
+    assert rows < before[0]
+    live = reading.execute("select sum(token_count) from pgretrieval.passage where collection_id = %s", [collection]).fetchone()
+    assert (tokens,) == live
+    assert reading.execute(f"select * from pgretrieval.check_posting_codes({HELD})").fetchall() == []
+
+
+def test_the_function_itself(reading: Connection, corpus: Corpus):
+    """Columns are missing or in another order than those of search."""
+    cursor = reading.execute("select * from pgretrieval.xtr_search('xtr', %s::vector[], 1)", [vector_array(corpus.queries[0])])
+    assert [column.name for column in cursor.description or []] == ["rank", "id", "score", "title", "body", "metadata"]
