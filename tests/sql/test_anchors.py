@@ -33,6 +33,7 @@ class Loaded:
     """6,000 passages with embeddings, and what these were made of."""
 
     def __init__(self, table: np.ndarray, connection: Connection, element: str, selection: Selection) -> None:
+        self.selection = selection
         self.anchors = choose_anchors(table[:TRAIN], ANCHORS, selection, 0)
         self.solved = solve(table[:TRAIN], self.anchors, 0)
         self.embeddings = (self.solved.inverse @ table[:TRAIN]).T.astype(np.float32)
@@ -64,7 +65,7 @@ class Loaded:
         connection.execute("analyze pgretrieval.item_embedding")
 
 
-@pytest.fixture(scope="module", params=[("vector", "top"), ("halfvec", "greedy")], ids=["vector", "halfvec"])
+@pytest.fixture(scope="module", params=[("vector", "greedy"), ("halfvec", "greedy"), ("vector", "top")], ids="-".join)
 def items(request: Any, module_database: pgretrieval.RetrievalDatabase, table: np.ndarray) -> Any:
     with psycopg.connect(module_database.url, autocommit=True) as connection:
         connection.execute("select pgretrieval.drop_collection('items')")

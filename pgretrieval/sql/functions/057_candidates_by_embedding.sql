@@ -27,6 +27,12 @@ begin
     if not found then
         return;  -- another has taken its place
     end if;
+    -- Where a twentieth of all or more are wanted the index finds too few of them, and comparing all costs hardly more.
+    if nearest > 0.05 * (
+        select reltuples from pg_class where oid = to_regclass(format('pgretrieval.item_embedding_%s', in_factorization))
+    ) then
+        nearest := null;
+    end if;
     -- What all embeddings have in common is not in them: the vector index finds its way by how they differ.
     common := (select sum(both_of.asked::double precision * both_of.centre) from unnest(query, made.centre) as both_of (asked, centre));
     distance := format('(embedding::%1$s(%2$s)) <#> ($1)::%1$s(%2$s)', made.element, made.anchor_items);
