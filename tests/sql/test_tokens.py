@@ -233,7 +233,8 @@ def test_tokens_among_and_count_matches(reading: Connection):
     collection, codebook = ids_of(reading)
     found = reading.execute(
         """select sum(cardinality(passage_ids)), sum(length(residuals))
-           from pgretrieval.tokens_among(%s, %s, array(select generate_series(0, 5000)), '$.number < 20', array['p3', 'p4', 'p99'])""",
+           from pgretrieval.tokens_among(
+               %s, %s, array(select generate_series(0, 5000)), '$.number < 20', array['p3', 'p4', 'p99'])""",
         [collection, codebook],
     ).fetchone()
     tokens = reading.execute(
@@ -255,7 +256,8 @@ def test_score_tokens_and_retrieved_passages(reading: Connection, corpus: Corpus
     assert all(score >= others[0] for _, score in scored)
     assert len(scored) <= 1 + 3 * 8
     found = reading.execute(
-        f"select count(passage_id) from pgretrieval.retrieved_passages({HELD}, %s::vector[], 290, 5, 3, 'kth', null, null)", [query]
+        f"select count(passage_id) from pgretrieval.retrieved_passages({HELD}, %s::vector[], 290, 5, 3, 'kth', null, null)",
+        [query],
     ).fetchone()
     assert found == (290,)
 
