@@ -135,7 +135,6 @@ def test_ties_at_the_last_retrieved_token(database: pgretrieval.RetrievalDatabas
         ("xtr", {"imputation": "mean"}, "imputation is 'mean'"),
         ("xtr", {"imputation": float("nan")}, "imputation is nan"),
         ("xtr", {"reduction": "max"}, "reduction is 'max'"),
-        ("xtr", {"rerank": "all"}, "rerank is 'all'"),
         ("xtr", {"rerank": "maxsim"}, "stores no codes by passage"),
         ("xtr", {"candidates": 100}, "candidates is 100"),
         ("plain", {"k_tokens": 10}, "k_tokens is 10.*scored by all tokens"),
@@ -161,6 +160,18 @@ def test_knobs_that_cannot_be_used(
             search(vectors=corpus.queries[0], **options)
     with pytest.raises(pgretrieval.ConfigError, match=message):
         docs.search_many(vectors=corpus.queries[:2], **options)
+
+
+def test_a_reranker_of_another_name_is_a_cross_encoder(collections: dict[str, pgretrieval.Collection], corpus: Corpus):
+    """A misspelt "maxsim" is passed over, or a cross-encoder is given vectors to read."""
+    docs = collections["xtr"]
+    for search in (docs.search, docs.explain):
+        with pytest.raises(pgretrieval.InputError, match="a cross-encoder reads texts"):
+            search(vectors=corpus.queries[0], rerank="maxsin")
+        with pytest.raises(pgretrieval.EncoderError, match="'maxsin'"):
+            search("passage 7", vectors=corpus.queries[0], rerank="maxsin")
+    with pytest.raises(pgretrieval.ConfigError, match="rerank is 'maxsin'"):
+        docs.search_many(vectors=corpus.queries[:2], rerank="maxsin")
 
 
 @pytest.mark.parametrize(
