@@ -30,7 +30,7 @@ def of_library_model(model: Any) -> str:
         digest.update(flat[::step].cpu().float().numpy().tobytes())
     config = getattr(model, "config", None)
     digest.update(json.dumps([str(getattr(config, key, None)) for key in _CONFIGURED]).encode())
-    digest.update(str(getattr(model, "max_length", None)).encode())
+    digest.update(str(model.max_seq_length).encode())
     return f"weights {digest.hexdigest()[:32]}"
 
 

@@ -395,8 +395,8 @@ def test_it_tells_how_far_it_is(filled: pgretrieval.RetrievalDatabase):
     told: list[tuple[str, int, int]] = []
     filled.get_collection("docs").check(stage=lambda *step: told.append(step))
     names = list(dict.fromkeys(name for name, _, _ in told))
-    parts = ["passages", "codes", "vectors", "codebook", "postings", "posting_codes", "words", "orphans", "changes", "queue"]
-    assert names == [*parts, "decoding"]
+    parts = ["passages", "codes", "vectors", "codebook", "postings", "posting_codes", "words", "orphans", "changes"]
+    assert names == [*parts, "queue", "anchors", "decoding"]
     assert told[-1] == ("decoding", 300, 300)
 
 

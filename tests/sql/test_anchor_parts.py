@@ -1,0 +1,142 @@
+"""The functions that factorisations and fixed rows are made with, each called by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+import pgretrieval
+from tests.support.cross_encoder import TableCrossEncoder, queries
+from tests.support.vectors import clustered
+
+pytestmark = pytest.mark.both_versions
+
+Connection = psycopg.Connection[Any]
+
+
+@pytest.fixture
+def docs(database: pgretrieval.RetrievalDatabase) -> pgretrieval.Collection:
+    """60 passages, factorised with 12 anchor items and 40 anchor queries."""
+    made = database.create_collection("docs")
+    made.add([{"id": f"i{n}", "text": f"item {n}", "metadata": {"n": n}} for n in range(60)], vectors=clustered(60))
+    made.factorize(TableCrossEncoder(), queries(range(40)), 12)
+    return made
+
+
+def one(connection: Connection, statement: str, *values: Any) -> Any:
+    row = connection.execute(statement, values).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def partition(connection: Connection, name: str) -> str | None:
+    return one(connection, "select to_regclass('pgretrieval.' || %s)::text", name)
+
+
+def test_inline_codes(connection: Connection, database: pgretrieval.RetrievalDatabase):
+    """Codes of a fixed number of vectors go out of line, or stay in line when the number is given up."""
+    database.create_collection("docs")
+    number = one(connection, "select collection_id from pgretrieval.collection")
+    options = "select reloptions from pg_class where oid = ('pgretrieval.token_code_' || %s)::regclass"
+    for vectors, expected in ((None, None), (32, ["toast_tuple_target=8160"]), (16, ["toast_tuple_target=8160"]), (None, None)):
+        connection.execute("select pgretrieval.inline_codes(%s, %s)", [number, vectors])
+        assert one(connection, options, number) == expected
+
+
+def test_create_scores_and_create_embeddings(connection: Connection, database: pgretrieval.RetrievalDatabase):
+    """A resumed run cannot make its partition again, or rows of one factorisation land in another's."""
+    for _ in range(2):
+        connection.execute("select pgretrieval.create_scores(7)")
+    connection.execute("select pgretrieval.create_embeddings(9)")
+    connection.execute("insert into pgretrieval.anchor_score (matrix_id, passage_id, scores) values (7, 1, '')")
+    connection.execute("insert into pgretrieval.item_embedding (factorization_id, passage_id, embedding) values (9, 1, '[1]')")
+    assert one(connection, "select tableoid::regclass::text from pgretrieval.anchor_score") == "pgretrieval.anchor_score_7"
+    assert one(connection, "select tableoid::regclass::text from pgretrieval.item_embedding") == "pgretrieval.item_embedding_9"
+
+
+def test_index_embeddings(docs: pgretrieval.Collection, connection: Connection):
+    """The index is of another dimension or precision than searches ask for."""
+    number = one(connection, "select factorization_id from pgretrieval.factorization")
+    looked = "select indexdef from pg_indexes where indexname = %s"
+    for element in ("halfvec", "vector"):
+        connection.execute(f"drop index pgretrieval.item_embedding_{number}_hnsw")
+        connection.execute("update pgretrieval.factorization set element = %s", [element])
+        for _ in range(2):
+            connection.execute("select pgretrieval.index_embeddings(%s)", [number])
+        assert f"{element}(12)) {element}_ip_ops" in one(connection, looked, f"item_embedding_{number}_hnsw")
+
+
+def test_drop_factorizations(docs: pgretrieval.Collection, connection: Connection):
+    """What searches use goes, or what they do not use stays."""
+    collection, made, matrix = connection.execute(
+        "select collection_id, factorization_id, matrix_id from pgretrieval.factorization"
+    ).fetchone()
+    connection.execute("select pgretrieval.drop_factorizations(%s, %s, %s)", [collection, made, matrix])
+    assert partition(connection, f"item_embedding_{made}")
+    assert partition(connection, f"anchor_score_{matrix}")
+    connection.execute("update pgretrieval.collection set factorization_id = null")
+    connection.execute("select pgretrieval.drop_factorizations(%s, null, %s)", [collection, matrix])
+    assert partition(connection, f"item_embedding_{made}") is None
+    assert partition(connection, f"anchor_score_{matrix}")
+    connection.execute("select pgretrieval.drop_factorizations(%s, null, null)", [collection])
+    assert partition(connection, f"anchor_score_{matrix}") is None
+    assert one(connection, "select count(*) from pgretrieval.score_matrix") == 0
+
+
+def test_factorized_collection(docs: pgretrieval.Collection, connection: Connection, database: pgretrieval.RetrievalDatabase):
+    """A collection without factorisation is searched by one."""
+    assert one(connection, "select name from pgretrieval.factorized_collection('docs')") == "docs"
+    database.create_collection("plain")
+    with pytest.raises(psycopg.errors.DatabaseError, match="'plain' has no factorisation") as caught:
+        connection.execute("select pgretrieval.factorized_collection('plain')")
+    assert caught.value.sqlstate == "PGR05"
+
+
+def test_candidates_by_embedding(docs: pgretrieval.Collection, connection: Connection):
+    """Other passages than those of the highest inner product, or ones that were left out or passed over."""
+    collection, made = connection.execute("select collection_id, factorization_id from pgretrieval.factorization").fetchone()
+    rows = connection.execute("select passage_id, embedding::real[] from pgretrieval.item_embedding order by passage_id").fetchall()
+    ids = np.array([number for number, _ in rows])
+    centre = np.array(one(connection, "select centre from pgretrieval.factorization"), dtype=np.float64)
+    query = np.random.default_rng(0).standard_normal(12)
+    exact = (np.array([embedding for _, embedding in rows]) + centre) @ query
+    statement = "select passage_id, score from pgretrieval.candidates_by_embedding(%s, %s, %s::real[], %s, %s::jsonpath, %s, %s)"
+    passed = ids[np.argsort(-exact)[:2]].tolist()
+    keys = [f"i{n}" for n in range(0, 60, 2)]
+    for n, filter, among, passed_over, left in (
+        (60, None, None, None, np.ones(60, dtype=bool)),
+        (5, None, None, passed, ~np.isin(ids, passed)),
+        (5, "$.n < 20", None, None, np.arange(60) < 20),
+        (5, "$.n < 20", keys, None, (np.arange(60) < 20) & (np.arange(60) % 2 == 0)),
+    ):
+        found = connection.execute(statement, [collection, made, query.tolist(), n, filter, among, passed_over]).fetchall()
+        best = [place for place in np.argsort(-exact) if left[place]][:n]
+        assert [number for number, _ in found] == ids[best].tolist()
+        assert [score for _, score in found] == pytest.approx(exact[best].tolist(), abs=1e-3)
+    gone = connection.execute(statement, [collection, made + 1, query.tolist(), 5, None, None, None]).fetchall()
+    assert gone == []
+
+
+def test_factorization_state(docs: pgretrieval.Collection, connection: Connection, database: pgretrieval.RetrievalDatabase):
+    """stats says nothing of what was added since, or of anchors that are gone."""
+    statement = """select pgretrieval.factorization_state(collection) from pgretrieval.collection where name = %s"""
+    database.create_collection("plain")
+    assert one(connection, statement, "plain") is None
+    state = one(connection, statement, "docs")
+    assert (state["anchor_queries"], state["anchor_items"], state["anchor_items_gone"], state["not_scored"]) == (40, 12, 0, 0)
+    anchor = one(connection, "select id from pgretrieval.anchor_items('docs') limit 1")
+    docs.add([{"id": "new", "text": "item 60"}], vectors=clustered(1))
+    docs.delete([anchor])
+    state = one(connection, statement, "docs")
+    assert (state["anchor_items_gone"], state["not_scored"]) == (1, 1)
+
+
+def test_check_anchors_of_one_collection(docs: pgretrieval.Collection, connection: Connection):
+    """A sound factorisation is complained about, or a broken one is not."""
+    statement = "select rule from pgretrieval.collection, pgretrieval.check_anchors(collection)"
+    assert connection.execute(statement).fetchall() == []
+    connection.execute("update pgretrieval.factorization set intersection = ''")
+    assert connection.execute(statement).fetchall() == [("wrong_factorization",)]
