@@ -94,11 +94,13 @@ class Model:
     k_train: int | None = None
     ways: int | None = None
     passage_tokens_times: int = 1
+    batch_times: int = 1
+    epochs_times: int = 1
 
 
 MODELS = {
     "contrastive": Model(),
-    "projection alone": Model(trained="projection", learning_rate=1e-3),
+    "projection alone": Model(trained="projection", learning_rate=3e-3, batch_times=4, epochs_times=4),
     "distilled": Model(distil=True),
     "distilled, projection alone": Model(distil=True, trained="projection", learning_rate=5e-4),
     "xtr": Model(objective="xtr", k_train=64),
@@ -201,9 +203,9 @@ def train(name: str, work: Path, size: Size, device: str | None) -> None:
     model = MODELS[name]
     sets = [read_training_set(work / ("scored" if model.distil else "mined") / part) for part in TRAINING]
     options = RunOptions(
-        epochs=size.epochs,
+        epochs=size.epochs * model.epochs_times,
         steps=size.steps,
-        batch=size.batch,
+        batch=size.batch * model.batch_times,
         learning_rate=model.learning_rate,
         precision=size.precision,  # type: ignore[arg-type]
         device=device,
