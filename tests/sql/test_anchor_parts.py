@@ -46,11 +46,11 @@ def test_inline_codes(connection: Connection, database: pgretrieval.RetrievalDat
         assert one(connection, options, number) == expected
 
 
-def test_create_scores_and_create_embeddings(connection: Connection, database: pgretrieval.RetrievalDatabase):
+def test_create_partition(connection: Connection, database: pgretrieval.RetrievalDatabase):
     """A resumed run cannot make its partition again, or rows of one factorisation land in another's."""
     for _ in range(2):
-        connection.execute("select pgretrieval.create_scores(7)")
-    connection.execute("select pgretrieval.create_embeddings(9)")
+        connection.execute("select pgretrieval.create_partition('anchor_score', 'matrix_id', 7)")
+    connection.execute("select pgretrieval.create_partition('item_embedding', 'factorization_id', 9)")
     connection.execute("insert into pgretrieval.anchor_score (matrix_id, passage_id, scores) values (7, 1, '')")
     connection.execute("insert into pgretrieval.item_embedding (factorization_id, passage_id, embedding) values (9, 1, '[1]')")
     assert one(connection, "select tableoid::regclass::text from pgretrieval.anchor_score") == "pgretrieval.anchor_score_7"

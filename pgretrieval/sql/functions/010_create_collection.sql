@@ -1,5 +1,4 @@
--- Registers a collection and makes its partitions. Each is created alone and attached afterwards, so that searches in other
--- collections go on meanwhile.
+-- Registers a collection and makes its partitions. Searches in other collections go on meanwhile.
 create or replace function pgretrieval.create_collection(
     name text,
     dim integer default null,
@@ -23,7 +22,6 @@ as $function$
 declare
     new_id integer;
     parent text;
-    partition text;
 begin
     if create_collection.vectors_per_passage < 1 then
         raise exception 'vectors_per_passage is %', create_collection.vectors_per_passage using errcode = 'PGR05',
@@ -40,11 +38,7 @@ begin
     returning collection_id into new_id;
 
     foreach parent in array pgretrieval.partitioned_tables(create_collection.dense, create_collection.scorer) loop
-        partition := format('%s_%s', parent, new_id);
-        execute format('create table pgretrieval.%I (like pgretrieval.%I including all)', partition, parent);
-        execute format('alter table pgretrieval.%I add constraint one_collection check (collection_id = %s)', partition, new_id);
-        execute format('alter table pgretrieval.%I attach partition pgretrieval.%I for values in (%s)', parent, partition, new_id);
-        execute format('alter table pgretrieval.%I drop constraint one_collection', partition);
+        perform pgretrieval.create_partition(parent, 'collection_id', new_id);
     end loop;
     perform pgretrieval.inline_codes(new_id, create_collection.vectors_per_passage);
     execute format('create sequence pgretrieval.%I as integer owned by pgretrieval.%I.passage_id',

@@ -15,7 +15,7 @@ values (%(collection_id)s, %(cross_encoder)s, %(fingerprint)s, cardinality(%(que
 returning matrix_id
 
 -- name: create_scores
-select pgretrieval.create_scores(%(matrix_id)s)
+select pgretrieval.create_partition('anchor_score', 'matrix_id', %(matrix_id)s)
 
 -- name: write_queries
 insert into pgretrieval.anchor_query (matrix_id, place, query)
@@ -72,7 +72,7 @@ insert into pgretrieval.factorization (
 returning factorization_id
 
 -- name: create_embeddings
-select pgretrieval.create_embeddings(%(factorization_id)s)
+select pgretrieval.create_partition('item_embedding', 'factorization_id', %(factorization_id)s)
 
 -- name: write_anchors
 insert into pgretrieval.anchor_item (factorization_id, place, passage_id, mean_score)
