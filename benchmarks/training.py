@@ -1,15 +1,12 @@
-"""Does training help? Late interaction from MiniLM: distilled, contrastive, XTR, ConstBERT, beside the untrained encoder.
+"""Does training help? Late interaction from MiniLM: contrastive, distilled, XTR, ConstBERT, beside the untrained encoder.
 
-    python benchmarks/training.py --work DIR [--stages mine teacher distil train evaluate] [--trial]
+    python benchmarks/training.py --work DIR [--stages mine train evaluate] [--models "projection alone" …] [--trial]
 
-Tuples are mined from the training queries of scifact, medquad and tldr_commands; a cross-encoder is trained on them from MiniLM and
-scores them; models are trained; all are measured on scifact's test queries, stackexchange_small and cpp_docs by exact MaxSim,
-without an index. No query of these is trained on. What is in DIR is not done again, and interrupted trainings go on, so that stages
+Tuples are mined from the training queries of scifact, medquad and tldr_commands with the untrained encoder's index. Models are
+trained on them, some with scores of a cross-encoder that is trained on them first, ConstBERT with those of the model that it
+pools. All are measured on scifact's test queries, stackexchange_small and cpp_docs by exact MaxSim, without an index, and from
+retrieved tokens. No query of these is trained on. What is in DIR is not done again, and interrupted trainings go on, so that parts
 can run on several machines. Writes benchmarks/results/training.md; --trial takes a few steps of everything, into DIR alone.
-
-Two cores that multiply bf16 need about three and a half hours: mining 10 minutes, the teacher with its scores 20, each of the six
-models that are trained whole 14 (3,000 tuples of 8 passages of 128 tokens, 3,900 tokens a second), measuring a model 10. Two hours
-are enough for --models distilled "distilled, projection alone" xtr "constbert 32".
 """
 
 from __future__ import annotations
@@ -19,7 +16,7 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -46,25 +43,29 @@ from pgretrieval.train.mining import MiningOptions, mine
 from pgretrieval.train.models import Pooling
 from pgretrieval.train.retrievers import Aim, train_retriever
 from pgretrieval.train.run import MODEL, REPORT_FILE, RunOptions
+from pgretrieval.train.teachers import LateInteractionTeacher
 from pgretrieval.train.tuples import TrainingSet, TrainingTuple, read_training_set, write_training_set
 from pgretrieval.types import Float32Array, Int64Array, Passage
 
 TRAINING = {"scifact": "qrels.train.tsv", "medquad": "qrels.tsv", "tldr_commands": "qrels.tsv"}
 EVALUATION = ("scifact", "stackexchange_small", "cpp_docs")
-STAGES = ("mine", "teacher", "distil", "train", "evaluate")
+STAGES = ("mine", "train", "evaluate")
 NDCG = parse_metrics("nDCG@10")
 UNTRAINED = "untrained"
+FIRST = "minilm@1"
+"""The untrained encoder: MiniLM with a projection that follows from its vocabulary."""
 IMPUTATIONS = ("kth", "zero", "none")
-SCORED_BY_TOKENS = (UNTRAINED, "contrastive", "distilled", "xtr")
+TOKENS = "retrieved tokens"
 _DEPTH = 10
 _SEED = 0
+_PROJECTED = "projection alone"
 
 
 @dataclass(frozen=True)
 class Size:
     """How much is done. The defaults are for a few hours of two processor cores, `TRIAL` for seeing that everything runs."""
 
-    queries: int = 1_000  # of each training set
+    queries: int = 2_000  # of each training set
     ways: int = 8
     depth: int = 100
     passage_tokens: int = 128
@@ -73,20 +74,23 @@ class Size:
     teacher_epochs: float = 1.0
     measured_queries: int = 300
     measured_passages: int = 10_000
-    k_tokens: int = 1_000
+    k_tokens: tuple[int, ...] = (100, 1_000)
     steps: int | None = None
     precision: str = "bf16"
 
 
-TRIAL = Size(12, 4, 20, passage_tokens=32, batch=4, measured_queries=10, measured_passages=100, k_tokens=50, steps=2)
+TRIAL = Size(12, 4, 20, passage_tokens=32, batch=4, measured_queries=10, measured_passages=100, k_tokens=(10, 50), steps=2)
 
 
 @dataclass(frozen=True)
 class Model:
-    """One model to train: its loss, whether the teacher's scores are used, what is trained, what it starts from."""
+    """One model to train: its loss, whose scores it learns, what is trained, what it starts from.
+
+    `teacher` is "cross-encoder", "base" (the model that it starts from, by MaxSim of all token vectors), or None for labels alone.
+    """
 
     objective: str = "colbert"
-    distil: bool = False
+    teacher: str | None = None
     trained: str = "all"
     vectors: int | None = None
     base: str | None = None
@@ -98,15 +102,25 @@ class Model:
     epochs_times: int = 1
 
 
+_OF_PROJECTIONS: dict[str, Any] = {"trained": "projection", "learning_rate": 3e-3, "batch_times": 4, "epochs_times": 4}
+_POOLED: dict[str, Any] = {
+    "teacher": "base",
+    "base": _PROJECTED,
+    "learning_rate": 1e-4,
+    "ways": 4,
+    "passage_tokens_times": 2,
+    "batch_times": 2,
+}
+
 MODELS = {
+    _PROJECTED: Model(**_OF_PROJECTIONS),
+    "xtr, projection alone": Model(objective="xtr", k_train=256, **_OF_PROJECTIONS),
+    "distilled, projection alone": Model(teacher="cross-encoder", **_OF_PROJECTIONS),
     "contrastive": Model(),
-    "projection alone": Model(trained="projection", learning_rate=3e-3, batch_times=4, epochs_times=4),
-    "distilled": Model(distil=True),
-    "distilled, projection alone": Model(distil=True, trained="projection", learning_rate=5e-4),
-    "xtr": Model(objective="xtr", k_train=64),
-    "constbert 16": Model(vectors=16, base="contrastive", learning_rate=5e-5, ways=4, passage_tokens_times=2),
-    "constbert 32": Model(vectors=32, base="contrastive", learning_rate=5e-5, ways=4, passage_tokens_times=2),
-    "constbert 64": Model(vectors=64, base="contrastive", learning_rate=5e-5, ways=4, passage_tokens_times=2),
+    "distilled": Model(teacher="cross-encoder"),
+    "constbert 16": Model(vectors=16, **_POOLED),
+    "constbert 32": Model(vectors=32, **_POOLED),
+    "constbert 64": Model(vectors=64, **_POOLED),
 }
 
 
@@ -119,7 +133,8 @@ def main() -> None:
     parser.add_argument("--device", help="a torch device; by default a GPU where there is one")
     parser.add_argument("--trial", action="store_true", help="a few steps of everything")
     for name, default in asdict(Size()).items():
-        parser.add_argument("--" + name.replace("_", "-"), type=type(default) if default is not None else int, default=None)
+        several = {"nargs": "+", "type": int} if isinstance(default, tuple) else {"type": int if default is None else type(default)}
+        parser.add_argument("--" + name.replace("_", "-"), default=None, **several)
     given = vars(parser.parse_args())
     usual = asdict(TRIAL if given["trial"] else Size())
     size = Size(**{name: value if given[name] is None else given[name] for name, value in usual.items()})
@@ -128,10 +143,6 @@ def main() -> None:
         started = time.perf_counter()
         if stage == "mine":
             mine_all(work, size)
-        elif stage == "teacher":
-            train_teacher(work, size, given["device"])
-        elif stage == "distil":
-            score_all(work, given["device"])
         elif stage == "train":
             for name in given["models"]:
                 train(name, work, size, given["device"])
@@ -156,7 +167,7 @@ def mine_all(work: Path, size: Size) -> None:
         judgements = {key: qrels[key] for key in chosen}
         with serving() as database, warnings.catch_warnings():
             warnings.simplefilter("ignore", PgRetrievalWarning)
-            collection = database.create_collection("mined")
+            collection = database.create_collection("mined", encoder=FIRST)
             collection.add(_some(list(read_passages(source / "corpus.jsonl.gz")), judgements, size.measured_passages))
             collection.build()
             options = MiningOptions(size.ways, size.depth, seed=_SEED)
@@ -165,43 +176,59 @@ def mine_all(work: Path, size: Size) -> None:
         say({"mined": name, "tuples": len(made.tuples), "passages": len(made.passages)})
 
 
-def train_teacher(work: Path, size: Size, device: str | None) -> None:
-    """A cross-encoder on all tuples; its first look at them is the labels'."""
-    sets = [read_training_set(work / "mined" / name) for name in TRAINING]
+def mined(work: Path) -> list[TrainingSet]:
+    """The tuples of all training sets."""
+    return [read_training_set(work / "mined" / name) for name in TRAINING]
+
+
+def trained_teacher(work: Path, size: Size, device: str | None) -> Any:
+    """A cross-encoder, trained on all tuples by their labels where it is not there yet."""
     options = RunOptions(
         epochs=size.teacher_epochs,
         steps=size.steps,
         batch=size.batch,
         learning_rate=5e-5,
-        precision=size.precision,
+        precision=size.precision,  # type: ignore[arg-type]
         device=device,
         save_every=100,
     )
-    _once(work / "teacher", partial(train_cross_encoder, sets, options=options, aim=CrossAim(max_tokens=size.passage_tokens + 32)))
+    aim = CrossAim(max_tokens=size.passage_tokens + 32)
+    _once(work / "teacher", partial(train_cross_encoder, mined(work), options=options, aim=aim))
+    return load_cross_encoder(work / "teacher" / MODEL, device)
 
 
-def score_all(work: Path, device: str | None) -> None:
-    """The same tuples with the teacher's scores."""
-    teacher = load_cross_encoder(work / "teacher" / MODEL, device)
-    for name in TRAINING:
-        if (work / "scored" / name).exists():
-            continue
-        made = read_training_set(work / "mined" / name)
-        scores = teacher.predict([(one.query, made.passages[key]) for one in made.tuples for key in one.passages])
-        rows = scores.reshape(len(made.tuples), -1).tolist()
-        tuples = [
-            TrainingTuple(one.query_id, one.query, one.passages, tuple(row)) for one, row in zip(made.tuples, rows, strict=True)
-        ]
-        settings = {**made.settings, "teacher": "trained"}
-        write_training_set(work / "scored" / name, TrainingSet(tuple(tuples), made.passages, settings))
-        right = float(np.mean([row[0] == max(row) for row in rows]))
-        say({"scored": name, "tuples": len(rows), "teacher finds the positive": round(right, 3)})
+def scored(work: Path, folder: str, teach: Callable[[], Any]) -> list[TrainingSet]:
+    """The same tuples with a teacher's scores, which are kept in a folder."""
+    if not all((work / folder / name).exists() for name in TRAINING):
+        teacher = load_cross_encoder(teach())
+        for name, made in zip(TRAINING, mined(work), strict=True):
+            scores = teacher.predict([(one.query, made.passages[key]) for one in made.tuples for key in one.passages])
+            rows = scores.reshape(len(made.tuples), -1).tolist()
+            tuples = [
+                TrainingTuple(one.query_id, one.query, one.passages, tuple(row)) for one, row in zip(made.tuples, rows, strict=True)
+            ]
+            write_training_set(
+                work / folder / name, TrainingSet(tuple(tuples), made.passages, {**made.settings, "teacher": folder})
+            )
+            right = float(np.mean([row[0] == max(row) for row in rows]))
+            say({"scored": name, "by": folder, "tuples": len(rows), "teacher finds the positive": round(right, 3)})
+    return [read_training_set(work / folder / name) for name in TRAINING]
 
 
 def train(name: str, work: Path, size: Size, device: str | None) -> None:
-    """One model, on tuples with scores if it distils."""
+    """One model, on tuples with scores if it has a teacher."""
     model = MODELS[name]
-    sets = [read_training_set(work / ("scored" if model.distil else "mined") / part) for part in TRAINING]
+    if (_folder(work, name) / REPORT_FILE).exists():
+        return
+    base = FIRST if model.base is None else str(_folder(work, model.base) / MODEL)
+    if model.teacher == "cross-encoder":
+        sets = scored(work, "scored", lambda: trained_teacher(work, size, device))
+    elif model.teacher == "base":
+        sets = scored(
+            work, f"scored-by-{_folder(work, model.base or UNTRAINED).name}", lambda: LateInteractionTeacher(base, device)
+        )
+    else:
+        sets = mined(work)
     options = RunOptions(
         epochs=size.epochs * model.epochs_times,
         steps=size.steps,
@@ -214,13 +241,12 @@ def train(name: str, work: Path, size: Size, device: str | None) -> None:
     aim = Aim(
         model.objective,  # type: ignore[arg-type]
         ways=model.ways and min(model.ways, size.ways),
-        distil=None if model.distil else False,
+        distil=model.teacher is not None,
         k_train=model.k_train,
         query_tokens=48,
         passage_tokens=size.passage_tokens * model.passage_tokens_times,
     )
     pooling = None if model.vectors is None else Pooling(vectors=model.vectors, tokens=256)
-    base = "minilm" if model.base is None else str(_folder(work, model.base) / MODEL)
     _once(
         _folder(work, name),
         partial(train_retriever, sets, base=base, aim=aim, pooling=pooling, trained=model.trained, options=options),
@@ -282,9 +308,9 @@ def evaluate(work: Path, size: Size, models: list[str], device: str | None) -> s
         for model in (UNTRAINED, *models):
             kept = work / "measured" / name / f"{_folder(work, model).name}.json"
             if not kept.exists():
-                source = "minilm" if model == UNTRAINED else str(_folder(work, model) / MODEL)
+                source = FIRST if model == UNTRAINED else str(_folder(work, model) / MODEL)
                 kept.parent.mkdir(parents=True, exist_ok=True)
-                k_tokens = size.k_tokens if model in SCORED_BY_TOKENS else None
+                k_tokens = () if "constbert" in model else size.k_tokens
                 kept.write_text(json.dumps(measure(data, source, k_tokens, device, single=model == UNTRAINED)))
                 say({"measured": model, "on": name})
             held = json.loads(kept.read_text())
@@ -294,8 +320,8 @@ def evaluate(work: Path, size: Size, models: list[str], device: str | None) -> s
     return _page(values, vectors, size)
 
 
-def measure(data: Judged, source: str, k_tokens: int | None, device: str | None, *, single: bool) -> dict[str, Any]:
-    """nDCG@10 by query of exact MaxSim; of XTR's scores with each imputation, unless `k_tokens` is None; of the `single` vector."""
+def measure(data: Judged, source: str, k_tokens: Sequence[int], device: str | None, *, single: bool) -> dict[str, Any]:
+    """nDCG@10 by query of exact MaxSim; of XTR's scores by `k_tokens` and imputation; of the `single` vector."""
     encoder = load_encoder(source, device)
     texts = [passage.encoded_text for passage in data.passages]
     asked = list(data.queries.values())
@@ -309,9 +335,8 @@ def measure(data: Judged, source: str, k_tokens: int | None, device: str | None,
     offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in documents])]).astype(np.int64)
     stacked = np.concatenate(documents)
     found["maxsim"] = maxsim_many(queries, stacked, offsets)
-    if k_tokens is not None:
-        by_tokens = xtr_scores(queries, stacked, offsets, k_tokens)
-        found |= {f"retrieved tokens, {imputation}": scores for imputation, scores in by_tokens.items()}
+    for (count, imputation), scores in xtr_scores(queries, stacked, offsets, k_tokens).items():
+        found[f"{count} {TOKENS}, {imputation}"] = scores
     ids = [passage.id for passage in data.passages]
     measured: dict[str, Any] = {"vectors": len(stacked) / len(ids)}
     for how, scores in found.items():
@@ -321,33 +346,40 @@ def measure(data: Judged, source: str, k_tokens: int | None, device: str | None,
     return measured
 
 
-def xtr_scores(queries: list[Float32Array], vectors: Float32Array, offsets: Int64Array, k_tokens: int) -> dict[str, Float32Array]:
-    """(queries, passages) scores from the k best tokens of each query token, by what a missing similarity counts.
+def xtr_scores(
+    queries: list[Float32Array], vectors: Float32Array, offsets: Int64Array, k_tokens: Sequence[int]
+) -> dict[tuple[int, str], Float32Array]:
+    """(queries, passages) scores from the k best tokens of each query token, for each k, by what a missing similarity counts.
 
     "kth": the last retrieved one; "zero": 0; "none": it is left out of the mean. A passage without retrieved token has the lowest.
     """
-    owners = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    if not k_tokens:
+        return {}
+    owners = torch.from_numpy(np.repeat(np.arange(len(offsets) - 1), np.diff(offsets)))
     tokens = torch.from_numpy(vectors)
-    scores: dict[str, list[Float32Array]] = {imputation: [] for imputation in IMPUTATIONS}
+    scores: dict[tuple[int, str], list[Float32Array]] = {}
     for query in queries:
-        values, places = (torch.from_numpy(query) @ tokens.T).topk(min(k_tokens, len(vectors)), dim=1)
-        similarities, owned = values.numpy(), owners[places.numpy()]
-        best = np.full((len(query), len(offsets) - 1), -np.inf, dtype=np.float32)
-        for row in range(len(query)):
-            np.maximum.at(best[row], owned[row], similarities[row])
-        there = np.isfinite(best)
-        kept = np.where(there, best, 0)
-        seen = there.any(axis=0)
-        scores["kth"].append(np.where(seen, np.where(there, best, similarities[:, -1:]).mean(axis=0), -np.inf))
-        scores["zero"].append(np.where(seen, kept.mean(axis=0), -np.inf))
-        scores["none"].append(np.where(seen, kept.sum(axis=0) / np.maximum(there.sum(axis=0), 1), -np.inf))
-    return {imputation: np.stack(rows) for imputation, rows in scores.items()}
+        values, places = (torch.from_numpy(query) @ tokens.T).topk(min(max(k_tokens), len(vectors)), dim=1)
+        for count in k_tokens:
+            taken, owned = values[:, :count], owners[places[:, :count]]
+            best = torch.full((len(query), len(offsets) - 1), -torch.inf).scatter_reduce(1, owned, taken, "amax")
+            there = best.isfinite()
+            kept = best.where(there, torch.zeros(()))
+            means = {
+                "kth": best.where(there, taken[:, -1:]).mean(dim=0),
+                "zero": kept.mean(dim=0),
+                "none": kept.sum(dim=0) / there.sum(dim=0).clamp(min=1),
+            }
+            seen = there.any(dim=0)
+            for imputation, mean in means.items():
+                scores.setdefault((count, imputation), []).append(mean.where(seen, torch.tensor(-torch.inf)).numpy())
+    return {key: np.stack(rows) for key, rows in scores.items()}
 
 
 def _page(values: dict[str, Any], vectors: dict[str, Any], size: Size) -> str:
     """All numbers, as a page for benchmarks/results."""
     about = ", ".join(f"{key} {value}" for key, value in {**asdict(size), **machine.describe()}.items())
-    alone = [name for name in values if "retrieved tokens" not in name]
+    alone = [name for name in values if TOKENS not in name]
     counted = [
         f"| {model} | " + " | ".join(f"{counts[name]:.1f}" for name in EVALUATION) + " |" for model, counts in vectors.items()
     ]
@@ -362,12 +394,11 @@ def _page(values: dict[str, Any], vectors: dict[str, Any], size: Size) -> str:
         "",
         *_table(alone, values, UNTRAINED),
         "",
-        f"## From the {size.k_tokens:,} best tokens of each query token alone",
+        "## From the best tokens of each query token alone",
         "",
-        "Differences are to the untrained encoder's kth.",
+        "Differences are to the untrained encoder's kth of as many tokens.",
         "",
-        *_table([name for name in values if name not in alone], values, f"{UNTRAINED}: retrieved tokens, kth"),
-        "",
+        *[line for count in size.k_tokens for line in _by_tokens(count, values)],
         "## Vectors of a passage, on average",
         "",
         "| model | " + " | ".join(EVALUATION) + " |",
@@ -375,6 +406,11 @@ def _page(values: dict[str, Any], vectors: dict[str, Any], size: Size) -> str:
         *counted,
     ]
     return "\n".join(lines) + "\n"
+
+
+def _by_tokens(count: int, values: dict[str, Any]) -> list[str]:
+    names = [name for name in values if f": {count} {TOKENS}" in name]
+    return [*_table(names, values, f"{UNTRAINED}: {count} {TOKENS}, kth"), ""]
 
 
 def _table(names: list[str], values: dict[str, Any], base: str) -> list[str]:

@@ -19,6 +19,7 @@ from pgretrieval.db.catalog import CollectionRow
 from pgretrieval.db.connection import Database
 from pgretrieval.db.joining import Joined
 from pgretrieval.db.selection import Ids
+from pgretrieval.encode import registry
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.encode.registry import from_spec, load_encoder
 from pgretrieval.errors import (
@@ -189,10 +190,12 @@ class Collection:
 
     def require_encoder(self, source: str) -> None:
         """Raise ConfigError where the collection was made with another encoder than `source` names."""
-        asked = catalog.TEXTS_ALONE if source == "none" else load_encoder(source, self._device, unit=self._row.unit_vectors).spec
-        held = self._row.encoder
-        if held is not None and held != asked:
-            msg = f"collection {self.name!r} was made with encoder {held}, not {asked}; name that one, or change it by rebuild"
+        held, unit = self._row.encoder, self._row.unit_vectors
+        if held is None:
+            return
+        fits = self._row.texts_alone if source == "none" else registry.names(source, held, unit=unit)
+        if not fits:
+            msg = f"collection {self.name!r} was made with encoder {held}, not {source!r}; name that one, or change it by rebuild"
             raise ConfigError(msg)
 
     def add(

@@ -1,4 +1,4 @@
-"""Computes `pgretrieval/encode/minilm_projection.safetensors`: the 384 -> 128 projection of MiniLM token vectors.
+"""Computes `pgretrieval/encode/minilm_projection.safetensors`: the first 384 -> 128 projection of MiniLM token vectors.
 
 The texts are random groups of three words of MiniLM's own vocabulary, every word three times in other company. Every
 token vector that MiniLM gives them is scaled to length 1. The projection is their 128 first principal directions,
@@ -78,8 +78,8 @@ def main() -> None:
     import torch
     from safetensors.numpy import save_file
 
-    parser = argparse.ArgumentParser(description="Computes the projection of the encoder minilm.")
-    parser.add_argument("--output", type=Path, default=minilm.PROJECTION_FILE)
+    parser = argparse.ArgumentParser(description="Computes the projection of the encoder minilm@1.")
+    parser.add_argument("--output", type=Path, default=minilm.projection_file("1"))
     output: Path = parser.parse_args().output
     with quiet():
         transformer = minilm.load_transformer(torch.float32)

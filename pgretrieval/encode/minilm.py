@@ -8,17 +8,37 @@ from typing import Any
 from pgretrieval.encode.library import LibraryEncoder, quiet, resolve_device
 from pgretrieval.errors import EncoderError
 
+NAME = "minilm"
 DIM = 128
 MAX_TOKENS = 256
-PROJECTION_FILE = Path(__file__).with_name("minilm_projection.safetensors")
 PROJECTION_KEY = "projection"
+VERSIONS = {"1": "minilm_projection.safetensors", "2": "minilm_projection_2.safetensors"}
+"""Files of the projections: 1 follows from MiniLM's own vocabulary (tools/compute_projection.py), 2 is trained from it."""
+NEWEST = max(VERSIONS)
 
 
-def load_minilm(device: str | None = None) -> LibraryEncoder:
+def version_named(name: str) -> str | None:
+    """The version that "minilm" (the newest) or "minilm@1" means; None for any other name. Raises EncoderError."""
+    family, at, version = name.partition("@")
+    if family != NAME:
+        return None
+    if at and version not in VERSIONS:
+        known = ", ".join(f'"{NAME}@{version}"' for version in VERSIONS)
+        msg = f'there is no encoder {name!r}; there are {known}, and "{NAME}" is the newest of them'
+        raise EncoderError(msg)
+    return version or NEWEST
+
+
+def projection_file(version: str = NEWEST) -> Path:
+    """Where the (128, 384) projection of a version lies."""
+    return Path(__file__).with_name(VERSIONS[version])
+
+
+def load_minilm(device: str | None = None, version: str = NEWEST) -> LibraryEncoder:
     """The encoder "minilm": token vectors of dimension 128, at most 256 tokens per text."""
     resolved = resolve_device(device)
     with quiet():
-        return LibraryEncoder(build_model(resolved))
+        return LibraryEncoder(build_model(resolved, version=version))
 
 
 def model_folder() -> Path:
@@ -32,7 +52,7 @@ def model_folder() -> Path:
     return Path(MODEL_DIR)
 
 
-def build_model(device: str, dtype: Any = None) -> Any:
+def build_model(device: str, dtype: Any = None, *, version: str = NEWEST) -> Any:
     """A `MultiVectorEncoder` of Transformer, mean pooling, Dense 384 -> 128 without bias, mask and normalisation.
 
     `dtype` is that of the transformer; None takes what suits encoding on the device. Pooling leaves the token vectors as they
@@ -45,7 +65,7 @@ def build_model(device: str, dtype: Any = None) -> Any:
     from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
     from sentence_transformers.sentence_transformer.modules import Pooling
 
-    projection = load_file(PROJECTION_FILE)[PROJECTION_KEY].float()
+    projection = load_file(projection_file(version))[PROJECTION_KEY].float()
     dense = Dense(
         projection.shape[1],
         projection.shape[0],

@@ -12,18 +12,20 @@ from pgretrieval.encode import library, minilm
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.errors import EncoderError
 
-MINILM = "minilm"
+MINILM = minilm.NAME
 _METHODS = ("encode_query", "encode_document")
 _KEPT = {"lengths": "kept"}
 """What a spec says of an encoder whose token vectors are not scaled."""
+_VERSION, _UNVERSIONED = "version", "1"
+"""What a spec says of "minilm", and the version that one means which says nothing of it."""
 
 
 def load_encoder(source: str | os.PathLike[str] | object, device: str | None = None, *, unit: bool = True) -> CollectionEncoder:
     """An encoder from "minilm", a model name or folder, a `MultiVectorEncoder`, or an object with both encode methods.
 
-    Models load at first use. `device` is a torch device for the models loaded here; None takes "cuda" where torch sees
-    one, else "cpu". Objects stay on the device they are on. With `unit` False token vectors keep the lengths that the model gives
-    them, as ColXTR's may have; otherwise they are scaled to 1.
+    "minilm" is the newest version of it, "minilm@1" the first. Models load at first use. `device` is a torch device for the models
+    loaded here; None takes "cuda" where torch sees one, else "cpu". Objects stay on the device they are on. With `unit` False token
+    vectors keep the lengths that the model gives them, as ColXTR's may have; otherwise they are scaled to 1.
     """
     if isinstance(source, CollectionEncoder):
         return source
@@ -42,7 +44,10 @@ def from_spec(spec: Mapping[str, Any], device: str | None = None) -> CollectionE
     """The encoder that a stored `spec` describes; objects cannot be found again and raise."""
     kind, name, unit = spec.get("kind"), spec.get("name"), spec.get("lengths") != _KEPT["lengths"]
     if kind == MINILM:
-        return _from_name(MINILM, device, unit)
+        version = spec.get(_VERSION, _UNVERSIONED)
+        if version in minilm.VERSIONS:
+            return _minilm(version, device, unit)
+        raise EncoderError(f"this collection was made with version {version} of minilm, which this package lacks; upgrade it")
     if kind == "model" and isinstance(name, str) and name:
         return _from_model(name, device, unit)
     if kind == "object":
@@ -55,14 +60,26 @@ def from_spec(spec: Mapping[str, Any], device: str | None = None) -> CollectionE
     )
 
 
+def names(source: str, spec: Mapping[str, Any], *, unit: bool = True) -> bool:
+    """Whether a stored `spec` is that of the encoder `source`; "minilm" is any version of it there."""
+    asked = load_encoder(source, unit=unit).spec
+    return asked == spec or (source == MINILM and {**asked, _VERSION: None} == {**spec, _VERSION: None})
+
+
 def _from_name(name: str, device: str | None, unit: bool) -> CollectionEncoder:
     if not name.strip():
         raise EncoderError(f'the encoder name is empty ({name!r}); pass "{MINILM}", a model name or a folder')
-    if name == MINILM:
-        return _encoder(partial(minilm.load_minilm, device), {"kind": MINILM}, unit, minilm.DIM)
+    version = minilm.version_named(name)
+    if version is not None:
+        return _minilm(version, device, unit)
     folder = Path(name).expanduser()
     # A stored relative path would be another one from another working directory.
     return _from_model(str(folder.resolve()) if folder.exists() else name, device, unit)
+
+
+def _minilm(version: str, device: str | None, unit: bool) -> CollectionEncoder:
+    spec = {"kind": MINILM} | ({} if version == _UNVERSIONED else {_VERSION: version})
+    return _encoder(partial(minilm.load_minilm, device, version), spec, unit, minilm.DIM)
 
 
 def _from_model(name: str, device: str | None, unit: bool) -> CollectionEncoder:

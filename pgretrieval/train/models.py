@@ -53,8 +53,9 @@ def start_model(
         if not any(isinstance(module, ConstPooling) for module in model):
             model = with_pooling(model, device=device, **asdict(pooling))
     if trained == "projection":
-        for parameter in model[0].parameters():
-            parameter.requires_grad_(False)
+        from pgretrieval.train.frozen import freeze
+
+        freeze(model[0])
         if not any(parameter.requires_grad for parameter in model.parameters()):
             msg = f"{base!r} has nothing but a transformer; there is no projection to train"
             raise ConfigError(msg)
@@ -76,11 +77,12 @@ def export_projection(model: Any, path: str | os.PathLike[str]) -> None:
 def _loaded(base: str | os.PathLike[str] | Any, device: str, bottleneck: ColXtr | None) -> Any:
     if not isinstance(base, (str, os.PathLike)):
         return base.to(device)
-    if base == "minilm":
+    name = os.fspath(base)
+    version = minilm.version_named(name)
+    if version is not None:
         import torch
 
-        return minilm.build_model(device, torch.float32)
-    name = os.fspath(base)
+        return minilm.build_model(device, torch.float32, version=version)
     if _is_bare_t5(name):
         return xtr.new_xtr(name, device, **asdict(bottleneck or ColXtr()))
     if bottleneck is not None:

@@ -34,5 +34,5 @@ def test_index_and_search(command: Command, tmp_path: Path):
     code, out, _ = command("stats", "kitchen", "--json")
     held = json.loads(out)
     assert (held["scorer"], held["rerank"], held["unit_vectors"]) == ("colxtr", "maxsim", False)
-    assert held["encoder"] == {"kind": "minilm", "lengths": "kept"}
+    assert held["encoder"] == {"kind": "minilm", "version": "2", "lengths": "kept"}
     assert held["bytes"]["posting_code"] > 0

@@ -221,7 +221,7 @@ def test_texts_without_an_encoder_take_minilm(database: pgretrieval.RetrievalDat
     """The default encoder is chosen for a search but not remembered."""
     docs = database.create_collection("docs")
     docs.add(PETS)
-    assert database.get_collection("docs").stats()["encoder"] == {"kind": "minilm"}
+    assert database.get_collection("docs").stats()["encoder"] == {"kind": "minilm", "version": "2"}
 
 
 def test_exact_rankings_are_those_of_the_oracle(database: pgretrieval.RetrievalDatabase, hashed_encoder: HashedEncoder):

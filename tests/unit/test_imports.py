@@ -31,7 +31,7 @@ ALLOWED = {
     "db": BASE | {"migrations"},
     "evaluate": BASE | {"corpus.lines"},
     "rerank": BASE | {"encode"},
-    "train": BASE | {"corpus", "encode", "evaluate", "rerank"},
+    "train": BASE | {"corpus", "encode", "evaluate", "rerank", "scoring"},
     "index": BASE | {"quantize", "proxy", "db", "encode"},
     "search": BASE | {"quantize", "scoring", "proxy", "db", "encode", "index"},
     "anchors": BASE | {"cur", "db", "index", "quantize", "rerank", "search"},

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from pgretrieval.encode import CollectionEncoder, from_spec, load_encoder
-from pgretrieval.encode.minilm import DIM
+from pgretrieval.encode.minilm import DIM, NEWEST
+from pgretrieval.encode.registry import names
 from pgretrieval.errors import EncoderError, InputError
 from pgretrieval.types import Float32Array, Passage
 
@@ -104,7 +105,43 @@ def test_dimension_is_known_without_loading() -> None:
     encoder = load_encoder("minilm")
     assert encoder.dim == DIM
     assert encoder._inner is None
-    assert from_spec(encoder.spec).spec == {"kind": "minilm"} == encoder.spec
+    assert from_spec(encoder.spec).spec == {"kind": "minilm", "version": NEWEST} == encoder.spec
+
+
+def test_a_stored_encoder_keeps_its_projection(minilm: CollectionEncoder) -> None:
+    """A collection of the first projection would be asked with queries of the newest."""
+    text = "Snow melts in spring."
+    old, new = load_encoder("minilm@1"), load_encoder(f"minilm@{NEWEST}")
+    assert old.spec == {"kind": "minilm"}
+    np.testing.assert_array_equal(from_spec({"kind": "minilm"}).encode_query(text)[0], old.encode_query(text)[0])
+    np.testing.assert_array_equal(minilm.encode_query(text)[0], new.encode_query(text)[0])
+    assert abs((old.encode_query(text)[0] * new.encode_query(text)[0]).sum(axis=1)).max() < 0.999
+
+
+def test_unknown_versions() -> None:
+    with pytest.raises(
+        EncoderError, match=r'no encoder \'minilm@9\'; there are "minilm@1", "minilm@2", and "minilm" is the newest'
+    ):
+        load_encoder("minilm@9")
+    with pytest.raises(EncoderError, match="version 9 of minilm, which this package lacks; upgrade it"):
+        from_spec({"kind": "minilm", "version": "9"})
+
+
+@pytest.mark.parametrize(
+    ("source", "spec", "fits"),
+    [
+        ("minilm", {"kind": "minilm"}, True),
+        ("minilm", {"kind": "minilm", "version": "2"}, True),
+        ("minilm@1", {"kind": "minilm"}, True),
+        ("minilm@2", {"kind": "minilm"}, False),
+        ("minilm", {"kind": "minilm", "lengths": "kept"}, False),
+        ("minilm", {"kind": "model", "name": "minilm"}, False),
+        ("some/model", {"kind": "model", "name": "some/model"}, True),
+        ("some/model", {"kind": "minilm"}, False),
+    ],
+)
+def test_what_a_name_fits(source: str, spec: dict[str, str], fits: bool) -> None:
+    assert names(source, spec) == fits
 
 
 def test_loads_without_network_and_in_silence(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

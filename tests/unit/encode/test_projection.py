@@ -28,7 +28,7 @@ def tool() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def shipped() -> Any:
-    return load_file(minilm.PROJECTION_FILE)[minilm.PROJECTION_KEY].astype(np.float64)
+    return load_file(minilm.projection_file("1"))[minilm.PROJECTION_KEY].astype(np.float64)
 
 
 def test_groups_hold_every_word_in_every_round(tool: ModuleType) -> None:

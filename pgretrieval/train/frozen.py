@@ -1,0 +1,73 @@
+"""A transformer that is left alone while what follows it is trained: what it gives for a text is computed once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+REMEMBERED_BYTES = 4 * 2**30
+"""Of vectors that are kept; further texts are computed again each time."""
+
+
+def freeze(transformer: Any) -> None:
+    """Leave the weights of a library Transformer alone, and remember its vectors; in place.
+
+    Dropout is taken out: texts have the vectors that they will have later, and the same in every epoch.
+    """
+    for parameter in transformer.parameters():
+        parameter.requires_grad_(False)
+    for part in transformer.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
+    model = transformer.model
+    model.forward = _Remembering(model.forward, model.config.pad_token_id)
+
+
+class _Remembering:
+    """A model's forward that reads each row of token ids once.
+
+    Rows are kept by their ids and mask, without the padding at their ends, in the precision that is computed in.
+    """
+
+    def __init__(self, forward: Any, padding: int | None) -> None:
+        self._forward = forward
+        self._padding = padding
+        self._kept: dict[bytes, Tensor] = {}
+        self._bytes = 0
+
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor, **others: Any) -> Any:
+        from transformers.modeling_outputs import BaseModelOutput
+
+        lengths = self._lengths(input_ids, attention_mask)
+        rows = torch.stack([input_ids, attention_mask], dim=1).cpu().numpy()
+        keys = [row[:, :length].tobytes() for row, length in zip(rows, lengths, strict=True)]
+        missing = [place for place, key in enumerate(keys) if key not in self._kept]
+        found: dict[bytes, Tensor] = {}
+        if missing:
+            part = {name: value[missing] if isinstance(value, Tensor) else value for name, value in others.items()}
+            with torch.no_grad():
+                computed = self._forward(input_ids=input_ids[missing], attention_mask=attention_mask[missing], **part)
+            found = {keys[place]: row[: lengths[place]] for place, row in zip(missing, computed.last_hidden_state, strict=True)}
+            self._keep(found, input_ids.device.type)
+        ordered = [self._kept[key] if key in self._kept else found[key] for key in keys]
+        width = input_ids.shape[1]
+        states = input_ids.new_zeros((len(keys), width, ordered[0].shape[-1]), dtype=torch.float32)
+        for place, row in enumerate(ordered):
+            states[place, : len(row)] = row
+        return BaseModelOutput(last_hidden_state=states)
+
+    def _keep(self, found: dict[bytes, Tensor], device: str) -> None:
+        kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+        for key, row in found.items():
+            size = row.numel() * kind.itemsize
+            if self._bytes + size <= REMEMBERED_BYTES:
+                self._kept[key] = row.to("cpu", kind, copy=True)
+                self._bytes += size
+
+    def _lengths(self, ids: Tensor, mask: Tensor) -> list[int]:
+        """Up to the last token that is attended to or is no padding, as a query's expansion."""
+        used = mask.bool() if self._padding is None else mask.bool() | (ids != self._padding)
+        lengths: list[int] = (used * torch.arange(1, mask.shape[1] + 1, device=mask.device)).amax(dim=1).tolist()
+        return lengths

@@ -1,0 +1,45 @@
+"""A late-interaction model as the teacher of a smaller one: a pooled model learns to score as the one that it was pooled from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pgretrieval.encode import load_encoder
+from pgretrieval.rerank.scorer import Pair
+from pgretrieval.scoring.maxsim import maxsim
+from pgretrieval.types import Float32Array
+
+
+class LateInteractionTeacher:
+    """Scores pairs of query and passage text by exact MaxSim of an encoder's token vectors, as `mine(teacher=…)` asks for.
+
+    `encoder` is whatever a collection takes as one. Scores are sums over the query's tokens, as a student's of `colbert` are.
+    """
+
+    def __init__(self, encoder: Any, device: str | None = None) -> None:
+        self._encoder = load_encoder(encoder, device)
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the encoder."""
+        return f"late interaction {self._encoder.spec}"
+
+    def predict(self, pairs: Sequence[Pair]) -> Float32Array:
+        """(pairs,) scores. Each text is encoded once."""
+        scores = np.empty(len(pairs), dtype=np.float32)
+        if not pairs:
+            return scores
+        queries, passages = (list(dict.fromkeys(texts)) for texts in zip(*pairs, strict=True))
+        asked = dict(zip(queries, self._encoder.encode_query(queries), strict=True))
+        arrays = dict(zip(passages, self._encoder.encode_document(passages), strict=True))
+        places: dict[str, list[int]] = {query: [] for query in queries}
+        for place, (query, _) in enumerate(pairs):
+            places[query].append(place)
+        for query, some in places.items():
+            own = [arrays[pairs[place][1]] for place in some]
+            offsets = np.concatenate([[0], np.cumsum([len(array) for array in own])]).astype(np.int64)
+            scores[some] = maxsim(asked[query], np.concatenate(own), offsets)
+        return scores

@@ -1,0 +1,78 @@
+"""A transformer that is left alone: what it gives, and that it gives it once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pgretrieval.encode.modules import load_model
+from pgretrieval.train import frozen
+from tests.fixtures.models import WORDS
+
+TEXTS = ["the river flows to the sea", "a bank", "water", "the loan of a bank by the river"]
+
+
+def features(model: Any, texts: list[str], task: str = "document") -> dict[str, Any]:
+    return model.preprocess(texts, task=task)
+
+
+@pytest.fixture
+def counted(library_folder: Path) -> tuple[Any, list[int]]:
+    """A frozen model, and how many rows its transformer read at each call."""
+    model = load_model(library_folder, "cpu")
+    read: list[int] = []
+    plain = model[0].model.forward
+
+    def forward(**given: Any) -> Any:
+        read.append(len(given["input_ids"]))
+        return plain(**given)
+
+    model[0].model.forward = forward
+    frozen.freeze(model[0])
+    return model.train(), read
+
+
+def test_vectors_are_those_of_the_model(library_folder: Path, counted: tuple[Any, list[int]]):
+    """Rows are mixed up, padding is kept, or dropout is left in."""
+    model, read = counted
+    plain = load_model(library_folder, "cpu").eval()
+    for texts in (TEXTS[:2], TEXTS, TEXTS[::-1], [TEXTS[1]]):
+        given = features(plain, texts)
+        mask = given["attention_mask"].bool()
+        expected = plain[0](dict(given))["token_embeddings"]
+        found = model[0](features(model, texts))["token_embeddings"]
+        assert found.shape == expected.shape
+        torch.testing.assert_close(found[mask], expected[mask], atol=1e-5, rtol=1e-4)
+    assert read == [2, 2]
+
+
+def test_what_no_room_is_left_for_is_computed_again(counted: tuple[Any, list[int]], monkeypatch: pytest.MonkeyPatch):
+    """Memory grows without a limit, or a text beyond it fails."""
+    model, read = counted
+    monkeypatch.setattr(frozen, "REMEMBERED_BYTES", 5 * 32 * 4)  # five tokens
+    texts = [TEXTS[2], TEXTS[0], TEXTS[3]]
+    first = model[0](features(model, texts))["token_embeddings"]
+    again = model[0](features(model, texts))["token_embeddings"]
+    torch.testing.assert_close(first, again, atol=1e-5, rtol=1e-4)
+    assert read == [3, 2]
+
+
+def test_tokens_that_are_not_attended_to_keep_their_vectors(counted: tuple[Any, list[int]]):
+    """An expanded query loses the vectors of its masks."""
+    model, _ = counted
+    given = features(model, [" ".join(WORDS[:4]), "water"])
+    given["attention_mask"][0, -2:] = 0
+    found = model[0](given)["token_embeddings"]
+    assert found[0].abs().sum(dim=1).min() > 0
+    assert found[1, -1].abs().sum() == 0
+
+
+def test_nothing_of_it_is_trained(counted: tuple[Any, list[int]]):
+    """Gradients reach what is frozen, or stop before what is not."""
+    model, _ = counted
+    model(features(model, TEXTS), task="document")["token_embeddings"].sum().backward()
+    names = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert names == {"1.linear.weight"}
