@@ -1,230 +1,403 @@
-"""Top-k-Recall@cost of a cross-encoder's exact ranking: ANNCUR, in two steps and in rounds, beside reranked searches.
+"""Nearest neighbours for a cross-encoder: ANNCUR beside reranked searches, every method charged for every call.
 
+    python benchmarks/anchors.py --work DIR [--data ncbi_disease_el] [--heads cls emb] [--layers 3] [--anchor-queries 500]
     python benchmarks/anchors.py --synthetic
-    python benchmarks/anchors.py --data ncbi_disease_el --cross-encoder FOLDER --cache DIR
 
-All pairs of anchor and test queries with every item are scored once and kept in DIR, where the methods' calls are looked up.
-Every method is charged for every call that it makes: an oracle would have 1 everywhere. Writes benchmarks/results/anchors.md and
-.json, or -synthetic of both.
+Cross-encoders with both heads are trained from MiniLM on the training mentions, with negatives that late interaction finds. All
+pairs of anchor and tested queries with every item are scored once and kept in DIR, where the methods' calls are looked up; the
+milliseconds of a search are measured with the real cross-encoder. What is in DIR is not done again. Writes
+benchmarks/results/anchors-DATA.md and .json, and docs/anchors-DATA.png; with --synthetic, of made-up scores, anchors-synthetic.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psycopg
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import pgretrieval
-from benchmarks import machine
-from benchmarks.run import RESULTS, serving
-from benchmarks.vectors import data_folder
-from pgretrieval.corpus.jsonl import read_queries
-from pgretrieval.evaluate.qrels import read_qrels
+from benchmarks import entities, machine
+from benchmarks.entities import KnownScores, Matrix
+from benchmarks.run import RESULTS, say, serving
+from pgretrieval.encode import load_encoder
+from pgretrieval.evaluate.bootstrap import paired_bootstrap
 from pgretrieval.rerank import load_cross_encoder
-from pgretrieval.types import Hit, Passage
+from pgretrieval.train.run import RunOptions
+from pgretrieval.types import Hit
 
 COSTS = (50, 100, 200, 500, 1000)
 DEPTHS = (1, 10, 50, 100)
 SELECTIONS = ("greedy", "random", "kmeans", "top")
-_ITEMS_AT_ONCE = 64
+ANCHOR_QUERIES = (100, 500, 2000)
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+_RANK_TOLERANCE = 1e-3  # of the largest singular value
+_TIMED = 20
+_NEIGHBOURS = 100
+_MIPS = "select id from pgretrieval.candidates_by_anchors(%s, %s::real[], %s)"
+_EMBEDDINGS = """
+    select passage.key, item.embedding::real[] from pgretrieval.item_embedding as item
+    join pgretrieval.collection using (factorization_id)
+    join pgretrieval.passage using (collection_id, bucket, passage_id)
+    where collection.name = %s
+"""
+
+Method = Callable[[str, int], list[str]]
+"""A query and a number of calls -> ids by exact score, best first."""
+Found = dict[str, list[float]]
+"""k@cost -> recall of each tested query."""
 
 
-@dataclass(frozen=True)
-class Matrix:
-    """Exact scores (queries, items); the first `anchors` queries are those that a factorisation may see."""
-
-    items: list[Passage]
-    queries: list[str]
-    anchors: int
-    scores: NDArray[np.float32]
-
-    @property
-    def tested(self) -> range:
-        """The queries that are measured."""
-        return range(self.anchors, len(self.queries))
-
-
-class KnownScores:
-    """A cross-encoder whose scores are in the matrix."""
-
-    fingerprint = "known scores"
-
-    def __init__(self, known: Matrix) -> None:
-        self._known = known
-        self._queries = {text: row for row, text in enumerate(known.queries)}
-        self._items = {item.encoded_text: column for column, item in enumerate(known.items)}
-
-    def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
-        """Looked up."""
-        rows, columns = zip(*((self._queries[query], self._items[text]) for query, text in pairs), strict=True)
-        return self._known.scores[list(rows), list(columns)]
-
-
-def synthetic(anchors: int, tested: int, items: int) -> Matrix:
-    """60 decaying directions, 15 % of noise, and an offset, as cross-encoders have; the texts mean nothing."""
-    rng = np.random.default_rng(0)
-    signal = (rng.standard_normal((anchors + tested, 60)) * np.exp(-np.arange(60) / 20)) @ rng.standard_normal((60, items))
-    scores = signal + 0.15 * signal.std() * rng.standard_normal(signal.shape) - 5
-    passages = [Passage(f"i{number}", f"item {number}") for number in range(items)]
-    return Matrix(passages, [f"query {number}" for number in range(anchors + tested)], anchors, scores.astype(np.float32))
-
-
-def scored(name: str, source: str, cache: Path, anchors: int, tested: int) -> Matrix:
-    """All pairs, from the cache or by the cross-encoder, block by block."""
-    folder = data_folder() / name
-    items = list({item.encoded_text: item for item in entities(folder / "corpus.jsonl.gz")}.values())
-    texts = dict(read_queries(folder / "queries.jsonl.gz"))
-    train, test = (_distinct(texts[key] for key in read_qrels(folder / file)) for file in ("qrels.train.tsv", "qrels.tsv"))
-    order = np.random.default_rng(0).permutation(len(train))[:anchors]
-    chosen = [train[place] for place in order.tolist()]
-    queries = chosen + [text for text in test if text not in set(chosen)][:tested]
-    kept = cache / f"{name}-{Path(source).parent.name}-{Path(source).name}-{anchors}-{len(queries)}.npy"
-    if not kept.exists():
-        scorer, rows = load_cross_encoder(source), []
-        started = time.perf_counter()
-        for start in range(0, len(items), _ITEMS_AT_ONCE):
-            part = items[start : start + _ITEMS_AT_ONCE]
-            pairs = [(query, item.encoded_text) for item in part for query in queries]
-            rows.append(scorer.predict(pairs).reshape(len(part), -1))
-            rate = scorer.calls / (time.perf_counter() - started)
-            print(f"{start + len(part):,} of {len(items):,} items, {rate:,.0f} pairs/s", file=sys.stderr)
-        cache.mkdir(parents=True, exist_ok=True)
-        np.save(kept, np.concatenate(rows).T)
-    return Matrix(items, queries, len(chosen), np.load(kept))
-
-
-def entities(path: Path) -> Iterator[Passage]:
-    """Passages; one with a title alone has that as its text."""
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        for line in file:
-            record = json.loads(line)
-            alone = not record["text"].strip()
-            yield Passage(record["id"], record["title"] if alone else record["text"], None if alone else record["title"])
-
-
-def _distinct(texts: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(texts))
-
-
-Method = Callable[[str, int], list[Hit]]
-
-
-def recalls(known: Matrix, method: Method) -> dict[str, float]:
-    """Share of the exact k best that a method returns, for each k and cost, over the tested queries."""
+def recalls(known: Matrix, method: Method) -> Found:
+    """Share of the exact k best that a method returns, for each k and cost and tested query."""
     place = {item.id: column for column, item in enumerate(known.items)}
-    found: dict[str, list[float]] = {}
+    found: Found = {}
     for row in known.tested:
         best = np.argsort(-known.scores[row], kind="stable")[: DEPTHS[-1]]
         for cost in COSTS:
-            hits = [place[hit.id] for hit in method(known.queries[row], cost)]
+            hits = [place[key] for key in method(known.queries[row], cost)]
             for k in (depth for depth in DEPTHS if depth <= cost):
                 found.setdefault(f"{k}@{cost}", []).append(float(np.isin(best[:k], hits[:k]).mean()))
-    return {name: float(np.mean(values)) for name, values in found.items()}
+    return found
 
 
-def methods(collection: pgretrieval.Collection, scorer: KnownScores, *, worded: bool, encoded: bool) -> dict[str, Method]:
-    """What is compared: each takes a query and a budget of calls."""
+def methods(collection: pgretrieval.Collection, known: Matrix, scorer: KnownScores, *, encoded: bool) -> dict[str, Method]:
+    """What is compared."""
 
-    def cross(query: str, cost: int, **how: Any) -> list[Hit]:
-        return collection.search(query, min(DEPTHS[-1], cost), scorer="cross_encoder", budget=cost, **how)
+    def ids(hits: Sequence[Hit]) -> list[str]:
+        return [hit.id for hit in hits]
 
-    def reranked(query: str, cost: int, **how: Any) -> list[Hit]:
-        return collection.search(query, min(DEPTHS[-1], cost), rerank=scorer, rerank_depth=cost, **how)
+    def cross(query: str, cost: int, **how: Any) -> list[str]:
+        return ids(collection.search(query, min(DEPTHS[-1], cost), scorer="cross_encoder", budget=cost, **how))
 
-    compared: dict[str, Method] = {
-        "ANNCUR": cross,
-        "ANNCUR, 5 rounds": lambda query, cost: cross(query, cost, rounds=5),
-    }
-    if worded:
-        compared["words, reranked"] = lambda query, cost: reranked(query, cost, candidates="text")
-        compared["words, then 4 rounds"] = lambda query, cost: cross(query, cost, rounds=5, candidates="text")
+    def reranked(query: str, cost: int, **how: Any) -> list[str]:
+        return ids(collection.search(query, min(DEPTHS[-1], cost), rerank=scorer, rerank_depth=cost, **how))
+
+    compared: dict[str, Method] = {"ANNCUR": cross, "ANNCUR, 5 rounds": lambda query, cost: cross(query, cost, rounds=5)}
     if encoded:
-        compared["late interaction, reranked"] = reranked
-        compared["late interaction, then 4 rounds"] = lambda query, cost: cross(query, cost, rounds=5, candidates="postings")
+        compared |= {
+            "words, reranked": lambda query, cost: reranked(query, cost, candidates="text"),
+            "single vector, reranked": single_vector(known),
+            "late interaction, reranked": reranked,
+            "words, then 4 rounds": lambda query, cost: cross(query, cost, rounds=5, candidates="text"),
+            "late interaction, then 4 rounds": lambda query, cost: cross(query, cost, rounds=5, candidates="postings"),
+        }
     return compared
 
 
-def table(title: str, measured: dict[str, dict[str, float]]) -> list[str]:
-    """Methods down, depth and cost across."""
-    columns = [f"{k}@{cost}" for k in DEPTHS for cost in COSTS if k <= cost]
-    lines = ["", f"## {title}", "", f"| k@cost | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    for name, values in measured.items():
-        lines.append(f"| {name} | {' | '.join(f'{values[column]:.3f}' for column in columns)} |")
-    return lines
+def single_vector(known: Matrix) -> Method:
+    """The nearest items by MiniLM's single vectors, exactly, then their scores."""
+    encoder = load_encoder("minilm")
+    texts = [known.queries[row] for row in known.tested]
+    nearest = np.argsort(
+        -encoder.encode_query_with_dense(texts)[1]
+        @ encoder.encode_document_with_dense([item.encoded_text for item in known.items])[1].T,
+        axis=1,
+        kind="stable",
+    )
+    rows = {text: (row, nearest[number]) for number, (row, text) in enumerate(zip(known.tested, texts, strict=True))}
+
+    def method(query: str, cost: int) -> list[str]:
+        row, near = rows[query]
+        best = near[:cost][np.argsort(-known.scores[row, near[:cost]], kind="stable")]
+        return [known.items[place].id for place in best.tolist()]
+
+    return method
 
 
-def main() -> None:
-    """Measure and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--synthetic", action="store_true", help="made-up scores instead of a cross-encoder's")
-    parser.add_argument("--data", default="ncbi_disease_el", help="test collection with qrels.train.tsv")
-    parser.add_argument("--cross-encoder", help="folder of a trained cross-encoder")
-    parser.add_argument("--cache", type=Path, help="folder for scores, kept between runs")
-    parser.add_argument("--anchor-queries", type=int, default=500)
-    parser.add_argument("--anchor-items", type=int, default=200)
-    parser.add_argument("--tested", type=int, default=100)
-    parser.add_argument("--items", type=int, default=5000, help="of the synthetic ones")
-    parser.add_argument("--encoder", default="none", help="for late interaction: minilm, a name or a folder")
-    parser.add_argument("--seeds", type=int, default=1, help="of random anchors, for intervals")
-    options = parser.parse_args()
-    if options.synthetic:
-        known = synthetic(options.anchor_queries, options.tested, options.items)
-    elif options.cross_encoder and options.cache:
-        known = scored(options.data, options.cross_encoder, options.cache, options.anchor_queries, options.tested)
-    else:
-        parser.error("give --synthetic, or --cross-encoder and --cache")
-    scorer = KnownScores(known)
-    encoded = options.encoder != "none" and not options.synthetic
-    results: dict[str, Any] = {"machine": machine.describe(), "factorisations": {}}
+def linking(known: Matrix, relevant: Sequence[frozenset[str]], method: Method, cost: int) -> float:
+    """Share of the tested queries whose first hit is relevant."""
+    firsts = [method(known.queries[row], cost)[:1] for row in known.tested]
+    return float(np.mean([bool(first) and first[0] in keys for first, keys in zip(firsts, relevant, strict=True)]))
+
+
+def exact_linking(known: Matrix, relevant: Sequence[frozenset[str]]) -> float:
+    """The same by the cross-encoder's scores of all items."""
+    best = known.scores[list(known.tested)].argmax(axis=1).tolist()
+    return float(np.mean([known.items[place].id in keys for place, keys in zip(best, relevant, strict=True)]))
+
+
+def numerical_rank(scores: NDArray[np.float32]) -> int:
+    """Singular values of (queries, items) above a thousandth of the first."""
+    return int(np.linalg.matrix_rank(scores.astype(np.float64), rtol=_RANK_TOLERANCE))
+
+
+def mips_fidelity(database: Any, collection: pgretrieval.Collection, known: Matrix) -> float:
+    """Share of the exact best inner products that SQL returns, over the tested queries."""
+    columns = {item.id: column for column, item in enumerate(known.items)}
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        anchors = connection.execute("select id from pgretrieval.anchor_items(%s)", [collection.name]).fetchall()
+        stored = connection.execute(_EMBEDDINGS, [collection.name]).fetchall()
+        embeddings = np.array([row[1] for row in stored], dtype=np.float32)
+        shares = []
+        for row in known.tested:
+            query = known.scores[row, [columns[key] for (key,) in anchors]]
+            found = {key for (key,) in connection.execute(_MIPS, [collection.name, query.tolist(), _NEIGHBOURS])}
+            best = np.argsort(-(embeddings @ query), kind="stable")[:_NEIGHBOURS]
+            shares.append(len(found & {stored[place][0] for place in best.tolist()}) / _NEIGHBOURS)
+    return float(np.mean(shares))
+
+
+class Real:
+    """The cross-encoder that the known scores are of, under their name."""
+
+    fingerprint = KnownScores.fingerprint
+
+    def __init__(self, model: Path) -> None:
+        self._scorer = load_cross_encoder(model)
+
+    def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+        """Computed."""
+        return self._scorer.predict(pairs)
+
+
+def timed(collection: pgretrieval.Collection, known: Matrix, real: Real) -> dict[str, dict[str, float]]:
+    """Median milliseconds of a search's parts with the real cross-encoder, at each budget."""
+    collection.use_cross_encoder(real)
+    collection.search(known.queries[known.anchors], 1, scorer="cross_encoder", budget=COSTS[0])  # loads the model
+    spent: dict[str, dict[str, float]] = {}
+    for cost in COSTS[:-1]:
+        parts: dict[str, list[float]] = {"cross-encoder": [], "SQL": [], "rest": []}
+        for row in list(known.tested)[:_TIMED]:
+            began = time.perf_counter()
+            explained = collection.explain(known.queries[row], min(100, cost), scorer="cross_encoder", budget=cost)
+            whole = (time.perf_counter() - began) * 1e3
+            crossed = explained.milliseconds.get("cross_encoder", 0.0)
+            sql = sum(explained.milliseconds.get(name, 0.0) for name in ("load", "anchors", "candidates"))
+            for name, value in zip(parts, (crossed, sql, whole - crossed - sql), strict=True):
+                parts[name].append(value)
+        spent[str(cost)] = {name: float(np.median(values)) for name, values in parts.items()}
+    return spent
+
+
+def settings(known: Matrix, seeds: int, *, encoded: bool) -> Iterator[tuple[int, str, int]]:
+    """Anchor queries, selection and seed of each factorisation that is measured, the main one first."""
+    counts = sorted({min(count, known.anchors) for count in (*ANCHOR_QUERIES, known.anchors)}, reverse=True)
+    for count in counts:
+        for selection in SELECTIONS:
+            if selection == "kmeans" and not encoded:
+                continue
+            for seed in range(seeds if selection == "random" else 1):
+                yield count, selection, seed
+
+
+def measure(known: Matrix, model: Path | None, relevant: Sequence[frozenset[str]], anchor_items: int, seeds: int) -> dict[str, Any]:
+    """Everything about one cross-encoder; without a `model` the scores are made up."""
+    scorer, encoded = KnownScores(known), model is not None
+    results: dict[str, Any] = {
+        "items": len(known.items),
+        "anchor_queries": known.anchors,
+        "tested": len(known.tested),
+        "rank": numerical_rank(known.scores[: known.anchors]),
+        "selections": [],
+    }
     with serving() as database:
-        collection = database.create_collection("items", encoder=options.encoder if encoded else "none")
+        collection = database.create_collection("items", encoder="minilm" if encoded else "none")
         collection.add(known.items)
         if encoded:
             collection.build()
-        measured: dict[str, dict[str, float]] = {}
-        runs = [(selection, seed) for selection in SELECTIONS for seed in range(options.seeds if selection == "random" else 1)]
-        for selection, seed in runs:
-            if selection == "kmeans" and not encoded:
-                continue
-            started = time.perf_counter()
-            report = collection.factorize(scorer, known.queries[: known.anchors], options.anchor_items, selection, seed=seed)
-            name = selection if selection != "random" else f"random, seed {seed}"
-            results["factorisations"][name] = {
-                "seconds": time.perf_counter() - started,
-                "rank": report.rank,
-                "condition": report.condition,
-                "held_out_recall": report.held_out_recall,
-                "bytes": collection.stats()["bytes"],
-            }
-            if selection == "greedy":
-                compared = methods(collection, scorer, worded=not options.synthetic, encoded=encoded)
-                measured |= {way: recalls(known, method) for way, method in compared.items()}
-            else:
-                measured[f"ANNCUR, {name}"] = recalls(known, methods(collection, scorer, worded=False, encoded=False)["ANNCUR"])
-            print(json.dumps(results["factorisations"][name]), file=sys.stderr)
-    results["recall"] = measured
-    results["numerical_rank"] = int(np.linalg.matrix_rank(known.scores[: known.anchors].astype(np.float64), rtol=1e-3))
-    stem = "anchors-synthetic" if options.synthetic else "anchors"
-    what = (
-        f"{len(known.items):,} items, {known.anchors} anchor queries, {options.anchor_items} anchor items, {len(known.tested)} "
-        f"tested queries; {results['numerical_rank']} singular values of the anchor queries' scores are above 1e-3 of the first"
-    )
-    lines = ["# Nearest neighbours for a cross-encoder", "", what, "", machine.as_lines(results["machine"])]
-    lines += table("Top-k-Recall@cost", measured)
-    (RESULTS / f"{stem}.json").write_text(json.dumps(results, indent=1) + "\n")
-    (RESULTS / f"{stem}.md").write_text("\n".join([*lines, ""]))
-    print("\n".join(lines))
+        for count, selection, seed in settings(known, seeds, encoded=encoded):
+            began = time.perf_counter()
+            report = collection.factorize(scorer, known.queries[:count], min(anchor_items, count), selection, seed=seed)
+            seconds = time.perf_counter() - began
+            compared = methods(collection, known, scorer, encoded=encoded)
+            found = {"ANNCUR": recalls(known, compared["ANNCUR"])}
+            if not results["selections"]:  # the main one is compared with all others
+                found |= {name: recalls(known, method) for name, method in compared.items() if name not in found}
+                results |= {"recall": found, "seconds": seconds, "bytes_per_item": factorized_bytes(collection) / len(known.items)}
+                results["mips_fidelity"] = mips_fidelity(database, collection, known)
+                results["accuracy"] = accuracies(known, relevant, compared) if relevant else {}
+                if model is not None:
+                    results["milliseconds"] = timed(collection, known, Real(model))
+                    collection.use_cross_encoder(scorer)
+            row = {"anchor_queries": count, "selection": selection, "seed": seed, "anchor_items": report.anchor_items}
+            row |= {"rank": report.rank, "condition": report.condition, "held_out_recall": report.held_out_recall}
+            means = {name: float(np.mean(values)) for name, values in found["ANNCUR"].items()}
+            results["selections"].append({**row, "recall": means})
+            say(row)
+    return results
+
+
+def accuracies(known: Matrix, relevant: Sequence[frozenset[str]], compared: dict[str, Method]) -> dict[str, dict[str, float]]:
+    """Entity linking by each method and cost, and by the exact scores of all items."""
+    found = {name: {str(cost): linking(known, relevant, way, cost) for cost in COSTS} for name, way in compared.items()}
+    return {**found, "exact scores of all": dict.fromkeys(map(str, COSTS), exact_linking(known, relevant))}
+
+
+def factorized_bytes(collection: pgretrieval.Collection) -> int:
+    """Bytes of scores, embeddings and their index."""
+    tables = collection.stats()["bytes"]
+    return sum(size for name, size in tables.items() if name in ("anchor_score", "item_embedding", "anchor_item"))
+
+
+def table(measured: dict[str, Found]) -> list[str]:
+    """Methods down, depth and cost across; 95 % intervals of the mean over queries are in the file beside."""
+    columns = [f"{k}@{cost}" for k in DEPTHS for cost in COSTS if k <= cost]
+    lines = [f"| k@cost | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for name, found in measured.items():
+        lines.append(f"| {name} | {' | '.join(f'{np.mean(found[column]):.3f}' for column in columns)} |")
+    return lines
+
+
+def differences(measured: dict[str, Found]) -> list[str]:
+    """The better ANNCUR of each depth and cost less the best search that is reranked, with an interval over the queries."""
+    own = [name for name in measured if name.startswith("ANNCUR")]
+    others = [name for name in measured if name.endswith("reranked")]
+    lines = ["| k@cost | ANNCUR | | reranked | | difference | 95 % interval |", "|---|---|---|---|---|---|---|"]
+    for column in (f"{k}@{cost}" for k in DEPTHS for cost in COSTS if k <= cost):
+        one, other = (max(names, key=lambda name: float(np.mean(measured[name][column]))) for names in (own, others))
+        found = paired_bootstrap(measured[other][column], measured[one][column])
+        means = (np.mean(measured[name][column]) for name in (one, other))
+        cells = [f"{name} | {mean:.3f}" for name, mean in zip((one, other), means, strict=True)]
+        lines.append(f"| {column} | {' | '.join(cells)} | {found.mean:+.3f} | {found.low:+.3f} … {found.high:+.3f} |")
+    return lines
+
+
+def selections(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Recall by the number of anchor queries and the selection; of several seeds the mean and the range."""
+    columns = ("10@100", "100@200", "100@500", "100@1000")
+    lines = [
+        f"| anchor queries | selection | anchor items | held-out recall | {' | '.join(columns)} |",
+        "|---" * (4 + len(columns)) + "|",
+    ]
+    groups: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["anchor_queries"], row["selection"]), []).append(row)
+    for (count, selection), some in groups.items():
+        cells = []
+        for column in columns:
+            values = [row["recall"][column] for row in some]
+            spread = f" ({min(values):.3f} … {max(values):.3f})" if len(values) > 1 else ""
+            cells.append(f"{np.mean(values):.3f}{spread}")
+        held = float(np.mean([row["held_out_recall"] for row in some]))
+        name = f"{selection}, {len(some)} seeds" if len(some) > 1 else selection
+        lines.append(f"| {count} | {name} | {some[0]['anchor_items']} | {held:.3f} | {' | '.join(cells)} |")
+    return lines
+
+
+def page(results: dict[str, Any]) -> str:
+    """All tables of all cross-encoders."""
+    lines = ["# Nearest neighbours for a cross-encoder", "", f"`{results['command']}`", "", machine.as_lines(results["machine"])]
+    heads = results["heads"]
+    for head, one in heads.items():
+        lines += [
+            "",
+            f"## {head}",
+            "",
+            f"{one['items']:,} items, {one['anchor_queries']} anchor queries, {one['tested']} tested queries. "
+            f"{one['rank']} singular values of the anchor queries' scores are above {_RANK_TOLERANCE} of the first. Inner products "
+            f"in SQL find {one['mips_fidelity']:.3f} of the exact best {_NEIGHBOURS}.",
+            "",
+            "Top-k-Recall@cost; an oracle has 1 everywhere:",
+            "",
+            *table(one["recall"]),
+        ]
+        if len(one["recall"]) > 2:
+            lines += ["", "ANNCUR against the best of the reranked searches:", "", *differences(one["recall"])]
+        lines += ["", "ANNCUR in two steps, by anchors:", "", *selections(one["selections"])]
+        if one["accuracy"]:
+            lines += ["", "First hits that are relevant:", "", f"| method | {' | '.join(map(str, COSTS))} |", "|---" * 6 + "|"]
+            lines += [
+                f"| {name} | {' | '.join(f'{values[str(cost)]:.3f}' for cost in COSTS)} |"
+                for name, values in one["accuracy"].items()
+            ]
+            spent = one["milliseconds"]
+            lines += ["", "Median milliseconds of a search:", "", "| budget | cross-encoder | SQL | rest |", "|---|---|---|---|"]
+            lines += [
+                f"| {cost} | " + " | ".join(f"{value:.1f}" for value in parts.values()) + " |" for cost, parts in spent.items()
+            ]
+            calls = one["items"] * one["anchor_queries"]
+            lines += [
+                "",
+                f"The index costs {calls:,} calls, {one['seconds_each'] * calls:,.0f} seconds of the cross-encoder "
+                f"({1 / one['seconds_each']:,.0f} pairs a second), {one['seconds']:.0f} seconds for all else, and "
+                f"{one['bytes_per_item']:,.0f} bytes an item.",
+            ]
+    return "\n".join([*lines, ""])
+
+
+def plot(results: dict[str, Any], path: Path) -> None:
+    """Recall over cost, one panel a depth, for the first cross-encoder."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    head, one = next(iter(results["heads"].items()))
+    figure, axes = pyplot.subplots(1, len(DEPTHS), figsize=(4 * len(DEPTHS), 4), sharey=True)
+    for axis, k in zip(axes, DEPTHS, strict=True):
+        costs = [cost for cost in COSTS if cost >= k]
+        for name, found in one["recall"].items():
+            style = "-" if name.startswith("ANNCUR") else "--" if name.endswith("reranked") else ":"
+            axis.plot(costs, [np.mean(found[f"{k}@{cost}"]) for cost in costs], style, marker=".", label=name)
+        axis.set(title=f"best {k}", xscale="log", xlabel="calls of the cross-encoder", xticks=costs, xticklabels=costs)
+        axis.minorticks_off()
+    axes[0].set(ylabel=f"recall of the exact ranking ({head})", ylim=(0, 1.02))
+    axes[-1].legend(fontsize="small")
+    figure.tight_layout()
+    figure.savefig(path, dpi=100)
+
+
+def main() -> None:
+    """Train, score, measure, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--synthetic", action="store_true", help="made-up scores instead of a cross-encoder's")
+    parser.add_argument("--work", type=Path, help="folder for tuples, models and scores, kept between runs")
+    parser.add_argument("--data", default="ncbi_disease_el", help="test collection of entities and mentions")
+    parser.add_argument("--heads", nargs="+", choices=entities.HEADS, default=list(entities.HEADS))
+    parser.add_argument("--layers", type=int, default=3, help="of MiniLM's six, for the cross-encoders")
+    parser.add_argument("--items", type=int, help="at most so many; all by default")
+    parser.add_argument("--anchor-queries", type=int, default=500)
+    parser.add_argument("--anchor-items", type=int, default=200)
+    parser.add_argument("--tested", type=int, default=100)
+    parser.add_argument("--seeds", type=int, default=3, help="of random anchor items")
+    parser.add_argument("--ways", type=int, default=16, help="passages of a training tuple")
+    parser.add_argument("--epochs", type=float, default=2.0)
+    parser.add_argument("--steps", type=int, help="of training, instead of epochs")
+    parser.add_argument("--max-tokens", type=int, default=64, help="of a pair")
+    options = parser.parse_args()
+    results: dict[str, Any] = {"command": command(), "machine": machine.describe(), "heads": {}}
+    if options.synthetic:
+        known = entities.synthetic(options.anchor_queries, options.tested, options.items or 5000)
+        results["heads"]["made-up scores"] = measure(known, None, [], options.anchor_items, options.seeds)
+        write(results, "anchors-synthetic")
+        return
+    if options.work is None:
+        parser.error("give --work, or --synthetic")
+    work: Path = options.work / options.data
+    data = entities.read_entities(options.data, options.items)
+    made = entities.mined(work, data, options.ways)
+    run = RunOptions(epochs=options.epochs, steps=options.steps, batch=16, learning_rate=1e-4, precision="bf16", save_every=50)
+    base = entities.base_of(options.work, options.layers)
+    models = {head: entities.trained(work, made, head, base, run, options.max_tokens) for head in options.heads}
+    for head, model in models.items():
+        known, seconds_each = entities.scored(work, data, model, options.anchor_queries, options.tested)
+        relevant = [data.tested[known.queries[row]] for row in known.tested]
+        results["heads"][head] = measure(known, model, relevant, options.anchor_items, options.seeds)
+        results["heads"][head]["seconds_each"] = seconds_each
+        write(results, f"anchors-{options.data}")
+    plot(results, DOCS / f"anchors-{options.data}.png")
+
+
+def command() -> str:
+    """What was typed, without folders."""
+    words = ["DIR" if before == "--work" else word for before, word in zip(sys.argv, sys.argv[1:], strict=False)]
+    return " ".join(["python benchmarks/anchors.py", *words])
+
+
+def write(results: dict[str, Any], stem: str) -> None:
+    """The page and its numbers."""
+    (RESULTS / f"{stem}.json").write_text(json.dumps(results) + "\n")
+    (RESULTS / f"{stem}.md").write_text(page(results))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
     python benchmarks/pooled.py --cache DIR [--sets scifact ...] [--encoder FOLDER ...]
 
-The constant number is that of an untrained pooling: vector c is the mean of the tokens c, c + C, …. A FOLDER is an encoder that
-pools by itself. Each measurement goes to benchmarks/results/pooled.json, those of other runs stay; pooled.md is made from all.
+The constant number is that of an untrained pooling: vector c is the mean of the c-th of C equal parts of a passage. A FOLDER is an
+encoder that pools by itself. Each measurement goes to benchmarks/results/pooled.json, those of other runs stay; pooled.md is made
+from all.
 """
 
 from __future__ import annotations
@@ -38,12 +39,11 @@ _COMPARED = ("p50", "codes_per_passage", "bytes_per_passage")
 _FILE = RESULTS / "pooled.json"
 
 
-def mean_of_every(tokens: Float32Array, count: int) -> Float32Array:
-    """(tokens, dim) -> (count, dim): as `ConstPooling` begins; vectors that a short passage leaves empty repeat others."""
-    places = np.arange(max(len(tokens), count))
-    pooled = np.zeros((count, tokens.shape[1]), dtype=np.float32)
-    np.add.at(pooled, places % count, tokens[places % len(tokens)])
-    return unit(pooled)
+def mean_of_parts(tokens: Float32Array, count: int) -> Float32Array:
+    """(tokens, dim) -> (count, dim): the mean of each of `count` equal parts; tokens repeat where there are fewer."""
+    spread = tokens[np.arange(max(len(tokens), count)) * len(tokens) // max(len(tokens), count)]
+    starts = -(-np.arange(count) * len(spread) // count)
+    return unit(np.add.reduceat(spread, starts, axis=0))
 
 
 def hierarchical(factor: float) -> Callable[[Float32Array], Float32Array]:
@@ -86,7 +86,7 @@ def ways(data: Vectors, bits: tuple[int, ...]) -> Iterator[tuple[str, int | None
                 f"means, C = {count}",
                 count,
                 some,
-                lambda count=count: stored(data, (mean_of_every(one, count) for one in data.arrays())),
+                lambda count=count: stored(data, (mean_of_parts(one, count) for one in data.arrays())),
             )
     for count in SIZES:
         factor = mean / count
@@ -166,7 +166,7 @@ def table(rows: list[Measured]) -> str:
         "",
         f"`python benchmarks/pooled.py --cache DIR`; MiniLM's token vectors, {_QUERIES} queries, defaults. Fidelity is against",
         "exact MaxSim of the vectors that are stored, before they are quantised; nDCG@10 is that of the search and, in brackets,",
-        "of exact MaxSim. Bytes are of codes, and of all but the texts. Means of c, c + C, … are a pooling without training.",
+        "of exact MaxSim. Bytes are of codes, and of all but the texts. Means are of C equal parts of a passage, without training.",
         "In brackets: the milliseconds over those of all tokens, and the share of their bytes.",
         "",
         machine.as_lines(rows[-1]["machine"]),
@@ -215,7 +215,7 @@ def main() -> None:
             counts = np.unique(np.diff(own.document_offsets))
             for bits in options.bits:
                 measured = measure(own, int(counts[0]) if len(counts) == 1 else None, bits)
-                row = {"set": name, "way": Path(folder).name, "bits": bits, **measured}
+                row = {"set": name, "way": vectors.called(folder), "bits": bits, **measured}
                 note({**row, "whole": whole, "machine": described})
 
 

@@ -294,7 +294,7 @@ def synthetic(cache: Path) -> Vectors:
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     drawn: Any = Drawn(whole.documents, generator.integers(len(whole.documents), size=int(offsets[-1])))
     passages = [Passage(f"synthetic/{number}", "synthetic") for number in range(SYNTHETIC)]
-    folder = cache / f"synthetic-{SYNTHETIC}-minilm"
+    folder = cache / f"synthetic-{SYNTHETIC}-{vectors.ENCODER}"
     folder.mkdir(exist_ok=True)
     return replace(whole, folder=folder, passages=passages, qrels={}, documents=drawn, document_offsets=offsets)
 

@@ -130,7 +130,7 @@ def main() -> None:
     """Measure and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True, help="folder for token vectors, kept between runs")
-    parser.add_argument("--encoder", default="minilm", help="minilm, or the folder of a trained model")
+    parser.add_argument("--encoder", default=vectors.ENCODER, help="minilm, or the folder of a trained model")
     parser.add_argument("--queries", type=int, help="how many of the judged queries; all by default")
     parser.add_argument("--note", help="a line for the head of the table")
     options = parser.parse_args()
@@ -150,7 +150,7 @@ def report(data: Vectors, encoder: str, note: str | None, rows: Sequence[Measure
     lines = [
         "# Retrieved tokens",
         "",
-        f"`python benchmarks/tokens.py --cache DIR`, encoder {Path(encoder).name}; {NAME}, {len(data.passages):,} "
+        f"`python benchmarks/tokens.py --cache DIR`, encoder {vectors.called(encoder)}; {NAME}, {len(data.passages):,} "
         f"passages, {int(data.document_offsets[-1]):,} tokens of {dim} dimensions, {len(data.queries)} "
         f"queries of {query_tokens:.1f} tokens, 4 bits, k = 10. Means over the queries; milliseconds are medians without encoding.",
         *(["", note] if note else []),

@@ -114,7 +114,9 @@ _POOLED: dict[str, Any] = {
 
 MODELS = {
     _PROJECTED: Model(**_OF_PROJECTIONS),
-    "xtr, projection alone": Model(objective="xtr", k_train=256, **_OF_PROJECTIONS),
+    "xtr, projection alone": Model(
+        "xtr", base=_PROJECTED, k_train=2048, **{**_OF_PROJECTIONS, "learning_rate": 1e-3, "epochs_times": 1}
+    ),
     "distilled, projection alone": Model(teacher="cross-encoder", **_OF_PROJECTIONS),
     "contrastive": Model(),
     "distilled": Model(teacher="cross-encoder"),

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgretrieval.corpus.jsonl import read_passages, read_queries
+from pgretrieval.encode.minilm import NEWEST
 from pgretrieval.encode.registry import load_encoder
 from pgretrieval.evaluate.qrels import read_qrels
+from pgretrieval.train.run import MODEL
 from pgretrieval.types import Float32Array, Int64Array, Passage
 
 PILE = ("medquad", "tldr_commands", "wiki_movies", "cpp_docs")
@@ -52,9 +54,19 @@ def data_folder() -> Path:
     return folder
 
 
-def load(name: str, cache: Path, encoder: str = "minilm") -> Vectors:
+ENCODER = f"minilm@{NEWEST}"
+"""The default encoder, with its version: what is cached of another one is not taken for it."""
+
+
+def called(encoder: str) -> str:
+    """A name for an encoder; that of a run's `model` folder is the run's."""
+    folder = Path(encoder)
+    return folder.parent.name if folder.name == MODEL else folder.name
+
+
+def load(name: str, cache: Path, encoder: str = ENCODER) -> Vectors:
     """Read the collection, and its vectors from the cache, where they are put first if they are missing."""
-    source, folder = data_folder() / name, cache / f"{name}-{Path(encoder).name}"
+    source, folder = data_folder() / name, cache / f"{name}-{called(encoder)}"
     passages = list(read_passages(source / "corpus.jsonl.gz"))
     qrels = read_qrels(source / "qrels.tsv")
     queries = [(query_id, text) for query_id, text in read_queries(source / "queries.jsonl.gz") if query_id in qrels]
@@ -95,7 +107,7 @@ class Dense:
     queries: Float32Array
 
 
-def load_dense(data: Vectors, name: str, encoder: str = "minilm") -> Dense:
+def load_dense(data: Vectors, name: str, encoder: str = ENCODER) -> Dense:
     """The encoder's single vectors, computed once beside the token vectors of `load`."""
     kept = data.folder / "dense.npz"
     if not kept.exists():
@@ -121,7 +133,7 @@ def load_pile(cache: Path, passages: int | None = None) -> Vectors:
     whole = _pile(cache)
     if passages is None or passages >= len(whole.passages):
         return whole
-    folder = cache / f"pile-{passages}-minilm"
+    folder = cache / f"pile-{passages}-{ENCODER}"
     offsets = whole.document_offsets[: passages + 1]
     if not (folder / "done.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -144,7 +156,7 @@ def _pile(cache: Path) -> Vectors:
     passages = [passage for part in parts for passage in part.passages]
     order = np.random.default_rng(_SEED).permutation(len(passages))
     lengths = np.concatenate([np.diff(part.document_offsets) for part in parts])[order]
-    folder = cache / "pile-minilm"
+    folder = cache / f"pile-{ENCODER}"
     query_ids, queries = _queries_of_pile(parts, {passages[i].id for i in order[:PART].tolist()})
     if not (folder / "done.json").exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 REMEMBERED_BYTES = 4 * 2**30
 """Of vectors that are kept; further texts are computed again each time."""
 
+_ROWS_AT_ONCE = 32  # activations stay in a processor's caches
+
 
 def freeze(transformer: Any) -> None:
     """Leave the weights of a library Transformer alone, and remember its vectors; in place.
@@ -43,20 +45,22 @@ class _Remembering:
         lengths = self._lengths(input_ids, attention_mask)
         rows = torch.stack([input_ids, attention_mask], dim=1).cpu().numpy()
         keys = [row[:, :length].tobytes() for row, length in zip(rows, lengths, strict=True)]
-        missing = [place for place, key in enumerate(keys) if key not in self._kept]
+        missing = sorted((place for place, key in enumerate(keys) if key not in self._kept), key=lengths.__getitem__)
         found: dict[bytes, Tensor] = {}
-        if missing:
-            part = {name: value[missing] if isinstance(value, Tensor) else value for name, value in others.items()}
+        for start in range(0, len(missing), _ROWS_AT_ONCE):
+            some = missing[start : start + _ROWS_AT_ONCE]
+            longest = max(lengths[place] for place in some)
+            given = {"input_ids": input_ids, "attention_mask": attention_mask, **others}
+            part = {name: value[some, :longest] if isinstance(value, Tensor) else value for name, value in given.items()}
             with torch.no_grad():
-                computed = self._forward(input_ids=input_ids[missing], attention_mask=attention_mask[missing], **part)
-            found = {keys[place]: row[: lengths[place]] for place, row in zip(missing, computed.last_hidden_state, strict=True)}
-            self._keep(found, input_ids.device.type)
+                states = self._forward(**part).last_hidden_state
+            found |= {keys[place]: row[: lengths[place]] for place, row in zip(some, states, strict=True)}
+        self._keep(found, input_ids.device.type)
         ordered = [self._kept[key] if key in self._kept else found[key] for key in keys]
-        width = input_ids.shape[1]
-        states = input_ids.new_zeros((len(keys), width, ordered[0].shape[-1]), dtype=torch.float32)
+        padded = input_ids.new_zeros((*input_ids.shape, ordered[0].shape[-1]), dtype=torch.float32)
         for place, row in enumerate(ordered):
-            states[place, : len(row)] = row
-        return BaseModelOutput(last_hidden_state=states)
+            padded[place, : len(row)] = row
+        return BaseModelOutput(last_hidden_state=padded)
 
     def _keep(self, found: dict[bytes, Tensor], device: str) -> None:
         kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32

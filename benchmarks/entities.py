@@ -1,0 +1,218 @@
+"""Entities and mentions for benchmarks/anchors.py: tuples, cross-encoders with both heads, and the scores of all pairs.
+
+Everything lands in a folder and is not done again; scores come in blocks, so that an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.run import say, serving
+from benchmarks.vectors import data_folder
+from pgretrieval.corpus.jsonl import read_queries
+from pgretrieval.errors import PgRetrievalWarning
+from pgretrieval.evaluate.qrels import read_qrels
+from pgretrieval.rerank import load_cross_encoder
+from pgretrieval.train.cross_encoders import CrossAim, train_cross_encoder
+from pgretrieval.train.mining import MiningOptions, mine
+from pgretrieval.train.run import MODEL, REPORT_FILE, RunOptions
+from pgretrieval.train.tuples import TrainingSet, read_training_set, write_training_set
+from pgretrieval.types import Passage
+
+HEADS = ("cls", "emb")
+_ITEMS_AT_ONCE = 128
+_TEST_SHARE = 0.2
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Entities:
+    """Items, and queries by text with their relevant items: those that may be trained and factorised with, and the others."""
+
+    items: list[Passage]
+    training: dict[str, frozenset[str]]
+    tested: dict[str, frozenset[str]]
+
+    def queries(self, anchors: int, tested: int) -> list[str]:
+        """Texts of anchor queries, then of tested ones, drawn by seed."""
+        rng = np.random.default_rng(_SEED)
+        parts = [(sorted(self.training), anchors), (sorted(self.tested), tested)]
+        return [texts[place] for texts, count in parts for place in rng.permutation(len(texts))[:count].tolist()]
+
+
+def read_entities(name: str, at_most: int | None) -> Entities:
+    """A collection of the data folder; of more than `at_most` items the relevant ones and others drawn by seed.
+
+    Queries are bare mentions where the collection has them, each text once. Without training judgements a fifth of the queries is
+    tested.
+    """
+    folder = data_folder() / name
+    mentions = folder / "queries.mention.jsonl.gz"
+    texts = dict(read_queries(mentions if mentions.exists() else folder / "queries.jsonl.gz"))
+    tested = _by_text(texts, read_qrels(folder / "qrels.tsv"))
+    training_file = folder / "qrels.train.tsv"
+    if training_file.exists():
+        training = _by_text(texts, read_qrels(training_file))
+        tested = {text: keys for text, keys in tested.items() if text not in training}
+    else:
+        order = np.random.default_rng(_SEED).permutation(len(tested))
+        chosen = {text for text, place in zip(sorted(tested), order.tolist(), strict=True) if place < _TEST_SHARE * len(tested)}
+        training = {text: keys for text, keys in tested.items() if text not in chosen}
+        tested = {text: tested[text] for text in sorted(chosen)}
+    kept: dict[str, Passage] = {}  # items of one text are one item
+    same = {item.id: kept.setdefault(item.encoded_text, item).id for item in _items(folder / "corpus.jsonl.gz")}
+    training, tested = (
+        {text: frozenset(same[key] for key in keys if key in same) for text, keys in part.items()} for part in (training, tested)
+    )
+    items = _some(list(kept.values()), frozenset().union(*training.values(), *tested.values()), at_most)
+    return Entities(items, training, tested)
+
+
+def mined(work: Path, data: Entities, ways: int) -> TrainingSet:
+    """Tuples of the training queries, mined by late interaction of the default encoder."""
+    if not (work / "mined").exists():
+        judgements = {text: dict.fromkeys(sorted(keys), 1) for text, keys in data.training.items()}
+        with serving() as database, warnings.catch_warnings():
+            warnings.simplefilter("ignore", PgRetrievalWarning)
+            collection = database.create_collection("mined", encoder="minilm")
+            collection.add(data.items)
+            collection.build()
+            options = MiningOptions(ways, 4 * ways, seed=_SEED)
+            made = mine(collection, {text: text for text in judgements}, judgements, options=options)
+        write_training_set(work / "mined", made)
+        say({"mined": len(made.tuples), "passages": len(made.passages)})
+    return read_training_set(work / "mined")
+
+
+def base_of(work: Path, layers: int) -> str:
+    """MiniLM, or a folder with its first layers alone."""
+    from pgretrieval.encode.minilm import model_folder
+
+    folder = work / f"minilm-{layers}-layers"
+    if not folder.exists():
+        from transformers import AutoModel, AutoTokenizer
+
+        model = AutoModel.from_pretrained(model_folder(), local_files_only=True)
+        if layers >= len(model.encoder.layer):
+            return "minilm"
+        model.encoder.layer = model.encoder.layer[:layers]
+        model.config.num_hidden_layers = layers
+        AutoTokenizer.from_pretrained(model_folder(), local_files_only=True).save_pretrained(folder)
+        model.save_pretrained(folder)
+    return str(folder)
+
+
+def trained(work: Path, made: TrainingSet, head: Any, base: str, options: RunOptions, max_tokens: int) -> Path:
+    """The model folder of a cross-encoder with one head."""
+    run = work / head
+    if not (run / REPORT_FILE).exists():
+
+        def tick(done: int, total: int) -> None:
+            if done % 20 == 0 or done == total:
+                say({"training": head, "step": done, "of": total})
+
+        aim = CrossAim(head=head, max_tokens=max_tokens)
+        report = train_cross_encoder([made], run, base=base, aim=aim, options=options, tick=tick)
+        say({"trained": head, "steps": report.steps, "seconds": round(report.seconds, 1), "losses": dict(report.losses)})
+    return run / MODEL
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Exact scores (queries, items); the first `anchors` queries are those that a factorisation may see."""
+
+    items: list[Passage]
+    queries: list[str]
+    anchors: int
+    scores: NDArray[np.float32]
+
+    @property
+    def tested(self) -> range:
+        """The queries that are measured."""
+        return range(self.anchors, len(self.queries))
+
+
+def scored(work: Path, data: Entities, model: Path, anchors: int, tested: int) -> tuple[Matrix, float]:
+    """Scores of all pairs, and the seconds that a pair took; blocks of items are kept as they are done."""
+    queries = data.queries(anchors, tested)
+    anchors = min(anchors, len(data.training))
+    folder = work / f"scores-{model.parent.name}-{len(queries)}"
+    folder.mkdir(parents=True, exist_ok=True)
+    scorer = load_cross_encoder(model)
+    for start in range(0, len(data.items), _ITEMS_AT_ONCE):
+        kept = folder / f"{start:06d}.npz"
+        if kept.exists():
+            continue
+        part = data.items[start : start + _ITEMS_AT_ONCE]
+        began = time.perf_counter()
+        scores = scorer.predict([(query, item.encoded_text) for item in part for query in queries]).reshape(len(part), -1)
+        seconds = time.perf_counter() - began
+        partial = kept.with_suffix(".partial.npz")
+        np.savez(partial, scores=scores, seconds=seconds)
+        partial.replace(kept)  # a block is there whole or not at all
+        print(f"{start + len(part):,} of {len(data.items):,} items, {scores.size / seconds:,.0f} pairs/s", file=sys.stderr)
+    blocks = [np.load(folder / f"{start:06d}.npz") for start in range(0, len(data.items), _ITEMS_AT_ONCE)]
+    scores = np.concatenate([block["scores"] for block in blocks]).T
+    return Matrix(data.items, queries, anchors, scores), sum(float(block["seconds"]) for block in blocks) / scores.size
+
+
+def synthetic(anchors: int, tested: int, items: int) -> Matrix:
+    """60 decaying directions, 15 % of noise, and an offset, as cross-encoders have; the texts mean nothing."""
+    rng = np.random.default_rng(0)
+    signal = (rng.standard_normal((anchors + tested, 60)) * np.exp(-np.arange(60) / 20)) @ rng.standard_normal((60, items))
+    scores = signal + 0.15 * signal.std() * rng.standard_normal(signal.shape) - 5
+    passages = [Passage(f"i{number}", f"item {number}") for number in range(items)]
+    return Matrix(passages, [f"query {number}" for number in range(anchors + tested)], anchors, scores.astype(np.float32))
+
+
+class KnownScores:
+    """A cross-encoder whose scores are in the matrix."""
+
+    fingerprint = "known scores"
+
+    def __init__(self, known: Matrix) -> None:
+        self._known = known
+        self._queries = {text: row for row, text in enumerate(known.queries)}
+        self._items = {item.encoded_text: column for column, item in enumerate(known.items)}
+
+    def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+        """Looked up."""
+        rows, columns = zip(*((self._queries[query], self._items[text]) for query, text in pairs), strict=True)
+        return self._known.scores[list(rows), list(columns)]
+
+
+def _items(path: Path) -> Iterator[Passage]:
+    """Passages; one with a title alone has that as its text."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        for line in file:
+            record = json.loads(line)
+            alone = not record["text"].strip()
+            yield Passage(record["id"], record["title"] if alone else record["text"], None if alone else record["title"])
+
+
+def _by_text(texts: dict[str, str], qrels: dict[str, dict[str, int]]) -> dict[str, frozenset[str]]:
+    """Relevant items by the text of the query: mentions of one text are one query."""
+    found: dict[str, set[str]] = {}
+    for query, grades in qrels.items():
+        found.setdefault(texts[query], set()).update(key for key, grade in grades.items() if grade > 0)
+    return {text: frozenset(keys) for text, keys in found.items() if keys}
+
+
+def _some(items: list[Passage], wanted: frozenset[str], at_most: int | None) -> list[Passage]:
+    if at_most is None or len(items) <= at_most:
+        return items
+    others = [place for place, item in enumerate(items) if item.id not in wanted]
+    drawn = np.random.default_rng(_SEED).permutation(len(others))[: max(at_most - len(wanted), 0)]
+    taken = {others[place] for place in drawn.tolist()}
+    return [item for place, item in enumerate(items) if item.id in wanted or place in taken]
