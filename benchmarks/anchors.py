@@ -153,7 +153,7 @@ class Real:
     fingerprint = KnownScores.fingerprint
 
     def __init__(self, model: Path) -> None:
-        self._scorer = load_cross_encoder(model)
+        self._scorer = load_cross_encoder(entities.Quick(model))
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """Computed."""

@@ -10,12 +10,13 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from benchmarks.run import say, serving
@@ -23,6 +24,7 @@ from benchmarks.vectors import data_folder
 from pgretrieval.corpus.jsonl import read_queries
 from pgretrieval.errors import PgRetrievalWarning
 from pgretrieval.evaluate.qrels import read_qrels
+from pgretrieval.hardware import multiplies_bf16
 from pgretrieval.rerank import load_cross_encoder
 from pgretrieval.train.cross_encoders import CrossAim, train_cross_encoder
 from pgretrieval.train.mining import MiningOptions, mine
@@ -143,13 +145,41 @@ class Matrix:
         return range(self.anchors, len(self.queries))
 
 
+class Quick:
+    """A cross-encoder in bf16 where the processor multiplies that, but for the head: a logit in bf16 would have two digits."""
+
+    def __init__(self, folder: Path) -> None:
+        from pgretrieval.rerank.markers import load_model
+
+        self._model = load_model(folder, None)
+        for part in self._model.modules():
+            if isinstance(part, torch.nn.Linear) and part.out_features == 1:
+                part.forward = _in_float32(part.forward)
+
+    def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+        """Logits."""
+        kind = self._model.device.type
+        with torch.autocast(kind, torch.bfloat16, enabled=kind != "cpu" or multiplies_bf16()):
+            return self._model.predict(
+                list(pairs), batch_size=32 if kind == "cpu" else 512, activation_fn=torch.nn.Identity(), show_progress_bar=False
+            )
+
+
+def _in_float32(forward: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+    def precise(given: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(given.device.type, enabled=False):
+            return forward(given.float())
+
+    return precise
+
+
 def scored(work: Path, data: Entities, model: Path, anchors: int, tested: int) -> tuple[Matrix, float]:
     """Scores of all pairs, and the seconds that a pair took; blocks of items are kept as they are done."""
     queries = data.queries(anchors, tested)
     anchors = min(anchors, len(data.training))
     folder = work / f"scores-{model.parent.name}-{len(queries)}"
     folder.mkdir(parents=True, exist_ok=True)
-    scorer = load_cross_encoder(model)
+    scorer = load_cross_encoder(Quick(model))
     for start in range(0, len(data.items), _ITEMS_AT_ONCE):
         kept = folder / f"{start:06d}.npz"
         if kept.exists():

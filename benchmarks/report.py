@@ -28,7 +28,7 @@ def speed(sections: Measured) -> str:
         "",
         f"`{COMMAND}`",
         "",
-        "Vectors given (`minilm`, 128 dimensions), 4 bits, two threads, one query after the other; every row has its quality.",
+        "Vectors given, 128 dimensions, 4 bits, two threads, one query after the other; every row has its quality.",
         "fidelity is the mean share of the exact top k, exact being MaxSim over the unquantised vectors. Each section names the",
         "machine and date of its own run, in which all of it was timed; a peer's build time is of the run that made its index.",
         "",

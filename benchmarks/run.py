@@ -374,7 +374,7 @@ def main() -> None:
         if options.parts is None or name in options.parts:
             measured = measure()
             sections = json.loads(kept.read_text()) if kept.exists() else {}
-            sections[name] = {"machine": machine.describe(), "measured": measured}
+            sections[name] = {"machine": {**machine.describe(), "encoder": vectors.ENCODER}, "measured": measured}
             kept.write_text(json.dumps(sections, indent=1) + "\n")
             (RESULTS / "speed.md").write_text(report.speed(sections))
 

@@ -32,6 +32,7 @@ from benchmarks.run import RESULTS, say, serving
 from benchmarks.vectors import data_folder
 from pgretrieval.corpus.jsonl import read_passages, read_queries
 from pgretrieval.encode import load_encoder
+from pgretrieval.encode.library import resolve_device
 from pgretrieval.errors import PgRetrievalWarning
 from pgretrieval.evaluate.bootstrap import paired_bootstrap
 from pgretrieval.evaluate.metrics import parse_metrics, query_metrics, run_from_ranking
@@ -40,7 +41,7 @@ from pgretrieval.rerank import load_cross_encoder
 from pgretrieval.scoring.maxsim import maxsim_many
 from pgretrieval.train.cross_encoders import CrossAim, train_cross_encoder
 from pgretrieval.train.mining import MiningOptions, mine
-from pgretrieval.train.models import Pooling
+from pgretrieval.train.models import Pooling, start_model
 from pgretrieval.train.retrievers import Aim, train_retriever
 from pgretrieval.train.run import MODEL, REPORT_FILE, RunOptions
 from pgretrieval.train.teachers import LateInteractionTeacher
@@ -87,6 +88,7 @@ class Model:
     """One model to train: its loss, whose scores it learns, what is trained, what it starts from.
 
     `teacher` is "cross-encoder", "base" (the model that it starts from, by MaxSim of all token vectors), or None for labels alone.
+    `dropout` takes a third of the time on a processor.
     """
 
     objective: str = "colbert"
@@ -100,6 +102,7 @@ class Model:
     passage_tokens_times: int = 1
     batch_times: int = 1
     epochs_times: int = 1
+    dropout: bool = True
 
 
 _OF_PROJECTIONS: dict[str, Any] = {"trained": "projection", "learning_rate": 3e-3, "batch_times": 4, "epochs_times": 4}
@@ -107,9 +110,10 @@ _POOLED: dict[str, Any] = {
     "teacher": "base",
     "base": _PROJECTED,
     "learning_rate": 1e-4,
-    "ways": 4,
+    "ways": 2,
     "passage_tokens_times": 2,
     "batch_times": 2,
+    "dropout": False,
 }
 
 MODELS = {
@@ -132,6 +136,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for tuples, models and measurements")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--sets", nargs="+", choices=EVALUATION, default=EVALUATION, help="that models are measured on")
     parser.add_argument("--device", help="a torch device; by default a GPU where there is one")
     parser.add_argument("--trial", action="store_true", help="a few steps of everything")
     for name, default in asdict(Size()).items():
@@ -149,7 +154,7 @@ def main() -> None:
             for name in given["models"]:
                 train(name, work, size, given["device"])
         else:
-            report = evaluate(work, size, given["models"], given["device"])
+            report = evaluate(work, size, given["models"], given["sets"], given["device"])
             (work / "training.md").write_text(report, encoding="utf-8")
             if not given["trial"]:
                 (RESULTS / "training.md").write_text(report, encoding="utf-8")
@@ -249,10 +254,19 @@ def train(name: str, work: Path, size: Size, device: str | None) -> None:
         passage_tokens=size.passage_tokens * model.passage_tokens_times,
     )
     pooling = None if model.vectors is None else Pooling(vectors=model.vectors, tokens=256)
+    started: Any = base if model.dropout else without_dropout(start_model(base, resolve_device(device)))
     _once(
         _folder(work, name),
-        partial(train_retriever, sets, base=base, aim=aim, pooling=pooling, trained=model.trained, options=options),
+        partial(train_retriever, sets, base=started, aim=aim, pooling=pooling, trained=model.trained, options=options),
     )
+
+
+def without_dropout(model: Any) -> Any:
+    """The same model."""
+    for part in model.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0
+    return model
 
 
 def _once(folder: Path, run: Callable[..., Any]) -> None:
@@ -301,20 +315,22 @@ def _some(passages: list[Passage], qrels: dict[str, dict[str, int]], count: int)
     return [passage for place, passage in enumerate(passages) if passage.id in wanted or place in taken]
 
 
-def evaluate(work: Path, size: Size, models: list[str], device: str | None) -> str:
-    """nDCG@10 of every model on every set, each beside the untrained encoder, as a page of tables."""
+def evaluate(work: Path, size: Size, models: list[str], sets: Sequence[str], device: str | None) -> str:
+    """nDCG@10 of the models on the sets, and what was measured before, each beside the untrained encoder, as a page of tables."""
     values: dict[str, dict[str, dict[str, float]]] = {}
     vectors: dict[str, dict[str, float]] = {}
     for name in EVALUATION:
-        data = judged(name, size)
-        for model in (UNTRAINED, *models):
+        data = judged(name, size) if name in sets else None
+        for model in (UNTRAINED, *MODELS):
             kept = work / "measured" / name / f"{_folder(work, model).name}.json"
-            if not kept.exists():
+            if data is not None and model in (UNTRAINED, *models) and not kept.exists():
                 source = FIRST if model == UNTRAINED else str(_folder(work, model) / MODEL)
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 k_tokens = () if "constbert" in model else size.k_tokens
                 kept.write_text(json.dumps(measure(data, source, k_tokens, device, single=model == UNTRAINED)))
                 say({"measured": model, "on": name})
+            if not kept.exists():
+                continue
             held = json.loads(kept.read_text())
             vectors.setdefault(model, {})[name] = held.pop("vectors")
             for how, by_query in held.items():
@@ -383,7 +399,8 @@ def _page(values: dict[str, Any], vectors: dict[str, Any], size: Size) -> str:
     about = ", ".join(f"{key} {value}" for key, value in {**asdict(size), **machine.describe()}.items())
     alone = [name for name in values if TOKENS not in name]
     counted = [
-        f"| {model} | " + " | ".join(f"{counts[name]:.1f}" for name in EVALUATION) + " |" for model, counts in vectors.items()
+        f"| {model} | " + " | ".join(f"{counts[name]:.1f}" if name in counts else "" for name in EVALUATION) + " |"
+        for model, counts in vectors.items()
     ]
     lines = [
         "# Training",
@@ -416,17 +433,22 @@ def _by_tokens(count: int, values: dict[str, Any]) -> list[str]:
 
 
 def _table(names: list[str], values: dict[str, Any], base: str) -> list[str]:
-    lines = ["| model | " + " | ".join(EVALUATION) + " | mean |", "|---|" + "---|" * (len(EVALUATION) + 1)]
+    lines = ["| model | " + " | ".join(EVALUATION) + " |", "|---|" + "---|" * len(EVALUATION)]
     for name in names:
-        means = [float(np.mean(list(values[name][part].values()))) for part in EVALUATION if part in values[name]]
-        cells = [f"{mean:.4f}" for mean in means]
-        if name != base:
-            for place, part in enumerate(EVALUATION):
-                before, after = values[base][part], values[name][part]
-                found = paired_bootstrap([before[key] for key in before], [after[key] for key in before])
-                cells[place] += f" ({found.mean:+.4f}: {found.low:+.4f} … {found.high:+.4f})"
-        lines.append(f"| {name} | " + " | ".join(cells) + f" | {np.mean(means):.4f} |")
+        cells = [_cell(values[name].get(part), None if name == base else values[base].get(part)) for part in EVALUATION]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
+
+
+def _cell(after: dict[str, float] | None, before: dict[str, float] | None) -> str:
+    """A mean, and how it differs; empty where it was not measured."""
+    if after is None:
+        return ""
+    mean = f"{np.mean(list(after.values())):.4f}"
+    if before is None:
+        return mean
+    found = paired_bootstrap([before[key] for key in before], [after[key] for key in before])
+    return f"{mean} ({found.mean:+.4f}: {found.low:+.4f} … {found.high:+.4f})"
 
 
 if __name__ == "__main__":

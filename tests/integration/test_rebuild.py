@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 import pgretrieval
+from pgretrieval.encode.minilm import NEWEST
 from pgretrieval.encode.registry import load_encoder
 from pgretrieval.types import Float32Array
 from tests.fixtures.collections import Corpus
@@ -476,6 +477,31 @@ def test_the_encoder_is_changed(database: pgretrieval.RetrievalDatabase, dim: in
     query = vector_array(other.encode_query(["aword3 one"])[0])
     with psycopg.connect(database.url) as connection:
         assert connection.execute("select id from pgretrieval.search('docs', %s::vector[], 1)", [query]).fetchone() == ("a3",)
+
+
+def test_a_collection_keeps_its_version_of_minilm_until_it_is_rebuilt(database: pgretrieval.RetrievalDatabase):
+    """A newer package asks an old collection with queries of another projection, or refuses it, or a rebuild leaves the old one."""
+    texts = ["Green tea is brewed with warm water.", "Espresso is pressed through ground coffee.", "A loaf rises slowly."]
+    passages = [{"id": str(number), "text": text} for number, text in enumerate(texts)]
+    docs = database.create_collection("docs", encoder="minilm@1", keep_vectors=True)
+    docs.add(passages)
+    docs.build()
+    again = database.get_collection("docs")
+    assert again.stats()["encoder"] == {"kind": "minilm"}
+    expected = load_encoder("minilm@1")
+    [query], vectors = expected.encode_query("tea water"), expected.encode_document(texts)
+    assert again.search("tea water", k=1)[0].score == pytest.approx((query @ vectors[0].T).max(axis=1).sum(), abs=0.02)
+    again.require_encoder("minilm")
+    again.add([{"id": "late", "text": "Water is warm."}])
+    with pytest.raises(pgretrieval.ConfigError, match=r"made with encoder {'kind': 'minilm'}, not 'minilm@2'.*rebuild"):
+        again.require_encoder("minilm@2")
+    again.rebuild(encoder="minilm")
+    assert again.stats()["encoder"] == {"kind": "minilm", "version": NEWEST}
+    newest = load_encoder("minilm")
+    [query], vectors = newest.encode_query("tea water"), newest.encode_document(texts)
+    assert database.get_collection("docs").search("tea water", k=1)[0].score == pytest.approx(
+        (query @ vectors[0].T).max(axis=1).sum(), abs=0.02
+    )
 
 
 def test_given_dense_vectors_stay_when_the_encoder_changes(database: pgretrieval.RetrievalDatabase):
