@@ -37,6 +37,7 @@ from pgretrieval.errors import PgRetrievalWarning
 from pgretrieval.evaluate.bootstrap import paired_bootstrap
 from pgretrieval.evaluate.metrics import parse_metrics, query_metrics, run_from_ranking
 from pgretrieval.evaluate.qrels import read_qrels
+from pgretrieval.hardware import multiplies_bf16
 from pgretrieval.rerank import load_cross_encoder
 from pgretrieval.scoring.maxsim import maxsim_many
 from pgretrieval.train.cross_encoders import CrossAim, train_cross_encoder
@@ -204,22 +205,29 @@ def trained_teacher(work: Path, size: Size, device: str | None) -> Any:
     return load_cross_encoder(work / "teacher" / MODEL, device)
 
 
-def scored(work: Path, folder: str, teach: Callable[[], Any]) -> list[TrainingSet]:
-    """The same tuples with a teacher's scores, which are kept in a folder."""
+def scored(work: Path, folder: str, ways: int | None, teach: Callable[[], Any]) -> list[TrainingSet]:
+    """The same tuples, or the first `ways` passages of each, with a teacher's scores, which are kept in a folder."""
     if not all((work / folder / name).exists() for name in TRAINING):
         teacher = load_cross_encoder(teach())
         for name, made in zip(TRAINING, mined(work), strict=True):
-            scores = teacher.predict([(one.query, made.passages[key]) for one in made.tuples for key in one.passages])
-            rows = scores.reshape(len(made.tuples), -1).tolist()
-            tuples = [
-                TrainingTuple(one.query_id, one.query, one.passages, tuple(row)) for one, row in zip(made.tuples, rows, strict=True)
-            ]
-            write_training_set(
-                work / folder / name, TrainingSet(tuple(tuples), made.passages, {**made.settings, "teacher": folder})
-            )
+            cut = [(one, one.passages[:ways]) for one in made.tuples]
+            scores = teacher.predict([(one.query, made.passages[key]) for one, keys in cut for key in keys])
+            rows = scores.reshape(len(cut), -1).tolist()
+            tuples = [TrainingTuple(one.query_id, one.query, keys, tuple(row)) for (one, keys), row in zip(cut, rows, strict=True)]
+            settings = {**made.settings, "teacher": folder}
+            write_training_set(work / folder / name, TrainingSet(tuple(tuples), made.passages, settings))
             right = float(np.mean([row[0] == max(row) for row in rows]))
             say({"scored": name, "by": folder, "tuples": len(rows), "teacher finds the positive": round(right, 3)})
     return [read_training_set(work / folder / name) for name in TRAINING]
+
+
+class Unpooled(LateInteractionTeacher):
+    """The model that a pooled one starts from."""
+
+    def predict(self, pairs: Sequence[tuple[str, str]]) -> Float32Array:
+        """Its scores; products of vectors are in single precision all the same."""
+        with in_bf16():
+            return super().predict(pairs)
 
 
 def train(name: str, work: Path, size: Size, device: str | None) -> None:
@@ -229,11 +237,10 @@ def train(name: str, work: Path, size: Size, device: str | None) -> None:
         return
     base = FIRST if model.base is None else str(_folder(work, model.base) / MODEL)
     if model.teacher == "cross-encoder":
-        sets = scored(work, "scored", lambda: trained_teacher(work, size, device))
+        sets = scored(work, "scored", None, lambda: trained_teacher(work, size, device))
     elif model.teacher == "base":
-        sets = scored(
-            work, f"scored-by-{_folder(work, model.base or UNTRAINED).name}", lambda: LateInteractionTeacher(base, device)
-        )
+        kept = f"scored-by-{_folder(work, model.base or UNTRAINED).name}-{model.ways}"
+        sets = scored(work, kept, model.ways, lambda: Unpooled(base, device))
     else:
         sets = mined(work)
     options = RunOptions(
@@ -259,6 +266,11 @@ def train(name: str, work: Path, size: Size, device: str | None) -> None:
         _folder(work, name),
         partial(train_retriever, sets, base=started, aim=aim, pooling=pooling, trained=model.trained, options=options),
     )
+
+
+def in_bf16() -> Any:
+    """Models compute in bf16 where the processor multiplies that, as "minilm" does by itself."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=multiplies_bf16())
 
 
 def without_dropout(model: Any) -> Any:
@@ -349,7 +361,8 @@ def measure(data: Judged, source: str, k_tokens: Sequence[int], device: str | No
         documents, dense = encoder.encode_document_with_dense(texts)
         found["single vector"] = dense_queries @ dense.T
     else:
-        queries, documents = encoder.encode_query(asked), encoder.encode_document(texts)
+        with in_bf16():
+            queries, documents = encoder.encode_query(asked), encoder.encode_document(texts)
     offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in documents])]).astype(np.int64)
     stacked = np.concatenate(documents)
     found["maxsim"] = maxsim_many(queries, stacked, offsets)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 REMEMBERED_BYTES = 4 * 2**30
 """Of vectors that are kept; further texts are computed again each time."""
 
-_ROWS_AT_ONCE = 32  # activations stay in a processor's caches
+_ROWS_AT_ONCE = 32  # on a processor, in whose caches activations then stay
 
 
 def freeze(transformer: Any) -> None:
@@ -47,8 +47,9 @@ class _Remembering:
         keys = [row[:, :length].tobytes() for row, length in zip(rows, lengths, strict=True)]
         missing = sorted((place for place, key in enumerate(keys) if key not in self._kept), key=lengths.__getitem__)
         found: dict[bytes, Tensor] = {}
-        for start in range(0, len(missing), _ROWS_AT_ONCE):
-            some = missing[start : start + _ROWS_AT_ONCE]
+        at_once = _ROWS_AT_ONCE if input_ids.device.type == "cpu" else len(keys)
+        for start in range(0, len(missing), at_once):
+            some = missing[start : start + at_once]
             longest = max(lengths[place] for place in some)
             given = {"input_ids": input_ids, "attention_mask": attention_mask, **others}
             part = {name: value[some, :longest] if isinstance(value, Tensor) else value for name, value in given.items()}
