@@ -74,14 +74,17 @@ class Size:
     batch: int = 8
     epochs: float = 1.0
     teacher_epochs: float = 1.0
-    measured_queries: int = 300
+    measured_queries: int | None = None  # all that are judged
+    token_queries: int = 300  # of these, for scores from retrieved tokens
     measured_passages: int = 10_000
     k_tokens: tuple[int, ...] = (100, 1_000)
     steps: int | None = None
     precision: str = "bf16"
 
 
-TRIAL = Size(12, 4, 20, passage_tokens=32, batch=4, measured_queries=10, measured_passages=100, k_tokens=(10, 50), steps=2)
+TRIAL = Size(
+    12, 4, 20, passage_tokens=32, batch=4, measured_queries=10, token_queries=5, measured_passages=100, k_tokens=(10, 50), steps=2
+)
 
 
 @dataclass(frozen=True)
@@ -307,12 +310,12 @@ class Judged:
 
 
 def judged(name: str, size: Size) -> Judged:
-    """At most so many queries, seeded, and all relevant passages with at most so many others."""
+    """At most so many queries, in an order drawn by seed, and all relevant passages with at most so many others."""
     source = data_folder() / name
     qrels = read_qrels(source / "qrels.tsv")
     texts = {key: text for key, text in read_queries(source / "queries.jsonl.gz") if key in qrels}
     keys = sorted(texts)
-    chosen = sorted(np.random.default_rng(_SEED).permutation(len(keys))[: size.measured_queries].tolist())
+    chosen = np.random.default_rng(_SEED).permutation(len(keys))[: size.measured_queries].tolist()
     queries = {keys[place]: texts[keys[place]] for place in chosen}
     kept = {key: qrels[key] for key in queries}
     return Judged(_some(list(read_passages(source / "corpus.jsonl.gz")), kept, size.measured_passages), queries, kept)
@@ -339,7 +342,7 @@ def evaluate(work: Path, size: Size, models: list[str], sets: Sequence[str], dev
                 source = FIRST if model == UNTRAINED else str(_folder(work, model) / MODEL)
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 k_tokens = () if "constbert" in model else size.k_tokens
-                kept.write_text(json.dumps(measure(data, source, k_tokens, device, single=model == UNTRAINED)))
+                kept.write_text(json.dumps(measure(data, source, k_tokens, size.token_queries, device, single=model == UNTRAINED)))
                 say({"measured": model, "on": name})
             if not kept.exists():
                 continue
@@ -350,8 +353,10 @@ def evaluate(work: Path, size: Size, models: list[str], sets: Sequence[str], dev
     return _page(values, vectors, size)
 
 
-def measure(data: Judged, source: str, k_tokens: Sequence[int], device: str | None, *, single: bool) -> dict[str, Any]:
-    """nDCG@10 by query of exact MaxSim; of XTR's scores by `k_tokens` and imputation; of the `single` vector."""
+def measure(
+    data: Judged, source: str, k_tokens: Sequence[int], token_queries: int, device: str | None, *, single: bool
+) -> dict[str, Any]:
+    """nDCG@10 by query of exact MaxSim; of the first queries' scores by `k_tokens` and imputation; of the `single` vector."""
     encoder = load_encoder(source, device)
     texts = [passage.encoded_text for passage in data.passages]
     asked = list(data.queries.values())
@@ -366,14 +371,14 @@ def measure(data: Judged, source: str, k_tokens: Sequence[int], device: str | No
     offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in documents])]).astype(np.int64)
     stacked = np.concatenate(documents)
     found["maxsim"] = maxsim_many(queries, stacked, offsets)
-    for (count, imputation), scores in xtr_scores(queries, stacked, offsets, k_tokens).items():
+    for (count, imputation), scores in xtr_scores(queries[:token_queries], stacked, offsets, k_tokens).items():
         found[f"{count} {TOKENS}, {imputation}"] = scores
     ids = [passage.id for passage in data.passages]
     measured: dict[str, Any] = {"vectors": len(stacked) / len(ids)}
     for how, scores in found.items():
         order = np.argsort(-scores, axis=1, kind="stable")[:, :_DEPTH]
-        run = {key: run_from_ranking([ids[place] for place in row]) for key, row in zip(data.queries, order.tolist(), strict=True)}
-        [measured[how]] = query_metrics(NDCG, data.qrels, {_DEPTH: run}).values()
+        run = {key: run_from_ranking([ids[place] for place in row]) for key, row in zip(data.queries, order.tolist(), strict=False)}
+        [measured[how]] = query_metrics(NDCG, {key: data.qrels[key] for key in run}, {_DEPTH: run}).values()
     return measured
 
 
@@ -428,7 +433,7 @@ def _page(values: dict[str, Any], vectors: dict[str, Any], size: Size) -> str:
         "",
         "## From the best tokens of each query token alone",
         "",
-        "Differences are to the untrained encoder's kth of as many tokens.",
+        f"The first {size.token_queries} queries of each set; differences are to the untrained encoder's kth of as many tokens.",
         "",
         *[line for count in size.k_tokens for line in _by_tokens(count, values)],
         "## Vectors of a passage, on average",

@@ -104,11 +104,17 @@ def test_pruning_loses_little_against_decoding_every_candidate(
 
 
 def test_probing_everything_leaves_the_codec_as_the_only_loss(
-    collections: dict[str, pgretrieval.Collection], queries: list[Float32Array], exact: list[list[str]]
+    collections: dict[str, pgretrieval.Collection], vectors: list[Float32Array]
 ) -> None:
+    """Six hundred queries: codebooks of other seeds, or of another processor's rounding, keep .945 to .951 of them, and of sixty
+    queries .937 to .957, which tells nothing of a floor."""
+    rng = np.random.default_rng(13)
+    queries = [_unit(vectors[i][:10] + 0.06 * rng.standard_normal((10, DIM))) for i in rng.choice(PASSAGES, 600, replace=False)]
+    scores = maxsim_many(queries, np.concatenate(vectors), np.concatenate([[0], np.cumsum([len(array) for array in vectors])]))
+    exact = [[str(i) for i in np.argsort(-row, kind="stable").tolist()] for row in scores]
     ceiling = fidelity(_ids(collections["4"], queries, 10, probes=10**6, candidates=PASSAGES, pruning=PASSAGES), exact, 10)
     default = fidelity(_ids(collections["4"], queries, 10), exact, 10)
-    assert ceiling >= 0.95
+    assert ceiling >= 0.94
     assert default >= ceiling - 0.03
 
 
