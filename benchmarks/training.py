@@ -59,6 +59,7 @@ FIRST = "minilm@1"
 IMPUTATIONS = ("kth", "zero", "none")
 TOKENS = "retrieved tokens"
 _DEPTH = 10
+_QUERIES_AT_ONCE = 50  # similarities with a block of tokens then fit the caches
 _SEED = 0
 _PROJECTED = "projection alone"
 
@@ -370,7 +371,8 @@ def measure(
             queries, documents = encoder.encode_query(asked), encoder.encode_document(texts)
     offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in documents])]).astype(np.int64)
     stacked = np.concatenate(documents)
-    found["maxsim"] = maxsim_many(queries, stacked, offsets)
+    parts = [queries[start : start + _QUERIES_AT_ONCE] for start in range(0, len(queries), _QUERIES_AT_ONCE)]
+    found["maxsim"] = np.concatenate([maxsim_many(part, stacked, offsets) for part in parts])
     for (count, imputation), scores in xtr_scores(queries[:token_queries], stacked, offsets, k_tokens).items():
         found[f"{count} {TOKENS}, {imputation}"] = scores
     ids = [passage.id for passage in data.passages]
