@@ -16,6 +16,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,6 @@ from benchmarks.entities import KnownScores, Matrix
 from benchmarks.run import RESULTS, say, serving
 from pgretrieval.encode import load_encoder
 from pgretrieval.evaluate.bootstrap import paired_bootstrap
-from pgretrieval.rerank import load_cross_encoder
 from pgretrieval.train.run import RunOptions
 from pgretrieval.types import Hit
 
@@ -71,7 +71,7 @@ def recalls(known: Matrix, method: Method) -> Found:
 
 
 def methods(collection: pgretrieval.Collection, known: Matrix, scorer: KnownScores, *, encoded: bool) -> dict[str, Method]:
-    """What is compared."""
+    """What is compared; a search that was done is not done again."""
 
     def ids(hits: Sequence[Hit]) -> list[str]:
         return [hit.id for hit in hits]
@@ -91,7 +91,7 @@ def methods(collection: pgretrieval.Collection, known: Matrix, scorer: KnownScor
             "words, then 4 rounds": lambda query, cost: cross(query, cost, rounds=5, candidates="text"),
             "late interaction, then 4 rounds": lambda query, cost: cross(query, cost, rounds=5, candidates="postings"),
         }
-    return compared
+    return {name: cache(method) for name, method in compared.items()}
 
 
 def single_vector(known: Matrix) -> Method:
@@ -147,17 +147,10 @@ def mips_fidelity(database: Any, collection: pgretrieval.Collection, known: Matr
     return float(np.mean(shares))
 
 
-class Real:
+class Real(entities.Quick):
     """The cross-encoder that the known scores are of, under their name."""
 
     fingerprint = KnownScores.fingerprint
-
-    def __init__(self, model: Path) -> None:
-        self._scorer = load_cross_encoder(entities.Quick(model))
-
-    def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
-        """Computed."""
-        return self._scorer.predict(pairs)
 
 
 def timed(collection: pgretrieval.Collection, known: Matrix, real: Real) -> dict[str, dict[str, float]]:
@@ -209,9 +202,10 @@ def measure(known: Matrix, model: Path | None, relevant: Sequence[frozenset[str]
             began = time.perf_counter()
             report = collection.factorize(scorer, known.queries[:count], min(anchor_items, count), selection, seed=seed)
             seconds = time.perf_counter() - began
-            compared = methods(collection, known, scorer, encoded=encoded)
+            main = not results["selections"]  # it is compared with all other methods
+            compared = methods(collection, known, scorer, encoded=encoded and main)
             found = {"ANNCUR": recalls(known, compared["ANNCUR"])}
-            if not results["selections"]:  # the main one is compared with all others
+            if main:
                 found |= {name: recalls(known, method) for name, method in compared.items() if name not in found}
                 results |= {"recall": found, "seconds": seconds, "bytes_per_item": factorized_bytes(collection) / len(known.items)}
                 results["mips_fidelity"] = mips_fidelity(database, collection, known)
@@ -240,7 +234,7 @@ def factorized_bytes(collection: pgretrieval.Collection) -> int:
 
 
 def table(measured: dict[str, Found]) -> list[str]:
-    """Methods down, depth and cost across; 95 % intervals of the mean over queries are in the file beside."""
+    """Methods down, depth and cost across; the values of each query are in the file beside."""
     columns = [f"{k}@{cost}" for k in DEPTHS for cost in COSTS if k <= cost]
     lines = [f"| k@cost | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for name, found in measured.items():

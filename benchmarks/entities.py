@@ -9,9 +9,9 @@ import gzip
 import json
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.run import say, serving
+from benchmarks.training import mine_into, once, some
 from benchmarks.vectors import data_folder
 from pgretrieval.corpus.jsonl import read_queries
-from pgretrieval.errors import PgRetrievalWarning
 from pgretrieval.evaluate.qrels import read_qrels
 from pgretrieval.hardware import multiplies_bf16
 from pgretrieval.rerank import load_cross_encoder
 from pgretrieval.train.cross_encoders import CrossAim, train_cross_encoder
-from pgretrieval.train.mining import MiningOptions, mine
-from pgretrieval.train.run import MODEL, REPORT_FILE, RunOptions
-from pgretrieval.train.tuples import TrainingSet, read_training_set, write_training_set
+from pgretrieval.train.mining import MiningOptions
+from pgretrieval.train.run import MODEL, RunOptions
+from pgretrieval.train.tuples import TrainingSet, read_training_set
 from pgretrieval.types import Passage
 
 HEADS = ("cls", "emb")
@@ -77,7 +76,8 @@ def read_entities(name: str, at_most: int | None) -> Entities:
     training, tested = (
         {text: frozenset(same[key] for key in keys if key in same) for text, keys in part.items()} for part in (training, tested)
     )
-    items = _some(list(kept.values()), frozenset().union(*training.values(), *tested.values()), at_most)
+    wanted = frozenset().union(*training.values(), *tested.values())
+    items = some(list(kept.values()), wanted, len(kept) if at_most is None else at_most)
     return Entities(items, training, tested)
 
 
@@ -85,15 +85,8 @@ def mined(work: Path, data: Entities, ways: int) -> TrainingSet:
     """Tuples of the training queries, mined by late interaction of the default encoder."""
     if not (work / "mined").exists():
         judgements = {text: dict.fromkeys(sorted(keys), 1) for text, keys in data.training.items()}
-        with serving() as database, warnings.catch_warnings():
-            warnings.simplefilter("ignore", PgRetrievalWarning)
-            collection = database.create_collection("mined", encoder="minilm")
-            collection.add(data.items)
-            collection.build()
-            options = MiningOptions(ways, 4 * ways, seed=_SEED)
-            made = mine(collection, {text: text for text in judgements}, judgements, options=options)
-        write_training_set(work / "mined", made)
-        say({"mined": len(made.tuples), "passages": len(made.passages)})
+        options = MiningOptions(ways, 4 * ways, seed=_SEED)
+        mine_into(work / "mined", "minilm", data.items, {text: text for text in judgements}, judgements, options)
     return read_training_set(work / "mined")
 
 
@@ -117,17 +110,9 @@ def base_of(work: Path, layers: int) -> str:
 
 def trained(work: Path, made: TrainingSet, head: Any, base: str, options: RunOptions, max_tokens: int) -> Path:
     """The model folder of a cross-encoder with one head."""
-    run = work / head
-    if not (run / REPORT_FILE).exists():
-
-        def tick(done: int, total: int) -> None:
-            if done % 20 == 0 or done == total:
-                say({"training": head, "step": done, "of": total})
-
-        aim = CrossAim(head=head, max_tokens=max_tokens)
-        report = train_cross_encoder([made], run, base=base, aim=aim, options=options, tick=tick)
-        say({"trained": head, "steps": report.steps, "seconds": round(report.seconds, 1), "losses": dict(report.losses)})
-    return run / MODEL
+    aim = CrossAim(head=head, max_tokens=max_tokens)
+    once(work / head, partial(train_cross_encoder, [made], base=base, aim=aim, options=options))
+    return work / head / MODEL
 
 
 @dataclass(frozen=True)
@@ -237,12 +222,3 @@ def _by_text(texts: dict[str, str], qrels: dict[str, dict[str, int]]) -> dict[st
     for query, grades in qrels.items():
         found.setdefault(texts[query], set()).update(key for key, grade in grades.items() if grade > 0)
     return {text: frozenset(keys) for text, keys in found.items() if keys}
-
-
-def _some(items: list[Passage], wanted: frozenset[str], at_most: int | None) -> list[Passage]:
-    if at_most is None or len(items) <= at_most:
-        return items
-    others = [place for place, item in enumerate(items) if item.id not in wanted]
-    drawn = np.random.default_rng(_SEED).permutation(len(others))[: max(at_most - len(wanted), 0)]
-    taken = {others[place] for place in drawn.tolist()}
-    return [item for place, item in enumerate(items) if item.id in wanted or place in taken]

@@ -16,7 +16,7 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -41,10 +41,11 @@ from pgretrieval.hardware import multiplies_bf16
 from pgretrieval.rerank import load_cross_encoder
 from pgretrieval.scoring.maxsim import maxsim_many
 from pgretrieval.train.cross_encoders import CrossAim, train_cross_encoder
+from pgretrieval.train.frozen import without_dropout
 from pgretrieval.train.mining import MiningOptions, mine
-from pgretrieval.train.models import Pooling, start_model
-from pgretrieval.train.retrievers import Aim, train_retriever
-from pgretrieval.train.run import MODEL, REPORT_FILE, RunOptions
+from pgretrieval.train.models import Pooling, Trained, start_model
+from pgretrieval.train.retrievers import Aim, Objective, train_retriever
+from pgretrieval.train.run import MODEL, REPORT_FILE, Precision, RunOptions
 from pgretrieval.train.teachers import LateInteractionTeacher
 from pgretrieval.train.tuples import TrainingSet, TrainingTuple, read_training_set, write_training_set
 from pgretrieval.types import Float32Array, Int64Array, Passage
@@ -80,7 +81,7 @@ class Size:
     measured_passages: int = 10_000
     k_tokens: tuple[int, ...] = (100, 1_000)
     steps: int | None = None
-    precision: str = "bf16"
+    precision: Precision = "bf16"
 
 
 TRIAL = Size(
@@ -96,9 +97,9 @@ class Model:
     `dropout` takes a third of the time on a processor.
     """
 
-    objective: str = "colbert"
+    objective: Objective = "colbert"
     teacher: str | None = None
-    trained: str = "all"
+    trained: Trained = "all"
     vectors: int | None = None
     base: str | None = None
     learning_rate: float = 2e-5
@@ -177,15 +178,28 @@ def mine_all(work: Path, size: Size) -> None:
         keys = sorted(asked)
         chosen = [keys[place] for place in np.random.default_rng(_SEED).permutation(len(keys))[: size.queries].tolist()]
         judgements = {key: qrels[key] for key in chosen}
-        with serving() as database, warnings.catch_warnings():
-            warnings.simplefilter("ignore", PgRetrievalWarning)
-            collection = database.create_collection("mined", encoder=FIRST)
-            collection.add(_some(list(read_passages(source / "corpus.jsonl.gz")), judgements, size.measured_passages))
-            collection.build()
-            options = MiningOptions(size.ways, size.depth, seed=_SEED)
-            made = mine(collection, {key: asked[key] for key in chosen}, judgements, options=options)
-        write_training_set(work / "mined" / name, made)
-        say({"mined": name, "tuples": len(made.tuples), "passages": len(made.passages)})
+        passages = some(list(read_passages(source / "corpus.jsonl.gz")), relevant(judgements), size.measured_passages)
+        options = MiningOptions(size.ways, size.depth, seed=_SEED)
+        mine_into(work / "mined" / name, FIRST, passages, {key: asked[key] for key in chosen}, judgements, options)
+
+
+def mine_into(
+    folder: Path,
+    encoder: str,
+    passages: list[Passage],
+    queries: dict[str, str],
+    judgements: dict[str, dict[str, int]],
+    options: MiningOptions,
+) -> None:
+    """Write the tuples that a collection of an encoder mines."""
+    with serving() as database, warnings.catch_warnings():
+        warnings.simplefilter("ignore", PgRetrievalWarning)
+        collection = database.create_collection("mined", encoder=encoder)
+        collection.add(passages)
+        collection.build()
+        made = mine(collection, queries, judgements, options=options)
+    write_training_set(folder, made)
+    say({"mined": folder.name, "tuples": len(made.tuples), "passages": len(made.passages)})
 
 
 def mined(work: Path) -> list[TrainingSet]:
@@ -200,12 +214,12 @@ def trained_teacher(work: Path, size: Size, device: str | None) -> Any:
         steps=size.steps,
         batch=size.batch,
         learning_rate=5e-5,
-        precision=size.precision,  # type: ignore[arg-type]
+        precision=size.precision,
         device=device,
         save_every=100,
     )
     aim = CrossAim(max_tokens=size.passage_tokens + 32)
-    _once(work / "teacher", partial(train_cross_encoder, mined(work), options=options, aim=aim))
+    once(work / "teacher", partial(train_cross_encoder, mined(work), options=options, aim=aim))
     return load_cross_encoder(work / "teacher" / MODEL, device)
 
 
@@ -252,12 +266,12 @@ def train(name: str, work: Path, size: Size, device: str | None) -> None:
         steps=size.steps,
         batch=size.batch * model.batch_times,
         learning_rate=model.learning_rate,
-        precision=size.precision,  # type: ignore[arg-type]
+        precision=size.precision,
         device=device,
         save_every=100,
     )
     aim = Aim(
-        model.objective,  # type: ignore[arg-type]
+        model.objective,
         ways=model.ways and min(model.ways, size.ways),
         distil=model.teacher is not None,
         k_train=model.k_train,
@@ -266,7 +280,7 @@ def train(name: str, work: Path, size: Size, device: str | None) -> None:
     )
     pooling = None if model.vectors is None else Pooling(vectors=model.vectors, tokens=256)
     started: Any = base if model.dropout else without_dropout(start_model(base, resolve_device(device)))
-    _once(
+    once(
         _folder(work, name),
         partial(train_retriever, sets, base=started, aim=aim, pooling=pooling, trained=model.trained, options=options),
     )
@@ -277,15 +291,8 @@ def in_bf16() -> Any:
     return torch.autocast("cpu", torch.bfloat16, enabled=multiplies_bf16())
 
 
-def without_dropout(model: Any) -> Any:
-    """The same model."""
-    for part in model.modules():
-        if isinstance(part, torch.nn.Dropout):
-            part.p = 0.0
-    return model
-
-
-def _once(folder: Path, run: Callable[..., Any]) -> None:
+def once(folder: Path, run: Callable[..., Any]) -> None:
+    """A training, with its progress, where the folder has none that is finished."""
     if (folder / REPORT_FILE).exists():
         return
 
@@ -319,12 +326,16 @@ def judged(name: str, size: Size) -> Judged:
     chosen = np.random.default_rng(_SEED).permutation(len(keys))[: size.measured_queries].tolist()
     queries = {keys[place]: texts[keys[place]] for place in chosen}
     kept = {key: qrels[key] for key in queries}
-    return Judged(_some(list(read_passages(source / "corpus.jsonl.gz")), kept, size.measured_passages), queries, kept)
+    return Judged(some(list(read_passages(source / "corpus.jsonl.gz")), relevant(kept), size.measured_passages), queries, kept)
 
 
-def _some(passages: list[Passage], qrels: dict[str, dict[str, int]], count: int) -> list[Passage]:
-    """All judged passages, and others up to `count`, in the order of the corpus."""
-    wanted = {key for grades in qrels.values() for key in grades}
+def relevant(qrels: dict[str, dict[str, int]]) -> set[str]:
+    """All passages that are judged."""
+    return {key for grades in qrels.values() for key in grades}
+
+
+def some(passages: list[Passage], wanted: Collection[str], count: int) -> list[Passage]:
+    """All wanted passages, and others up to `count`, drawn by seed, in the order of the corpus."""
     others = [place for place, passage in enumerate(passages) if passage.id not in wanted]
     drawn = np.random.default_rng(_SEED).permutation(len(others))[: max(count - len(wanted), 0)]
     taken = {others[place] for place in drawn.tolist()}

@@ -14,7 +14,7 @@ MAX_TOKENS = 256
 PROJECTION_KEY = "projection"
 VERSIONS = {"1": "minilm_projection.safetensors", "2": "minilm_projection_2.safetensors"}
 """Files of the projections: 1 follows from MiniLM's own vocabulary (tools/compute_projection.py), 2 is trained from it."""
-NEWEST = max(VERSIONS)
+NEWEST = list(VERSIONS)[-1]
 
 
 def version_named(name: str) -> str | None:

@@ -20,11 +20,16 @@ def freeze(transformer: Any) -> None:
     """
     for parameter in transformer.parameters():
         parameter.requires_grad_(False)
-    for part in transformer.modules():
+    model = without_dropout(transformer).model
+    model.forward = _Remembering(model.forward, model.config.pad_token_id)
+
+
+def without_dropout(module: Any) -> Any:
+    """The same module, whose dropout leaves everything as it is."""
+    for part in module.modules():
         if isinstance(part, nn.Dropout):
             part.p = 0.0
-    model = transformer.model
-    model.forward = _Remembering(model.forward, model.config.pad_token_id)
+    return module
 
 
 class _Remembering:
@@ -45,7 +50,8 @@ class _Remembering:
         lengths = self._lengths(input_ids, attention_mask)
         rows = torch.stack([input_ids, attention_mask], dim=1).cpu().numpy()
         keys = [row[:, :length].tobytes() for row, length in zip(rows, lengths, strict=True)]
-        missing = sorted((place for place, key in enumerate(keys) if key not in self._kept), key=lengths.__getitem__)
+        new = {key: place for place, key in enumerate(keys) if key not in self._kept}
+        missing = sorted(new.values(), key=lengths.__getitem__)
         found: dict[bytes, Tensor] = {}
         at_once = _ROWS_AT_ONCE if input_ids.device.type == "cpu" else len(keys)
         for start in range(0, len(missing), at_once):
