@@ -9,31 +9,32 @@ import gzip
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from benchmarks.quick import AllPairs
 from benchmarks.training import mine_into, once, some
 from benchmarks.vectors import data_folder
 from pgretrieval.corpus.jsonl import read_queries
 from pgretrieval.evaluate.qrels import read_qrels
-from pgretrieval.hardware import multiplies_bf16
 from pgretrieval.rerank import load_cross_encoder
 from pgretrieval.train.cross_encoders import CrossAim, train_cross_encoder
 from pgretrieval.train.mining import MiningOptions
 from pgretrieval.train.run import MODEL, RunOptions
-from pgretrieval.train.tuples import TrainingSet, read_training_set
+from pgretrieval.train.tuples import TrainingSet, TrainingTuple, read_training_set
 from pgretrieval.types import Passage
 
 HEADS = ("cls", "emb")
 _ITEMS_AT_ONCE = 128
 _TEST_SHARE = 0.2
+_COMPARED = 1_000
+_MINED = 3
 _SEED = 0
 
 
@@ -90,6 +91,23 @@ def mined(work: Path, data: Entities, ways: int) -> TrainingSet:
     return read_training_set(work / "mined")
 
 
+def mixed(made: TrainingSet) -> TrainingSet:
+    """Several tuples of each: the positive, some of the mined passages, no two tuples the same, and as many drawn from all.
+
+    One that has learnt from near passages alone scores far ones anyhow, and they are most of the items.
+    """
+    rng = np.random.default_rng(_SEED)
+    keys = list(made.passages)
+    tuples = []
+    for one in made.tuples:
+        for start in range(1, made.ways - _MINED + 1, _MINED):
+            drawn = [keys[place] for place in rng.integers(0, len(keys), _MINED + 1).tolist()]
+            others = [key for key in drawn if key != one.passages[0]][:_MINED]
+            passages = (one.passages[0], *one.passages[start : start + _MINED], *others)
+            tuples.append(TrainingTuple(one.query_id, one.query, passages))
+    return TrainingSet(tuple(tuples), made.passages, {**made.settings, "drawn": _MINED})
+
+
 def base_of(work: Path, layers: int) -> str:
     """MiniLM, or a folder with its first layers alone."""
     from pgretrieval.encode.minilm import model_folder
@@ -130,56 +148,41 @@ class Matrix:
         return range(self.anchors, len(self.queries))
 
 
-class Quick:
-    """A cross-encoder in bf16 where the processor multiplies that, but for the head: a logit in bf16 would have two digits."""
+def scored(work: Path, data: Entities, model: Path, anchors: int, tested: int) -> tuple[Matrix, float, float]:
+    """Scores of all pairs, the seconds that a pair took, and the error of the quick scores as a share of their deviation.
 
-    def __init__(self, folder: Path) -> None:
-        from pgretrieval.rerank.markers import load_model
-
-        self._model = load_model(folder, None)
-        for part in self._model.modules():
-            if isinstance(part, torch.nn.Linear) and part.out_features == 1:
-                part.forward = _in_float32(part.forward)
-
-    def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
-        """Logits."""
-        kind = self._model.device.type
-        with torch.autocast(kind, torch.bfloat16, enabled=kind != "cpu" or multiplies_bf16()):
-            return self._model.predict(
-                list(pairs), batch_size=32 if kind == "cpu" else 512, activation_fn=torch.nn.Identity(), show_progress_bar=False
-            )
-
-
-def _in_float32(forward: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
-    def precise(given: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(given.device.type, enabled=False):
-            return forward(given.float())
-
-    return precise
-
-
-def scored(work: Path, data: Entities, model: Path, anchors: int, tested: int) -> tuple[Matrix, float]:
-    """Scores of all pairs, and the seconds that a pair took; blocks of items are kept as they are done."""
+    Blocks of items are kept as they are done.
+    """
     queries = data.queries(anchors, tested)
     anchors = min(anchors, len(data.training))
     folder = work / f"scores-{model.parent.name}-{len(queries)}"
     folder.mkdir(parents=True, exist_ok=True)
-    scorer = load_cross_encoder(Quick(model))
+    quick = AllPairs(model)
     for start in range(0, len(data.items), _ITEMS_AT_ONCE):
         kept = folder / f"{start:06d}.npz"
         if kept.exists():
             continue
         part = data.items[start : start + _ITEMS_AT_ONCE]
         began = time.perf_counter()
-        scores = scorer.predict([(query, item.encoded_text) for item in part for query in queries]).reshape(len(part), -1)
+        scores = quick.scores(queries, [item.encoded_text for item in part])
         seconds = time.perf_counter() - began
         partial = kept.with_suffix(".partial.npz")
         np.savez(partial, scores=scores, seconds=seconds)
         partial.replace(kept)  # a block is there whole or not at all
         print(f"{start + len(part):,} of {len(data.items):,} items, {scores.size / seconds:,.0f} pairs/s", file=sys.stderr)
     blocks = [np.load(folder / f"{start:06d}.npz") for start in range(0, len(data.items), _ITEMS_AT_ONCE)]
-    scores = np.concatenate([block["scores"] for block in blocks]).T
-    return Matrix(data.items, queries, anchors, scores), sum(float(block["seconds"]) for block in blocks) / scores.size
+    scores = np.concatenate([block["scores"] for block in blocks], axis=1)
+    each = sum(float(block["seconds"]) for block in blocks) / scores.size
+    return Matrix(data.items, queries, anchors, scores), each, _error(queries, data.items, scores, model)
+
+
+def _error(queries: Sequence[str], items: Sequence[Passage], scores: NDArray[np.float32], model: Path) -> float:
+    """Root mean square difference to what the package computes, of some pairs, over the deviation of the scores."""
+    rng = np.random.default_rng(_SEED)
+    rows, columns = (rng.integers(0, count, _COMPARED) for count in scores.shape)
+    pairs = [(queries[row], items[column].encoded_text) for row, column in zip(rows.tolist(), columns.tolist(), strict=True)]
+    wrong = scores[rows, columns] - load_cross_encoder(model).predict(pairs)
+    return float(np.sqrt(np.mean(np.square(wrong))) / scores.std())
 
 
 def synthetic(anchors: int, tested: int, items: int) -> Matrix:
