@@ -365,9 +365,10 @@ def main() -> None:
     parser.add_argument("--ways", type=int, default=16, help="passages of a training tuple")
     parser.add_argument("--epochs", type=float, default=1.0)
     parser.add_argument("--steps", type=int, help="of training, instead of epochs")
-    parser.add_argument("--max-tokens", type=int, default=48, help="of a pair")
+    parser.add_argument("--max-tokens", type=int, default=32, help="of a pair")
     options = parser.parse_args()
     results: dict[str, Any] = {"command": command(), "machine": machine.describe(), "heads": {}}
+    stem = f"anchors-{options.data}-{options.items}" if options.items else f"anchors-{options.data}"
     if options.synthetic:
         known = entities.synthetic(options.anchor_queries, options.tested, options.items or 5000)
         results["heads"]["made-up scores"] = measure(known, None, [], options.anchor_items, options.seeds)
@@ -386,8 +387,8 @@ def main() -> None:
         relevant = [data.tested[known.queries[row]] for row in known.tested]
         results["heads"][head] = measure(known, model, relevant, options.anchor_items, options.seeds)
         results["heads"][head] |= {"seconds_each": seconds_each, "error": error}
-        write(results, f"anchors-{options.data}")
-    plot(results, DOCS / f"anchors-{options.data}.png")
+        write(results, stem)
+    plot(results, DOCS / f"{stem}.png")
 
 
 def command() -> str:

@@ -10,12 +10,14 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from benchmarks.quick import AllPairs
@@ -155,21 +157,27 @@ def scored(work: Path, data: Entities, model: Path, anchors: int, tested: int) -
     """
     queries = data.queries(anchors, tested)
     anchors = min(anchors, len(data.training))
-    folder = work / f"scores-{model.parent.name}-{len(queries)}"
+    folder = work / f"scores-{model.parent.name}-{len(queries)}-{len(data.items)}"
     folder.mkdir(parents=True, exist_ok=True)
-    quick = AllPairs(model)
-    for start in range(0, len(data.items), _ITEMS_AT_ONCE):
+    quick, texts = AllPairs(model), [item.encoded_text for item in data.items]
+
+    def score(start: int) -> None:
         kept = folder / f"{start:06d}.npz"
         if kept.exists():
-            continue
-        part = data.items[start : start + _ITEMS_AT_ONCE]
+            return
         began = time.perf_counter()
-        scores = quick.scores(queries, [item.encoded_text for item in part])
-        seconds = time.perf_counter() - began
+        scores = quick.scores(queries, texts[start : start + _ITEMS_AT_ONCE])
+        seconds = (time.perf_counter() - began) / workers
         partial = kept.with_suffix(".partial.npz")
         np.savez(partial, scores=scores, seconds=seconds)
         partial.replace(kept)  # a block is there whole or not at all
-        print(f"{start + len(part):,} of {len(data.items):,} items, {scores.size / seconds:,.0f} pairs/s", file=sys.stderr)
+        print(f"items from {start:,} of {len(data.items):,}, {scores.size / seconds:,.0f} pairs/s", file=sys.stderr)
+
+    workers = torch.get_num_threads()
+    torch.set_num_threads(1)  # whole blocks beside each other keep the cores busier than parts of products do
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(score, range(0, len(data.items), _ITEMS_AT_ONCE)))
+    torch.set_num_threads(workers)
     blocks = [np.load(folder / f"{start:06d}.npz") for start in range(0, len(data.items), _ITEMS_AT_ONCE)]
     scores = np.concatenate([block["scores"] for block in blocks], axis=1)
     each = sum(float(block["seconds"]) for block in blocks) / scores.size

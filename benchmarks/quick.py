@@ -20,7 +20,7 @@ from torch.nn import functional
 from pgretrieval.hardware import multiplies_bf16
 from pgretrieval.rerank.markers import MARKERS, MarkerScore, load_model
 
-_BATCH_TOKENS = {"cpu": 3_072, "cuda": 65_536}
+_BATCH_TOKENS = {"cpu": 1_536, "cuda": 65_536}
 """On a processor what a batch needs stays in its cache."""
 
 
@@ -46,25 +46,21 @@ class AllPairs:
         return self._embeddings.word_embeddings.weight.dtype
 
     def scores(self, queries: Sequence[str], passages: Sequence[str]) -> NDArray[np.float32]:
-        """(queries, passages) logits. Raises ValueError where a query takes more than half of the tokens of a pair."""
-        firsts = self._tokens(queries, MARKERS[:2])
-        most = max(map(len, firsts))
-        if most > self._room // 2:
-            msg = f"a query of {most} tokens leaves less than half of the {self._room} of a pair to the passage"
-            raise ValueError(msg)
-        seconds = self._tokens(passages, MARKERS[2:])
-        firsts_ids, first_lengths = _padded(firsts)
-        second_ids, second_lengths = _padded(seconds)
-        kept = np.minimum(second_lengths, self._room - first_lengths[:, None])  # (queries, passages)
-        totals = (first_lengths[:, None] + kept).ravel()
+        """(queries, passages) logits."""
+        first_ids, first_lengths = _padded(self._tokens(queries, MARKERS[:2]))
+        second_ids, second_lengths = _padded(self._tokens(passages, MARKERS[2:]))
+        rest = np.maximum(self._room - first_lengths[:, None], -(-self._room // 2))  # of too long a pair the longer text is cut
+        second_kept = np.minimum(second_lengths, rest)  # (queries, passages)
+        first_kept = np.minimum(first_lengths[:, None], self._room - second_kept)
+        totals, first_kept = (first_kept + second_kept).ravel(), first_kept.ravel()
         order = np.argsort(totals, kind="stable")
         found = np.empty(totals.size, dtype=np.float32)
         with torch.inference_mode():
             for places in _batches(order, totals, _BATCH_TOKENS[self._device.type]):
-                row, column = np.divmod(places, len(seconds))
-                ids, types = self._pairs(firsts_ids[row], first_lengths[row], second_ids[column], int(totals[places[0]]))
+                row, column = np.divmod(places, len(passages))
+                ids, types = self._pairs(first_ids[row], first_kept[places], second_ids[column], int(totals[places[0]]))
                 found[places] = self._read(ids, types).float().cpu().numpy()
-        return found.reshape(len(firsts), len(seconds))
+        return found.reshape(len(queries), len(passages))
 
     def _tokens(self, texts: Sequence[str], markers: Sequence[str]) -> list[list[int]]:
         marked = [f"{markers[0]} {text} {markers[1]}" for text in texts] if self._marker else list(texts)
@@ -101,8 +97,8 @@ class AllPairs:
         """(pairs, 4): of a marker that was cut off the one before it."""
         found = [(ids == marker).int() for marker in self._ids]
         places = torch.stack([one.argmax(dim=1) for one in found], dim=1)
-        cut = found[-1].sum(dim=1) == 0
-        places[:, -1] = torch.where(cut, places[:, -2], places[:, -1])
+        for last in (1, 3):
+            places[:, last] = torch.where(found[last].any(dim=1), places[:, last], places[:, last - 1])
         return places
 
 
@@ -120,14 +116,12 @@ class _Layer:
         """(pairs, tokens, dim) and those of its vectors to go on with -> the latter, one layer on."""
         keys, values = functional.linear(hidden, self._weight, self._bias).chunk(2, dim=-1)
         queries, keys, values = map(self._split, (self._query(some), keys, values))
-        weights = (queries @ keys.transpose(1, 2)).mul_(queries.shape[-1] ** -0.5).softmax(dim=-1)
-        context = (weights @ values).unflatten(0, (-1, self._heads)).transpose(1, 2)
+        context = functional.scaled_dot_product_attention(queries, keys, values).transpose(1, 2)
         some = self._attended(context.reshape(some.shape), some)
         return self._outer(self._widened(some), some)
 
     def _split(self, vectors: Tensor) -> Tensor:
-        """(pairs, tokens, dim) -> (pairs x heads, tokens, dim of a head); texts are too short for fused attention to pay."""
-        return vectors.unflatten(-1, (self._heads, -1)).transpose(1, 2).flatten(0, 1)
+        return vectors.unflatten(-1, (self._heads, -1)).transpose(1, 2)
 
     def _widened(self, some: Tensor) -> Tensor:
         """The inner layer. On a processor with its GELU in the product, as the compiler would put it: alone it takes as long."""
