@@ -5,7 +5,8 @@
 
 Cross-encoders with both heads are trained from MiniLM on the training mentions, with negatives that late interaction finds. All
 pairs of anchor and tested queries with every item are scored once and kept in DIR, where the methods' calls are looked up; the
-milliseconds of a search are measured with the real cross-encoder. What is in DIR is not done again. Writes
+milliseconds of a search are measured with the real cross-encoder. What is in DIR is not done again; pages
+keep the heads that are not measured. Writes
 benchmarks/results/anchors-DATA.md and .json, and docs/anchors-DATA.png; with --synthetic, of made-up scores, anchors-synthetic.md.
 """
 
@@ -39,7 +40,7 @@ from pgretrieval.types import Hit
 COSTS = (50, 100, 200, 500, 1000)
 DEPTHS = (1, 10, 50, 100)
 SELECTIONS = ("greedy", "random", "kmeans", "top")
-ANCHOR_QUERIES = (100, 500, 2000)
+ANCHOR_QUERIES = (100, 300, 500, 2000)
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 _RANK_TOLERANCE = 1e-3  # of the largest singular value
 _TIMED = 20
@@ -83,7 +84,11 @@ def methods(collection: pgretrieval.Collection, known: Matrix, scorer: KnownScor
     def reranked(query: str, cost: int, **how: Any) -> list[str]:
         return ids(collection.search(query, min(DEPTHS[-1], cost), rerank=scorer, rerank_depth=cost, **how))
 
-    compared: dict[str, Method] = {"ANNCUR": cross, "ANNCUR, 5 rounds": lambda query, cost: cross(query, cost, rounds=5)}
+    compared: dict[str, Method] = {
+        "ANNCUR": cross,
+        "ANNCUR, 5 rounds": lambda query, cost: cross(query, cost, rounds=5),
+        "popular, reranked": popular(known),
+    }
     if encoded:
         compared |= {
             "words, reranked": lambda query, cost: reranked(query, cost, candidates="text"),
@@ -99,13 +104,20 @@ def single_vector(known: Matrix) -> Method:
     """The nearest items by MiniLM's single vectors, exactly, then their scores."""
     encoder = load_encoder("minilm")
     texts = [known.queries[row] for row in known.tested]
-    nearest = np.argsort(
-        -encoder.encode_query_with_dense(texts)[1]
-        @ encoder.encode_document_with_dense([item.encoded_text for item in known.items])[1].T,
-        axis=1,
-        kind="stable",
-    )
-    rows = {text: (row, nearest[number]) for number, (row, text) in enumerate(zip(known.tested, texts, strict=True))}
+    items = encoder.encode_document_with_dense([item.encoded_text for item in known.items])[1]
+    return in_order(known, encoder.encode_query_with_dense(texts)[1] @ items.T)
+
+
+def popular(known: Matrix) -> Method:
+    """The items that anchor queries score highest on average, whatever the query is, then their scores."""
+    means = known.scores[: known.anchors].mean(axis=0)
+    return in_order(known, np.broadcast_to(means, (len(known.tested), len(means))))
+
+
+def in_order(known: Matrix, guesses: NDArray[np.float32]) -> Method:
+    """Scores the highest of the guesses (tested queries, items)."""
+    nearest = np.argsort(-guesses, axis=1, kind="stable")[:, : COSTS[-1]]
+    rows = {known.queries[row]: (row, near) for row, near in zip(known.tested, nearest, strict=True)}
 
     def method(query: str, cost: int) -> list[str]:
         row, near = rows[query]
@@ -180,14 +192,18 @@ def timed(collection: pgretrieval.Collection, known: Matrix, real: Real) -> dict
     return spent
 
 
+def counts(known: Matrix) -> list[int]:
+    """Numbers of anchor queries that are measured, all that there are first."""
+    return sorted({min(count, known.anchors) for count in (*ANCHOR_QUERIES, known.anchors)}, reverse=True)
+
+
 def settings(known: Matrix, seeds: int, *, encoded: bool) -> Iterator[tuple[int, str, int]]:
     """Anchor queries, selection and seed of each factorisation that is measured, the main one first."""
-    counts = sorted({min(count, known.anchors) for count in (*ANCHOR_QUERIES, known.anchors)}, reverse=True)
-    for count in counts:
+    for count in counts(known):
         for selection in SELECTIONS:
             if selection == "kmeans" and not encoded:
                 continue
-            for seed in range(seeds if selection == "random" or (selection == "greedy" and count == known.anchors) else 1):
+            for seed in range(seeds if count == known.anchors and selection in ("greedy", "random") else 1):
                 yield count, selection, seed
 
 
@@ -198,7 +214,7 @@ def measure(known: Matrix, model: Path | None, relevant: Sequence[frozenset[str]
         "items": len(known.items),
         "anchor_queries": known.anchors,
         "tested": len(known.tested),
-        "rank": numerical_rank(known.scores[: known.anchors]),
+        "ranks": {str(count): numerical_rank(known.scores[:count]) for count in counts(known)},
         "selections": [],
     }
     with serving() as database:
@@ -288,16 +304,20 @@ def selections(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def page(results: dict[str, Any]) -> str:
     """All tables of all cross-encoders."""
-    lines = ["# Nearest neighbours for a cross-encoder", "", f"`{results['command']}`", "", machine.as_lines(results["machine"])]
-    heads = results["heads"]
-    for head, one in heads.items():
+    lines = ["# Nearest neighbours for a cross-encoder"]
+    for head, one in results.items():
+        ranks = ", ".join(f"{rank} of {count}" for count, rank in one["ranks"].items())
         lines += [
             "",
             f"## {head}",
             "",
-            f"{one['items']:,} items, {one['anchor_queries']} anchor queries, {one['tested']} tested queries. "
-            f"{one['rank']} singular values of the anchor queries' scores are above {_RANK_TOLERANCE} of the first. Inner products "
-            f"in SQL find {one['mips_fidelity']:.3f} of the exact best {_NEIGHBOURS}.",
+            f"`{one['command']}`",
+            "",
+            machine.as_lines(one["machine"]),
+            "",
+            f"{one['items']:,} items, {one['anchor_queries']} anchor queries, {one['tested']} tested queries. Numerical rank, the "
+            f"singular values above {_RANK_TOLERANCE} of the first, by anchor queries: {ranks}. Inner products in SQL find "
+            f"{one['mips_fidelity']:.3f} of the exact best {_NEIGHBOURS}.",
             "",
             "Top-k-Recall@cost; an oracle has 1 everywhere:",
             "",
@@ -334,7 +354,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    head, one = next(iter(results["heads"].items()))
+    head, one = next(iter(results.items()))
     figure, axes = pyplot.subplots(1, len(DEPTHS), figsize=(4 * len(DEPTHS), 4), sharey=True)
     for axis, k in zip(axes, DEPTHS, strict=True):
         costs = [cost for cost in COSTS if cost >= k]
@@ -367,12 +387,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of training, instead of epochs")
     parser.add_argument("--max-tokens", type=int, default=32, help="of a pair")
     options = parser.parse_args()
-    results: dict[str, Any] = {"command": command(), "machine": machine.describe(), "heads": {}}
-    stem = f"anchors-{options.data}-{options.items}" if options.items else f"anchors-{options.data}"
+    about = {"command": command(), "machine": machine.describe()}
     if options.synthetic:
         known = entities.synthetic(options.anchor_queries, options.tested, options.items or 5000)
-        results["heads"]["made-up scores"] = measure(known, None, [], options.anchor_items, options.seeds)
-        write(results, "anchors-synthetic")
+        write({"made-up scores": about | measure(known, None, [], options.anchor_items, options.seeds)}, "anchors-synthetic")
         return
     if options.work is None:
         parser.error("give --work, or --synthetic")
@@ -382,11 +400,14 @@ def main() -> None:
     run = RunOptions(epochs=options.epochs, steps=options.steps, batch=16, learning_rate=2e-4, precision="bf16", save_every=50)
     base = entities.base_of(options.work, options.layers)
     models = {head: entities.trained(work, made, head, base, run, options.max_tokens) for head in options.heads}
+    stem = f"anchors-{options.data}-{options.items}" if options.items else f"anchors-{options.data}"
+    kept = RESULTS / f"{stem}.json"
+    results: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
     for head, model in models.items():
         known, seconds_each, error = entities.scored(work, data, model, options.anchor_queries, options.tested)
         relevant = [data.tested[known.queries[row]] for row in known.tested]
-        results["heads"][head] = measure(known, model, relevant, options.anchor_items, options.seeds)
-        results["heads"][head] |= {"seconds_each": seconds_each, "error": error}
+        measured = measure(known, model, relevant, options.anchor_items, options.seeds)
+        results[head] = about | measured | {"seconds_each": seconds_each, "error": error}
         write(results, stem)
     plot(results, DOCS / f"{stem}.png")
 
