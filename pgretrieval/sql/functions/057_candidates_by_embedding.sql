@@ -1,12 +1,13 @@
 -- The n passages whose item embeddings have the highest inner product with a query vector, among those that the caller may see and that
 -- `filter` and `among` leave, `passed_over` left out. Where a sample says that a twentieth or more match, they come from the vector
--- index, twice as many as that share of them needs; else, and where too few of these match, all that match are compared.
+-- index, twice as many as that share of them needs; else, and where too few of these match, all that match are compared. The index looks as
+-- far as it can: with 200 it finds .94 of the best hundred of an [EMB] cross-encoder's 11,915 items, with 1,000 .997, in 4 ms more.
 create or replace function pgretrieval.candidates_by_embedding(
     in_collection integer, in_factorization integer, query real[], n integer, filter jsonpath, among text[], passed_over integer[]
 ) returns table (bucket smallint, passage_id integer, score real)
 language plpgsql stable rows 256
 set search_path from current
-set hnsw.ef_search = 40
+set hnsw.ef_search = 1000
 set hnsw.iterative_scan = 'relaxed_order'
 as $function$
 #variable_conflict use_column
@@ -37,8 +38,6 @@ begin
     common := (select sum(both_of.asked::double precision * both_of.centre) from unnest(query, made.centre) as both_of (asked, centre));
     distance := format('(embedding::%1$s(%2$s)) <#> ($1)::%1$s(%2$s)', made.element, made.anchor_items);
     loop
-        -- Twice as many as are wanted: with fewer the index finds fewer of the nearest.
-        perform set_config('hnsw.ef_search', least(1000, greatest(2 * nearest, 200))::text, true);
         execute format(
             $statement$
             select array_agg(found.bucket), array_agg(found.passage_id), array_agg(found.score)
