@@ -37,13 +37,9 @@ class AllPairs:
         self._head = None if self._marker else (inner.bert.pooler, inner.classifier)
         self._ids = self._tokenizer.convert_tokens_to_ids(list(MARKERS)) if self._marker else []
         bert = inner if self._marker else inner.bert
-        precise = self._device.type == "cpu" and not multiplies_bf16()
-        self._embeddings = bert.embeddings.to(torch.float32 if precise else torch.bfloat16)
-        self._layers = [_Layer(layer, bert.config.num_attention_heads) for layer in bert.encoder.layer.to(self._embeddings_type)]
-
-    @property
-    def _embeddings_type(self) -> torch.dtype:
-        return self._embeddings.word_embeddings.weight.dtype
+        dtype = torch.bfloat16 if self._device.type != "cpu" or multiplies_bf16() else torch.float32
+        self._embeddings = bert.embeddings.to(dtype)
+        self._layers = [_Layer(layer.to(dtype), bert.config.num_attention_heads) for layer in bert.encoder.layer]
 
     def scores(self, queries: Sequence[str], passages: Sequence[str]) -> NDArray[np.float32]:
         """(queries, passages) logits."""

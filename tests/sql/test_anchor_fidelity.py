@@ -8,7 +8,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from tests.sql.test_anchors import FOUND, ITEMS, TRAIN, Loaded
+from tests.sql.test_anchors import ITEMS, TRAIN, Loaded, asked
 
 pytestmark = pytest.mark.both_versions
 
@@ -21,8 +21,7 @@ def test_inner_products_of_decaying_directions(module_database: Any):
     shares = []
     with psycopg.connect(module_database.url, autocommit=True) as connection:
         loaded = Loaded(table, connection, "vector", "greedy")
-        for query in table[TRAIN:, loaded.anchors]:
-            found = connection.execute(FOUND, [query.tolist(), 100, None]).fetchall()
-            exact = np.argsort(-(loaded.embeddings @ query))[:100]
-            shares.append(np.isin(exact, [int(key[1:]) for key, _ in found]).mean())
+    for query in table[TRAIN:, loaded.anchors]:
+        exact = np.argsort(-(loaded.embeddings @ query))[:100]
+        shares.append(np.isin(exact, [number for number, _ in asked(module_database.url, query, 100)]).mean())
     assert np.mean(shares) >= 0.99
