@@ -360,7 +360,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot
 
     head, one = next(iter(results.items()))
-    figure, axes = pyplot.subplots(1, len(DEPTHS), figsize=(4 * len(DEPTHS), 4), sharey=True)
+    figure, axes = pyplot.subplots(1, len(DEPTHS), figsize=(4 * len(DEPTHS), 4.4), sharey=True, layout="constrained")
     for axis, k in zip(axes, DEPTHS, strict=True):
         costs = [cost for cost in COSTS if cost >= k]
         for name, found in one["recall"].items():
@@ -369,8 +369,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
         axis.set(title=f"best {k}", xscale="log", xlabel="calls of the cross-encoder", xticks=costs, xticklabels=costs)
         axis.minorticks_off()
     axes[0].set(ylabel=f"recall of the exact ranking ({head})", ylim=(0, 1.02))
-    axes[-1].legend(fontsize="small")
-    figure.tight_layout()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(DEPTHS))
     figure.savefig(path, dpi=100)
 
 

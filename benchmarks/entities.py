@@ -153,35 +153,63 @@ class Matrix:
 def scored(work: Path, data: Entities, model: Path, anchors: int, tested: int) -> tuple[Matrix, float, float]:
     """Scores of all pairs, the seconds that a pair took, and the error of the quick scores as a share of their deviation.
 
-    Blocks of items are kept as they are done.
+    Blocks of items are kept as they are done, with all queries that were ever asked for: of others alone the scores are computed.
     """
     queries = data.queries(anchors, tested)
     anchors = min(anchors, len(data.training))
-    folder = work / f"scores-{model.parent.name}-{len(queries)}-{len(data.items)}"
+    folder = work / f"scores-{model.parent.name}-{len(data.items)}"
     folder.mkdir(parents=True, exist_ok=True)
     quick, texts = AllPairs(model), [item.encoded_text for item in data.items]
 
-    def score(start: int) -> None:
-        kept = folder / f"{start:06d}.npz"
-        if kept.exists():
-            return
-        began = time.perf_counter()
-        scores = quick.scores(queries, texts[start : start + _ITEMS_AT_ONCE])
-        seconds = (time.perf_counter() - began) / workers
-        partial = kept.with_suffix(".partial.npz")
-        np.savez(partial, scores=scores, seconds=seconds)
-        partial.replace(kept)  # a block is there whole or not at all
-        print(f"items from {start:,} of {len(data.items):,}, {scores.size / seconds:,.0f} pairs/s", file=sys.stderr)
+    def score(start: int) -> _Block:
+        path, part = folder / f"{start:06d}.npz", texts[start : start + _ITEMS_AT_ONCE]
+        kept = _Block.read(path) if path.exists() else _Block([], np.empty((0, len(part)), dtype=np.float32), 0.0)
+        known = set(kept.queries)
+        if new := [text for text in queries if text not in known]:
+            began = time.perf_counter()
+            scores = quick.scores(new, part)
+            seconds = (time.perf_counter() - began) / workers
+            print(f"items from {start:,} of {len(texts):,}, {scores.size / seconds:,.0f} pairs/s", file=sys.stderr)
+            kept = kept.joined(_Block(new, scores, seconds))
+            kept.write(path)
+        return kept.of(queries)
 
     workers = torch.get_num_threads()
     torch.set_num_threads(1)  # whole blocks beside each other keep the cores busier than parts of products do
     with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(score, range(0, len(data.items), _ITEMS_AT_ONCE)))
+        blocks = list(pool.map(score, range(0, len(texts), _ITEMS_AT_ONCE)))
     torch.set_num_threads(workers)
-    blocks = [np.load(folder / f"{start:06d}.npz") for start in range(0, len(data.items), _ITEMS_AT_ONCE)]
-    scores = np.concatenate([block["scores"] for block in blocks], axis=1)
-    each = sum(float(block["seconds"]) for block in blocks) / scores.size
+    scores = np.concatenate([block.scores for block in blocks], axis=1)
+    each = sum(block.seconds for block in blocks) / scores.size
     return Matrix(data.items, queries, anchors, scores), each, _error(queries, data.items, scores, model)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Scores (queries, items) of some items, and the seconds that they took."""
+
+    queries: list[str]
+    scores: NDArray[np.float32]
+    seconds: float
+
+    @classmethod
+    def read(cls, path: Path) -> _Block:
+        with np.load(path) as kept:
+            return cls(kept["queries"].tolist(), kept["scores"], float(kept["seconds"]))
+
+    def write(self, path: Path) -> None:
+        partial = path.with_suffix(".partial.npz")
+        np.savez(partial, queries=self.queries, scores=self.scores, seconds=self.seconds)
+        partial.replace(path)  # a block is there whole or not at all
+
+    def joined(self, other: _Block) -> _Block:
+        return _Block([*self.queries, *other.queries], np.concatenate([self.scores, other.scores]), self.seconds + other.seconds)
+
+    def of(self, queries: Sequence[str]) -> _Block:
+        """These queries' scores, in their order, and their share of the seconds."""
+        rows = {text: row for row, text in enumerate(self.queries)}
+        scores = self.scores[[rows[text] for text in queries]]
+        return _Block(list(queries), scores, self.seconds * scores.size / self.scores.size)
 
 
 def _error(queries: Sequence[str], items: Sequence[Passage], scores: NDArray[np.float32], model: Path) -> float:
