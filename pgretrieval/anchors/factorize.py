@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -257,16 +258,19 @@ class _Factorizing:
             raise InputError(msg)
         self._stage("solve", 1, 3)
 
+        @cache
         def means(count: int) -> Int64Array:
             return spread(connection, self._collection, self._coders, ids, count, options.seed)
 
-        chosen = choose_anchors(scores[told], options.anchor_items, options.selection, options.seed, means)
+        def choose(some: Matrix) -> Int64Array:
+            return choose_anchors(some, options.anchor_items, options.selection, options.seed, means)
+
+        solved = solve(scores, choose, options.seed)
         self._stage("solve", 2, 3)
-        solved = solve(scores, chosen, options.seed)
         centre = (solved.inverse @ scores.mean(axis=1)).astype(np.float32)
         with connection.transaction():
             factorization_id = self._write(solved, len(scores) - len(told), centre)
-            anchors.write_anchors(connection, factorization_id, ids[chosen], scores[told][:, chosen].mean(axis=0))
+            anchors.write_anchors(connection, factorization_id, ids[solved.anchors], scores[told][:, solved.anchors].mean(axis=0))
         self._stage("solve", 3, 3)
         return factorization_id, solved.inverse, centre.astype(np.float64)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,12 +24,13 @@ _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 @dataclass(frozen=True, slots=True)
 class Solved:
-    """U (anchors, queries), C (queries, anchors), and what held-out queries told.
+    """The places of the anchors, U (anchors, queries), C (queries, anchors), and what held-out queries told.
 
     `condition` is C's; `error` the root of the mean square of an estimated score's error, `recall` the share of a held-out query's
     best items that are among the best by estimate. `split` is how many of a budget's calls go to anchors, by budget.
     """
 
+    anchors: Int64Array
     inverse: Matrix
     intersection: Matrix
     regularisation: Regularisation
@@ -44,25 +46,28 @@ def telling(scores: Matrix) -> Int64Array:
     return np.flatnonzero(np.ptp(scores, axis=1) > 1e-9 * np.abs(scores).max(axis=1, initial=0))
 
 
-def solve(scores: Matrix, anchors: Int64Array, seed: int) -> Solved:
-    """(queries, items) scores, of all items or a sample that holds the anchors -> the factorisation for these anchors.
+def solve(scores: Matrix, choose: Callable[[Matrix], Int64Array], seed: int) -> Solved:
+    """(queries, items) scores, of all items or a sample of them -> the factorisation by the anchors that are chosen of them.
 
-    Queries with constant scores take no part: their columns of U are zero. The regularisation is chosen by recall on held-out
-    queries, then by error; U is made of all.
+    Queries with constant scores take no part: their columns of U are zero. The regularisation is tried on held-out queries, with
+    the anchors that the others alone would choose: a greedy choice takes the best items of the very queries that it sees. By
+    recall it is chosen, then by error; anchors and U are made of all.
     """
     rows = telling(scores)
     told = scores[rows]
     held, kept = _held_out(len(told), seed)
-    fitted = Decomposed(told[np.ix_(kept, anchors)])
-    trials = [_trial(fitted, regularisation, told, kept, held, anchors) for regularisation in REGULARISATIONS]
+    tried = choose(told[kept])
+    fitted = Decomposed(told[np.ix_(kept, tried)])
+    trials = [_trial(fitted, regularisation, told, kept, held, tried) for regularisation in REGULARISATIONS]
     best = max(range(len(trials)), key=lambda place: (round(trials[place][0], 4), -trials[place][1]))
     recall, error = trials[best]
     chosen = REGULARISATIONS[best]
-    split = learn_split(told, anchors, fitted.inverse(chosen), kept, held, error)
+    split = learn_split(told, tried, fitted.inverse(chosen), kept, held, error)
+    anchors = choose(told)
     whole = Decomposed(told[:, anchors])
     inverse = np.zeros((len(anchors), len(scores)))
     inverse[:, rows] = whole.inverse(chosen)
-    return Solved(inverse, scores[:, anchors], chosen, whole.rank(chosen), whole.condition, error, recall, split)
+    return Solved(anchors, inverse, scores[:, anchors], chosen, whole.rank(chosen), whole.condition, error, recall, split)
 
 
 def _held_out(queries: int, seed: int) -> tuple[Int64Array, Int64Array]:

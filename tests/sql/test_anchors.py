@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,8 @@ class Loaded:
 
     def __init__(self, table: np.ndarray, connection: Connection, element: str, selection: Selection) -> None:
         self.selection = selection
-        self.anchors = choose_anchors(table[:TRAIN], ANCHORS, selection, 0)
-        self.solved = solve(table[:TRAIN], self.anchors, 0)
+        self.solved = solve(table[:TRAIN], partial(choose_anchors, count=ANCHORS, selection=selection, seed=0), 0)
+        self.anchors = self.solved.anchors
         self.embeddings = (self.solved.inverse @ table[:TRAIN]).T.astype(np.float32)
         number = connection.execute("select pgretrieval.create_collection('items', 64)").fetchone()[0]
         connection.execute(
