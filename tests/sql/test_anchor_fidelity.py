@@ -16,7 +16,7 @@ pytestmark = pytest.mark.both_versions
 
 @pytest.mark.parametrize("selection", ["greedy", "top"])
 def test_inner_products_of_decaying_directions(database: Any, selection: Selection):
-    """The share of top anchors is .960 with hnsw.ef_search at twice the number wanted, .965 with m = 16 and ef_construction = 64."""
+    """With hnsw.ef_search at twice the number wanted the share of top anchors is .960, with m = 16, ef_construction = 64 .965."""
     rng = np.random.default_rng(0)
     table = (rng.standard_normal((TRAIN + 20, 40)) * np.exp(-np.arange(40) / 10)) @ rng.standard_normal((40, ITEMS))
     table += 0.02 * table.std() * rng.standard_normal(table.shape) - 3 * table.std()
