@@ -1,5 +1,4 @@
--- The vector index over the item embeddings of one factorisation, in single or half precision as that says. Inner products lead a graph of
--- pgvector's default density astray where a few directions have most of the variance, as with the highest scored items as anchors.
+-- The vector index over the item embeddings of one factorisation, in single or half precision as that says.
 create or replace function pgretrieval.index_embeddings(in_factorization integer) returns void
 language plpgsql volatile
 set search_path from current
@@ -10,8 +9,7 @@ begin
     select * into strict made from pgretrieval.factorization f where f.factorization_id = in_factorization;
     perform pgretrieval.limit_parallel_builds();
     execute format(
-        'create index if not exists %I on pgretrieval.%I using hnsw ((embedding::%s(%s)) %s_ip_ops) '
-        'with (m = 32, ef_construction = 200)',
+        'create index if not exists %I on pgretrieval.%I using hnsw ((embedding::%s(%s)) %s_ip_ops)',
         'item_embedding_' || in_factorization || '_hnsw', 'item_embedding_' || in_factorization,
         made.element, made.anchor_items, made.element
     );
