@@ -270,7 +270,7 @@ class _Factorizing:
         centre = (solved.inverse @ scores.mean(axis=1)).astype(np.float32)
         with connection.transaction():
             factorization_id = self._write(solved, len(scores) - len(told), centre)
-            anchors.write_anchors(connection, factorization_id, ids[solved.anchors], scores[told][:, solved.anchors].mean(axis=0))
+            anchors.write_anchors(connection, factorization_id, ids[solved.anchors], solved.intersection[told].mean(axis=0))
         self._stage("solve", 3, 3)
         return factorization_id, solved.inverse, centre.astype(np.float64)
 
