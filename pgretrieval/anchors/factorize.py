@@ -17,6 +17,7 @@ from pgretrieval.anchors.spread import spread
 from pgretrieval.cur.inverse import Matrix
 from pgretrieval.cur.selection import SELECTIONS, Selection, choose_anchors
 from pgretrieval.cur.solving import Solved, solve, telling
+from pgretrieval.cur.whitening import whiten
 from pgretrieval.db import anchors, catalog, passages
 from pgretrieval.db.anchors import INDEXED_DIMENSIONS, Element, FactorizationRow
 from pgretrieval.db.catalog import CollectionRow
@@ -191,7 +192,12 @@ class _Factorizing:
         return self._report(calls, embedded, solved=solves)
 
     def _serves(self, held: FactorizationRow) -> bool:
-        """Whether the active factorisation is what is asked for, so that only passages that came since need work."""
+        """Whether the active factorisation is what is asked for, so that only passages that came since need work.
+
+        One without directions is made anew, which takes no calls.
+        """
+        if held.directions is None:
+            return False
         options = self._options
         asked = options.anchor_items, options.selection, options.seed, options.element
         return held.matrix_id == self._matrix_id and asked == (held.asked_items, held.selection, held.seed, held.element)
@@ -245,7 +251,7 @@ class _Factorizing:
         return missing * (4 * len(self._queries) + embedding)
 
     def _solve(self) -> tuple[int, Matrix, Matrix]:
-        """Choose anchors, solve, and write the factorisation; its number, U, and what embeddings have in common."""
+        """Choose anchors, solve, and write the factorisation; its number, M^-1 U, and what embeddings have in common."""
         self._stage("solve", 0, 3)
         connection, options = self._connection, self._options
         ids, scores = self._sample()
@@ -267,12 +273,14 @@ class _Factorizing:
 
         solved = solve(scores, choose, options.seed)
         self._stage("solve", 2, 3)
-        centre = (solved.inverse @ scores.mean(axis=1)).astype(np.float32)
+        directions, inverse = whiten(solved.inverse, scores)
+        centre = (inverse @ scores.mean(axis=1)).astype(np.float32)
         with connection.transaction():
-            factorization_id = self._write(solved, len(scores) - len(told), centre)
-            anchors.write_anchors(connection, factorization_id, ids[solved.anchors], solved.intersection[told].mean(axis=0))
+            factorization_id = self._write(solved, inverse, len(scores) - len(told), centre)
+            means_of_scores = solved.intersection[told].mean(axis=0)
+            anchors.write_anchors(connection, factorization_id, ids[solved.anchors], means_of_scores, directions)
         self._stage("solve", 3, 3)
-        return factorization_id, solved.inverse, centre.astype(np.float64)
+        return factorization_id, inverse, centre.astype(np.float64)
 
     def _sample(self) -> tuple[Int32Array, Matrix]:
         """Passages, ascending, and their scores (queries, passages)."""
@@ -282,7 +290,7 @@ class _Factorizing:
         found, scores = anchors.scores_of(self._connection, self._matrix_id, ids, len(self._queries))
         return found, np.ascontiguousarray(scores.T)
 
-    def _write(self, solved: Solved, constant: int, centre: Float32Array) -> int:
+    def _write(self, solved: Solved, inverse: Matrix, constant: int, centre: Float32Array) -> int:
         options = self._options
         settings = {
             "matrix_id": self._matrix_id,
@@ -300,9 +308,7 @@ class _Factorizing:
             "held_out_recall": solved.recall,
             "split": {str(budget): count for budget, count in solved.split.items()},
         }
-        return anchors.create(
-            self._connection, self._collection.collection_id, settings, solved.inverse, solved.intersection, centre
-        )
+        return anchors.create(self._connection, self._collection.collection_id, settings, inverse, solved.intersection, centre)
 
     def _embed(self, factorization_id: int, inverse: Matrix, centre: Matrix) -> int:
         """Embed the passages that are scored and have no embedding; how many there were."""

@@ -116,7 +116,7 @@ class AnchorSearcher:
                     msg = f"collection {self._name!r} has no factorisation; make one by factorize(cross_encoder, anchor_queries)"
                     raise IndexNotBuiltError(msg)
                 told = row.intersection[telling(row.intersection)]
-                model = QueryModel(told if len(told) else row.intersection, row.held_out_error**2)
+                model = QueryModel(told if len(told) else row.intersection, row.held_out_error**2, row.directions)
                 self._loaded = _Loaded(row, model)
             return self._loaded
 
@@ -156,8 +156,7 @@ class _Search:
         with self._reading("anchors") as connection:
             there = anchors.anchors(connection, self._collection_id, row.factorization_id, self._request.restriction)
             begun = [] if started is None else anchors.named(connection, self._collection_id, row.factorization_id, list(started))
-        units = np.eye(row.anchor_items)
-        self._features = {anchor.passage_id: units[anchor.place] for anchor in there}
+        self._features = {anchor.passage_id: self._loaded.model.anchor_vectors[anchor.place] for anchor in there}
         if self._request.rounds is None:
             self._in_two_steps(there)
         else:

@@ -36,9 +36,11 @@ INDEXED_DIMENSIONS: dict[Element, int] = {"vector": 2000, "halfvec": 4000}
 
 @dataclass(frozen=True, slots=True)
 class FactorizationRow:
-    """One factorisation. `inverse` is U (anchor items, anchor queries), `intersection` C (anchor queries, anchor items).
+    """One factorisation. `inverse` (anchor items, anchor queries) makes embeddings of scores: M^-1 U.
 
-    `centre` (anchor items,) is what all embeddings have in common and is not in them.
+    `intersection` is C (anchor queries, anchor items). `directions` is M (anchor items, anchor items), symmetric, by which anchor
+    scores become query vectors; None, for the identity, of factorisations that were made before there were any. `centre` (anchor
+    items,) is what all embeddings have in common and is not in them.
     """
 
     factorization_id: int
@@ -51,6 +53,7 @@ class FactorizationRow:
     split: dict[int, int]
     inverse: Matrix
     intersection: Matrix
+    directions: Matrix | None
     centre: Matrix
     held_out_error: float
     cross_encoder: dict[str, str]
@@ -170,14 +173,15 @@ def create(
     return factorization_id
 
 
-def write_anchors(connection: Connection, factorization_id: int, passage_ids: Int32Array, mean_scores: Matrix) -> None:
-    """The anchor items in their order, and the means of their scores."""
-    parameters = {
-        "factorization_id": factorization_id,
-        "passage_ids": Int4Array(passage_ids),
-        "mean_scores": Float4Array(mean_scores.astype(np.float32)),
-    }
-    connection.execute(_SQL["write_anchors"], parameters)
+def write_anchors(
+    connection: Connection, factorization_id: int, passage_ids: Int32Array, mean_scores: Matrix, directions: Float32Array
+) -> None:
+    """The anchor items in their order, the means of their scores, and their directions (anchor items, anchor items)."""
+    with connection.cursor() as cursor, cursor.copy(_SQL["copy_anchors"]) as stream:
+        stream.set_types(["int4", "int4", "int4", "float4", "bytea"])
+        rows = zip(passage_ids.tolist(), mean_scores.tolist(), wire.vector_fields(directions), strict=True)
+        for place, row in enumerate(rows, start=1):
+            stream.write_row((factorization_id, place, *row))
 
 
 def copy_embeddings(connection: Connection, factorization_id: int, passage_ids: Int32Array, embeddings: Float32Array) -> None:
@@ -224,6 +228,8 @@ def active(connection: Connection, collection_id: CollectionId) -> Factorization
     if row is None:
         return None
     items = row[3]
+    with connection.cursor(binary=True) as cursor:
+        fields = [field for (field,) in cursor.execute(_SQL["directions"], {"factorization_id": row[0]}).fetchall()]
     return FactorizationRow(
         factorization_id=row[0],
         matrix_id=row[1],
@@ -235,6 +241,7 @@ def active(connection: Connection, collection_id: CollectionId) -> Factorization
         split={int(budget): int(count) for budget, count in row[7].items()},
         inverse=np.frombuffer(row[8], dtype="<f8").astype(np.float64).reshape(items, -1),
         intersection=np.frombuffer(row[9], dtype="<f4").astype(np.float64).reshape(-1, items),
+        directions=wire.read_vectors(fields).astype(np.float64) if fields else None,
         centre=np.array(row[10], dtype=np.float64),
         held_out_error=row[11],
         cross_encoder=row[12],

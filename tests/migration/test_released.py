@@ -12,6 +12,7 @@ from pgretrieval import assets
 from pgretrieval.database import open_database
 from pgretrieval.db import schema
 from tests.fixtures.collections import Corpus
+from tests.support.cross_encoder import TableCrossEncoder, queries
 from tests.support.revisions import RELEASED, REVISIONS, downgrade
 from tests.support.sql import vector_array
 
@@ -69,3 +70,26 @@ def test_collections_of_a_released_revision_work_after_the_upgrade(database_url:
     with psycopg.connect(database_url) as connection:
         left = connection.execute("select count(*) from pg_inherits join pg_class c on c.oid = inhrelid where c.relkind = 'r'")
         assert left.fetchone() == (0,)
+
+
+@pytest.mark.both_versions
+def test_scores_of_a_cross_encoder_outlive_a_downgrade(database_url: str, corpus: Corpus):
+    """Hours of scores are bought again, or embeddings that a revision cannot read serve its searches."""
+    scores, asked = TableCrossEncoder(), {"anchor_queries": queries(range(60)), "anchor_items": 30}
+    with pgretrieval.connect(url=database_url) as database:
+        docs = database.create_collection("docs")
+        docs.add(corpus.passages, vectors=corpus.vectors)
+        docs.factorize(scores, **asked)
+        before = docs.search("query 66", scorer="cross_encoder", budget=100)
+    downgrade(database_url, "0010")
+    with open_database(database_url) as database:
+        database.migrate()
+    with pgretrieval.connect(url=database_url) as database:
+        docs = database.get_collection("docs")
+        docs.use_cross_encoder(scores)
+        with pytest.raises(pgretrieval.IndexNotBuiltError, match="no factorisation"):
+            docs.search("query 66", scorer="cross_encoder", budget=100)
+        assert docs.check() == []
+        report = docs.factorize(scores, **asked)
+        assert (report.calls, report.solved) == (0, True)
+        assert docs.search("query 66", scorer="cross_encoder", budget=100) == before

@@ -12,6 +12,7 @@ import pytest
 import pgretrieval
 from pgretrieval.cur.selection import Selection, choose_anchors
 from pgretrieval.cur.solving import solve
+from pgretrieval.cur.whitening import whiten
 from pgretrieval.db import anchors
 from tests.fixtures.postgres import PostgresUnderTest
 from tests.support.cross_encoder import TableCrossEncoder
@@ -33,7 +34,9 @@ def table() -> np.ndarray:
 class Loaded:
     """6,000 passages with embeddings, and what these were made of."""
 
-    def __init__(self, table: np.ndarray, connection: Connection, element: str, selection: Selection) -> None:
+    def __init__(
+        self, table: np.ndarray, connection: Connection, element: str, selection: Selection, *, whitened: bool = True
+    ) -> None:
         self.selection = selection
         self.solved = solve(table[:TRAIN], partial(choose_anchors, count=ANCHORS, selection=selection, seed=0), 0)
         self.anchors = self.solved.anchors
@@ -56,21 +59,30 @@ class Loaded:
             "element": element, "constant_queries": 0, "regularisation": "ridge", "strength": 0.01, "rank": ANCHORS,
             "condition": 1.0, "held_out_error": self.solved.error, "held_out_recall": 1.0, "split": {"100": 50},
         }  # fmt: skip
-        centre = self.embeddings.mean(axis=0)
-        made = anchors.create(connection, number, settings, self.solved.inverse, self.solved.intersection, centre)
-        anchors.write_anchors(connection, made, ids[self.anchors], table[:TRAIN, self.anchors].mean(axis=0))
-        anchors.copy_embeddings(connection, made, ids, self.embeddings - centre)
+        directions, inverse = whiten(self.solved.inverse, table[:TRAIN])
+        stored = (inverse @ table[:TRAIN]).T.astype(np.float32) if whitened else self.embeddings
+        centre = stored.mean(axis=0)
+        made = anchors.create(connection, number, settings, inverse, self.solved.intersection, centre)
+        anchors.write_anchors(connection, made, ids[self.anchors], table[:TRAIN, self.anchors].mean(axis=0), directions)
+        if not whitened:  # as before there were directions
+            connection.execute("update pgretrieval.anchor_item set direction = null where factorization_id = %s", [made])
+        anchors.copy_embeddings(connection, made, ids, stored - centre)
         anchors.index_embeddings(connection, made)
         anchors.switch(connection, number, matrix_id, made)
         connection.execute("analyze pgretrieval.passage")
         connection.execute("analyze pgretrieval.item_embedding")
 
 
-@pytest.fixture(scope="module", params=[("vector", "greedy"), ("halfvec", "greedy"), ("vector", "top")], ids="-".join)
+@pytest.fixture(
+    scope="module",
+    params=[("vector", "greedy"), ("halfvec", "greedy"), ("vector", "top"), ("vector", "greedy", "without directions")],
+    ids="-".join,
+)
 def items(request: Any, module_database: pgretrieval.RetrievalDatabase, table: np.ndarray) -> Any:
+    element, selection, *without = request.param
     with psycopg.connect(module_database.url, autocommit=True) as connection:
         connection.execute("select pgretrieval.drop_collection('items')")
-        yield Loaded(table, connection, *request.param)
+        yield Loaded(table, connection, element, selection, whitened=not without)
 
 
 def asked(url: str, scores: Any, n: int, filter: str | None = None) -> list[tuple[int, float]]:
@@ -249,6 +261,12 @@ def test_check_anchors(small: TableCrossEncoder, connection: Connection):
         "update pgretrieval.factorization set intersection = ''": [("wrong_factorization", made, sizes.format(12 * 40 * 8, 0))],
         "delete from pgretrieval.anchor_item where place = 3": [
             ("wrong_factorization", made, "11 anchor items are listed, 12 are noted")
+        ],
+        "update pgretrieval.anchor_item set direction = null where place = 3": [
+            ("wrong_factorization", made, "1 of 12 anchor items have no direction of as many numbers")
+        ],
+        "update pgretrieval.anchor_item set direction = '[1,2]'": [
+            ("wrong_factorization", made, "12 of 12 anchor items have no direction of as many numbers")
         ],
         "delete from pgretrieval.anchor_query where place = 3": [
             ("wrong_factorization", made, "39 anchor queries are listed, 40 are noted")

@@ -10,6 +10,7 @@ as $function$
 declare
     held pgretrieval.collection := pgretrieval.factorized_collection(candidates_by_anchors.collection);
     anchors integer;
+    scores real[];
     query real[];
 begin
     if n is null or n < 1 then
@@ -20,15 +21,19 @@ begin
         raise exception 'there are % anchor scores, and % anchor items', coalesce(cardinality(anchor_scores), 0), anchors
             using errcode = 'PGR05', hint = 'Give one for each place of pgretrieval.anchor_items(), null where it lists none.';
     end if;
-    select array_agg(coalesce(given.score, item.mean_score) order by item.place) into query
+    select array_agg(coalesce(given.score, item.mean_score) order by item.place) into scores
     from pgretrieval.anchor_item as item
     join unnest(anchor_scores) with ordinality as given (score, place) on given.place = item.place
     where item.factorization_id = held.factorization_id;
-    if exists (select from unnest(query) as given (score) where given.score in ('NaN', 'Infinity', '-Infinity')) then
+    if exists (select from unnest(scores) as given (score) where given.score in ('NaN', 'Infinity', '-Infinity')) then
         raise exception 'anchor score % is not finite',
-            (select min(place) from unnest(query) with ordinality as given (score, place)
+            (select min(place) from unnest(scores) with ordinality as given (score, place)
              where given.score in ('NaN', 'Infinity', '-Infinity')) using errcode = 'PGR05';
     end if;
+    -- Each number of the query vector is one inner product: of the anchor scores and the direction at its place.
+    select coalesce(array_agg((-(item.direction <#> scores::vector))::real order by item.place), scores) into query
+    from pgretrieval.anchor_item as item
+    where item.factorization_id = held.factorization_id and item.direction is not null;
     return query
     select passage.key, found.score
     from pgretrieval.candidates_by_embedding(held.collection_id, held.factorization_id, query, n, filter, null, null) as found

@@ -20,6 +20,14 @@ begin atomic
         ) as counted
         where (counted.listed, counted.last) is distinct from (made.anchor_items, made.anchor_items)
         union all
+        select format('%s of %s anchor items have no direction of as many numbers', counted.without, made.anchor_items)
+        from (
+            select count(*) filter (where vector_dims(anchor_item.direction) is distinct from made.anchor_items) as without,
+                   count(anchor_item.direction) as given
+            from pgretrieval.anchor_item where anchor_item.factorization_id = made.factorization_id
+        ) as counted
+        where counted.given > 0 and counted.without > 0
+        union all
         select format('%s anchor queries are listed, %s are noted', counted.listed, score_matrix.queries)
         from (
             select count(*) as listed from pgretrieval.anchor_query where anchor_query.matrix_id = made.matrix_id

@@ -74,10 +74,8 @@ returning factorization_id
 -- name: create_embeddings
 select pgretrieval.create_partition('item_embedding', 'factorization_id', %(factorization_id)s)
 
--- name: write_anchors
-insert into pgretrieval.anchor_item (factorization_id, place, passage_id, mean_score)
-select %(factorization_id)s, place, passage_id, mean_score
-from unnest(%(passage_ids)s::integer[], %(mean_scores)s::real[]) with ordinality as given (passage_id, mean_score, place)
+-- name: copy_anchors
+copy pgretrieval.anchor_item (factorization_id, place, passage_id, mean_score, direction) from stdin (format binary)
 
 -- name: copy_embeddings
 copy pgretrieval.item_embedding (factorization_id, passage_id, embedding) from stdin (format binary)
@@ -116,6 +114,11 @@ from pgretrieval.collection
 join pgretrieval.factorization using (factorization_id)
 join pgretrieval.score_matrix using (matrix_id)
 where collection.collection_id = %(collection_id)s
+
+-- name: directions
+select direction from pgretrieval.anchor_item
+where factorization_id = %(factorization_id)s and direction is not null
+order by place
 
 -- name: active_id
 select factorization_id from pgretrieval.collection where collection_id = %(collection_id)s

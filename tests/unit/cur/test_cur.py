@@ -11,6 +11,7 @@ from pgretrieval.cur.estimate import QueryModel
 from pgretrieval.cur.inverse import Decomposed, Regularisation
 from pgretrieval.cur.selection import SELECTIONS, choose_anchors, pivots
 from pgretrieval.cur.solving import anchors_for, recall, solve, telling
+from pgretrieval.cur.whitening import whiten
 
 NO_CUT = Regularisation("truncation", 1e-15)
 greedy = partial(choose_anchors, count=80, selection="greedy", seed=0)
@@ -142,6 +143,51 @@ def test_a_part_of_the_anchors_gives_what_their_own_factorisation_gives():
     assert recall(scores[train:], vectors @ embeddings, 100) >= recall(scores[train:], by_own, 100) - 0.02
     whole = model.of_anchors(np.arange(80)[::-1], scores[250, anchors][::-1])
     assert np.array_equal(whole, scores[250, anchors])
+
+
+@pytest.mark.parametrize("selection", ["greedy", "top"])
+def test_whitened_embeddings_have_the_same_products_and_equal_variances(selection):
+    """Estimates change, or the vector index is still built on a few directions."""
+    scores, train = realistic(), 200
+    solved = solve(scores[:train], partial(choose_anchors, count=80, selection=selection, seed=0), seed=0)
+    directions, turned = whiten(solved.inverse, scores[:train])
+    assert np.array_equal(directions, directions.T)
+    vectors = scores[train:, solved.anchors]
+    products = vectors @ directions.astype(np.float64) @ turned @ scores[:train]
+    assert np.abs(products - vectors @ solved.inverse @ scores[:train]).max() / np.abs(scores).max() < 1e-12
+    plain, white = (np.linalg.eigvalsh(np.cov(inverse @ scores[:train])) for inverse in (solved.inverse, turned))
+    assert plain[-1] > 2 * np.median(plain)
+    assert white[-1] < 1.01
+    assert white.min() == pytest.approx(min(1, 1000 * plain[0] / plain[-1]), rel=0.02)
+
+
+def test_equal_embeddings_stay_as_they_are():
+    """What has no variance is divided by it."""
+    inverse = np.arange(12.0).reshape(3, 4)
+    directions, turned = whiten(inverse, np.ones((4, 50)))
+    assert np.array_equal(directions, np.eye(3))
+    assert np.array_equal(turned, inverse)
+
+
+def test_whitened_embeddings_and_plain_ones_tell_the_same():
+    """The likeliest query is another one in other coordinates."""
+    scores, train = realistic(), 200
+    solved = solve(scores[:train], greedy, seed=0)
+    directions, turned = whiten(solved.inverse, scores[:train])
+    plain = QueryModel(solved.intersection, solved.error**2)
+    white = QueryModel(solved.intersection, solved.error**2, directions.astype(np.float64))
+    embeddings, whitened = (inverse @ scores[:train] for inverse in (solved.inverse, turned))
+    row, items, part = scores[250], np.arange(0, 2000, 50), np.arange(0, 80, 2)
+    own = row[solved.anchors]
+    for expected, found in (
+        (plain.mean, white.mean),
+        (plain.of_anchors(np.arange(80), own), white.of_anchors(np.arange(80), own)),
+        (plain.of_anchors(part, own[part]), white.of_anchors(part, own[part])),
+        (plain.of_items(plain.anchor_vectors[part], own[part]), white.of_items(white.anchor_vectors[part], own[part])),
+        (plain.of_items(embeddings.T[items], row[items]), white.of_items(whitened.T[items], row[items])),
+    ):
+        assert np.allclose(found @ whitened, expected @ embeddings, rtol=0, atol=1e-6 * np.abs(scores).max())
+    assert np.allclose(plain.of_items(plain.anchor_vectors[part], own[part]), plain.of_anchors(part, own[part]))
 
 
 def test_without_scores_the_mean_query_is_expected():
