@@ -259,9 +259,9 @@ def accuracies(known: Matrix, relevant: Sequence[frozenset[str]], compared: dict
 
 
 def factorized_bytes(collection: pgretrieval.Collection) -> int:
-    """Bytes of scores, embeddings and their index."""
+    """Bytes of scores, embeddings and their index, and of what makes embeddings of scores."""
     tables = collection.stats()["bytes"]
-    return sum(size for name, size in tables.items() if name in ("anchor_score", "item_embedding", "anchor_item"))
+    return sum(tables[name] for name in ("anchor_score", "item_embedding", "factorization"))
 
 
 def table(measured: dict[str, Found]) -> list[str]:

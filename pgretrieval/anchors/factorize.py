@@ -246,9 +246,10 @@ class _Factorizing:
         return (time.perf_counter() - started) / len(pairs)
 
     def _bytes(self, missing: int) -> int:
-        """Of scores, embeddings and their index."""
-        embedding = self._options.anchor_items * (4 + (4 if self._options.element == "vector" else 2))
-        return missing * (4 * len(self._queries) + embedding)
+        """Of scores, embeddings and their index, and of what makes embeddings of scores."""
+        queries, items = len(self._queries), self._options.anchor_items
+        embedding = items * (4 + (4 if self._options.element == "vector" else 2))
+        return missing * (4 * queries + embedding) + items * (8 * queries + 4 * queries + 4 * items)
 
     def _solve(self) -> tuple[int, Matrix, Matrix]:
         """Choose anchors, solve, and write the factorisation; its number, M^-1 U, and what embeddings have in common."""

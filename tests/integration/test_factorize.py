@@ -234,7 +234,7 @@ def test_costs_are_told_before_it_begins(database: pgretrieval.RetrievalDatabase
         collection.factorize(model, TRAIN, 30, costs=decline)
     assert told[0].pairs == 300 * 60
     assert told[0].seconds > 0
-    assert told[0].bytes == 300 * (60 * 4 + 30 * 8)
+    assert told[0].bytes == 300 * (60 * 4 + 30 * 8) + 30 * (60 * 12 + 30 * 4)
     assert len(model.asked) <= 65
 
 
@@ -248,6 +248,7 @@ def test_a_new_factorisation_takes_the_place_of_the_old(docs: pgretrieval.Collec
         assert found == (1,)
     assert connection.execute("select count(*) from pgretrieval.anchor_query").fetchone() == (50,)
     assert docs.stats()["bytes"]["item_embedding"] > 0
+    assert docs.stats()["bytes"]["factorization"] >= 20 * (50 * 12 + 20 * 4)
     assert docs.stats()["bytes"]["anchor_score"] > 0
 
 

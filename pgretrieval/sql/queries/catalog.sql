@@ -67,6 +67,15 @@ select 'proxy_model',
 from pgretrieval.proxy_model
 join pgretrieval.collection using (codebook_id)
 where collection.collection_id = %(collection_id)s
+union all
+select 'factorization',
+       pg_column_size(inverse) + pg_column_size(intersection) + pg_column_size(centre)
+       + (select coalesce(sum(pg_column_size(direction)), 0) from pgretrieval.anchor_item
+          where anchor_item.factorization_id = factorization.factorization_id),
+       0
+from pgretrieval.factorization
+join pgretrieval.collection using (factorization_id)
+where collection.collection_id = %(collection_id)s
 order by 1
 
 -- name: codes_inline
