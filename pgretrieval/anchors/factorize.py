@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -275,9 +275,10 @@ class _Factorizing:
         solved = solve(scores, choose, options.seed)
         self._stage("solve", 2, 3)
         directions, inverse = whiten(solved.inverse, scores)
+        solved = replace(solved, inverse=inverse)
         centre = (inverse @ scores.mean(axis=1)).astype(np.float32)
         with connection.transaction():
-            factorization_id = self._write(solved, inverse, len(scores) - len(told), centre)
+            factorization_id = self._write(solved, len(scores) - len(told), centre)
             means_of_scores = solved.intersection[told].mean(axis=0)
             anchors.write_anchors(connection, factorization_id, ids[solved.anchors], means_of_scores, directions)
         self._stage("solve", 3, 3)
@@ -291,7 +292,7 @@ class _Factorizing:
         found, scores = anchors.scores_of(self._connection, self._matrix_id, ids, len(self._queries))
         return found, np.ascontiguousarray(scores.T)
 
-    def _write(self, solved: Solved, inverse: Matrix, constant: int, centre: Float32Array) -> int:
+    def _write(self, solved: Solved, constant: int, centre: Float32Array) -> int:
         options = self._options
         settings = {
             "matrix_id": self._matrix_id,
@@ -309,7 +310,9 @@ class _Factorizing:
             "held_out_recall": solved.recall,
             "split": {str(budget): count for budget, count in solved.split.items()},
         }
-        return anchors.create(self._connection, self._collection.collection_id, settings, inverse, solved.intersection, centre)
+        return anchors.create(
+            self._connection, self._collection.collection_id, settings, solved.inverse, solved.intersection, centre
+        )
 
     def _embed(self, factorization_id: int, inverse: Matrix, centre: Matrix) -> int:
         """Embed the passages that are scored and have no embedding; how many there were."""
