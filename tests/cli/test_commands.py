@@ -318,7 +318,7 @@ def test_migrate_and_doctor(empty_database_url: str, monkeypatch: pytest.MonkeyP
     assert "pgretrieval --database URL migrate" in refused.err
     migrated = run("--database", empty_database_url, "migrate")
     assert (migrated.code, migrated.out) == (0, "")
-    assert "0011" in migrated.err
+    assert "0012" in migrated.err
     healthy = run_here(monkeypatch, capsys, "--database", empty_database_url, "doctor")
     assert healthy.code == 0, healthy.out
     assert "problem" not in healthy.out

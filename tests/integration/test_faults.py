@@ -205,8 +205,8 @@ def test_an_emptied_version_table_counts_as_no_schema(database_url: str):
 
 def test_an_older_schema_tells_its_owner_what_to_run(database_url: str, monkeypatch: pytest.MonkeyPatch):
     """A client of tomorrow uses a schema of today."""
-    monkeypatch.setattr(schema, "head_revision", lambda: "0012")
-    with pytest.raises(SchemaError, match=r"at revision 0011, this client needs 0012.*pgretrieval --database URL migrate"):
+    monkeypatch.setattr(schema, "head_revision", lambda: "0013")
+    with pytest.raises(SchemaError, match=r"at revision 0012, this client needs 0013.*pgretrieval --database URL migrate"):
         pgretrieval.connect(url=database_url)
 
 
@@ -302,7 +302,7 @@ def test_migrating_again_changes_nothing(database_url: str, corpus: Corpus):
         docs.build()
         before = execute(database_url, "select count(*) from pg_class"), docs.search(vectors=corpus.queries[0])
         for _ in range(2):
-            assert database.migrate() == "0011"
+            assert database.migrate() == "0012"
         assert (execute(database_url, "select count(*) from pg_class"), docs.search(vectors=corpus.queries[0])) == before
 
 
@@ -325,7 +325,7 @@ def test_threads_migrate_at_once(empty_database_url: str):
     for thread in threads:
         thread.join()
     assert failures == []
-    assert execute(empty_database_url, "select version_num from pgretrieval.schema_version") == [("0011",)]
+    assert execute(empty_database_url, "select version_num from pgretrieval.schema_version") == [("0012",)]
 
 
 def test_processes_migrate_at_once(empty_database_url: str):
@@ -333,7 +333,7 @@ def test_processes_migrate_at_once(empty_database_url: str):
     code = "import sys; from pgretrieval.database import open_database\nwith open_database(sys.argv[1]) as d: d.migrate()"
     running = [subprocess.Popen([sys.executable, "-c", code, empty_database_url]) for _ in range(2)]
     assert [process.wait(60) for process in running] == [0, 0]
-    assert execute(empty_database_url, "select version_num from pgretrieval.schema_version") == [("0011",)]
+    assert execute(empty_database_url, "select version_num from pgretrieval.schema_version") == [("0012",)]
 
 
 def test_migrating_while_searches_and_adds_go_on(database_url: str):

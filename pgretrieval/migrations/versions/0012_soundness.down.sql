@@ -1,0 +1,1 @@
+-- What 0012_soundness.sql made, taken back.

@@ -1,0 +1,1 @@
+-- Rights, identities and limits that the tables themselves hold.
