@@ -24,15 +24,33 @@ def version_table() -> str:
     return (SQL / "version_table.sql").read_text(encoding="utf-8")
 
 
+_VECTOR_SCHEMA = "@extschema:vector@"
+_TYPE_OF_VECTOR = re.compile(r"(?<= )(?:vector|halfvec)(?= not null|\[\]|\(\d|, text\[\]|\);|;)")
+
+
 def revision(path: str, suffix: str = ".sql") -> str:
-    """The SQL file beside a revision's Python file."""
-    return Path(path).with_suffix(suffix).read_text(encoding="utf-8")
+    """The SQL file beside a revision's Python file, to be run.
+
+    Revisions up to 0011 were released with pgvector's types unqualified; their names get the schema here.
+    """
+    file = Path(path)
+    text = file.with_suffix(suffix).read_text(encoding="utf-8")
+    if file.stem < "0012":
+        text = _TYPE_OF_VECTOR.sub(rf"{_VECTOR_SCHEMA}.\g<0>", text)
+    return _with_vector_schema(text)
+
+
+def _with_vector_schema(text: str) -> str:
+    """A file as a statement in which the server puts the name of pgvector's schema; as it is where it needs none."""
+    if _VECTOR_SCHEMA not in text:
+        return text
+    return (SQL / "with_vector_schema.sql").read_text(encoding="utf-8").replace("FILE", text)
 
 
 def functions() -> list[str]:
     """The views and SQL functions, one a file, in the order in which they may be created."""
     paths = [*sorted((SQL / "views").glob("*.sql")), *sorted((SQL / "functions").glob("*.sql"))]
-    return [path.read_text(encoding="utf-8") for path in paths]
+    return [_with_vector_schema(path.read_text(encoding="utf-8")) for path in paths]
 
 
 @cache

@@ -3,7 +3,8 @@
     found = search("docs", query_vectors, k=20).alias("found")
     select(Article, found.c.score).join(found, found.c.id == Article.slug).order_by(found.c.rank)
 
-Everything works on synchronous and asynchronous engines and on any Postgres driver: token vectors go as text and are cast.
+Everything works on synchronous and asynchronous engines and on any Postgres driver: token vectors go as text, of which
+the server makes vectors.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql.selectable import TableValuedAlias
-from sqlalchemy.types import UserDefinedType
 
 from pgretrieval.db import parameters
 from pgretrieval.index.vectors import dense_array, token_array
@@ -67,33 +67,13 @@ passage = sa.Table(
 """The texts; `key` is the application's own id."""
 
 
-class VectorArray(UserDefinedType[Any]):
-    """The type `vector[]`, for casts."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: Any) -> str:
-        """As Postgres spells it."""
-        return "vector[]"
-
-
-class Vector(UserDefinedType[Any]):
-    """The type `vector`, for casts."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: Any) -> str:
-        """As Postgres spells it."""
-        return "vector"
-
-
 def token_vectors(vectors: Any, what: str = "the query") -> sa.ColumnElement[Any]:
     """An array of shape (tokens, dim) as `vector[]`. Raises VectorError, naming `what`, where it is not one."""
-    return sa.cast(sa.literal(vector_array(vectors, what), sa.Text), VectorArray())
+    return sa.func.pgretrieval.as_vectors(sa.literal(vector_array(vectors, what), sa.Text))
 
 
 def vector_array(vectors: Any, what: str = "the query") -> str:
-    """The text of a `vector[]`, for drivers without SQLAlchemy: a parameter that the statement casts with `::vector[]`."""
+    """The text of a `vector[]`, for drivers without SQLAlchemy: what `pgretrieval.as_vectors` and a cast to `vector[]` take."""
     return parameters.vector_array(token_array(vectors, what, None))
 
 
@@ -145,7 +125,7 @@ def hybrid_search(
     }
     if dense is not None:
         text = parameters.vector(dense_array(dense, "the query", None))
-        options["query_dense"] = sa.cast(sa.literal(text, sa.Text), Vector())
+        options["query_dense"] = sa.func.pgretrieval.as_vector(sa.literal(text, sa.Text))
     return _hits("hybrid_search", collection, [token_vectors(query), sa.literal(query_text, sa.Text)], k, where, among, options)
 
 

@@ -128,7 +128,8 @@ def downgrade_script(revision: str) -> str:
         msg = f"there is no revision {revision!r}; give an older one of this package, or base"
         raise SchemaError(msg)
     leaving = [assets.revision(script.path, ".down.sql") for script in scripts.iterate_revisions("head", revision)]
-    return "\n".join([*leaving, _SQL["set_version"].format(revision=revision) + ";\n"])
+    steps = [*leaving, _SQL["set_version"].format(revision=revision) + ";"]
+    return "\n".join([_SQL["keep_search_path"] + ";", _SQL["safe_search_path"] + ";", *steps, _SQL["restore_search_path"] + ";\n"])
 
 
 def revision_of(connection: Connection) -> str | None:

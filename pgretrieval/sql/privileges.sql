@@ -20,7 +20,9 @@ revoke select on pgretrieval.queue, pgretrieval.source_passage from READER;
 do $own$
 declare
     found record;
+    kept_path pg_catalog.text := pg_catalog.current_setting('search_path');
 begin
+    perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     for found in
         select format('alter %s pgretrieval.%I owner to OWNER', case relkind when 'v' then 'view' when 'S' then 'sequence' else 'table' end, relname)
             as statement
@@ -35,6 +37,14 @@ begin
     loop
         execute found.statement;
     end loop;
+    for found in
+        select quote_ident(nspname) as schema
+        from pg_extension join pg_namespace on pg_namespace.oid = extnamespace
+        where extname = 'vector' and not has_schema_privilege('public', nspname, 'usage')
+    loop
+        execute format('grant usage on schema %s to READER, WRITER, OWNER', found.schema);
+    end loop;
+    perform set_config('search_path', kept_path, true);
 end
 $own$;
 alter schema pgretrieval owner to OWNER;

@@ -264,6 +264,35 @@ def test_a_role_without_rights_on_the_schema(postgres: PostgresUnderTest, databa
         pgretrieval.connect(url=url)
 
 
+@pytest.mark.parametrize("schema_name", ["100%", "it's", 'a "b"', "$x", "@x"])
+def test_pgvector_in_a_schema_that_cannot_be_quoted_everywhere(empty_database_url: str, schema_name: str):
+    """The name ends a literal of a statement that a function makes, and what follows it is run."""
+    quoted = schema_name.replace('"', '""')
+    execute(empty_database_url, f'create schema "{quoted}"')
+    execute(empty_database_url, f'create extension vector schema "{quoted}"')
+    with (
+        open_database(empty_database_url) as database,
+        pytest.raises(ExtensionError, match="ALTER EXTENSION vector SET SCHEMA") as raised,
+    ):
+        database.migrate()
+    assert schema_name.replace('"', '""') in str(raised.value)
+
+
+def test_a_role_that_may_not_use_pgvectors_schema_does_not_install(postgres: PostgresUnderTest, empty_database_url: str):
+    """Postgres's own error speaks of a schema that nobody knows of, without the grant that is missing."""
+    name, password = postgres.create_role()
+    execute(empty_database_url, "create schema hidden")
+    execute(empty_database_url, "create extension vector schema hidden")
+    database_name = psycopg.conninfo.conninfo_to_dict(empty_database_url)["dbname"]
+    postgres.execute("grant create on database {} to {}", database_name, name)
+    with (
+        open_database(postgres.url_of(database_name, name, password)) as database,
+        pytest.raises(ExtensionError, match=f"GRANT USAGE ON SCHEMA hidden TO {name}"),
+    ):
+        database.migrate()
+    execute(empty_database_url, f"drop owned by {name}")
+
+
 @pytest.mark.both_versions
 @pytest.mark.parametrize("extension_schema", ["public", "Odd Schema"])
 def test_the_right_to_create_in_the_database_is_enough(

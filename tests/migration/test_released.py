@@ -93,3 +93,19 @@ def test_scores_of_a_cross_encoder_outlive_a_downgrade(database_url: str, corpus
         report = docs.factorize(scores, **asked)
         assert (report.calls, report.solved) == (0, True)
         assert docs.search("query 66", scorer="cross_encoder", budget=100) == before
+
+
+def test_a_text_search_configuration_of_pgvectors_schema_is_found_after_the_upgrade(database_url: str, corpus: Corpus):
+    """Its name was kept without the schema, which functions do not look in any more."""
+    with psycopg.connect(database_url, autocommit=True) as connection, pgretrieval.connect(url=database_url) as database:
+        connection.execute('create text search configuration public."House Words" (copy = simple)')
+        docs = database.create_collection("docs", language='public."House Words"')
+        docs.add(corpus.passages[:20], vectors=corpus.vectors[:20])
+        docs.build()
+        before = docs.text_search("passage 7")
+        downgrade(database_url, "0011")
+        connection.execute("update pgretrieval.collection set language = '\"House Words\"'")
+    with open_database(database_url) as database:
+        database.migrate()
+    with pgretrieval.connect(url=database_url) as database:
+        assert database.get_collection("docs").text_search("passage 7") == before

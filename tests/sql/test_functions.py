@@ -345,6 +345,14 @@ def test_limit_parallel_builds_keeps_workers_from_unsafe_versions(connection: Co
             assert connection.execute("show max_parallel_maintenance_workers").fetchone()[0] == workers
 
 
+def test_vectors_of_their_text(connection: Connection):
+    """Who does not have pgvector's schema on the path cannot pass vectors."""
+    connection.execute("set search_path = pg_catalog")
+    assert connection.execute("select pgretrieval.as_vector('[1,2]')::text").fetchone() == ("[1,2]",)
+    found = connection.execute("select pgretrieval.as_vectors(%s)::text", ['{"[1,2]","[3,4]"}'])
+    assert found.fetchone() == ('{"[1,2]","[3,4]"}',)
+
+
 def test_every_function_has_a_test_here():
     """A new function comes without a test."""
     names = [path.stem.split("_", 1)[1] for path in (assets.SQL / "functions").glob("*.sql")]

@@ -25,7 +25,8 @@ begin
     end;
     select type.typname into vector_type
     from pg_attribute as attribute join pg_type as type on type.oid = attribute.atttypid
-    where attribute.attrelid = relation and attribute.attname = parts[3] and attribute.attnum > 0 and not attribute.attisdropped;
+    where attribute.attrelid = relation and attribute.attname = parts[3] and attribute.attnum > 0 and not attribute.attisdropped
+      and type.typnamespace = (select extnamespace from pg_extension where extname = 'vector');
     if cardinality(parts) <> 3 or vector_type is null or vector_type not in ('vector', 'halfvec') then
         raise exception 'dense is %, which is no column of type vector or halfvec', quote_literal(dense) using errcode = 'PGR05',
             hint = 'Give schema.table.column, or ''kept'' for vectors that the collection keeps.';

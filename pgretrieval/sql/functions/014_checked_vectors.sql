@@ -1,6 +1,6 @@
 -- The token vectors of a passage or query as they are used: errors name `what` and the token where one is null, has another
 -- dimension than the collection (`dim`, null before the first add), or has no direction.
-create or replace function pgretrieval.checked_vectors(what text, vectors vector[], dim integer) returns vector[]
+create or replace function pgretrieval.checked_vectors(what text, vectors @extschema:vector@.vector[], dim integer) returns @extschema:vector@.vector[]
 language plpgsql immutable
 set search_path from current
 as $function$
@@ -12,10 +12,10 @@ begin
         raise exception '% has no token vectors', what
             using errcode = 'PGR05', hint = 'Give a one-dimensional array of vectors, one for each token.';
     end if;
-    dim := coalesce(dim, vector_dims(vectors[array_lower(vectors, 1)]));
-    select place, vector_dims(given.vector) into token, dims
+    dim := coalesce(dim, @extschema:vector@.vector_dims(vectors[array_lower(vectors, 1)]));
+    select place, @extschema:vector@.vector_dims(given.vector) into token, dims
     from unnest(vectors) with ordinality as given (vector, place)
-    where given.vector is null or vector_dims(given.vector) <> dim or vector_norm(given.vector) = 0
+    where given.vector is null or @extschema:vector@.vector_dims(given.vector) <> dim or @extschema:vector@.vector_norm(given.vector) = 0
     order by place limit 1;
     if found then
         raise exception '%: token % %', what, token,

@@ -1,17 +1,17 @@
 -- A dense vector as it is used, null as it is; of length one where
 -- the collection keeps them. Errors name `what` and what does not fit.
-create or replace function pgretrieval.checked_dense(held pgretrieval.collection, what text, dense vector) returns vector
+create or replace function pgretrieval.checked_dense(held pgretrieval.collection, what text, dense @extschema:vector@.vector) returns @extschema:vector@.vector
 language plpgsql immutable
 set search_path from current
 as $function$
 begin
-    if vector_norm(dense) = 0 then
+    if @extschema:vector@.vector_norm(dense) = 0 then
         raise exception '%: the dense vector is zero, which has no direction', what using errcode = 'PGR05';
     end if;
-    if vector_dims(dense) <> held.dense_dim or held.dense = 'kept' and vector_dims(dense) > 4000 then
-        raise exception '%: the dense vector has % dimensions, not %', what, vector_dims(dense),
+    if @extschema:vector@.vector_dims(dense) <> held.dense_dim or held.dense = 'kept' and @extschema:vector@.vector_dims(dense) > 4000 then
+        raise exception '%: the dense vector has % dimensions, not %', what, @extschema:vector@.vector_dims(dense),
             coalesce(held.dense_dim::text, '4,000 at most') using errcode = 'PGR05';
     end if;
-    return case when held.dense = 'kept' then l2_normalize(dense) else dense end;
+    return case when held.dense = 'kept' then @extschema:vector@.l2_normalize(dense) else dense end;
 end
 $function$;

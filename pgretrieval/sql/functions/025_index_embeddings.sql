@@ -9,7 +9,7 @@ begin
     select * into strict made from pgretrieval.factorization f where f.factorization_id = in_factorization;
     perform pgretrieval.limit_parallel_builds();
     execute format(
-        'create index if not exists %I on pgretrieval.%I using hnsw ((embedding::%s(%s)) %s_ip_ops)',
+        'create index if not exists %I on pgretrieval.%I using hnsw ((embedding::@extschema:vector@.%s(%s)) @extschema:vector@.%s_ip_ops)',
         'item_embedding_' || in_factorization || '_hnsw', 'item_embedding_' || in_factorization,
         made.element, made.anchor_items, made.element
     );

@@ -10,7 +10,7 @@ begin
     select c.dim into strict dims from pgretrieval.codebook c where c.codebook_id = in_codebook;
     perform pgretrieval.limit_parallel_builds();
     execute format(
-        'create index if not exists %I on pgretrieval.%I using hnsw ((vector::halfvec(%s)) halfvec_ip_ops) where codebook_id = %s',
+        'create index if not exists %I on pgretrieval.%I using hnsw ((vector::@extschema:vector@.halfvec(%s)) @extschema:vector@.halfvec_ip_ops) where codebook_id = %s',
         'centroid_' || in_collection || '_' || in_codebook || '_hnsw', 'centroid_' || in_collection, dims, in_codebook
     );
     perform set_config('lock_timeout', '2s', true);  -- who waits for a search that goes on makes all others wait

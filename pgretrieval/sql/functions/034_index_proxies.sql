@@ -6,7 +6,7 @@ as $function$
 begin
     perform pgretrieval.limit_parallel_builds();
     execute format(
-        'create index if not exists %I on pgretrieval.%I using hnsw (vector halfvec_ip_ops)',
+        'create index if not exists %I on pgretrieval.%I using hnsw (vector @extschema:vector@.halfvec_ip_ops)',
         'proxy_' || in_codebook || '_hnsw', 'proxy_' || in_codebook
     );
 end

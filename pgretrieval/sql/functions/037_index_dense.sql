@@ -10,7 +10,7 @@ begin
     end if;
     perform pgretrieval.limit_parallel_builds();
     execute format(
-        'create index if not exists %I on pgretrieval.%I using hnsw ((vector::halfvec(%s)) halfvec_ip_ops) where encoding = %s',
+        'create index if not exists %I on pgretrieval.%I using hnsw ((vector::@extschema:vector@.halfvec(%s)) @extschema:vector@.halfvec_ip_ops) where encoding = %s',
         'dense_vector_' || in_collection || '_' || in_encoding || '_hnsw', 'dense_vector_' || in_collection, dims, in_encoding
     );
     execute format('drop index if exists pgretrieval.%I', 'dense_vector_' || in_collection || '_hnsw');

@@ -24,7 +24,7 @@ begin
             'pgretrieval.dense_vector',
             format('vectors.collection_id = %s and vectors.encoding = %s', held.collection_id, held.dense_encoding),
             'vectors.bucket, vectors.passage_id',
-            format('vectors.vector::halfvec(%s) <#> ($1)::halfvec(%1$s)', coalesce(held.dense_dim, 1)),
+            format('vectors.vector::@extschema:vector@.halfvec(%s) operator(@extschema:vector@.<#>) ($1)::@extschema:vector@.halfvec(%1$s)', coalesce(held.dense_dim, 1)),
             'passage.bucket = vectors.bucket and passage.passage_id = vectors.passage_id',
             'vectors.bucket = passage.bucket and vectors.passage_id = passage.passage_id';
         return;
@@ -34,7 +34,7 @@ begin
     relation := to_regclass(format('%I.%I', parts[1], parts[2]));
     select typname into vector_type
     from pg_attribute join pg_type on pg_type.oid = atttypid
-    where attrelid = relation and attname = parts[3];
+    where attrelid = relation and attname = parts[3] and typnamespace = (select extnamespace from pg_extension where extname = 'vector');
     select typname into key_type
     from pg_attribute join pg_type on pg_type.oid = atttypid
     where attrelid = relation and attname = held.dense_key;
@@ -54,7 +54,7 @@ begin
         relation::text,
         format('vectors.%I is not null', parts[3]),
         key_column,
-        format('vectors.%I %s ($1)::%s', parts[3], coalesce(operator, '<=>'), vector_type),
+        format('vectors.%I operator(@extschema:vector@.%s) ($1)::@extschema:vector@.%I', parts[3], coalesce(operator, '<=>'), vector_type),
         'passage.key = ' || key_column || '::text',
         key_column || case
             when key_type in ('text', 'varchar') then ' = passage.key'

@@ -7,10 +7,10 @@ language sql stable parallel safe rows 256
 begin atomic
     select nearest.bucket, nearest.passage_id, nearest.score
     from (
-        select proxy.bucket, proxy.passage_id, (-(proxy.vector <#> query::halfvec(512)))::real as score
+        select proxy.bucket, proxy.passage_id, (-(proxy.vector operator(@extschema:vector@.<#>) query::@extschema:vector@.halfvec(512)))::real as score
         from pgretrieval.proxy
         where proxy.codebook_id = in_codebook
-        order by proxy.vector <#> query::halfvec(512)
+        order by proxy.vector operator(@extschema:vector@.<#>) query::@extschema:vector@.halfvec(512)
         limit n
     ) as nearest
     join pgretrieval.passage

@@ -1,6 +1,6 @@
 -- The centroids that a query looks up: for each token the best `probes` by the vector index, each weighted by how much it beats what
 -- a miss would score anyway (docs/decisions.md). One that several tokens choose comes once, with the sum of its weights.
-create or replace function pgretrieval.probe(in_collection integer, in_codebook integer, query vector[], probes integer)
+create or replace function pgretrieval.probe(in_collection integer, in_codebook integer, query @extschema:vector@.vector[], probes integer)
 returns table (centroid_id integer, score real)
 language plpgsql stable
 set search_path from current
@@ -19,17 +19,17 @@ begin
                    coalesce(nth_value(listed.score, $2 + 1) over (order by listed.score desc
                        rows between unbounded preceding and unbounded following), 0) as missed
             from (
-                select centroid.centroid_id, -(centroid.vector::halfvec(%1$s) <#> token.vector::halfvec(%1$s)) as score
+                select centroid.centroid_id, -(centroid.vector::@extschema:vector@.halfvec(%1$s) operator(@extschema:vector@.<#>) token.vector::@extschema:vector@.halfvec(%1$s)) as score
                 from pgretrieval.centroid
                 where centroid.collection_id = %2$s and centroid.codebook_id = %3$s
-                order by centroid.vector::halfvec(%1$s) <#> token.vector::halfvec(%1$s)
+                order by centroid.vector::@extschema:vector@.halfvec(%1$s) operator(@extschema:vector@.<#>) token.vector::@extschema:vector@.halfvec(%1$s)
                 limit $2 + 1
             ) as listed
         ) as nearest
         where nearest.place <= $2
         group by nearest.centroid_id
         $statement$,
-        vector_dims(query[array_lower(query, 1)]), in_collection, in_codebook
+        @extschema:vector@.vector_dims(query[array_lower(query, 1)]), in_collection, in_codebook
     ) using query, probes;
 end
 $function$;

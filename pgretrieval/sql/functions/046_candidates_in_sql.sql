@@ -1,6 +1,6 @@
 -- The passages that a search in SQL scores exactly: all that match where the collection has no index yet, else n of them by postings.
 create or replace function pgretrieval.candidates_in_sql(
-    held pgretrieval.collection, query vector[], probes integer, n integer, filter jsonpath, among text[]
+    held pgretrieval.collection, query @extschema:vector@.vector[], probes integer, n integer, filter jsonpath, among text[]
 ) returns setof integer
 language plpgsql stable rows 100
 set search_path from current

@@ -2,7 +2,7 @@
 -- leave. Where a sample says that a twentieth or more match, the nearest of all come from the vector index, twice as many as that share
 -- of them needs; else, and where too few of these match, all that match are compared. A score is the distance with its sign turned.
 create or replace function pgretrieval.candidates_by_dense(
-    held pgretrieval.collection, query_dense vector, n integer, filter jsonpath, among text[]
+    held pgretrieval.collection, query_dense @extschema:vector@.vector, n integer, filter jsonpath, among text[]
 ) returns table (bucket smallint, passage_id integer, score real)
 language plpgsql stable rows 256
 set search_path from current

@@ -1,6 +1,6 @@
 -- MaxSim of some passages with every token replaced by its centroid, negative similarities counted as 0 (PLAID, section 4.2): what
 -- keeps the passages worth decoding. The statement names every query token; each centroid meets them once.
-create or replace function pgretrieval.score_centroids(in_collection integer, in_codebook integer, passage_ids integer[], query vector[])
+create or replace function pgretrieval.score_centroids(in_collection integer, in_codebook integer, passage_ids integer[], query @extschema:vector@.vector[])
 returns table (passage_id integer, score real)
 language plpgsql stable rows 500
 set search_path from current
@@ -10,7 +10,7 @@ declare
     similarities text;
     best text;
 begin
-    select string_agg(format('centroid.vector <#> ($2)[%s] as s%1$s', place), ', '),
+    select string_agg(format('centroid.vector operator(@extschema:vector@.<#>) ($2)[%s] as s%1$s', place), ', '),
            string_agg(format('least(min(similarity.s%s), 0)', place), ' + ')
     into similarities, best
     from generate_subscripts(query, 1) as place;
@@ -32,7 +32,7 @@ begin
         join (
             select centroid.centroid_id, %2$s
             from (
-                select centroid_id, vector::vector as vector
+                select centroid_id, vector::@extschema:vector@.vector as vector
                 from pgretrieval.centroid where collection_id = %3$s and codebook_id = %4$s
                 offset 0
             ) as centroid

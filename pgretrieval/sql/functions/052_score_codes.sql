@@ -1,7 +1,7 @@
 -- Exact MaxSim of some passages over the vectors that their codes decode to, scaled to unit length where the collection's are. Like score_vectors, and the
 -- statement also names every dimension: the coordinate that a packed byte stands for is looked up in one table for each of the
 -- values in a byte, and the centroid added.
-create or replace function pgretrieval.score_codes(in_collection integer, in_codebook integer, passage_ids integer[], query vector[])
+create or replace function pgretrieval.score_codes(in_collection integer, in_codebook integer, passage_ids integer[], query @extschema:vector@.vector[])
 returns table (passage_id integer, score real)
 language plpgsql stable rows 100
 set search_path from current
@@ -10,7 +10,7 @@ as $function$
 declare
     decoder record;
     best text := (
-        select string_agg(format('min(decoded.vector <#> ($2)[%s])', place), ' + ') from generate_subscripts(query, 1) as place
+        select string_agg(format('min(decoded.vector operator(@extschema:vector@.<#>) ($2)[%s])', place), ' + ') from generate_subscripts(query, 1) as place
     );
 begin
     select * into strict decoder from pgretrieval.decoder(in_codebook);
@@ -18,7 +18,7 @@ begin
         $statement$
         select decoded.passage_id, (-(%1$s))::real
         from (
-            select coded.passage_id, %6$s(centroid.vector::vector + array[%2$s]::vector) as vector
+            select coded.passage_id, %6$s(centroid.vector::@extschema:vector@.vector operator(@extschema:vector@.+) array[%2$s]::@extschema:vector@.vector) as vector
             from (
                 select token_code.passage_id,
                        substr(token_code.residuals, 1) as residuals,
@@ -45,7 +45,7 @@ begin
         group by decoded.passage_id
         $statement$,
         best, decoder.coordinates, in_collection, in_codebook, decoder.width,
-        case when (select unit_vectors from pgretrieval.collection where collection_id = in_collection) is not false then 'l2_normalize' end
+        case when (select unit_vectors from pgretrieval.collection where collection_id = in_collection) is not false then '@extschema:vector@.l2_normalize' end
     ) using passage_ids, query, decoder.levels;
 end
 $function$;

@@ -1,6 +1,6 @@
 -- Those of some passages that are worth exact MaxSim for k hits: all where the collection has stored vectors, else those that centroids
 -- score best, since decoding takes longer. Of pooled passages more, which have fewer vectors.
-create or replace function pgretrieval.worth_scoring(held pgretrieval.collection, passage_ids integer[], query vector[], k integer)
+create or replace function pgretrieval.worth_scoring(held pgretrieval.collection, passage_ids integer[], query @extschema:vector@.vector[], k integer)
 returns integer[]
 language plpgsql stable
 set search_path from current

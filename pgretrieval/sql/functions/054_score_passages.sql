@@ -1,6 +1,6 @@
 -- Exact MaxSim of some passages: over their stored vectors where the collection has them, else over what their codes decode to. None
 -- for null.
-create or replace function pgretrieval.score_passages(held pgretrieval.collection, passage_ids integer[], query vector[])
+create or replace function pgretrieval.score_passages(held pgretrieval.collection, passage_ids integer[], query @extschema:vector@.vector[])
 returns table (passage_id integer, score real)
 language plpgsql stable rows 100
 set search_path from current

@@ -1,5 +1,5 @@
 -- The similarity of a query's dense vector to those of some passages; passages without a vector do not come, none do for null.
-create or replace function pgretrieval.score_dense(held pgretrieval.collection, passage_ids integer[], query_dense vector)
+create or replace function pgretrieval.score_dense(held pgretrieval.collection, passage_ids integer[], query_dense @extschema:vector@.vector)
 returns table (passage_id integer, score real)
 language plpgsql stable rows 100
 set search_path from current

@@ -36,7 +36,7 @@ begin
     end if;
     -- What all embeddings have in common is not in them: the vector index finds its way by how they differ.
     common := (select sum(both_of.asked::double precision * both_of.centre) from unnest(query, made.centre) as both_of (asked, centre));
-    distance := format('(embedding::%1$s(%2$s)) <#> ($1)::%1$s(%2$s)', made.element, made.anchor_items);
+    distance := format('(embedding::@extschema:vector@.%1$s(%2$s)) operator(@extschema:vector@.<#>) ($1)::@extschema:vector@.%1$s(%2$s)', made.element, made.anchor_items);
     loop
         execute format(
             $statement$

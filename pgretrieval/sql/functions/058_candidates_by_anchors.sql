@@ -31,7 +31,7 @@ begin
              where given.score in ('NaN', 'Infinity', '-Infinity')) using errcode = 'PGR05';
     end if;
     -- Each number of the query vector is one inner product: of the anchor scores and the direction at its place.
-    select coalesce(array_agg((-(item.direction <#> scores::vector))::real order by item.place), scores) into query
+    select coalesce(array_agg((-(item.direction operator(@extschema:vector@.<#>) scores::@extschema:vector@.vector))::real order by item.place), scores) into query
     from pgretrieval.anchor_item as item
     where item.factorization_id = held.factorization_id and item.direction is not null;
     return query

@@ -3,7 +3,7 @@
 -- what `imputation` says where it has none, summed over the query. The row without passage_id is the score of passages that have no
 -- retrieved token at all. Tokens are those of passages that the caller may see and that `filter` and `among` leave.
 create or replace function pgretrieval.score_tokens(
-    held pgretrieval.collection, query vector[], probes integer, k_tokens integer, imputation text, filter jsonpath, among text[]
+    held pgretrieval.collection, query @extschema:vector@.vector[], probes integer, k_tokens integer, imputation text, filter jsonpath, among text[]
 ) returns table (passage_id integer, score real)
 language plpgsql stable rows 1000
 set search_path from current
@@ -12,7 +12,7 @@ as $function$
 #variable_conflict use_column
 declare
     decoder record;
-    dims integer := vector_dims(query[array_lower(query, 1)]);
+    dims integer := @extschema:vector@.vector_dims(query[array_lower(query, 1)]);
     imputed text := case imputation
         when 'kth' then '(select min(listed.score) from listed where listed.place = asked.place and listed.number <= $1)'
         when 'warp' then $warp$(
@@ -21,7 +21,7 @@ declare
                 select sized.score, sum(sized.tokens) over (order by sized.score desc, sized.centroid_id) as passed,
                        sum(sized.tokens) over () as total
                 from (
-                    select centroid.centroid_id, -(centroid.vector::vector <#> asked.vector) as score, size.tokens
+                    select centroid.centroid_id, -(centroid.vector::@extschema:vector@.vector operator(@extschema:vector@.<#>) asked.vector) as score, size.tokens
                     from size
                     join pgretrieval.centroid
                         on centroid.collection_id = %2$s and centroid.codebook_id = %3$s and centroid.centroid_id = size.centroid_id
@@ -45,7 +45,7 @@ begin
                 select centroid.centroid_id
                 from pgretrieval.centroid
                 where centroid.collection_id = %2$s and centroid.codebook_id = %3$s
-                order by centroid.vector::halfvec(%1$s) <#> asked.vector::halfvec(%1$s)
+                order by centroid.vector::@extschema:vector@.halfvec(%1$s) operator(@extschema:vector@.<#>) asked.vector::@extschema:vector@.halfvec(%1$s)
                 limit $4
             ) as nearest
         ),
@@ -67,15 +67,15 @@ begin
             where ($5 is null or passage.metadata @@ $5) and ($6 is null or passage.key = any($6))
         ),
         decoded as materialized (
-            select token.centroid_id, token.passage_id, %5$s(centroid.vector::vector + array[%6$s]::vector) as vector
+            select token.centroid_id, token.passage_id, %5$s(centroid.vector::@extschema:vector@.vector operator(@extschema:vector@.+) array[%6$s]::@extschema:vector@.vector) as vector
             from token
             join pgretrieval.centroid
                 on centroid.collection_id = %2$s and centroid.codebook_id = %3$s and centroid.centroid_id = token.centroid_id
         ),
         listed as materialized (
-            select asked.place, decoded.passage_id, -(decoded.vector <#> asked.vector) as score,
+            select asked.place, decoded.passage_id, -(decoded.vector operator(@extschema:vector@.<#>) asked.vector) as score,
                    row_number() over (
-                       partition by asked.place order by decoded.vector <#> asked.vector, decoded.passage_id
+                       partition by asked.place order by decoded.vector operator(@extschema:vector@.<#>) asked.vector, decoded.passage_id
                    ) as number
             from decoded
             join %7$s
@@ -105,7 +105,7 @@ begin
         ) as scored
         $statement$, 'IMPUTED', imputed),
         dims, held.collection_id, held.codebook_id, decoder.width,
-        case when held.unit_vectors then 'l2_normalize' end, decoder.coordinates,
+        case when held.unit_vectors then '@extschema:vector@.l2_normalize' end, decoder.coordinates,
         case held.scorer when 'colxtr' then 'asked on true'
                          else 'probed using (centroid_id) join asked on asked.place = probed.place' end
     ) using k_tokens, query, decoder.levels, probes, filter, among;

@@ -5,7 +5,7 @@
 -- Collections that are scored by retrieved tokens take xtr_search with its defaults.
 create or replace function pgretrieval.search(
     collection text,
-    query vector[],
+    query @extschema:vector@.vector[],
     k integer default 10,
     filter jsonpath default null,
     among text[] default null,

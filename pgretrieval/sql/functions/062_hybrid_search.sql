@@ -4,11 +4,11 @@
 -- ranks; Cormack, Clarke and Buettcher 2009). `weights` are those of late interaction, words and dense vectors.
 create or replace function pgretrieval.hybrid_search(
     collection text,
-    query vector[],
+    query @extschema:vector@.vector[],
     query_text text,
     k integer default 10,
     filter jsonpath default null,
-    query_dense vector default null,
+    query_dense @extschema:vector@.vector default null,
     among text[] default null,
     fusion text default 'score',
     weights double precision[] default '{1,0.4,0.5}',

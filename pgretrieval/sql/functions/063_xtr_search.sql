@@ -6,7 +6,7 @@
 -- 'sum'. `rerank` is 'maxsim', where the collection was made with it, for exact scores of the best, or 'none'.
 create or replace function pgretrieval.xtr_search(
     collection text,
-    query vector[],
+    query @extschema:vector@.vector[],
     k integer default 10,
     filter jsonpath default null,
     among text[] default null,

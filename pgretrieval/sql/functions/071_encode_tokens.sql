@@ -3,7 +3,7 @@
 -- In each dimension of a residual the cut-offs below it are counted. binary_quantize against a cut-off compares all dimensions at once;
 -- bit m of the counts is the exclusive or of the comparisons with every 2^m-th cut-off; then the bits of one dimension are put beside
 -- each other (docs/decisions.md has the order).
-create or replace function pgretrieval.encode_tokens(in_collection integer, in_codebook integer, vectors vector[])
+create or replace function pgretrieval.encode_tokens(in_collection integer, in_codebook integer, vectors @extschema:vector@.vector[])
 returns table (centroid_ids bytea, residuals bytea)
 language plpgsql stable
 set search_path from current
@@ -11,17 +11,17 @@ as $function$
 #variable_conflict use_column
 declare
     codebook pgretrieval.codebook;
-    cutoffs vector[];
+    cutoffs @extschema:vector@.vector[];
     comparisons text;
     packed text;
 begin
     select * into strict codebook from pgretrieval.codebook c where c.codebook_id = in_codebook;
     cutoffs := array(
-        select array_fill(cutoff, array[codebook.dim])::vector from unnest(codebook.cutoffs) with ordinality as level (cutoff, place)
+        select array_fill(cutoff, array[codebook.dim])::@extschema:vector@.vector from unnest(codebook.cutoffs) with ordinality as level (cutoff, place)
         order by place
     );
     comparisons := (
-        select string_agg(format('binary_quantize(coded.residual - ($2)[%s]) as above_%1$s', place), ', ')
+        select string_agg(format('@extschema:vector@.binary_quantize(coded.residual operator(@extschema:vector@.-) ($2)[%s]) as above_%1$s', place), ', ')
         from generate_subscripts(cutoffs, 1) as place
     );
     packed := (
@@ -44,7 +44,7 @@ begin
         from (
             select coded.place, int4send(coded.centroid_id) as number, %2$s
             from (
-                select nearest.place, nearest.centroid_id, ($1)[nearest.place] - centroid.vector::vector as residual
+                select nearest.place, nearest.centroid_id, ($1)[nearest.place] operator(@extschema:vector@.-) centroid.vector::@extschema:vector@.vector as residual
                 from pgretrieval.nearest_centroids(%3$s, %4$s, $1) as nearest
                 join pgretrieval.centroid
                     on centroid.collection_id = %3$s and centroid.codebook_id = %4$s

@@ -1,7 +1,7 @@
 -- Stores one passage with its token vectors, null in a collection of texts alone: quantised at once where the collection has an index, else kept until the first build.
 create or replace function pgretrieval.add_passage(
-    collection text, id text, body text, vectors vector[], title text default null, metadata jsonb default '{}',
-    dense vector default null
+    collection text, id text, body text, vectors @extschema:vector@.vector[], title text default null, metadata jsonb default '{}',
+    dense @extschema:vector@.vector default null
 ) returns void
 language plpgsql volatile
 set search_path from current
@@ -9,7 +9,7 @@ as $function$
 #variable_conflict use_column
 declare
     held pgretrieval.collection := pgretrieval.known_collection(add_passage.collection);
-    unit vector[];
+    unit @extschema:vector@.vector[];
     texts_alone boolean;
     new_id integer;
     new_centroids bytea;
@@ -46,16 +46,16 @@ begin
             using errcode = 'PGR05', hint = 'Leave dense out, or create the collection with dense => ''kept''.';
     elsif held.dense = 'kept' and not (held.given_dense and held.dense_dim is not null) then
         update pgretrieval.collection c
-        set dense_dim = coalesce(c.dense_dim, vector_dims(add_passage.dense)), given_dense = true
+        set dense_dim = coalesce(c.dense_dim, @extschema:vector@.vector_dims(add_passage.dense)), given_dense = true
         where c.collection_id = held.collection_id;
     end if;
     if not texts_alone and (held.dim is null or not held.given_vectors) then
         update pgretrieval.collection c
-        set dim = coalesce(c.dim, vector_dims(add_passage.vectors[array_lower(add_passage.vectors, 1)])), given_vectors = true
+        set dim = coalesce(c.dim, @extschema:vector@.vector_dims(add_passage.vectors[array_lower(add_passage.vectors, 1)])), given_vectors = true
         where c.collection_id = held.collection_id;
     end if;
     unit := array(
-        select case when held.unit_vectors then l2_normalize(given.vector) else given.vector end
+        select case when held.unit_vectors then @extschema:vector@.l2_normalize(given.vector) else given.vector end
         from unnest(add_passage.vectors) with ordinality as given (vector, place) order by place
     );
     if not held.unit_vectors and exists (select from unnest(unit) as given, unnest(given::real[]) as number where abs(number) > 65504) then
@@ -73,11 +73,11 @@ begin
     end;
     if not texts_alone and (held.keep_vectors or held.codebook_id is null) then
         insert into pgretrieval.token_vector (collection_id, passage_id, encoding, vectors)
-        values (held.collection_id, new_id, held.encoding, unit::halfvec[]);
+        values (held.collection_id, new_id, held.encoding, unit::@extschema:vector@.halfvec[]);
     end if;
     if held.dense = 'kept' then
         insert into pgretrieval.dense_vector (collection_id, passage_id, encoding, vector)
-        values (held.collection_id, new_id, held.dense_encoding, add_passage.dense::halfvec);
+        values (held.collection_id, new_id, held.dense_encoding, add_passage.dense::@extschema:vector@.halfvec);
     end if;
     if held.codebook_id is not null then
         select encoded.centroid_ids, encoded.residuals into new_centroids, new_residuals

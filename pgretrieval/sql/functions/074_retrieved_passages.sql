@@ -1,7 +1,7 @@
 -- score_tokens with its defaults, and never fewer than k passages where so many match: until they come, twice as many centroids are probed
 -- and twice as many tokens retrieved, in the end all.
 create or replace function pgretrieval.retrieved_passages(
-    held pgretrieval.collection, query vector[], k integer, probes integer, k_tokens integer, imputation text,
+    held pgretrieval.collection, query @extschema:vector@.vector[], k integer, probes integer, k_tokens integer, imputation text,
     filter jsonpath, among text[]
 ) returns table (passage_id integer, score real)
 language plpgsql stable rows 1000

@@ -15,8 +15,8 @@ begin atomic
             on token_vector.collection_id = (held).collection_id and token_vector.encoding = (held).encoding
             and token_vector.bucket = passage.bucket and token_vector.passage_id = passage.passage_id
         cross join lateral (
-            select count(*) as tokens, min(vector_dims(given.vector)) as least_dim, max(vector_dims(given.vector)) as most_dim,
-                   min(l2_norm(given.vector)) as shortest, max(l2_norm(given.vector)) as longest
+            select count(*) as tokens, min(@extschema:vector@.vector_dims(given.vector)) as least_dim, max(@extschema:vector@.vector_dims(given.vector)) as most_dim,
+                   min(@extschema:vector@.l2_norm(given.vector)) as shortest, max(@extschema:vector@.l2_norm(given.vector)) as longest
             from unnest(token_vector.vectors) as given (vector)
         ) as each
         left join pgretrieval.rebuild as recounting
@@ -46,11 +46,11 @@ begin atomic
         and dense_vector.bucket = passage.bucket and dense_vector.passage_id = passage.passage_id
     cross join lateral (
         select 'wrong_dimension' as rule, format('the dense vector has %s dimensions, those of the collection %s',
-                                                 vector_dims(dense_vector.vector), coalesce((held).dense_dim::text, 'none')) as detail
-        where vector_dims(dense_vector.vector) is distinct from (held).dense_dim
+                                                 @extschema:vector@.vector_dims(dense_vector.vector), coalesce((held).dense_dim::text, 'none')) as detail
+        where @extschema:vector@.vector_dims(dense_vector.vector) is distinct from (held).dense_dim
         union all
-        select 'not_unit_length', format('the dense vector has a length of %s', round(l2_norm(dense_vector.vector)::numeric, 4))
-        where not (l2_norm(dense_vector.vector) between 0.998 and 1.002)
+        select 'not_unit_length', format('the dense vector has a length of %s', round(@extschema:vector@.l2_norm(dense_vector.vector)::numeric, 4))
+        where not (@extschema:vector@.l2_norm(dense_vector.vector) between 0.998 and 1.002)
     ) as wrong
     where passage.collection_id = (held).collection_id;
 end;

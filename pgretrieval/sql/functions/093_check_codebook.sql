@@ -14,7 +14,7 @@ begin atomic
     from pgretrieval.codebook
     cross join lateral (
         select count(*) as centroids, min(centroid.centroid_id) as first, max(centroid.centroid_id) as last,
-               min(vector_dims(centroid.vector)) as least_dim, max(vector_dims(centroid.vector)) as most_dim
+               min(@extschema:vector@.vector_dims(centroid.vector)) as least_dim, max(@extschema:vector@.vector_dims(centroid.vector)) as most_dim
         from pgretrieval.centroid
         where centroid.collection_id = (held).collection_id and centroid.codebook_id = codebook.codebook_id
     ) as measured
@@ -42,7 +42,7 @@ begin atomic
     where codebook.collection_id = (held).collection_id
     union all
     select 'not_unit_length', format('centroid %s', centroid.centroid_id),
-           format('codebook %s, a length of %s', centroid.codebook_id, round(l2_norm(centroid.vector)::numeric, 4))
+           format('codebook %s, a length of %s', centroid.codebook_id, round(@extschema:vector@.l2_norm(centroid.vector)::numeric, 4))
     from pgretrieval.centroid
-    where centroid.collection_id = (held).collection_id and (held).unit_vectors and not (l2_norm(centroid.vector) between 0.998 and 1.002);
+    where centroid.collection_id = (held).collection_id and (held).unit_vectors and not (@extschema:vector@.l2_norm(centroid.vector) between 0.998 and 1.002);
 end;

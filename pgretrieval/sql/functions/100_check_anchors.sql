@@ -22,7 +22,7 @@ begin atomic
         union all
         select format('%s of %s anchor items have no direction of as many numbers', counted.without, made.anchor_items)
         from (
-            select count(*) filter (where vector_dims(anchor_item.direction) is distinct from made.anchor_items) as without,
+            select count(*) filter (where @extschema:vector@.vector_dims(anchor_item.direction) is distinct from made.anchor_items) as without,
                    count(anchor_item.direction) as given
             from pgretrieval.anchor_item where anchor_item.factorization_id = made.factorization_id
         ) as counted
@@ -66,8 +66,8 @@ begin atomic
         and anchor_score.bucket = passage.bucket and anchor_score.passage_id = passage.passage_id
     cross join lateral (
         select format('the embedding has %s dimensions, and there are %s anchor items',
-                      vector_dims(item_embedding.embedding), made.anchor_items) as detail
-        where vector_dims(item_embedding.embedding) <> made.anchor_items
+                      @extschema:vector@.vector_dims(item_embedding.embedding), made.anchor_items) as detail
+        where @extschema:vector@.vector_dims(item_embedding.embedding) <> made.anchor_items
         union all
         select format('%s bytes of scores for %s anchor queries', coalesce(length(anchor_score.scores), 0), score_matrix.queries)
         where coalesce(length(anchor_score.scores), 0) <> 4 * score_matrix.queries

@@ -1,6 +1,6 @@
 -- name: lock
 -- Factorisations of one collection exclude each other, in a transaction that stays open through all those of one (see rebuilds.sql).
-select set_config('idle_in_transaction_session_timeout', '0', true), pg_advisory_xact_lock(7453023, %(collection_id)s)
+select pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true), pg_catalog.pg_advisory_xact_lock(7453023, %(collection_id)s)
 
 -- name: let_go
 select
@@ -11,7 +11,7 @@ where collection_id = %(collection_id)s and fingerprint = %(fingerprint)s and qu
 
 -- name: create_matrix
 insert into pgretrieval.score_matrix (collection_id, cross_encoder, fingerprint, queries, queries_digest)
-values (%(collection_id)s, %(cross_encoder)s, %(fingerprint)s, cardinality(%(queries)s::text[]), %(queries_digest)s)
+values (%(collection_id)s, %(cross_encoder)s, %(fingerprint)s, pg_catalog.cardinality(%(queries)s::text[]), %(queries_digest)s)
 returning matrix_id
 
 -- name: create_scores
@@ -19,7 +19,7 @@ select pgretrieval.create_partition('anchor_score', 'matrix_id', %(matrix_id)s)
 
 -- name: write_queries
 insert into pgretrieval.anchor_query (matrix_id, place, query)
-select %(matrix_id)s, place, query from unnest(%(queries)s::text[]) with ordinality as given (query, place)
+select %(matrix_id)s, place, query from pg_catalog.unnest(%(queries)s::text[]) with ordinality as given (query, place)
 
 -- name: unscored
 select passage_id from pgretrieval.passage
@@ -104,7 +104,7 @@ update pgretrieval.collection set factorization_id = %(factorization_id)s where 
 
 -- name: drop_replaced
 -- Not for long: whoever comes after a statement that waits for a search waits behind it.
-select set_config('lock_timeout', '500ms', true),
+select pg_catalog.set_config('lock_timeout', '500ms', true),
        pgretrieval.drop_factorizations(%(collection_id)s, %(kept_factorization)s, %(kept_matrix)s)
 
 -- name: active

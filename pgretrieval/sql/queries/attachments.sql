@@ -1,13 +1,14 @@
 -- name: relation
 -- A table by its name, as it is or quoted, with its schema or found without.
-select quote_ident(nspname) || '.' || quote_ident(relname)
+select pg_catalog.concat(pg_catalog.quote_ident(nspname), '.', pg_catalog.quote_ident(relname))
 from pg_catalog.pg_class join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
 where relkind in ('r', 'p', 'v', 'm', 'f')
-  and (%(name)s in (nspname || '.' || relname, quote_ident(nspname) || '.' || quote_ident(relname))
-       or pg_catalog.pg_table_is_visible(pg_class.oid) and %(name)s in (relname, quote_ident(relname)))
+  and (%(name)s in (pg_catalog.concat(nspname, '.', relname),
+                    pg_catalog.concat(pg_catalog.quote_ident(nspname), '.', pg_catalog.quote_ident(relname)))
+       or pg_catalog.pg_table_is_visible(pg_class.oid) and %(name)s in (relname, pg_catalog.quote_ident(relname)))
 
 -- name: tables
-select quote_ident(nspname) || '.' || quote_ident(relname)
+select pg_catalog.concat(pg_catalog.quote_ident(nspname), '.', pg_catalog.quote_ident(relname))
 from pg_catalog.pg_class join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
 where relkind in ('r', 'p') and not relispartition and relpersistence <> 't'
   and nspname not in ('pg_catalog', 'information_schema', 'pgretrieval')
@@ -21,7 +22,7 @@ select pgretrieval.attach(%(name)s, %(source)s::regclass, %(id)s, %(texts)s::tex
 select exists (
     select from pg_catalog.pg_index
     join pg_catalog.pg_attribute on attrelid = indrelid and attnum = indkey[0]
-    where indrelid = %(source)s::regclass and attname = %(id)s
+    where indrelid = %(source)s::regclass::oid and attname = %(id)s
 )
 
 -- name: detach

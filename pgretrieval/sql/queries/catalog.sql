@@ -2,7 +2,7 @@
 select version_num from pgretrieval.schema_version
 
 -- name: schema_exists
-select to_regclass('pgretrieval.schema_version') is not null
+select pg_catalog.to_regclass('pgretrieval.schema_version') is not null
 
 -- name: create_collection
 select pgretrieval.create_collection(
@@ -43,34 +43,42 @@ returning dim, codebook_id, given_vectors, keep_vectors, dense_dim, given_dense,
 
 -- name: bytes_by_table
 select parent.relname as table,
-       pg_table_size(child.oid) as table_bytes,
-       pg_indexes_size(child.oid) as index_bytes
+       pg_catalog.pg_table_size(child.oid) as table_bytes,
+       pg_catalog.pg_indexes_size(child.oid) as index_bytes
 from pg_catalog.pg_inherits
 join pg_catalog.pg_class parent on parent.oid = inhparent
 join pg_catalog.pg_class child on child.oid = inhrelid
 join pgretrieval.collection on collection.collection_id = %(collection_id)s
-where parent.relnamespace = 'pgretrieval'::regnamespace
+where parent.relnamespace = 'pgretrieval'::regnamespace::oid
   and parent.relkind = 'p'
-  and child.relname = parent.relname || '_'
-      || case parent.relname
-             when 'proxy' then collection.codebook_id
-             when 'item_embedding' then collection.factorization_id
-             when 'anchor_score' then (
-                 select matrix_id from pgretrieval.factorization where factorization.factorization_id = collection.factorization_id
-             )
-             else collection.collection_id
-         end
+  and child.relname::text = pg_catalog.concat(
+          parent.relname, '_',
+          case parent.relname
+              when 'proxy' then collection.codebook_id
+              when 'item_embedding' then collection.factorization_id
+              when 'anchor_score' then (
+                  select matrix_id from pgretrieval.factorization where factorization.factorization_id = collection.factorization_id
+              )
+              else collection.collection_id
+          end
+      )
 union all
 select 'proxy_model',
-       coalesce(sum(pg_column_size(directions) + pg_column_size(projection) + pg_column_size(anchors) + pg_column_size(baseline)), 0),
+       coalesce(
+           pg_catalog.sum(
+               pg_catalog.pg_column_size(directions) + pg_catalog.pg_column_size(projection)
+               + pg_catalog.pg_column_size(anchors) + pg_catalog.pg_column_size(baseline)
+           ),
+           0
+       ),
        0
 from pgretrieval.proxy_model
 join pgretrieval.collection using (codebook_id)
 where collection.collection_id = %(collection_id)s
 union all
 select 'factorization',
-       pg_column_size(inverse) + pg_column_size(intersection) + pg_column_size(centre)
-       + (select coalesce(sum(pg_column_size(direction)), 0) from pgretrieval.anchor_item
+       pg_catalog.pg_column_size(inverse) + pg_catalog.pg_column_size(intersection) + pg_catalog.pg_column_size(centre)
+       + (select coalesce(pg_catalog.sum(pg_catalog.pg_column_size(direction)), 0) from pgretrieval.anchor_item
           where anchor_item.factorization_id = factorization.factorization_id),
        0
 from pgretrieval.factorization
@@ -80,22 +88,22 @@ order by 1
 
 -- name: codes_inline
 -- Whether every passage's codes are in one row: none went out of line.
-select pg_relation_size(reltoastrelid) = 0 from pg_catalog.pg_class
-where oid = to_regclass('pgretrieval.token_code_' || %(collection_id)s)
+select pg_catalog.pg_relation_size(reltoastrelid) = 0 from pg_catalog.pg_class
+where oid = pg_catalog.to_regclass(pg_catalog.concat('pgretrieval.token_code_', %(collection_id)s::integer))::oid
 
 -- name: state
 select collection.codebook_id, counted.passages, counted.tokens, staged.passages, collection.candidates, collection.keep_vectors,
-       row_security_active('pgretrieval.passage'), collection.encoding, collection.vectors_per_passage
+       pg_catalog.row_security_active('pgretrieval.passage'), collection.encoding, collection.vectors_per_passage
 from pgretrieval.collection
 cross join lateral (
-    select count(*) as passages, coalesce(sum(token_count), 0)::bigint as tokens
+    select pg_catalog.count(*) as passages, coalesce(pg_catalog.sum(token_count), 0)::bigint as tokens
     from pgretrieval.passage where passage.collection_id = collection.collection_id
 ) as counted
 cross join lateral (
-    select count(*) as passages from pgretrieval.token_vector
+    select pg_catalog.count(*) as passages from pgretrieval.token_vector
     where token_vector.collection_id = collection.collection_id and token_vector.encoding = collection.encoding
       and (
-          not row_security_active('pgretrieval.passage')
+          not pg_catalog.row_security_active('pgretrieval.passage')
           or exists (
               select from pgretrieval.passage
               where passage.collection_id = collection.collection_id and passage.passage_id = token_vector.passage_id
@@ -121,8 +129,8 @@ update pgretrieval.collection set auto_compact = %(auto_compact)s where collecti
 -- name: gathered
 -- What a compaction would tidy up.
 select
-    (select count(*) from pgretrieval.segment where collection_id = %(collection_id)s and posting_rows > 0),
-    (select count(*) from pgretrieval.removed_passage where collection_id = %(collection_id)s)
+    (select pg_catalog.count(*) from pgretrieval.segment where collection_id = %(collection_id)s and posting_rows > 0),
+    (select pg_catalog.count(*) from pgretrieval.removed_passage where collection_id = %(collection_id)s)
 
 -- name: analyze
 analyze {partition}
@@ -131,10 +139,10 @@ analyze {partition}
 vacuum (analyze) {partition}
 
 -- name: server_process
-select pg_backend_pid()
+select pg_catalog.pg_backend_pid()
 
 -- name: server_settings
-select name, current_setting(name) from pg_catalog.pg_settings
+select name, pg_catalog.current_setting(name) from pg_catalog.pg_settings
 where name in ('server_version', 'shared_buffers', 'effective_cache_size', 'maintenance_work_mem', 'work_mem', 'max_wal_size',
                'random_page_cost', 'jit')
 union all
@@ -151,4 +159,4 @@ select centroid_count, tokens from pgretrieval.codebook join pgretrieval.collect
 where collection.collection_id = %(collection_id)s
 
 -- name: functions_digest
-select substring(obj_description(to_regnamespace('pgretrieval'), 'pg_namespace') from '^functions (.*)$')
+select substring(pg_catalog.obj_description(pg_catalog.to_regnamespace('pgretrieval'), 'pg_namespace') from '^functions (.*)$')

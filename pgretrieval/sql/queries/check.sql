@@ -1,5 +1,5 @@
 -- name: parts
-select unnest(pgretrieval.check_parts())
+select pg_catalog.unnest(pgretrieval.check_parts())
 
 -- name: check
 select rule, id, detail, total from pgretrieval.check(%(name)s, %(part)s)
@@ -8,11 +8,12 @@ select rule, id, detail, total from pgretrieval.check(%(name)s, %(part)s)
 select centroid_id, passage_ids, residuals
 from pgretrieval.posting_code
 where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s
-  and length(residuals) = %(width)s * cardinality(passage_ids) and cardinality(passage_ids) > 0
+  and pg_catalog.length(residuals) = %(width)s * pg_catalog.cardinality(passage_ids) and pg_catalog.cardinality(passage_ids) > 0
 
 -- name: codes
 select passage.key, token_code.centroid_ids, token_code.residuals
 from pgretrieval.token_code
 join pgretrieval.passage using (collection_id, bucket, passage_id)
 where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s
-  and length(token_code.centroid_ids) = 4 * passage.token_count and length(token_code.residuals) = %(width)s * passage.token_count
+  and pg_catalog.length(token_code.centroid_ids) = 4 * passage.token_count
+  and pg_catalog.length(token_code.residuals) = %(width)s * passage.token_count

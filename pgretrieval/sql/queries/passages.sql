@@ -10,12 +10,12 @@ insert into pgretrieval.passage (collection_id, passage_id, key, title, body, me
 values (%s, %s, %s, %s, %s, %s, %s)
 
 -- name: restricted
-select row_security_active('pgretrieval.passage')
+select pg_catalog.row_security_active('pgretrieval.passage')
 
 -- name: existing
 -- One index look-up a key: without statistics, as in a first add, the planner would rather read the whole collection for `= any`.
 select found.key, found.title, found.body, found.metadata
-from unnest(%(keys)s::text[]) as wanted (key)
+from pg_catalog.unnest(%(keys)s::text[]) as wanted (key)
 cross join lateral (
     select passage.key, title, body, metadata from pgretrieval.passage
     where collection_id = %(collection_id)s and passage.key = wanted.key
@@ -28,7 +28,7 @@ select pgretrieval.remove_passages(%(collection_id)s, {among}, %(filter)s::jsonp
 -- name: set_metadata
 -- Of passages that are otherwise as given.
 update pgretrieval.passage set metadata = given.metadata
-from unnest(%(keys)s::text[], %(titles)s::text[], %(bodies)s::text[], %(metadata)s::jsonb[]) as given (key, title, body, metadata)
+from pg_catalog.unnest(%(keys)s::text[], %(titles)s::text[], %(bodies)s::text[], %(metadata)s::jsonb[]) as given (key, title, body, metadata)
 where passage.collection_id = %(collection_id)s and passage.key = given.key
   and passage.title is not distinct from given.title and passage.body = given.body
 

@@ -3,4 +3,4 @@ explain (format json)
 
 -- name: index_rows_done
 select tuples_done from pg_catalog.pg_stat_progress_create_index
-where relid = to_regclass('pgretrieval.proxy_' || %(codebook_id)s::text)
+where relid = pg_catalog.to_regclass(pg_catalog.concat('pgretrieval.proxy_', %(codebook_id)s::integer))::oid

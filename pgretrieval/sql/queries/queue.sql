@@ -5,7 +5,8 @@ set transaction isolation level read committed
 -- name: join
 -- Workers share the lock, a detach has it alone; it goes with the transaction. Encoding may take longer than an idle transaction is
 -- given.
-select set_config('idle_in_transaction_session_timeout', '0', true), pg_try_advisory_xact_lock_shared(7453021, %(collection_id)s)
+select pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true),
+       pg_catalog.pg_try_advisory_xact_lock_shared(7453021, %(collection_id)s)
 
 -- name: expand
 select pgretrieval.expand_queue(%(collection_id)s)
@@ -15,13 +16,13 @@ select pgretrieval.expand_queue(%(collection_id)s)
 -- but the key's own lock: two texts of one row are never written by two workers at once.
 with due as materialized (
     select key from pgretrieval.queue
-    where collection_id = %(collection_id)s and parked_at is null and not_before <= clock_timestamp() and key is not null
+    where collection_id = %(collection_id)s and parked_at is null and not_before <= pg_catalog.clock_timestamp() and key is not null
     order by queue_id
     limit %(n)s
     for update skip locked
 )
 select key from due group by key
-having pg_try_advisory_xact_lock(7453022, hashtext(%(collection_id)s::text || ' ' || key))
+having pg_catalog.pg_try_advisory_xact_lock(7453022, pg_catalog.hashtext(pg_catalog.concat(%(collection_id)s::integer, ' ', key)))
 
 -- name: entries
 -- All that is queued for keys, parked or waiting too; after the keys were claimed and before their rows are read.
@@ -38,20 +39,21 @@ delete from pgretrieval.queue where queue_id = any(%(entries)s)
 -- name: failed
 -- Of the entries of one key the newest stays, to be tried again later, or parked.
 with gone as (
-    delete from pgretrieval.queue where queue_id = any(%(entries)s) and queue_id < (select max(entry) from unnest(%(entries)s::bigint[]) as entry)
+    delete from pgretrieval.queue
+    where queue_id = any(%(entries)s) and queue_id < (select pg_catalog.max(entry) from pg_catalog.unnest(%(entries)s::bigint[]) as entry)
 )
 update pgretrieval.queue
 set attempts = attempts + 1, error = %(error)s,
-    not_before = clock_timestamp() + interval '1 second' * 4 ^ (attempts + 1),
-    parked_at = case when %(at_once)s or attempts + 1 >= %(most)s then clock_timestamp() end
-where queue_id = (select max(entry) from unnest(%(entries)s::bigint[]) as entry)
+    not_before = pg_catalog.clock_timestamp() + interval '1 second' * pg_catalog.power(4, attempts + 1),
+    parked_at = case when %(at_once)s or attempts + 1 >= %(most)s then pg_catalog.clock_timestamp() end
+where queue_id = (select pg_catalog.max(entry) from pg_catalog.unnest(%(entries)s::bigint[]) as entry)
 returning parked_at is not null
 
 -- name: assign
 -- Notes the row that passages come from. In order, so that two workers do not wait for each other.
 insert into pgretrieval.source_passage (collection_id, passage_key, source_key)
 select %(collection_id)s, passage_key, source_key
-from unnest(%(ids)s::text[], %(keys)s::text[]) as given (passage_key, source_key) order by passage_key
+from pg_catalog.unnest(%(ids)s::text[], %(keys)s::text[]) as given (passage_key, source_key) order by passage_key
 on conflict (collection_id, passage_key, bucket) do update set source_key = excluded.source_key
 where source_passage.source_key <> excluded.source_key
 

@@ -1,8 +1,11 @@
 -- name: keep_search_path
-select set_config('pgretrieval.search_path', current_setting('search_path'), true);
+select pg_catalog.set_config('pgretrieval.search_path', pg_catalog.current_setting('search_path'), true);
+
+-- name: safe_search_path
+select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 
 -- name: restore_search_path
-select set_config('search_path', current_setting('pgretrieval.search_path'), true);
+select pg_catalog.set_config('search_path', pg_catalog.current_setting('pgretrieval.search_path'), true);
 
 -- name: set_version
 delete from pgretrieval.schema_version;

@@ -1,7 +1,7 @@
 -- name: begin
 -- The codebook that this snapshot has, whether row-level security applies, and how far vector index scans of this transaction look.
-select codebook_id, row_security_active('pgretrieval.passage'), set_config('hnsw.ef_search', %(ef_search)s::text, true),
-       set_config('hnsw.iterative_scan', %(iterative_scan)s::text, true)
+select codebook_id, pg_catalog.row_security_active('pgretrieval.passage'), pg_catalog.set_config('hnsw.ef_search', %(ef_search)s::text, true),
+       pg_catalog.set_config('hnsw.iterative_scan', %(iterative_scan)s::text, true)
 from pgretrieval.collection where collection_id = %(collection_id)s
 
 -- name: codes_by_postings
@@ -16,8 +16,9 @@ where token_code.collection_id = %(collection_id)s and token_code.codebook_id = 
 -- name: centroids_by_postings
 -- First of two round trips of the staged form: centroid ids alone, of all candidates in one row. (Residuals come in rows of their
 -- own: aggregating megabytes costs more than the rows do.) Passages that all have the same number of vectors need no counts.
-select array_agg(passage_id), array_agg(length(centroid_ids) / 4) filter (where %(vectors_per_passage)s::integer is null),
-       string_agg(centroid_ids, '')
+select pg_catalog.array_agg(passage_id),
+       pg_catalog.array_agg(pg_catalog.length(centroid_ids) / 4) filter (where %(vectors_per_passage)s::integer is null),
+       pg_catalog.string_agg(centroid_ids, '')
 from pgretrieval.candidates_by_postings(
     %(collection_id)s, %(codebook_id)s, %(centroid_ids)s::integer[], %(centroid_scores)s::real[], %(n)s
 ) as candidate
@@ -31,15 +32,17 @@ join pgretrieval.token_code using (bucket, passage_id)
 where token_code.collection_id = %(collection_id)s and token_code.codebook_id = %(codebook_id)s
 
 -- name: centroids_by_proxy
-select array_agg(passage_id), array_agg(length(centroid_ids) / 4) filter (where %(vectors_per_passage)s::integer is null),
-       string_agg(centroid_ids, '')
+select pg_catalog.array_agg(passage_id),
+       pg_catalog.array_agg(pg_catalog.length(centroid_ids) / 4) filter (where %(vectors_per_passage)s::integer is null),
+       pg_catalog.string_agg(centroid_ids, '')
 from pgretrieval.candidates_by_proxy(%(collection_id)s, %(codebook_id)s, %(query)s::real[], %(n)s) as candidate
 join pgretrieval.token_code using (bucket, passage_id)
 where token_code.collection_id = %(collection_id)s and token_code.codebook_id = %(codebook_id)s
 
 -- name: centroids_among
-select array_agg(passage_id), array_agg(length(centroid_ids) / 4) filter (where %(vectors_per_passage)s::integer is null),
-       string_agg(centroid_ids, '')
+select pg_catalog.array_agg(passage_id),
+       pg_catalog.array_agg(pg_catalog.length(centroid_ids) / 4) filter (where %(vectors_per_passage)s::integer is null),
+       pg_catalog.string_agg(centroid_ids, '')
 from pgretrieval.candidates_among(
     %(collection_id)s, %(codebook_id)s, %(centroid_ids)s::integer[], %(centroid_scores)s::real[], %(n)s,
     %(filter)s::jsonpath, {among}
@@ -92,32 +95,32 @@ select pgretrieval.count_matches(%(collection_id)s, %(n)s, %(filter)s::jsonpath,
 
 -- name: centroid_sizes
 -- Tokens of each centroid.
-select centroid_id, sum(length(residuals)) / %(width)s
+select centroid_id, pg_catalog.sum(pg_catalog.length(residuals)) / %(width)s
 from pgretrieval.posting_code
 where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s
 group by centroid_id
 
 -- name: postings_read
-select coalesce(sum(cardinality(passage_ids)), 0) from pgretrieval.posting
+select coalesce(pg_catalog.sum(pg_catalog.cardinality(passage_ids)), 0) from pgretrieval.posting
 where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and centroid_id = any(%(centroid_ids)s)
 
 -- name: candidates_by_text
-select array_agg(passage_id), array_agg(score)
+select pg_catalog.array_agg(passage_id), pg_catalog.array_agg(score)
 from pgretrieval.candidates_by_text(
     (select collection from pgretrieval.collection where collection_id = %(collection_id)s),
     %(query_text)s, %(n)s, %(filter)s::jsonpath, {among}
 )
 
 -- name: candidates_by_dense
-select array_agg(passage_id), array_agg(score)
+select pg_catalog.array_agg(passage_id), pg_catalog.array_agg(score)
 from pgretrieval.candidates_by_dense(
     (select collection from pgretrieval.collection where collection_id = %(collection_id)s),
-    %(query_dense)s::vector, %(n)s, %(filter)s::jsonpath, {among}
+    %(query_dense)s, %(n)s, %(filter)s::jsonpath, {among}
 )
 
 -- name: score_dense
-select array_agg(passage_id), array_agg(score)
+select pg_catalog.array_agg(passage_id), pg_catalog.array_agg(score)
 from pgretrieval.score_dense(
     (select collection from pgretrieval.collection where collection_id = %(collection_id)s),
-    %(passage_ids)s, %(query_dense)s::vector
+    %(passage_ids)s, %(query_dense)s
 )

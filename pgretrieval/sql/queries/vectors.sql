@@ -10,14 +10,14 @@ select pgretrieval.index_dense(%(collection_id)s, %(encoding)s, %(dim)s)
 -- name: staged_ids
 -- The number of tokens from the size, which is known without reading the vectors: a halfvec takes eight bytes and two for each
 -- dimension, in steps of four, and the array's own head is a little more than 20. (passage.token_count is of the active encoding.)
-select passage_id, (pg_column_size(vectors) - 20) / ((11 + 2 * %(dim)s) / 4 * 4)
+select passage_id, (pg_catalog.pg_column_size(vectors) - 20) / ((11 + 2 * %(dim)s) / 4 * 4)
 from pgretrieval.token_vector join pgretrieval.passage using (collection_id, bucket, passage_id)
 where collection_id = %(collection_id)s and encoding = %(encoding)s
 order by passage_id
 
 -- name: read
 select passage_id, vectors
-from unnest(%(passage_ids)s::integer[]) with ordinality as wanted (passage_id, place)
+from pg_catalog.unnest(%(passage_ids)s::integer[]) with ordinality as wanted (passage_id, place)
 join pgretrieval.token_vector using (passage_id)
 where collection_id = %(collection_id)s and encoding = %(encoding)s
 order by place
