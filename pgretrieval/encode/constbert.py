@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pgretrieval.encode.vetting import CLOSED, CLOSED_WEIGHTS, prepared, unattended
 from pgretrieval.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -51,14 +52,24 @@ def load_constbert(
 
     from pgretrieval.encode.modules import ConstPooling
 
-    weights = _weights(name, pooling_key)
+    folder = prepared(name)
+    weights = _weights(folder, pooling_key)
     projection = weights[PROJECTION_KEY].float()
     dim = projection.shape[0]
     vectors, tokens, pooled_by = _read_shape(tuple(weights[pooling_key].shape), dim, shape)
     bias = weights.get(pooling_key.replace("weight", "bias"))
     expansion = {"strategy": "fixed", "attend": attend_to_expansion, "length": query_length}
     padding = {} if masked else {"processing_kwargs": {"text": {"padding": "max_length"}}}
-    transformer = Transformer(name, document_length=tokens, query_expansion=expansion, **padding)
+    with unattended():
+        transformer = Transformer(
+            folder,
+            document_length=tokens,
+            query_expansion=expansion,
+            model_kwargs=dict(CLOSED_WEIGHTS),
+            processor_kwargs=dict(CLOSED),
+            config_kwargs=dict(CLOSED),
+            **padding,
+        )
     transformer.tokenizer.add_special_tokens({"additional_special_tokens": list(markers)})
     dense = Dense(
         projection.shape[1],
@@ -94,20 +105,19 @@ def _read_shape(weight: tuple[int, ...], dim: int, shape: Shape | None) -> tuple
     return rows // width, columns // width, shape
 
 
-def _weights(name: str, pooling_key: str) -> Mapping[str, Any]:
+def _weights(folder: str, pooling_key: str) -> Mapping[str, Any]:
     """All weights by name, with the prefix of a wrapper taken off."""
     import torch
     from safetensors.torch import load_file
-    from sentence_transformers.util import load_file_path
 
-    found = next((path for file in _WEIGHTS if (path := load_file_path(name, file)) is not None), None)
+    found = next((path for file in _WEIGHTS if (path := Path(folder) / file).exists()), None)
     if found is None:
-        msg = f"{name!r} has none of the files {', '.join(_WEIGHTS)}"
+        msg = f"{folder!r} has none of the files {', '.join(_WEIGHTS)}"
         raise EncoderError(msg)
-    loaded = load_file(found) if Path(found).suffix == ".safetensors" else torch.load(found, "cpu", weights_only=True)
+    loaded = load_file(found) if found.suffix == ".safetensors" else torch.load(found, "cpu", weights_only=True)
     weights = {key.removeprefix("model."): value for key, value in loaded.items()}
     missing = [key for key in (PROJECTION_KEY, pooling_key) if key not in weights]
     if missing:
-        msg = f"{name!r} is no ConstBERT checkpoint: its weights lack {' and '.join(missing)}"
+        msg = f"{folder!r} is no ConstBERT checkpoint: its weights lack {' and '.join(missing)}"
         raise EncoderError(msg)
     return weights

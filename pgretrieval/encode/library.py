@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pgretrieval.encode import constbert, xtr
+from pgretrieval.encode.vetting import prepared, read_json
 from pgretrieval.errors import EncoderError
 
 CHARACTERS_PER_BATCH = 8_000
@@ -102,7 +101,7 @@ class LibraryEncoder:
 
 
 def load_named(name: str, device: str | None) -> LibraryEncoder:
-    """The late-interaction model at a local path or of a Hugging Face name, ready to encode."""
+    """The late-interaction model at a local path or of a Hugging Face name, perhaps at a commit (name@commit), ready to encode."""
     return LibraryEncoder(load_library_model(name, resolve_device(device)))
 
 
@@ -125,15 +124,16 @@ def load_library_model(name: str, resolved: str, *, untrained: bool = False) -> 
 def _load(name: str, device: str, untrained: bool) -> Any:
     from pgretrieval.encode.modules import load_model
 
-    config = _described(name, "config.json") or {}
-    saved = _described(name, "config_sentence_transformers.json") or {}
+    folder = Path(prepared(name))
+    config = read_json(folder / "config.json") or {}
+    saved = read_json(folder / "config_sentence_transformers.json") or {}
     if constbert.is_constbert(config) and "model_type" not in saved:
-        return constbert.load_constbert(name, device)
+        return constbert.load_constbert(str(folder), device)
     if xtr.is_xtr(config, saved.get("model_type")):
-        return xtr.load_xtr(name, device)
-    model = load_model(name, device)
+        return xtr.load_xtr(str(folder), device)
+    model = load_model(folder, device)
     if not untrained:
-        _refuse_untrained(name)
+        _refuse_untrained(name, folder)
     return model
 
 
@@ -179,25 +179,15 @@ def quiet() -> Iterator[None]:
             log.enable_progress_bar()
 
 
-def _described(name: str, file: str) -> Any:
-    """What a JSON file of a model says, None where there is none."""
-    from sentence_transformers.util import load_file_path
-
-    path = load_file_path(name, file, cache_folder=os.getenv("SENTENCE_TRANSFORMERS_HOME"))
-    return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
-
-
-def _refuse_untrained(name: str) -> None:
+def _refuse_untrained(name: str, folder: Path) -> None:
     """The library gives any other checkpoint a random projection, another one in every process: useless vectors."""
-    modules = _described(name, "modules.json")
+    modules = read_json(folder / "modules.json")
     if modules is None:
-        config = _described(name, "config.json")
-        if config is None:  # not where this looks; the model itself did load
-            return
+        config = read_json(folder / "config.json") or {}
         kinds = config.get("architectures") or []
         trained = any(kind == "HF_ColBERT" or kind.endswith("ForRetrieval") for kind in kinds)
     else:
-        made_for = (_described(name, "config_sentence_transformers.json") or {}).get("model_type")
+        made_for = (read_json(folder / "config_sentence_transformers.json") or {}).get("model_type")
         has_dense = any(str(module.get("type", "")).endswith("Dense") for module in modules)
         trained = has_dense or made_for in ("MultiVectorEncoder", "ColBERT")
     if not trained:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pgretrieval.encode.library import LibraryEncoder, quiet, resolve_device
+from pgretrieval.encode.vetting import CLOSED, CLOSED_WEIGHTS
 from pgretrieval.errors import EncoderError
 
 NAME = "minilm"
@@ -101,11 +102,10 @@ def load_transformer(dtype: Any) -> Any:
     """The bare MiniLM as a `sentence_transformers` Transformer module; hidden states of dimension 384."""
     from sentence_transformers.base.modules import Transformer
 
-    offline = {"local_files_only": True}
     return Transformer(
         str(model_folder()),
-        model_kwargs={**offline, "dtype": dtype},
-        processor_kwargs=dict(offline),
-        config_kwargs=dict(offline),
+        model_kwargs={**CLOSED_WEIGHTS, "dtype": dtype},
+        processor_kwargs=dict(CLOSED),
+        config_kwargs=dict(CLOSED),
         max_seq_length=MAX_TOKENS,
     )

@@ -14,6 +14,7 @@ from sentence_transformers.base.modules.module import Module
 from sentence_transformers.multi_vector_encoder.modules.token_pooling import BaseTokenPooling
 from torch import Tensor, nn
 
+from pgretrieval.encode.vetting import CLOSED, CLOSED_WEIGHTS, prepared, unattended
 from pgretrieval.errors import ConfigError
 
 Shape = Literal["tokens", "full"]
@@ -184,7 +185,9 @@ def load_model(name: str | os.PathLike[str], device: str | None) -> Any:
     """A saved `MultiVectorEncoder`, also one with modules from here, without running any other code that comes with it."""
     from sentence_transformers import MultiVectorEncoder
 
-    return MultiVectorEncoder._load_with_module_classes(os.fspath(name), OWN, device=device)
+    folder = prepared(name)
+    with unattended():
+        return MultiVectorEncoder._load_with_module_classes(folder, OWN, device=device, model_kwargs=dict(CLOSED_WEIGHTS), **CLOSED)
 
 
 def projection_dim(model: Any) -> int:

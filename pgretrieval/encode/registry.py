@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from pgretrieval.encode import library, minilm
+from pgretrieval.encode import library, minilm, sources
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.errors import EncoderError
 
@@ -23,7 +22,8 @@ _VERSION, _UNVERSIONED = "version", "1"
 def load_encoder(source: str | os.PathLike[str] | object, device: str | None = None, *, unit: bool = True) -> CollectionEncoder:
     """An encoder from "minilm", a model name or folder, a `MultiVectorEncoder`, or an object with both encode methods.
 
-    "minilm" is the newest version of it, "minilm@1" the first. Models load at first use. `device` is a torch device for the models
+    "minilm" is the newest version of it, "minilm@1" the first. A name of the hub may carry a commit, as name@commit. Models load at
+    first use. `device` is a torch device for the models
     loaded here; None takes "cuda" where torch sees one, else "cpu". Objects stay on the device they are on. With `unit` False token
     vectors keep the lengths that the model gives them, as ColXTR's may have; otherwise they are scaled to 1.
     """
@@ -41,7 +41,8 @@ def load_encoder(source: str | os.PathLike[str] | object, device: str | None = N
 
 
 def from_spec(spec: Mapping[str, Any], device: str | None = None) -> CollectionEncoder:
-    """The encoder that a stored `spec` describes; objects cannot be found again and raise."""
+    """The encoder that a stored `spec` describes. Raises EncoderError for an object, which cannot be found again, and for a folder
+    that this program has not allowed (`sources.check_named_by_database`)."""
     kind, name, unit = spec.get("kind"), spec.get("name"), spec.get("lengths") != _KEPT["lengths"]
     if kind == MINILM:
         version = spec.get(_VERSION, _UNVERSIONED)
@@ -49,7 +50,8 @@ def from_spec(spec: Mapping[str, Any], device: str | None = None) -> CollectionE
             return _minilm(version, device, unit)
         raise EncoderError(f"this collection was made with version {version} of minilm, which this package lacks; upgrade it")
     if kind == "model" and isinstance(name, str) and name:
-        return _from_model(name, device, unit)
+        sources.check_named_by_database(spec, "the encoder", "pass encoder=… to get_collection")
+        return _from_model(spec, device, unit)
     if kind == "object":
         raise EncoderError(
             f"this collection was made with an encoder object of type {spec.get('type')}, which is not stored; "
@@ -72,9 +74,7 @@ def _from_name(name: str, device: str | None, unit: bool) -> CollectionEncoder:
     version = minilm.version_named(name)
     if version is not None:
         return _minilm(version, device, unit)
-    folder = Path(name).expanduser()
-    # A stored relative path would be another one from another working directory.
-    return _from_model(str(folder.resolve()) if folder.exists() else name, device, unit)
+    return _from_model(sources.spec_of(name), device, unit)
 
 
 def _minilm(version: str, device: str | None, unit: bool) -> CollectionEncoder:
@@ -82,8 +82,9 @@ def _minilm(version: str, device: str | None, unit: bool) -> CollectionEncoder:
     return _encoder(partial(minilm.load_minilm, device, version), spec, unit, minilm.DIM)
 
 
-def _from_model(name: str, device: str | None, unit: bool) -> CollectionEncoder:
-    return _encoder(partial(library.load_named, name, device), {"kind": "model", "name": name}, unit)
+def _from_model(spec: Mapping[str, Any], device: str | None, unit: bool) -> CollectionEncoder:
+    kept = {key: spec[key] for key in ("kind", "name", "revision") if key in spec}
+    return _encoder(partial(library.load_named, sources.source_of(spec), device), kept, unit)
 
 
 def _from_object(source: object, unit: bool) -> CollectionEncoder:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from pgretrieval.encode.vetting import CLOSED, CLOSED_WEIGHTS, prepared, read_json, unattended
 from pgretrieval.errors import ConfigError
 
 DENSE_FOLDER = "2_Dense"
@@ -43,8 +43,12 @@ def load_xtr(
     if end_token not in ("own", "mean"):
         msg = f'end_token is {end_token!r}; give "own" or "mean"'
         raise ConfigError(msg)
-    transformer = Transformer.load(name, subfolder=_folder(name, "Transformer", ""), **_NO_REMOTE_CODE)
-    dense = Dense.load(name, subfolder=_folder(name, "Dense", DENSE_FOLDER), init_defaults={"bias": False})
+    folder = prepared(name)
+    with unattended():
+        transformer = Transformer.load(
+            folder, subfolder=_folder(folder, "Transformer", ""), model_kwargs=dict(CLOSED_WEIGHTS), **CLOSED
+        )
+        dense = Dense.load(folder, subfolder=_folder(folder, "Dense", DENSE_FOLDER), init_defaults={"bias": False}, **CLOSED)
     dense.module_input_name = dense.module_output_name = "token_embeddings"
     return _assemble(transformer, dense, device, lower_case, normalize, end_token, (query_length, document_length))
 
@@ -64,13 +68,14 @@ def new_xtr(
     from sentence_transformers.base.modules import Dense, Transformer
     from torch import nn
 
-    transformer = Transformer(name)
+    folder = prepared(name)
+    with unattended():
+        transformer = Transformer(
+            folder, model_kwargs=dict(CLOSED_WEIGHTS), processor_kwargs=dict(CLOSED), config_kwargs=dict(CLOSED)
+        )
     width = transformer.get_embedding_dimension()
     dense = Dense(width, dim, bias=False, activation_function=nn.Identity(), module_input_name="token_embeddings")
     return _assemble(transformer, dense, device, lower_case, normalize, end_token, (query_length, document_length))
-
-
-_NO_REMOTE_CODE = {"trust_remote_code": False}
 
 
 def _assemble(
@@ -95,12 +100,7 @@ def _assemble(
     return MultiVectorEncoder(modules=modules, device=device)
 
 
-def _folder(name: str, kind: str, default: str) -> str:
+def _folder(folder: str, kind: str, default: str) -> str:
     """Where a module of the model is, as its modules.json says."""
-    from sentence_transformers.util import load_file_path
-
-    path = load_file_path(name, "modules.json")
-    if path is None:
-        return default
-    modules = json.loads(Path(path).read_text(encoding="utf-8"))
+    modules = read_json(Path(folder) / "modules.json") or []
     return next((str(module["path"]) for module in modules if str(module["type"]).endswith(kind)), default)

@@ -15,6 +15,7 @@ from sentence_transformers.base.modules.module import Module
 from torch import Tensor, nn
 
 from pgretrieval.encode.minilm import model_folder
+from pgretrieval.encode.vetting import CLOSED, CLOSED_WEIGHTS, prepared, unattended
 from pgretrieval.errors import ConfigError
 
 Head = Literal["cls", "emb"]
@@ -78,21 +79,28 @@ OWN = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in (MarkedTransfo
 
 def load_model(name: str | os.PathLike[str], device: str | None) -> CrossEncoder:
     """A saved `CrossEncoder`, also one with an [EMB] head, without running any other code that comes with it."""
-    return CrossEncoder._load_with_module_classes(os.fspath(name), OWN, device=device)
+    folder = prepared(name)
+    with unattended():
+        return CrossEncoder._load_with_module_classes(folder, OWN, device=device, model_kwargs=dict(CLOSED_WEIGHTS), **CLOSED)
 
 
 def new_cross_encoder(
     base: str | os.PathLike[str], head: Head = "cls", *, max_length: int = 256, scale: float = 1.0, device: str | None = None
 ) -> CrossEncoder:
     """An untrained cross-encoder over "minilm", or over the transformer of a folder or name. `scale` is that of `MarkerScore`."""
-    name = str(model_folder()) if base == "minilm" else os.fspath(base)
+    folder = prepared(model_folder() if base == "minilm" else base)
+    weights = {**CLOSED_WEIGHTS, "dtype": torch.float32}
     if head == "cls":
         options = {"num_labels": 1, "max_length": max_length, "activation_fn": nn.Identity()}
-        return CrossEncoder(name, device=device, model_kwargs={"dtype": torch.float32}, **options)
+        with unattended():
+            return CrossEncoder(folder, device=device, model_kwargs=weights, **options, **CLOSED)
     if head != "emb":
         msg = f'head is {head!r}; give "cls" or "emb"'
         raise ConfigError(msg)
-    transformer = MarkedTransformer(name, max_seq_length=max_length, model_kwargs={"dtype": torch.float32})
+    with unattended():
+        transformer = MarkedTransformer(
+            folder, max_seq_length=max_length, model_kwargs=weights, processor_kwargs=dict(CLOSED), config_kwargs=dict(CLOSED)
+        )
     transformer.tokenizer.add_special_tokens({"additional_special_tokens": list(MARKERS)})
     transformer.model.resize_token_embeddings(len(transformer.tokenizer))
     transformer.model.config.num_labels = 1

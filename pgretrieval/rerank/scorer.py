@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from pgretrieval.encode import sources
 from pgretrieval.encode.library import quiet, resolve_device
+from pgretrieval.encode.vetting import prepared, read_json
 from pgretrieval.errors import EncoderError, PgRetrievalError
 from pgretrieval.rerank import fingerprint
 from pgretrieval.types import Float32Array
@@ -110,15 +111,13 @@ class _LibraryModel:
 def load_cross_encoder(source: str | os.PathLike[str] | object, device: str | None = None) -> PairScorer:
     """A scorer from a model name or folder, a `CrossEncoder`, or an object with predict(list of (query, passage)).
 
-    Models load at first use; None as `device` takes "cuda" where torch sees one, else "cpu".
+    A name may carry a commit, as name@commit. Models load at first use; None as `device` takes "cuda" where torch sees one, else
+    "cpu".
     """
     if isinstance(source, PairScorer):
         return source
     if isinstance(source, (str, os.PathLike)):
-        name = os.fspath(source)
-        folder = Path(name).expanduser()
-        name = str(folder.resolve()) if folder.exists() else name
-        return PairScorer(partial(_load_named, name, device), {"kind": "model", "name": name})
+        return _from_model(sources.spec_of(source), device)
     if not callable(getattr(source, "predict", None)):
         msg = (
             f"a cross-encoder of type {type(source).__qualname__} has no method predict; pass a model name, a folder, a "
@@ -132,11 +131,18 @@ def load_cross_encoder(source: str | os.PathLike[str] | object, device: str | No
 
 
 def from_spec(spec: dict[str, str], device: str | None = None) -> PairScorer:
-    """The scorer that a stored `spec` describes. Raises EncoderError where it was an object, which nothing can find again."""
+    """The scorer that a stored `spec` describes. Raises EncoderError where it was an object, which nothing can find again, or is a
+    folder that this program has not allowed."""
     if spec.get("kind") == "model" and spec.get("name"):
-        return load_cross_encoder(spec["name"], device)
+        sources.check_named_by_database(spec, "the cross-encoder", "give it again (use_cross_encoder)")
+        return _from_model(spec, device)
     msg = f"the cross-encoder was an object of type {spec.get('type')}, which no database keeps; give it again (use_cross_encoder)"
     raise EncoderError(msg)
+
+
+def _from_model(spec: dict[str, str], device: str | None) -> PairScorer:
+    kept = {key: value for key, value in spec.items() if key in ("kind", "name", "revision")}
+    return PairScorer(partial(_load_named, sources.source_of(spec), device), kept)
 
 
 def _load_named(name: str, device: str | None) -> _LibraryModel:
@@ -145,8 +151,11 @@ def _load_named(name: str, device: str | None) -> _LibraryModel:
         from pgretrieval.rerank.markers import load_model
 
         with quiet():
-            model = load_model(name, resolved)
-            trained = _is_trained(name)
+            folder = prepared(name)
+            model = load_model(folder, resolved)
+            trained = _is_trained(Path(folder))
+    except EncoderError:
+        raise
     except Exception as error:  # the library and the hub raise dozens of kinds
         msg = f"cannot load cross-encoder {name!r} on {resolved}. Check the name and the network. {type(error).__name__}: {error}"
         raise EncoderError(msg) from error
@@ -156,12 +165,9 @@ def _load_named(name: str, device: str | None) -> _LibraryModel:
     return _LibraryModel(model)
 
 
-def _is_trained(name: str) -> bool:
+def _is_trained(folder: Path) -> bool:
     """Any other model would get a random head from the library."""
-    from sentence_transformers.util import load_file_path
-
-    if load_file_path(name, "modules.json") is not None:
+    if (folder / "modules.json").exists():
         return True
-    path = load_file_path(name, "config.json")
-    kinds = json.loads(Path(path).read_text(encoding="utf-8")).get("architectures") or [] if path else []
+    kinds = (read_json(folder / "config.json") or {}).get("architectures") or []
     return any(kind.endswith(("ForSequenceClassification", "ForCausalLM")) for kind in kinds)

@@ -37,7 +37,7 @@ class Collections(Protocol):
     def create_collection(self, name: str, *, encoder: str | object | None = None) -> Collected:
         """A new collection."""
 
-    def get_collection(self, name: str) -> Collected:
+    def get_collection(self, name: str, *, encoder: str | object | None = None) -> Collected:
         """One that is there."""
 
     def list_collections(self) -> list[str]:
@@ -90,7 +90,7 @@ def _indexed(
     database: Collections, name: str, passages: Callable[[], Iterable[Passage]], model: str, stage: Stage | None
 ) -> Collected:
     there = name in database.list_collections()
-    collection = database.get_collection(name) if there else database.create_collection(name, encoder=model)
+    collection = database.get_collection(name, encoder=model) if there else database.create_collection(name, encoder=model)
     total = sum(1 for _ in passages())
     done = 0
 
