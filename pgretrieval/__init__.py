@@ -32,6 +32,7 @@ from pgretrieval.errors import (
     PgRetrievalWarning,
     SchemaError,
     StorageError,
+    TimedOutError,
     VectorError,
 )
 from pgretrieval.types import AddReport, Hit, Passage, Violation, WorkReport
@@ -63,6 +64,7 @@ __all__ = [
     "RetrievalDatabase",
     "SchemaError",
     "StorageError",
+    "TimedOutError",
     "VectorError",
     "Violation",
     "WorkReport",

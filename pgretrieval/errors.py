@@ -65,6 +65,10 @@ class StorageError(PgRetrievalError):
     """The database refused or lost a statement; the driver's error is the cause."""
 
 
+class TimedOutError(StorageError):
+    """A statement, a wait for a lock or one for a free connection took longer than it may; the work was given up."""
+
+
 class ConflictError(StorageError):
     """Another transaction changed the same passages at the same time; nothing was stored, and doing the same again helps."""
 

@@ -1,68 +1,91 @@
-"""A pool of connections, shared by threads, with transactions for reading one snapshot and for writing."""
+"""Connections to one database: of a pool that threads share, or of one's own; for one snapshot, and for writing."""
 
 from __future__ import annotations
 
 import os
+import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import psycopg
 from psycopg import IsolationLevel
 from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
-from psycopg_pool import ConnectionPool
 
 from pgretrieval.assets import statements
 from pgretrieval.db.background import Background
 from pgretrieval.db.errors import storage_errors
 from pgretrieval.db.joining import Joined, joining
+from pgretrieval.db.pool import EXPECTED, Pool
+from pgretrieval.db.watched import WatchedConnection, connect
+from pgretrieval.errors import ConfigError, SchemaError
 
 Connection: TypeAlias = "psycopg.Connection[TupleRow]"
 
 _SQL = statements("catalog")
-_CONNECT_SECONDS = 10
-_OPTIONS: dict[str, Any] = {"connect_timeout": _CONNECT_SECONDS, "application_name": "pgretrieval"}
+_ENCODING = "UTF8"
+_OPEN: weakref.WeakSet[Database] = weakref.WeakSet()
 
 
 class Database:
-    """The server at `url`. Connections are opened when needed and checked before use."""
+    """The server at `url`. Threads share its pool; a process that was forked gets another one by itself.
+
+    No method holds a connection of the pool while it asks for another, or while code of the caller's or a model runs.
+    """
 
     def __init__(self, url: str, *, max_connections: int = 8) -> None:
         self.url = url
-        self._pool: ConnectionPool[Connection] = ConnectionPool(
-            url,
-            min_size=0,
-            max_size=max_connections,
-            open=False,
-            timeout=_CONNECT_SECONDS,
-            max_idle=600,
-            check=ConnectionPool.check_connection,
-            configure=_without_session_state,
-            kwargs={"autocommit": True, **_OPTIONS},
-        )
-        self._owner_process = os.getpid()
+        self._max_connections = max_connections
+        self._of_parents: list[Pool] = []
+        self._begin()
+        _OPEN.add(self)
+
+    def _begin(self) -> None:
+        self._leaving = threading.Event()
+        self._pool = Pool(self._open, self._max_connections)
         self.background = Background()
 
-    def probe(self) -> None:
-        """Connect once and leave, so that a wrong URL is known at once and not after the pool's retries.
+    def after_fork(self) -> None:
+        """Leave the parent's connections alone: what a child sent there would mix with what the parent sends."""
+        self._of_parents.append(self._pool)
+        self._begin()
 
-        Raises DatabaseUnavailableError.
+    def __reduce__(self) -> NoReturn:
+        msg = (
+            "a database handle, and a collection opened from it, cannot be pickled or copied, since its connections belong to this "
+            "process; connect again where it is needed: pgretrieval.connect(url)"
+        )
+        raise ConfigError(msg)
+
+    def probe(self) -> None:
+        """Connect once and leave, so that a wrong URL is known at once.
+
+        Raises DatabaseUnavailableError, and SchemaError where the database has another encoding than UTF-8.
         """
-        with storage_errors(self.url, "connecting"):
-            psycopg.connect(self.url, connect_timeout=_CONNECT_SECONDS).close()
-            self._pool.open()
+        with storage_errors(self.url, "connecting"), self._open() as connection:
+            encoding = connection.info.parameter_status("server_encoding")
+        if encoding not in (None, _ENCODING):
+            msg = (
+                f"the database has the encoding {encoding}, which cannot hold every text; create one with ENCODING 'UTF8' "
+                "(CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0) and use that"
+            )
+            raise SchemaError(msg)
 
     def close(self) -> None:
-        """Close every connection. A child process leaves its parent's alone."""
-        if os.getpid() == self._owner_process:
-            self.background.close()
-            self._pool.close()
+        """Close every connection, those in use too: no call goes on."""
+        self.background.close()
+        self._leaving.set()
+        self._pool.close()
+
+    def _open(self) -> WatchedConnection:
+        return connect(self.url, self._leaving)
 
     @contextmanager
     def connection(self, doing: str, *, all_or_nothing: bool = False) -> Iterator[Connection]:
         """A connection in autocommit mode; `doing` names the work in error messages."""
-        with storage_errors(self.url, doing, all_or_nothing=all_or_nothing), self._pool.connection() as connection:
+        with storage_errors(self.url, doing, all_or_nothing=all_or_nothing), self._pool.lease() as connection:
             yield connection
 
     @contextmanager
@@ -72,52 +95,71 @@ class Database:
             with storage_errors(self.url, doing, all_or_nothing=True), joining(joined) as connection:
                 yield connection
             return
-        with self.connection(doing, all_or_nothing=True) as connection, connection.transaction():
+        with (
+            storage_errors(self.url, doing, all_or_nothing=True),
+            self._pool.lease() as connection,
+            connection.transaction(),
+            _ended(connection),
+        ):
             yield connection
+
+    @contextmanager
+    def reading(self, doing: str, *, pipelined: bool = False) -> Iterator[Connection]:
+        """One read-only snapshot (REPEATABLE READ); `pipelined`, a statement is waited for only when its rows are fetched."""
+        with storage_errors(self.url, doing), self._pool.lease() as connection:
+            connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
+            try:
+                with connection.pipeline() if pipelined else nullcontext(), connection.transaction(), _ended(connection):
+                    yield connection
+            finally:
+                if connection.info.transaction_status == TransactionStatus.IDLE:
+                    connection.isolation_level, connection.read_only = None, None
+
+    @contextmanager
+    def apart(self, doing: str) -> Iterator[Connection]:
+        """A connection outside the pool, in autocommit mode, for work that takes long: no time limit of the role's ends it."""
+        with storage_errors(self.url, doing), self._open() as connection:
+            if not connection.pooled:
+                connection.execute(_SQL["without_time_limits"], {"local": False})
+            with _ended(connection):
+                yield connection
 
     @contextmanager
     def holding(self, doing: str) -> Iterator[Connection]:
         """One transaction on a connection of its own, for locks that are held while others come and go.
 
-        It keeps no snapshot between statements, so that it holds no vacuum up, and a sign of life each minute, so that no network
-        between takes it for dead.
+        It keeps no snapshot between statements, so that it holds no vacuum up.
         """
-        with storage_errors(self.url, doing), psycopg.connect(self.url, keepalives_idle=60, **_OPTIONS) as connection:
+        with storage_errors(self.url, doing), self._open() as connection:
             connection.isolation_level = IsolationLevel.READ_COMMITTED
-            yield connection
+            with connection.transaction(), _ended(connection):
+                connection.execute(_SQL["without_time_limits"], {"local": True})
+                yield connection
 
-    def session(self) -> Connection:
+    def session(self) -> WatchedConnection:
         """A connection outside the pool, in autocommit mode; the caller closes it."""
-        connection = psycopg.connect(self.url, autocommit=True, **_OPTIONS)
-        _without_session_state(connection)
-        return connection
-
-    @contextmanager
-    def reading(self, doing: str, *, pipelined: bool = False) -> Iterator[Connection]:
-        """One read-only snapshot (REPEATABLE READ); `pipelined`, a statement is waited for only when its rows are fetched."""
-        with self.connection(doing) as connection:
-            connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
-            try:
-                with connection.pipeline() if pipelined else nullcontext(), connection.transaction():
-                    yield connection
-            finally:
-                if connection.info.transaction_status == TransactionStatus.IDLE:
-                    connection.isolation_level, connection.read_only = None, None
-                else:  # it was lost, perhaps without its knowing yet; the pool makes another
-                    connection.close()
+        return self._open()
 
 
-def _without_session_state(connection: Connection) -> None:
-    """Prepare no statements behind a pooler: the next transaction may be in another session, which has none of them.
-
-    A pooler shows in the number of the server's process, in place of which it tells clients one of its own.
-    """
+@contextmanager
+def _ended(connection: WatchedConnection) -> Iterator[None]:
+    """Close a connection at once where something unforeseen, such as Ctrl-C, ends the work: nothing waits for its answers then."""
     try:
-        if value(connection, _SQL["server_process"]) != connection.info.backend_pid:
-            connection.prepare_threshold = None
-    except psycopg.Error:
-        connection.close()  # the pool forgets it, and its session would stay
+        yield
+    except EXPECTED:
         raise
+    except BaseException:
+        connection.discard()
+        raise
+
+
+def _leave_to_parent() -> None:
+    for database in list(_OPEN):
+        database.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def one(connection: Connection, statement: Any, parameters: dict[str, Any] | None = None) -> TupleRow | None:

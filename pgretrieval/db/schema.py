@@ -11,6 +11,7 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
 
 from pgretrieval import assets
+from pgretrieval.db import watched
 from pgretrieval.db.connection import Database, value
 from pgretrieval.db.errors import storage_errors
 from pgretrieval.errors import SchemaError
@@ -70,7 +71,11 @@ def migrate(database: Database) -> str:
     """
 
     def connect() -> psycopg.Connection[Any]:
-        return psycopg.connect(database.url, prepare_threshold=None)  # nothing prepared stays behind in a session of a pooler
+        connection = watched.connect(database.url)
+        if not connection.pooled:
+            connection.execute(assets.statements("catalog")["without_time_limits"], {"local": False})
+        connection.autocommit, connection.prepare_threshold = False, None  # nothing prepared stays behind in a session of a pooler
+        return connection
 
     engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool)
     with storage_errors(database.url, "creating or upgrading the schema"), engine.begin() as connection:

@@ -141,6 +141,15 @@ vacuum (analyze) {partition}
 -- name: server_process
 select pg_catalog.pg_backend_pid()
 
+-- name: waits_for_client
+-- Null where there is no such process any more.
+select (select coalesce(wait_event = 'ClientRead', false) from pg_catalog.pg_stat_activity where pid = %(pid)s)
+
+-- name: without_time_limits
+-- For work that takes as long as it takes, of this transaction or of the whole session.
+select set_config(name, '0', %(local)s) from pg_catalog.pg_settings
+where name in ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout') and setting <> '0'
+
 -- name: server_settings
 select name, pg_catalog.current_setting(name) from pg_catalog.pg_settings
 where name in ('server_version', 'shared_buffers', 'effective_cache_size', 'maintenance_work_mem', 'work_mem', 'max_wal_size',
