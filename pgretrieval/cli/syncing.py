@@ -13,6 +13,8 @@ import typer
 from pgretrieval.cli import console, loading
 from pgretrieval.database import RetrievalDatabase
 
+_GRACE = 5  # seconds from a signal to the end of a batch, before it is broken off
+
 
 def attach(
     context: typer.Context,
@@ -74,13 +76,19 @@ def worker(
 
 
 def stop_on_signals() -> Callable[[], bool]:
-    """Tells whether SIGTERM or SIGINT has come; the second one interrupts at once, and what was under way is rolled back."""
+    """Tells whether SIGTERM or SIGINT has come.
+
+    A second one interrupts at once, and so do some seconds without an end; what was under way is rolled back.
+    """
     received: list[int] = []
 
     def note(number: int, _frame: Any) -> None:
         received.append(number)
         if len(received) > 1:
             raise KeyboardInterrupt
+        if hasattr(signal, "SIGALRM"):
+            signal.signal(signal.SIGALRM, note)
+            signal.setitimer(signal.ITIMER_REAL, _GRACE)
 
     signal.signal(signal.SIGTERM, note)
     signal.signal(signal.SIGINT, note)

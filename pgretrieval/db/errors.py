@@ -42,8 +42,8 @@ class State(NamedTuple):
 
 _AGAIN = "Do the same again."
 _ASK_OWNER = (
-    "Connect as the owner, or let the owner grant the right; to install the schema a role needs CREATE on the database (GRANT CREATE "
-    "ON DATABASE … TO …)."
+    "Connect as the owner, or let the owner grant the right; to install the schema a role needs CREATE on the database (GRANT "
+    "CREATE ON DATABASE … TO …)."
 )
 _RESTARTED = "Do the same again once the server is up."
 _SPACE = "Give the server more disk space, then do the same again."

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any, NoReturn, TypeVar
 
 import psycopg
+from psycopg import waiting
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import PipelineStatus, TransactionStatus
@@ -51,10 +52,16 @@ class WatchedConnection(psycopg.Connection[TupleRow]):
     leaving: threading.Event | None = None
 
     def wait(self, gen: PQGen[_Result], interval: float = _TICK, timeout: float | None = None) -> _Result:
-        """As the driver waits, and looks after the silence."""
-        if timeout is None:
-            return super().wait(self._listening(gen), interval)
-        return super().wait(gen, interval, timeout)
+        """As the driver waits, and looks after the silence. Interrupted, it closes the connection: what comes next is unknown."""
+        if timeout is not None:
+            return super().wait(gen, interval, timeout)
+        try:
+            return waiting.wait(self._listening(gen), self.pgconn.socket, interval=interval)
+        except psycopg.Error:
+            raise
+        except BaseException:
+            self.discard()
+            raise
 
     @property
     def pooled(self) -> bool:

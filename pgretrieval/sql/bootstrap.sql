@@ -14,6 +14,13 @@ begin
             using errcode = 'PGR01', hint = 'pgretrieval needs PostgreSQL 15 or later.';
     end if;
 
+    if current_setting('server_encoding') <> 'UTF8' then
+        raise exception 'database "%" has the encoding %, which cannot hold every text',
+            current_database(), current_setting('server_encoding')
+            using errcode = 'PGR01',
+                  hint = 'Create one with ENCODING ''UTF8'' (CREATE DATABASE ... ENCODING ''UTF8'' TEMPLATE template0) and use that.';
+    end if;
+
     if not exists (select from pg_extension where extname = 'vector') then
         if not exists (select from pg_available_extensions where name = 'vector') then
             raise exception 'pgvector is not installed on this server'

@@ -37,9 +37,12 @@ class CuttingProxy:
         with suppress(OSError):
             while True:
                 client, _ = self._listening.accept()
-                server = self._connect()
-                for source, sink in ((client, server), (server, client)):
-                    threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+                threading.Thread(target=self._serve, args=[client], daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        server = self._connect()
+        for source, sink in ((client, server), (server, client)):
+            threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
 
     def _connect(self) -> socket.socket:
         host, port = self._parts.get("host", "localhost"), self._parts.get("port", "5432")
@@ -49,13 +52,16 @@ class CuttingProxy:
         connection.connect(f"{host}/.s.PGSQL.{port}")
         return connection
 
+    def _sent(self, sink: socket.socket, data: bytes) -> None:
+        sink.sendall(data)
+
     def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(4096):
                 with self._lock:
                     if self.allowed is not None:
                         data, self.allowed = data[: self.allowed], max(0, self.allowed - len(data))
-                sink.sendall(data)
+                self._sent(sink, data)
                 if self.allowed == 0:
                     self.cuts += 1
                     break
