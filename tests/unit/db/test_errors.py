@@ -1,0 +1,68 @@
+"""One meaning for each SQLSTATE."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import errors as pg
+
+import pgretrieval
+from pgretrieval.db.errors import STATES, state_of, storage_errors
+
+_DOCUMENTED = (Path(pgretrieval.__file__).parents[1] / "docs" / "errors.md").read_text(encoding="utf-8")
+_URL = "postgresql://somebody:secret@db.example:5433/mine"
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_state_is_documented_as_it_is_told(state: str):
+    """The table of the documentation is another one."""
+    told = STATES[state]
+    assert f"| `{state}` | `{told.error.__name__}` | {told.meaning} | {told.remedy} |" in _DOCUMENTED
+
+
+@pytest.mark.parametrize(
+    ("raised", "error", "told"),
+    [
+        (pg.QueryCanceled("x"), pgretrieval.TimedOutError, "the statement took longer than it may"),
+        (pg.LockNotAvailable("x"), pgretrieval.TimedOutError, "held a lock"),
+        (pg.DiskFull("x"), pgretrieval.StorageError, "disk is full"),
+        (pg.OutOfMemory("x"), pgretrieval.StorageError, "out of memory"),
+        (pg.ProgramLimitExceeded("x"), pgretrieval.StorageError, "larger than PostgreSQL can take"),
+        (pg.StatementTooComplex("x"), pgretrieval.StorageError, "larger than PostgreSQL can take"),
+        (pg.ReadOnlySqlTransaction("x"), pgretrieval.StorageError, "read-only"),
+        (pg.TooManyConnections("x"), pgretrieval.DatabaseUnavailableError, "no connection left"),
+        (pg.AdminShutdown("x"), pgretrieval.DatabaseUnavailableError, "ended the session"),
+        (pg.InvalidPassword("x"), pgretrieval.DatabaseUnavailableError, "does not let this role in"),
+        (pg.InvalidCatalogName("x"), pgretrieval.DatabaseUnavailableError, "no such database"),
+        (pg.SerializationFailure("x"), pgretrieval.ConflictError, "another transaction changed the same"),
+        (pg.UndefinedTable("x"), pgretrieval.SchemaError, "the schema is missing"),
+        (pg.InsufficientPrivilege("x"), pgretrieval.SchemaError, "not allowed for this role"),
+        (pg.DataCorrupted("x"), pgretrieval.StorageError, "damaged data"),
+        (pg.ConnectionDoesNotExist("x"), pgretrieval.DatabaseUnavailableError, "the connection was lost"),
+        (psycopg.OperationalError("x"), pgretrieval.DatabaseUnavailableError, "the connection was lost"),
+        (
+            psycopg.OperationalError('connection to server at "h", port 1 failed: FATAL:  no such role'),
+            pgretrieval.DatabaseUnavailableError,
+            "the server refused the connection",
+        ),
+        (
+            psycopg.OperationalError('connection to server at "h", port 1 failed: Connection refused'),
+            pgretrieval.DatabaseUnavailableError,
+            "the connection was lost",
+        ),
+        (psycopg.ProgrammingError("x"), pgretrieval.StorageError, "the server refused it"),
+    ],
+)
+def test_an_error_of_the_driver(raised: psycopg.Error, error: type[Exception], told: str):
+    """A timeout, a limit or a full disk is told as a lost connection; a password is shown."""
+    with pytest.raises(pgretrieval.StorageError) as caught, storage_errors(_URL, "doing it", all_or_nothing=True):
+        raise raised
+    assert type(caught.value) is error
+    assert told in str(caught.value)
+    assert str(caught.value).endswith(f"Nothing of this call was stored. {state_of(raised).remedy}")
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is raised
+    assert ("connection was lost" in str(caught.value)) == (told == "the connection was lost")
+
