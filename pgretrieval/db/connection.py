@@ -17,7 +17,7 @@ from psycopg.rows import TupleRow
 from pgretrieval.assets import statements
 from pgretrieval.db.background import Background
 from pgretrieval.db.errors import storage_errors
-from pgretrieval.db.joining import Joined, joining
+from pgretrieval.db.joining import Joined, identity, joining
 from pgretrieval.db.pool import EXPECTED, Pool
 from pgretrieval.db.watched import WatchedConnection, connect
 from pgretrieval.errors import ConfigError, SchemaError
@@ -39,6 +39,7 @@ class Database:
         self.url = url
         self._max_connections = max_connections
         self._of_parents: list[Pool] = []
+        self._identity: tuple[Any, ...] | None = None
         self._begin()
         _OPEN.add(self)
 
@@ -92,7 +93,10 @@ class Database:
     def writing(self, doing: str, joined: Joined | None = None) -> Iterator[Connection]:
         """One read-write transaction: committed at the end, rolled back by any exception; or a part of the caller's own."""
         if joined is not None:
-            with storage_errors(self.url, doing, all_or_nothing=True), joining(joined) as connection:
+            if self._identity is None:
+                with self.connection(doing) as own:
+                    self._identity = identity(own)
+            with storage_errors(self.url, doing, all_or_nothing=True), joining(joined, self._identity) as connection:
                 yield connection
             return
         with (

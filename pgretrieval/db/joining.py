@@ -4,39 +4,78 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import psycopg
 import sqlalchemy
-from psycopg.pq import TransactionStatus
-from psycopg.rows import tuple_row
+from psycopg.adapt import AdaptersMap
+from psycopg.pq import Format, PipelineStatus
+from psycopg.rows import TupleRow, tuple_row
 from sqlalchemy.orm import Session
 
 from pgretrieval.assets import statements
+from pgretrieval.db.parameters import ADAPTERS
 from pgretrieval.errors import ConfigError
 
 Joined: TypeAlias = "psycopg.Connection[Any] | sqlalchemy.Connection | Session"
 """A connection of the caller's, to the same database."""
 
-_ALIVE = statements("catalog")["server_process"]
+_SQL = statements("catalog")
+_ENCODINGS = ("utf-8", "utf8")
 
 
 @contextmanager
-def joining(given: Joined) -> Iterator[psycopg.Connection[Any]]:
+def joining(given: Joined, database: tuple[Any, ...]) -> Iterator[psycopg.Connection[TupleRow]]:
     """The driver's connection inside a savepoint of the caller's transaction, which is begun where there is none yet.
 
-    Only the caller commits, save for a psycopg connection in autocommit mode outside a transaction. Raises ConfigError where
-    `given` is no connection of psycopg.
+    Only the caller commits, save for a psycopg connection in autocommit mode outside a transaction. What the caller has set of
+    cursors, rows and types neither counts nor changes. Raises ConfigError where `given` is no connection of psycopg that can be
+    used, or leads to another database than `database`, as `identity` names it.
     """
     connection = _driver_connection(given)
-    if connection.info.transaction_status == TransactionStatus.IDLE and not connection.autocommit:
-        connection.execute(_ALIVE)  # the driver begins the transaction with it, and leaves the end to the caller
-    rows, connection.row_factory = connection.row_factory, tuple_row
-    try:
-        with connection.transaction():
-            yield connection
-    finally:
-        connection.row_factory = rows
+    if connection.pgconn.pipeline_status != PipelineStatus.OFF or connection.info.encoding not in _ENCODINGS:
+        msg = f"the connection is in pipeline mode or has the encoding {connection.info.encoding}; leave that mode, or set UTF8"
+        raise ConfigError(msg)
+    theirs = cast("psycopg.Connection[TupleRow]", _Theirs(connection))
+    if identity(theirs) != database:  # where there is no transaction yet the driver begins it, and leaves the end to the caller
+        msg = "the connection leads to another database than the collection is in; give one to the same"
+        raise ConfigError(msg)
+    with connection.transaction():
+        yield theirs
+
+
+def identity(connection: psycopg.Connection[TupleRow]) -> tuple[Any, ...]:
+    """Tells one database from another, also of another server."""
+    return tuple(connection.execute(_SQL["server_database"]).fetchone() or ())
+
+
+class _Theirs:
+    """A caller's connection with cursors of our own."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    def cursor(self, *, binary: bool = False) -> psycopg.Cursor[TupleRow]:
+        """As `psycopg.Connection.cursor`."""
+        cursor = _OwnCursor(self._connection)
+        cursor.format = Format.BINARY if binary else Format.TEXT
+        return cursor
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> psycopg.Cursor[TupleRow]:
+        """As `psycopg.Connection.execute`."""
+        return self.cursor().execute(query, params, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+class _OwnCursor(psycopg.Cursor[TupleRow]):
+    """Sends and reads values as our own connections do."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        super().__init__(connection, row_factory=tuple_row)
+        self._adapters = AdaptersMap(ADAPTERS)
+        self._reset()
 
 
 def _driver_connection(given: Any) -> psycopg.Connection[Any]:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import psycopg
-from psycopg.adapt import Buffer, Dumper, Loader
+from psycopg.adapt import AdaptersMap, Buffer, Dumper, Loader
+from psycopg.postgres import register_default_adapters
 from psycopg.pq import Format
 
 from pgretrieval.db import wire
@@ -68,3 +69,7 @@ def as_sent(cursor: psycopg.Cursor[Any]) -> None:
 
 psycopg.adapters.register_dumper(Int4Array, _Int4ArrayDumper)
 psycopg.adapters.register_dumper(Float4Array, _Float4ArrayDumper)
+
+ADAPTERS = AdaptersMap(psycopg.adapters)
+"""How values go to the server and come back, whatever an application has registered for itself."""
+register_default_adapters(ADAPTERS)

@@ -17,6 +17,7 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg.rows import TupleRow
 
 from pgretrieval.assets import statements
+from pgretrieval.db.parameters import ADAPTERS
 
 _SQL = statements("catalog")
 _SILENT_SECONDS = 10.0  # without a byte, after which the server is asked whether it is still at it
@@ -144,7 +145,7 @@ def connect(url: str, leaving: threading.Event | None = None, *, asks: bool = Tr
     """
     given = conninfo_to_dict(url)
     defaults = {key: value for key, value in _DEFAULTS.items() if key not in given}
-    connection = WatchedConnection.connect(url, autocommit=True, **defaults, client_encoding="UTF8")
+    connection = WatchedConnection.connect(url, autocommit=True, context=ADAPTERS, **defaults, client_encoding="UTF8")
     connection.url, connection.leaving = url if asks else "", leaving
     try:
         _without_session_state(connection)

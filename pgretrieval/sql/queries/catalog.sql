@@ -141,6 +141,10 @@ vacuum (analyze) {partition}
 -- name: server_process
 select pg_catalog.pg_backend_pid()
 
+-- name: server_database
+-- Which database of which server this is.
+select system_identifier, oid from pg_catalog.pg_control_system(), pg_catalog.pg_database where datname = current_database()
+
 -- name: waits_for_client
 -- Null where there is no such process any more.
 select (select coalesce(wait_event = 'ClientRead', false) from pg_catalog.pg_stat_activity where pid = %(pid)s)

@@ -28,7 +28,10 @@ select pgretrieval.remove_passages(%(collection_id)s, {among}, %(filter)s::jsonp
 -- name: set_metadata
 -- Of passages that are otherwise as given.
 update pgretrieval.passage set metadata = given.metadata
-from pg_catalog.unnest(%(keys)s::text[], %(titles)s::text[], %(bodies)s::text[], %(metadata)s::jsonb[]) as given (key, title, body, metadata)
+from rows from (
+    pg_catalog.unnest(%(keys)s::text[]), pg_catalog.unnest(%(titles)s::text[]), pg_catalog.unnest(%(bodies)s::text[]),
+    pg_catalog.unnest(%(metadata)s::jsonb[])
+) as given (key, title, body, metadata)
 where passage.collection_id = %(collection_id)s and passage.key = given.key
   and passage.title is not distinct from given.title and passage.body = given.body
 

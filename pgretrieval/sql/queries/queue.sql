@@ -53,7 +53,8 @@ returning parked_at is not null
 -- Notes the row that passages come from. In order, so that two workers do not wait for each other.
 insert into pgretrieval.source_passage (collection_id, passage_key, source_key)
 select %(collection_id)s, passage_key, source_key
-from pg_catalog.unnest(%(ids)s::text[], %(keys)s::text[]) as given (passage_key, source_key) order by passage_key
+from rows from (pg_catalog.unnest(%(ids)s::text[]), pg_catalog.unnest(%(keys)s::text[])) as given (passage_key, source_key)
+order by passage_key
 on conflict (collection_id, passage_key, bucket) do update set source_key = excluded.source_key
 where source_passage.source_key <> excluded.source_key
 

@@ -65,4 +65,3 @@ def test_an_error_of_the_driver(raised: psycopg.Error, error: type[Exception], t
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is raised
     assert ("connection was lost" in str(caught.value)) == (told == "the connection was lost")
-
