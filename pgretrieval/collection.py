@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from pgretrieval import validate
 from pgretrieval.anchors.crossing import Crossing, CrossKnobs
 from pgretrieval.anchors.factorize import Costs, FactorizationReport, FactorizeOptions
 from pgretrieval.corpus.validate import to_change, to_passage
@@ -18,6 +19,7 @@ from pgretrieval.db.anchors import Element
 from pgretrieval.db.catalog import CollectionRow
 from pgretrieval.db.connection import Database
 from pgretrieval.db.joining import Joined
+from pgretrieval.db.predicates import check_predicate
 from pgretrieval.db.selection import Ids
 from pgretrieval.encode import registry
 from pgretrieval.encode.base import CollectionEncoder
@@ -26,9 +28,11 @@ from pgretrieval.errors import (
     ConfigError,
     DimensionMismatchError,
     EncoderChangedError,
+    EncoderError,
     InputError,
     PgRetrievalError,
     PgRetrievalWarning,
+    VectorError,
 )
 from pgretrieval.hardware import compute_device
 from pgretrieval.index import ingest
@@ -43,15 +47,14 @@ from pgretrieval.index.work import Stage
 from pgretrieval.search import words
 from pgretrieval.search.exhaustive import exact_rankings
 from pgretrieval.search.explain import Explanation
-from pgretrieval.search.fusion import check_fusion
+from pgretrieval.search.fusion import read_fusion
 from pgretrieval.search.pipeline import Asking, Searcher
 from pgretrieval.search.restriction import restriction
-from pgretrieval.search.settings import Knobs, read_knobs
+from pgretrieval.search.settings import Knobs, read_k, read_knobs
 from pgretrieval.search.token_settings import Imputation, read_token_knobs
 from pgretrieval.types import (
     AddReport,
     Float32Array,
-    Fusion,
     Generator,
     Hit,
     HybridQuery,
@@ -221,9 +224,8 @@ class Collection:
         Raises InputError, ConfigError, DuplicateIdError, VectorError, DimensionMismatchError, ConflictError;
         DatabaseUnavailableError when the connection is lost, after which the same call can be made again.
         """
-        if on_conflict not in ("error", "update", "skip"):
-            msg = f'on_conflict is {on_conflict!r}; give "error", "update" or "skip"'
-            raise ConfigError(msg)
+        on_conflict = validate.choice("on_conflict", on_conflict, ("error", "update", "skip"))
+        passages, vectors, dense = _many(passages, vectors, dense, progress)
         checked = (to_passage(record, f"passage {number}") for number, record in enumerate(passages, start=1))
 
         def add() -> AddReport:
@@ -246,6 +248,7 @@ class Collection:
         A passage is encoded again only if its title or text differ. The other arguments are those of `add`, which with
         on_conflict="update" also takes passages that are new. Raises PassageNotFoundError, and what `add` raises.
         """
+        passages, vectors, dense = _many(passages, vectors, dense, progress)
         changes = (to_change(record, f"passage {number}") for number, record in enumerate(passages, start=1))
 
         def update() -> AddReport:
@@ -255,25 +258,38 @@ class Collection:
         return self._changed(self._following(update, encodes=vectors is None), connection)
 
     def delete(
-        self, ids: Ids | None = None, *, where: Mapping[str, Any] | str | None = None, connection: Joined | None = None
+        self,
+        ids: Ids | None = None,
+        *,
+        where: Mapping[str, Any] | str | None = None,
+        all: bool = False,
+        connection: Joined | None = None,
     ) -> int:
-        """Delete passages by their ids, by their metadata, or by both; returns how many there were.
+        """Delete passages by their ids, by their metadata, or by both; or `all` of them. Returns how many there were.
 
         `ids` is a list, or a SQLAlchemy select; ids that are not there are passed over. `where` and `connection` are those of
-        `search` and `add`. Raises ConfigError where neither is given, and ConflictError.
+        `search` and `add`, save that an empty `where` is an error: everything is deleted by `all=True` alone. Raises ConfigError
+        where none is given or `all` beside another, and ConflictError.
         """
-        restricted = restriction(where, ids)
-        if restricted is None:
-            msg = "delete needs ids or where=; to delete everything, drop the collection, or say where={}"
+        if validate.flag("all", all) != (ids is None and where is None):
+            msg = "delete needs ids, where= or all=True, which deletes every passage; give ids or where=, or all=True alone"
             raise ConfigError(msg)
+        if isinstance(where, Mapping) and not where:
+            msg = "where is {}, which would delete every passage; give a condition, or say all=True"
+            raise ConfigError(msg)
+        restricted = self._restriction(where, ids, "ids") or Restriction()
         removed = ingest.remove(self._target(), restricted, connection)
         self._tidy(connection)
         return removed
 
     def get(self, ids: Sequence[str]) -> dict[str, Passage]:
-        """The passages of some ids, by id; those that the collection does not hold are not there."""
+        """The passages of some ids, by id; those that the collection does not hold are not there.
+
+        Raises ConfigError for what is no list, InputError for what is no id.
+        """
+        keys = validate.ids("ids", ids)
         with self._database.connection(f"reading collection {self.name!r}") as connection:
-            return stored_passages.existing(connection, self._row.collection_id, list(ids))
+            return stored_passages.existing(connection, self._row.collection_id, keys)
 
     def _changed(self, report: AddReport, joined: Joined | None) -> AddReport:
         if report.truncated:
@@ -293,7 +309,7 @@ class Collection:
         Changes and searches go on meanwhile; interrupted, it goes on where it was when it is called again. Clients do this by
         themselves once enough has gathered, unless `auto_compact` is switched off. `stage` is told the centroids done and in all.
         """
-        compact(self._database, self._row, stage)
+        compact(self._database, self._row, validate.called("stage", stage))
 
     @property
     def auto_compact(self) -> bool:
@@ -303,6 +319,7 @@ class Collection:
 
     @auto_compact.setter
     def auto_compact(self, wanted: bool) -> None:
+        wanted = validate.flag("auto_compact", wanted)
         with self._database.writing(f"setting up collection {self.name!r}") as connection:
             catalog.set_auto_compact(connection, self._row.collection_id, auto_compact=wanted)
 
@@ -342,7 +359,9 @@ class Collection:
 
     def not_yet_added(self, passages: Sequence[Passage]) -> list[Passage]:
         """Those that the collection does not hold. Raises DuplicateIdError where it holds an id with other content."""
-        return ingest.not_yet_added(self._target(), passages)
+        listed = validate.listed("passages", passages, "passages", InputError)
+        checked = [to_passage(record, f"passage {number}") for number, record in enumerate(listed, start=1)]
+        return ingest.not_yet_added(self._target(), checked)
 
     def build(self, *, stage: Stage | None = None) -> BuildReport:
         """Train the codebook and write codes and postings, while searches and changes go on.
@@ -350,6 +369,7 @@ class Collection:
         `stage` is told the name, done and total of each stage. Interrupted, it can be called again and continues. Raises
         IndexNotBuiltError where there is nothing to build from.
         """
+        validate.called("stage", stage)
         return self._built(lambda: build(self._database, self._row, self._encoder_of_texts(), stage, self._computing))
 
     def rebuild(self, *, encoder: str | object | None = None, stage: Stage | None = None) -> BuildReport:
@@ -359,11 +379,13 @@ class Collection:
         all texts are encoded anew by it, and it becomes the collection's. Interrupted, the same call continues. Raises
         IndexNotBuiltError where passages have neither stored vectors nor an encoder that makes them, EncoderError.
         """
+        validate.called("stage", stage)
         if encoder is None:
             return self._built(
                 lambda: build(self._database, self._row, self._encoder_of_texts(), stage, self._computing, anew=True)
             )
-        changed = load_encoder(encoder, self._device, unit=self._row.unit_vectors)
+        named = validate.names_or_object("encoder", encoder, EncoderError)
+        changed = load_encoder(named, self._device, unit=self._row.unit_vectors)
         check_dim(changed.dim)
         self._refresh()
         before = self._row.encoding
@@ -431,12 +453,13 @@ class Collection:
         cross-encoder that scores the best `rerank_depth` of any search again. docs/cross-encoders.md has the details.
         Raises InputError, VectorError, ConfigError, IndexNotBuiltError without a factorisation, EncoderError.
         """
+        k = read_k(k)
         cross, own = _rerankers(scorer, budget, rounds, rerank, rerank_depth)
         limits = self._limits(probes, pruning, k_tokens, imputation, reduction, own)
         if cross.wanted:
             return self._crossed(query, k, cross, vectors, limits, candidates, where, among).hits
         knobs = limits(k, candidates)
-        restricted = restriction(where, among)
+        restricted = self._restriction(where, among)
         asked = _listed(query), _listed(vectors)
         return self._following(lambda: self._searcher.explain(self._asking(*asked), k, knobs, restricted, Explanation()))
 
@@ -460,9 +483,11 @@ class Collection:
 
         The server works ahead on the next queries while the answers to one are scored.
         """
+        k = read_k(k)
         tokens = read_token_knobs(self._row.scoring, candidates, k_tokens, imputation, reduction, rerank)
         knobs = read_knobs(k, probes, candidates, pruning, tokens)
-        restricted = restriction(where, among)
+        queries, vectors = _several(queries, vectors)
+        restricted = self._restriction(where, among)
         return self._following(lambda: self._searcher.search_many(self._asking(queries, vectors), k, knobs, restricted))
 
     def text_search(
@@ -472,8 +497,9 @@ class Collection:
 
         Raises InputError, and ConfigError, also where the collection was made without a language.
         """
-        read_knobs(k, None, None, None)
-        return words.text_search(self._database, self.name, _spoken(query), k, restriction(where, among) or Restriction())
+        k = read_k(k)
+        query, restricted = validate.query(query), self._restriction(where, among)
+        return words.text_search(self._database, self.name, query, k, restricted or Restriction())
 
     def hybrid_search(
         self,
@@ -496,11 +522,11 @@ class Collection:
         `weights` are those of late interaction, words and dense vectors (docs/decisions.md has the measurements).
         Raises what `search` and `text_search` raise.
         """
+        k = read_k(k)
         knobs = read_knobs(k, None, None, None)
-        restricted = restriction(where, among)
-        fusing = Fusion(fusion, weights, rank_constant)
-        check_fusion(fusing)
-        query = _spoken(query)
+        fusing = read_fusion(fusion, weights, rank_constant)
+        query = validate.query(query)
+        restricted = self._restriction(where, among)
 
         def search() -> list[Hit]:
             asking, encoded_dense = self._hybrid_vectors(query, vectors, dense)
@@ -545,12 +571,13 @@ class Collection:
         rerank_depth: int = 100,
     ) -> Explanation:
         """`search`, and what each stage did: milliseconds, probes, postings read, candidates, passages decoded, bytes, calls."""
+        k = read_k(k)
         cross, own = _rerankers(scorer, budget, rounds, rerank, rerank_depth)
         limits = self._limits(probes, pruning, k_tokens, imputation, reduction, own)
         if cross.wanted:
             return self._crossed(query, k, cross, vectors, limits, candidates, where, among)
         knobs = limits(k, candidates)
-        restricted = restriction(where, among)
+        restricted = self._restriction(where, among)
 
         def explained() -> Explanation:
             explanation = Explanation()
@@ -560,6 +587,15 @@ class Collection:
             return explanation
 
         return self._following(explained)
+
+    def _restriction(self, where: Any, among: Any, what: str = "among") -> Restriction | None:
+        """What a search or a delete is restricted to. Raises ConfigError, also where a text is no jsonpath predicate."""
+        if where is None and among is None:
+            return None
+        restricted = restriction(where, among, what)
+        if isinstance(where, str):
+            check_predicate(self._database, where)
+        return restricted
 
     def _limits(
         self,
@@ -590,12 +626,12 @@ class Collection:
         among: Ids | None,
     ) -> Explanation:
         """A search that a cross-encoder takes part in."""
-        restricted = restriction(where, among)
+        restricted = self._restriction(where, among)
 
         def ordinary(hits: int, wanted: int | str | None, explained: Explanation) -> list[Hit]:
             if wanted == "text":
                 with explained.stage("words"):
-                    return words.text_search(self._database, self.name, _spoken(query), hits, restricted or Restriction())
+                    return words.text_search(self._database, self.name, validate.query(query), hits, restricted or Restriction())
             knobs = limits(hits, wanted)
             asked = (None, [vectors]) if vectors is not None else ([query], None)
             return self._following(lambda: self._searcher.explain(self._asking(*asked), hits, knobs, restricted, explained))
@@ -634,19 +670,16 @@ class Collection:
 
     def query_vectors(self, queries: Sequence[str] | None, vectors: Sequence[Any] | None) -> list[Float32Array]:
         """One checked (tokens, dim) array a query."""
-        return list(self._asking(queries, vectors).vectors)
+        return list(self._asking(*_several(queries, vectors)).vectors)
 
     def _asking(self, queries: Sequence[str] | None, vectors: Sequence[Any] | None) -> Asking:
         if (queries is None) == (vectors is None):
             msg = "give either query texts or vectors="
             raise ConfigError(msg)
-        if isinstance(queries, str):
-            msg = f"search_many takes a list of queries, not one text ({queries[:40]!r}); use search for one"
-            raise ConfigError(msg)
         if vectors is not None:
             return Asking(self._checked(vectors), None)
         encoding, encoder = self._encoder_and_encoding()
-        return Asking(encoder.encode_query([_spoken(query) for query in queries or []]), encoding)
+        return Asking(encoder.encode_query([validate.query(query) for query in queries or []]), encoding)
 
     def _checked(self, vectors: Sequence[Any]) -> list[Float32Array]:
         """Query vectors of the collection's dimension, which other processes may have settled or changed since."""
@@ -701,16 +734,35 @@ class Collection:
 
 def _rerankers(scorer: str | None, budget: int | None, rounds: int | None, rerank: object, depth: int) -> tuple[CrossKnobs, object]:
     """What a cross-encoder is asked for, and how a collection is to rerank its own retrieved tokens: `rerank` is either's."""
+    budget = validate.whole_or_none("budget", budget)
+    rounds = validate.whole_or_none("rounds", rounds)
+    depth = validate.whole("rerank_depth", depth)
     own = rerank is None or (isinstance(rerank, str) and rerank in ("none", "maxsim"))
     return CrossKnobs(scorer, budget, rounds, None if own else rerank, depth), rerank if own else None
 
 
+def _many(
+    passages: Any, vectors: Any, dense: Any, progress: Any
+) -> tuple[Iterable[Any], Iterable[Any] | None, Iterable[Any] | None]:
+    """Passages and what is given beside them, each a list of its own."""
+    validate.called("progress", progress)
+    if isinstance(passages, Passage):
+        msg = "passages is one Passage; give a list of passages"
+        raise InputError(msg)
+    arrays = None if vectors is None else validate.listed("vectors", vectors, "(tokens, dim) arrays, one a passage", VectorError)
+    rows = None if dense is None else validate.listed("dense", dense, "vectors, one a passage", VectorError)
+    return validate.listed("passages", passages, "passages", InputError), arrays, rows
+
+
+def _several(queries: Any, vectors: Any) -> tuple[list[Any] | None, list[Any] | None]:
+    """Several queries, as texts or as vectors; generators, arrays and Series are lists, too. Raises ConfigError."""
+    if isinstance(queries, str):
+        msg = f"search_many takes a list of queries, not one text ({queries[:40]!r}); use search for one"
+        raise ConfigError(msg)
+    texts = None if queries is None else list(validate.listed("queries", queries, "texts"))
+    arrays = None if vectors is None else list(validate.listed("vectors", vectors, "(tokens, dim) arrays, one a query"))
+    return texts, arrays
+
+
 def _listed(one: Any) -> list[Any] | None:
     return None if one is None else [one]
-
-
-def _spoken(query: Any) -> str:
-    if not isinstance(query, str) or not query.strip():
-        msg = f"the query is {query!r}; give a text that is not blank"
-        raise InputError(msg)
-    return query

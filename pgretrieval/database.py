@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from typing_extensions import Self
 
+from pgretrieval import validate
 from pgretrieval.collection import Collection
 from pgretrieval.db import attachments, catalog, schema
 from pgretrieval.db.connection import Database
 from pgretrieval.db.embedded import EmbeddedServer, default_data_dir, open_server
+from pgretrieval.db.urls import URL, for_psycopg, url_text
 from pgretrieval.doctor import Finding, diagnose
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.encode.registry import load_encoder
-from pgretrieval.errors import ConfigError
+from pgretrieval.errors import ConfigError, EncoderError
 from pgretrieval.index.vectors import check_dim
 from pgretrieval.search.settings import check_generator
 from pgretrieval.search.token_settings import check_scoring
@@ -28,6 +28,8 @@ from pgretrieval.types import Generator, Levels, Rerank, Scorer, WorkReport
 
 URL_VARIABLE = "PGRETRIEVAL_DATABASE_URL"
 DATA_DIR_VARIABLE = "PGRETRIEVAL_DATA_DIR"
+MAX_TITLE_WEIGHT = 1e6
+MAX_POLL = 86_400.0  # seconds
 
 
 class RetrievalDatabase:
@@ -86,14 +88,22 @@ class RetrievalDatabase:
         by all their tokens. Both can keep the lengths of token vectors: `unit_vectors=False`, by default what the encoder does.
         Raises ConfigError, CollectionExistsError, EncoderError, and DimensionMismatchError outside 48 to 1,024 dimensions.
         """
-        _check_name(name)
+        name = validate.collection_name(name)
+        bits = validate.whole("bits", bits)
         if bits not in (1, 2, 4):
             msg = f"bits is {bits!r}; the residual codec knows 1, 2 and 4"
             raise ConfigError(msg)
-        if levels not in ("lloyd-max", "quantile"):
-            msg = f"levels is {levels!r}; choose lloyd-max or quantile"
-            raise ConfigError(msg)
-        check_generator(candidates)
+        levels = validate.choice("levels", levels, ("lloyd-max", "quantile"))
+        candidates = check_generator(candidates)
+        keep_vectors = validate.flag("keep_vectors", keep_vectors)
+        unit_vectors = None if unit_vectors is None else validate.flag("unit_vectors", unit_vectors)
+        language = validate.text_or_none("language", language)
+        title_weight = validate.number("title_weight", title_weight, 0, MAX_TITLE_WEIGHT)
+        dense = validate.text_or_none("dense", dense)
+        dense_key = validate.text_or_none("dense_key", dense_key)
+        vectors_per_passage = validate.whole_or_none("vectors_per_passage", vectors_per_passage)
+        dim = None if dim is None else check_dim(dim)
+        encoder = validate.names_or_object("encoder", encoder, EncoderError)
         texts_alone = isinstance(encoder, str) and encoder == "none"
         if texts_alone and (dim is not None or keep_vectors or dense == catalog.KEPT or scorer != "maxsim"):
             msg = 'encoder "none" makes a collection of texts alone; leave dim, keep_vectors, dense="kept" and scorer out'
@@ -107,12 +117,7 @@ class RetrievalDatabase:
             if dim != loaded.dim:
                 msg = f"dim is {dim}, encoder {loaded.spec} has {loaded.dim}"
                 raise ConfigError(msg)
-        elif dim is not None:
-            check_dim(dim)
         vectors_per_passage = _check_vectors_per_passage(vectors_per_passage, loaded)
-        if not 0 <= title_weight < math.inf:
-            msg = f"title_weight is {title_weight!r}; give how often a word of the title counts, 1 as often as one of the body"
-            raise ConfigError(msg)
         catalog.create(
             self._database,
             name,
@@ -139,7 +144,8 @@ class RetrievalDatabase:
 
         Raises CollectionNotFoundError, and DimensionMismatchError where the encoder has another dimension than the collection.
         """
-        _check_name(name)
+        name = validate.collection_name(name)
+        encoder = validate.names_or_object("encoder", encoder, EncoderError)
         row = catalog.find(self._database, name)
         loaded = load_encoder(encoder, self._device, unit=row.unit_vectors) if encoder is not None else None
         collection = Collection(self._database, row, loaded, self._device)
@@ -155,7 +161,7 @@ class RetrievalDatabase:
 
     def drop_collection(self, name: str) -> None:
         """Drop a collection and free its space. Raises CollectionNotFoundError."""
-        _check_name(name)
+        name = validate.collection_name(name)
         catalog.drop(self._database, name)
 
     def attach(
@@ -178,7 +184,9 @@ class RetrievalDatabase:
         Raises ConfigError, naming what is not there, where the collection is attached already, or holds passages that the table
         does not have; CollectionNotFoundError.
         """
-        _check_name(name)
+        name = validate.collection_name(name)
+        table = validate.text("table", table)
+        query = validate.text_or_none("query", query)
         return attaching.attach(self._database, name, table, id, text, metadata, query)
 
     def detach(self, name: str) -> None:
@@ -186,6 +194,7 @@ class RetrievalDatabase:
 
         Raises ConfigError where the collection is not attached, CollectionNotFoundError.
         """
+        name = validate.collection_name(name)
         attaching.find(self._database, name)
         attachments.detach(self._database, name)
 
@@ -195,8 +204,10 @@ class RetrievalDatabase:
         For what no trigger tells of: partitions that were dropped, other tables that a query reads, parked rows to be tried again.
         Raises ConfigError where the collection is not attached, CollectionNotFoundError.
         """
+        name = validate.collection_name(name)
+        keys = None if ids is None else validate.ids("ids", ids)
         attaching.find(self._database, name)
-        attachments.resync(self._database, name, None if ids is None else [str(key) for key in ids])
+        attachments.resync(self._database, name, keys)
 
     def work(
         self,
@@ -215,9 +226,15 @@ class RetrievalDatabase:
         where the server's word does not come through; `progress` is told how many entries of the queue were just settled.
         Raises, if `once`, what is wrong with no single row: ConfigError, EncoderError, DatabaseUnavailableError and others.
         """
-        return Worker(self._database, collections, self.get_collection).run(
-            once=once, stopped=stopped, progress=progress, poll=poll
-        )
+        named = list(validate.listed("collections", collections, "names of collections, or of open collections"))
+        named = [each if isinstance(each, Collection) else validate.collection_name(each) for each in named]
+        once = validate.flag("once", once)
+        if not callable(stopped):
+            msg = f"stopped is {validate.shown(stopped)}; give a function that says whether to stop"
+            raise ConfigError(msg)
+        progress = validate.called("progress", progress)
+        poll = validate.number("poll", poll, 0.01, MAX_POLL)
+        return Worker(self._database, named, self.get_collection).run(once=once, stopped=stopped, progress=progress, poll=poll)
 
     def migrate(self) -> str:
         """Install or upgrade the schema; returns its revision."""
@@ -242,9 +259,12 @@ class RetrievalDatabase:
 
 
 def connect(
-    url: str | None = None, data_dir: str | os.PathLike[str] | None = None, *, device: str | None = None
+    url: str | URL | os.PathLike[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    device: str | None = None,
 ) -> RetrievalDatabase:
-    """Open the database at `url`, or the embedded Postgres in `data_dir`.
+    """Open the database at `url`, a text or a `sqlalchemy.URL`, or the embedded Postgres in `data_dir`; a path alone is that.
 
     Without either the environment decides (PGRETRIEVAL_DATABASE_URL, PGRETRIEVAL_DATA_DIR), else the embedded server in the
     user's data directory. An embedded database is migrated here; on any other SchemaError tells the owner what to run. `device`
@@ -263,11 +283,17 @@ def connect(
 
 
 def open_database(
-    url: str | None = None, data_dir: str | os.PathLike[str] | None = None, device: str | None = None
+    url: str | URL | os.PathLike[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    device: str | None = None,
 ) -> RetrievalDatabase:
     """Like `connect`, but leaves the schema as it is."""
+    if isinstance(url, os.PathLike) and data_dir is None:
+        url, data_dir = None, url
+    url, data_dir = url_text(url), None if data_dir is None else validate.path("data_dir", data_dir)
+    device = validate.text_or_none("device", device)
     if url is not None and data_dir is not None:
-        msg = f"both a URL and a data directory ({os.fspath(data_dir)}) are given; give one"
+        msg = f"both a URL and a data directory ({data_dir}) are given; give one"
         raise ConfigError(msg)
     if url is None and data_dir is None:
         url = os.environ.get(URL_VARIABLE) or None
@@ -276,7 +302,7 @@ def open_database(
             msg = f"both {URL_VARIABLE} and {DATA_DIR_VARIABLE} are set; unset one, or say which by url= or data_dir="
             raise ConfigError(msg)
     server = None if url is not None else open_server(Path(data_dir) if data_dir is not None else default_data_dir())
-    database = RetrievalDatabase(server.url if server else _for_psycopg(url or ""), server, device)
+    database = RetrievalDatabase(server.url if server else for_psycopg(url or ""), server, device)
     try:
         database._database.probe()
     except BaseException:
@@ -285,27 +311,10 @@ def open_database(
     return database
 
 
-def _for_psycopg(url: str) -> str:
-    """Accept SQLAlchemy's spelling, postgresql+psycopg://, too."""
-    return re.sub(r"^(postgres(?:ql)?)\+\w+://", r"\1://", url)
-
-
 def _check_vectors_per_passage(given: int | None, encoder: CollectionEncoder | None) -> int | None:
     """What was given, else what the encoder makes. Raises ConfigError where they differ."""
-    if given is not None and (not isinstance(given, int) or isinstance(given, bool) or given < 1):
-        msg = f"vectors_per_passage is {given!r}; give a whole number of at least 1, or None where passages differ"
-        raise ConfigError(msg)
     made = encoder.vectors_per_passage if encoder else None
     if encoder and given is not None and made not in (None, given):
         msg = f"vectors_per_passage is {given}, encoder {encoder.spec} makes {made}; leave it out"
         raise ConfigError(msg)
     return given if made is None else made
-
-
-def _check_name(name: str) -> None:
-    if not isinstance(name, str) or not name.strip() or len(name) > 500 or re.search("[\0\ud800-\udfff]", name):
-        msg = (
-            f"a collection cannot be called {name!r}; give a text of 1 to 500 characters that is not blank and has no NUL and no "
-            "lone surrogate"
-        )
-        raise ConfigError(msg)

@@ -16,9 +16,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql.selectable import TableValuedAlias
 
+from pgretrieval import validate
 from pgretrieval.db import parameters
 from pgretrieval.index.vectors import dense_array, token_array
-from pgretrieval.search.restriction import jsonpath
+from pgretrieval.search.restriction import predicate
 
 metadata = sa.MetaData(schema="pgretrieval")
 """The tables here; not for `create_all`, since migrations make them."""
@@ -139,8 +140,7 @@ def _hits(
     options: Mapping[str, sa.ColumnElement[Any]],
 ) -> TableValuedAlias:
     """The call, its later arguments by name; `metadata` is `c.metadata_`, since `c.metadata` would be SQLAlchemy's own."""
-    predicate = jsonpath(where) if isinstance(where, Mapping) else where
-    named = {"filter": sa.cast(sa.literal(predicate, sa.Text), postgresql.JSONPATH()), "among": _ids(among), **options}
+    named = {"filter": sa.cast(sa.literal(predicate(where), sa.Text), postgresql.JSONPATH()), "among": _ids(among), **options}
     arguments = [sa.literal(collection, sa.Text), *query, sa.literal(k, sa.Integer)]
     arguments += [sa.literal_column(f"{name} =>").op("")(value) for name, value in named.items()]
     hits: TableValuedAlias = getattr(sa.func.pgretrieval, function)(*arguments).table_valued(
@@ -157,4 +157,6 @@ def _hits(
 def _ids(among: Iterable[str] | sa.Select[Any] | None) -> sa.ColumnElement[Any]:
     if isinstance(among, sa.Select):
         return sa.func.array(among.scalar_subquery(), type_=postgresql.ARRAY(sa.Text))
-    return sa.cast(sa.literal(None if among is None else list(among), postgresql.ARRAY(sa.Text)), postgresql.ARRAY(sa.Text))
+    return sa.cast(
+        sa.literal(None if among is None else validate.ids("among", among), postgresql.ARRAY(sa.Text)), postgresql.ARRAY(sa.Text)
+    )

@@ -6,9 +6,9 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
+from pgretrieval import validate
 from pgretrieval.anchors.factorize import (
     Costs,
     FactorizationReport,
@@ -20,7 +20,7 @@ from pgretrieval.anchors.factorize import (
 from pgretrieval.anchors.search import DEFAULT_ROUNDS, AnchorSearcher, Request, rerank
 from pgretrieval.db.catalog import CollectionRow
 from pgretrieval.db.connection import Database
-from pgretrieval.errors import ConfigError, InputError, PgRetrievalWarning
+from pgretrieval.errors import ConfigError, EncoderError, InputError, PgRetrievalWarning
 from pgretrieval.index.coding import Coders
 from pgretrieval.index.work import Stage
 from pgretrieval.rerank import PairScorer, from_spec, load_cross_encoder
@@ -46,8 +46,8 @@ class CrossKnobs:
     @property
     def wanted(self) -> bool:
         """Whether a cross-encoder takes part. Raises ConfigError, naming the value, for what cannot be used."""
-        if self.scorer not in (None, "cross_encoder"):
-            msg = f'scorer is {self.scorer!r}; give "cross_encoder", or leave it out for the collection\'s own'
+        if not (self.scorer is None or (isinstance(self.scorer, str) and self.scorer == "cross_encoder")):
+            msg = f'scorer is {validate.shown(self.scorer)}; give "cross_encoder", or leave it out for the collection\'s own'
             raise ConfigError(msg)
         if self.scorer is None and (self.budget is not None or self.rounds is not None):
             msg = 'budget and rounds are of searches with scorer="cross_encoder"; give that, too'
@@ -72,7 +72,8 @@ class Crossing:
 
     def use(self, cross_encoder: str | os.PathLike[str] | object) -> PairScorer:
         """Remember a cross-encoder for the searches to come. An object is asked for its fingerprint here and not by a search."""
-        scorer = load_cross_encoder(cross_encoder, self._device)
+        named = validate.names_or_object("cross_encoder", cross_encoder, EncoderError)
+        scorer = load_cross_encoder(named, self._device)
         if scorer.spec["kind"] == "object":
             _ = scorer.fingerprint
         self._scorer = scorer
@@ -88,8 +89,11 @@ class Crossing:
         costs: Callable[[Costs], None] | None,
     ) -> FactorizationReport:
         """Score, choose anchors, solve, embed, switch; `row` is the collection as it is now."""
-        check_options(options)
+        options = check_options(options)
+        queries = list(validate.listed("anchor_queries", queries, "texts", InputError))
         distinct = distinct_queries(queries)
+        validate.called("stage", stage)
+        validate.called("costs", costs)
         scorer = self.use(cross_encoder)
         report = factorize(self._database, row, self._coders, scorer, distinct, options, stage or _silent, costs or _untold)
         repeated = len(queries) - len(distinct)
@@ -108,9 +112,7 @@ class Crossing:
         ordinary: Ordinary,
     ) -> Explanation:
         """One search, by budget or as a rerank. Raises InputError without a query text, ConfigError."""
-        if not isinstance(query, str) or not query.strip():
-            msg = f"the query is {query!r}; a cross-encoder reads texts, so give one that is not blank"
-            raise InputError(msg)
+        query = validate.text("the query", query, InputError, remedy="a text that is not blank, since a cross-encoder reads texts")
         explained = Explanation()
         if knobs.rerank is not None:
             _at_least(k, "rerank_depth", knobs.rerank_depth)
@@ -121,7 +123,7 @@ class Crossing:
         _at_least(k, "budget", budget)
         rounds = DEFAULT_ROUNDS if knobs.rounds is None and candidates is not None else knobs.rounds
         if rounds is not None:
-            _whole("rounds", rounds, 1 if candidates is not None else 2)
+            rounds = validate.whole("rounds", rounds, 1 if candidates is not None else 2, budget)
         started = None
         if candidates is not None:
             first = -(-budget // (rounds or 1))
@@ -138,7 +140,7 @@ class Crossing:
 
     def _reranker_of(self, given: str | os.PathLike[str] | object) -> PairScorer:
         if self._reranker is None or self._reranker[0] is not given:
-            self._reranker = given, load_cross_encoder(given, self._device)
+            self._reranker = given, load_cross_encoder(validate.names_or_object("rerank", given, EncoderError), self._device)
         return self._reranker[1]
 
 
@@ -150,15 +152,7 @@ def _untold(_costs: Costs) -> None:
     pass
 
 
-def _whole(name: str, given: Any, least: int) -> None:
-    if not isinstance(given, Integral) or isinstance(given, bool) or given < least:
-        msg = f"{name} is {given!r}; give a whole number of at least {least}"
-        raise ConfigError(msg)
-
-
-def _at_least(k: int, name: str, given: Any) -> None:
-    _whole("k", k, 1)
-    _whole(name, given, 1)
+def _at_least(k: int, name: str, given: int) -> None:
     if given < k:
         msg = f"{name} is {given}, less than the {k} hits asked for; give at least k"
         raise ConfigError(msg)

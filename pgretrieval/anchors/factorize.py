@@ -13,6 +13,7 @@ from functools import cache
 
 import numpy as np
 
+from pgretrieval import validate
 from pgretrieval.anchors.spread import spread
 from pgretrieval.cur.inverse import Matrix
 from pgretrieval.cur.selection import SELECTIONS, Selection, choose_anchors
@@ -77,33 +78,24 @@ class FactorizationReport:
     held_out_recall: float
 
 
-def check_options(options: FactorizeOptions) -> None:
-    """Raises ConfigError, naming the value, for what cannot be used."""
-    if options.selection not in SELECTIONS:
-        msg = f"selection is {options.selection!r}; choose {', '.join(SELECTIONS[:-1])} or {SELECTIONS[-1]}"
-        raise ConfigError(msg)
-    if options.element not in INDEXED_DIMENSIONS:
-        msg = f"element is {options.element!r}; choose vector or halfvec"
-        raise ConfigError(msg)
-    count = options.anchor_items
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        msg = f"anchor_items is {count!r}; give a whole number of at least 1"
-        raise ConfigError(msg)
-    if count > INDEXED_DIMENSIONS[options.element]:
+def check_options(options: FactorizeOptions) -> FactorizeOptions:
+    """The options as plain values. Raises ConfigError, naming the value, for what cannot be used."""
+    selection = validate.choice("selection", options.selection, SELECTIONS)
+    element = validate.choice("element", options.element, tuple(INDEXED_DIMENSIONS))
+    count = validate.whole("anchor_items", options.anchor_items)
+    if count > INDEXED_DIMENSIONS[element]:
         msg = (
-            f"anchor_items is {count}, and pgvector indexes up to {INDEXED_DIMENSIONS[options.element]:,} dimensions of "
-            f'{options.element}; give fewer anchor items, at most 2,000, or at most 4,000 with element="halfvec"'
+            f"anchor_items is {count}, and pgvector indexes up to {INDEXED_DIMENSIONS[element]:,} dimensions of "
+            f'{element}; give fewer anchor items, at most 2,000, or at most 4,000 with element="halfvec"'
         )
         raise ConfigError(msg)
+    return FactorizeOptions(count, selection, validate.whole("seed", options.seed, 0), element)
 
 
 def distinct_queries(queries: Sequence[str]) -> list[str]:
     """Each query once, in order. Raises InputError for what is no text, and where there are too few."""
-    if isinstance(queries, str) or not all(isinstance(query, str) and query.strip() for query in queries):
-        wrong = queries if isinstance(queries, str) else next(query for query in queries if not (query and str(query).strip()))
-        msg = f"anchor_queries holds {wrong!r:.80}; give a list of texts that are not blank"
-        raise InputError(msg)
-    distinct = list(dict.fromkeys(queries))
+    given = validate.listed("anchor_queries", queries, "texts", InputError)
+    distinct = list(dict.fromkeys(validate.text("anchor_queries: one", query, InputError) for query in given))
     if len(distinct) < QUERIES_AT_LEAST:
         msg = (
             f"there are {len(distinct)} different anchor queries; give at least {QUERIES_AT_LEAST}, and a few hundred for a good "

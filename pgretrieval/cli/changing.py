@@ -21,13 +21,14 @@ def delete(
         str | None,
         typer.Option(help='What their metadata must be, as JSON: {"year": {"$lt": 1990}}; or a jsonpath predicate.'),
     ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Delete every passage, and keep the collection.")] = False,
 ) -> None:
-    """Delete passages by their ids, by their metadata, or by both; in one transaction."""
-    if not ids and where is None:
-        msg = "name ids, or say --where; `pgretrieval drop` removes the whole collection"
+    """Delete passages by their ids, by their metadata, or by both; or all. In one transaction."""
+    if not ids and where is None and not everything:
+        msg = "name ids, or say --where, or --all; `pgretrieval drop` removes the whole collection"
         raise ConfigError(msg)
     with context.obj.connect() as database:
-        deleted = database.get_collection(name).delete(ids or None, where=read_where(where))
+        deleted = database.get_collection(name).delete(ids or None, where=read_where(where), all=everything)
     console.errors.print(f"{deleted:,} passages deleted from {name!r}", markup=False)
 
 

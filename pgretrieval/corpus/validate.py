@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
+from pgretrieval import validate
 from pgretrieval.errors import InputError
 from pgretrieval.types import Passage
 
-MAX_ID_BYTES = 2_000  # fits a btree entry of Postgres, 2,704 bytes
 MAX_METADATA_DEPTH = 100
-MAX_INTEGER_BITS = 10_000  # json.dumps refuses integers of more than 4,300 digits
 
 
 def to_passage(record: Mapping[str, Any] | Passage, where: str) -> Passage:
@@ -24,7 +23,7 @@ def to_passage(record: Mapping[str, Any] | Passage, where: str) -> Passage:
         record = {"id": record.id, "text": record.text, "title": record.title, "metadata": record.metadata}
     elif not isinstance(record, Mapping):
         raise InputError(f"{where}: expected a Passage or an object with id and text, found {_kind(record)}")
-    passage_id = _string_id(record.get("id", record.get("_id")), where)
+    passage_id = _string_id(_id_of(record), where)
     where = f"{where} (id {_shown(passage_id)})"
     return Passage(
         id=_checked_id(passage_id, where),
@@ -41,7 +40,7 @@ def to_change(record: Mapping[str, Any] | Passage, where: str) -> tuple[str, Cal
     """
     if not isinstance(record, Passage | Mapping):
         raise InputError(f"{where}: expected a Passage or an object with id, found {_kind(record)}")
-    given = record.id if isinstance(record, Passage) else record.get("id", record.get("_id"))
+    given = record.id if isinstance(record, Passage) else _id_of(record)
     key = _string_id(given, where)
 
     def apply(held: Passage) -> Passage:
@@ -53,22 +52,29 @@ def to_change(record: Mapping[str, Any] | Passage, where: str) -> tuple[str, Cal
     return key, apply
 
 
+def _id_of(record: Mapping[str, Any]) -> Any:
+    """What "id" has, or else "_id"; a null counts as missing."""
+    given = record.get("id")
+    return record.get("_id") if given is None else given
+
+
 def _string_id(value: Any, where: str) -> str:
-    if isinstance(value, str):
-        return value
     if value is None:
         raise InputError(f"{where}: the id is missing; give each one an id of its own")
-    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= MAX_INTEGER_BITS:
-        return str(value)
+    scalar = validate.json_scalar(value)
+    if isinstance(scalar, str):
+        return scalar
+    if isinstance(scalar, int) and not isinstance(scalar, bool):
+        return str(scalar)
     raise InputError(f"{where}: the id is {_kind(value)}; give a string or an integer")
 
 
 def _checked_id(passage_id: str, where: str) -> str:
-    if not passage_id:
-        raise InputError(f"{where}: the id is empty; give each one an id of its own")
+    if not passage_id.strip():
+        raise InputError(f"{where}: the id is empty{' or blank' if passage_id else ''}; give each one an id of its own")
     size = len(_storable(passage_id, "id", where).encode())
-    if size > MAX_ID_BYTES:
-        raise InputError(f"{where}: the id has {size:,} bytes in UTF-8; at most {MAX_ID_BYTES:,} are possible")
+    if size > validate.MAX_ID_BYTES:
+        raise InputError(f"{where}: the id has {size:,} bytes in UTF-8; at most {validate.MAX_ID_BYTES:,} are possible")
     return passage_id
 
 
@@ -110,32 +116,23 @@ def _plain_object(value: Mapping[Any, Any], field: str, where: str, depth: int) 
 
 def _plain_value(value: Any, field: str, where: str, depth: int) -> Any:
     """`value` made of plain JSON types only; mappings become dicts, tuples become lists."""
-    if isinstance(value, str):
-        return _storable(value, field, where)
-    if value is None or (isinstance(value, int) and value.bit_length() <= MAX_INTEGER_BITS):
-        return value
-    if isinstance(value, float) and math.isfinite(value):
-        return value
+    scalar = validate.json_scalar(value)
+    if isinstance(scalar, str):
+        return _storable(scalar, field, where)
+    if scalar is not validate.NO_SCALAR:
+        return scalar
     if isinstance(value, Mapping):
         return _plain_object(value, field, where, depth + 1)
     if isinstance(value, list | tuple):
         numbered = {str(i): item for i, item in enumerate(value)}
         return list(_plain_object(numbered, field, where, depth + 1).values())
-    found = str(value) if isinstance(value, float) else _kind(value)
+    found = validate.shown(value) if isinstance(value, float | Decimal) else _kind(value)
     raise InputError(f"{where}: {field} is {found}, which JSON cannot hold; use strings, numbers, lists or objects")
 
 
 def _storable(text: str, field: str, where: str) -> str:
     """`text`, unless Postgres cannot hold it."""
-    if "\0" in text:
-        raise InputError(f"{where}: {field} contains a NUL character (U+0000), which Postgres cannot store; remove it")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        surrogate = f"U+{ord(text[error.start]):04X}"
-        reason = f"{where}: {field} contains the lone surrogate {surrogate}, which is not text; remove or replace it"
-        raise InputError(reason) from error
-    return text
+    return validate.storable(text, f"{where}: {field}")
 
 
 def _kind(value: Any) -> str:

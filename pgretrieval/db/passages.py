@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from psycopg import errors as pg
-from psycopg.types.json import Jsonb
 
 from pgretrieval.assets import statements
 from pgretrieval.db.connection import Connection, value
+from pgretrieval.db.metadata import as_jsonb
 from pgretrieval.errors import DuplicateIdError
 from pgretrieval.types import CollectionId, Int32Array, Int64Array, Passage, Restriction
 
@@ -35,7 +35,7 @@ def copy(
     Raises DuplicateIdError where another transaction was faster with one of the ids.
     """
     rows = (
-        (collection_id, passage_id, passage.id, passage.title, passage.text, Jsonb(dict(passage.metadata)), tokens)
+        (collection_id, passage_id, passage.id, passage.title, passage.text, as_jsonb(passage.metadata), tokens)
         for passage_id, passage, tokens in zip(passage_ids.tolist(), passages, token_counts.tolist(), strict=True)
     )
     try:
@@ -65,7 +65,7 @@ def set_metadata(connection: Connection, collection_id: CollectionId, passages: 
         "keys": [passage.id for passage in passages],
         "titles": [passage.title for passage in passages],
         "bodies": [passage.text for passage in passages],
-        "metadata": [Jsonb(dict(passage.metadata)) for passage in passages],
+        "metadata": [as_jsonb(passage.metadata) for passage in passages],
     }
     connection.execute(_SQL["set_metadata"], parameters)
 

@@ -11,6 +11,7 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.engine import Dialect
 from typing_extensions import LiteralString
 
+from pgretrieval import validate
 from pgretrieval.errors import ConfigError
 
 Ids: TypeAlias = "Iterable[str] | Select[Any]"
@@ -18,19 +19,16 @@ Ids: TypeAlias = "Iterable[str] | Select[Any]"
 _DIALECT: Dialect = registry.load("postgresql.psycopg")()
 
 
-def array_of(ids: Ids) -> tuple[LiteralString, dict[str, Any]]:
-    """The SQL of a text[] and its parameters. Raises ConfigError unless `ids` is an iterable of ids or a select of one column."""
+def array_of(ids: Ids, what: str = "among") -> tuple[LiteralString, dict[str, Any]]:
+    """The SQL of a text[] and its parameters. Raises ConfigError unless `ids` is a list of ids or a select of one column."""
     if isinstance(ids, Select):
-        return _selected(ids)
-    if isinstance(ids, str) or not isinstance(ids, Iterable):
-        msg = f"among is {ids!r}; give a list of ids or a SQLAlchemy select of one column"
-        raise ConfigError(msg)
-    return "%(among)s::text[]", {"among": [str(key) for key in ids]}
+        return _selected(ids, what)
+    return "%(among)s::text[]", {"among": validate.ids(what, ids)}
 
 
-def _selected(ids: Select[Any]) -> tuple[LiteralString, dict[str, Any]]:
+def _selected(ids: Select[Any], what: str) -> tuple[LiteralString, dict[str, Any]]:
     if len(ids.selected_columns) != 1:
-        msg = f"among selects {len(ids.selected_columns)} columns; select one, the ids"
+        msg = f"{what} selects {len(ids.selected_columns)} columns; select one, the ids"
         raise ConfigError(msg)
     compiled = ids.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
     # Names of our own, so that they cannot be those of the statement around.

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 from pgretrieval.db import catalog, codes, passages, vectors
 from pgretrieval.db.connection import Connection, Database
 from pgretrieval.db.joining import Joined
+from pgretrieval.db.metadata import same
 from pgretrieval.db.selection import array_of
 from pgretrieval.errors import ConflictError, DimensionMismatchError, DuplicateIdError, EncoderChangedError, PassageNotFoundError
 from pgretrieval.index.coding import Coders, write_segment
@@ -178,7 +179,7 @@ class _Intake:
             passage, there = batch[position], held.get(batch[position].id)
             if there is None or (passage.title, passage.text) != (there.title, there.text):
                 anew.append(position)
-            elif passage.metadata != there.metadata:
+            elif not same(passage.metadata, there.metadata):
                 relabelled.append(position)
         return anew, relabelled
 
@@ -226,7 +227,7 @@ class _Intake:
         there = passages.existing(*where, keys)
         if self._on_conflict == "update":
             if there:
-                passages.remove(*where, Restriction(None, *array_of(there)))
+                passages.remove(*where, Restriction(None, *array_of(list(there))))
             return list(range(len(batch)))
         return [position for position, key in enumerate(keys) if key not in there]
 
@@ -281,7 +282,7 @@ def not_yet_added(target: Target, batch: Sequence[Passage]) -> list[Passage]:
     """
     with target.database.connection(f"reading collection {target.name!r}") as connection:
         there = passages.existing(connection, target.collection_id, [passage.id for passage in batch])
-    different = [passage.id for passage in batch if there.get(passage.id, passage) != passage]
+    different = [passage.id for passage in batch if not _alike(passage, there.get(passage.id, passage))]
     if different:
         msg = (
             f"ids are in collection {target.name!r} already, with other content: {_shown(different)}. Give these passages "
@@ -289,6 +290,10 @@ def not_yet_added(target: Target, batch: Sequence[Passage]) -> list[Passage]:
         )
         raise DuplicateIdError(msg)
     return [passage for passage in batch if passage.id not in there]
+
+
+def _alike(one: Passage, other: Passage) -> bool:
+    return (one.title, one.text) == (other.title, other.text) and same(one.metadata, other.metadata)
 
 
 def batches(source: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -7,17 +7,21 @@ from typing import Any
 
 import numpy as np
 
+from pgretrieval import validate
 from pgretrieval.db.wire import offsets_of
 from pgretrieval.errors import DimensionMismatchError, VectorError
 from pgretrieval.types import Float32Array, TokenMatrix
 
 MIN_DIM, MAX_DIM = 48, 1024
+NOT_NUMBERS = (TypeError, ValueError, OverflowError)
+"""What numpy raises for an array of what is no number, or is too large for one."""
 HALF_AT_MOST = 65_504
 MAX_DENSE_DIM = 4000  # of a halfvec under HNSW
 
 
 def check_dim(dim: int) -> int:
-    """Raises DimensionMismatchError outside 48 to 1,024."""
+    """Raises ConfigError for what is no whole number, DimensionMismatchError outside 48 to 1,024."""
+    dim = validate.whole("dim", dim, -(2**63), 2**63)
     if not MIN_DIM <= dim <= MAX_DIM:
         msg = f"the vectors have {dim} dimensions; collections take {MIN_DIM} to {MAX_DIM}"
         raise DimensionMismatchError(msg)
@@ -30,11 +34,10 @@ def token_array(vectors: Any, what: str, dim: int | None) -> Float32Array:
     Raises VectorError, naming `what`, unless it is two-dimensional, has a token, is finite and has no zero row;
     DimensionMismatchError unless it has `dim` columns.
     """
-    if hasattr(vectors, "detach"):
-        vectors = vectors.detach().cpu().float().numpy()
+    vectors = _on_host(vectors, f"the vectors of {what}")
     try:
         array = np.require(vectors, dtype=np.float32, requirements=["C", "W"])
-    except (TypeError, ValueError) as error:
+    except NOT_NUMBERS as error:
         msg = f"the vectors of {what} are not an array of numbers (tokens, dim): {error}"
         raise VectorError(msg) from error
     if array.ndim != 2 or 0 in array.shape:
@@ -53,6 +56,17 @@ def token_array(vectors: Any, what: str, dim: int | None) -> Float32Array:
         msg = f"the vectors of {what} hold a zero vector (first at token {row}), which has no direction; leave such tokens out"
         raise VectorError(msg)
     return array
+
+
+def _on_host(vectors: Any, what: str) -> Any:
+    """A tensor as an array, anything else as it is. Raises VectorError for what numpy would read otherwise than it is meant."""
+    if isinstance(vectors, np.ma.MaskedArray):
+        msg = f"{what} are a masked array, of which the masked numbers would count; give an array without a mask"
+        raise VectorError(msg)
+    if isinstance(vectors, str | bytes) or getattr(getattr(vectors, "dtype", None), "kind", "") == "c":
+        msg = f"{what} are not an array of numbers: {validate.shown(vectors)}"
+        raise VectorError(msg)
+    return vectors.detach().cpu().float().numpy() if hasattr(vectors, "detach") else vectors
 
 
 def check_counts(tokens: TokenMatrix, ids: Sequence[str], vectors_per_passage: int | None) -> None:
@@ -74,11 +88,10 @@ def dense_array(vector: Any, what: str, dim: int | None) -> Float32Array:
     Raises VectorError, naming `what`, unless it is one row of finite numbers, not all zero, at most 4,000;
     DimensionMismatchError unless there are `dim`.
     """
-    if hasattr(vector, "detach"):
-        vector = vector.detach().cpu().float().numpy()
+    vector = _on_host(vector, f"the dense vector of {what}")
     try:
         array = np.asarray(vector, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+    except NOT_NUMBERS as error:
         msg = f"the dense vector of {what} is not a row of numbers: {error}"
         raise VectorError(msg) from error
     if array.ndim != 1 or not 1 <= len(array) <= MAX_DENSE_DIM:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from pgretrieval import validate
 from pgretrieval.db import candidates as read
 from pgretrieval.db.candidates import PendingScores
 from pgretrieval.db.connection import Connection
@@ -14,6 +17,7 @@ from pgretrieval.types import CollectionId, Float32Array, Fusion, HybridQuery, I
 _WORDS_AT_MOST = 1000  # passages whose words are scored; the others count as the last of them
 _JOINING = 64
 _JOINING_PER_HIT = 5
+MAX_WEIGHT = 1e9  # the sum of three such scores stays a finite number
 
 Scores = NDArray[np.float64]
 _NOTHING = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
@@ -34,7 +38,7 @@ class Beside:
         self._connection = connection
         self._collection_id = collection_id
         self._asked = asked
-        self._joining = max(_JOINING, _JOINING_PER_HIT * k)
+        self._joining = min(max(_JOINING, _JOINING_PER_HIT * k), validate.INT4)
         self._listed = max(_WORDS_AT_MOST, candidates)
         where = connection, collection_id, restriction
         self._words = None if asked.text is None else read.by_words(*where, asked.text, self._listed)
@@ -77,17 +81,16 @@ def fuse(fusion: Fusion, passage_ids: Int32Array, late: Scores, words: Scores, d
     return fused
 
 
-def check_fusion(fusion: Fusion) -> None:
-    """Raises ConfigError, naming the value, for what cannot be used."""
-    if fusion.by not in ("score", "rank"):
-        msg = f'fusion is {fusion.by!r}; give "score" or "rank"'
+def read_fusion(fusion: Any, weights: Any, rank_constant: Any) -> Fusion:
+    """How a hybrid search joins its rankings, as the caller says. Raises ConfigError, naming the value, for what cannot be used."""
+    by = validate.choice("fusion", fusion, ("score", "rank"))
+    of = "three numbers, the weights of late interaction, words and dense vectors"
+    given = list(validate.listed("weights", weights, of))
+    if len(given) != 3:
+        msg = f"weights are {validate.shown(weights)}; give {of}"
         raise ConfigError(msg)
-    if len(fusion.weights) != 3 or not np.isfinite(fusion.weights).all() or fusion.rank_constant < 0:
-        msg = (
-            f"weights are {fusion.weights!r}, rank_constant is {fusion.rank_constant!r}; give three weights, of late interaction, "
-            "words and dense vectors, and a constant of at least 0"
-        )
-        raise ConfigError(msg)
+    late, words, dense = (validate.number("weights", weight, -MAX_WEIGHT, MAX_WEIGHT) for weight in given)
+    return Fusion(by, (late, words, dense), validate.whole("rank_constant", rank_constant, 0))
 
 
 def _looked_up(passage_ids: Int32Array, scored_ids: Int32Array, scores: Float32Array) -> Scores:

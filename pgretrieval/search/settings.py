@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import dataclass, field
-from numbers import Integral
-from typing import cast
+from typing import Any, cast
 
+from pgretrieval import validate
 from pgretrieval.errors import ConfigError
 from pgretrieval.search.token_settings import TokenKnobs
 from pgretrieval.types import Generator
@@ -75,6 +74,11 @@ class Knobs:
     tokens: TokenKnobs = field(default_factory=TokenKnobs)
 
 
+def read_k(k: Any) -> int:
+    """How many hits are asked for. Raises ConfigError."""
+    return validate.whole("k", k)
+
+
 def read_knobs(
     k: int, probes: int | None, candidates: int | str | None, pruning: int | None, tokens: TokenKnobs | None = None
 ) -> Knobs:
@@ -83,10 +87,8 @@ def read_knobs(
     Raises ConfigError unless every number is positive, candidates and pruning are at least k, and the generator is known.
     """
     generator, count = _generator_and_count(candidates) if isinstance(candidates, str) else (None, candidates)
-    for name, given in (("k", k), ("probes", probes), ("candidates", count), ("pruning", pruning)):
-        if (given is not None or name == "k") and (not isinstance(given, Integral) or isinstance(given, bool) or given < 1):
-            msg = f"{name} is {given!r}; give a whole number of at least 1"
-            raise ConfigError(msg)
+    k, probes = read_k(k), validate.whole_or_none("probes", probes)
+    count, pruning = validate.whole_or_none("candidates", count), validate.whole_or_none("pruning", pruning)
     for name, given in (("candidates", count), ("pruning", pruning)):
         if given is not None and given < k:
             msg = f"{name} is {given}, less than the {k} hits asked for; give at least k"
@@ -96,14 +98,11 @@ def read_knobs(
 
 def check_generator(given: str) -> Generator:
     """Raises ConfigError unless it is one that a collection can be made with."""
-    if given not in GENERATORS:
-        msg = f"candidates is {given!r}; choose {', '.join(GENERATORS[:-1])} or {GENERATORS[-1]}"
-        raise ConfigError(msg)
-    return given
+    return validate.choice("candidates", given, GENERATORS)
 
 
 def _generator_and_count(given: str) -> tuple[Generator, int | None]:
-    match = re.fullmatch(rf"({'|'.join(GENERATORS)})(?::(\d+))?", given)
+    match = re.fullmatch(rf"({'|'.join(GENERATORS)})(?::([0-9]{{1,10}}))?", given)
     if match is None:
         msg = f'candidates is {given!r}; give a number, "proxy", "postings" or "auto", or both as "proxy:512"'
         raise ConfigError(msg)
@@ -125,10 +124,10 @@ def choose_settings(k: int, searched: Searched, knobs: Knobs) -> SearchSettings:
     if probes is None:
         probes = _probes(k, searched)
     if pruning is None:
-        pruning = min(max(_decoded_passages(searched), _PRUNING_PER_HIT * k), candidates or sys.maxsize)
+        pruning = min(max(_decoded_passages(searched), _PRUNING_PER_HIT * k), candidates or validate.INT4)
     if candidates is None:
         count = _proxy_candidates(searched) if generator == "proxy" else _posting_candidates(searched)
-        candidates = max(count, _CANDIDATES_PER_HIT * k, pruning)
+        candidates = min(max(count, _CANDIDATES_PER_HIT * k, pruning), validate.INT4)
     return SearchSettings(generator, probes, candidates, min(pruning, candidates))
 
 

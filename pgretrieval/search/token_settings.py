@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import Any, Literal, TypeAlias
 
+from pgretrieval import validate
 from pgretrieval.errors import ConfigError
 from pgretrieval.types import Generator, Reduction, Rerank, Scorer, Scoring
 
@@ -18,6 +17,9 @@ sqrt(8 * tokens) tokens (WARP). "zero", or a number.
 """
 
 SCORERS: tuple[Scorer, ...] = ("maxsim", "xtr", "colxtr")
+REDUCTIONS: tuple[Reduction, ...] = ("mean", "sum")
+RERANKS: tuple[Rerank, ...] = ("none", "maxsim")
+MAX_IMPUTATION = 1e9
 _PROBES = 10
 _K_TOKENS = 300
 _RERANKED = 128
@@ -58,36 +60,32 @@ def read_token_knobs(scoring: Scoring, candidates: Any, k_tokens: Any, imputatio
     unused = [name for name, value in given.items() if value is not None]
     if unused and not scoring.by_tokens:
         msg = (
-            f"{unused[0]} is {given[unused[0]]!r}, and the collection is scored by all tokens of a passage; leave it out, or "
-            'create a collection with scorer="xtr" or "colxtr"'
+            f"{unused[0]} is {validate.shown(given[unused[0]])}, and the collection is scored by all tokens of a passage; leave it "
+            'out, or create a collection with scorer="xtr" or "colxtr"'
         )
         raise ConfigError(msg)
     if candidates is not None and scoring.by_tokens:
         msg = (
-            f"candidates is {candidates!r}, and the candidates of this collection are the passages of the retrieved tokens; leave "
-            "it out, and set probes and k_tokens"
+            f"candidates is {validate.shown(candidates)}, and the candidates of this collection are the passages of the retrieved "
+            "tokens; leave it out, and set probes and k_tokens"
         )
         raise ConfigError(msg)
-    if k_tokens is not None and (not isinstance(k_tokens, Integral) or isinstance(k_tokens, bool) or k_tokens < 1):
-        msg = f"k_tokens is {k_tokens!r}; give a whole number of at least 1"
+    k_tokens = validate.whole_or_none("k_tokens", k_tokens)
+    number = validate.is_number(imputation) and abs(imputation) <= MAX_IMPUTATION
+    if not number and not (imputation is None or (isinstance(imputation, str) and imputation in ("kth", "warp", "zero"))):
+        msg = f'imputation is {validate.shown(imputation)}; give "kth", "warp", "zero", or a finite number'
         raise ConfigError(msg)
-    number = isinstance(imputation, Real) and not isinstance(imputation, bool) and math.isfinite(imputation)
-    if imputation not in (None, "kth", "warp", "zero") and not number:
-        msg = f'imputation is {imputation!r}; give "kth", "warp", "zero", or a finite number'
-        raise ConfigError(msg)
-    if reduction not in (None, "mean", "sum"):
-        msg = f'reduction is {reduction!r}; give "mean" or "sum"'
-        raise ConfigError(msg)
-    if rerank not in (None, "none", "maxsim"):
-        msg = f'rerank is {rerank!r}; give "maxsim" or "none"'
-        raise ConfigError(msg)
+    if reduction is not None:
+        reduction = validate.choice("reduction", reduction, REDUCTIONS)
+    if rerank is not None:
+        rerank = validate.choice("rerank", rerank, RERANKS)
     if rerank == "maxsim" and scoring.rerank is None:
         msg = (
             'rerank is "maxsim", and the collection stores no codes by passage; leave rerank out, or create a collection with '
             'rerank="maxsim"'
         )
         raise ConfigError(msg)
-    return TokenKnobs(given["k_tokens"], float(imputation) if number else imputation, reduction, rerank)
+    return TokenKnobs(k_tokens, float(imputation) if number else imputation, reduction, rerank)
 
 
 def choose_token_settings(k: int, scoring: Scoring, knobs: TokenKnobs, probes: int | None, pruning: int | None) -> TokenSettings:
@@ -99,7 +97,7 @@ def choose_token_settings(k: int, scoring: Scoring, knobs: TokenKnobs, probes: i
         "kth" if knobs.imputation is None else knobs.imputation,
         reduction_of(scoring, knobs),
         knobs.rerank or scoring.rerank or "none",
-        pruning or max(_RERANKED, _RERANKED_PER_HIT * k),
+        pruning or min(max(_RERANKED, _RERANKED_PER_HIT * k), validate.INT4),
     )
 
 
@@ -112,12 +110,9 @@ def check_scoring(
     scorer: Scorer, rerank: str | None, unit_vectors: bool | None, candidates: Generator, encodes_unit: bool
 ) -> Scoring:
     """What a collection is to be scored by, as the caller and its encoder say. Raises ConfigError for what does not go together."""
-    if scorer not in SCORERS:
-        msg = f"scorer is {scorer!r}; choose {', '.join(SCORERS[:-1])} or {SCORERS[-1]}"
-        raise ConfigError(msg)
-    if rerank not in (None, "none", "maxsim"):
-        msg = f'rerank is {rerank!r}; give "maxsim", or leave it out'
-        raise ConfigError(msg)
+    scorer = validate.choice("scorer", scorer, SCORERS)
+    if rerank is not None:
+        rerank = validate.choice("rerank", rerank, RERANKS)
     scoring = Scoring(scorer, "maxsim" if rerank == "maxsim" else None, unit_vectors is not False)
     if not scoring.by_tokens:
         if scoring.rerank is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
+from pgretrieval import validate
 from pgretrieval.db import attachments, catalog, queue
 from pgretrieval.db.connection import Database
 from pgretrieval.errors import ConfigError, PgRetrievalWarning
@@ -14,14 +15,16 @@ def attach(
     database: Database, name: str, table: str, id: str, text: str | Sequence[str], metadata: str | Sequence[str], query: str | None
 ) -> int:
     """Install the triggers, then queue every key; returns how many are queued. Raises ConfigError, CollectionNotFoundError."""
-    if not isinstance(id, str):
-        msg = f"id is {id!r}; name one column. Where the key has several, attach a query that makes one id of them"
+    if not isinstance(id, str) or not id.strip():
+        msg = f"id is {validate.shown(id)}; name one column. Where the key has several, attach a query that makes one id of them"
         raise ConfigError(msg)
+    id = validate.text("id", id)
+    texts, fields = _columns(text, "text"), _columns(metadata, "metadata")
     row = catalog.find(database, name)
     if row.given_vectors:
         msg = f"collection {name!r} holds passages with given vectors, and workers encode texts; attach another collection"
         raise ConfigError(msg)
-    indexed = attachments.attach(database, name, table, id, _columns(text, "text"), _columns(metadata, "metadata"), query)
+    indexed = attachments.attach(database, name, table, id, texts, fields, query)
     if not indexed:
         message = f"no index of {table} begins with {id!r}: for each batch of changes a worker reads the whole table; create one"
         warnings.warn(message, PgRetrievalWarning, stacklevel=3)
@@ -53,8 +56,5 @@ def find(database: Database, name: str) -> attachments.Attached:
 
 
 def _columns(given: str | Sequence[str], what: str) -> list[str]:
-    columns = [given] if isinstance(given, str) else list(given)
-    if not all(isinstance(column, str) and column for column in columns):
-        msg = f"{what} is {given!r}; give names of columns"
-        raise ConfigError(msg)
-    return columns
+    columns = [given] if isinstance(given, str) else validate.listed(what, given, "names of columns")
+    return [validate.text(f"{what}: a column", column) for column in columns]

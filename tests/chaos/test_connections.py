@@ -231,7 +231,7 @@ def test_lock_timeouts(database_url: str):
         change,
         lambda docs, _: docs.search("word1", k=3),
         lambda docs, _: docs.compact(),
-        lambda docs, _: docs.delete(where={}),
+        lambda docs, _: docs.delete(all=True),
     ]
     with database_settings(database_url, lock_timeout="50ms"), pgretrieval.connect(url=database_url) as database:
         docs = opened(database)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,7 @@ def test_adding_nothing_is_no_error(docs: pgretrieval.Collection):
 
 def test_a_single_mapping_is_not_taken_for_passages(docs: pgretrieval.Collection):
     """add({...}) iterates over the keys."""
-    with pytest.raises(InputError, match="passage 1: expected a Passage or an object"):
+    with pytest.raises(InputError, match=r"passages is {.*; give a list of passages"):
         docs.add({"id": "a", "text": "x"})
     assert_unchanged(docs)
 
@@ -462,3 +463,308 @@ def test_an_encoder_that_fails_in_the_middle(database: pgretrieval.RetrievalData
     with pytest.raises(EncoderError, match=said):
         odd.add([{"id": "a", "text": "fine words"}, {"id": "b", "text": f"{word} words"}])
     assert odd.stats()["passages"] == 0
+
+
+# ---- what is empty or false, and what is one and no list
+
+
+@pytest.mark.parametrize("where", [[], (), set(), 0, False, 0.0, b"", "", " ", {}, [1], np.array([]), "1", "$.n", "$ ? (@.n == 1)"])
+def test_nothing_is_deleted_by_a_where_that_says_nothing(docs: pgretrieval.Collection, where: Any):
+    """What is empty, false or no predicate is taken for everything, or for nothing without a word."""
+    with pytest.raises(ConfigError, match="where is"):
+        docs.delete(where=where)
+    with pytest.raises(ConfigError, match="where is"):
+        docs.delete(["there"], where=where)
+    assert_unchanged(docs)
+
+
+def test_everything_is_deleted_by_name_alone(docs: pgretrieval.Collection):
+    """all=True beside something else deletes all, or something that is true does."""
+    for given in ({}, {"ids": ["there"], "all": True}, {"where": {"n": 1}, "all": True}, {"all": 1}, {"all": "yes"}, {"all": None}):
+        with pytest.raises(ConfigError, match="all"):
+            docs.delete(**given)
+    assert_unchanged(docs)
+    assert docs.delete(all=True) == 1
+    assert docs.stats()["passages"] == 0
+
+
+@pytest.mark.parametrize(
+    "where", [[], (), set(), 0, False, 0.0, b"", "", "1", "$.n", "$.n + 1", "strict $.n", "$.n = 1", "$.n == $x"]
+)
+def test_a_search_is_not_unfiltered_by_a_where_that_says_nothing(docs: pgretrieval.Collection, where: Any):
+    """What is empty or no predicate filters nothing, or everything without a word."""
+    for use in (
+        docs.search,
+        docs.explain,
+        docs.text_search,
+        docs.hybrid_search,
+        lambda text, **more: docs.search_many([text], **more),
+    ):
+        with pytest.raises(ConfigError, match="where is"):
+            use("stored", where=where)
+    assert docs.search("stored", where={}) == docs.search("stored")
+
+
+@pytest.mark.parametrize(
+    "where", ["$.n == 1", "exists($.n)", "!($.n > 1)", "($.n > 1) is unknown", 'strict $.s starts with "a"', "true"]
+)
+def test_predicates_of_the_callers_own(docs: pgretrieval.Collection, where: str):
+    """A predicate is refused for its form."""
+    assert docs.search("stored", where=where) is not None
+
+
+@pytest.mark.parametrize("ids", ["12", b"1", bytearray(b"1"), 5, {"1": 2}, np.array("1"), object()])
+def test_ids_are_a_list(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, ids: Any):
+    """A text or bytes are taken apart into characters."""
+    docs.add([{"id": 1, "text": "x"}, {"id": 2, "text": "x"}, {"id": 49, "text": "x"}])
+    for use in (docs.get, docs.delete, lambda given: docs.search("x", among=given)):
+        with pytest.raises(ConfigError, match="give a list of ids"):
+            use(ids)
+    with pytest.raises(ConfigError, match="give a list of ids"):
+        database.resync("docs", ids)
+    assert docs.stats()["passages"] == 4
+
+
+def test_ids_of_other_types(docs: pgretrieval.Collection):
+    """An id that is an integer, also of numpy, or a UUID is not found; anything else becomes some text."""
+    key = uuid.UUID(int=7)
+    docs.add([{"id": 1, "text": "x"}, {"id": key, "text": "x"}])
+    assert set(docs.get([1, key])) == set(docs.get(np.array([1])).keys() | {str(key)}) == {"1", str(key)}
+    for wrong in (None, True, 1.5, b"1", ["1"], "\0", "\ud800"):
+        for use in (docs.get, docs.delete, lambda given: docs.search("x", among=given)):
+            with pytest.raises(InputError, match="holds an id that"):
+                use([wrong])
+    assert docs.delete(np.array([1])) == 1
+
+
+# ---- numbers of numpy, and numbers that are too large
+
+
+def test_numbers_of_numpy_are_numbers(database: pgretrieval.RetrievalDatabase):
+    """A numpy integer ends in a missing SQL function."""
+    made = database.create_collection(
+        "made",
+        dim=np.int64(64),
+        bits=np.int8(4),
+        title_weight=np.float32(2),
+        keep_vectors=np.bool_(True),
+        vectors_per_passage=np.int16(3),
+    )
+    made.add(passages(3), vectors=clustered(3, tokens=(3, 3)))
+    made.build()
+    query = clustered(1)[0]
+    assert len(made.search(vectors=query, k=np.int64(2), candidates=np.int32(3), probes=np.uint8(1), pruning=np.int64(3))) == 2
+    assert len(made.text_search("passage", k=np.int64(2))) == 2
+    assert (
+        len(made.hybrid_search("passage", vectors=query, weights=np.array([1, 0.5, 0]), rank_constant=np.int64(3), k=np.int8(2)))
+        == 2
+    )
+
+
+@pytest.mark.parametrize("k", [2**31 - 1, 10**9])
+def test_as_many_hits_as_a_number_can_say(built: pgretrieval.Collection, corpus: Corpus, k: int):
+    """What follows from k is larger than a column, and ends in a missing SQL function."""
+    assert len(built.search(vectors=corpus.queries[0], k=k)) == 300
+    assert len(built.hybrid_search("passage", vectors=corpus.queries[0], k=k)) == 300
+    assert len(built.text_search("passage", k=k)) == 300
+
+
+@pytest.mark.parametrize("number", [2**31, 10**20, 2.0, "3", True, float("nan"), np.array([3, 3]), b"3", [3]])
+def test_numbers_that_are_none(docs: pgretrieval.Collection, number: Any):
+    """A number beyond the column's, or what is no whole number, ends in the driver's error."""
+    for name in ("k", "candidates", "probes", "pruning", "rerank_depth"):
+        with pytest.raises(ConfigError, match=f"{name} is"):
+            docs.search("x", **{name: number})
+    for use in (docs.text_search, docs.hybrid_search):
+        with pytest.raises(ConfigError, match="k is"):
+            use("x", k=number)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"weights": None},
+        {"weights": 1.0},
+        {"weights": "123"},
+        {"weights": (1, 2)},
+        {"weights": (1, 2, float("nan"))},
+        {"weights": (1, 2, None)},
+        {"weights": (1, 2, 1e300)},
+        {"rank_constant": "5"},
+        {"rank_constant": -1},
+        {"rank_constant": float("nan")},
+        {"rank_constant": 2**31},
+        {"fusion": None},
+        {"fusion": ["score"]},
+    ],
+)
+def test_fusions_that_cannot_be(docs: pgretrieval.Collection, given: dict[str, Any]):
+    """Scores become NaN, or numpy's own error comes out."""
+    with pytest.raises(ConfigError, match=next(iter(given))):
+        docs.hybrid_search("x", **given)
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong"),
+    [
+        ("title_weight", "1"),
+        ("title_weight", -1),
+        ("title_weight", float("inf")),
+        ("title_weight", True),
+        ("dim", "64"),
+        ("dim", 64.0),
+        ("bits", np.array([4, 4])),
+        ("unit_vectors", "no"),
+        ("unit_vectors", 0),
+        ("keep_vectors", 1),
+        ("language", "\ud800"),
+        ("language", ""),
+        ("language", 5),
+        ("dense", "embedding"),
+        ("dense", "nope.nope"),
+        ("dense", "a.b.c.d"),
+        ("dense", ""),
+        ("dense", 5),
+        ("dense_key", "x"),
+        ("vectors_per_passage", 0),
+        ("vectors_per_passage", 2**31),
+        ("scorer", ["xtr"]),
+        ("rerank", 5),
+        ("candidates", None),
+        ("levels", None),
+    ],
+)
+def test_settings_of_a_wrong_type(database: pgretrieval.RetrievalDatabase, option: str, wrong: Any):
+    """A wrong type is stored, or ends in the driver's error."""
+    with pytest.raises(ConfigError, match=option):
+        database.create_collection("docs", **{option: wrong})
+    assert database.list_collections() == []
+
+
+@pytest.mark.parametrize("wrong", ["x" * 5000, "nul\0", "lone \ud800", ""])
+def test_models_that_cannot_be_named(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, wrong: str):
+    """A name that no file can have ends in an OSError."""
+    uses = (
+        lambda: database.create_collection("other", encoder=wrong),
+        lambda: docs.search("x", rerank=wrong),
+        lambda: docs.use_cross_encoder(wrong),
+        lambda: docs.rebuild(encoder=wrong),
+    )
+    for use in uses:
+        with pytest.raises(EncoderError):
+            use()
+
+
+# ---- containers
+
+
+@pytest.mark.parametrize("wrong", [None, 5, "text", b"text", {"id": 1, "text": "x"}, np.array(5)])
+def test_passages_that_are_no_list(docs: pgretrieval.Collection, wrong: Any):
+    """What is no list ends in a TypeError."""
+    for use in (docs.add, docs.update, docs.not_yet_added):
+        with pytest.raises(InputError, match="give a list of passages"):
+            use(wrong)
+    for name in ("vectors", "dense"):
+        if wrong is not None:
+            with pytest.raises(VectorError, match=f"{name} is"):
+                docs.add([{"id": 1, "text": "x"}], **{name: wrong})
+    with pytest.raises(ConfigError, match="progress is 5"):
+        docs.add([{"id": 1, "text": "x"}], progress=5)
+    assert_unchanged(docs)
+
+
+def test_mappings_are_looked_up_among_the_stored(docs: pgretrieval.Collection):
+    """A mapping has no attribute id."""
+    assert [
+        passage.id for passage in docs.not_yet_added([{"id": "new", "text": "x"}, {"id": "there", "text": "already stored"}])
+    ] == ["new"]
+
+
+def test_masked_arrays_are_no_vectors(docs: pgretrieval.Collection):
+    """Masked numbers are read as if they were given."""
+    masked = np.ma.masked_all((2, 64))
+    for use in (lambda: docs.search(vectors=masked), lambda: docs.add([{"id": 1, "text": "x"}], vectors=[masked])):
+        with pytest.raises(VectorError, match="masked"):
+            use()
+    assert_unchanged(docs)
+
+
+class _Series:
+    """Like pandas': iterable, with other labels than 0, 1, 2, and without a truth."""
+
+    def __init__(self, values: list[Any]) -> None:
+        self.values, self.ndim = values, 1
+
+    def __iter__(self) -> Any:
+        return iter(self.values)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __bool__(self) -> bool:
+        raise ValueError("the truth of a Series is ambiguous")
+
+    def __getitem__(self, label: int) -> Any:
+        raise KeyError(label)
+
+
+def test_several_queries_in_any_container(docs: pgretrieval.Collection):
+    """An array or a Series has no truth, and a generator no length."""
+    texts = ["stored", "already"]
+    expected = docs.search_many(texts)
+    for given in (tuple(texts), (text for text in texts), np.array(texts), np.array(texts, dtype=object), _Series(texts)):
+        assert docs.search_many(given) == expected
+    vectors = docs.query_vectors(texts, None)
+    for given in (tuple(vectors), (rows for rows in vectors), _Series(vectors), iter(vectors)):
+        assert docs.search_many(vectors=given) == docs.search_many(vectors=vectors)
+    assert docs.search_many([]) == docs.search_many(vectors=iter([])) == []
+    for wrong in (5, b"ab", {"a": 1}, "text"):
+        with pytest.raises(ConfigError):
+            docs.search_many(wrong)
+        with pytest.raises((ConfigError, VectorError)):
+            docs.search_many(vectors=wrong)
+
+
+# ---- NUL, surrogates, depth
+
+
+@pytest.mark.parametrize("text", ["a\0", "\ud83d"])
+def test_what_is_no_text_is_told_as_that(docs: pgretrieval.Collection, text: str):
+    """The driver's error, or a bare UnicodeEncodeError, comes out."""
+    docs.add([{"id": "0", "text": "x"}])
+    uses = (
+        lambda: docs.search(text),
+        lambda: docs.search_many(["x", text]),
+        lambda: docs.text_search(text),
+        lambda: docs.hybrid_search(text),
+        lambda: docs.get([text]),
+        lambda: docs.delete([text]),
+        lambda: docs.search("x", among=[text]),
+        lambda: docs.search("x", where={"s": text}),
+        lambda: docs.search("x", where={text: 1}),
+        lambda: docs.search("x", where=f'$.s == "{text}"'),
+        lambda: docs.search("x", where={"s": {"$in": ["a", text]}}),
+    )
+    for use in uses:
+        with pytest.raises((InputError, ConfigError), match=r"NUL|surrogate"):
+            use()
+
+
+def test_filters_may_be_large_but_not_deep(docs: pgretrieval.Collection):
+    """Nested filters double in size with each level or end in a RecursionError; long ones overflow the server's stack."""
+    docs.add([{"id": str(number), "text": "word", "metadata": {"n": number}} for number in range(3)])
+    where: dict[str, Any] = {"n": 1}
+    for _ in range(98):
+        where = {"$not": where}
+    assert [hit.id for hit in docs.search("word", where=where)] == ["1"]
+    for _ in range(3000):
+        where = {"$not": where}
+    with pytest.raises(ConfigError, match="more than 100 levels"):
+        docs.search("word", where=where)
+    condition: dict[str, Any] = {"$gt": 1}
+    for _ in range(3000):
+        condition = {"$not": condition}
+    with pytest.raises(ConfigError, match="more than 100 levels"):
+        docs.search("word", where={"n": condition})
+    assert [hit.id for hit in docs.search("word", where={"n": {"$in": [2, *range(10, 50_000)]}})] == ["2"]
+    assert [hit.id for hit in docs.search("word", where={"$or": [{"n": number} for number in range(2, 10_000)]})] == ["2"]

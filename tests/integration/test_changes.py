@@ -174,7 +174,7 @@ def test_delete_by_ids_and_by_metadata(large: pgretrieval.Collection, corpus: Co
     everything = {hit.id for hit in large.search(vectors=corpus.vectors[1], k=300)}
     assert everything == {f"p{number}" for number in range(290)} - {"p1", "p2", "p3"}
     assert large.text_search("passage 1")[0].id != "p1"
-    assert large.delete(where={}) == left
+    assert large.delete(all=True) == left
     assert large.search(vectors=corpus.queries[0]) == []
 
 
@@ -186,7 +186,7 @@ def test_delete_by_a_select(large: pgretrieval.Collection):
 
 
 def test_delete_needs_to_know_what(large: pgretrieval.Collection):
-    with pytest.raises(ConfigError, match="delete needs ids or where="):
+    with pytest.raises(ConfigError, match="delete needs ids, where= or all=True"):
         large.delete()
     with pytest.raises(ConfigError, match="give a list of ids"):
         large.delete("p1")

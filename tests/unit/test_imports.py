@@ -15,11 +15,12 @@ import pgretrieval
 from pgretrieval import assets
 
 PACKAGE = Path(pgretrieval.__file__).parent
-BASE = {"types", "errors", "assets", "hardware"}
+BASE = {"types", "errors", "assets", "hardware", "validate"}
 ALLOWED = {
     "hardware": set(),
     "types": set(),
     "errors": set(),
+    "validate": {"errors"},
     "assets": set(),
     "quantize": BASE,
     "scoring": BASE,

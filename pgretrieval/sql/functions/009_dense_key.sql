@@ -19,7 +19,7 @@ begin
     end if;
     begin
         parts := parse_ident(dense);
-        relation := to_regclass(format('%I.%I', parts[1], parts[2]));
+        relation := case when cardinality(parts) = 3 then to_regclass(format('%I.%I', parts[1], parts[2])) end;
     exception when invalid_parameter_value then
         relation := null;
     end;

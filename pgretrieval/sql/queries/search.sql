@@ -124,3 +124,6 @@ from pgretrieval.score_dense(
     (select collection from pgretrieval.collection where collection_id = %(collection_id)s),
     %(passage_ids)s, %(query_dense)s
 )
+
+-- name: is_predicate
+select pgretrieval.is_predicate(%(filter)s::jsonpath)

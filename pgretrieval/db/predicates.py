@@ -1,0 +1,44 @@
+"""Whether a text is a jsonpath predicate, which only the server can tell."""
+
+from __future__ import annotations
+
+import threading
+
+from psycopg import errors as pg
+
+from pgretrieval import validate
+from pgretrieval.assets import statements
+from pgretrieval.db.connection import Database, value
+from pgretrieval.errors import ConfigError
+
+_SQL = statements("search")
+_REMEMBERED = 1_000
+_checked: set[str] = set()
+_checking = threading.Lock()
+
+
+def check_predicate(database: Database, where: str) -> None:
+    """Raises ConfigError unless the text is a jsonpath predicate: a path alone, such as `$.year`, is true of nothing.
+
+    Each text is asked for once.
+    """
+    with _checking:
+        if where in _checked:
+            return
+    with database.connection("reading where=") as connection:
+        try:
+            is_predicate = value(connection, _SQL["is_predicate"], {"filter": where})
+        except (pg.DataError, pg.SyntaxError, pg.UndefinedObject) as error:
+            reason = str(error).strip().splitlines()[0]
+            msg = f"where is {validate.shown(where)}, which is no jsonpath: {reason}. Give a predicate such as '$.year >= 1990'"
+            raise ConfigError(msg) from error
+    if not is_predicate:
+        msg = (
+            f"where is {validate.shown(where)}, which is a jsonpath but no predicate, so that it is true of no passage; compare "
+            "with something, such as '$.year >= 1990' or '$.published == true'"
+        )
+        raise ConfigError(msg)
+    with _checking:
+        if len(_checked) >= _REMEMBERED:
+            _checked.clear()
+        _checked.add(where)

@@ -1,0 +1,29 @@
+"""How callers name a server."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+from sqlalchemy import URL
+
+from pgretrieval import validate
+from pgretrieval.errors import ConfigError
+
+__all__ = ["URL", "for_psycopg", "url_text"]
+
+
+def for_psycopg(url: str) -> str:
+    """Accept SQLAlchemy's spelling, postgresql+psycopg://, too."""
+    return re.sub(r"^(postgres(?:ql)?)\+\w+://", r"\1://", url)
+
+
+def url_text(given: Any) -> str | None:
+    """A URL as a text, from one or from a `sqlalchemy.URL`. Raises ConfigError."""
+    if isinstance(given, URL):
+        return given.render_as_string(hide_password=False)
+    if isinstance(given, os.PathLike):
+        msg = f"url is the path {validate.shown(os.fspath(given))}, and data_dir is given; give one of them"
+        raise ConfigError(msg)
+    return validate.text_or_none("url", given)
