@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import threading
+import uuid
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -414,3 +417,102 @@ def test_an_empty_collection_finds_nothing(database: pgretrieval.RetrievalDataba
     docs = database.create_collection("docs", encoder=hashed_encoder)
     assert docs.search("anything") == []
     assert docs.search_many(["anything", "else"]) == [[], []]
+
+
+VALUES = [
+    1,
+    True,
+    1.0,
+    0,
+    False,
+    0.0,
+    None,
+    "1",
+    2**53 + 1,
+    -(10**40),
+    10**2000,
+    1e22,
+    -1.5e300,
+    5e-324,
+    0.1,
+    1e16,
+    [],
+    {},
+    [1, [True]],
+    {"b": 1, "a": 1.0},
+]
+
+
+def test_metadata_come_back_as_they_were_given(greek: pgretrieval.Collection):
+    """A number comes back as another, or with another type."""
+    greek.add([{"id": str(number), "text": "x", "metadata": {"v": value}} for number, value in enumerate(VALUES)])
+    held = greek.get([str(number) for number in range(len(VALUES))])
+    for number, value in enumerate(VALUES):
+        assert repr(held[str(number)].metadata) == repr({"v": value}) or value == {"b": 1, "a": 1.0}
+    assert {type(held[str(VALUES.index({"b": 1, "a": 1.0}))].metadata["v"][key]) for key in "ab"} == {int, float}
+
+
+@pytest.mark.parametrize("by", ["add", "update"])
+def test_every_change_of_metadata_is_one(greek: pgretrieval.Collection, by: str):
+    """1 -> true is taken for no change, since Python's 1 is True; or what did not change is written again."""
+    greek.add([{"id": "v", "text": "word", "metadata": {"v": 1}}])
+    for value in (True, 1, 1.0, False, 0, 0.0, None, "1", 10**22, 1e22):
+        new = [{"id": "v", "text": "word", "metadata": {"v": value}}]
+        change = (lambda: greek.add(new, on_conflict="update")) if by == "add" else (lambda: greek.update(new))  # noqa: B023
+        assert (change().updated, change().updated) == (1, 0)
+        assert repr(greek.get(["v"])["v"].metadata) == repr({"v": value})
+        with pytest.raises(pgretrieval.DuplicateIdError):
+            greek.not_yet_added([{"id": "v", "text": "word", "metadata": {"v": [value]}}])
+        assert greek.not_yet_added(new) == []
+    greek.update([{"id": "v", "metadata": {"published": True}}])
+    assert [hit.id for hit in greek.search("word", where={"published": True})] == ["v"]
+    assert greek.search("word", where={"published": 1}) == []
+
+
+def test_scalars_that_have_an_obvious_form(greek: pgretrieval.Collection):
+    """A date, a UUID, a Decimal or a scalar of numpy is refused, or is found by another form than it was stored in."""
+    moment = datetime.datetime(2024, 2, 29, 12, 30, tzinfo=datetime.timezone.utc)
+    given = {
+        "day": moment.date(),
+        "moment": moment,
+        "key": uuid.UUID(int=7),
+        "price": Decimal("9.90"),
+        "whole": Decimal("1E+3"),
+        "i": np.int64(2),
+        "f": np.float32(0.5),
+        "b": np.bool_(True),
+        "s": np.str_("x"),
+        "zero": -0.0,
+    }
+    greek.add([{"id": "v", "text": "word", "metadata": given}])
+    plain = {
+        "day": "2024-02-29",
+        "moment": "2024-02-29T12:30:00+00:00",
+        "key": str(given["key"]),
+        "price": 9.9,
+        "whole": 1000,
+        "i": 2,
+        "f": 0.5,
+        "b": True,
+        "s": "x",
+        "zero": 0.0,
+    }
+    held = greek.get(["v"])["v"].metadata
+    assert held == plain
+    assert {key: type(value) for key, value in held.items()} == {key: type(value) for key, value in plain.items()}
+    for field, value in given.items():
+        assert [hit.id for hit in greek.search("word", where={field: value})] == ["v"], field
+    assert [hit.id for hit in greek.search("word", where={"day": {"$lt": datetime.date(2024, 3, 1)}})] == ["v"]
+    for wrong in (
+        datetime.timedelta(1),
+        Decimal("0.1234567890123456789"),
+        Decimal("NaN"),
+        np.datetime64("2024-01-01"),
+        float("inf"),
+        1j,
+        b"x",
+    ):
+        with pytest.raises(pgretrieval.InputError, match=r"metadata\.v is"):
+            greek.add([{"id": "w", "text": "word", "metadata": {"v": wrong}}])
+        with pytest.raises(ConfigError, match="where compares 'v' with"):
+            greek.search("word", where={"v": wrong})
