@@ -59,9 +59,20 @@ def functions_digest() -> str:
     return sha256("".join(functions()).encode()).hexdigest()[:16]
 
 
+def functions_number() -> int:
+    """Counts the sets of functions that were released: a higher one is newer."""
+    return int((SQL / "functions_number.txt").read_text(encoding="utf-8"))
+
+
+def refuse_newer_functions() -> str:
+    """The statement that ends a migration where the database has functions of a newer set."""
+    return (SQL / "refuse_newer_functions.sql").read_text(encoding="utf-8").replace("NUMBER", str(functions_number()))
+
+
 def mark_functions() -> str:
-    """The statement that notes in the database which version of the functions it has."""
-    return (SQL / "mark_functions.sql").read_text(encoding="utf-8").replace("DIGEST", functions_digest())
+    """The statement that notes in the database which set of functions it has."""
+    text = (SQL / "mark_functions.sql").read_text(encoding="utf-8")
+    return text.replace("DIGEST", functions_digest()).replace("NUMBER", str(functions_number()))
 
 
 def privileges(reader: str, writer: str, owner: str) -> str:

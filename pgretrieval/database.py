@@ -36,14 +36,15 @@ class RetrievalDatabase:
     """An open database. Use it in a `with` block, or close it; several threads may share it."""
 
     def __init__(self, url: str, server: EmbeddedServer | None = None, device: str | None = None) -> None:
-        self._database = Database(url)
+        self._database = Database(server.conninfo if server else url, server=server)
+        self._url = url
         self._server = server
         self._device = device
 
     @property
     def url(self) -> str:
         """What psycopg.connect takes."""
-        return self._database.url
+        return self._url
 
     @property
     def data_dir(self) -> Path | None:
@@ -246,10 +247,12 @@ class RetrievalDatabase:
 
     def close(self) -> None:
         """Close the connections; the embedded server stops when no process uses it any more."""
-        self._database.close()
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        try:
+            self._database.close()
+        finally:
+            if self._server is not None:
+                self._server.close()
+                self._server = None
 
     def __enter__(self) -> Self:
         return self
@@ -274,12 +277,22 @@ def connect(
     try:
         if database.data_dir is None:
             schema.verify(database._database)
-        elif not schema.is_current(database._database):
-            database.migrate()
+        else:
+            install(database)
     except BaseException:
         database.close()
         raise
     return database
+
+
+def install(database: RetrievalDatabase) -> None:
+    """Install or upgrade the schema of an embedded database where it is not this client's.
+
+    Functions of a newer package stay, and those of another copy of the package while that is at work.
+    """
+    server = database._server
+    if not schema.is_current(database._database, shared=server is not None and server.shared):
+        database.migrate()
 
 
 def open_database(

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pgretrieval import assets
 from pgretrieval.db import attachments, catalog, embedded, schema
 from pgretrieval.db.connection import Database
 from pgretrieval.db.errors import describe_server
@@ -30,7 +31,7 @@ def diagnose(database: Database) -> list[Finding]:
     return [
         Finding("ok", f"connected to {describe_server(database.url)}, PostgreSQL {settings['server_version']}"),
         _extension(settings.get("pgvector")),
-        _schema(database),
+        *_schema(database),
         _device(),
         *_settings(settings),
         *_attachments(database),
@@ -51,12 +52,24 @@ def _extension(version: str | None) -> Finding:
     return Finding("ok", f"pgvector {version}")
 
 
-def _schema(database: Database) -> Finding:
+def _schema(database: Database) -> list[Finding]:
     try:
         schema.verify(database)
     except SchemaError as error:
-        return Finding("problem", str(error))
-    return Finding("ok", f"schema at revision {schema.head_revision()}")
+        return [Finding("problem", str(error))]
+    return [Finding("ok", f"schema at revision {schema.head_revision()}"), *_functions(database)]
+
+
+def _functions(database: Database) -> list[Finding]:
+    digest, number = schema.functions_of(database)
+    if digest == assets.functions_digest():
+        return []
+    ours = assets.functions_number()
+    if number > ours:
+        text = f"the SQL functions in this database are of set {number}, newer than this client's, which is {ours}"
+        return [Finding("advice", f"{text}; upgrade the package: pip install --upgrade pgretrieval")]
+    text = f"the SQL functions in this database are another version's ({f'set {number}' if number else 'an old one'})"
+    return [Finding("problem", f"{text} than this client's; `pgretrieval migrate` puts this client's in their place")]
 
 
 def _device() -> Finding:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -43,7 +42,7 @@ def options(
         typer.Option(help=f"URL of a Postgres with pgvector, as psql takes it. Environment: {URL_VARIABLE}.", metavar="URL"),
     ] = None,
     data_dir: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help=f"Directory of the embedded Postgres. Environment: {DATA_DIR_VARIABLE}.", metavar="DIR"),
     ] = None,
 ) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-from pgretrieval.database import RetrievalDatabase, connect, open_database
+from pgretrieval.database import RetrievalDatabase, connect, install, open_database
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +14,7 @@ class Target:
     """The global options; None where not given."""
 
     database: str | None
-    data_dir: Path | None
+    data_dir: str | None
 
     @contextmanager
     def connect(self) -> Iterator[RetrievalDatabase]:
@@ -34,5 +33,5 @@ class Target:
         """The database as another command would find it, for `doctor`: an embedded one is migrated, any other is left as it is."""
         with self.connect_unchecked() as database:
             if database.data_dir is not None:
-                database.migrate()
+                install(database)
             yield database

@@ -16,6 +16,7 @@ from psycopg.rows import TupleRow
 
 from pgretrieval.assets import statements
 from pgretrieval.db.background import Background
+from pgretrieval.db.embedded import EmbeddedServer
 from pgretrieval.db.errors import storage_errors
 from pgretrieval.db.joining import Joined, identity, joining
 from pgretrieval.db.pool import EXPECTED, Pool
@@ -35,8 +36,9 @@ class Database:
     No method holds a connection of the pool while it asks for another, or while code of the caller's or a model runs.
     """
 
-    def __init__(self, url: str, *, max_connections: int = 8) -> None:
+    def __init__(self, url: str, *, max_connections: int = 8, server: EmbeddedServer | None = None) -> None:
         self.url = url
+        self._server = server
         self._max_connections = max_connections
         self._of_parents: list[Pool] = []
         self._identity: tuple[Any, ...] | None = None
@@ -81,7 +83,15 @@ class Database:
         self._pool.close()
 
     def _open(self) -> WatchedConnection:
-        return connect(self.url, self._leaving)
+        if self._server is None:
+            return connect(self.url, self._leaving)
+        self._server.enter()
+        try:
+            return connect(self.url, self._leaving)
+        except psycopg.OperationalError:
+            if not self._server.revive():
+                raise
+            return connect(self.url, self._leaving)
 
     @contextmanager
     def connection(self, doing: str, *, all_or_nothing: bool = False) -> Iterator[Connection]:

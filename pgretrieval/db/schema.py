@@ -11,8 +11,7 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
 
 from pgretrieval import assets
-from pgretrieval.db import watched
-from pgretrieval.db.connection import Database, value
+from pgretrieval.db.connection import Database, one, value
 from pgretrieval.db.errors import storage_errors
 from pgretrieval.errors import SchemaError
 from pgretrieval.migrations.statements import execute_file
@@ -55,23 +54,34 @@ def verify(database: Database) -> None:
         raise SchemaError((_OLDER if found in known else _NEWER).format(found=found, head=head))
 
 
-def is_current(database: Database) -> bool:
-    """Whether the revision and the SQL functions of the database are those of this client."""
+def is_current(database: Database, *, shared: bool) -> bool:
+    """Whether the revision of the database is this client's, and its SQL functions are, too, or stay all the same.
+
+    Functions of a newer set stay, and, where others work on the database as well (`shared`), those of another copy of the same.
+    """
     if installed_revision(database) != head_revision():
         return False
+    digest, number = functions_of(database)
+    ours = assets.functions_number()
+    return digest == assets.functions_digest() or number > ours or (shared and number == ours)
+
+
+def functions_of(database: Database) -> tuple[str | None, int]:
+    """Digest and number of the set of SQL functions that the database has; None and 0 where it does not say."""
     with database.connection("reading the schema version") as connection:
-        return bool(value(connection, assets.statements("catalog")["functions_digest"]) == assets.functions_digest())
+        digest, number = one(connection, assets.statements("catalog")["functions"]) or (None, 0)
+    return digest, number
 
 
 def migrate(database: Database) -> str:
     """Install or upgrade, in one transaction; safe when several run at once. Returns the revision it leaves.
 
-    Raises SchemaError where the database is newer than this client or the role may not create the schema, ExtensionError where
-    pgvector is missing or too old.
+    Raises SchemaError where the database or its functions are newer than this client or the role may not create the schema,
+    ExtensionError where pgvector is missing or too old.
     """
 
     def connect() -> psycopg.Connection[Any]:
-        connection = watched.connect(database.url)
+        connection = database.session()
         if not connection.pooled:
             connection.execute(assets.statements("catalog")["without_time_limits"], {"local": False})
         connection.autocommit, connection.prepare_threshold = False, None  # nothing prepared stays behind in a session of a pooler
@@ -117,6 +127,7 @@ def _steps(since: str | None) -> str:
             assets.version_table(),
             *(assets.revision(script.path) for script in pending),
             _SQL["set_version"].format(revision=head_revision()) + ";",
+            assets.refuse_newer_functions(),
             *assets.functions(),
             assets.mark_functions(),
             _SQL["restore_search_path"] + ";\n",

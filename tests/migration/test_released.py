@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from hashlib import sha256
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -32,6 +34,15 @@ def test_every_file_of_a_released_revision_is_held():
     """A digest is missing, and the file can be edited after all."""
     there = {path.name for path in VERSIONS.iterdir() if path.name.split("_")[0] in REVISIONS}
     assert there == set(RELEASED)
+
+
+def test_functions_that_differ_from_the_released_ones_have_a_higher_number():
+    """An older client takes changed functions for those of its own set, and puts its own in their place."""
+    released = json.loads(Path(__file__).with_name("released_functions.json").read_text(encoding="utf-8"))
+    number = assets.functions_number()
+    assert number >= max(map(int, released), default=1)
+    remedy = "the SQL functions were changed since the release: count sql/functions_number.txt up by one (CONTRIBUTING.md)"
+    assert released.get(str(number), assets.functions_digest()) == assets.functions_digest(), remedy
 
 
 @pytest.mark.both_versions

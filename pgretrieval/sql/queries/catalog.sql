@@ -171,5 +171,10 @@ where collection.collection_id = %(collection_id)s
 select centroid_count, tokens from pgretrieval.codebook join pgretrieval.collection using (codebook_id)
 where collection.collection_id = %(collection_id)s
 
--- name: functions_digest
-select substring(pg_catalog.obj_description(pg_catalog.to_regnamespace('pgretrieval'), 'pg_namespace') from '^functions (.*)$')
+-- name: functions
+-- Digest and number of the set of functions; databases that were migrated before sets had numbers have none.
+select held[1], coalesce(held[2]::integer, 0)
+from pg_catalog.regexp_match(
+    pg_catalog.obj_description(pg_catalog.to_regnamespace('pgretrieval'), 'pg_namespace'),
+    '^functions ([0-9a-f]+)(?: ([0-9]{1,9}))?$'
+) as held

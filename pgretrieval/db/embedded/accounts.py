@@ -1,0 +1,101 @@
+"""Whom the server runs as: Postgres refuses to run as root."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pgretrieval.errors import ConfigError
+
+_NAME = "pgserver"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user of the machine; `name` is None where a directory belongs to a number that has no name here."""
+
+    name: str | None
+    uid: int
+    gid: int
+
+    def as_child(self) -> dict[str, Any]:
+        """What subprocess takes to run a child as this user, with none of the caller's groups."""
+        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+
+def runs_as(account: Account | None) -> dict[str, Any]:
+    """What subprocess takes to run a child as the account; None is the caller itself."""
+    return account.as_child() if account is not None else {}
+
+
+def is_root() -> bool:
+    """Whether this process may do everything; never on Windows."""
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def account_for(pgdata: Path) -> Account | None:
+    """The user that runs the server of this directory: its owner, `pgserver` for a new one of root's, None for the caller itself.
+
+    Raises ConfigError where the directory belongs to somebody else, or to root.
+    """
+    if not hasattr(os, "geteuid"):
+        return None
+    owner = pgdata.stat().st_uid
+    if not is_root():
+        if owner != os.geteuid():
+            msg = f"{pgdata} belongs to {_name(owner) or f'user {owner}'}, who alone can open it; choose another data directory"
+            raise ConfigError(msg)
+        return None
+    if owner == 0:
+        if (pgdata / "global" / "pg_control").exists():
+            msg = f"{pgdata} belongs to root, whom Postgres refuses to run as; give it away: chown -R {_NAME} {str(pgdata)!r}"
+            raise ConfigError(msg)
+        return _made()
+    return _account(owner)
+
+
+def names_of_users(account: Account | None) -> list[str]:
+    """Who may connect: whom the server runs as, and root, who could read its files as well. Raises ConfigError."""
+    owner = account.name if account is not None else _name(os.geteuid())
+    if owner is None and account is None:
+        msg = f"user {os.geteuid()} has no name on this machine, which Postgres needs; add it to /etc/passwd"
+        raise ConfigError(msg)
+    return list(dict.fromkeys(name for name in (owner, _name(0)) if name is not None))
+
+
+def _made() -> Account:
+    import pwd
+
+    try:
+        found = pwd.getpwnam(_NAME)
+    except KeyError:
+        command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", _NAME]
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True)
+            found = pwd.getpwnam(_NAME)
+        except (OSError, subprocess.SubprocessError, KeyError) as error:
+            msg = f"Postgres refuses to run as root, and the user {_NAME!r} could not be made ({error})"
+            raise ConfigError(f"{msg}; make it, or do not run as root") from error
+    return Account(_NAME, found.pw_uid, found.pw_gid)
+
+
+def _account(uid: int) -> Account:
+    import pwd
+
+    try:
+        found = pwd.getpwuid(uid)
+    except KeyError:
+        return Account(None, uid, uid)
+    return Account(found.pw_name, uid, found.pw_gid)
+
+
+def _name(uid: int) -> str | None:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None

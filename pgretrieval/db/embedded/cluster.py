@@ -1,0 +1,157 @@
+"""The files of one server: making them, clearing away what is half-made, and what its configuration says."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from pgretrieval.db.embedded.accounts import Account, is_root, names_of_users, runs_as
+from pgretrieval.db.embedded.binaries import Installation
+from pgretrieval.db.embedded.environment import clean_environment
+from pgretrieval.db.embedded.files import FolderLock, read_text, replace_text
+from pgretrieval.errors import ConfigError, DatabaseUnavailableError
+
+_REMOVAL_SECONDS = 5
+_MIB = 2**20
+_SETTINGS, _INCLUDE = "pgretrieval.conf", "include_if_exists = 'pgretrieval.conf'"
+_PASSWORD = "pgretrieval.password"
+_UNFINISHED = ".new-"
+_HEAD = "# Written by pgretrieval whenever the server is started; changes are lost.\n"
+_BUILTIN_LOCALE = 17  # the first version that has collations of its own
+
+
+def version_of(pgdata: Path) -> int | None:
+    """The version of Postgres that made the directory, None where nothing is made yet."""
+    text = read_text(pgdata / "PG_VERSION")
+    if text is None:
+        return None
+    try:
+        return int(text)
+    except ValueError as error:
+        msg = f"{pgdata / 'PG_VERSION'} says {text.strip()!r} and names no version of Postgres; restore the directory from a backup"
+        raise DatabaseUnavailableError(msg) from error
+
+
+def clear_unfinished(pgdata: Path) -> None:
+    """Remove what killed first starts have left. Their initdb goes on alone, and would write into the directory again."""
+    if (pgdata / "PG_VERSION").exists() and not (pgdata / "global" / "pg_control").exists():
+        for path in pgdata.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    for unfinished in pgdata.parent.glob(f"{_UNFINISHED}*"):
+        for process in psutil.process_iter(["cwd", "cmdline"]):
+            if str(unfinished) in (process.info["cwd"], *(process.info["cmdline"] or [])):
+                with suppress(psutil.Error):
+                    process.kill()
+        deadline = time.monotonic() + _REMOVAL_SECONDS
+        while unfinished.exists() and time.monotonic() < deadline:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            time.sleep(0.05)
+
+
+def initialise(pgdata: Path, made: Installation, account: Account | None, lock: FolderLock) -> None:
+    """Make the directory beside its place and move it there when it is whole, so that a kill never leaves half of one."""
+    if any(pgdata.iterdir()):
+        msg = f"{pgdata} is not empty and holds no database; remove what is in it, or choose another data directory"
+        raise ConfigError(msg)
+    fresh = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=pgdata.parent))
+    if account is not None:
+        os.chown(fresh, account.uid, account.gid)
+    failures = []
+    for locale in _locales(made.version):
+        command = [made.program("initdb"), "-D", place(fresh), "-U", "postgres", "--auth=reject", "--encoding=UTF8", *locale]
+        environment = clean_environment()
+        done = subprocess.run(command, cwd=fresh, env=environment, input=b"", capture_output=True, check=False, **runs_as(account))
+        if done.returncode == 0:
+            break
+        failures.append(done.stderr.decode(errors="replace").strip())
+    else:
+        shutil.rmtree(fresh, ignore_errors=True)
+        msg = f"the data directory {pgdata} could not be made: {failures[-1] or 'initdb failed'}"
+        raise DatabaseUnavailableError(msg)
+    lock.move(fresh)
+
+
+def place(folder: Path) -> str:
+    """How a program that is started inside a folder names it: by a name that it can follow although root has closed the path."""
+    return "/proc/self/cwd" if is_root() and sys.platform == "linux" else str(folder)
+
+
+def _locales(version: int) -> list[list[str]]:
+    """Order by code points and Unicode's classes of characters, whatever the caller's locale; the last is on every machine."""
+    ways = [["--locale=C.UTF-8", "--lc-collate=C"]]
+    if version >= _BUILTIN_LOCALE:
+        ways.append(["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"])
+    return [[*way, "--lc-messages=C", "--text-search-config=english"] for way in (*ways, ["--locale=C"])]
+
+
+def configure(pgdata: Path, account: Account | None) -> None:
+    """Write what the server reads when it starts. Settings suit this machine; `pgretrieval doctor` advises the same elsewhere."""
+    settings = recommended_settings() | {f"lc_{name}": "C" for name in ("messages", "monetary", "numeric", "time")}
+    lines = [f"{name} = '{setting}'" for name, setting in settings.items()]
+    _put(pgdata / _SETTINGS, _HEAD + "\n".join(lines) + "\n", account)
+    main = read_text(pgdata / "postgresql.conf") or ""
+    if _INCLUDE not in main:
+        _put(pgdata / "postgresql.conf", f"{main}\n{_INCLUDE}\n", account)
+
+
+def admit(pgdata: Path, account: Account | None) -> bool:
+    """Write who may connect, as whatever role: the server's own user and root, by the socket. Whether that was changed."""
+    if os.name == "nt":
+        rules, names = ["host all,replication all 127.0.0.1/32 scram-sha-256"], []
+    else:
+        rules, names = ["local all,replication all peer map=pgretrieval"], names_of_users(account)
+    changed = _put(pgdata / "pg_hba.conf", _HEAD + "\n".join(rules) + "\n", account)
+    # Doubled quotes, and no slash at the beginning, which would make it a pattern.
+    lines = ['pgretrieval "{}" all'.format(name.replace('"', '""')) for name in names if not name.startswith("/")]
+    return _put(pgdata / "pg_ident.conf", _HEAD + "\n".join(lines) + "\n", account) or changed
+
+
+def password_of(pgdata: Path, made: Installation) -> str:
+    """The superuser's password, where connections come over the network: made while no server runs, kept in a closed file."""
+    known = read_text(pgdata / _PASSWORD)
+    if known:
+        return known
+    password = secrets.token_hex(32)
+    command = [made.program("postgres"), "--single", "-D", str(pgdata), "-c", "password_encryption=scram-sha-256", "postgres"]
+    text = f"alter role postgres password '{password}'\n"
+    subprocess.run(command, input=text, text=True, env=clean_environment(), capture_output=True, check=True)
+    replace_text(pgdata / _PASSWORD, password, None)
+    return password
+
+
+def _put(path: Path, text: str, account: Account | None) -> bool:
+    """Write a file unless it says so already; whether it was written."""
+    if read_text(path) == text:
+        return False
+    replace_text(path, text, account)
+    return True
+
+
+def recommended_settings() -> dict[str, str]:
+    """Server settings for this work on a machine of this size."""
+    memory = psutil.virtual_memory().total
+    return {
+        "shared_buffers": f"{_between(memory // 8, 128 * _MIB, 4096 * _MIB) // _MIB}MB",
+        "effective_cache_size": f"{memory // 2 // _MIB}MB",
+        "maintenance_work_mem": f"{_between(memory // 16, 64 * _MIB, 1024 * _MIB) // _MIB}MB",
+        "work_mem": f"{_between(memory // 256, 16 * _MIB, 64 * _MIB) // _MIB}MB",
+        "max_wal_size": "4GB",
+        "random_page_cost": "1.1",
+        "jit": "off",
+    }
+
+
+def _between(size: int, low: int, high: int) -> int:
+    return max(low, min(size, high))

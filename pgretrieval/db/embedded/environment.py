@@ -1,0 +1,32 @@
+"""What reaches the server of the caller's environment: nothing; and how our connections are kept from it."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import Conninfo
+
+_FOREIGN = ("PG", "LC_", "LANG", "TZ")
+_NOT_EMPTY = {"sslcertmode": "allow", "min_protocol_version": "3.0", "max_protocol_version": "3.0"}
+_OURS = {"user", "password", "dbname", "host", "port", "client_encoding", "connect_timeout", "application_name", "service"}
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment of the server's programs: where the system's commands are, and no locale."""
+    if os.name == "nt":  # where programs need much of theirs to start at all
+        return {name: value for name, value in os.environ.items() if not name.upper().startswith(_FOREIGN)}
+    return {"PATH": os.defpath, "LC_ALL": "C"}
+
+
+def own_conninfo(url: str) -> str:
+    """A connection string that says all that libpq would take from its PG* variables, except the name of a service."""
+    return make_conninfo(url, **_defaults())
+
+
+@cache
+def _defaults() -> dict[str, str]:
+    """Each option that has a variable, with the value that it has without one. A service cannot be kept out like this."""
+    options = {option.keyword.decode(): (option.compiled or b"").decode() for option in Conninfo.get_defaults() if option.envvar}
+    return {name: value or _NOT_EMPTY.get(name, "") for name, value in options.items() if name not in _OURS}

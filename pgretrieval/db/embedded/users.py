@@ -1,0 +1,88 @@
+"""Which processes use a directory's server; the last to leave stops it. All of this happens under the directory's lock."""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+
+import psutil
+
+from pgretrieval.db.embedded.accounts import Account
+from pgretrieval.db.embedded.files import read_text, replace_text
+
+_LIST = "pgretrieval.users"
+
+User = tuple[int, str]
+"""Number of a process, and when it began: numbers come again."""
+
+
+def join(pgdata: Path, account: Account | None) -> None:
+    """Put this process on the list."""
+    _write(pgdata, account, {*_living(pgdata), _this()})
+
+
+def leave(pgdata: Path, account: Account | None) -> bool:
+    """Take this process off the list; whether others are on it."""
+    remaining = _living(pgdata) - {_this()}
+    _write(pgdata, account, remaining)
+    return bool(remaining)
+
+
+def others(pgdata: Path) -> bool:
+    """Whether other processes are on the list."""
+    return bool(_living(pgdata) - {_this()})
+
+
+def _this() -> User:
+    return os.getpid(), began(os.getpid()) or ""
+
+
+def _living(pgdata: Path) -> set[User]:
+    """Who is on the list and still runs. A list that cannot be read counts as empty: who is missing starts the server again."""
+    try:
+        listed = {(int(pid), str(start)) for pid, start in json.loads(read_text(pgdata / _LIST) or "[]")}
+    except (ValueError, TypeError):
+        return set()
+    return {(pid, start) for pid, start in listed if _lives(pid, start)}
+
+
+def _lives(pid: int, start: str) -> bool:
+    found = began(pid)
+    if found is not None:
+        return found == start
+    try:
+        os.kill(pid, 0) if os.name != "nt" else None
+    except PermissionError:  # a process of another user that /proc does not show
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+def _write(pgdata: Path, account: Account | None, users: set[User]) -> None:
+    replace_text(pgdata / _LIST, json.dumps(sorted(users)), account, lasting=False)
+
+
+def began(pid: int) -> str | None:
+    """When a process began, for comparison with itself; None where there is none, or it is dead and only not yet waited for."""
+    try:
+        # What psutil tells on Linux moves with the machine's clock.
+        state, *fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return None if state in (b"Z", b"X") else f"{_boot()}/{fields[18].decode()}"
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
+    except (psutil.Error, OverflowError, ValueError):
+        return None
+
+
+@cache
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
