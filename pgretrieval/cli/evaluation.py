@@ -26,7 +26,7 @@ from pgretrieval.evaluate.metrics import (
     run_from_ranking,
 )
 from pgretrieval.evaluate.qrels import read_qrels
-from pgretrieval.evaluate.runs import read_run, write_run
+from pgretrieval.evaluate.runs import read_run, without_identical, write_run
 
 _FIDELITY_DEPTHS = (10, 100)
 _SMALLEST_DEPTH = 10
@@ -34,6 +34,14 @@ _METRICS = "nDCG@10 R@100 RR@10 Success@5"
 
 Queries = Annotated[Path | None, typer.Option(help='.jsonl or .jsonl.gz of {"id", "text"}.')]
 Metrics = Annotated[str, typer.Option(help="Measures as ir-measures names them.")]
+DropIdentical = Annotated[
+    bool | None,
+    typer.Option(
+        "--drop-identical/--keep-identical",
+        help="Leave out hits with the id of their query, where queries are passages.",
+        show_default="by the dataset",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 
@@ -55,6 +63,7 @@ def evaluate(
         bool,
         typer.Option("--exact", help="Compare with exact MaxSim over unquantised vectors; encodes every passage again."),
     ] = False,
+    drop_identical: DropIdentical = None,
     metrics: Metrics = _METRICS,
     json: Json = False,
 ) -> None:
@@ -65,18 +74,22 @@ def evaluate(
     measures = parse_metrics(metrics)
     if run is not None:
         if name or queries or dataset or exact or write or qrels is None:
-            msg = "--run measures a file with --qrels; leave the collection and all other options but --metrics and --json out"
+            msg = (
+                "--run measures a file with --qrels; leave the collection and all other options but --drop-identical, --metrics "
+                "and --json out"
+            )
             raise ConfigError(msg)
-        found = read_run(run)
+        found, dropped = without_identical(read_run(run)) if drop_identical else (read_run(run), 0)
         means = mean_metrics(measures, read_qrels(qrels), {MAX_CUTOFF: found})
-        _show({"queries": len(found), "metrics": means}, json)
+        _show({"queries": len(found), **({"dropped": dropped} if drop_identical else {}), "metrics": means}, json)
         return
     with context.obj.connect() as database:
         if dataset is not None:
             if queries or qrels:
                 msg = f"--dataset {dataset} has queries and qrels of its own; leave --queries and --qrels out"
                 raise ConfigError(msg)
-            collection, all_texts, judgements = _indexed(database, dataset, name, encoder)
+            collection, all_texts, judgements, own = _indexed(database, dataset, name, encoder)
+            drop_identical = own if drop_identical is None else drop_identical
         elif name and queries and qrels:
             collection = database.get_collection(name)
             judgements = read_qrels(qrels)
@@ -86,15 +99,20 @@ def evaluate(
             raise ConfigError(msg)
         texts = _judged(all_texts, judgements, qrels or dataset, queries or dataset)
         depths = sorted({*_depths(required_depths(measures)), *(_FIDELITY_DEPTHS if exact else ())})
-        outcome = _searched(collection, texts, depths)
+        outcome = _searched(collection, texts, depths, drop_identical=bool(drop_identical))
         report: dict[str, Any] = {
             "queries": len(texts),
+            **({"dropped": outcome.dropped} if drop_identical else {}),
             "metrics": mean_metrics(measures, judgements, outcome.runs()),
             "milliseconds": outcome.milliseconds(),
         }
         if exact:
             with console.progress_bar("exact MaxSim", collection.stats()["passages"]) as advance:
-                best = collection.exact_rankings(list(outcome.vectors.values()), depths[-1], progress=advance)
+                best = collection.exact_rankings(
+                    list(outcome.vectors.values()), depths[-1] + bool(drop_identical), progress=advance
+                )
+            if drop_identical:
+                best = [[key for key in ids if str(key) != query_id] for query_id, ids in zip(texts, best, strict=True)]
             exact_runs = {
                 k: {query_id: run_from_ranking(ids[:k]) for query_id, ids in zip(texts, best, strict=True)} for k in depths
             }
@@ -111,6 +129,7 @@ def compare(
     b: Annotated[str, typer.Argument(help="Another one.")],
     qrels: Annotated[Path, typer.Option(help="Judgements, as for evaluate.")],
     queries: Queries = None,
+    drop_identical: DropIdentical = None,
     metrics: Metrics = _METRICS,
     seed: Annotated[int, typer.Option(help="Of the resamples.")] = 0,
     json: Json = False,
@@ -122,13 +141,14 @@ def compare(
     by_query = []
     for source in (a, b):
         if Path(source).is_file():
-            runs: Mapping[int, Any] = {MAX_CUTOFF: read_run(source)}
+            read = read_run(source)
+            runs: Mapping[int, Any] = {MAX_CUTOFF: without_identical(read)[0] if drop_identical else read}
         elif queries is None:
             msg = f"{source!r} is no file, so it names a collection, which needs --queries"
             raise ConfigError(msg)
         else:
             texts = _judged(dict(read_queries(queries)), judgements, qrels, queries)
-            runs = _runs(context.obj, source, texts, depths)
+            runs = _runs(context.obj, source, texts, depths, drop_identical=bool(drop_identical))
         by_query.append(query_metrics(measures, judgements, runs))
     report: dict[str, Any] = {"queries": len(judgements), "confidence": CONFIDENCE, "metrics": {}}
     for measure, values in by_query[0].items():
@@ -147,9 +167,9 @@ def compare(
         _print_comparison(report, a, b)
 
 
-def _runs(target: Target, name: str, texts: dict[str, str], depths: list[int]) -> Mapping[int, Any]:
+def _runs(target: Target, name: str, texts: dict[str, str], depths: list[int], *, drop_identical: bool) -> Mapping[int, Any]:
     with target.connect() as database:
-        return _searched(database.get_collection(name), texts, depths).runs()
+        return _searched(database.get_collection(name), texts, depths, drop_identical=drop_identical).runs()
 
 
 def _depths(required: list[int]) -> list[int]:
@@ -168,7 +188,7 @@ def _judged(all_texts: Mapping[str, str], judgements: Mapping[str, object], judg
     return texts
 
 
-def _searched(collection: Collection, texts: dict[str, str], depths: list[int]) -> Outcome:
+def _searched(collection: Collection, texts: dict[str, str], depths: list[int], *, drop_identical: bool) -> Outcome:
     with console.progress_bar(f"searching {collection.name}", len(texts) * len(depths)) as advance:
         return evaluate_search(
             texts,
@@ -176,13 +196,14 @@ def _searched(collection: Collection, texts: dict[str, str], depths: list[int]) 
             lambda text: collection.encoder.encode_query([text])[0],
             lambda vectors, k: collection.search(vectors=vectors, k=k),
             advance,
+            drop_identical=drop_identical,
         )
 
 
 def _indexed(
     database: RetrievalDatabase, dataset: str, name: str | None, encoder: str | None
-) -> tuple[Collection, dict[str, str], dict[str, dict[str, int]]]:
-    """A collection with all passages of a dataset, and its queries and judgements."""
+) -> tuple[Collection, dict[str, str], dict[str, dict[str, int]], bool]:
+    """A collection with all passages of a dataset, its queries and judgements, and whether its queries are passages."""
     from pgretrieval.evaluate.benchmarks import Benchmark
 
     benchmark = Benchmark(dataset)
@@ -191,7 +212,7 @@ def _indexed(
     collection = loading.open_or_create(database, name or benchmark.collection_name, encoder, None)
     if not collection.stats()["built"] or collection.stats()["passages"] < total:
         loading.load(collection, [benchmark.passages], total)
-    return collection, texts, judgements
+    return collection, texts, judgements, benchmark.drops_identical
 
 
 def _show(report: dict[str, Any], json: bool) -> None:
@@ -204,6 +225,8 @@ def _show(report: dict[str, Any], json: bool) -> None:
 def _print(report: dict[str, Any]) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row("queries", f"{report['queries']:,}")
+    if "dropped" in report:
+        table.add_row("hits with their query's id, dropped", f"{report['dropped']:,}")
     for measure, mean in report["metrics"].items():
         table.add_row(measure, f"{mean:.4f}")
     for stage, times in report.get("milliseconds", {}).items():

@@ -12,6 +12,9 @@ from pgretrieval.types import Passage
 Result = TypeVar("Result")
 
 
+_QUERIES_ARE_PASSAGES = re.compile(r"beir/(arguana|quora)(/.*)?")
+
+
 class Benchmark:
     """Passages, queries and judgements of one ir-datasets name. Raises ConfigError where it is unknown or lacks one of these."""
 
@@ -26,6 +29,11 @@ class Benchmark:
 
         whole = str(ir_datasets.docs_parent_id(self.name))
         return re.sub(r"\W+", "_", whole.lower()).strip("_")
+
+    @property
+    def drops_identical(self) -> bool:
+        """Whether its queries are passages, which BEIR's evaluation leaves out of the hits of the query of the same id."""
+        return _QUERIES_ARE_PASSAGES.fullmatch(self.name) is not None
 
     def passages(self) -> Iterator[Passage]:
         """All passages with a text or at least a title, which then is the text."""

@@ -17,13 +17,17 @@ Search = Callable[[Float32Array, int], list[Hit]]
 
 @dataclass(slots=True)
 class Outcome:
-    """Rankings and times: `rankings[k][query id]` are the ids of the k hits, best first, and `scores` their scores."""
+    """Rankings and times: `rankings[k][query id]` are the ids of the k hits, best first, and `scores` their scores.
+
+    `dropped` counts the queries whose own passage was among the hits of the deepest search, and was left out.
+    """
 
     rankings: dict[int, dict[str, list[str]]] = field(default_factory=dict)
     scores: dict[int, dict[str, list[float]]] = field(default_factory=dict)
     vectors: dict[str, Float32Array] = field(default_factory=dict)
     encode_ms: list[float] = field(default_factory=list)
     search_ms: dict[int, list[float]] = field(default_factory=dict)
+    dropped: int = 0
 
     def runs(self) -> dict[int, dict[str, dict[str, float]]]:
         """The rankings as runs, by depth."""
@@ -49,15 +53,18 @@ def evaluate_search(
     encode: Encode,
     search: Search,
     progress: Callable[[int], None] | None = None,
+    *,
+    drop_identical: bool = False,
 ) -> Outcome:
     """Encode and search every query at every depth, one at a time, as a user would wait for it.
 
-    One query is run beforehand and not counted, so that loading the model and the codebook is not measured.
+    One query is run beforehand and not counted, so that loading the model and the codebook is not measured. `drop_identical` leaves
+    out hits with the id of their query, where queries are passages of the collection; k are left, for one more is asked for.
     """
-    outcome = Outcome()
+    outcome, more = Outcome(), int(drop_identical)
     for text in list(queries.values())[:1]:
         for k in depths:
-            search(encode(text), k)
+            search(encode(text), k + more)
     for query_id, text in queries.items():
         started = time.perf_counter()
         outcome.vectors[query_id] = encode(text)
@@ -65,8 +72,12 @@ def evaluate_search(
     for k in depths:
         for query_id, vectors in outcome.vectors.items():
             started = time.perf_counter()
-            hits = search(vectors, k)
+            hits = search(vectors, k + more)
             outcome.search_ms.setdefault(k, []).append((time.perf_counter() - started) * 1e3)
+            if drop_identical:
+                others = [hit for hit in hits if str(hit.id) != query_id]
+                outcome.dropped += k == max(depths) and len(others) < len(hits)
+                hits = others[:k]
             outcome.rankings.setdefault(k, {})[query_id] = [hit.id for hit in hits]
             outcome.scores.setdefault(k, {})[query_id] = [hit.score for hit in hits]
             if progress:

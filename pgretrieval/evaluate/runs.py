@@ -46,6 +46,12 @@ def write_run(path: str | os.PathLike[str], run: Mapping[str, Iterable[tuple[str
     Path(path).write_text("".join(lines), encoding="utf-8")
 
 
+def without_identical(run: Run) -> tuple[Run, int]:
+    """The run without passages that have the id of their query, and how many these were."""
+    kept = {query_id: {key: score for key, score in hits.items() if key != query_id} for query_id, hits in run.items()}
+    return kept, sum(map(len, run.values())) - sum(map(len, kept.values()))
+
+
 def _scores(query_id: str, rows: list[tuple[float, int, str]], path: str | os.PathLike[str]) -> dict[str, float]:
     scores = {passage_id: -negative for negative, _, passage_id in rows}
     if len(scores) != len(rows):

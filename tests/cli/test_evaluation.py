@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pgretrieval.evaluate.benchmarks import Benchmark
 from tests.fixtures.cli import Command
 
 ANIMALS = ["cat", "dog", "horse", "eagle", "salmon", "frog"]
@@ -82,6 +83,68 @@ def test_a_dataset_is_indexed_once_and_measured(command: Command, registered: st
     assert code == 0, err
     assert "encoding" not in err
     assert registered.replace("/", "_").replace("-", "_") in command("list")[1]
+
+
+@pytest.fixture
+def own_queries(files: dict[str, Path]) -> dict[str, Path]:
+    """Queries that are passages, of the same id and text; what is judged relevant is another passage of the same animal."""
+    chosen = [f"{animal}-0" for animal in ANIMALS]
+    files["queries.jsonl"].write_text("".join(json.dumps({"id": key, "text": DOCUMENTS[key]}) + "\n" for key in chosen))
+    files["qrels.tsv"].write_text("".join(f"{key} 0 {key[:-1]}1 1\n" for key in chosen))
+    return files
+
+
+def test_queries_that_are_passages_do_not_find_themselves(command: Command, own_queries: dict[str, Path], tmp_path: Path):
+    """The query's own passage takes the first place, or the place of the last hit."""
+    assert command("index", "animals", own_queries["corpus.jsonl"])[0] == 0
+    judged = ["--queries", own_queries["queries.jsonl"], "--qrels", own_queries["qrels.tsv"]]
+    kept, run = tmp_path / "kept.trec", tmp_path / "run.trec"
+    code, out, err = command("evaluate", "animals", *judged, "--metrics", "RR@10", "--json", "--write-run", kept)
+    assert code == 0, err
+    whole = json.loads(out)
+    assert "dropped" not in whole
+    options = ["--drop-identical", "--metrics", "RR@10", "--json", "--write-run", run, "--exact"]
+    code, out, err = command("evaluate", "animals", *judged, *options)
+    assert code == 0, err
+    report = json.loads(out)
+    assert report["dropped"] == 6
+    assert report["metrics"]["RR@10"] > whole["metrics"]["RR@10"]
+    assert report["exact"]["metrics"]["RR@10"] >= report["metrics"]["RR@10"] - 0.1
+    assert report["fidelity@10"] > 0.9
+    rows = [line.split() for line in run.read_text().splitlines()]
+    assert all(query != passage for query, _, passage, *_ in rows)
+    assert len(rows) == 6 * 10 or len(rows) == 6 * (len(DOCUMENTS) - 1)
+    code, out, err = command(
+        "evaluate", "--run", kept, "--qrels", own_queries["qrels.tsv"], "--drop-identical", "--metrics", "RR@9", "--json"
+    )
+    assert code == 0, err
+    assert json.loads(out)["metrics"]["RR@9"] == pytest.approx(report["metrics"]["RR@10"], abs=0.02)
+    assert json.loads(out)["dropped"] == 6
+    code, out, err = command("compare", kept, "animals", *judged, "--drop-identical", "--metrics", "Success@5", "--json")
+    assert code == 0, err
+    row = json.loads(out)["metrics"]["Success@5"]
+    assert row["a"] == row["b"] > 0
+    code, out, err = command("evaluate", "animals", *judged, "--drop-identical", "--metrics", "RR@10")
+    assert "hits with their query's id, dropped" in out
+
+
+def test_datasets_whose_queries_are_passages(command: Command, registered: str, monkeypatch: pytest.MonkeyPatch):
+    """BEIR's ArguAna is measured with each query's own passage among the hits, or another dataset without."""
+    names = {"beir/arguana": True, "beir/quora/test": True, "beir/quora": True, "beir/scifact/test": False, "beir/quoras": False}
+    assert {name: benchmark_of(name).drops_identical for name in names} == names
+    evaluated = ["evaluate", "--dataset", registered, "--json", "--metrics", "RR@10"]
+    assert "dropped" not in json.loads(command(*evaluated)[1])
+    assert json.loads(command(*evaluated, "--drop-identical")[1])["dropped"] == 0
+    monkeypatch.setattr(Benchmark, "drops_identical", True)
+    assert json.loads(command(*evaluated)[1])["dropped"] == 0
+    assert "dropped" not in json.loads(command(*evaluated, "--keep-identical")[1])
+
+
+def benchmark_of(name: str) -> Benchmark:
+    """Without reading the dataset."""
+    made = object.__new__(Benchmark)
+    made.name = name
+    return made
 
 
 def test_a_dataset_that_cannot_be_downloaded(database_url: str, tmp_path: Path):
