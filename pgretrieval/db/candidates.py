@@ -327,6 +327,14 @@ def centroid_sizes(connection: Connection, collection_id: CollectionId, codebook
     return Pending(connection, _SQL["centroid_sizes"], {"collection_id": collection_id, "codebook_id": codebook_id, "width": width})
 
 
+def sizes(pending: Pending, centroids: int) -> Int64Array:
+    """(centroids,) tokens of each, from the answer to `centroid_sizes`."""
+    listed = np.array(pending.rows(), dtype=np.int64).reshape(-1, 2)
+    counts = np.zeros(centroids, dtype=np.int64)
+    counts[listed[:, 0]] = listed[:, 1]
+    return counts
+
+
 def count_matches(connection: Connection, collection_id: CollectionId, at_most: int, restriction: Restriction) -> int:
     """How many passages there are that the restriction and row-level security leave; no more than `at_most` are counted."""
     parameters = {"collection_id": collection_id, "n": at_most, **restriction.named}

@@ -58,8 +58,9 @@ class Asking(NamedTuple):
 class LoadedIndex:
     """A codebook and its proxy model in memory; `quick_centroids` is (centroids, dim) for scores that only choose.
 
-    `restricted` is whether row-level security hides passages from this role. `encoding` tells of which of the collection's encoders
-    the vectors are.
+    `sizes` (centroids,) is how many tokens each centroid lists, where passages are scored by retrieved tokens and all of them are
+    seen. `restricted` is whether row-level security hides passages from this role. `encoding` tells of which of the collection's
+    encoders the vectors are.
     """
 
     codebook_id: CodebookId
@@ -70,6 +71,7 @@ class LoadedIndex:
     restricted: bool
     encoding: int
     searched: Searched
+    sizes: Int64Array | None
 
     def takes(self, asking: Asking) -> bool:
         """Whether the queries' vectors are of the encoder that the passages' are, as far as can be told."""
@@ -269,7 +271,15 @@ class Searcher:
         source: Probes | QueryProxy
         restriction = restriction or (Restriction() if index.restricted else None)
         if isinstance(settings, TokenSettings):
-            where = TokenIndex(connection, self._collection_id, index.codebook_id, index.codebook, index.quick_centroids)
+            where = TokenIndex(
+                connection,
+                self._collection_id,
+                index.codebook_id,
+                index.codebook,
+                index.quick_centroids,
+                index.searched.tokens,
+                index.sizes,
+            )
             return TokenSearch(
                 where,
                 settings,
@@ -410,6 +420,10 @@ class Searcher:
             state = catalog.state(connection, self._collection_id)
             if self._index is None or (self._index.codebook_id, self._index.restricted) != (active, state.restricted):
                 coder = self._coders.get(connection, active)
+                sizes = None
+                if self._coders.scoring.by_tokens and not state.restricted:
+                    of = connection, self._collection_id, active, coder.codebook.codec.width
+                    sizes = read.sizes(read.centroid_sizes(*of), len(coder.codebook.centroids))
                 self._index = LoadedIndex(
                     active,
                     coder.codebook,
@@ -421,5 +435,6 @@ class Searcher:
                     Searched(
                         state.passages, state.tokens, state.generator, coder.proxy_model is not None, state.vectors_per_passage
                     ),
+                    sizes,
                 )
             return self._index

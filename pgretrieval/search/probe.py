@@ -8,9 +8,10 @@ from torch import Tensor
 
 from pgretrieval.db.candidates import Probes
 from pgretrieval.hardware import quick
-from pgretrieval.types import Float32Array, Int32Array
+from pgretrieval.types import Float32Array, Int32Array, Int64Array
 
 _MISSED = 0.9
+_FIRST_CENTROIDS = 32
 
 
 def centroid_scores(query: Float32Array, centroids: Tensor) -> Tensor:
@@ -21,6 +22,16 @@ def centroid_scores(query: Float32Array, centroids: Tensor) -> Tensor:
 def best_centroids(scores: Tensor, probes: int) -> Int32Array:
     """(query tokens, centroids) -> (query tokens, at most probes) the best centroids of each."""
     return scores.topk(min(probes, scores.shape[1]), dim=1).indices.numpy().astype(np.int32)
+
+
+def reaching(scores: Tensor, sizes: Int64Array, tokens: int) -> Int64Array:
+    """(query tokens, centroids), (centroids,) tokens of each -> (query tokens,) how many of the best hold `tokens` together."""
+    count = min(_FIRST_CENTROIDS, scores.shape[1])
+    while True:
+        passed = np.cumsum(sizes[best_centroids(scores, count)], axis=1) >= tokens
+        if passed[:, -1].all() or count == scores.shape[1]:
+            return np.where(passed[:, -1], passed.argmax(axis=1) + 1, count)
+        count = min(4 * count, scores.shape[1])
 
 
 def select_probes(scores: Tensor, probes: int) -> Probes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -14,23 +15,30 @@ from pgretrieval.db.connection import Connection
 from pgretrieval.quantize.codebook import Codebook
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.fusion import Beside
-from pgretrieval.search.probe import best_centroids, centroid_scores
+from pgretrieval.search.probe import best_centroids, centroid_scores, reaching
 from pgretrieval.search.rank import best_first, token_similarity
 from pgretrieval.search.token_settings import TokenSettings
-from pgretrieval.search.tokens import TokenScores, missed_scores, retrieved_tokens, score_passages, walked_centroids
-from pgretrieval.types import CodebookId, CollectionId, Float32Array, Int32Array, Restriction
+from pgretrieval.search.tokens import Mask, TokenScores, missed_scores, retrieved_tokens, score_passages, walked_centroids
+from pgretrieval.types import CodebookId, CollectionId, Float32Array, Int32Array, Int64Array, Restriction
 
 _ALL_TOKENS = 2**31 - 1
+_ENOUGH = 0.75  # of the tokens to be seen; a few that were deleted since are not worth another round trip
 
 
 class TokenIndex(NamedTuple):
-    """What a collection's tokens are read and decoded by; `quick_centroids` is (centroids, dim) for scores that only choose."""
+    """What a collection's tokens are read and decoded by; `quick_centroids` is (centroids, dim) for scores that only choose.
+
+    `tokens` is how many tokens the caller sees; `sizes` (centroids,) how many each centroid lists, None where that would tell of
+    passages that the caller does not see. Both are as they were when the index was loaded.
+    """
 
     connection: Connection
     collection_id: CollectionId
     codebook_id: CodebookId
     codebook: Codebook
     quick_centroids: Tensor
+    tokens: int
+    sizes: Int64Array | None
 
 
 class ScoredPassages(NamedTuple):
@@ -51,6 +59,8 @@ class TokenSearch:
     beside: Beside | None
     explained: Explanation
     _scores: Tensor = field(init=False)
+    _widths: Int64Array = field(init=False)
+    """(query tokens,) how many centroids each looks up."""
     _probed: Int32Array = field(init=False)
     _pending: PendingTokens = field(init=False)
     _sizes: Pending | None = field(init=False, default=None)
@@ -60,6 +70,7 @@ class TokenSearch:
         where = self.index
         with self.explained.stage("probe"):
             self._scores = centroid_scores(self.query, where.quick_centroids)
+            self._widths = self._first_widths()
         self._ask()
         if self.settings.imputation == "warp":
             self._sizes = read.centroid_sizes(where.connection, where.collection_id, where.codebook_id, where.codebook.codec.width)
@@ -67,12 +78,12 @@ class TokenSearch:
     def score(self, k: int) -> TokenScores:
         """The passages of retrieved tokens.
 
-        Where fewer than k come though more match, twice as many centroids are probed and twice as many tokens retrieved, in the end
-        all.
+        Where a query token sees too few tokens, it looks up more centroids, in the end all. Where fewer than k passages come though
+        more match, twice as many centroids are probed and twice as many tokens retrieved, in the end all.
         """
         matches: int | None = None
         while True:
-            found = self._score_retrieved()
+            found = self._score_retrieved(self._read())
             if len(found.passage_ids) >= k or self._has_all():
                 return found
             if matches is None:
@@ -91,52 +102,74 @@ class TokenSearch:
         """Sums over the query as the scores that were asked for."""
         return scores / np.float32(len(self.query)) if self.settings.reduction == "mean" else scores
 
+    def _first_widths(self) -> Int64Array:
+        where, settings = self.index, self.settings
+        if settings.probes is None and where.sizes is not None and self.restriction is None:
+            return reaching(self._scores, where.sizes, settings.seen)
+        centroids = self._scores.shape[1]
+        each = math.ceil(settings.seen * centroids / max(where.tokens, 1)) if settings.probes is None else settings.probes
+        return np.full(len(self.query), min(max(each, 1), centroids), dtype=np.int64)
+
     def _ask(self) -> None:
         where = self.index
         with self.explained.stage("probe"):
-            self._probed = best_centroids(self._scores, self.settings.probes)
-            distinct = np.unique(self._probed)
+            self._probed = best_centroids(self._scores, int(self._widths.max()))
+            distinct = np.unique(self._probed[self._looked_up()])
         self.explained.probes = len(distinct)
         with self.explained.stage("candidates"):
             self._pending = read.tokens_of_centroids(
                 where.connection, where.collection_id, where.codebook_id, distinct, where.codebook.codec.width, self.restriction
             )
 
+    def _looked_up(self) -> Mask:
+        """(query tokens, most that one looks up) which of `_probed` each looks up."""
+        looked_up: Mask = np.arange(self._probed.shape[1]) < self._widths[:, None]
+        return looked_up
+
     def _has_all(self) -> bool:
-        return self.settings.probes >= self._scores.shape[1] and self.settings.k_tokens >= _ALL_TOKENS
+        return bool((self._widths == self._scores.shape[1]).all()) and self.settings.k_tokens >= _ALL_TOKENS
 
     def _widen(self) -> None:
-        probes = min(2 * self.settings.probes, self._scores.shape[1])
-        k_tokens = _ALL_TOKENS if probes == self._scores.shape[1] else min(2 * self.settings.k_tokens, _ALL_TOKENS)
-        self.settings = replace(self.settings, probes=probes, k_tokens=k_tokens)
+        centroids = self._scores.shape[1]
+        widths = np.minimum(2 * self._widths, centroids)
+        k_tokens = _ALL_TOKENS if (widths == centroids).all() else min(2 * self.settings.k_tokens, _ALL_TOKENS)
+        self.settings = replace(self.settings, k_tokens=k_tokens)
+        self._ask_again(widths)
+
+    def _ask_again(self, widths: Int64Array) -> None:
+        self._widths = widths
         self.explained.round_trips += 1
         self._ask()
 
-    def _score_retrieved(self) -> TokenScores:
+    def _read(self) -> ListedTokens:
+        """The tokens of centroids that hold enough for each query token, of those passages alone that count."""
+        explained, centroids = self.explained, self._scores.shape[1]
+        while True:
+            with explained.stage("candidates"):
+                tokens = self._pending.read()
+                if self._sizes:
+                    self._walked, self._sizes = self._walk(self._sizes), None
+            explained.bytes_moved += tokens.bytes_moved
+            explained.postings_read = explained.tokens_decoded = len(tokens.passage_ids)
+            counts = np.bincount(tokens.centroid_ids, minlength=centroids)
+            seen = (counts[self._probed] * self._looked_up()).sum(axis=1)
+            short = (seen < _ENOUGH * self.settings.seen) & (self._widths < centroids)
+            if not short.any():
+                return tokens
+            likely = np.ceil(self._widths * (self.settings.seen / np.maximum(seen, 1)))
+            wider = np.minimum(np.maximum(likely, 2 * self._widths), centroids).astype(np.int64)
+            self._ask_again(np.where(short, wider, self._widths))
+
+    def _score_retrieved(self, tokens: ListedTokens) -> TokenScores:
         explained = self.explained
-        with explained.stage("candidates"):
-            tokens = self._pending.read()
-            if self._sizes:
-                self._walked, self._sizes = self._walk(self._sizes), None
-        explained.bytes_moved += tokens.bytes_moved
-        explained.postings_read = explained.tokens_decoded = len(tokens.passage_ids)
         with explained.stage("tokens"):
             similarity = token_similarity(self.query, self.index.codebook, tokens)
-            if not self.settings.pooled:
-                similarity[~self._sees(tokens)] = -np.inf
             retrieved = retrieved_tokens(similarity, self.settings.k_tokens)
             missed = missed_scores(self.settings.imputation, similarity, retrieved, self._walked)
             found = score_passages(similarity, retrieved, missed, tokens.passage_ids)
         explained.tokens_retrieved = found.retrieved
         explained.candidates = len(found.passage_ids)
         return found
-
-    def _sees(self, tokens: ListedTokens) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-        """(query tokens, tokens) whether the centroid of a token is one that the query token probes."""
-        distinct, places = np.unique(self._probed, return_inverse=True)
-        probes = np.zeros((len(self._probed), len(distinct)), dtype=np.bool_)
-        np.put_along_axis(probes, places.reshape(self._probed.shape), values=True, axis=1)
-        return probes.take(np.searchsorted(distinct, tokens.centroid_ids), axis=1)
 
     def _walk(self, sizes: Pending) -> Float32Array:
         centroid_ids, counts = np.array(sizes.rows(), dtype=np.int64).reshape(-1, 2).T

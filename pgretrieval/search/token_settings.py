@@ -20,8 +20,8 @@ SCORERS: tuple[Scorer, ...] = ("maxsim", "xtr", "colxtr")
 REDUCTIONS: tuple[Reduction, ...] = ("mean", "sum")
 RERANKS: tuple[Rerank, ...] = ("none", "maxsim")
 MAX_IMPUTATION = 1e9
-_PROBES = 10
 _K_TOKENS = 300
+_SEEN_PER_TOKEN = 4
 _RERANKED = 128
 _RERANKED_PER_HIT = 5
 
@@ -30,18 +30,22 @@ _RERANKED_PER_HIT = 5
 class TokenSettings:
     """How a search retrieves tokens and scores by them.
 
-    `probes`: centroids looked up per query token. `k_tokens`: tokens that each retrieves of these. `pooled`: whether each sees the
-    tokens of all probed centroids (ColXTR), not just of its own (XTR). `reranked`: how many of the best passages are scored again
-    by all their tokens if `rerank` is "maxsim", or have a part in a hybrid search.
+    `probes`: centroids looked up per query token; None takes as many as hold `seen` tokens. `k_tokens`: tokens that each query
+    token retrieves of those of all probed centroids. `reranked`: how many of the best passages are scored again by all their
+    tokens if `rerank` is "maxsim", or have a part in a hybrid search.
     """
 
-    probes: int
+    probes: int | None
     k_tokens: int
-    pooled: bool
     imputation: Imputation
     reduction: Reduction
     rerank: Rerank
     reranked: int
+
+    @property
+    def seen(self) -> int:
+        """Tokens to look at for each query token: the best are not all in its nearest centroids (docs/decisions.md)."""
+        return _SEEN_PER_TOKEN * self.k_tokens if self.probes is None else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +95,8 @@ def read_token_knobs(scoring: Scoring, candidates: Any, k_tokens: Any, imputatio
 def choose_token_settings(k: int, scoring: Scoring, knobs: TokenKnobs, probes: int | None, pruning: int | None) -> TokenSettings:
     """Defaults for `k` hits where the caller gave none; docs/decisions.md has the measurements."""
     return TokenSettings(
-        probes or _PROBES,
+        probes,
         knobs.k_tokens or _K_TOKENS,
-        scoring.scorer == "colxtr",
         "kth" if knobs.imputation is None else knobs.imputation,
         reduction_of(scoring, knobs),
         knobs.rerank or scoring.rerank or "none",

@@ -61,7 +61,6 @@ def oracle(
     k_tokens: int = 10**6,
     imputation: Any = "kth",
     reduction: str = "mean",
-    pooled: bool = False,
     among: set[str] | None = None,
 ) -> dict[str, float]:
     """XTR, equation 5, by plain loops: id -> score of every passage that has a retrieved token."""
@@ -71,13 +70,12 @@ def oracle(
     union = set().union(*probed)
     best: list[dict[str, float]] = []
     missed: list[float] = []
-    for row, own in zip(query, probed, strict=True):
-        seen = union if pooled else own
+    for row in query:
         similarities = (tokens.vectors @ row).tolist()
         scored = [
             (similarity, passage_id)
             for similarity, (centroid_id, passage_id, _) in zip(similarities, tokens.all, strict=True)
-            if centroid_id in seen and (among is None or tokens.keys[passage_id] in among)
+            if centroid_id in union and (among is None or tokens.keys[passage_id] in among)
         ]
         retrieved = sorted(scored, key=lambda pair: (-pair[0], pair[1]))[:k_tokens]
         of_passage: dict[str, float] = {}
@@ -150,10 +148,9 @@ def test_with_limits_scores_are_those_of_the_papers(
     imputation: Any,
     limits: dict[str, int],
 ):
-    """Query tokens see tokens that they have not probed, or the last retrieved score is another one."""
-    pooled = KINDS[name]["scorer"] == "colxtr"
+    """Query tokens see other tokens than those of all probed centroids, or the last retrieved score is another one."""
     for query in corpus.queries[:2]:
         given = {"probes": 10**6, **limits}
         hits = collections[name].search(vectors=query, imputation=imputation, reduction="sum", rerank="none", **given)
         given.setdefault("k_tokens", 300)
-        assert_equals(hits, oracle(stored[name], query, imputation=imputation, reduction="sum", pooled=pooled, **given))
+        assert_equals(hits, oracle(stored[name], query, imputation=imputation, reduction="sum", **given))

@@ -94,7 +94,7 @@ def test_hybrid_searches_are_those_of_the_python_client(
     monkeypatch: pytest.MonkeyPatch,
 ):
     """Passages that words bring have no score by tokens, or another one."""
-    monkeypatch.setattr(token_settings, "_PROBES", 10**6)  # by the vector index others may come
+    monkeypatch.setattr(token_settings, "_SEEN_PER_TOKEN", 10**6)  # by the vector index others may come
     hits = collections[name].hybrid_search("passage 77", vectors=corpus.queries[0])
     found = reading.execute(
         "select rank, id, score from pgretrieval.hybrid_search(%s, %s::vector[], 'passage 77', probes => 1000000)",
@@ -245,12 +245,39 @@ def test_tokens_among_and_count_matches(reading: Connection):
     assert [reading.execute(counted, [collection, n]).fetchone()[0] for n in (5, 100)] == [5, 20]
 
 
-def test_score_tokens_and_retrieved_passages(reading: Connection, corpus: Corpus):
-    """The score of passages without a retrieved token is missing, or fewer passages come than there are."""
+def test_probes_for(reading: Connection, corpus: Corpus):
+    """Query tokens look up more centroids than hold what they need, or fewer."""
+    collection, codebook = ids_of(reading)
     query = vector_array(corpus.queries[0])
-    scored = reading.execute(
-        f"select passage_id, score from pgretrieval.score_tokens({HELD}, %s::vector[], 5, 3, 'kth', null, null)", [query]
+    counted = f"select pgretrieval.probes_for({HELD}, %s::vector[], %s)"
+    widths = reading.execute(counted, [query, 100]).fetchone()[0]
+    assert len(widths) == 8
+    assert len(set(widths)) > 1
+    for width, row in zip(widths, corpus.queries[0], strict=True):
+        sizes = reading.execute(
+            """select coalesce(sum(cardinality(passage_ids)), 0)
+               from (select centroid_id from pgretrieval.centroid where collection_id = %(c)s and codebook_id = %(b)s
+                     order by vector <#> %(v)s::halfvec limit %(n)s) as nearest
+               left join pgretrieval.posting_code using (centroid_id)
+               where collection_id = %(c)s and codebook_id = %(b)s""",
+            {"c": collection, "b": codebook, "v": str(row.tolist()), "n": width},
+        ).fetchone()[0]
+        assert 95 <= sizes <= 160  # the index may leave out a neighbour
+    centroids = reading.execute("select centroid_count from pgretrieval.codebook where codebook_id = %s", [codebook]).fetchone()[0]
+    assert reading.execute(counted, [query, 10**9]).fetchone()[0] == [centroids] * 8
+
+
+def test_score_tokens_and_retrieved_passages(reading: Connection, corpus: Corpus):
+    """The score of passages without a retrieved token is missing, fewer passages come than there are, or tokens are not counted."""
+    query = vector_array(corpus.queries[0])
+    rows = reading.execute(
+        f"select * from pgretrieval.score_tokens({HELD}, %s::vector[], array_fill(5, array[8]), 3, 'kth', null, null)", [query]
     ).fetchall()
+    scored = [row[:2] for row in rows]
+    seen = next(row[2] for row in rows if row[0] is None)
+    assert len(seen) == 8
+    assert min(seen) > 0
+    assert all(row[2] is None for row in rows if row[0] is not None)
     others = [score for passage_id, score in scored if passage_id is None]
     assert len(others) == 1
     assert all(score >= others[0] for _, score in scored)

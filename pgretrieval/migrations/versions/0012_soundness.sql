@@ -9,3 +9,8 @@ join pg_catalog.pg_ts_config on cfgnamespace = extnamespace
 where extname = 'vector' and language = quote_ident(cfgname) and not exists (
     select from pg_catalog.pg_ts_config as own where own.cfgname = pg_ts_config.cfgname and own.cfgnamespace = 'pg_catalog'::regnamespace
 );
+
+-- Each query token looks up as many centroids as it needs, so this has other arguments.
+drop function if exists pgretrieval.score_tokens(
+    pgretrieval.collection, @extschema:vector@.vector[], integer, integer, text, jsonpath, text[]
+);

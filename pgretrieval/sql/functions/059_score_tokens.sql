@@ -1,10 +1,11 @@
--- Passages scored by their retrieved tokens alone (XTR, section 3.2): each query token retrieves the best `k_tokens` of the tokens of its
--- probed centroids, or of those that all query tokens probe where the scorer is colxtr; a passage scores its best retrieved token, and
--- what `imputation` says where it has none, summed over the query. The row without passage_id is the score of passages that have no
--- retrieved token at all. Tokens are those of passages that the caller may see and that `filter` and `among` leave.
+-- Passages scored by their retrieved tokens alone (XTR, section 3.2): each query token looks up as many centroids as `probes` says of it, and
+-- retrieves the best `k_tokens` of the tokens that all of them list; a passage scores its best retrieved token, and what `imputation` says
+-- where it has none, summed over the query. The row without passage_id is the score of passages that have no retrieved token at all, and
+-- has how many tokens each query token saw in its own centroids. Tokens are those of passages that the caller may see and that `filter`
+-- and `among` leave.
 create or replace function pgretrieval.score_tokens(
-    held pgretrieval.collection, query @extschema:vector@.vector[], probes integer, k_tokens integer, imputation text, filter jsonpath, among text[]
-) returns table (passage_id integer, score real)
+    held pgretrieval.collection, query @extschema:vector@.vector[], probes integer[], k_tokens integer, imputation text, filter jsonpath, among text[]
+) returns table (passage_id integer, score real, seen bigint[])
 language plpgsql stable rows 1000
 set search_path from current
 set hnsw.iterative_scan = 'relaxed_order'
@@ -14,7 +15,7 @@ declare
     decoder record;
     dims integer := @extschema:vector@.vector_dims(query[array_lower(query, 1)]);
     imputed text := case imputation
-        when 'kth' then '(select min(listed.score) from listed where listed.place = asked.place and listed.number <= $1)'
+        when 'kth' then '(select min(listed.score) from listed where listed.place = asked.place)'
         when 'warp' then $warp$(
             select coalesce(max(walked.score) filter (where walked.passed > sqrt(8 * walked.total)), min(walked.score))
             from (
@@ -46,7 +47,7 @@ begin
                 from pgretrieval.centroid
                 where centroid.collection_id = %2$s and centroid.codebook_id = %3$s
                 order by centroid.vector::@extschema:vector@.halfvec(%1$s) operator(@extschema:vector@.<#>) asked.vector::@extschema:vector@.halfvec(%1$s)
-                limit $4
+                limit $4[asked.place::integer]
             ) as nearest
         ),
         token as materialized (
@@ -73,17 +74,18 @@ begin
                 on centroid.collection_id = %2$s and centroid.codebook_id = %3$s and centroid.centroid_id = token.centroid_id
         ),
         listed as materialized (
-            select asked.place, decoded.passage_id, -(decoded.vector operator(@extschema:vector@.<#>) asked.vector) as score,
-                   row_number() over (
-                       partition by asked.place order by decoded.vector operator(@extschema:vector@.<#>) asked.vector, decoded.passage_id
-                   ) as number
-            from decoded
-            join %7$s
+            select asked.place, best.passage_id, -best.distance as score
+            from asked
+            cross join lateral (
+                select decoded.passage_id, decoded.vector operator(@extschema:vector@.<#>) asked.vector as distance
+                from decoded
+                order by distance, decoded.passage_id
+                limit $1
+            ) as best
         ),
         retrieved as (
             select listed.place, listed.passage_id, max(listed.score) as score
             from listed
-            where listed.number <= $1
             group by listed.place, listed.passage_id
         ),
         size as materialized (
@@ -95,19 +97,25 @@ begin
         missed as materialized (
             select asked.place, coalesce(IMPUTED, 0) as score from asked
         )
-        select scored.passage_id, (scored.score + (select sum(missed.score) from missed))::real
+        select scored.passage_id, (scored.score + (select sum(missed.score) from missed))::real, scored.seen
         from (
-            select retrieved.passage_id, sum(retrieved.score - missed.score) as score
+            select retrieved.passage_id, sum(retrieved.score - missed.score) as score, null::bigint[] as seen
             from retrieved join missed using (place)
             group by retrieved.passage_id
             union all
-            select null, 0
+            select null, 0, array(
+                select coalesce(sum(counted.tokens), 0)::bigint
+                from asked
+                left join probed using (place)
+                left join (select token.centroid_id, count(*) as tokens from token group by token.centroid_id) as counted
+                    using (centroid_id)
+                group by asked.place
+                order by asked.place
+            )
         ) as scored
         $statement$, 'IMPUTED', imputed),
         dims, held.collection_id, held.codebook_id, decoder.width,
-        case when held.unit_vectors then '@extschema:vector@.l2_normalize' end, decoder.coordinates,
-        case held.scorer when 'colxtr' then 'asked on true'
-                         else 'probed using (centroid_id) join asked on asked.place = probed.place' end
+        case when held.unit_vectors then '@extschema:vector@.l2_normalize' end, decoder.coordinates
     ) using k_tokens, query, decoder.levels, probes, filter, among;
 end
 $function$;

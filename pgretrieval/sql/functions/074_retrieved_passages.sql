@@ -1,5 +1,6 @@
--- score_tokens with its defaults, and never fewer than k passages where so many match: until they come, twice as many centroids are probed
--- and twice as many tokens retrieved, in the end all.
+-- score_tokens with its defaults. Where `probes` is null, each query token looks up so many centroids that it sees four tokens for each that it
+-- retrieves, of passages that count: where it sees fewer, it looks up more, in the end all. And never fewer than k passages where so many
+-- match: until they come, twice as many centroids are looked up and twice as many tokens retrieved, in the end all.
 create or replace function pgretrieval.retrieved_passages(
     held pgretrieval.collection, query @extschema:vector@.vector[], k integer, probes integer, k_tokens integer, imputation text,
     filter jsonpath, among text[]
@@ -11,21 +12,47 @@ as $function$
 declare
     centroids integer := (select c.centroid_count from pgretrieval.codebook c where c.codebook_id = held.codebook_id);
     all_tokens constant integer := 2147483647;
+    enough constant real := 0.75;  -- of the tokens to be seen; a few that were deleted since are not worth another look
     wanted integer;
+    tokens_wanted bigint;
+    widths integer[];
+    wider integer[];
+    tokens_seen bigint[];
     found_passages integer[];
     found_scores real[];
 begin
     perform pgretrieval.check_token_knobs(k, probes, k_tokens, imputation);
-    probes := least(coalesce(probes, 10), centroids);
     k_tokens := coalesce(k_tokens, 300);
+    if probes is null then
+        tokens_wanted := 4 * k_tokens::bigint;
+        widths := pgretrieval.probes_for(held, query, tokens_wanted);
+    else
+        tokens_wanted := 0;
+        widths := array_fill(least(probes, centroids), array[cardinality(query)]);
+    end if;
     loop
-        select array_agg(scored.passage_id), array_agg(scored.score) into found_passages, found_scores
-        from pgretrieval.score_tokens(held, query, probes, k_tokens, imputation, filter, among) as scored;
-        exit when cardinality(found_passages) > k or k_tokens = all_tokens and probes = centroids;
-        wanted := coalesce(wanted, pgretrieval.count_matches(held.collection_id, k, filter, among));
-        exit when cardinality(found_passages) > wanted;
-        probes := least(2::bigint * probes, centroids);
-        k_tokens := case when probes = centroids then all_tokens else least(2::bigint * k_tokens, all_tokens) end;
+        select array_agg(scored.passage_id), array_agg(scored.score), max(scored.seen) into found_passages, found_scores, tokens_seen
+        from pgretrieval.score_tokens(held, query, widths, k_tokens, imputation, filter, among) as scored;
+        wider := array(
+            select case when token.seen >= enough * tokens_wanted then token.width
+                        else least(greatest(2 * token.width, token.width * tokens_wanted / greatest(token.seen, 1)), centroids)
+                   end
+            from unnest(widths, tokens_seen) with ordinality as token (width, seen, place)
+            order by token.place
+        );
+        if wider = widths then
+            exit when cardinality(found_passages) > k or k_tokens = all_tokens and centroids <= all (widths);
+            wanted := coalesce(wanted, pgretrieval.count_matches(held.collection_id, k, filter, among));
+            exit when cardinality(found_passages) > wanted;
+            wider := array(
+                select least(2 * token.width::bigint, centroids)
+                from unnest(widths) with ordinality as token (width, place)
+                order by token.place
+            );
+            k_tokens := case when centroids <= all (wider) then all_tokens else least(2::bigint * k_tokens, all_tokens) end;
+            tokens_wanted := case when tokens_wanted > 0 then 4 * k_tokens::bigint else 0 end;
+        end if;
+        widths := wider;
     end loop;
     return query select * from unnest(found_passages, found_scores);
 end

@@ -94,11 +94,12 @@ def test_defaults_follow_from_the_scorer():
     """The preset of one scorer is the other's."""
     xtr = choose_token_settings(10, Scoring("xtr"), TokenKnobs(), None, None)
     colxtr = choose_token_settings(10, Scoring("colxtr", "maxsim"), TokenKnobs(), None, None)
-    assert (xtr.reduction, xtr.pooled, xtr.rerank, xtr.reranked) == ("mean", False, "none", 128)
-    assert (colxtr.reduction, colxtr.pooled, colxtr.rerank, colxtr.probes) == ("sum", True, "maxsim", 10)
+    assert (xtr.reduction, xtr.rerank, xtr.reranked) == ("mean", "none", 128)
+    assert (colxtr.reduction, colxtr.rerank, colxtr.probes, colxtr.k_tokens, colxtr.seen) == ("sum", "maxsim", None, 300, 1200)
     assert choose_token_settings(100, Scoring("xtr"), TokenKnobs(), None, None).reranked == 500
     asked = choose_token_settings(10, Scoring("xtr"), TokenKnobs(5, 0.0, "sum"), 3, 20)
     assert (asked.probes, asked.k_tokens, asked.imputation, asked.reduction, asked.reranked) == (3, 5, 0.0, "sum", 20)
+    assert asked.seen == 0
 
 
 def test_numbers_of_numpy_are_numbers():

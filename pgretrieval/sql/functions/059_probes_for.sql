@@ -1,0 +1,55 @@
+-- How many of its nearest centroids each token of a query looks up to see about so many tokens. Row-level security leaves only the mean of
+-- the codebook to go by: the centroids' own sizes would tell of passages that the caller does not see.
+create or replace function pgretrieval.probes_for(held pgretrieval.collection, query @extschema:vector@.vector[], tokens bigint) returns integer[]
+language plpgsql stable
+set search_path from current
+set hnsw.iterative_scan = 'relaxed_order'
+as $function$
+declare
+    codebook pgretrieval.codebook := (
+        select c from pgretrieval.codebook as c where c.collection_id = held.collection_id and c.codebook_id = held.codebook_id
+    );
+    width integer := (select decoder.width from pgretrieval.decoder(held.codebook_id) as decoder);
+    each integer := least(ceil(tokens * codebook.centroid_count / greatest(codebook.tokens, 1)::numeric), codebook.centroid_count);
+    listed integer := least(2::bigint * each, codebook.centroid_count);
+    found integer[];
+begin
+    if row_security_active('pgretrieval.passage') then
+        return array_fill(greatest(each, 1), array[cardinality(query)]);
+    end if;
+    loop
+        execute format(
+            $statement$
+            select array_agg(coalesce(reached.number, $2) order by token.place)
+            from unnest($1) with ordinality as token (vector, place)
+            cross join lateral (
+                select min(walked.number) filter (where walked.passed >= $3)::integer as number
+                from (
+                    select nearest.number, sum(size.tokens) over (order by nearest.number) as passed
+                    from (
+                        select listed.centroid_id, row_number() over (order by listed.distance) as number
+                        from (
+                            select centroid.centroid_id, centroid.vector::@extschema:vector@.halfvec(%1$s) operator(@extschema:vector@.<#>) token.vector::@extschema:vector@.halfvec(%1$s) as distance
+                            from pgretrieval.centroid
+                            where centroid.collection_id = %2$s and centroid.codebook_id = %3$s
+                            order by centroid.vector::@extschema:vector@.halfvec(%1$s) operator(@extschema:vector@.<#>) token.vector::@extschema:vector@.halfvec(%1$s)
+                            limit $2
+                        ) as listed
+                    ) as nearest
+                    left join lateral (
+                        select sum(length(posting_code.residuals)) / $4 as tokens
+                        from pgretrieval.posting_code
+                        where posting_code.collection_id = %2$s and posting_code.codebook_id = %3$s
+                          and posting_code.centroid_id = nearest.centroid_id
+                    ) as size on true
+                ) as walked
+            ) as reached
+            $statement$,
+            @extschema:vector@.vector_dims(query[array_lower(query, 1)]), held.collection_id, held.codebook_id
+        ) into found using query, listed, tokens, width;
+        exit when listed = codebook.centroid_count or listed > all (found);
+        listed := least(4::bigint * listed, codebook.centroid_count);
+    end loop;
+    return found;
+end
+$function$;
