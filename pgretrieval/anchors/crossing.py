@@ -123,7 +123,7 @@ class Crossing:
         _at_least(k, "budget", budget)
         rounds = DEFAULT_ROUNDS if knobs.rounds is None and candidates is not None else knobs.rounds
         if rounds is not None:
-            rounds = validate.whole("rounds", rounds, 1 if candidates is not None else 2, budget)
+            rounds = min(validate.whole("rounds", rounds, 1 if candidates is not None else 2), budget)
         started = None
         if candidates is not None:
             first = -(-budget // (rounds or 1))

@@ -160,7 +160,11 @@ class _Search:
         if self._request.rounds is None:
             self._in_two_steps(there)
         else:
-            self._in_rounds([anchor for anchor in there if anchor.searched], begun, self._request.rounds)
+            rounds = self._request.rounds
+            if rounds == 1 and started is not None:
+                self._take(begun)  # a rerank of what the generator found
+            else:
+                self._in_rounds([anchor for anchor in there if anchor.searched], begun, rounds)
         return {anchor.passage_id for anchor in there if not anchor.searched}
 
     def _in_two_steps(self, there: list[Anchor]) -> None:

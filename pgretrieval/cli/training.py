@@ -196,7 +196,7 @@ def cross_encoder(
     labels: Annotated[Labels, typer.Option(help="Learn which passage is right, or a teacher's scores.")] = "positive",
     ways: Ways = None,
     max_tokens: Annotated[int, typer.Option(help="Pairs are cut to this many tokens.")] = 256,
-    scale: Annotated[float, typer.Option(help="Of the dot product of an emb head.")] = 1.0,
+    scale: Annotated[float | None, typer.Option(help="Of the dot product of an emb head.", show_default="1")] = None,
     epochs: Epochs = 1.0,
     steps: Steps = None,
     batch: Batch = 8,

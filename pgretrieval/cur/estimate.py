@@ -9,6 +9,8 @@ products.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 from pgretrieval.cur.inverse import Matrix
@@ -30,8 +32,8 @@ class QueryModel:
         self.anchor_vectors: Matrix = np.eye(anchors) if directions is None else np.linalg.inv(directions).T
         """(anchors, anchors): those by which query vectors tell the anchors' own exact scores."""
         self._expected: Matrix = intersection.mean(axis=0)
-        centred = intersection - self._expected
-        self._variance: Matrix = centred.T @ centred / len(intersection)
+        self._centred: Matrix = intersection - self._expected
+        self._variance: Matrix = self._centred.T @ self._centred / len(intersection)
         self._towards: Matrix = self._directions.T @ self._variance
         self.mean: Matrix = self._expected @ self._directions
         self._covariance: Matrix = self._towards @ self._directions
@@ -52,13 +54,35 @@ class QueryModel:
 
         An anchor's own scores are exact by another embedding than its stored one: that of `anchor_vectors`.
         """
-        towards = self._covariance @ embeddings.T
-        return self._solved(towards, embeddings @ towards, embeddings @ self.mean, scores)
+        if not len(embeddings):
+            return self.mean
+        together = self._covariance @ embeddings.T
+        left = scores - embeddings @ self.mean
+        ridge = self._ridge(float(np.einsum("ia,ai->", embeddings, together)) / len(embeddings))
+        if len(embeddings) <= len(self._root):
+            vector: Matrix = self.mean + together @ np.linalg.solve(embeddings @ together + ridge * np.eye(len(left)), left)
+            return vector
+        # The same by least squares in as many unknowns as the covariance has directions: R' y with |E R' y - left|^2 + ridge |y|^2
+        # least, where R'R is the covariance. Not by normal equations, whose condition is the square.
+        directions = len(self._root)
+        whole = np.vstack([embeddings @ self._root.T, np.sqrt(ridge) * np.eye(directions)])
+        basis, triangle = np.linalg.qr(whole)
+        solved: Matrix = self.mean + np.linalg.solve(triangle, basis[: len(left)].T @ left) @ self._root
+        return solved
+
+    @cached_property
+    def _root(self) -> Matrix:
+        """(directions, anchors) R, where R'R is the covariance of query vectors."""
+        root: Matrix = np.linalg.qr(self._centred @ self._directions / np.sqrt(len(self._centred))).R
+        return root
+
+    def _ridge(self, mean_variance: float) -> float:
+        return self._error + _JITTER * max(mean_variance, float(np.finfo(np.float64).tiny))
 
     def _solved(self, towards: Matrix, variance: Matrix, expected: Matrix, scores: Matrix) -> Matrix:
         if not len(expected):
             return self.mean
-        ridge = self._error + _JITTER * max(float(np.trace(variance)) / len(variance), np.finfo(np.float64).tiny)
+        ridge = self._ridge(float(np.trace(variance)) / len(variance))
         weights = np.linalg.solve(variance + ridge * np.eye(len(variance)), (scores - expected).T)
         vector: Matrix = self.mean + (towards @ weights).T
         return vector

@@ -1,4 +1,5 @@
-"""Telling a cross-encoder from what it was: weights of the library's models, a mark or sample scores of other objects."""
+"""Telling a cross-encoder from what it was: all that the scores of the library's models follow from, a mark or sample scores of
+other objects."""
 
 from __future__ import annotations
 
@@ -16,25 +17,62 @@ PROBES = (
 )
 """What objects without a mark of their own are told apart by."""
 
-_SAMPLED = 4096  # numbers of each weight matrix
+_SAMPLED = 1024  # numbers of each weight matrix
 _DIGITS = 3  # processors differ in the last ones
+_CONFIGURED = (
+    "model_type",
+    "hidden_act",
+    "layer_norm_eps",
+    "num_attention_heads",
+    "position_embedding_type",
+    "pad_token_id",
+    "vocab_size",
+    "num_labels",
+)
 
 
 def of_library_model(model: Any) -> str:
-    """From the configuration, and from numbers out of every weight matrix, evenly spread."""
-    digest = hashlib.sha256()
+    """From all weights, and from all else that its scores depend on."""
+    import torch
+
+    digest = hashlib.sha256(json.dumps([_settings(model), _tokenizer(model.tokenizer)]).encode())
     for name, tensor in sorted(model.state_dict().items()):
-        flat = tensor.detach().flatten()
-        step = max(1, len(flat) // _SAMPLED)
-        digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        digest.update(flat[::step].cpu().float().numpy().tobytes())
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return f"model {digest.hexdigest()[:32]}"
+
+
+def mark_of_library_model(model: Any) -> tuple[Any, ...]:
+    """What tells within milliseconds that a model changed since.
+
+    Settings, the counters of changes that torch keeps, and, for changes that it does not count, some numbers of every matrix.
+    """
+    import torch
+
+    tensors = [tensor.detach() for _, tensor in sorted(model.state_dict().items())]
+    flat = [tensor.flatten() for tensor in tensors]
+    some = torch.cat([one[:: max(1, len(one) // _SAMPLED)].double() for one in flat])
+    digest = hashlib.sha256(some.cpu().numpy().tobytes()).hexdigest()
+    return _settings(model), len(model.tokenizer), [tensor._version for tensor in tensors], digest
+
+
+def _settings(model: Any) -> str:
     config = getattr(model, "config", None)
-    digest.update(json.dumps([str(getattr(config, key, None)) for key in _CONFIGURED]).encode())
-    digest.update(str(model.max_seq_length).encode())
-    return f"weights {digest.hexdigest()[:32]}"
+    configured = [str(getattr(config, key, None)) for key in _CONFIGURED]
+    prompt = [str(getattr(model, key, None)) for key in ("prompts", "default_prompt_name")]
+    heads = [
+        [type(module).__name__, *(f"{key} {getattr(module, key, None)!r}" for key in getattr(module, "config_keys", ()))]
+        for module in list(model)[1:]  # the first is the transformer, which the rest says all of
+    ]
+    return json.dumps([configured, prompt, heads, str(model.max_seq_length)])
 
 
-_CONFIGURED = ("model_type", "hidden_act", "layer_norm_eps", "vocab_size", "num_labels")
+def _tokenizer(tokenizer: Any) -> str:
+    """Its vocabulary and rules; truncation and padding are set anew for each batch."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return json.dumps(sorted(tokenizer.get_vocab().items()))
+    return json.dumps({key: rule for key, rule in json.loads(backend.to_str()).items() if key not in ("truncation", "padding")})
 
 
 def of_object(mark: Any) -> str:

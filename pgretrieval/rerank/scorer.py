@@ -36,6 +36,7 @@ class PairScorer:
         self._load = load
         self._model: Any = None
         self._fingerprint: str | None = None
+        self._marked: tuple[Any, ...] | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.spec})"
@@ -56,14 +57,20 @@ class PairScorer:
 
     @property
     def fingerprint(self) -> str:
-        """Tells it from another, and from itself after more training. Found once; an object without an attribute `fingerprint` is
-        asked for four scores, which count as calls. Raises EncoderError."""
-        if self._fingerprint is None:
-            model, mark = self._loaded(), getattr(self._loaded(), "fingerprint", None)
-            if isinstance(model, _LibraryModel):
-                self._fingerprint = fingerprint.of_library_model(model.model)
-            else:
-                self._fingerprint = fingerprint.of_object(mark) if mark else fingerprint.of_scores(self.predict(fingerprint.PROBES))
+        """Tells it from another, and from itself after more training. Raises EncoderError.
+
+        Models of the library are looked at each time, and so are objects with an attribute `fingerprint`; others are asked once for
+        four scores, which count as calls.
+        """
+        model = self._loaded()
+        if isinstance(model, _LibraryModel):
+            marked = fingerprint.mark_of_library_model(model.model)
+            if self._fingerprint is None or marked != self._marked:
+                self._fingerprint, self._marked = fingerprint.of_library_model(model.model), marked
+        elif mark := getattr(model, "fingerprint", None):
+            self._fingerprint = fingerprint.of_object(mark)
+        elif self._fingerprint is None:
+            self._fingerprint = fingerprint.of_scores(self.predict(fingerprint.PROBES))
         return self._fingerprint
 
     def _loaded(self) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,21 +15,23 @@ from pgretrieval.train.tuples import TrainingSet, as_lists, checked_ways, joined
 from pgretrieval.types import Tick
 
 _NEVER = -1e9
+_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class CrossAim:
-    """What a cross-encoder learns: `head` "cls", or "emb" with its `scale`.
+    """What a cross-encoder learns: `head` "cls", or "emb" with its `scale`; None takes that of a `CrossEncoder` that is trained on.
 
-    `labels` are "positive", softmax cross-entropy with the first passage of a tuple as the right one, or "teacher", the
-    distribution of a teacher's scores. `mini_batch` pairs are read at once.
+    For another base None is "cls", a scale of 1, and 256 tokens, to which pairs are cut. `labels` are "positive", softmax
+    cross-entropy with the first passage of a tuple as the right one, or "teacher", the distribution of a teacher's scores.
+    `mini_batch` pairs are read at once.
     """
 
-    head: Literal["cls", "emb"] = "cls"
+    head: Literal["cls", "emb"] | None = None
     labels: Literal["positive", "teacher"] = "positive"
     ways: int | None = None
-    max_tokens: int = 256
-    scale: float = 1.0
+    max_tokens: int | None = None
+    scale: float | None = None
     mini_batch: int | None = None
 
     def __post_init__(self) -> None:
@@ -49,9 +51,10 @@ def train_cross_encoder(
 ) -> RunReport:
     """Train a cross-encoder from "minilm", or from the transformer of a folder or name, or go on training a `CrossEncoder`.
 
-    The folder and being called again are as with `train_retriever`. `load_cross_encoder(report.model)` reads the result.
+    The folder and being called again are as with `train_retriever`. `load_cross_encoder(report.model)` reads the result. Raises
+    ConfigError where the aim has another head than a `CrossEncoder` that is given, or a scale without an "emb" head.
     """
-    aim, options = aim or CrossAim(), options or RunOptions(learning_rate=3e-5)
+    aim, options = _resolved(aim or CrossAim(), base), options or RunOptions(learning_rate=3e-5)
     data = joined(sets)
     ways = checked_ways(data, aim.ways)
     if aim.labels == "teacher" and not data.scored:
@@ -70,12 +73,18 @@ def train_cross_encoder(
         from sentence_transformers.cross_encoder import CrossEncoderTrainingArguments
         from sentence_transformers.cross_encoder.losses import ListNetLoss
 
-        from pgretrieval.rerank.markers import new_cross_encoder
+        from pgretrieval.rerank.markers import MarkerScore, new_cross_encoder
 
         if isinstance(base, (str, os.PathLike)):
-            model = new_cross_encoder(base, aim.head, max_length=aim.max_tokens, scale=aim.scale, device=device)
+            model = new_cross_encoder(
+                base, aim.head or "cls", max_length=aim.max_tokens or _TOKENS, scale=aim.scale or 1, device=device
+            )
         else:
             model = base.to(device)
+            model.max_seq_length = aim.max_tokens
+            for module in model:
+                if isinstance(module, MarkerScore):
+                    module.scale = aim.scale or module.scale
         return Ingredients(
             CrossEncoderTrainer,
             CrossEncoderTrainingArguments,
@@ -86,6 +95,25 @@ def train_cross_encoder(
         )
 
     return run(Path(folder), config, options, make, tick)
+
+
+def _resolved(aim: CrossAim, base: str | os.PathLike[str] | Any) -> CrossAim:
+    """The aim with what is left to the base, so that the run's config says what was trained."""
+    if isinstance(base, (str, os.PathLike)):
+        head, scale, tokens = aim.head or "cls", 1.0, _TOKENS
+    else:
+        from pgretrieval.rerank.markers import MarkerScore
+
+        scales = [float(module.scale) for module in base if isinstance(module, MarkerScore)]
+        head, scale, tokens = "emb" if scales else "cls", scales[0] if scales else 1.0, int(base.max_seq_length)
+        if aim.head not in (None, head):
+            msg = f'head is {aim.head!r}, and the cross-encoder to be trained on has a head of kind "{head}"; leave it out'
+            raise ConfigError(msg)
+    if head == "cls" and aim.scale is not None:
+        msg = f'scale is {aim.scale!r}, which only an "emb" head has; leave it out, or give head="emb"'
+        raise ConfigError(msg)
+    given = aim.scale if aim.scale is not None else scale if head == "emb" else None
+    return replace(aim, head=head, scale=given, max_tokens=aim.max_tokens or tokens)
 
 
 def _labels(data: TrainingSet, ways: int, aim: CrossAim) -> list[list[float]]:

@@ -135,6 +135,21 @@ def test_another_generator_begins(shared: pgretrieval.Collection, scores: TableC
     assert len(set(scores.asked)) == 40
 
 
+def test_one_round_scores_what_the_generator_found_and_nothing_else(shared: pgretrieval.Collection, scores: TableCrossEncoder):
+    """A rerank of three passages is paid with the whole budget."""
+    for among in (["p3", "p4", "p9"], []):
+        scores.asked.clear()
+        options = {"budget": 40, "rounds": 1, "candidates": "text", "among": among}
+        explained = shared.explain("passage 63", 3, scorer="cross_encoder", **options)
+        assert explained.cross_encoder_calls == len(scores.asked) == len(among)
+        assert {hit.id for hit in explained.hits} == set(among)
+    scores.asked.clear()
+    reranked = shared.text_search("passage 63", 12)
+    hits = shared.search("passage 63", 5, scorer="cross_encoder", budget=12, rounds=1, candidates="text")
+    assert [f"p{text.split()[-1]}" for _, text in scores.asked] == [hit.id for hit in reranked]
+    assert [int(hit.id[1:]) for hit in hits] == scores.best(63, 5, [int(hit.id[1:]) for hit in reranked])
+
+
 def test_what_is_not_scored_yet_is_found_by_others(docs: pgretrieval.Collection, scores: TableCrossEncoder, corpus: Corpus):
     """A passage that came since has no embedding: it stops the search, is not found at all, or not told of."""
     docs.add([{"id": "p300", "text": "unheard of passage 300"}], vectors=corpus.vectors[:1])

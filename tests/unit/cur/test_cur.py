@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from functools import cache, partial
 
 import numpy as np
@@ -196,6 +198,46 @@ def test_without_scores_the_mean_query_is_expected():
     assert np.array_equal(model.of_items(np.empty((0, 20)), np.empty(0)), model.mean)
     equal = model.of_items(np.ones((5, 20)), np.full(5, 2.0))
     assert np.isfinite(equal).all()
+
+
+def direct(model: QueryModel, embeddings: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """A system of as many equations as there are scores, by plain definition."""
+    covariance = model._covariance
+    variance = embeddings @ covariance @ embeddings.T
+    ridge = model._error + 1e-10 * np.trace(variance) / len(variance)
+    weights = np.linalg.solve(variance + ridge * np.eye(len(variance)), scores - embeddings @ model.mean)
+    return model.mean + covariance @ embeddings.T @ weights
+
+
+@pytest.mark.parametrize(("queries", "items"), [(300, 10), (300, 59), (300, 60), (300, 61), (300, 700), (40, 41), (40, 700)])
+@pytest.mark.parametrize("error", [0.3, 0.01])
+def test_many_scores_are_solved_in_the_smaller_dimension(queries: int, items: int, error: float):
+    """Another vector comes of it than of a system of all scores."""
+    rng = np.random.default_rng(3)
+    intersection = rng.standard_normal((queries, 30)) @ rng.standard_normal((30, 60)) + 0.1 * rng.standard_normal((queries, 60)) + 2
+    model = QueryModel(intersection, error**2, rng.standard_normal((60, 60)) / 8)
+    embeddings = rng.standard_normal((items, 60))
+    scores = embeddings @ (model.mean + model._covariance @ rng.standard_normal(60)) + error * rng.standard_normal(items)
+    expected = direct(model, embeddings, scores)
+    assert np.abs(model.of_items(embeddings, scores) - expected).max() <= 1e-8 * np.abs(expected).max()
+
+
+def test_rounds_do_not_take_the_cube_of_the_calls():
+    """2,000 scores take as long as a system of 2,000 equations."""
+    rng = np.random.default_rng(4)
+    model = QueryModel(rng.standard_normal((200, 100)), 0.01)
+    embeddings, scores = rng.standard_normal((2500, 100)), rng.standard_normal(2500)
+
+    def seconds(solve: Callable[[], object]) -> float:
+        times = []
+        for _ in range(3):
+            started = time.process_time()
+            solve()
+            times.append(time.process_time() - started)
+        return min(times)
+
+    model.of_items(embeddings, scores)
+    assert 5 * seconds(lambda: model.of_items(embeddings, scores)) < seconds(lambda: direct(model, embeddings, scores))
 
 
 def adaptive(first, rounds, budget, truth, estimate):

@@ -28,6 +28,53 @@ def test_a_model_is_known_by_its_weights(tiny_bert: Path, tmp_path: Path, head: 
     assert load_cross_encoder(model).fingerprint != before
 
 
+CHANGES = {
+    "one weight": lambda model: next(model.parameters()).data.view(-1)[:1].add_(0.5),
+    "counted by torch": lambda model: torch.nn.init.constant_(list(model.parameters())[-1], 0.5),
+    "not counted by torch": lambda model: [parameter.data.mul_(1.01) for parameter in model.parameters()],
+    "scale": lambda model: setattr(model[1], "scale", 3.0),
+    "length": lambda model: setattr(model, "max_seq_length", 12),
+    "tokenizer": lambda model: model.tokenizer.add_tokens(["hello"]),
+    "heads": lambda model: setattr(model.config, "num_attention_heads", 2),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_model_that_changes_in_place_is_another(tiny_bert: Path, change: str) -> None:
+    """The fingerprint is that of before, and a factorisation of other scores is used without a word."""
+    torch.manual_seed(0)
+    model = new_cross_encoder(tiny_bert, "emb", max_length=24, device="cpu")
+    scorer = load_cross_encoder(model)
+    before = scorer.fingerprint
+    assert scorer.fingerprint == before
+    with torch.no_grad():
+        CHANGES[change](model)
+    assert scorer.fingerprint != before
+    assert scorer.fingerprint == load_cross_encoder(model).fingerprint
+
+
+def test_every_weight_counts(tiny_bert: Path) -> None:
+    """Weights between those that are looked at first may be anything."""
+    model = new_cross_encoder(tiny_bert, "emb", max_length=24, device="cpu")
+    before = load_cross_encoder(model).fingerprint
+    largest = max(model.parameters(), key=torch.numel)
+    assert largest.numel() > 2 * 1024
+    with torch.no_grad():
+        largest.view(-1)[1] += 1
+    assert load_cross_encoder(model).fingerprint != before
+
+
+def test_the_head_is_part_of_a_saved_model(tiny_bert: Path, tmp_path: Path) -> None:
+    """Two models that differ in their scale alone pass for each other."""
+    found = set()
+    for scale in (1.0, 2.0):
+        torch.manual_seed(0)
+        model = new_cross_encoder(tiny_bert, "emb", max_length=24, scale=scale, device="cpu")
+        model.save(str(tmp_path / str(scale)), create_model_card=False)
+        found.add(load_cross_encoder(tmp_path / str(scale), device="cpu").fingerprint)
+    assert len(found) == 2
+
+
 class Counting:
     """Scores by length."""
 
@@ -49,6 +96,6 @@ def test_an_object_is_known_by_its_mark_or_by_scores() -> None:
     other = load_cross_encoder(marked)
     assert (other.fingerprint, other.calls) == ("given v3", 0)
     marked.fingerprint = lambda: "v4"  # type: ignore[attr-defined]
-    assert load_cross_encoder(marked).fingerprint == "given v4"
+    assert (load_cross_encoder(marked).fingerprint, other.fingerprint) == ("given v4", "given v4")
     with pytest.raises(EncoderError, match="was an object of type"):
         from_spec(scorer.spec)

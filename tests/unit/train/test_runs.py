@@ -14,6 +14,8 @@ from pgretrieval.encode import load_encoder
 from pgretrieval.encode.modules import ConstPooling, load_model
 from pgretrieval.errors import ConfigError, EncoderError
 from pgretrieval.rerank import load_cross_encoder
+from pgretrieval.rerank.markers import load_model as load_cross_encoder_model
+from pgretrieval.rerank.markers import new_cross_encoder
 from pgretrieval.train.cross_encoders import CrossAim, train_cross_encoder
 from pgretrieval.train.models import ColXtr, Pooling, export_projection, start_model
 from pgretrieval.train.retrievers import Aim, split, train_retriever
@@ -214,6 +216,27 @@ def test_cross_encoders_learn_which_passage_is_right(tiny_bert: Path, tmp_path: 
     pairs = [(one.query, marked[key]) for one in tuples for key in one.passages]
     margins = scorer.predict(pairs).reshape(-1, 3)
     assert (margins[:, 0] - margins[:, 1:].mean(axis=1)).mean() > 0
+
+
+def test_a_cross_encoder_that_is_trained_on_keeps_its_head(tiny_bert: Path, tmp_path: Path):
+    """Options are ignored, and the run's config says that they were not."""
+    model = new_cross_encoder(tiny_bert, "emb", max_length=20, scale=0.5, device="cpu")
+    report = train_cross_encoder([SCORED], tmp_path / "kept", base=model, options=QUICK)
+    aim = json.loads((tmp_path / "kept" / "config.json").read_text())["aim"]
+    assert (aim["head"], aim["scale"], aim["max_tokens"]) == ("emb", 0.5, 20)
+    trained = load_cross_encoder_model(report.model, "cpu")
+    assert (trained[1].scale, trained.max_seq_length) == (0.5, 20)
+    report = train_cross_encoder([SCORED], tmp_path / "set", base=model, aim=CrossAim(max_tokens=16, scale=2.0), options=QUICK)
+    trained = load_cross_encoder_model(report.model, "cpu")
+    assert (trained[1].scale, trained.max_seq_length) == (2.0, 16)
+    aim = json.loads((tmp_path / "set" / "config.json").read_text())["aim"]
+    assert (aim["scale"], aim["max_tokens"]) == (2.0, 16)
+    with pytest.raises(ConfigError, match=r"head is 'cls', and the cross-encoder .* \"emb\""):
+        train_cross_encoder([SCORED], tmp_path / "other", base=model, aim=CrossAim(head="cls"), options=QUICK)
+    plain = new_cross_encoder(tiny_bert, "cls", max_length=20, device="cpu")
+    for base in (plain, tiny_bert):
+        with pytest.raises(ConfigError, match=r"scale is 2.0, which only an"):
+            train_cross_encoder([SCORED], tmp_path / "other", base=base, aim=CrossAim(scale=2.0), options=QUICK)
 
 
 @pytest.mark.parametrize(
