@@ -131,6 +131,11 @@ def password_of(pgdata: Path, made: Installation) -> str:
     return password
 
 
+def has_password(pgdata: Path) -> bool:
+    """Whether `password_of` has made one."""
+    return bool(read_text(pgdata / _PASSWORD))
+
+
 def _put(path: Path, text: str, account: Account | None) -> bool:
     """Write a file unless it says so already; whether it was written."""
     if read_text(path) == text:

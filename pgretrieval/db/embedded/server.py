@@ -104,7 +104,8 @@ class EmbeddedServer:
         running = process.find(self._pgdata)
         if running is None:
             return None
-        if running.status == "stopping" or (os.name != "nt" and not is_closed(running.folder)):
+        closed = cluster.has_password(self._pgdata) if os.name == "nt" else is_closed(running.folder)
+        if running.status == "stopping" or not closed:
             process.stop(self._pgdata, running)
             return None
         if cluster.admit(self._pgdata, account):

@@ -43,7 +43,7 @@ def _living(pgdata: Path) -> set[User]:
     """Who is on the list and still runs. A list that cannot be read counts as empty: who is missing starts the server again."""
     try:
         listed = {(int(pid), str(start)) for pid, start in json.loads(read_text(pgdata / _LIST) or "[]")}
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return set()
     return {(pid, start) for pid, start in listed if _lives(pid, start)}
 
@@ -83,6 +83,6 @@ def began(pid: int) -> str | None:
 @cache
 def _boot() -> str:
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return ""

@@ -1,0 +1,52 @@
+"""The list of processes that use a server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pgretrieval.db.embedded import users
+
+LIST = "pgretrieval.users"
+
+
+def test_who_is_alive_counts_and_who_is_not_does_not(tmp_path: Path):
+    """A killed process, or a later one with its number, keeps the server running for ever."""
+    other = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=-1)
+    began = users.began(other.pid)
+    assert began is not None
+    users.join(tmp_path, None)
+    assert not users.others(tmp_path)
+    written = json.loads((tmp_path / LIST).read_text())
+    assert written == [[os.getpid(), users.began(os.getpid())]]
+    (tmp_path / LIST).write_text(json.dumps([*written, [other.pid, began], [1, "another one"]]))
+    assert users.others(tmp_path)
+    assert users.leave(tmp_path, None)
+    assert json.loads((tmp_path / LIST).read_text()) == [[other.pid, began]]
+    other.kill()
+    os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)  # dead, and not waited for
+    assert users.began(other.pid) is None
+    assert not users.others(tmp_path)
+    other.communicate()
+    assert users.began(other.pid) is None
+
+
+@pytest.mark.parametrize("text", ["[123, ", "", "null", "7", "[[1]]", '["a", "b"]', '{"a": 1}', "[[1e400, 2]]", "\0", "é" * 9])
+def test_a_list_that_cannot_be_read_counts_as_empty(tmp_path: Path, text: str):
+    """A crash while it was written keeps the directory from being opened."""
+    (tmp_path / LIST).write_bytes(text.encode("latin-1"))
+    assert not users.others(tmp_path)
+    users.join(tmp_path, None)
+    assert len(json.loads((tmp_path / LIST).read_text())) == 1
+
+
+def test_a_clock_that_is_set_changes_nobody(monkeypatch: pytest.MonkeyPatch):
+    """psutil tells the start by the machine's clock: after it was set, the living count as dead."""
+    before = users.began(os.getpid())
+    monkeypatch.setattr("psutil.Process.create_time", lambda process: 1.0)
+    assert users.began(os.getpid()) == before or sys.platform != "linux"
