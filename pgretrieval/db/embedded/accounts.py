@@ -74,10 +74,11 @@ def _made() -> Account:
     except KeyError:
         command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", _NAME]
         try:
-            subprocess.run(command, check=True, capture_output=True, text=True)
-            found = pwd.getpwnam(_NAME)
-        except (OSError, subprocess.SubprocessError, KeyError) as error:
-            msg = f"Postgres refuses to run as root, and the user {_NAME!r} could not be made ({error})"
+            done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace")
+            found = pwd.getpwnam(_NAME)  # by us, or by another process meanwhile
+        except (OSError, KeyError) as error:
+            reason = done.stderr.strip() if isinstance(error, KeyError) else error
+            msg = f"Postgres refuses to run as root, and the user {_NAME!r} could not be made ({reason})"
             raise ConfigError(f"{msg}; make it, or do not run as root") from error
     return Account(_NAME, found.pw_uid, found.pw_gid)
 

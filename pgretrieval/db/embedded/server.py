@@ -89,6 +89,8 @@ class EmbeddedServer:
 
     def _ensure(self, postgres_version: int | None) -> process.Running:
         """Start it, or join it where it runs already, and be one of its users."""
+        if not is_root():
+            account_for(self._pgdata)  # tells whose it is, before the system refuses the lock
         with FolderLock(self._pgdata) as lock:
             account = account_for(self._pgdata)
             running = self._found(account)
