@@ -6,7 +6,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -86,7 +86,8 @@ class OwnServer:
         """SIGKILL to all its processes at once; nothing is written any more."""
         family = self.processes()
         for process in family:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # a child has ended with the postmaster
+                process.kill()
         psutil.wait_procs(family, timeout=30)
 
     def processes(self) -> list[psutil.Process]:
