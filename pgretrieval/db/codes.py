@@ -11,6 +11,7 @@ from pgretrieval.assets import statements
 from pgretrieval.db import wire
 from pgretrieval.db.connection import Connection, value
 from pgretrieval.db.parameters import Int4Array
+from pgretrieval.db.writing import write_rows
 from pgretrieval.types import ByteArray, CodebookId, CollectionId, Int32Array, Int64Array
 
 _SQL = statements("codes")
@@ -38,11 +39,12 @@ def copy_codes(
     """Write the codes of passages; rows `offsets[i]:offsets[i + 1]` of (tokens,) ids and (tokens, width) bytes are passage i's."""
     ids = centroid_ids.astype("<i4")
     edges = offsets.tolist()
-    with connection.cursor() as cursor, cursor.copy(_SQL["copy"]) as stream:
-        stream.set_types(["int4", "int4", "int4", "bytea", "bytea"])
-        for passage_id, start, end in zip(passage_ids.tolist(), edges[:-1], edges[1:], strict=True):
-            fields = ids[start:end].tobytes(), residuals[start:end].tobytes()
-            stream.write_row((collection_id, codebook_id, passage_id, *fields))
+    rows = (
+        (collection_id, codebook_id, passage_id, ids[start:end].tobytes(), residuals[start:end].tobytes())
+        for passage_id, start, end in zip(passage_ids.tolist(), edges[:-1], edges[1:], strict=True)
+    )
+    types = ["int4", "int4", "int4", "bytea", "bytea"]
+    write_rows(connection, "pgretrieval.token_code", _SQL["copy"], _SQL["insert"], types, rows)
 
 
 def copy_postings(
@@ -56,10 +58,12 @@ def copy_postings(
 ) -> None:
     """Write one segment: rows `offsets[i]:offsets[i + 1]` of passage_ids are the postings of centroid_ids[i]."""
     fields = wire.int4_array_fields(passage_ids, offsets)
-    with connection.cursor() as cursor, cursor.copy(_SQL["copy_postings"]) as stream:
-        stream.set_types(["int4", "int4", "int4", "int4", "bytea"])
-        for centroid_id, field in zip(centroid_ids.tolist(), fields, strict=True):
-            stream.write_row((collection_id, codebook_id, centroid_id, segment, field))
+    rows = (
+        (collection_id, codebook_id, centroid_id, segment, field)
+        for centroid_id, field in zip(centroid_ids.tolist(), fields, strict=True)
+    )
+    types = ["int4", "int4", "int4", "int4", "bytea"]
+    write_rows(connection, "pgretrieval.posting", _SQL["copy_postings"], _SQL["insert_postings"], types, rows)
 
 
 def copy_posting_codes(
@@ -70,17 +74,19 @@ def copy_posting_codes(
     tokens: PostingCodes,
 ) -> None:
     """Write the tokens of one segment."""
-    rows = zip(
+    listed = zip(
         tokens.centroid_ids.tolist(),
         wire.int4_array_fields(tokens.passage_ids, tokens.offsets),
         wire.int4_array_fields(tokens.positions, tokens.offsets),
         itertools.pairwise(tokens.offsets.tolist()),
         strict=True,
     )
-    with connection.cursor() as cursor, cursor.copy(_SQL["copy_posting_codes"]) as stream:
-        stream.set_types(["int4", "int4", "int4", "int4", "bytea", "bytea", "bytea"])
-        for centroid_id, *fields, (start, end) in rows:
-            stream.write_row((collection_id, codebook_id, centroid_id, segment, *fields, tokens.residuals[start:end].tobytes()))
+    rows = (
+        (collection_id, codebook_id, centroid_id, segment, *fields, tokens.residuals[start:end].tobytes())
+        for centroid_id, *fields, (start, end) in listed
+    )
+    types = ["int4", "int4", "int4", "int4", "bytea", "bytea", "bytea"]
+    write_rows(connection, "pgretrieval.posting_code", _SQL["copy_posting_codes"], _SQL["insert_posting_codes"], types, rows)
 
 
 def forget_codes_by_passage(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> None:

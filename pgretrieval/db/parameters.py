@@ -28,6 +28,10 @@ class Float4Array:
         self.field = wire.float4_array(np.asarray(values, dtype=np.float32))
 
 
+class Field(bytes):
+    """A value in the binary form of its column's type, which the server knows."""
+
+
 def vector_array(rows: Float32Array) -> str:
     """(tokens, dim) -> the text of a `vector[]`."""
     return "{" + ",".join('"[' + ",".join(map(repr, row)) + ']"' for row in rows.tolist()) + "}"
@@ -44,6 +48,14 @@ class _ArrayDumper(Dumper):
     def dump(self, obj: Any) -> bytes:
         """The field as it is."""
         return bytes(obj.field)
+
+
+class _FieldDumper(Dumper):
+    format = Format.BINARY
+
+    def dump(self, obj: Any) -> bytes:
+        """The value as it is."""
+        return bytes(obj)
 
 
 class _Int4ArrayDumper(_ArrayDumper):
@@ -69,6 +81,7 @@ def as_sent(cursor: psycopg.Cursor[Any]) -> None:
 
 psycopg.adapters.register_dumper(Int4Array, _Int4ArrayDumper)
 psycopg.adapters.register_dumper(Float4Array, _Float4ArrayDumper)
+psycopg.adapters.register_dumper(Field, _FieldDumper)
 
 ADAPTERS = AdaptersMap(psycopg.adapters)
 """How values go to the server and come back, whatever an application has registered for itself."""

@@ -11,6 +11,7 @@ from psycopg import errors as pg
 from pgretrieval.assets import statements
 from pgretrieval.db.connection import Connection, value
 from pgretrieval.db.metadata import as_jsonb
+from pgretrieval.db.writing import write_rows
 from pgretrieval.errors import DuplicateIdError
 from pgretrieval.types import CollectionId, Int32Array, Int64Array, Passage, Restriction
 
@@ -30,7 +31,7 @@ def copy(
     passages: Sequence[Passage],
     token_counts: Int64Array,
 ) -> None:
-    """Write passages, by binary COPY unless row-level security applies to the role.
+    """Write passages.
 
     Raises DuplicateIdError where another transaction was faster with one of the ids.
     """
@@ -39,14 +40,8 @@ def copy(
         for passage_id, passage, tokens in zip(passage_ids.tolist(), passages, token_counts.tolist(), strict=True)
     )
     try:
-        if value(connection, _SQL["restricted"]):
-            with connection.cursor() as cursor:
-                cursor.executemany(_SQL["insert"], rows)
-            return
-        with connection.cursor() as cursor, cursor.copy(_SQL["copy"]) as stream:
-            stream.set_types(["int4", "int4", "text", "text", "text", "jsonb", "int4"])
-            for row in rows:
-                stream.write_row(row)
+        types = ["int4", "int4", "text", "text", "text", "jsonb", "int4"]
+        write_rows(connection, "pgretrieval.passage", _SQL["copy"], _SQL["insert"], types, rows)
     except pg.UniqueViolation as error:
         msg = f"an id is in the collection already: {error.diag.message_detail}"
         raise DuplicateIdError(msg) from error

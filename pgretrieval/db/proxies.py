@@ -9,6 +9,7 @@ import numpy as np
 from pgretrieval.assets import statements
 from pgretrieval.db import wire
 from pgretrieval.db.connection import Connection, one
+from pgretrieval.db.writing import write_rows
 from pgretrieval.types import CodebookId, CollectionId, Float32Array, Int32Array
 
 _SQL = statements("proxies")
@@ -51,10 +52,11 @@ def load_model(connection: Connection, codebook_id: CodebookId, dim: int) -> Pro
 
 def copy(connection: Connection, codebook_id: CodebookId, passage_ids: Int32Array, vectors: Float32Array) -> None:
     """Write the proxies (passages, rank) of passages by binary COPY."""
-    with connection.cursor() as cursor, cursor.copy(_SQL["copy"]) as stream:
-        stream.set_types(["int4", "int4", "bytea"])
-        for passage_id, field in zip(passage_ids.tolist(), wire.halfvec_fields(vectors), strict=True):
-            stream.write_row((codebook_id, passage_id, field))
+    rows = (
+        (codebook_id, passage_id, field)
+        for passage_id, field in zip(passage_ids.tolist(), wire.halfvec_fields(vectors), strict=True)
+    )
+    write_rows(connection, "pgretrieval.proxy", _SQL["copy"], _SQL["insert"], ["int4", "int4", "bytea"], rows)
 
 
 def index(connection: Connection, codebook_id: CodebookId) -> None:

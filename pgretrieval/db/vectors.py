@@ -14,6 +14,7 @@ from pgretrieval.assets import statements
 from pgretrieval.db import wire
 from pgretrieval.db.connection import Connection, value
 from pgretrieval.db.parameters import Int4Array
+from pgretrieval.db.writing import write_rows
 from pgretrieval.types import CollectionId, Float32Array, Int32Array, Int64Array, TokenMatrix
 
 _SQL = statements("vectors")
@@ -23,20 +24,20 @@ def copy(connection: Connection, collection_id: CollectionId, encoding: int, pas
     """Write one `halfvec[]` a passage by binary COPY, as vectors of one of the collection's encodings."""
     element_type = int(value(connection, _SQL["element_type"]))
     fields = wire.halfvec_array_fields(tokens.vectors, tokens.offsets, element_type)
-    with connection.cursor() as cursor, cursor.copy(_SQL["copy"]) as stream:
-        stream.set_types(["int4", "int4", "int4", "bytea"])
-        for passage_id, field in zip(passage_ids.tolist(), fields, strict=True):
-            stream.write_row((collection_id, encoding, passage_id, field))
+    rows = ((collection_id, encoding, passage_id, field) for passage_id, field in zip(passage_ids.tolist(), fields, strict=True))
+    write_rows(connection, "pgretrieval.token_vector", _SQL["copy"], _SQL["insert"], ["int4", "int4", "int4", "bytea"], rows)
 
 
 def copy_dense(
     connection: Connection, collection_id: CollectionId, encoding: int, passage_ids: Int32Array, rows: Float32Array
 ) -> None:
     """Write one `halfvec` a passage by binary COPY; rows are (passages, dense dim)."""
-    with connection.cursor() as cursor, cursor.copy(_SQL["copy_dense"]) as stream:
-        stream.set_types(["int4", "int4", "int4", "bytea"])
-        for passage_id, field in zip(passage_ids.tolist(), wire.halfvec_fields(rows), strict=True):
-            stream.write_row((collection_id, encoding, passage_id, field))
+    written = (
+        (collection_id, encoding, passage_id, field)
+        for passage_id, field in zip(passage_ids.tolist(), wire.halfvec_fields(rows), strict=True)
+    )
+    types = ["int4", "int4", "int4", "bytea"]
+    write_rows(connection, "pgretrieval.dense_vector", _SQL["copy_dense"], _SQL["insert_dense"], types, written)
 
 
 def index_dense(connection: Connection, collection_id: CollectionId, encoding: int, dim: int | None) -> None:

@@ -1,21 +1,37 @@
 -- What the three roles of an application need. Run as the schema's present owner or a superuser; running it again is fine.
 --
 -- reader: searches. writer: also adds and deletes passages, and runs workers, which need to read the attached tables. owner: owns the
--- schema, so also creates, builds, attaches, drops and migrates.
+-- schema, so also creates, builds, attaches, drops and migrates. docs/row-level-security.md says what each of them sees where row-level
+-- security is on.
+
+begin;
 
 grant usage on schema pgretrieval to READER, WRITER;
-grant select on all tables in schema pgretrieval to READER, WRITER;
 
-grant insert, update, delete on pgretrieval.passage, pgretrieval.token_vector, pgretrieval.token_code, pgretrieval.posting,
-    pgretrieval.posting_code, pgretrieval.word_posting, pgretrieval.dense_vector, pgretrieval.segment, pgretrieval.removed_passage,
-    pgretrieval.compaction to WRITER;
-grant insert, delete on pgretrieval.proxy to WRITER;
-grant delete on pgretrieval.anchor_score, pgretrieval.item_embedding to WRITER;
-grant update (dim, encoder, given_vectors, mean_words, dense_dim, given_dense) on pgretrieval.collection to WRITER;
-grant insert, update, delete on pgretrieval.queue, pgretrieval.source_passage to WRITER;
+-- Partitions are read and written through their parents, which carry the policies: nobody but the owner has rights on one.
+revoke all on all tables in schema pgretrieval from READER, WRITER;
+
+grant select on pgretrieval.collections, pgretrieval.schema_version, pgretrieval.collection, pgretrieval.codebook, pgretrieval.centroid,
+    pgretrieval.passage, pgretrieval.token_vector, pgretrieval.token_code, pgretrieval.posting, pgretrieval.posting_code,
+    pgretrieval.word_posting, pgretrieval.dense_vector, pgretrieval.proxy_model, pgretrieval.proxy, pgretrieval.score_matrix,
+    pgretrieval.anchor_query, pgretrieval.anchor_score, pgretrieval.factorization, pgretrieval.anchor_item, pgretrieval.item_embedding,
+    pgretrieval.segment, pgretrieval.removed_passage, pgretrieval.compaction, pgretrieval.rebuild, pgretrieval.attachment
+    to READER, WRITER;
+-- Passages are the writer's to change. What belongs to one is written beside it and goes by functions, when the passage is gone.
+grant insert, update, delete on pgretrieval.passage to WRITER;
+grant insert on pgretrieval.token_vector, pgretrieval.token_code, pgretrieval.posting, pgretrieval.posting_code,
+    pgretrieval.word_posting, pgretrieval.dense_vector, pgretrieval.proxy, pgretrieval.segment to WRITER;
+grant update (dim, encoder, given_vectors, dense_dim, given_dense) on pgretrieval.collection to WRITER;
+-- Keys and errors are of all rows of attached tables.
+grant select, insert, update, delete on pgretrieval.queue, pgretrieval.source_passage to WRITER;
 grant usage on all sequences in schema pgretrieval to WRITER;
--- Keys and errors are of all rows, whatever row-level security hides from a reader.
-revoke select on pgretrieval.queue, pgretrieval.source_passage from READER;
+-- Functions that run as the owner of the schema: those that searches call, and those that changes call.
+grant execute on function pgretrieval.own_postings(integer, integer, integer[], real[], pgretrieval.claims),
+    pgretrieval.own_tokens(integer, integer, integer[], pgretrieval.claims),
+    pgretrieval.own_token_counts(integer, integer, pgretrieval.claims),
+    pgretrieval.own_words(integer, text[], pgretrieval.claims) to READER, WRITER;
+grant execute on function pgretrieval.forget_passages(integer, integer[]), pgretrieval.needs_compaction(integer),
+    pgretrieval.compact(text) to WRITER;
 
 do $own$
 declare
@@ -34,6 +50,10 @@ begin
         select format('alter routine %s owner to OWNER', oid::regprocedure)
         from pg_catalog.pg_proc
         where pronamespace = 'pgretrieval'::regnamespace
+        union all
+        select format('alter type %s owner to OWNER', pg_type.oid::regtype)
+        from pg_catalog.pg_type join pg_catalog.pg_class on pg_class.oid = typrelid
+        where typnamespace = 'pgretrieval'::regnamespace and relkind = 'c'
     loop
         execute found.statement;
     end loop;
@@ -49,6 +69,8 @@ end
 $own$;
 alter schema pgretrieval owner to OWNER;
 
--- Partitions and sequences of collections to come.
-alter default privileges for role OWNER in schema pgretrieval grant select on tables to READER, WRITER;
+-- Sequences of collections to come; their partitions nobody else has rights on.
+alter default privileges for role OWNER in schema pgretrieval revoke all on tables from READER, WRITER;
 alter default privileges for role OWNER in schema pgretrieval grant usage on sequences to WRITER;
+
+commit;

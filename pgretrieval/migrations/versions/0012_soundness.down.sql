@@ -4,3 +4,24 @@ drop function if exists pgretrieval.score_tokens(
     pgretrieval.collection, @extschema:vector@.vector[], integer[], integer, text, jsonpath, text[]
 );
 drop function if exists pgretrieval.probes_for(pgretrieval.collection, @extschema:vector@.vector[], bigint);
+
+lock table pgretrieval.collection in access exclusive mode;
+
+-- Rights that were taken away are given again by the privileges.sql of the package that the database goes back to.
+do $policies$
+declare
+    found record;
+begin
+    for found in
+        select polname, polrelid::regclass as relation from pg_catalog.pg_policy
+        join pg_catalog.pg_class on pg_class.oid = polrelid
+        where relnamespace = 'pgretrieval'::regnamespace and polname in ('own', 'everything', 'known')
+          and polrelid not in ('pgretrieval.passage'::regclass, 'pgretrieval.collection'::regclass)
+    loop
+        execute format('drop policy %I on %s', found.polname, found.relation);
+        execute format('alter table %s disable row level security', found.relation);
+    end loop;
+end
+$policies$;
+drop type pgretrieval.claims cascade;
+alter table pgretrieval.passage drop column ticket cascade;

@@ -1,5 +1,8 @@
 -- Rights, identities and limits that the tables themselves hold.
 
+-- Readers lock this table before the others, in whatever order they read these: once it is locked alone, none waits crosswise.
+lock table pgretrieval.collection in access exclusive mode;
+
 -- Functions look for text search configurations in pg_catalog alone; one of pgvector's schema, which was on their path, gets its schema.
 update pgretrieval.collection
 set language = format('%I.%I', nspname, cfgname)
@@ -14,3 +17,134 @@ where extname = 'vector' and language = quote_ident(cfgname) and not exists (
 drop function if exists pgretrieval.score_tokens(
     pgretrieval.collection, @extschema:vector@.vector[], integer, integer, text, jsonpath, text[]
 );
+
+-- Row-level security reaches what belongs to passages (docs/row-level-security.md).
+--
+-- A ticket shows that whoever has it may see the passage: functions that read tables which all tenants share answer only for passages
+-- whose tickets the caller gives. (Not in one statement: a default that differs from row to row rewrites the table, which then looks empty
+-- to whoever has an older snapshot.)
+alter table pgretrieval.passage add column ticket uuid;
+alter table pgretrieval.passage alter column ticket set default gen_random_uuid();
+update pgretrieval.passage set ticket = gen_random_uuid();
+alter table pgretrieval.passage alter column ticket set not null;
+comment on column pgretrieval.passage.ticket is
+    'Shows that whoever knows it may see the passage; functions that read tables which all tenants share ask for it.';
+create type pgretrieval.claims as (passage_ids integer[], tickets uuid[]);
+comment on type pgretrieval.claims is 'Passages of one collection that the caller may see, with their tickets.';
+
+do $policies$
+declare
+    everything constant text := '(select not pg_catalog.row_security_active(''pgretrieval.passage''::regclass))';
+    every_collection constant text := '(select not pg_catalog.row_security_active(''pgretrieval.collection''::regclass))';
+    found record;
+begin
+    -- Rows of a passage are seen and written by whoever sees the passage.
+    for found in
+        select * from (values
+            ('token_vector', 'passage.collection_id = token_vector.collection_id', 'passage_id'),
+            ('token_code', 'passage.collection_id = token_code.collection_id', 'passage_id'),
+            ('dense_vector', 'passage.collection_id = dense_vector.collection_id', 'passage_id'),
+            ('proxy', 'passage.collection_id = (select codebook.collection_id from pgretrieval.codebook
+                                                where codebook.codebook_id = proxy.codebook_id)', 'passage_id'),
+            ('anchor_score', 'passage.collection_id = (select score_matrix.collection_id from pgretrieval.score_matrix
+                                                       where score_matrix.matrix_id = anchor_score.matrix_id)', 'passage_id'),
+            ('item_embedding', 'passage.collection_id = (select factorization.collection_id from pgretrieval.factorization
+                                                         where factorization.factorization_id = item_embedding.factorization_id)',
+             'passage_id')
+        ) as own (relation, in_collection, passage)
+    loop
+        execute format('alter table pgretrieval.%I enable row level security', found.relation);
+        execute format(
+            'create policy own on pgretrieval.%1$I using (
+                 %2$s or exists (
+                     select from pgretrieval.passage
+                     where %3$s and passage.bucket = %1$I.bucket and passage.passage_id = %1$I.%4$I
+                 )
+             )',
+            found.relation, everything, found.in_collection, found.passage
+        );
+    end loop;
+
+    -- Rows that list passages of all tenants are seen by those who see all; who writes one sees every passage that it lists.
+    for found in
+        select * from (values
+            ('posting', 'unnest(posting.passage_ids)'),
+            ('posting_code', 'unnest(posting_code.passage_ids)'),
+            ('word_posting', 'unnest(word_posting.passage_ids)'),
+            ('segment', 'unnest(array[segment.segment])')
+        ) as shared (relation, listed)
+    loop
+        execute format('alter table pgretrieval.%I enable row level security', found.relation);
+        execute format('create policy everything on pgretrieval.%I for select using (%s)', found.relation, everything);
+        execute format(
+            'create policy own on pgretrieval.%1$I for insert with check (
+                 %2$s or not exists (
+                     select from %3$s as listed (passage_id)
+                     where not exists (
+                         select from pgretrieval.passage
+                         where passage.collection_id = %1$I.collection_id and passage.passage_id = listed.passage_id
+                     )
+                 )
+             )',
+            found.relation, everything, found.listed
+        );
+    end loop;
+
+    -- What tells of texts or changes of all tenants.
+    for found in
+        select unnest(array['removed_passage', 'compaction', 'rebuild', 'anchor_query', 'queue', 'source_passage']) as relation
+    loop
+        execute format('alter table pgretrieval.%I enable row level security', found.relation);
+        execute format('create policy everything on pgretrieval.%I using (%s)', found.relation, everything);
+    end loop;
+
+    -- Numbers over all passages, as of a build: seen by whoever sees the collection.
+    for found in
+        select * from (values
+            ('codebook', 'collection.collection_id = codebook.collection_id'),
+            ('centroid', 'collection.collection_id = centroid.collection_id'),
+            ('score_matrix', 'collection.collection_id = score_matrix.collection_id'),
+            ('factorization', 'collection.collection_id = factorization.collection_id'),
+            ('attachment', 'collection.collection_id = attachment.collection_id'),
+            ('proxy_model', 'collection.collection_id = (select codebook.collection_id from pgretrieval.codebook
+                                                         where codebook.codebook_id = proxy_model.codebook_id)'),
+            ('anchor_item', 'collection.collection_id = (select factorization.collection_id from pgretrieval.factorization
+                                                         where factorization.factorization_id = anchor_item.factorization_id)')
+        ) as of_collection (relation, matching)
+    loop
+        execute format('alter table pgretrieval.%I enable row level security', found.relation);
+        execute format(
+            'create policy known on pgretrieval.%I using (%s or exists (select from pgretrieval.collection where %s))',
+            found.relation, every_collection, found.matching
+        );
+    end loop;
+end
+$policies$;
+
+-- Nobody but the owner has rights on partitions; what belongs to passages goes by functions.
+do $rights$
+declare
+    found record;
+begin
+    for found in
+        select distinct relation.oid::regclass as relation, case when acl.grantee = 0 then 'public' else quote_ident(rolname) end as grantee,
+               relation.relispartition
+        from pg_catalog.pg_class as relation
+        cross join lateral pg_catalog.aclexplode(relation.relacl) as acl
+        left join pg_catalog.pg_roles on pg_roles.oid = acl.grantee
+        where relation.relnamespace = 'pgretrieval'::regnamespace and acl.grantee <> relation.relowner
+          and (relation.relispartition
+               or relation.relname in ('token_vector', 'token_code', 'posting', 'posting_code', 'word_posting', 'dense_vector', 'segment',
+                                       'proxy', 'anchor_score', 'item_embedding', 'removed_passage', 'compaction'))
+    loop
+        execute format(
+            'revoke %s on %s from %s',
+            case when found.relispartition then 'all'
+                 when found.relation in ('pgretrieval.removed_passage'::regclass, 'pgretrieval.compaction'::regclass)
+                     then 'insert, update, delete, truncate'
+                 else 'update, delete, truncate' end,
+            found.relation, found.grantee
+        );
+    end loop;
+end
+$rights$;

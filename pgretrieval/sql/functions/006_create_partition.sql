@@ -1,16 +1,25 @@
 -- The partition of one number, unless it is there: created alone and attached afterwards, so that nobody who uses the others waits for
--- more than a moment. The check that is dropped again spares the attaching a look at the rows.
+-- more than a moment. The check that is dropped again spares the attaching a look at the rows. Nobody but the owner has rights on it,
+-- whatever default privileges say: the policies are the parent's.
 create or replace function pgretrieval.create_partition(parent text, key text, number integer) returns void
 language plpgsql volatile
 set search_path from current
 as $function$
 declare
     partition text := format('%s_%s', parent, number);
+    grantee text;
 begin
     if to_regclass(format('pgretrieval.%I', partition)) is not null then
         return;
     end if;
     execute format('create table pgretrieval.%I (like pgretrieval.%I including all)', partition, parent);
+    for grantee in
+        select distinct case when acl.grantee = 0 then 'public' else quote_ident(pg_get_userbyid(acl.grantee)) end
+        from pg_class as made cross join lateral aclexplode(made.relacl) as acl
+        where made.oid = to_regclass(format('pgretrieval.%I', partition)) and acl.grantee <> made.relowner
+    loop
+        execute format('revoke all on pgretrieval.%I from %s', partition, grantee);
+    end loop;
     execute format('alter table pgretrieval.%I add constraint one_number check (%I = %s)', partition, key, number);
     execute format('alter table pgretrieval.%I attach partition pgretrieval.%I for values in (%s)', parent, partition, number);
     execute format('alter table pgretrieval.%I drop constraint one_number', partition);

@@ -1,5 +1,6 @@
--- About which share of a collection's passages the caller may see, match `filter` and are in `among`: counted on two dozen pages, the
--- same ones each time. 0 before the first ANALYZE.
+-- About which share of a collection's passages match `filter` and are in `among`: counted on two dozen pages, the same ones each time. 0
+-- before the first ANALYZE, and under row-level security, where the share would tell how many passages there are that the caller does
+-- not see.
 create or replace function pgretrieval.share_among(in_collection integer, filter jsonpath, among text[]) returns real
 language plpgsql stable
 set search_path from current
@@ -9,7 +10,9 @@ declare
     held_rows real;
     matches real;
 begin
-    if filter is null and among is null and not row_security_active('pgretrieval.passage') then
+    if row_security_active('pgretrieval.passage') then
+        return 0;
+    elsif filter is null and among is null then
         return 1;
     end if;
     select relpages, reltuples into held_pages, held_rows

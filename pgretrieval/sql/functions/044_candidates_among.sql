@@ -9,7 +9,10 @@ begin atomic
     select found.bucket, found.passage_id, found.score
     from pgretrieval.ranked_among(
         in_collection,
-        format(
+        case when row_security_active('pgretrieval.passage') then format(
+            'select * from pgretrieval.own_postings(%s, %s, %L::integer[], %L::real[], pgretrieval.claims_of(%1$s, $2, $3))',
+            in_collection, in_codebook, centroid_ids, centroid_scores
+        ) else format(
             'select posting.bucket, entry.passage_id, sum(probe.score) as score
              from unnest(%L::integer[], %L::real[]) as probe (centroid_id, score)
              join pgretrieval.posting
@@ -17,7 +20,7 @@ begin atomic
              cross join lateral unnest(posting.passage_ids) as entry (passage_id)
              group by posting.bucket, entry.passage_id',
             centroid_ids, centroid_scores, in_collection, in_codebook
-        ),
+        ) end,
         n, filter, among, true
     ) as found;
 end;

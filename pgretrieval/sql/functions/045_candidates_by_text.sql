@@ -35,25 +35,24 @@ begin
             ) as listed
             group by listed.bucket, listed.passage_id
             $scored$;
-    else
-        select greatest(reltuples, 1) into passages
-        from pg_class where oid = to_regclass(format('pgretrieval.passage_%s', held.collection_id));
-        passages := passages * least(1, pgretrieval.share_among(held.collection_id, null, null));
-        scored := case when row_security_active('pgretrieval.passage') then $scored$
+    elsif row_security_active('pgretrieval.passage') then
+        select count(*) into passages from pgretrieval.passage where passage.collection_id = held.collection_id;
+        scored := $scored$
             select listed.bucket, listed.passage_id,
                    sum(listed.times * listed.weight
                        * ln(1 + (greatest(%4$s - listed.passages, 0) + 0.5) / (listed.passages + 0.5))) as score
             from (
-                select posting.bucket, entry.passage_id, entry.weight, asked.times,
-                       count(*) over (partition by posting.word) as passages
+                select entry.bucket, entry.passage_id, entry.weight, asked.times, count(*) over (partition by entry.word) as passages
                 from asked
-                join pgretrieval.word_posting as posting on posting.collection_id = %3$s and posting.word = asked.word
-                cross join lateral unnest(posting.passage_ids, posting.weights) as entry (passage_id, weight)
-                join pgretrieval.passage
-                    on passage.collection_id = %3$s and passage.bucket = posting.bucket and passage.passage_id = entry.passage_id
+                join pgretrieval.own_words(%3$s, array(select asked.word from asked), pgretrieval.claims_of(%3$s)) as entry
+                    on entry.word = asked.word
             ) as listed
             group by listed.bucket, listed.passage_id
-            $scored$ else $scored$
+            $scored$;
+    else
+        select greatest(reltuples, 1) into passages
+        from pg_class where oid = to_regclass(format('pgretrieval.passage_%s', held.collection_id));
+        scored := $scored$
             select listed.bucket, entry.passage_id,
                    sum(listed.times * entry.weight
                        * ln(1 + (greatest(%4$s - listed.passages, 0) + 0.5) / (listed.passages + 0.5))) as score
@@ -65,7 +64,7 @@ begin
             ) as listed
             cross join lateral unnest(listed.passage_ids, listed.weights) as entry (passage_id, weight)
             group by listed.bucket, entry.passage_id
-            $scored$ end;
+            $scored$;
     end if;
     return query
     select found.bucket, found.passage_id, found.score

@@ -18,6 +18,12 @@ begin atomic
         from pgretrieval.posting_code
         where posting_code.collection_id = in_collection and posting_code.codebook_id = in_codebook
           and posting_code.centroid_id = any(tokens_among.centroid_ids)
+        union all
+        select own.bucket, own.centroid_id, own.passage_ids, own.residuals, length(own.residuals) / cardinality(own.passage_ids)
+        from pgretrieval.own_tokens(
+            in_collection, in_codebook, tokens_among.centroid_ids, pgretrieval.claims_of(in_collection, filter, among)
+        ) as own
+        where row_security_active('pgretrieval.passage')  -- whoever sees all passages reads the postings themselves
         offset 0
     ) as posting
     cross join lateral unnest(posting.passage_ids) with ordinality as entry (passage_id, place)

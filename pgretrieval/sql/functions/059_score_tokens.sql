@@ -32,10 +32,22 @@ declare
         when 'zero' then '0'
         else quote_literal(imputation)
     end || '::double precision';
+    -- The rows of probed centroids, whole or, where row-level security hides passages, those of the passages that are seen.
+    listed text := case when row_security_active('pgretrieval.passage') then $own$
+                pgretrieval.own_tokens(
+                    %2$s, %3$s, array(select distinct probed.centroid_id from probed), pgretrieval.claims_of(%2$s, $5, $6)
+                )$own$ else $all$(
+                    select posting_code.bucket, posting_code.centroid_id, posting_code.passage_ids,
+                           substr(posting_code.residuals, 1) as residuals
+                    from pgretrieval.posting_code
+                    where posting_code.collection_id = %2$s and posting_code.codebook_id = %3$s
+                      and posting_code.centroid_id = any(array(select distinct probed.centroid_id from probed))
+                    offset 0
+                )$all$ end;
 begin
     select * into strict decoder from pgretrieval.decoder(held.codebook_id);
     return query execute format(
-        replace($statement$
+        replace(replace($statement$
         with asked as materialized (
             select token.place, token.vector from unnest($2) with ordinality as token (vector, place)
         ),
@@ -53,14 +65,7 @@ begin
         token as materialized (
             select posting.centroid_id, entry.passage_id,
                    substr(posting.residuals, 1 + %4$s * (entry.place::integer - 1), %4$s) as packed
-            from (
-                select posting_code.bucket, posting_code.centroid_id, posting_code.passage_ids,
-                       substr(posting_code.residuals, 1) as residuals
-                from pgretrieval.posting_code
-                where posting_code.collection_id = %2$s and posting_code.codebook_id = %3$s
-                  and posting_code.centroid_id = any(array(select distinct probed.centroid_id from probed))
-                offset 0
-            ) as posting
+            from LISTED as posting
             cross join lateral unnest(posting.passage_ids) with ordinality as entry (passage_id, place)
             join pgretrieval.passage
                 on passage.collection_id = %2$s
@@ -89,10 +94,7 @@ begin
             group by listed.place, listed.passage_id
         ),
         size as materialized (
-            select posting_code.centroid_id, sum(length(posting_code.residuals)) / %4$s as tokens
-            from pgretrieval.posting_code
-            where posting_code.collection_id = %2$s and posting_code.codebook_id = %3$s
-            group by posting_code.centroid_id
+            select sized.centroid_id, sized.tokens from pgretrieval.centroid_sizes(%2$s, %3$s, %4$s) as sized
         ),
         missed as materialized (
             select asked.place, coalesce(IMPUTED, 0) as score from asked
@@ -113,7 +115,7 @@ begin
                 order by asked.place
             )
         ) as scored
-        $statement$, 'IMPUTED', imputed),
+        $statement$, 'IMPUTED', imputed), 'LISTED', listed),
         dims, held.collection_id, held.codebook_id, decoder.width,
         case when held.unit_vectors then '@extschema:vector@.l2_normalize' end, decoder.coordinates
     ) using k_tokens, query, decoder.levels, probes, filter, among;

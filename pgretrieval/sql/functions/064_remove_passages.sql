@@ -8,7 +8,6 @@ as $function$
 #variable_conflict use_column
 declare
     removed integer[];
-    active integer := (select codebook_id from pgretrieval.collection where collection.collection_id = in_collection);
 begin
     if keys is null then
         with gone as (
@@ -29,23 +28,7 @@ begin
     if removed is null then
         return 0;
     end if;
-    delete from pgretrieval.token_vector where token_vector.collection_id = in_collection and token_vector.passage_id = any(removed);
-    delete from pgretrieval.dense_vector where dense_vector.collection_id = in_collection and dense_vector.passage_id = any(removed);
-    delete from pgretrieval.item_embedding
-    where item_embedding.factorization_id = any(array(
-        select factorization.factorization_id from pgretrieval.factorization where factorization.collection_id = in_collection
-    )) and item_embedding.passage_id = any(removed);
-    delete from pgretrieval.anchor_score
-    where anchor_score.matrix_id = any(array(
-        select score_matrix.matrix_id from pgretrieval.score_matrix where score_matrix.collection_id = in_collection
-    )) and anchor_score.passage_id = any(removed);
-    if active is not null then
-        delete from pgretrieval.token_code
-        where token_code.collection_id = in_collection and token_code.codebook_id = active
-          and token_code.passage_id = any(removed);
-        delete from pgretrieval.proxy where proxy.codebook_id = active and proxy.passage_id = any(removed);
-        insert into pgretrieval.removed_passage (collection_id, passage_id) select in_collection, unnest(removed);
-    end if;
+    perform pgretrieval.forget_passages(in_collection, removed);
     return cardinality(removed);
 end
 $function$;

@@ -1,9 +1,11 @@
 -- Whether a collection that compacts by itself has gathered enough: on average two segments for each centroid, or a tenth as many
--- removed passages as it was built for and a thousand more.
+-- removed passages as it was built for and a thousand more. Runs as the owner of the schema, see compact().
 create or replace function pgretrieval.needs_compaction(in_collection integer) returns boolean
-language sql stable
-begin atomic
-    select coalesce(
+language plpgsql stable security definer
+set search_path from current
+as $function$
+begin
+    return coalesce(
         (
             select collection.auto_compact and (
                 exists (select from pgretrieval.compaction where compaction.collection_id = in_collection)
@@ -21,4 +23,6 @@ begin atomic
         ),
         false
     );
-end;
+end
+$function$;
+revoke execute on function pgretrieval.needs_compaction(integer) from public;

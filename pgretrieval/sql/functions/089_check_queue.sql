@@ -1,5 +1,5 @@
 -- Whether an attached collection and its table agree but for what is queued, and triggers queue what changes. Rows that may hold no text
--- are left out; so is everything where row-level security hides rows of the table, or the role may not read the queue.
+-- are left out; so is everything where row-level security hides passages or rows of the table, or the role may not read the queue.
 create or replace function pgretrieval.check_queue(held pgretrieval.collection)
 returns table (rule text, id text, detail text)
 language plpgsql stable
@@ -10,7 +10,7 @@ declare
     attached pgretrieval.attachment;
     pieces record;
 begin
-    if not has_table_privilege('pgretrieval.queue', 'select') then
+    if row_security_active('pgretrieval.passage') or not has_table_privilege('pgretrieval.queue', 'select') then
         return;
     end if;
     return query

@@ -32,7 +32,7 @@ begin atomic
         from (
             select count(*) as listed from pgretrieval.anchor_query where anchor_query.matrix_id = made.matrix_id
         ) as counted
-        where counted.listed <> score_matrix.queries
+        where counted.listed <> score_matrix.queries and not row_security_active('pgretrieval.passage')
     ) as wrong
     where made.factorization_id = (held).factorization_id
     union all

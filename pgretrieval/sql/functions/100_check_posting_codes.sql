@@ -1,6 +1,6 @@
 -- Whether tokens that are kept by centroid are all there, once each, over all segments: of each passage the positions from 0 on, with
 -- residuals of the codebook's width, and the same codes as by passage where these are kept too; and none of other passages but removed
--- ones. Of what lists a passage without codes nothing is said here.
+-- ones. Of what lists a passage without codes nothing is said here, and nothing at all under row-level security, which hides postings.
 create or replace function pgretrieval.check_posting_codes(held pgretrieval.collection)
 returns table (rule text, id text, detail text)
 language sql stable
@@ -33,7 +33,7 @@ begin atomic
             and token_code.bucket = passage.bucket and token_code.passage_id = passage.passage_id
         left join pgretrieval.rebuild as recounting
             on recounting.collection_id = (held).collection_id and recounting.switched and recounting.encoder is not null
-        where passage.collection_id = (held).collection_id and (held).scorer <> 'maxsim'
+        where passage.collection_id = (held).collection_id and (held).scorer <> 'maxsim' and not row_security_active('pgretrieval.passage')
     )
     select 'wrong_length', format('centroid %s', posting_code.centroid_id),
            format('%s passages, %s positions and %s bytes of residuals in segment %s; a token has %s bytes',

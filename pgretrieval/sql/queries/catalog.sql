@@ -138,6 +138,10 @@ analyze {partition}
 -- name: vacuum
 vacuum (analyze) {partition}
 
+-- name: restricted
+-- Whether row-level security hides rows of a table from this role.
+select pg_catalog.row_security_active(%(table)s)
+
 -- name: server_process
 select pg_catalog.pg_backend_pid()
 

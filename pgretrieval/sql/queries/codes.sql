@@ -8,6 +8,16 @@ copy pgretrieval.posting (collection_id, codebook_id, centroid_id, segment, pass
 copy pgretrieval.posting_code (collection_id, codebook_id, centroid_id, segment, passage_ids, positions, residuals)
 from stdin (format binary)
 
+-- name: insert
+insert into pgretrieval.token_code (collection_id, codebook_id, passage_id, centroid_ids, residuals) values (%s, %s, %s, %s, %s)
+
+-- name: insert_postings
+insert into pgretrieval.posting (collection_id, codebook_id, centroid_id, segment, passage_ids) values (%s, %s, %s, %s, %s)
+
+-- name: insert_posting_codes
+insert into pgretrieval.posting_code (collection_id, codebook_id, centroid_id, segment, passage_ids, positions, residuals)
+values (%s, %s, %s, %s, %s, %s, %s)
+
 -- name: forget_codes_by_passage
 -- Postings have them now; the rows say that the passages are coded.
 update pgretrieval.token_code set centroid_ids = '', residuals = ''

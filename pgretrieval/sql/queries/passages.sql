@@ -5,12 +5,8 @@ select * from pgretrieval.reserve_passage_ids(%(collection_id)s, %(n)s)
 copy pgretrieval.passage (collection_id, passage_id, key, title, body, metadata, token_count) from stdin (format binary)
 
 -- name: insert
--- COPY does not do where row-level security applies.
 insert into pgretrieval.passage (collection_id, passage_id, key, title, body, metadata, token_count)
 values (%s, %s, %s, %s, %s, %s, %s)
-
--- name: restricted
-select pg_catalog.row_security_active('pgretrieval.passage')
 
 -- name: existing
 -- One index look-up a key: without statistics, as in a first add, the planner would rather read the whole collection for `= any`.

@@ -11,6 +11,9 @@ select pgretrieval.create_proxies(%(codebook_id)s)
 -- name: copy
 copy pgretrieval.proxy (codebook_id, passage_id, vector) from stdin (format binary)
 
+-- name: insert
+insert into pgretrieval.proxy (codebook_id, passage_id, vector) values (%s, %s, %s)
+
 -- name: index
 select pgretrieval.index_proxies(%(codebook_id)s)
 

@@ -95,10 +95,7 @@ select pgretrieval.count_matches(%(collection_id)s, %(n)s, %(filter)s::jsonpath,
 
 -- name: centroid_sizes
 -- Tokens of each centroid.
-select centroid_id, pg_catalog.sum(pg_catalog.length(residuals)) / %(width)s
-from pgretrieval.posting_code
-where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s
-group by centroid_id
+select centroid_id, tokens from pgretrieval.centroid_sizes(%(collection_id)s, %(codebook_id)s, %(width)s)
 
 -- name: postings_read
 select coalesce(pg_catalog.sum(pg_catalog.cardinality(passage_ids)), 0) from pgretrieval.posting

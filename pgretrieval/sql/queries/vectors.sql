@@ -4,6 +4,12 @@ copy pgretrieval.token_vector (collection_id, encoding, passage_id, vectors) fro
 -- name: copy_dense
 copy pgretrieval.dense_vector (collection_id, encoding, passage_id, vector) from stdin (format binary)
 
+-- name: insert
+insert into pgretrieval.token_vector (collection_id, encoding, passage_id, vectors) values (%s, %s, %s, %s)
+
+-- name: insert_dense
+insert into pgretrieval.dense_vector (collection_id, encoding, passage_id, vector) values (%s, %s, %s, %s)
+
 -- name: index_dense
 select pgretrieval.index_dense(%(collection_id)s, %(encoding)s, %(dim)s)
 

@@ -1,0 +1,33 @@
+"""Many rows of one table: by binary COPY, or by INSERT where row-level security applies to the role, which COPY does not bear."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from typing_extensions import LiteralString
+
+from pgretrieval.assets import statements
+from pgretrieval.db.connection import Connection, value
+from pgretrieval.db.parameters import Field
+
+_SQL = statements("catalog")
+
+
+def write_rows(
+    connection: Connection,
+    table: str,
+    copy: LiteralString,
+    insert: LiteralString,
+    types: Sequence[str],
+    rows: Iterable[tuple[Any, ...]],
+) -> None:
+    """Write rows to a table by one of two statements; a value of type "bytea" is the binary form of what its column holds."""
+    with connection.cursor() as cursor:
+        if value(connection, _SQL["restricted"], {"table": table}):
+            cursor.executemany(insert, ([Field(part) if isinstance(part, bytes) else part for part in row] for row in rows))
+            return
+        with cursor.copy(copy) as stream:
+            stream.set_types(types)
+            for row in rows:
+                stream.write_row(row)

@@ -1,0 +1,14 @@
+-- How many tokens each centroid has, of the passages that the caller may see; `width` is the bytes that a token's residual takes.
+create or replace function pgretrieval.centroid_sizes(in_collection integer, in_codebook integer, width integer)
+returns table (centroid_id integer, tokens bigint)
+language sql stable rows 1000
+begin atomic
+    select posting_code.centroid_id, sum(length(posting_code.residuals)) / width
+    from pgretrieval.posting_code
+    where posting_code.collection_id = in_collection and posting_code.codebook_id = in_codebook
+    group by posting_code.centroid_id
+    union all
+    select own.centroid_id, own.tokens
+    from pgretrieval.own_token_counts(in_collection, in_codebook, pgretrieval.claims_of(in_collection)) as own
+    where row_security_active('pgretrieval.passage');  -- whoever sees all passages reads the postings themselves
+end;
