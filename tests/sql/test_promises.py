@@ -239,7 +239,16 @@ def test_a_role_without_rights_is_refused_everything(world: World):
 
 # What functions are called with, by the name of the parameter, or of the function and the parameter.
 QUERY = f"'{vector_array(HashedEncoder()._encode('common yyaword1'))}'::vector[]"
-BY_TOKENS = {"tokens_among", "score_tokens", "retrieved_passages", "xtr_search", "centroid_sizes", "own_tokens", "own_token_counts"}
+BY_TOKENS = {
+    "tokens_among",
+    "score_tokens",
+    "retrieved_passages",
+    "xtr_search",
+    "centroid_sizes",
+    "probes_for",
+    "own_tokens",
+    "own_token_counts",
+}
 ARGUMENTS = {
     "n": "1000",
     "k": "1000",
@@ -272,6 +281,8 @@ ARGUMENTS = {
     "imputation": "'warp'",
     "k_tokens": "100",
     "probes": "4",
+    "score_tokens.probes": "array[4, 4]",
+    "tokens": "400",
     "candidates": "1000",
     "check_scorer.candidates": "'auto'",
     "create_collection.candidates": "'auto'",
@@ -309,6 +320,7 @@ ARGUMENTS = {
     "add_passage.metadata": """'{"tenant": "a"}'""",
     "attach.metadata": "'{}'",
     "attach.query": "null",
+    "create_proxies.in_codebook": "12345",
     "parent": "'proxy'",
     "key": "'codebook_id'",
     "number": "12345",
@@ -352,7 +364,7 @@ def calls(world: World) -> list[tuple[str, str]]:
         ).fetchall()
     made = []
     for function, parameters in found:
-        name = "tokens" if function in BY_TOKENS | {"add_passage"} else "docs"
+        name = "tokens" if function in BY_TOKENS | {"add_passage", "clear_token_vectors"} else "docs"
         name = "followed" if function in ("expand_queue", "resync", "source_rows", "detach", "sync_state") else name
         collection = ids[name]
         given = {
@@ -418,8 +430,10 @@ def others(connection: Connection) -> list[Any]:
     """What is of tenant b or of all: passages, what belongs to them, their entries in postings, queue, collections, codebooks."""
     theirs = "select passage_id from pgretrieval.passage where collection_id = held.collection_id and metadata ->> 'tenant' = 'b'"
     listed = "select {}, p from pgretrieval.{} as held, unnest(passage_ids) as p where p in (" + theirs + ")"
+    settled = "{dim,encoder,given_vectors,dense_dim,given_dense}"  # by the next add, whoever's it is
     statements = [
         "select to_jsonb(held) from pgretrieval.passage as held where metadata ->> 'tenant' = 'b'",
+        f"select to_jsonb(held) - '{settled}'::text[] from pgretrieval.collection as held",
         *(
             f"select to_jsonb(held) from pgretrieval.{table} as held where passage_id in ({theirs})"
             for table in ("token_vector", "token_code", "dense_vector")
@@ -427,7 +441,6 @@ def others(connection: Connection) -> list[Any]:
         *(
             f"select to_jsonb(held) from pgretrieval.{table} as held"
             for table in (
-                "collection",
                 "codebook",
                 "centroid",
                 "anchor_query",
@@ -475,7 +488,8 @@ def test_statements_change_what_the_page_says(world: World, theirs: list[Any], r
         cell = "refused" if role == "reader" else cells[column]
         with psycopg.connect(world.url) as owner:
             name = owner.execute(
-                "select attname from pg_attribute where attrelid = %s::regclass and attnum = 1", [f"pgretrieval.{relation}"]
+                "select min(attname) from pg_attribute where attrelid = %s::regclass and attnum > 0 and attidentity = ''",
+                [f"pgretrieval.{relation}"],
             ).fetchone()[0]
         done = {}
         for verb, statement in {
