@@ -35,11 +35,12 @@ from pgretrieval.errors import (
     TimedOutError,
     VectorError,
 )
-from pgretrieval.types import AddReport, Hit, Passage, Violation, WorkReport
+from pgretrieval.importing import undisturbed
 
 if TYPE_CHECKING:
     from pgretrieval.collection import Collection
     from pgretrieval.database import RetrievalDatabase, connect
+    from pgretrieval.types import AddReport, Hit, Passage, Violation, WorkReport
 
 __all__ = [
     "AddReport",
@@ -79,11 +80,14 @@ _LAZY = {
     "connect": "pgretrieval.database",
     "RetrievalDatabase": "pgretrieval.database",
     "Collection": "pgretrieval.collection",
+    **dict.fromkeys(("AddReport", "Hit", "Passage", "Violation", "WorkReport"), "pgretrieval.types"),
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+        with undisturbed():
+            found = globals()[name] = getattr(import_module(_LAZY[name]), name)
+        return found
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

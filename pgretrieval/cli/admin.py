@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -11,6 +12,8 @@ from pgretrieval import assets
 from pgretrieval.cli import console
 from pgretrieval.db import schema
 
+_COLOURS = {"ok": "green", "advice": "yellow", "problem": "red"}
+
 NameArgument = Annotated[str, typer.Argument(help="The collection.")]
 
 
@@ -18,7 +21,7 @@ def list_collections(context: typer.Context) -> None:
     """Print the names of all collections."""
     with context.obj.connect() as database:
         for name in database.list_collections():
-            typer.echo(name)
+            typer.echo(console.visible(name) if sys.stdout.isatty() else name)
 
 
 def stats(
@@ -46,7 +49,7 @@ def drop(context: typer.Context, name: NameArgument) -> None:
     """Remove a collection with everything it holds, and free its space."""
     with context.obj.connect() as database:
         database.drop_collection(name)
-    console.errors.print(f"dropped {name!r}", markup=False)
+    console.errors.print(f"dropped {name!r}")
 
 
 def migrate(
@@ -78,8 +81,7 @@ def doctor(context: typer.Context) -> None:
     with context.obj.inspect() as database:
         findings = database.diagnose()
     for finding in findings:
-        mark = {"ok": "[green]ok[/green]     ", "advice": "[yellow]advice[/yellow] ", "problem": "[red]problem[/red]"}
-        console.results.print(mark[finding.level], end=" ")
-        console.results.print(finding.text, markup=False)
+        console.results.print(f"{finding.level:<7}", style=_COLOURS[finding.level], end=" ")
+        console.results.print(finding.text)
     if any(finding.level == "problem" for finding in findings):
         raise typer.Exit(1)

@@ -29,7 +29,7 @@ def delete(
         raise ConfigError(msg)
     with context.obj.connect() as database:
         deleted = database.get_collection(name).delete(ids or None, where=read_where(where), all=everything)
-    console.errors.print(f"{deleted:,} passages deleted from {name!r}", markup=False)
+    console.errors.print(f"{deleted:,} passages deleted from {name!r}")
 
 
 def compact(
@@ -52,5 +52,4 @@ def compact(
     console.errors.print(
         f"{name!r} had {before['segments']:,} segments and {before['removed']:,} removed passages in its postings, "
         f"and has {after['segments']:,} and {after['removed']:,}",
-        markup=False,
     )

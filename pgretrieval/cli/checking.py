@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
 from pgretrieval.cli import console
 from pgretrieval.types import Violation
@@ -43,5 +42,5 @@ def _table(found: list[tuple[str, Violation]]) -> Table:
     table = Table("collection", "rule", "id", "what is wrong", "in all", box=None, pad_edge=False)
     for held, violation in found:
         cells = held, violation.rule, violation.id or "", violation.detail, f"{violation.total:,}"
-        table.add_row(*map(Text, cells))  # as it is: ids may look like markup
+        table.add_row(*cells)
     return table

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,22 +27,42 @@ from rich.text import Text
 from pgretrieval.search.explain import Explanation
 from pgretrieval.types import Hit
 
-errors = Console(stderr=True, highlight=False)
-results = Console(highlight=False, soft_wrap=True)
+
+class _Console(Console):
+    """Prints texts as they are: no markup, no codes of emoji, and controls of a terminal by their number."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """The one way by which texts, and cells of tables that are texts, are rendered."""
+        return super().render_str(visible(text), **options)
+
+
+errors = _Console(stderr=True)
+results = _Console(soft_wrap=True)
 
 _SNIPPET = 160
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # all but tab and line feed
+
+
+def visible(text: str) -> str:
+    """A text without what a terminal takes for a command, such as the escape that begins a change of colour or of the title."""
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on one line of standard output."""
-    typer.echo(json.dumps(value, ensure_ascii=False))
+    """One JSON value on one line of standard output, in ASCII where that has no other characters."""
+    plain = not (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+    text = json.dumps(value, ensure_ascii=plain)
+    typer.echo(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 @contextmanager
 def progress_bar(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A bar on standard error with rate and time left; yields the function that advances it."""
     with _progress() as bars:
-        task = bars.add_task(description, total=total)
+        task = bars.add_task(visible(description), total=total)
         yield lambda done: bars.advance(task, done)
 
 
@@ -67,7 +89,7 @@ def stage_bars() -> Iterator[Callable[[str, int, int], None]]:
 
         def tell(name: str, done: int, total: int) -> None:
             if name not in tasks:
-                tasks[name] = bars.add_task(labels.get(name, name), total=total)
+                tasks[name] = bars.add_task(visible(labels.get(name, name)), total=total)
             bars.update(tasks[name], completed=done, total=total)
 
         yield tell
@@ -76,7 +98,7 @@ def stage_bars() -> Iterator[Callable[[str, int, int], None]]:
 def _progress() -> Progress:
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         _Rate(),
@@ -96,11 +118,12 @@ class _Rate(ProgressColumn):
 def print_hits(hits: list[Hit]) -> None:
     """Hits for reading: rank, score, id, title and the beginning of the text."""
     for hit in hits:
-        results.print(f"[bold]{hit.rank:>3}[/bold]  {hit.score:7.3f}  ", end="")
-        results.print(hit.title or hit.id, markup=False, style="cyan", end="")
-        results.print(f"   [{hit.id}]" if hit.title and hit.title != hit.id else "", markup=False, style="dim")
+        results.print(f"{hit.rank:>3}", style="bold", end="")
+        results.print(f"  {hit.score:7.3f}  ", end="")
+        results.print(" ".join((hit.title or hit.id).split()), style="cyan", end="")
+        results.print(f"   [{hit.id}]" if hit.title and hit.title != hit.id else "", style="dim")
         text = " ".join(hit.text.split())
-        results.print(f"      {text[:_SNIPPET]}{'…' if len(text) > _SNIPPET else ''}", markup=False)
+        results.print(f"      {text[:_SNIPPET]}{'…' if len(text) > _SNIPPET else ''}")
 
 
 def hit_as_dict(hit: Hit) -> dict[str, Any]:

@@ -33,13 +33,12 @@ def demo(context: typer.Context) -> None:
         console.results.print(
             f"Collection {name!r}: {held['passages']:,} docstrings, {held['tokens']:,} token vectors, "
             f"{held['centroids']:,} centroids, {sum(held['bytes'].values()) / 1e6:,.0f} MB in Postgres; ready in {spent:,.0f} s.",
-            markup=False,
         )
         collection.search("warm up")
         for question in QUESTIONS:
             explanation = collection.explain(question, k=5)
             stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in explanation.milliseconds.items())
-            console.results.print(f"\n[bold]{question}?[/bold]")
+            console.results.print(f"\n{question}?", style="bold")
             console.results.print(f"milliseconds: {stages}", style="dim")
             console.print_hits(explanation.hits)
         where = database.data_dir or database.url
@@ -53,5 +52,4 @@ def demo(context: typer.Context) -> None:
         f'  {command} search {name} "your question" --explain\n'
         f"  {command} index my-texts corpus.jsonl     # objects with id, text and perhaps title and metadata\n"
         f"  {command} drop {name}                     # remove the demo again",
-        markup=False,
     )

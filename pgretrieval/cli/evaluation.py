@@ -184,7 +184,7 @@ def _judged(all_texts: Mapping[str, str], judgements: Mapping[str, object], judg
         raise InputError(msg)
     if len(texts) < len(judgements):
         missing = len(judgements) - len(texts)
-        console.errors.print(f"{missing} judged queries are not in {asked_by}: they count as found nothing", markup=False)
+        console.errors.print(f"{missing} judged queries are not in {asked_by}: they count as found nothing")
     return texts
 
 

@@ -40,7 +40,7 @@ def factorize(
         def told(costs: Costs) -> None:
             time = "" if costs.seconds is None else f"about {costs.seconds / 3600:,.2f} hours here ({costs.seconds:,.0f} s), "
             said = f"{costs.pairs:,} pairs to score: {time}{costs.bytes / _MEBIBYTE:,.1f} MiB"
-            console.errors.print(said, markup=False)
+            console.errors.print(said)
             if dry_run:
                 raise typer.Exit
 
@@ -52,5 +52,4 @@ def factorize(
         f"factorised {name!r}: {report.embedded:,} passages embedded with {report.calls:,} cross-encoder calls, "
         f"{report.anchor_items:,} anchor items {'chosen' if report.solved else 'as before'}, rank {report.rank:,}, "
         f"held-out recall {report.held_out_recall:.3f}, error {report.held_out_error:.3g}",
-        markup=False,
     )

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pgretrieval.cli import console, loading
+from pgretrieval.corpus import lines
 from pgretrieval.corpus.jsonl import read_passages
 from pgretrieval.search.settings import check_generator
 
@@ -68,21 +69,21 @@ def index(
     Passages that the collection holds already are left alone, so an interrupted run is finished by running it again; where one has
     other content there, --update replaces it.
     """
-    sources = [partial(read_passages, path) for path in corpus]
-    total = loading.count_checked(sources)
-    with context.obj.connect() as database:
-        options: dict[str, str | bool | None] = {
-            "candidates": check_generator(candidates) if candidates else None,
-            "language": language,
-        }
-        options |= {"keep_vectors": keep_vectors or None, "scorer": scorer, "rerank": rerank, "unit_vectors": unit_vectors}
-        collection = loading.open_or_create(database, name, encoder, bits, options)
-        stored = loading.load(collection, sources, total, update=update)
-        held = collection.stats()
+    options: dict[str, str | bool | None] = {
+        "candidates": None if candidates is None else check_generator(candidates),
+        "language": language,
+    }
+    options |= {"keep_vectors": keep_vectors or None, "scorer": scorer, "rerank": rerank, "unit_vectors": unit_vectors}
+    with lines.held(corpus) as files:
+        sources = [partial(read_passages, *file) for file in files]
+        total = loading.count_checked(sources)
+        with context.obj.connect() as database:
+            collection = loading.open_or_create(database, name, encoder, bits, options)
+            stored = loading.load(collection, sources, total, update=update)
+            held = collection.stats()
     console.errors.print(
         f"{stored:,} passages {'added or changed' if update else 'added'}, {total - stored:,} were there already; {name!r} now "
         f"holds {held['passages']:,} passages, {held['tokens']:,} tokens and {held['centroids']:,} centroids",
-        markup=False,
     )
 
 

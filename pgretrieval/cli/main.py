@@ -1,93 +1,32 @@
-"""`pgretrieval`: global options, errors, and the commands."""
+"""Where a command begins: what it needs is imported here, which takes seconds, and may be interrupted."""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from typing import Annotated
+import threading
+from typing import Any
 
-import typer
-
-from pgretrieval.cli import (
-    admin,
-    changing,
-    checking,
-    console,
-    demo,
-    evaluation,
-    factorizing,
-    indexing,
-    searching,
-    syncing,
-    training,
-)
-from pgretrieval.cli.target import Target
-from pgretrieval.database import DATA_DIR_VARIABLE, URL_VARIABLE
-from pgretrieval.errors import PgRetrievalError
-
-_INTERRUPTED = 130
-
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-)
-
-
-@app.callback()
-def options(
-    context: typer.Context,
-    database: Annotated[
-        str | None,
-        typer.Option(help=f"URL of a Postgres with pgvector, as psql takes it. Environment: {URL_VARIABLE}.", metavar="URL"),
-    ] = None,
-    data_dir: Annotated[
-        str | None,
-        typer.Option(help=f"Directory of the embedded Postgres. Environment: {DATA_DIR_VARIABLE}.", metavar="DIR"),
-    ] = None,
-) -> None:
-    """Late-interaction retrieval in the Postgres you already run.
-
-    Without --database, --data-dir or their environment variables the embedded Postgres in the user's data directory is used.
-    """
-    context.obj = Target(database, data_dir)
-
-
-app.command()(demo.demo)
-app.command()(indexing.index)
-app.command()(searching.search)
-app.command()(factorizing.factorize)
-app.command()(evaluation.evaluate)
-app.command()(evaluation.compare)
-app.command(name="mine")(training.mine_tuples)
-app.add_typer(training.app, name="train")
-app.command()(changing.delete)
-app.command()(changing.compact)
-app.command()(indexing.rebuild)
-app.command()(syncing.attach)
-app.command()(syncing.worker)
-app.command()(syncing.detach)
-app.command(name="list")(admin.list_collections)
-app.command()(admin.stats)
-app.command()(admin.drop)
-app.command()(admin.migrate)
-app.command()(admin.privileges)
-app.command()(admin.doctor)
-app.command()(checking.check)
+INTERRUPTED = 130
+INTERRUPTION = "interrupted; run the same command again to finish the work"
 
 
 def main() -> None:
     """Run a command; exit code 0 only on success."""
+    held = signal.getsignal(signal.SIGINT)
+    waits = threading.current_thread() is threading.main_thread() and callable(held) and "pgretrieval.cli.app" not in sys.modules
+    if waits:
+        signal.signal(signal.SIGINT, _leave)
     try:
-        app(standalone_mode=True)
-    except PgRetrievalError as error:
-        console.errors.print("error:", style="bold red", end=" ")
-        console.errors.print(str(error), markup=False, soft_wrap=True)
-        sys.exit(1)
-    except SystemExit as stop:  # typer makes this of Ctrl-C, without a word
-        if stop.code == _INTERRUPTED:
-            console.errors.print("interrupted; run the same command again to finish the work")
-        raise
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
+        from pgretrieval.cli.app import run
+    finally:
+        if waits:
+            signal.signal(signal.SIGINT, held)
+    run()
+
+
+def _leave(_number: int, _frame: Any) -> None:
+    """Nothing is under way yet; an exception would come out of the middle of an import."""
+    os.write(2, f"{INTERRUPTION}\n".encode())
+    os._exit(INTERRUPTED)

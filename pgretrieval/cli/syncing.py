@@ -49,7 +49,6 @@ def attach(
             raise
     console.errors.print(
         f"{name!r} follows {table}; {queued:,} rows are queued. `pgretrieval worker` makes passages of them, and of what changes",
-        markup=False,
     )
 
 
@@ -57,7 +56,7 @@ def detach(context: typer.Context, name: Annotated[str, typer.Argument(help="The
     """Remove the triggers of an attached collection and all that is queued; its passages stay."""
     with context.obj.connect() as database:
         database.detach(name)
-    console.errors.print(f"{name!r} is detached; it keeps its passages", markup=False)
+    console.errors.print(f"{name!r} is detached; it keeps its passages")
 
 
 def worker(
@@ -106,7 +105,7 @@ def _names(columns: str) -> list[str]:
 
 class _ToConsole(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        console.errors.print(self.format(record), markup=False, soft_wrap=True)
+        console.errors.print(self.format(record), soft_wrap=True)
 
 
 def _log_to_console(*, quiet: bool) -> None:

@@ -219,7 +219,7 @@ def cross_encoder(
     with console.stage_bars() as stage:
         tick = partial(stage, f"training in {output}")
         report = train_cross_encoder(sets, output, base=base, aim=aim, options=options, tick=tick)
-    console.errors.print(_told(report), markup=False)
+    console.errors.print(_told(report))
 
 
 def _options(given: dict[str, Any]) -> RunOptions:
@@ -259,7 +259,7 @@ def _train(given: dict[str, Any], aim: Aim, kind: dict[str, Any]) -> None:
                     stage=stage,
                 )
             said = f"the model of the last of {len(models)} rounds is in {models[-1]}"
-    console.errors.print(said, markup=False)
+    console.errors.print(said)
 
 
 def _told(report: RunReport) -> str:

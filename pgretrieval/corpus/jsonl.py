@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -13,14 +14,17 @@ from pgretrieval.errors import InputError
 from pgretrieval.types import Passage
 
 
-def read_passages(path: str | os.PathLike[str]) -> Iterator[Passage]:
-    """Yield the passages of a .jsonl or .jsonl.gz file, one object per line: id (or _id), text, title?, metadata?."""
+def read_passages(path: str | os.PathLike[str], name: str | None = None) -> Iterator[Passage]:
+    """Yield the passages of a .jsonl or .jsonl.gz file, one object per line: id (or _id), text, title?, metadata?.
+
+    `name` is what errors call the file.
+    """
     empty = True
-    for where, record in _read_objects(path):
+    for where, record in _read_objects(path, name):
         yield to_passage(record, where)
         empty = False
     if empty:
-        raise InputError(f"{path}: the file has no passages; write one JSON object per line")
+        raise InputError(f"{name or path}: the file has no passages; write one JSON object per line")
 
 
 def read_queries(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
@@ -38,12 +42,31 @@ def read_queries(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
     return queries
 
 
-def _read_objects(path: str | os.PathLike[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for where, line in read_lines(path):
+def _read_objects(path: str | os.PathLike[str], name: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    for where, line in read_lines(path, name):
         try:
-            record = json.loads(line)
+            record = json.loads(line, parse_float=_number, object_pairs_hook=_object)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{where}: not valid JSON ({error}); write one JSON object per line") from error
         if not isinstance(record, dict):
             raise InputError(f"{where}: expected a JSON object, found {type(record).__name__}; write {{…}} per line")
         yield where, record
+
+
+def _number(written: str) -> float:
+    """A float, but for what a float has no room for."""
+    number = float(written)
+    if math.isinf(number):
+        msg = f"the number {written[:40]} is larger than a float can be; write it as a text"
+        raise ValueError(msg)
+    return number
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of different keys; of two that are equal one would be lost."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
+        msg = f"the key {twice[:60]!r} is there twice in one object"
+        raise ValueError(msg)
+    return made

@@ -5,32 +5,85 @@ from __future__ import annotations
 import codecs
 import gzip
 import os
+import shutil
+import sys
+import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
+from pgretrieval import validate
 from pgretrieval.errors import InputError
 
+MAX_LINE_BYTES = 32 * 2**20
+"""A line is read at once, and a compressed one may be a thousand times as long as its file."""
+_STANDARD_INPUT = Path("-")
 
-def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
+
+class Held(NamedTuple):
+    """A file that can be read again, and what errors call it."""
+
+    path: Path
+    name: str
+
+
+@contextmanager
+def held(paths: Sequence[Path]) -> Iterator[list[Held]]:
+    """Files as they are; what can be read only once, such as a pipe or standard input (`-`), as a copy that goes at the end."""
+    with tempfile.TemporaryDirectory(prefix="pgretrieval-") as folder:
+        yield [_held(path, Path(folder, f"{number}{path.suffix}")) for number, path in enumerate(paths)]
+
+
+def _held(path: Path, copy: Path) -> Held:
+    try:
+        if path == _STANDARD_INPUT:
+            name = "standard input"
+            with copy.open("wb") as written:
+                shutil.copyfileobj(sys.stdin.buffer, written)
+        elif not path.exists() or path.is_file() or path.is_dir():
+            return Held(path, str(path))
+        else:
+            name = str(path)
+            with path.open("rb") as given, copy.open("wb") as written:
+                shutil.copyfileobj(given, written)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); check the path") from error
+    return Held(copy, name)
+
+
+def read_lines(path: str | os.PathLike[str], name: str | None = None) -> Iterator[tuple[str, str]]:
     """Yield ("FILE:LINE", text) for every line that is not blank; a name ending in .gz is decompressed.
 
-    Only a line feed ends a line; a byte order mark before the first line and a carriage return at the end are dropped.
+    Only a line feed ends a line; a byte order mark before the first line and a carriage return at the end are dropped. `name` is
+    what errors call the file. Raises InputError, also for a line of more than 32 MiB.
     """
-    path = Path(path)
+    path = Path(validate.path("path", path))
+    name = str(path) if name is None else name
     number = 0
     try:
         with path.open("rb") as raw, gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw as file:
-            for number, line in enumerate(file, start=1):
-                where = f"{path}:{number}"
+            for number, line in enumerate(_lines(file, name), start=1):
+                where = f"{name}:{number}"
                 text = _decode(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line, where)
                 if text.strip():
                     yield where, text.rstrip("\r\n")
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        reason = f"{path}:{number + 1}: the gzip data is damaged or cut short ({error}); fetch the file again"
+        reason = f"{name}:{number + 1}: the gzip data is damaged or cut short ({error}); fetch the file again"
         raise InputError(reason) from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
+        raise InputError(f"{name}: cannot be read ({error.strerror or error}); check the path") from error
+
+
+def _lines(file: BinaryIO | gzip.GzipFile, name: str) -> Iterator[bytes]:
+    number = 0
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(line) > MAX_LINE_BYTES:
+            msg = f"{name}:{number}: the line has more than {MAX_LINE_BYTES:,} bytes; split the passage, or check that lines end"
+            raise InputError(msg)
+        yield line
 
 
 def _decode(line: bytes, where: str) -> str:

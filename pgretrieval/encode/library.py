@@ -13,6 +13,7 @@ from typing import Any
 from pgretrieval.encode import constbert, xtr
 from pgretrieval.encode.vetting import prepared, read_json
 from pgretrieval.errors import EncoderError
+from pgretrieval.importing import whole
 
 CHARACTERS_PER_BATCH = 8_000
 """About 2,000 tokens per forward pass on a processor: few enough for activations to stay in its caches."""
@@ -108,6 +109,7 @@ def load_named(name: str, device: str | None) -> LibraryEncoder:
 def load_library_model(name: str, resolved: str, *, untrained: bool = False) -> Any:
     """The same as a `MultiVectorEncoder`; with `untrained` also one whose projection is random, to be trained."""
     try:
+        whole("torch", "sentence_transformers")
         with quiet():
             return _load(name, resolved, untrained)
     except EncoderError:

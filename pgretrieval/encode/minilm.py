@@ -8,6 +8,7 @@ from typing import Any
 from pgretrieval.encode.library import LibraryEncoder, quiet, resolve_device
 from pgretrieval.encode.vetting import CLOSED, CLOSED_WEIGHTS
 from pgretrieval.errors import EncoderError
+from pgretrieval.importing import whole
 
 NAME = "minilm"
 DIM = 128
@@ -59,6 +60,7 @@ def build_model(device: str, dtype: Any = None, *, version: str = NEWEST) -> Any
     `dtype` is that of the transformer; None takes what suits encoding on the device. Pooling leaves the token vectors as they
     are and puts MiniLM's own single vector beside them.
     """
+    whole("torch", "sentence_transformers")
     import torch
     from safetensors.torch import load_file
     from sentence_transformers import MultiVectorEncoder

@@ -15,6 +15,7 @@ from pgretrieval.encode import sources
 from pgretrieval.encode.library import quiet, resolve_device
 from pgretrieval.encode.vetting import prepared, read_json
 from pgretrieval.errors import EncoderError, PgRetrievalError
+from pgretrieval.importing import whole
 from pgretrieval.rerank import fingerprint
 from pgretrieval.types import Float32Array
 
@@ -155,6 +156,7 @@ def _from_model(spec: dict[str, str], device: str | None) -> PairScorer:
 def _load_named(name: str, device: str | None) -> _LibraryModel:
     resolved = resolve_device(device)
     try:
+        whole("torch", "sentence_transformers")
         from pgretrieval.rerank.markers import load_model
 
         with quiet():

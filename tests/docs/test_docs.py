@@ -13,7 +13,7 @@ import typer
 import yaml
 
 import pgretrieval
-from pgretrieval.cli.main import app
+from pgretrieval.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(

@@ -15,12 +15,13 @@ import pgretrieval
 from pgretrieval import assets
 
 PACKAGE = Path(pgretrieval.__file__).parent
-BASE = {"types", "errors", "assets", "hardware", "validate"}
+BASE = {"types", "errors", "assets", "hardware", "importing", "validate"}
 ALLOWED = {
     "hardware": set(),
     "types": set(),
     "errors": set(),
     "validate": {"errors"},
+    "importing": set(),
     "assets": set(),
     "quantize": BASE,
     "scoring": BASE,

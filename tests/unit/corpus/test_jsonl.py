@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pgretrieval.corpus.jsonl import read_passages, read_queries
-from pgretrieval.errors import InputError
+from pgretrieval.corpus.lines import MAX_LINE_BYTES
+from pgretrieval.errors import ConfigError, InputError
 from pgretrieval.types import Passage
 
 
@@ -154,3 +155,48 @@ def test_queries_in_file_order_without_other_fields(file):
 def test_a_query_id_twice_names_both_lines(file):
     path = file('{"id": "1", "text": "a"}\n\n{"id": 1, "text": "b"}\n')
     assert error_of(path, read_queries) == f"{path}:3: the query id '1' is at {path}:1 already; rename one"
+
+
+def test_a_line_without_end(tmp_path):
+    """A compressed line of any length is read whole, and takes the memory of the machine."""
+    path = tmp_path / "corpus.jsonl.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(b'{"id": "a", "text": "one"}\n{"id": "b", "text": "')
+        for _ in range(MAX_LINE_BYTES // 2**20 + 1):
+            file.write(b"a" * 2**20)
+    with pytest.raises(InputError, match=r"corpus\.jsonl\.gz:2: the line has more than 33,554,432 bytes"):
+        list(read_passages(path))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"id": "a", "text": "x", "metadata": {"n": 1e400}}', r":1: .*the number 1e400 is larger than a float can be"),
+        ('{"id": "a", "text": "x", "metadata": {"n": -1e400}}', r":1: .*the number -1e400"),
+        ('{"id": "a", "text": "x", "metadata": {"n": ' + "9" * 5000 + "}}", r":1: .*digits"),
+        ('{"id": "a", "text": "x", "metadata": {"n": NaN}}', r"metadata\.n is nan"),
+        ('{"id": "a", "id": "b", "text": "x"}', "the key 'id' is there twice"),
+        ('{"id": "a", "text": "x", "metadata": {"n": 1, "n": 2}}', "the key 'n' is there twice"),
+        ('{"id": null, "text": "x"}', "the id is missing"),
+        ('{"id": " ", "text": "x"}', "the id is empty or blank"),
+        ('{"id": "a", "title": "t", "text": " "}', "the text is empty or blank"),
+    ],
+)
+def test_values_that_would_change_on_their_way(tmp_path, line, said):
+    path = tmp_path / "corpus.jsonl"
+    path.write_text(line + "\n")
+    with pytest.raises(InputError, match=said):
+        list(read_passages(path))
+
+
+def test_a_null_id_beside_another(tmp_path):
+    """`_id` is not looked at where `id` is null."""
+    path = tmp_path / "corpus.jsonl"
+    path.write_text('{"id": null, "_id": 7, "text": "x"}\n')
+    assert [passage.id for passage in read_passages(path)] == ["7"]
+
+
+@pytest.mark.parametrize("path", [None, 5, "", "nul\0", "x" * 5000, b"bytes", ["a"]])
+def test_what_no_file_is_called(path):
+    with pytest.raises((InputError, ConfigError)):
+        list(read_passages(path))
