@@ -84,7 +84,7 @@ class Collection:
         self._device = device
         self._computing = compute_device(device)
         self._coders = Coders(row.collection_id, self._computing, row.scoring)
-        self._searcher = Searcher(database, row.collection_id, row.name, self._coders)
+        self._searcher = Searcher(database, row, self._coders)
         self._crossing = Crossing(database, row, self._coders, device)
 
     def __repr__(self) -> str:
@@ -289,6 +289,7 @@ class Collection:
         """
         keys = validate.ids("ids", ids)
         with self._database.connection(f"reading collection {self.name!r}") as connection:
+            catalog.require(connection, self._row.collection_id, self._row.identity)
             return stored_passages.existing(connection, self._row.collection_id, keys)
 
     def _changed(self, report: AddReport, joined: Joined | None) -> AddReport:
@@ -499,7 +500,7 @@ class Collection:
         """
         k = read_k(k)
         query, restricted = validate.query(query), self._restriction(where, among)
-        return words.text_search(self._database, self.name, query, k, restricted or Restriction())
+        return words.text_search(self._database, self._row, query, k, restricted or Restriction())
 
     def hybrid_search(
         self,
@@ -631,7 +632,7 @@ class Collection:
         def ordinary(hits: int, wanted: int | str | None, explained: Explanation) -> list[Hit]:
             if wanted == "text":
                 with explained.stage("words"):
-                    return words.text_search(self._database, self.name, validate.query(query), hits, restricted or Restriction())
+                    return words.text_search(self._database, self._row, validate.query(query), hits, restricted or Restriction())
             knobs = limits(hits, wanted)
             asked = (None, [vectors]) if vectors is not None else ([query], None)
             return self._following(lambda: self._searcher.explain(self._asking(*asked), hits, knobs, restricted, explained))
@@ -700,7 +701,7 @@ class Collection:
         Every stored text is encoded again, which takes as long as adding it did. Raises InputError where there is no encoder, or
         where passages came with vectors of their own, which the index has not kept.
         """
-        self._row = catalog.find(self._database, self.name)
+        self._refresh()
         if self._row.given_vectors:
             msg = f"collection {self.name!r} holds passages with given vectors, which are not kept unquantised; compare outside"
             raise InputError(msg)
@@ -712,6 +713,7 @@ class Collection:
 
         "bytes" has the whole of each table, "index_bytes" the indexes' part of it.
         """
+        self._refresh()
         return catalog.stats(self._database, self.name)
 
     def check(self, *, stage: Stage | None = None) -> list[Violation]:
@@ -725,11 +727,14 @@ class Collection:
 
     def _target(self, encoding: int | None = None) -> Target:
         held = self._row.encoding if encoding is None else encoding
-        return Target(self._database, self._row.collection_id, self.name, held, self._coders)
+        return Target(self._database, self._row.collection_id, self.name, held, self._coders, self._row.identity)
 
     def _refresh(self) -> None:
-        """What adds have settled, possibly in another process."""
-        self._row = catalog.find(self._database, self.name)
+        """What adds have settled, possibly in another process. Raises CollectionNotFoundError where it was dropped."""
+        found = catalog.find(self._database, self.name)
+        if found.identity != self._row.identity:
+            raise catalog.dropped(self._row.collection_id)
+        self._row = found
 
 
 def _rerankers(scorer: str | None, budget: int | None, rounds: int | None, rerank: object, depth: int) -> tuple[CrossKnobs, object]:

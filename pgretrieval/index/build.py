@@ -77,6 +77,8 @@ def build(
     stage = stage or _silent
     with rebuilds.alone(database, doing, collection.collection_id) as lock, database.connection(doing) as connection:
         state = catalog.state(connection, collection.collection_id)
+        if state.identity != collection.identity:
+            raise catalog.dropped(collection.collection_id)
         if not changes_encoder and state.encoding != collection.encoding:
             raise EncoderChangedError(collection.name)
         current = catalog.find(database, collection.name)

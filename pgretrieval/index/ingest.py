@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple, TypeAlias, TypeVar
+from uuid import UUID
 
 from pgretrieval.db import catalog, codes, passages, vectors
 from pgretrieval.db.connection import Connection, Database
@@ -48,6 +49,7 @@ class Target:
     name: str
     encoding: int
     coders: Coders
+    identity: UUID
 
 
 def add(
@@ -99,7 +101,7 @@ def update(
 def remove(target: Target, restriction: Restriction, joined: Joined | None = None) -> int:
     """Delete the passages of a restriction, in one transaction, `joined` or of its own; how many there were."""
     with target.database.writing(f"deleting from collection {target.name!r}", joined) as connection:
-        catalog.lock_for_change(connection, target.collection_id)
+        catalog.lock_for_change(connection, target.collection_id, target.identity)
         return passages.remove(connection, target.collection_id, restriction)
 
 
@@ -131,7 +133,7 @@ class _Intake:
         self._on_conflict = on_conflict
         self._connection = connection
         self._server = server
-        self._held = catalog.lock_for_change(connection, target.collection_id)
+        self._held = catalog.lock_for_change(connection, target.collection_id, target.identity)
         if self._held.encoding != target.encoding:
             raise EncoderChangedError(target.name)
         self._written: Future[Written] | None = None
@@ -241,7 +243,9 @@ class _Intake:
         if dense is not None:
             vectors.copy_dense(connection, collection_id, held.dense_encoding, passage_ids, dense)
         if held.codebook_id is not None:
-            coded = self._target.coders.get(connection, held.codebook_id).code(passage_ids, tokens, measured=True)
+            coded = self._target.coders.get(connection, held.codebook_id, held.codebook_identity).code(
+                passage_ids, tokens, measured=True
+            )
             write_segment(connection, collection_id, held.codebook_id, coded, self._target.coders.scoring)
             codes.index_words(connection, collection_id, passage_ids)
         return Written(len(batch), len(tokens.vectors), 0)

@@ -18,6 +18,11 @@ drop function if exists pgretrieval.score_tokens(
     pgretrieval.collection, @extschema:vector@.vector[], integer, integer, text, jsonpath, text[]
 );
 
+-- What clients keep in memory is known by something that cannot come twice: numbers are given out anew after a restore.
+alter table pgretrieval.collection add column identity uuid not null default pg_catalog.gen_random_uuid();
+alter table pgretrieval.codebook add column identity uuid not null default pg_catalog.gen_random_uuid();
+alter table pgretrieval.factorization add column identity uuid not null default pg_catalog.gen_random_uuid();
+
 -- Row-level security reaches what belongs to passages (docs/row-level-security.md).
 --
 -- A ticket shows that whoever has it may see the passage: functions that read tables which all tenants share answer only for passages
