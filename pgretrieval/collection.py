@@ -173,17 +173,27 @@ class Collection:
             loaded = self._loaded = row.encoding, encoder
         return loaded
 
-    def _following(self, work: Callable[[], _Result], *, encodes: bool = True) -> _Result:
+    def _following(self, work: Callable[[], _Result]) -> _Result:
         """Do it; once more, with the encoder that the database names, where a rebuild has changed that."""
         try:
             return work()
         except EncoderChangedError:
-            self._refresh()
-            if self._loaded and self._loaded[0] != self._row.encoding:
-                self._loaded = None
-            if not encodes:
-                raise
+            self._forget_old_encoder()
         return work()
+
+    def _forget_old_encoder(self) -> None:
+        self._refresh()
+        if self._loaded and self._loaded[0] != self._row.encoding:
+            self._loaded = None
+
+    def _renewed(self) -> tuple[int, VectorSource]:
+        """Where vectors of texts come from after a rebuild has changed the encoder."""
+        self._forget_old_encoder()
+        return self._source(None, None, None, changing=True)
+
+    def is_of(self, row: CollectionRow) -> bool:
+        """Whether this is the collection of a row, and not one of the same name that was made before it."""
+        return self._row.identity == row.identity
 
     def check_encoder(self, encoder: CollectionEncoder) -> None:
         """Raise DimensionMismatchError where an encoder has another dimension than the collection."""
@@ -228,11 +238,13 @@ class Collection:
         passages, vectors, dense = _many(passages, vectors, dense, progress)
         checked = (to_passage(record, f"passage {number}") for number, record in enumerate(passages, start=1))
 
-        def add() -> AddReport:
-            encoding, source = self._source(vectors, dense, progress)
-            return ingest.add(self._target(encoding), checked, source, on_conflict, connection)
-
-        return self._changed(self._following(add, encodes=vectors is None), connection)
+        encoding, source = self._source(vectors, dense, progress)
+        try:
+            report = ingest.add(self._target(encoding), checked, source, on_conflict, connection, self._renewed)
+        except EncoderChangedError:
+            self._renewed()
+            raise
+        return self._changed(report, connection)
 
     def update(
         self,
@@ -251,11 +263,13 @@ class Collection:
         passages, vectors, dense = _many(passages, vectors, dense, progress)
         changes = (to_change(record, f"passage {number}") for number, record in enumerate(passages, start=1))
 
-        def update() -> AddReport:
-            encoding, source = self._source(vectors, dense, progress, changing=True)
-            return ingest.update(self._target(encoding), changes, source, connection)
-
-        return self._changed(self._following(update, encodes=vectors is None), connection)
+        encoding, source = self._source(vectors, dense, progress, changing=True)
+        try:
+            report = ingest.update(self._target(encoding), changes, source, connection, self._renewed)
+        except EncoderChangedError:
+            self._renewed()
+            raise
+        return self._changed(report, connection)
 
     def delete(
         self,

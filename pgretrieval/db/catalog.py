@@ -195,6 +195,11 @@ def lock_for_change(connection: Connection, collection_id: CollectionId, identit
     Raises CollectionNotFoundError where it was dropped meanwhile.
     """
     connection.execute(_SQL["lock_for_change"], {"collection_id": collection_id})
+    return add_state(connection, collection_id, identity)
+
+
+def add_state(connection: Connection, collection_id: CollectionId, identity: UUID) -> AddState:
+    """The collection as it is now. Raises CollectionNotFoundError where it was dropped."""
     row = one(connection, _SQL["add_state"], {"collection_id": collection_id})
     if row is None or AddState(*row).identity != identity:
         raise dropped(collection_id)

@@ -24,7 +24,7 @@ def check(database: Database, collection: CollectionRow, stage: Stage | None = N
     """What is wrong with a collection, in one snapshot; `stage` is told the name, done and total of each part."""
     stage = stage or _silent
     found: list[Violation] = []
-    with database.reading(f"checking collection {collection.name!r}") as connection:
+    with database.reading(f"checking collection {collection.name!r}", apart=True) as connection:
         current = catalog.state(connection, collection.collection_id)
         for part in checks.parts(connection):
             stage(part, 0, 1)

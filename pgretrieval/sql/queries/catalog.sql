@@ -154,7 +154,7 @@ select pg_catalog.pg_backend_pid()
 
 -- name: server_database
 -- Which database of which server this is.
-select system_identifier, oid from pg_catalog.pg_control_system(), pg_catalog.pg_database where datname = current_database()
+select system_identifier, oid from pg_catalog.pg_control_system(), pg_catalog.pg_database where datname = pg_catalog.current_database()
 
 -- name: waits_for_client
 -- Null where there is no such process any more.
@@ -162,7 +162,7 @@ select (select coalesce(wait_event = 'ClientRead', false) from pg_catalog.pg_sta
 
 -- name: without_time_limits
 -- For work that takes as long as it takes, of this transaction or of the whole session.
-select set_config(name, '0', %(local)s) from pg_catalog.pg_settings
+select pg_catalog.set_config(name, '0', %(local)s) from pg_catalog.pg_settings
 where name in ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout') and setting <> '0'
 
 -- name: server_settings
