@@ -61,8 +61,8 @@ class LoadedIndex:
     """A codebook and its proxy model in memory, known by an identity that comes only once.
 
     `quick_centroids` is (centroids, dim) for scores that only choose. `sizes` (centroids,) is how many tokens each centroid lists,
-    where passages are scored by retrieved tokens and all of them are seen. `restricted` is whether row-level security hides passages
-    from this role. `encoding` tells of which of the collection's encoders the vectors are.
+    where passages are scored by retrieved tokens and all of them are seen. `restricted` is whether row-level security hides
+    passages from this role. `encoding` tells of which of the collection's encoders the vectors are.
     """
 
     identity: UUID
