@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -106,6 +107,38 @@ def test_a_handle_of_a_collection_that_was_dropped(database_url: str, again: str
             assert new.get(["1"])["1"].text == "one other"
             assert [hit.id for hit in database.get_collection("docs", encoder=HashedEncoder()).search("one")] == ["1"]
             assert new.check() == []
+
+
+@pytest.mark.parametrize("options", [{"bits": 1}, {"bits": 2}, {"bits": 4}, {"bits": 2, "scorer": "xtr"}], ids=str)
+def test_codes_of_another_codebook_are_found(database_url: str, options: dict[str, Any]):
+    """Codes that were written with other centroids rank at random, and nothing tells."""
+    rows = unit(np.random.default_rng(3).standard_normal((3000, 64)).astype(np.float32)).reshape(300, 10, 64)
+    texts = [{"id": f"{number:03}", "text": "text"} for number in range(300)]
+    with pgretrieval.connect(url=database_url) as database:
+        docs = database.create_collection("docs", **options)
+        docs.add(texts[:250], vectors=list(rows[:250]))
+        docs.build()
+        other = database.create_collection("other", **options)
+        other.add(texts[:250], vectors=list(-rows[:250]))
+        other.build()
+        assert docs.check() == []
+        assert other.check() == []
+        own, another = (_coder(each) for each in (docs, other))
+        docs._coders._kept = own[0], another[1]
+        docs.add(texts[250:], vectors=list(rows[250:]))
+        docs._coders._kept = None
+        found = docs.check()
+        assert {violation.rule for violation in found} == {"foreign_code"}
+        assert found[0].id == "250"
+        assert found[0].total == 50
+
+
+def _coder(docs: pgretrieval.Collection) -> tuple[Any, Any]:
+    """What a collection's client keeps in memory, with its identity."""
+    docs.search(vectors=np.ones((1, 64), dtype=np.float32))
+    kept = docs._coders._kept
+    assert kept is not None
+    return kept
 
 
 class Overlap:
