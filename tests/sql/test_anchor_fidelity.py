@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from pgretrieval.cur.selection import Selection
-from tests.sql.test_anchors import ITEMS, TRAIN, Loaded, asked
+from tests.sql.test_anchors import ITEMS, TRAIN, Loaded, asked, await_index_scans, index_scans
 
 pytestmark = pytest.mark.both_versions
 
@@ -28,8 +28,9 @@ def test_inner_products_of_decaying_directions(
     table += popularity * table.std() * rng.standard_normal(ITEMS)
     with psycopg.connect(database.url, autocommit=True) as connection:
         loaded = Loaded(table, connection, "vector", selection)
-    shares = []
+    before, shares = index_scans(database.url), []
     for query in table[TRAIN:, loaded.anchors]:
         exact = np.argsort(-(loaded.embeddings @ query))[:100]
-        shares.append(np.isin(exact, [number for number, _ in asked(database.url, query, 100)]).mean())
+        shares.append(np.isin(exact, [number for number, _ in asked(database.url, query, 100, by_index=True)]).mean())
     assert np.mean(shares) >= 0.99, f"as they come the share is {as_they_come}"
+    await_index_scans(database.url, before + len(shares))

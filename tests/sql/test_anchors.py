@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.both_versions
 
 Connection = psycopg.Connection[Any]
 ITEMS, TRAIN, ANCHORS = 6000, 150, 100
+SCANS = "select coalesce(sum(idx_scan), 0) from pg_stat_user_indexes where indexrelname ~ '^item_embedding_[0-9]+_hnsw$'"
 FOUND = "select id, score from pgretrieval.candidates_by_anchors('items', %s::real[], %s, %s::jsonpath)"
 
 
@@ -85,24 +87,53 @@ def items(request: Any, module_database: pgretrieval.RetrievalDatabase, table: n
         yield Loaded(table, connection, element, selection, whitened=not without)
 
 
-def asked(url: str, scores: Any, n: int, filter: str | None = None) -> list[tuple[int, float]]:
+def asked(url: str, scores: Any, n: int, filter: str | None = None, *, by_index: bool = False) -> list[tuple[int, float]]:
+    """Numbers and scores of what is found; `by_index` keeps the planner from comparing all of these few items instead."""
     with psycopg.connect(url) as connection:
+        if by_index:
+            connection.execute("set enable_seqscan = off")
         rows = connection.execute(FOUND, [[None if score is None else float(score) for score in scores], n, filter]).fetchall()
     return [(int(key[1:]), score) for key, score in rows]
 
 
+def index_scans(url: str) -> int:
+    """How often the vector index of the item embeddings was searched."""
+    with psycopg.connect(url) as connection:
+        return int(connection.execute(SCANS).fetchone()[0])
+
+
+def await_index_scans(url: str, expected: int) -> None:
+    """Sessions tell of their scans when they end, which may be after their client is gone."""
+    until = time.monotonic() + 10
+    while index_scans(url) < expected and time.monotonic() < until:
+        time.sleep(0.05)
+    assert index_scans(url) == expected
+
+
+def test_many_are_found_without_the_index(module_database: Any, items: Loaded, table: np.ndarray):
+    """Where more than a twentieth are wanted the index is asked, which finds too few; or it is never asked."""
+    query = table[TRAIN, items.anchors]
+    exact = np.argsort(-(items.embeddings @ query), kind="stable")
+    before = index_scans(module_database.url)
+    for n in (301, 300):
+        found = {number for number, _ in asked(module_database.url, query, n, by_index=True)}
+        assert len(found.intersection(exact[:n].tolist())) >= 0.97 * n
+    await_index_scans(module_database.url, before + 1)
+
+
 def test_the_index_finds_what_exact_products_find(module_database: Any, items: Loaded, table: np.ndarray):
     """Lengths that differ much, or an offset that all scores share, lead the vector index astray."""
-    for n in (100, 450):
-        shares = []
+    for n in (100, 300):  # beyond a twentieth all are compared
+        before, shares = index_scans(module_database.url), []
         for query in table[TRAIN:]:
             exact = items.embeddings @ query[items.anchors]
-            found = asked(module_database.url, query[items.anchors], n)
+            found = asked(module_database.url, query[items.anchors], n, by_index=True)
             assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)
             assert len(found) == n
             shares.append(np.isin(np.argsort(-exact)[:n], [number for number, _ in found]).mean())
             assert [score for _, score in found] == pytest.approx(exact[[number for number, _ in found]].tolist(), abs=0.05)
         assert np.mean(shares) >= 0.98
+        await_index_scans(module_database.url, before + len(shares))
 
 
 @pytest.mark.parametrize("limit", [4000, 200, 7])

@@ -284,3 +284,40 @@ def test_the_split_is_learnt_by_budget():
         assert 1 <= anchors_for(budget, split, 80) <= min(budget, 80)
     assert anchors_for(500, split, 80) == split[500]
     assert 1 <= anchors_for(3, {}, 80) <= 3
+
+
+def test_anchors_own_scores_follow_from_any_query_vector():
+    """Vectors of anchors are right where directions are symmetric alone."""
+    rng = np.random.default_rng(5)
+    directions = rng.standard_normal((12, 12))
+    model = QueryModel(rng.standard_normal((30, 12)), 0.1, directions)
+    scores = rng.standard_normal(12)
+    assert np.allclose(model.anchor_vectors @ (scores @ directions), scores)
+    assert np.allclose(model.of_anchors(np.arange(12), scores), scores @ directions)
+
+
+def test_regularised_inverses_by_their_definitions():
+    """A strength is of another size than its share of the largest singular value."""
+    rng = np.random.default_rng(6)
+    left, right = np.linalg.qr(rng.standard_normal((8, 4)))[0], np.linalg.qr(rng.standard_normal((4, 4)))[0]
+    scores = (left * [10.0, 5.0, 0.5, 0.04]) @ right.T
+    fitted = Decomposed(scores)
+    ridge = Regularisation("ridge", 0.05)
+    expected = np.linalg.solve(scores.T @ scores + 0.5**2 * np.eye(4), scores.T)
+    assert np.allclose(fitted.inverse(ridge), expected)
+    assert fitted.rank(ridge) == 4
+    for strength, kept in ((0.1, 2), (0.03, 3), (0.001, 4), (0.6, 1)):
+        cut = Regularisation("truncation", strength)
+        assert fitted.rank(cut) == kept
+        assert np.allclose(fitted.inverse(cut), (right[:, :kept] / [10.0, 5.0, 0.5, 0.04][:kept]) @ left[:, :kept].T)
+    assert fitted.condition == pytest.approx(250)
+
+
+def test_pivots_are_those_of_a_pivoted_qr():
+    """What the columns before explain is counted wrongly."""
+    from scipy.linalg import qr
+
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        scores = rng.standard_normal((40, 12)) @ rng.standard_normal((12, 90)) + 0.3 * rng.standard_normal((40, 90)) + 3
+        assert pivots(scores, 30).tolist() == qr(scores, pivoting=True, mode="r")[1][:30].tolist()
