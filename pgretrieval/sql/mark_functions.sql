@@ -22,7 +22,7 @@ begin
             on pronamespace = 'pgretrieval'::regnamespace and prosecdef
             and case acl.privilege_type
                     when 'SELECT' then proname like 'own\_%'
-                    when 'INSERT' then proname in ('forget_passages', 'needs_compaction', 'compact')
+                    when 'INSERT' then proname in ('settle', 'forget_passages', 'needs_compaction', 'compact')
                 end
         where passage.oid = 'pgretrieval.passage'::regclass and acl.grantee <> passage.relowner
     loop

@@ -21,7 +21,8 @@ grant select on pgretrieval.collections, pgretrieval.schema_version, pgretrieval
 grant insert, update, delete on pgretrieval.passage to WRITER;
 grant insert on pgretrieval.token_vector, pgretrieval.token_code, pgretrieval.posting, pgretrieval.posting_code,
     pgretrieval.word_posting, pgretrieval.dense_vector, pgretrieval.proxy, pgretrieval.segment to WRITER;
-grant update (dim, encoder, given_vectors, dense_dim, given_dense) on pgretrieval.collection to WRITER;
+-- Who may update a column may lock the row, as an add does that looks at an older snapshot; this column nothing depends on.
+grant update (created_at) on pgretrieval.collection to WRITER;
 -- Keys and errors are of all rows of attached tables.
 grant select, insert, update, delete on pgretrieval.queue, pgretrieval.source_passage to WRITER;
 grant usage on all sequences in schema pgretrieval to WRITER;
@@ -30,8 +31,8 @@ grant execute on function pgretrieval.own_postings(integer, integer, integer[], 
     pgretrieval.own_tokens(integer, integer, integer[], pgretrieval.claims),
     pgretrieval.own_token_counts(integer, integer, pgretrieval.claims),
     pgretrieval.own_words(integer, text[], pgretrieval.claims) to READER, WRITER;
-grant execute on function pgretrieval.forget_passages(integer, integer[]), pgretrieval.needs_compaction(integer),
-    pgretrieval.compact(text) to WRITER;
+grant execute on function pgretrieval.settle(integer, integer, jsonb, boolean, integer, boolean),
+    pgretrieval.forget_passages(integer, integer[]), pgretrieval.needs_compaction(integer), pgretrieval.compact(text) to WRITER;
 
 do $own$
 declare

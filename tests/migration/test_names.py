@@ -83,6 +83,7 @@ def test_functions_with_the_rights_of_their_owner_are_few(connection: psycopg.Co
         ("own_tokens", False),
         ("own_token_counts", False),
         ("own_words", False),
+        ("settle", False),
         ("forget_passages", False),
         ("needs_compaction", False),
         ("compact", False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -282,3 +283,93 @@ def test_no_text_of_a_query_or_a_collection_becomes_a_statement(urls: dict[str, 
         assert connection.execute("select pgretrieval.drop_collection(%(text)s)", parameters).fetchone() == (True,)
         assert connection.execute("select name from pgretrieval.collections").fetchall() == [("docs",)]
         assert connection.execute("select pgretrieval.stats('docs') ->> 'passages'").fetchone() == ("300",)
+
+
+def test_a_writer_of_one_tenant_compacts(tenants: dict[str, str], corpus: Corpus, database_url: str):
+    """Changes gather and are never tidied up, or a compaction takes away what is another tenant's."""
+    with pgretrieval.connect(tenants["writer b"]) as database:
+        docs = database.get_collection("docs")
+        for start in range(0, 9, 3):
+            new = [{"id": f"new{number}", "text": "text", "metadata": {"tenant": "b"}} for number in range(start, start + 3)]
+            docs.add(new, vectors=corpus.vectors[start : start + 3], dense=[rows[0] for rows in corpus.vectors[start : start + 3]])
+        docs.delete(["new0", "p0"])
+        docs.compact()
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("select count(*) from pgretrieval.removed_passage").fetchone() == (0,)
+        assert connection.execute("select count(*) from pgretrieval.posting where segment > 0").fetchone() == (0,)
+        assert connection.execute("select * from pgretrieval.check('docs')").fetchall() == []
+        # As much as an add looks for before it compacts by itself.
+        connection.execute("update pgretrieval.segment set posting_rows = 1000000")
+        connection.execute("insert into pgretrieval.segment values (1, 1, 999, 1, 1, 1000000)")
+    with psycopg.connect(tenants["writer b"]) as connection:
+        assert connection.execute("select pgretrieval.needs_compaction(1)").fetchone() == (True,)
+    with psycopg.connect(tenants["reader b"]) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute("select pgretrieval.compact('docs')")
+
+
+def test_passages_of_others_are_not_forgotten(tenants: dict[str, str], database_url: str):
+    """What belongs to a passage that is there is removed, or a number that is still to come is noted as removed."""
+    with psycopg.connect(tenants["writer a"], autocommit=True) as connection:
+        connection.execute("select pgretrieval.forget_passages(1, array(select generate_series(1, 1000)))")
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("select * from pgretrieval.check('docs')").fetchall() == []
+        assert connection.execute("select count(*) from pgretrieval.removed_passage").fetchone() == (0,)
+        connection.execute("alter table pgretrieval.passage force row level security")
+        connection.execute("select count(*) from pgretrieval.passage")
+        connection.commit()
+    with psycopg.connect(tenants["writer a"]) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege, match="forced"):
+        connection.execute("select pgretrieval.forget_passages(1, array(select generate_series(1, 1000)))")
+
+
+@pytest.mark.both_versions
+def test_a_collection_for_each_tenant(urls: dict[str, str], database_url: str, corpus: Corpus):
+    """Another tenant's collection is found by its name or its number, or what belongs to it is read."""
+    page = (Path(__file__).parents[2] / "docs" / "row-level-security.md").read_text(encoding="utf-8")
+    policies = page.partition("## A collection for each tenant")[2].partition("```sql\n")[2].partition("```")[0]
+    with pgretrieval.connect(urls["owner"]) as database:
+        for name in ("a", "b"):
+            docs = database.create_collection(f"docs of {name}")
+            docs.add(corpus.passages, vectors=corpus.vectors)
+            docs.build()
+    with psycopg.connect(urls["owner"], autocommit=True) as connection:
+        connection.execute(policies)
+        numbers = dict(connection.execute("select name, collection_id from pgretrieval.collection").fetchall())
+    of_a = {role: f"{urls[role]}&options=-capp.tenant%3Da" for role in ("reader", "writer")}
+    query = vector_array(corpus.queries[0])
+    with pgretrieval.connect(of_a["writer"]) as database:
+        assert database.list_collections() == ["docs of a"]
+        mine = database.get_collection("docs of a")
+        mine.add([{"id": "new", "text": "text"}], vectors=[corpus.queries[0]])
+        mine.delete(["p1"])
+        mine.compact()
+        assert mine.search(vectors=corpus.queries[0], k=1)[0].id == "new"
+        with pytest.raises(pgretrieval.CollectionNotFoundError):
+            database.get_collection("docs of b")
+    for role, url in of_a.items():
+        with psycopg.connect(url, autocommit=True) as connection:
+            with pytest.raises(psycopg.Error, match="no collection 'docs of b'"):
+                connection.execute("select * from pgretrieval.search('docs of b', %s::vector[])", [query])
+            for table in ("codebook", "centroid", "passage", "token_code", "posting", "word_posting", "segment"):
+                found = connection.execute(f"select count(*) from pgretrieval.{table} where collection_id = {numbers['docs of b']}")
+                assert found.fetchone() == (0,), (role, table)
+            assert connection.execute("select name from pgretrieval.collections").fetchall() == [("docs of a",)]
+            found = connection.execute("select count(*) from pgretrieval.search('docs of a', %s::vector[], 300)", [query])
+            assert found.fetchone() == (300,)
+    with pgretrieval.connect(urls["owner"]) as database:
+        assert database.get_collection("docs of a").check() == []
+        assert database.get_collection("docs of b").check() == []
+
+
+def test_an_owner_that_sees_some_passages_alone_does_not_build(tenants: dict[str, str], urls: dict[str, str], database_url: str):
+    """A build by an owner whom policies are forced upon takes passages that it does not see for deleted, and drops their codes."""
+    owner = f"{urls['owner']}&options=-capp.tenant%3Da"
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("alter table pgretrieval.passage force row level security")
+    with pgretrieval.connect(owner) as database:
+        docs = database.get_collection("docs")
+        for build in (docs.build, docs.rebuild):
+            with pytest.raises(pgretrieval.SchemaError, match="row-level security hides passages of collection 'docs'"):
+                build()
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("alter table pgretrieval.passage no force row level security")
+        assert connection.execute("select * from pgretrieval.check('docs')").fetchall() == []

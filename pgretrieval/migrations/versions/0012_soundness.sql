@@ -18,18 +18,6 @@ drop function if exists pgretrieval.score_tokens(
     pgretrieval.collection, @extschema:vector@.vector[], integer, integer, text, jsonpath, text[]
 );
 
--- What clients keep in memory is known by something that cannot come twice: numbers are given out anew after a restore. In steps that
--- rewrite no table: to a search whose snapshot is older a table that was rewritten is empty.
-alter table pgretrieval.collection add column identity uuid;
-alter table pgretrieval.codebook add column identity uuid;
-alter table pgretrieval.factorization add column identity uuid;
-update pgretrieval.collection set identity = pg_catalog.gen_random_uuid();
-update pgretrieval.codebook set identity = pg_catalog.gen_random_uuid();
-update pgretrieval.factorization set identity = pg_catalog.gen_random_uuid();
-alter table pgretrieval.collection alter column identity set default pg_catalog.gen_random_uuid(), alter column identity set not null;
-alter table pgretrieval.codebook alter column identity set default pg_catalog.gen_random_uuid(), alter column identity set not null;
-alter table pgretrieval.factorization alter column identity set default pg_catalog.gen_random_uuid(), alter column identity set not null;
-
 -- Row-level security reaches what belongs to passages (docs/row-level-security.md).
 --
 -- A ticket shows that whoever has it may see the passage: functions that read tables which all tenants share answer only for passages
@@ -157,6 +145,17 @@ begin
                  else 'update, delete, truncate' end,
             found.relation, found.grantee
         );
+    end loop;
+    -- What an add settles of a collection is written by a function; the right to lock the row stays.
+    for found in
+        select distinct attname, case when acl.grantee = 0 then 'public' else quote_ident(rolname) end as grantee
+        from pg_catalog.pg_attribute
+        cross join lateral pg_catalog.aclexplode(attacl) as acl
+        left join pg_catalog.pg_roles on pg_roles.oid = acl.grantee
+        where attrelid = 'pgretrieval.collection'::regclass and acl.privilege_type = 'UPDATE'
+    loop
+        execute format('revoke update (%I) on pgretrieval.collection from %s', found.attname, found.grantee);
+        execute format('grant update (created_at) on pgretrieval.collection to %s', found.grantee);
     end loop;
 end
 $rights$;

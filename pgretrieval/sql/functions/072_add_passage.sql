@@ -45,14 +45,15 @@ begin
         raise exception 'collection % keeps no dense vectors', quote_literal(held.name)
             using errcode = 'PGR05', hint = 'Leave dense out, or create the collection with dense => ''kept''.';
     elsif held.dense = 'kept' and not (held.given_dense and held.dense_dim is not null) then
-        update pgretrieval.collection c
-        set dense_dim = coalesce(c.dense_dim, @extschema:vector@.vector_dims(add_passage.dense)), given_dense = true
-        where c.collection_id = held.collection_id;
+        perform pgretrieval.settle(
+            held.collection_id, null, null, false, @extschema:vector@.vector_dims(add_passage.dense), true
+        );
     end if;
     if not texts_alone and (held.dim is null or not held.given_vectors) then
-        update pgretrieval.collection c
-        set dim = coalesce(c.dim, @extschema:vector@.vector_dims(add_passage.vectors[array_lower(add_passage.vectors, 1)])), given_vectors = true
-        where c.collection_id = held.collection_id;
+        perform pgretrieval.settle(
+            held.collection_id, @extschema:vector@.vector_dims(add_passage.vectors[array_lower(add_passage.vectors, 1)]), null, true,
+            null, false
+        );
     end if;
     unit := array(
         select case when held.unit_vectors then @extschema:vector@.l2_normalize(given.vector) else given.vector end
