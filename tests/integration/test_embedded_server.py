@@ -388,6 +388,16 @@ os.waitpid(child, 0)
     assert postmaster(data_dir) is None
 
 
+def test_the_folder_of_the_data_may_be_a_link(data_dir: Path):
+    """Data that lies on another disk is taken for no directory, or its link is replaced."""
+    (data_dir / "disk" / "data").mkdir(parents=True)
+    (data_dir / "d").mkdir()
+    (data_dir / "d" / "postgres").symlink_to(data_dir / "disk" / "data")
+    open_server(data_dir / "d").close()
+    assert (data_dir / "d" / "postgres").is_symlink()
+    assert (data_dir / "disk" / "data" / "PG_VERSION").exists()
+
+
 def test_a_program_that_ends_without_closing_leaves_no_server(data_dir: Path):
     """Each script that forgets close() leaves a server behind."""
     code = "import sys, pgretrieval\ndatabase = pgretrieval.connect(data_dir=sys.argv[1])\nraise SystemExit(3)"

@@ -95,9 +95,11 @@ def start(pgdata: Path, made: Installation, account: Account | None) -> Running:
         log = append_to(pgdata / "log", account)
         try:
             before = os.fstat(log).st_size
-            pid = _spawn_on_windows(pgdata) if os.name == "nt" else _spawn(pgdata, made, account, log)
+            pid = 0 if os.name == "nt" else _spawn(pgdata, made, account, log)
         finally:
             os.close(log)
+        if os.name == "nt":  # where two cannot write to a file that pg_ctl opens
+            pid = _spawn_on_windows(pgdata)
         running = _await(pgdata, pid, deadline)
         if running is not None:
             return running

@@ -38,7 +38,7 @@ class EmbeddedServer:
 
     def __init__(self, data_dir: Path, postgres_version: int | None) -> None:
         self.data_dir = data_dir
-        self._pgdata = data_dir / "postgres"
+        self._pgdata = (data_dir / "postgres").resolve()  # it may be a link to a larger disk
         self._process = os.getpid()
         self._users = 0
         with _our_errors(self._pgdata):
