@@ -365,12 +365,14 @@ def test_a_forked_child_is_a_user_of_its_own(data_dir: Path):
     code = """
 import os, sys, pgretrieval
 database = pgretrieval.connect(data_dir=sys.argv[1])
+pid_file = database.data_dir / "postgres" / "postmaster.pid"
+server = pid_file.read_text().split()[0]
 read, write = os.pipe()
 child = os.fork()
 if child == 0:
     before = database.list_collections()
     os.read(read, 1)  # the parent has closed
-    print(before, database.list_collections(), flush=True)
+    print(before, database.list_collections(), pid_file.read_text().split()[0] == server, flush=True)
     database.close()
     os._exit(0)
 idle = os.fork()
@@ -384,7 +386,7 @@ os.write(write, b"x")
 os.waitpid(child, 0)
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(data_dir)], capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout) == (0, "[]\n[] []\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "[]\n[] [] True\n"), done.stderr
     assert postmaster(data_dir) is None
 
 

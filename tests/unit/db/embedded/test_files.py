@@ -70,7 +70,7 @@ def test_one_process_at_a_time_has_the_lock(tmp_path: Path, monkeypatch: pytest.
         pass
 
 
-def test_who_waited_for_the_lock_of_a_folder_that_was_replaced_locks_the_new_one(tmp_path: Path):
+def test_who_waited_for_the_lock_of_a_folder_that_was_replaced_locks_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A second first start goes on in the empty folder that the first has replaced by a whole one."""
     folder, fresh = tmp_path / "postgres", tmp_path / "fresh"
     folder.mkdir()
@@ -82,6 +82,8 @@ def test_who_waited_for_the_lock_of_a_folder_that_was_replaced_locks_the_new_one
         assert lock._handle is not None
         assert os.path.samestat(os.fstat(lock._handle), folder.stat())
         assert not FolderLock(folder)._try()
-    os.close(before)
+    monkeypatch.setattr("pgretrieval.db.embedded.files._open_for_lock", lambda folder, by_file: before)  # opened before the change
+    assert not FolderLock(folder)._try()
+    monkeypatch.undo()
     with FolderLock(folder):
         pass
