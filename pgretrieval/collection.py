@@ -84,7 +84,7 @@ class Collection:
         self._device = device
         self._computing = compute_device(device)
         self._coders = Coders(row.collection_id, self._computing, row.scoring)
-        self._searcher = Searcher(database, row.collection_id, row.name, self._coders)
+        self._searcher = Searcher(database, row, self._coders)
         self._crossing = Crossing(database, row, self._coders, device)
 
     def __repr__(self) -> str:
@@ -173,17 +173,27 @@ class Collection:
             loaded = self._loaded = row.encoding, encoder
         return loaded
 
-    def _following(self, work: Callable[[], _Result], *, encodes: bool = True) -> _Result:
+    def _following(self, work: Callable[[], _Result]) -> _Result:
         """Do it; once more, with the encoder that the database names, where a rebuild has changed that."""
         try:
             return work()
         except EncoderChangedError:
-            self._refresh()
-            if self._loaded and self._loaded[0] != self._row.encoding:
-                self._loaded = None
-            if not encodes:
-                raise
+            self._forget_old_encoder()
         return work()
+
+    def _forget_old_encoder(self) -> None:
+        self._refresh()
+        if self._loaded and self._loaded[0] != self._row.encoding:
+            self._loaded = None
+
+    def _renewed(self) -> tuple[int, VectorSource]:
+        """Where vectors of texts come from after a rebuild has changed the encoder."""
+        self._forget_old_encoder()
+        return self._source(None, None, None, changing=True)
+
+    def is_of(self, row: CollectionRow) -> bool:
+        """Whether this is the collection of a row, and not one of the same name that was made before it."""
+        return self._row.identity == row.identity
 
     def check_encoder(self, encoder: CollectionEncoder) -> None:
         """Raise DimensionMismatchError where an encoder has another dimension than the collection."""
@@ -228,11 +238,13 @@ class Collection:
         passages, vectors, dense = _many(passages, vectors, dense, progress)
         checked = (to_passage(record, f"passage {number}") for number, record in enumerate(passages, start=1))
 
-        def add() -> AddReport:
-            encoding, source = self._source(vectors, dense, progress)
-            return ingest.add(self._target(encoding), checked, source, on_conflict, connection)
-
-        return self._changed(self._following(add, encodes=vectors is None), connection)
+        encoding, source = self._source(vectors, dense, progress)
+        try:
+            report = ingest.add(self._target(encoding), checked, source, on_conflict, connection, self._renewed)
+        except EncoderChangedError:
+            self._renewed()
+            raise
+        return self._changed(report, connection)
 
     def update(
         self,
@@ -251,11 +263,13 @@ class Collection:
         passages, vectors, dense = _many(passages, vectors, dense, progress)
         changes = (to_change(record, f"passage {number}") for number, record in enumerate(passages, start=1))
 
-        def update() -> AddReport:
-            encoding, source = self._source(vectors, dense, progress, changing=True)
-            return ingest.update(self._target(encoding), changes, source, connection)
-
-        return self._changed(self._following(update, encodes=vectors is None), connection)
+        encoding, source = self._source(vectors, dense, progress, changing=True)
+        try:
+            report = ingest.update(self._target(encoding), changes, source, connection, self._renewed)
+        except EncoderChangedError:
+            self._renewed()
+            raise
+        return self._changed(report, connection)
 
     def delete(
         self,
@@ -289,6 +303,7 @@ class Collection:
         """
         keys = validate.ids("ids", ids)
         with self._database.connection(f"reading collection {self.name!r}") as connection:
+            catalog.require(connection, self._row.collection_id, self._row.identity)
             return stored_passages.existing(connection, self._row.collection_id, keys)
 
     def _changed(self, report: AddReport, joined: Joined | None) -> AddReport:
@@ -499,7 +514,7 @@ class Collection:
         """
         k = read_k(k)
         query, restricted = validate.query(query), self._restriction(where, among)
-        return words.text_search(self._database, self.name, query, k, restricted or Restriction())
+        return words.text_search(self._database, self._row, query, k, restricted or Restriction())
 
     def hybrid_search(
         self,
@@ -631,7 +646,7 @@ class Collection:
         def ordinary(hits: int, wanted: int | str | None, explained: Explanation) -> list[Hit]:
             if wanted == "text":
                 with explained.stage("words"):
-                    return words.text_search(self._database, self.name, validate.query(query), hits, restricted or Restriction())
+                    return words.text_search(self._database, self._row, validate.query(query), hits, restricted or Restriction())
             knobs = limits(hits, wanted)
             asked = (None, [vectors]) if vectors is not None else ([query], None)
             return self._following(lambda: self._searcher.explain(self._asking(*asked), hits, knobs, restricted, explained))
@@ -700,7 +715,7 @@ class Collection:
         Every stored text is encoded again, which takes as long as adding it did. Raises InputError where there is no encoder, or
         where passages came with vectors of their own, which the index has not kept.
         """
-        self._row = catalog.find(self._database, self.name)
+        self._refresh()
         if self._row.given_vectors:
             msg = f"collection {self.name!r} holds passages with given vectors, which are not kept unquantised; compare outside"
             raise InputError(msg)
@@ -712,6 +727,7 @@ class Collection:
 
         "bytes" has the whole of each table, "index_bytes" the indexes' part of it.
         """
+        self._refresh()
         return catalog.stats(self._database, self.name)
 
     def check(self, *, stage: Stage | None = None) -> list[Violation]:
@@ -725,11 +741,14 @@ class Collection:
 
     def _target(self, encoding: int | None = None) -> Target:
         held = self._row.encoding if encoding is None else encoding
-        return Target(self._database, self._row.collection_id, self.name, held, self._coders)
+        return Target(self._database, self._row.collection_id, self.name, held, self._coders, self._row.identity)
 
     def _refresh(self) -> None:
-        """What adds have settled, possibly in another process."""
-        self._row = catalog.find(self._database, self.name)
+        """What adds have settled, possibly in another process. Raises CollectionNotFoundError where it was dropped."""
+        found = catalog.find(self._database, self.name)
+        if found.identity != self._row.identity:
+            raise catalog.dropped(self._row.collection_id)
+        self._row = found
 
 
 def _rerankers(scorer: str | None, budget: int | None, rounds: int | None, rerank: object, depth: int) -> tuple[CrossKnobs, object]:

@@ -121,7 +121,7 @@ def factorize(
     IndexNotBuiltError where there are no passages, EncoderError, SchemaError, InputError where scores tell nothing.
     """
     doing = f"factorizing collection {collection.name!r}"
-    with anchors.alone(database, doing, collection.collection_id), database.connection(doing) as connection:
+    with anchors.alone(database, doing, collection.collection_id), database.apart(doing) as connection:
         state = catalog.state(connection, collection.collection_id)
         if state.restricted:
             msg = (

@@ -109,8 +109,8 @@ class AnchorSearcher:
 
     def _current(self, explained: Explanation) -> _Loaded:
         with self._loading, explained.stage("load"), self._database.reading(f"searching collection {self._name!r}") as connection:
-            active = anchors.active_id(connection, self._collection_id)
-            if self._loaded is None or self._loaded.row.factorization_id != active:
+            active = anchors.active_identity(connection, self._collection_id)
+            if self._loaded is None or self._loaded.row.identity != active:
                 row = anchors.active(connection, self._collection_id)
                 if row is None:
                     msg = f"collection {self._name!r} has no factorisation; make one by factorize(cross_encoder, anchor_queries)"
@@ -234,7 +234,7 @@ class _Search:
             found = anchors.nearest(
                 connection, self._collection_id, row.factorization_id, vector, count, self._request.restriction, known
             )
-            if not found and anchors.active_id(connection, self._collection_id) != row.factorization_id:
+            if not found and anchors.active_identity(connection, self._collection_id) != row.identity:
                 raise _ReplacedError
         self._explained.candidates += len(found)
         return found

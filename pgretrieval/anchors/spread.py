@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pgretrieval.db import anchors, candidates, vectors
+from pgretrieval.db import anchors, candidates, catalog, vectors
 from pgretrieval.db.catalog import CollectionRow
 from pgretrieval.db.connection import Connection
 from pgretrieval.errors import ConfigError
@@ -53,7 +53,8 @@ def _mean_vectors(
     found = candidates.codes_of(connection, collection.collection_id, collection.codebook_id, passage_ids).read()
     if not len(found.passage_ids):
         return found.passage_ids, np.empty((0, 1), dtype=np.float32)
-    codebook = coders.get(connection, collection.codebook_id).codebook
+    identity = catalog.state(connection, collection.collection_id).codebook_identity
+    codebook = coders.get(connection, collection.codebook_id, identity).codebook
     return found.passage_ids, _means(codebook.decode(found.centroid_ids, found.residuals), found.offsets)
 
 

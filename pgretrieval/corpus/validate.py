@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from pgretrieval import validate
@@ -42,14 +43,14 @@ def to_change(record: Mapping[str, Any] | Passage, where: str) -> tuple[str, Cal
         raise InputError(f"{where}: expected a Passage or an object with id, found {_kind(record)}")
     given = record.id if isinstance(record, Passage) else _id_of(record)
     key = _string_id(given, where)
+    return key, partial(_changed, record if isinstance(record, Passage) else dict(record), key, where)
 
-    def apply(held: Passage) -> Passage:
-        if isinstance(record, Passage):
-            return to_passage(record, where)
-        kept = {"text": held.text, "title": held.title, "metadata": held.metadata}
-        return to_passage({**kept, **record, "id": key}, where)
 
-    return key, apply
+def _changed(record: dict[str, Any] | Passage, key: str, where: str, held: Passage) -> Passage:
+    if isinstance(record, Passage):
+        return to_passage(record, where)
+    kept = {"text": held.text, "title": held.title, "metadata": held.metadata}
+    return to_passage({**kept, **record, "id": key}, where)
 
 
 def _id_of(record: Mapping[str, Any]) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,7 @@ class FactorizationRow:
     held_out_error: float
     cross_encoder: dict[str, str]
     fingerprint: str
+    identity: UUID
 
 
 class Anchor(NamedTuple):
@@ -246,13 +248,14 @@ def active(connection: Connection, collection_id: CollectionId) -> Factorization
         held_out_error=row[11],
         cross_encoder=row[12],
         fingerprint=row[13],
+        identity=row[14],
     )
 
 
-def active_id(connection: Connection, collection_id: CollectionId) -> int | None:
-    """Which factorisation searches use."""
-    found = value(connection, _SQL["active_id"], {"collection_id": collection_id})
-    return None if found is None else int(found)
+def active_identity(connection: Connection, collection_id: CollectionId) -> UUID | None:
+    """Which factorisation searches use, by what comes only once."""
+    found: UUID | None = value(connection, _SQL["active_identity"], {"collection_id": collection_id})
+    return found
 
 
 def anchors(connection: Connection, collection_id: CollectionId, factorization_id: int, restriction: Restriction) -> list[Anchor]:

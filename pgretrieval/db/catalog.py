@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from psycopg import errors as pg
 from psycopg import sql
@@ -27,7 +28,7 @@ KEPT = "kept"
 
 @dataclass(frozen=True, slots=True)
 class CollectionRow:
-    """One row of `pgretrieval.collection`. `encoding` counts the changes of its encoder."""
+    """One row of `pgretrieval.collection`. `encoding` counts the changes of its encoder; `identity` comes only once, anywhere."""
 
     collection_id: CollectionId
     name: str
@@ -53,6 +54,7 @@ class CollectionRow:
     scorer: Scorer
     rerank: Rerank | None
     unit_vectors: bool
+    identity: UUID
 
     @property
     def texts_alone(self) -> bool:
@@ -83,6 +85,8 @@ class State:
     restricted: bool
     encoding: int
     vectors_per_passage: int | None
+    identity: UUID
+    codebook_identity: UUID | None
 
     @property
     def waiting(self) -> int:
@@ -175,17 +179,30 @@ class AddState(NamedTuple):
     encoding: int
     dense_encoding: int
     vectors_per_passage: int | None
+    identity: UUID
+    codebook_identity: UUID | None
 
 
-def lock_for_change(connection: Connection, collection_id: CollectionId) -> AddState:
+def require(connection: Connection, collection_id: CollectionId, identity: UUID) -> None:
+    """Raise CollectionNotFoundError where the collection was dropped, whatever has its number now."""
+    if value(connection, _SQL["identity"], {"collection_id": collection_id}) != identity:
+        raise dropped(collection_id)
+
+
+def lock_for_change(connection: Connection, collection_id: CollectionId, identity: UUID) -> AddState:
     """Keep switches to another codebook away until the transaction ends; returns the collection as it is now.
 
     Raises CollectionNotFoundError where it was dropped meanwhile.
     """
     connection.execute(_SQL["lock_for_change"], {"collection_id": collection_id})
+    return add_state(connection, collection_id, identity)
+
+
+def add_state(connection: Connection, collection_id: CollectionId, identity: UUID) -> AddState:
+    """The collection as it is now. Raises CollectionNotFoundError where it was dropped."""
     row = one(connection, _SQL["add_state"], {"collection_id": collection_id})
-    if row is None:
-        raise _dropped(collection_id)
+    if row is None or AddState(*row).identity != identity:
+        raise dropped(collection_id)
     return AddState(*row)
 
 
@@ -215,12 +232,16 @@ def state(connection: Connection, collection_id: CollectionId) -> State:
     """Counted, not estimated. Raises CollectionNotFoundError where the collection was dropped meanwhile."""
     row = one(connection, _SQL["state"], {"collection_id": collection_id})
     if row is None:
-        raise _dropped(collection_id)
+        raise dropped(collection_id)
     return State(*row)
 
 
-def _dropped(collection_id: CollectionId) -> CollectionNotFoundError:
-    return CollectionNotFoundError(f"this collection (collection_id {collection_id}) was dropped; create it again or open another")
+def dropped(collection_id: CollectionId) -> CollectionNotFoundError:
+    """A handle stays with the collection that it was opened for, also where one of the same name or number was made since."""
+    return CollectionNotFoundError(
+        f"this collection (collection_id {collection_id}) was dropped since it was opened; open what is there now by "
+        "get_collection, or create it again"
+    )
 
 
 def needs_compaction(connection: Connection, collection_id: CollectionId) -> bool:

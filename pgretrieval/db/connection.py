@@ -118,9 +118,18 @@ class Database:
             yield connection
 
     @contextmanager
-    def reading(self, doing: str, *, pipelined: bool = False) -> Iterator[Connection]:
-        """One read-only snapshot (REPEATABLE READ); `pipelined`, a statement is waited for only when its rows are fetched."""
-        with storage_errors(self.url, doing), self._pool.lease() as connection:
+    def looking(self, doing: str, joined: Joined | None) -> Iterator[Connection]:
+        """For a few statements before a change: in the transaction that the change will be part of, or outside any."""
+        with self.connection(doing) if joined is None else self.writing(doing, joined) as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self, doing: str, *, pipelined: bool = False, apart: bool = False) -> Iterator[Connection]:
+        """One read-only snapshot (REPEATABLE READ); `pipelined`, a statement is waited for only when its rows are fetched.
+
+        `apart`, it is outside the pool, without time limits of the role's, and code of the caller's may run meanwhile.
+        """
+        with storage_errors(self.url, doing), self._unlimited() if apart else self._pool.lease() as connection:
             connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
             try:
                 with connection.pipeline() if pipelined else nullcontext(), connection.transaction(), _ended(connection):
@@ -132,11 +141,15 @@ class Database:
     @contextmanager
     def apart(self, doing: str) -> Iterator[Connection]:
         """A connection outside the pool, in autocommit mode, for work that takes long: no time limit of the role's ends it."""
-        with storage_errors(self.url, doing), self._open() as connection:
+        with storage_errors(self.url, doing), self._unlimited() as connection, _ended(connection):
+            yield connection
+
+    @contextmanager
+    def _unlimited(self) -> Iterator[WatchedConnection]:
+        with self._open() as connection:
             if not connection.pooled:
                 connection.execute(_SQL["without_time_limits"], {"local": False})
-            with _ended(connection):
-                yield connection
+            yield connection
 
     @contextmanager
     def holding(self, doing: str) -> Iterator[Connection]:

@@ -76,6 +76,7 @@ STATES: dict[str, State] = {
     "40": State(ConflictError, "another transaction changed the same", _AGAIN),
     "42": State(StorageError, "the server does not understand the statement", "Read what it says."),
     "42501": State(SchemaError, "it is not allowed for this role", _ASK_OWNER),
+    "42703": State(SchemaError, "the schema is missing or incomplete", _MIGRATE),
     "42883": State(SchemaError, "the schema is missing or incomplete", _MIGRATE),
     "42P01": State(SchemaError, "the schema is missing or incomplete", _MIGRATE),
     "53": State(StorageError, "the server is short of something", "Give the server more of what it names, then do the same again."),

@@ -37,9 +37,9 @@ class SourceRow(NamedTuple):
 
 
 @contextmanager
-def claiming(database: Database, doing: str, collection_id: CollectionId) -> Iterator[Connection | None]:
+def claiming(connection: Connection, collection_id: CollectionId) -> Iterator[Connection | None]:
     """The transaction of one batch; None where the collection is being detached."""
-    with database.writing(doing) as connection:
+    with connection.transaction():
         connection.execute(_SQL["begin"])
         joined = one(connection, _SQL["join"], {"collection_id": collection_id})
         yield connection if joined and joined[1] else None

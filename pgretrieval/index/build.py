@@ -76,8 +76,14 @@ def build(
     """
     doing = f"building collection {collection.name!r}"
     stage = stage or _silent
-    with rebuilds.alone(database, doing, collection.collection_id) as lock, database.connection(doing) as connection:
+    with (
+        rebuilds.alone(database, doing, collection.collection_id) as lock,
+        database.apart(doing) as connection,
+        database.apart(doing) as writing,
+    ):
         state = catalog.state(connection, collection.collection_id)
+        if state.identity != collection.identity:
+            raise catalog.dropped(collection.collection_id)
         if state.restricted:
             msg = (
                 f"row-level security hides passages of collection {collection.name!r} from this role, so that what belongs to them "
@@ -90,7 +96,7 @@ def build(
         making = rebuilds.find(connection, collection.collection_id)
         wanted = _wanted(current, state, encoder if changes_encoder else None)
         if making and making.switched:
-            drop_replaced(_work(database, connection, lock, current, making, encoder, device, stage), _active(state))
+            drop_replaced(_work(database, connection, writing, lock, current, making, encoder, device, stage), _active(state))
             if anew and _same(making, wanted):
                 return _report(connection, current, built=True)
             making = None
@@ -100,12 +106,13 @@ def build(
             msg = f"collection {collection.name!r} is empty; add passages, then build"
             raise IndexNotBuiltError(msg)
         making = _take_up(connection, current, making, wanted)
-        return _build(_work(database, connection, lock, current, making, encoder, device, stage))
+        return _build(_work(database, connection, writing, lock, current, making, encoder, device, stage))
 
 
 def _work(
     database: Database,
     connection: Connection,
+    writing: Connection,
     lock: Connection,
     collection: CollectionRow,
     making: Rebuild,
@@ -113,7 +120,7 @@ def _work(
     device: torch.device | None,
     stage: Stage,
 ) -> Work:
-    return Work(database, connection, lock, collection, making, encoder, device or torch.device("cpu"), stage)
+    return Work(database, connection, writing, lock, collection, making, encoder, device or torch.device("cpu"), stage)
 
 
 def _silent(_name: str, _done: int, _total: int) -> None:
@@ -219,8 +226,8 @@ def _code(work: Work, codebook_id: CodebookId, coder: Coder) -> None:
 
 
 def _write(work: Work, codebook_id: CodebookId, coded: Coded) -> None:
-    with work.database.writing(f"building collection {work.collection.name!r}") as connection:
-        write_coded(connection, work.collection_id, codebook_id, coded)
+    with work.writing.transaction():
+        write_coded(work.writing, work.collection_id, codebook_id, coded)
 
 
 def _write_postings(work: Work, codebook_id: CodebookId) -> None:
@@ -295,7 +302,8 @@ def _index(work: Work, codebook_id: CodebookId) -> None:
 
 
 def _index_vectors(work: Work, codebook_id: CodebookId) -> None:
-    with work.database.writing(f"indexing collection {work.collection.name!r}") as connection:
+    connection = work.writing
+    with connection.transaction():
         codebooks.index_centroids(connection, work.collection_id, codebook_id)
         if work.wants_proxies:
             proxies.index(connection, codebook_id)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pgretrieval.db import catalog, checks, codebooks, passages
 from pgretrieval.db.catalog import CollectionRow
@@ -18,13 +20,18 @@ from pgretrieval.types import ByteArray, CodebookId, Int32Array, Int64Array, Vio
 _SHOWN = 20  # of each rule, as the SQL function does
 _BATCH = 1024  # passages decoded together: some hundred megabytes at 240 tokens of 128 dimensions
 _SHORTEST = 1e-6  # below it the scaled vector is rounding error
+_TOKENS_THAT_TELL = 6  # of a passage, whose codes are another codebook's
+_LONGER = (
+    0.5  # part of the residuals' squared lengths by which tokens are too long: at most .25 of right codes, about 1 of foreign ones
+)
+_RESIDUAL_THAT_TELLS = 1e-3  # squared length, by token
 
 
 def check(database: Database, collection: CollectionRow, stage: Stage | None = None) -> list[Violation]:
     """What is wrong with a collection, in one snapshot; `stage` is told the name, done and total of each part."""
     stage = stage or _silent
     found: list[Violation] = []
-    with database.reading(f"checking collection {collection.name!r}") as connection:
+    with database.reading(f"checking collection {collection.name!r}", apart=True) as connection:
         current = catalog.state(connection, collection.collection_id)
         for part in checks.parts(connection):
             stage(part, 0, 1)
@@ -35,6 +42,9 @@ def check(database: Database, collection: CollectionRow, stage: Stage | None = N
             found += _undirected(connection, collection, current.codebook_id, current.passages, stage)
     return found
 
+
+Sums: TypeAlias = NDArray[np.float64]
+"""(3, tokens or passages): how many tokens, by how much their squared lengths exceed their centroids', and their residuals'."""
 
 _SPOIL_DECODING = {"bad_codebook", "wrong_dimension"}
 
@@ -52,14 +62,16 @@ def _undirected(
     if not scoring.codes_by_passage:
         return _undirected_tokens(connection, collection, codebook_id, codebook, stage)
     wrong: list[tuple[str, int]] = []
+    foreign: list[str] = []
     done = 0
     width = codebook.codec.width
     for stored in checks.stream_codes(connection, collection.collection_id, codebook_id, width, _BATCH):
         stage("decoding", done, total)
         wrong += _without_direction(codebook, stored)
+        foreign += _of_another_codebook(codebook, stored)
         done += len(stored.ids)
     stage("decoding", total, total)
-    return _told(wrong)
+    return _told(wrong) + _told_foreign(foreign)
 
 
 def _undirected_tokens(
@@ -67,14 +79,19 @@ def _undirected_tokens(
 ) -> list[Violation]:
     """The same where codes are kept by centroid alone."""
     wrong: Counter[int] = Counter()
+    lengths = np.zeros((3, 0))
     where, done = (connection, collection.collection_id, codebook_id), 0
     for listed in checks.stream_posting_codes(*where, codebook.codec.width, _BATCH):
         stage("decoding", done, len(codebook.centroids))
         wrong.update(listed.passage_ids[_bad(codebook, listed.centroid_ids, listed.residuals)].tolist())
+        lengths = _added(lengths, listed.passage_ids, _lengths(codebook, listed.centroid_ids, listed.residuals))
         done = min(done + len(np.unique(listed.centroid_ids)), len(codebook.centroids))
     stage("decoding", len(codebook.centroids), len(codebook.centroids))
-    shown = passages.texts(connection, collection.collection_id, sorted(wrong))
-    return _told([(shown[passage_id][0], tokens) for passage_id, tokens in wrong.items() if passage_id in shown])
+    longer = np.flatnonzero(_tells(*lengths)).tolist()
+    shown = passages.texts(connection, collection.collection_id, sorted({*wrong, *longer}))
+    return _told([(shown[passage_id][0], tokens) for passage_id, tokens in wrong.items() if passage_id in shown]) + _told_foreign(
+        [shown[passage_id][0] for passage_id in longer if passage_id in shown]
+    )
 
 
 def _told(wrong: list[tuple[str, int]]) -> list[Violation]:
@@ -82,6 +99,47 @@ def _told(wrong: list[tuple[str, int]]) -> list[Violation]:
         Violation("undirected_code", key, f"{tokens} of its tokens decode to a vector without a direction", len(wrong))
         for key, tokens in sorted(wrong)[:_SHOWN]
     ]
+
+
+def _told_foreign(wrong: list[str]) -> list[Violation]:
+    detail = "its codes were made with another codebook than they are read with; delete it and add it again, or rebuild"
+    return [Violation("foreign_code", key, detail, len(wrong)) for key in sorted(wrong)[:_SHOWN]]
+
+
+def _of_another_codebook(codebook: Codebook, stored: StoredCodes) -> list[str]:
+    """Ids of passages whose codes do not fit the centroids that they name.
+
+    A vector of length one is a centroid and a residual that leads back to that length. Another centroid has nothing to do with the
+    residual, so that the sum of both is longer, by the residual's own length.
+    """
+    owners = np.repeat(np.arange(len(stored.ids)), np.diff(stored.offsets))
+    sums = _added(np.zeros((3, len(stored.ids))), owners, _lengths(codebook, stored.centroid_ids, stored.residuals))
+    return [stored.ids[place] for place in np.flatnonzero(_tells(*sums)).tolist()]
+
+
+def _lengths(codebook: Codebook, centroid_ids: Int32Array, residuals: ByteArray) -> Sums:
+    """Of each token; nothing where lengths are not all one."""
+    known = (centroid_ids >= 0) & (centroid_ids < len(codebook.centroids)) & codebook.unit
+    centroids = codebook.centroids[np.where(known, centroid_ids, 0)]
+    decoded = codebook.decode(np.where(known, centroid_ids, 0), residuals)
+    residual = decoded - centroids
+    squared = [np.einsum("td,td->t", rows, rows, dtype=np.float64) for rows in (decoded, centroids, residual)]
+    lengths: Sums = np.stack([known.astype(np.float64), (squared[0] - squared[1]) * known, squared[2] * known])
+    return lengths
+
+
+def _added(sums: Sums, owners: NDArray[np.integer], values: Sums) -> Sums:
+    """`sums` (3, owners) with the values (3, tokens) of their tokens."""
+    size = max(sums.shape[1], int(owners.max(initial=-1)) + 1)
+    added: Sums = np.stack([np.bincount(owners, weights=row, minlength=size) for row in values])
+    added[:, : sums.shape[1]] += sums
+    return added
+
+
+def _tells(tokens: NDArray[np.float64], excess: NDArray[np.float64], residual: NDArray[np.float64]) -> NDArray[np.bool_]:
+    enough = (tokens >= _TOKENS_THAT_TELL) & (residual > _RESIDUAL_THAT_TELLS * tokens)
+    told: NDArray[np.bool_] = enough & (excess > _LONGER * residual)
+    return told
 
 
 def _without_direction(codebook: Codebook, stored: StoredCodes) -> list[tuple[str, int]]:

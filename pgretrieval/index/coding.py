@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
+from uuid import UUID
 
 import numpy as np
 import torch
@@ -75,13 +76,13 @@ class Coders:
         self.scoring = scoring
         self._collection_id = collection_id
         self._device = device
-        self._kept: tuple[CodebookId, Coder] | None = None
+        self._kept: tuple[UUID | None, Coder] | None = None
 
-    def get(self, connection: Connection, codebook_id: CodebookId) -> Coder:
-        """Loaded unless it is the one that is kept. Raises StorageError where a rebuild has just dropped it."""
+    def get(self, connection: Connection, codebook_id: CodebookId, identity: UUID | None) -> Coder:
+        """Loaded unless it is the one that is kept, by its identity. Raises StorageError where a rebuild has just dropped it."""
         kept = self._kept
-        if kept is None or kept[0] != codebook_id:
-            kept = self._kept = codebook_id, load_coder(connection, self._collection_id, codebook_id, self._device, self.scoring)
+        if kept is None or kept[0] != identity:
+            kept = self._kept = identity, load_coder(connection, self._collection_id, codebook_id, self._device, self.scoring)
         return kept[1]
 
 

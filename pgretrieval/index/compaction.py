@@ -19,7 +19,7 @@ def compact(
     once where another session is at it.
     """
     doing = f"compacting collection {collection.name!r}"
-    with database.connection(doing) as connection:
+    with database.apart(doing) as connection:
         steps = 0
         while catalog.compact(connection, collection.name):
             steps += 1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from itertools import islice
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar, cast
+from uuid import UUID
 
 from pgretrieval.db import catalog, codes, passages, vectors
+from pgretrieval.db.catalog import AddState
 from pgretrieval.db.connection import Connection, Database
 from pgretrieval.db.joining import Joined
 from pgretrieval.db.metadata import same
@@ -17,6 +17,7 @@ from pgretrieval.db.selection import array_of
 from pgretrieval.errors import ConflictError, DimensionMismatchError, DuplicateIdError, EncoderChangedError, PassageNotFoundError
 from pgretrieval.index.coding import Coders, write_segment
 from pgretrieval.index.sources import VectorSource
+from pgretrieval.index.spool import Spool
 from pgretrieval.index.vectors import check_counts, no_tokens, token_matrix
 from pgretrieval.types import AddReport, CollectionId, Float32Array, OnConflict, Passage, Restriction, TokenMatrix
 
@@ -30,13 +31,8 @@ Item = TypeVar("Item")
 Change: TypeAlias = tuple[str, Callable[[Passage], Passage]]
 """The id of a passage, and what makes its new form of the stored one."""
 
-
-class Written(NamedTuple):
-    """What one batch stored, and how many of its passages turned out to be there already."""
-
-    passages: int
-    tokens: int
-    skipped: int
+Renew: TypeAlias = Callable[[], tuple[int, VectorSource]]
+"""Where vectors of texts come from once a rebuild has changed the encoder, and of which of the collection's encoders they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +44,40 @@ class Target:
     name: str
     encoding: int
     coders: Coders
+    identity: UUID
+
+
+class _Prepared(NamedTuple):
+    """One batch, ready to be written: passages, positions to write anew, with their vectors, and those that have other metadata.
+
+    `first` are the positions that count, `held` is what was stored for its ids when that was decided, `changes` what made the
+    passages of it in an update. The vectors are of the encoder that `encoding` counts.
+    """
+
+    batch: list[Passage]
+    changes: list[Change] | None
+    first: list[int]
+    held: dict[str, Passage]
+    anew: list[int]
+    relabelled: list[int]
+    tokens: TokenMatrix
+    dense: Float32Array | None
+    truncated: int
+    encoding: int
+
+    @property
+    def size(self) -> int:
+        """About the bytes that it takes."""
+        texts = sum(len(passage.text) for passage in self.batch)
+        return 2 * texts + self.tokens.vectors.nbytes + (0 if self.dense is None else self.dense.nbytes)
+
+
+class _OutdatedError(ConflictError):
+    """A batch was prepared for what is not so any more."""
+
+    def __init__(self, places: list[int]) -> None:
+        super().__init__("other transactions kept changing the same passages")
+        self.places = places
 
 
 def add(
@@ -56,21 +86,17 @@ def add(
     vector_source: VectorSource,
     on_conflict: OnConflict = "error",
     joined: Joined | None = None,
+    renew: Renew | None = None,
 ) -> AddReport:
     """Store passages with their token vectors, in one transaction, `joined` or of its own: all of them or none.
 
-    While a batch is written, the next one is encoded. With "update" passages replace those of the same id, and what they have in
-    common with these is not encoded again; with "skip" these stay. Raises InputError, DuplicateIdError, VectorError,
-    DimensionMismatchError, EncoderError, ConflictError, and DatabaseUnavailableError where the connection is lost, after which the
-    same call can be made again.
+    All is encoded before the transaction begins, so that no connection or lock is held meanwhile. With "update" passages replace
+    those of the same id, and what they have in common with these is not encoded again; with "skip" these stay. Where a rebuild has
+    changed the encoder meanwhile, `renew` tells of the new one. Raises InputError, DuplicateIdError, VectorError,
+    DimensionMismatchError, EncoderError, ConflictError, EncoderChangedError without `renew`, and DatabaseUnavailableError where the
+    connection is lost, after which the same call can be made again.
     """
-    seen: set[str] = set()
-    with _intake(target, vector_source, on_conflict, joined) as intake:
-        for batch in batches(source, BATCH):
-            first = _first_of_each(batch, seen, on_conflict)
-            held = {} if on_conflict == "error" else intake.existing([passage.id for passage in batch])
-            intake.take(batch, first, held)
-    return intake.report
+    return _Intake(target, vector_source, on_conflict, joined, renew).take(source, updating=False)
 
 
 def update(
@@ -78,93 +104,89 @@ def update(
     changes: Iterable[Change],
     vector_source: VectorSource,
     joined: Joined | None = None,
+    renew: Renew | None = None,
 ) -> AddReport:
     """`add` with "update" for passages that are there, of which a change may tell a part. Raises PassageNotFoundError, too."""
-    seen: set[str] = set()
-    with _intake(target, vector_source, "update", joined) as intake:
-        for changed in batches(changes, BATCH):
-            held = intake.existing([key for key, _ in changed])
-            missing = [key for key, _ in changed if key not in held]
-            if missing:
-                msg = (
-                    f"ids are not in collection {target.name!r}: {_shown(missing)}. Nothing of this call was stored; add them, or "
-                    'use add(…, on_conflict="update") for what may be new'
-                )
-                raise PassageNotFoundError(msg)
-            batch = [apply(held[key]) for key, apply in changed]
-            intake.take(batch, _first_of_each(batch, seen, "update"), held)
-    return intake.report
+    return _Intake(target, vector_source, "update", joined, renew).take(changes, updating=True)
 
 
 def remove(target: Target, restriction: Restriction, joined: Joined | None = None) -> int:
     """Delete the passages of a restriction, in one transaction, `joined` or of its own; how many there were."""
     with target.database.writing(f"deleting from collection {target.name!r}", joined) as connection:
-        catalog.lock_for_change(connection, target.collection_id)
+        catalog.lock_for_change(connection, target.collection_id, target.identity)
         return passages.remove(connection, target.collection_id, restriction)
 
 
-@contextmanager
-def _intake(target: Target, source: VectorSource, on_conflict: OnConflict, joined: Joined | None) -> Iterator[_Intake]:
-    doing = f"adding to collection {target.name!r}"
-    with (
-        target.database.writing(doing, joined) as connection,
-        ThreadPoolExecutor(1, thread_name_prefix="pgretrieval-write") as server,
-    ):
-        intake = _Intake(target, source, on_conflict, connection, server)
-        yield intake
-        intake.finish()
-
-
 class _Intake:
-    """One call: batches are sorted out and encoded here, and written by a thread that has the connection to itself."""
+    """One call: batches are sorted out and encoded one after the other, and then written in one transaction."""
 
     def __init__(
-        self,
-        target: Target,
-        source: VectorSource,
-        on_conflict: OnConflict,
-        connection: Connection,
-        server: ThreadPoolExecutor,
+        self, target: Target, source: VectorSource, on_conflict: OnConflict, joined: Joined | None, renew: Renew | None
     ) -> None:
         self._target = target
         self._source = source
         self._on_conflict = on_conflict
-        self._connection = connection
-        self._server = server
-        self._held = catalog.lock_for_change(connection, target.collection_id)
-        if self._held.encoding != target.encoding:
-            raise EncoderChangedError(target.name)
-        self._written: Future[Written] | None = None
-        self.report = AddReport(0, 0, 0)
+        self._joined = joined
+        self._renew = renew
+        self._doing = f"adding to collection {target.name!r}"
+        self._dim: int | None = None
 
-    def existing(self, keys: Sequence[str]) -> dict[str, Passage]:
-        """Those of the ids that the collection holds."""
-        return self._server.submit(passages.existing, self._connection, self._target.collection_id, keys).result()
+    def take(self, items: Iterable[Passage] | Iterable[Change], *, updating: bool) -> AddReport:
+        """All of them or none."""
+        seen: set[str] = set()
+        with Spool[_Prepared]() as spool:
+            for part in batches(items, BATCH):
+                changes = cast("list[Change]", part) if updating else None
+                given = [] if updating else cast("list[Passage]", part)
+                keys = [key for key, _ in changes] if changes is not None else [passage.id for passage in given]
+                first = _first_of_each(keys, seen, self._on_conflict)
+                prepared = self._prepare(given, changes, keys, first)
+                spool.append(prepared, prepared.size)
+            self._source.finish()
+            return self._write(spool)
 
-    def take(self, batch: Sequence[Passage], first: Sequence[int], held: Mapping[str, Passage]) -> None:
-        """Encode and write what is new of a batch; `first` are the positions that count, `held` is what is stored for its ids."""
+    def _prepare(self, batch: list[Passage], changes: list[Change] | None, keys: list[str], first: list[int]) -> _Prepared:
+        """Look what is stored for the ids, then encode what is new."""
+        state, held = self._look(keys)
+        if changes is not None:
+            batch = self._changed(changes, held)
+        elif self._on_conflict == "error" and held:
+            raise self._stored_already(held)
         anew, relabelled = self._sorted_out(batch, first, held)
-        taken = self._source.take(batch, anew, self._held.dim)
-        updated = len(relabelled) + sum(batch[position].id in held for position in anew)
-        skipped = len(batch) - len(anew) - len(relabelled)
-        self._count(passages=len(relabelled), truncated=taken.truncated, updated=updated, skipped=skipped)
-        if anew:
-            tokens = (
-                token_matrix(taken.arrays, unit=self._target.coders.scoring.unit_vectors) if taken.arrays else no_tokens(len(anew))
-            )
-            check_counts(tokens, [batch[position].id for position in anew], self._held.vectors_per_passage)
-            self._wait()
-            if taken.arrays:
-                self._settle(tokens.vectors.shape[1], taken.dense)
-            self._written = self._server.submit(self._write, [batch[position] for position in anew], tokens, taken.dense)
-        if relabelled:
-            changed = [batch[position] for position in relabelled]
-            self._server.submit(passages.set_metadata, self._connection, self._target.collection_id, changed).result()
+        taken = self._source.take(batch, anew, self._dim or state.dim)
+        tokens = token_matrix(taken.arrays, unit=self._unit) if taken.arrays else no_tokens(len(anew))
+        check_counts(tokens, [batch[position].id for position in anew], state.vectors_per_passage)
+        if taken.arrays:
+            self._dim = tokens.vectors.shape[1]
+        encoding = self._target.encoding
+        return _Prepared(batch, changes, first, held, anew, relabelled, tokens, taken.dense, taken.truncated, encoding)
 
-    def finish(self) -> None:
-        """Wait for the last batch."""
-        self._wait()
-        self._source.finish()
+    def _look(self, keys: list[str]) -> tuple[AddState, dict[str, Passage]]:
+        """The collection as it is now, and those of the ids that it holds; what comes next is for its encoder."""
+        with self._target.database.looking(self._doing, self._joined) as connection:
+            state = catalog.add_state(connection, self._target.collection_id, self._target.identity)
+            held = passages.existing(connection, self._target.collection_id, keys)
+        if state.encoding != self._target.encoding:
+            self._follow()
+        return state, held
+
+    def _follow(self) -> None:
+        """Encode by the collection's new encoder from now on. Raises EncoderChangedError where vectors are the caller's."""
+        if self._renew is None or self._source.given or self._source.given_dense:
+            raise EncoderChangedError(self._target.name)
+        encoding, self._source = self._renew()
+        self._target = replace(self._target, encoding=encoding)
+        self._dim = None
+
+    def _changed(self, changes: list[Change], held: Mapping[str, Passage]) -> list[Passage]:
+        missing = [key for key, _ in changes if key not in held]
+        if missing:
+            msg = (
+                f"ids are not in collection {self._target.name!r}: {_shown(missing)}. Nothing of this call was stored; add them, "
+                'or use add(…, on_conflict="update") for what may be new'
+            )
+            raise PassageNotFoundError(msg)
+        return [apply(held[key]) for key, apply in changes]
 
     def _sorted_out(
         self, batch: Sequence[Passage], first: Sequence[int], held: Mapping[str, Passage]
@@ -183,25 +205,93 @@ class _Intake:
                 relabelled.append(position)
         return anew, relabelled
 
-    def _wait(self) -> None:
-        if self._written:
-            written, self._written = self._written.result(), None
-            self._count(passages=written.passages, tokens=written.tokens, skipped=written.skipped)
+    def _again(self, prepared: _Prepared) -> _Prepared:
+        """A batch for what is stored now. Vectors of the caller's stay; others are made again."""
+        keys = [passage.id for passage in prepared.batch]
+        if self._source.given:
+            _, held = self._look(keys)
+            batch = prepared.batch if prepared.changes is None else self._changed(prepared.changes, held)
+            return prepared._replace(batch=batch, held=held)
+        if self._source.given_dense:
+            raise self._contended(prepared)
+        self._source = self._source.again()
+        return self._prepare(prepared.batch, prepared.changes, keys, prepared.first)
 
-    def _count(self, passages: int = 0, tokens: int = 0, truncated: int = 0, updated: int = 0, skipped: int = 0) -> None:
-        counted = self.report
-        self.report = AddReport(
-            counted.passages + passages,
-            counted.tokens + tokens,
-            counted.truncated + truncated,
-            counted.updated + updated,
-            counted.skipped + skipped,
+    def _write(self, spool: Spool[_Prepared]) -> AddReport:
+        """In one transaction; again where a batch was prepared for what is not so any more."""
+        for _ in range(_ATTEMPTS):
+            try:
+                with self._target.database.writing(self._doing, self._joined) as connection:
+                    return _Writing(connection, self._target, self._source, self._on_conflict).write(spool)
+            except _OutdatedError as outdated:
+                places = outdated.places
+            for place in places:
+                spool.replace(place, self._again(spool[place]))
+        raise self._contended(spool[places[0]])
+
+    @property
+    def _unit(self) -> bool:
+        return self._target.coders.scoring.unit_vectors
+
+    def _contended(self, prepared: _Prepared) -> ConflictError:
+        return ConflictError(
+            f"other transactions kept changing the same ids in collection {self._target.name!r}: "
+            f"{_shown([passage.id for passage in prepared.batch])}. Nothing of this call was stored; do the same again"
         )
 
-    def _write(self, batch: list[Passage], tokens: TokenMatrix, dense: Float32Array | None) -> Written:
-        """One batch; what another transaction was faster with is looked at again where that is no error."""
+    def _stored_already(self, held: Mapping[str, Passage]) -> DuplicateIdError:
+        return DuplicateIdError(
+            f"ids are in collection {self._target.name!r} already: {_shown(list(held))}. Nothing of this call was stored; "
+            'leave them out, give the new passages other ids, or say on_conflict="update" or "skip"'
+        )
+
+
+class _Writing:
+    """The transaction of one call."""
+
+    def __init__(self, connection: Connection, target: Target, source: VectorSource, on_conflict: OnConflict) -> None:
+        self._connection = connection
+        self._target = target
+        self._source = source
+        self._on_conflict = on_conflict
+        self._held = catalog.lock_for_change(connection, target.collection_id, target.identity)
+
+    def write(self, spool: Spool[_Prepared]) -> AddReport:
+        """All batches. Raises _OutdatedError for those that do not fit any more."""
+        if len(spool) and self._held.encoding != self._target.encoding:
+            raise _OutdatedError(list(range(len(spool))))
+        report = AddReport(0, 0, 0)
+        for place in range(len(spool)):
+            prepared = spool[place]
+            if prepared.encoding != self._held.encoding or not self._fits(prepared):
+                raise _OutdatedError([place])
+            report = _sum(report, self._batch(prepared))
+        return report
+
+    def _fits(self, prepared: _Prepared) -> bool:
+        """Whether what was stored when the batch was sorted out still is, as far as it mattered."""
+        if self._on_conflict == "error" or (self._source.given and prepared.changes is None):
+            return True
+        there = passages.existing(self._connection, self._target.collection_id, [passage.id for passage in prepared.batch])
+        return there.keys() == prepared.held.keys() if self._on_conflict == "skip" else there == prepared.held
+
+    def _batch(self, prepared: _Prepared) -> AddReport:
+        batch, anew, relabelled = prepared.batch, prepared.anew, prepared.relabelled
+        written = AddReport(0, 0, 0)
+        if anew:
+            if len(prepared.tokens.vectors):
+                self._settle(prepared.tokens.vectors.shape[1], prepared.dense)
+            written = self._anew([batch[position] for position in anew], prepared.tokens, prepared.dense)
+        if relabelled:
+            changed = [batch[position] for position in relabelled]
+            passages.set_metadata(self._connection, self._target.collection_id, changed)
+        updated = len(relabelled) + sum(batch[position].id in prepared.held for position in anew)
+        skipped = len(batch) - len(anew) - len(relabelled)
+        return _sum(written, AddReport(len(relabelled), 0, prepared.truncated, updated, skipped))
+
+    def _anew(self, batch: list[Passage], tokens: TokenMatrix, dense: Float32Array | None) -> AddReport:
+        """What another transaction was faster with is looked at again where that is no error."""
         if self._on_conflict == "error":
-            self._refuse_stored(batch)
             return self._store(batch, tokens, dense)
         for _ in range(_ATTEMPTS):
             kept = self._make_room(batch)
@@ -210,10 +300,10 @@ class _Intake:
                 part = [batch[position] for position in kept], tokens.some(kept), None if dense is None else dense[kept]
             try:
                 with self._connection.transaction():
-                    written = self._store(*part) if kept else Written(0, 0, 0)
+                    written = self._store(*part) if kept else AddReport(0, 0, 0)
             except DuplicateIdError:
                 continue
-            return written._replace(skipped=len(batch) - len(kept))
+            return _sum(written, AddReport(0, 0, 0, skipped=len(batch) - len(kept)))
         msg = (
             f"other transactions kept adding the same ids to collection {self._target.name!r}: {_shown([p.id for p in batch])}. "
             "Nothing of this call was stored; do the same again"
@@ -231,7 +321,7 @@ class _Intake:
             return list(range(len(batch)))
         return [position for position, key in enumerate(keys) if key not in there]
 
-    def _store(self, batch: Sequence[Passage], tokens: TokenMatrix, dense: Float32Array | None) -> Written:
+    def _store(self, batch: Sequence[Passage], tokens: TokenMatrix, dense: Float32Array | None) -> AddReport:
         """Passages, and their vectors and, once there is an index, codes, proxies and one segment of postings."""
         connection, collection_id, held = self._connection, self._target.collection_id, self._held
         passage_ids = passages.reserve_ids(connection, collection_id, len(batch))
@@ -241,19 +331,11 @@ class _Intake:
         if dense is not None:
             vectors.copy_dense(connection, collection_id, held.dense_encoding, passage_ids, dense)
         if held.codebook_id is not None:
-            coded = self._target.coders.get(connection, held.codebook_id).code(passage_ids, tokens, measured=True)
+            coder = self._target.coders.get(connection, held.codebook_id, held.codebook_identity)
+            coded = coder.code(passage_ids, tokens, measured=True)
             write_segment(connection, collection_id, held.codebook_id, coded, self._target.coders.scoring)
             codes.index_words(connection, collection_id, passage_ids)
-        return Written(len(batch), len(tokens.vectors), 0)
-
-    def _refuse_stored(self, batch: Sequence[Passage]) -> None:
-        there = passages.existing(self._connection, self._target.collection_id, [passage.id for passage in batch])
-        if there:
-            msg = (
-                f"ids are in collection {self._target.name!r} already: {_shown(list(there))}. Nothing of this call was stored; "
-                'leave them out, give the new passages other ids, or say on_conflict="update" or "skip"'
-            )
-            raise DuplicateIdError(msg)
+        return AddReport(len(batch), len(tokens.vectors), 0)
 
     def _settle(self, width: int, dense: Float32Array | None) -> None:
         """Write down what this call decides for the collection: dimensions and encoder, if it is the first, and given vectors."""
@@ -303,15 +385,19 @@ def batches(source: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield batch
 
 
-def _first_of_each(batch: Sequence[Passage], seen: set[str], on_conflict: OnConflict) -> list[int]:
+def _sum(one: AddReport, other: AddReport) -> AddReport:
+    return AddReport(*(mine + theirs for mine, theirs in zip(astuple(one), astuple(other), strict=True)))
+
+
+def _first_of_each(keys: Sequence[str], seen: set[str], on_conflict: OnConflict) -> list[int]:
     """Positions of the ids that did not come before; one that did is an error unless conflicts are skipped."""
     first, repeated = [], []
-    for position, passage in enumerate(batch):
-        if passage.id in seen:
-            repeated.append(passage.id)
+    for position, key in enumerate(keys):
+        if key in seen:
+            repeated.append(key)
         else:
             first.append(position)
-        seen.add(passage.id)
+        seen.add(key)
     if repeated and on_conflict != "skip":
         msg = f"ids occur twice in this call: {_shown(repeated)}. Nothing of it was stored; give each passage its own id"
         raise DuplicateIdError(msg)

@@ -43,6 +43,9 @@ class VectorSource(Protocol):
     def finish(self) -> None:
         """Called when there are no more passages."""
 
+    def again(self) -> VectorSource:
+        """What gives the vectors of passages that were taken before; only where none are the caller's."""
+
 
 class GivenDense:
     """The caller's dense vectors, one a passage."""
@@ -95,6 +98,10 @@ class GivenVectors:
             self._progress(len(batch))
         return Taken(arrays, dense, 0)
 
+    def again(self) -> VectorSource:
+        """The caller's arrays come once."""
+        return self
+
     def finish(self) -> None:
         """Raises InputError where arrays are left."""
         _none_left(self._rest, "vectors")
@@ -143,6 +150,10 @@ class EncodedVectors:
         dense = self._dense.take(batch, wanted) if self._dense else None
         return Taken(self._encoder.encode_document(texts, progress=self._progress), dense, truncated)
 
+    def again(self) -> VectorSource:
+        """The same encoder; nothing is told to be finished twice."""
+        return EncodedVectors(self._encoder, self._dense, None, with_dense=self._with_dense)
+
     def finish(self) -> None:
         """Raises InputError where dense vectors are left."""
         if self._dense:
@@ -165,6 +176,10 @@ class NoVectors:
             raise self._reason
         return Taken([], None, 0)
 
+    def again(self) -> VectorSource:
+        """Nothing either."""
+        return self
+
     def finish(self) -> None:
         """Nothing is left."""
 
@@ -184,6 +199,10 @@ class TextsAlone:
         if self._progress:
             self._progress(len(batch))
         return Taken([], None, 0)
+
+    def again(self) -> VectorSource:
+        """Nothing is told to be finished twice."""
+        return TextsAlone(None)
 
     def finish(self) -> None:
         """Nothing is left."""

@@ -44,8 +44,7 @@ def catch_up(work: Work, codebook_id: CodebookId, coder: Coder) -> int:
     """Encode and code passages that came since, as segments of their own; each is kept at once. Returns how many were coded."""
     connection, collection_id = work.connection, work.collection_id
     while batch := next_texts(work, connection):
-        with connection.transaction():
-            encode(work, connection, batch)
+        encode(work, batch)
     coded = 0
     missing = codes.uncoded(connection, collection_id, codebook_id)
     for start in range(0, len(missing), BATCH):

@@ -36,14 +36,14 @@ def encode_all(work: Work) -> None:
     done = len(_staged(work)[0])
     while batch := next_texts(work, work.connection):
         work.stage("encode", done, max(done + len(batch), state.passages))
-        with work.database.writing(f"building collection {work.collection.name!r}") as connection:
-            encode(work, connection, batch)
+        encode(work, batch)
         done += len(batch)
     work.stage("encode", done, done)
 
 
 def _index_dense(work: Work, dim: int) -> None:
-    with work.database.writing(f"indexing collection {work.collection.name!r}") as connection:
+    connection = work.connection
+    with connection.transaction():
         if work.collection.codebook_id is not None:
             vectors.index_dense(connection, work.collection_id, work.collection.dense_encoding, work.collection.dense_dim)
         vectors.index_dense(connection, work.collection_id, work.making.encoding, dim)
@@ -54,19 +54,19 @@ def next_texts(work: Work, connection: Connection) -> list[tuple[int, Passage]]:
     return passages.without_vectors(connection, work.collection_id, work.making.encoding, BATCH) if work.encodes else []
 
 
-def encode(work: Work, connection: Connection, batch: list[tuple[int, Passage]]) -> None:
-    """Make the vectors of some passages from their texts and write them."""
+def encode(work: Work, batch: list[tuple[int, Passage]]) -> None:
+    """Make the vectors of some passages from their texts, and then write them in one transaction."""
+    connection = work.connection
     encoder = required_encoder(work, len(batch))
     ids = np.array([passage_id for passage_id, _ in batch], dtype=np.int32)
     texts = [passage.encoded_text for _, passage in batch]
-    if work.makes_dense:
-        arrays, dense = encoder.encode_document_with_dense(texts)
-        vectors.copy_dense(connection, work.collection_id, work.making.encoding, ids, dense)
-    else:
-        arrays = encoder.encode_document(texts)
+    arrays, dense = encoder.encode_document_with_dense(texts) if work.makes_dense else (encoder.encode_document(texts), None)
     tokens = token_matrix(arrays, unit=work.collection.scoring.unit_vectors)
     check_counts(tokens, [passage.id for _, passage in batch], work.making.vectors_per_passage)
-    vectors.copy(connection, work.collection_id, work.making.encoding, ids, tokens)
+    with connection.transaction():
+        if dense is not None:
+            vectors.copy_dense(connection, work.collection_id, work.making.encoding, ids, dense)
+        vectors.copy(connection, work.collection_id, work.making.encoding, ids, tokens)
 
 
 def required_encoder(work: Work, missing: int) -> CollectionEncoder:

@@ -25,11 +25,13 @@ VALUES_AT_ONCE = 2**24  # read and coded together: 131,072 tokens of 128 dimensi
 class Work:
     """What one build works on: the collection as it is, what is made of it, and where it computes.
 
-    `lock` is the connection that keeps other builds away.
+    `writing` is a second connection, for what is written while more is read; `lock` is the one that keeps other builds away. None
+    is of the pool.
     """
 
     database: Database
     connection: Connection
+    writing: Connection
     lock: Connection
     collection: CollectionRow
     making: Rebuild

@@ -34,7 +34,7 @@ def exact_rankings(
     scores = np.empty((len(queries), 0), dtype=np.float32)
     positions = np.empty((len(queries), 0), dtype=np.int64)
     keys: list[str] = []
-    with database.reading("reading all passages") as connection:
+    with database.reading("reading all passages", apart=True) as connection:
         for batch in passages.stream(connection, collection_id, _BATCH):
             tokens = token_matrix(encoder.encode_document([passage.encoded_text for _, passage in batch]), unit=unit)
             added = maxsim_many(list(queries), tokens.vectors, tokens.offsets)

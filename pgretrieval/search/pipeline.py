@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn, TypeAlias
+from uuid import UUID
 
 import numpy as np
 import torch
@@ -22,8 +23,9 @@ from pgretrieval.db.candidates import (
     QueryProxy,
     StoredPassages,
 )
+from pgretrieval.db.catalog import CollectionRow
 from pgretrieval.db.connection import Connection, Database
-from pgretrieval.errors import DimensionMismatchError, EncoderChangedError
+from pgretrieval.errors import ConfigError, DimensionMismatchError, EncoderChangedError
 from pgretrieval.hardware import quick
 from pgretrieval.index.coding import Coders
 from pgretrieval.proxy.model import ProxyModel
@@ -36,7 +38,7 @@ from pgretrieval.search.probe import centroid_scores, select_probes
 from pgretrieval.search.settings import Knobs, Searched, SearchSettings, choose_settings
 from pgretrieval.search.token_search import ScoredPassages, TokenIndex, TokenSearch
 from pgretrieval.search.token_settings import TokenSettings, choose_token_settings, reduction_of
-from pgretrieval.types import CodebookId, CollectionId, Float32Array, Hit, HybridQuery, Int32Array, Int64Array, Restriction
+from pgretrieval.types import CodebookId, Float32Array, Hit, HybridQuery, Int32Array, Int64Array, Restriction
 
 Asked: TypeAlias = "PendingCodes | PendingVectors | CodedPassages | ScoredPassages"
 """What exact scoring needs of some passages, on its way or there already; or scores that need nothing more."""
@@ -56,13 +58,14 @@ class Asking(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LoadedIndex:
-    """A codebook and its proxy model in memory; `quick_centroids` is (centroids, dim) for scores that only choose.
+    """A codebook and its proxy model in memory, known by an identity that comes only once.
 
-    `sizes` (centroids,) is how many tokens each centroid lists, where passages are scored by retrieved tokens and all of them are
-    seen. `restricted` is whether row-level security hides passages from this role. `encoding` tells of which of the collection's
-    encoders the vectors are.
+    `quick_centroids` is (centroids, dim) for scores that only choose. `sizes` (centroids,) is how many tokens each centroid lists,
+    where passages are scored by retrieved tokens and all of them are seen. `restricted` is whether row-level security hides
+    passages from this role. `encoding` tells of which of the collection's encoders the vectors are.
     """
 
+    identity: UUID
     codebook_id: CodebookId
     codebook: Codebook
     quick_centroids: Tensor
@@ -97,15 +100,16 @@ class Running:
 
 
 class Searcher:
-    """Searches one collection; threads may share it. Centroids, codec and proxy model are kept by codebook id.
+    """Searches one collection; threads may share it. Centroids, codec and proxy model are kept by their codebook's identity.
 
     What chooses candidates is computed on the processor, exact scores where `coders` decode.
     """
 
-    def __init__(self, database: Database, collection_id: CollectionId, name: str, coders: Coders) -> None:
+    def __init__(self, database: Database, collection: CollectionRow, coders: Coders) -> None:
         self._database = database
-        self._collection_id = collection_id
-        self._name = name
+        self._collection_id = collection.collection_id
+        self._identity = collection.identity
+        self._name = collection.name
         self._coders = coders
         self._index: LoadedIndex | None = None
         self._loading = threading.Lock()
@@ -151,6 +155,24 @@ class Searcher:
         counting: bool = False,
     ) -> list[list[Hit]]:
         """Statements of all queries go out before the first answer is read: the server works ahead while answers are scored."""
+        try:
+            return self._sent_ahead(asking, k, knobs, restriction, explained, hybrid=hybrid, counting=counting)
+        except ConfigError:  # perhaps a function that found no such collection, before this was noticed
+            with self._database.connection(f"looking up collection {self._name!r}") as connection:
+                catalog.require(connection, self._collection_id, self._identity)
+            raise
+
+    def _sent_ahead(
+        self,
+        asking: Asking,
+        k: int,
+        knobs: Knobs,
+        restriction: Restriction | None,
+        explained: Explanation,
+        *,
+        hybrid: HybridQuery | None,
+        counting: bool,
+    ) -> list[list[Hit]]:
         with self._database.reading(f"searching collection {self._name!r}", pipelined=True) as connection:
             sent = self._send(connection, asking, k, knobs, restriction, hybrid, explained)
             if sent is None:
@@ -200,15 +222,17 @@ class Searcher:
             with explained.stage("candidates"):
                 explained.round_trips += 1
                 rows = begun.rows()
-            active, restricted = rows[0][:2] if rows else (None, False)
-            if index and (active, restricted) == (index.codebook_id, index.restricted):
+            active, codebook, collection, restricted = rows[0][:4] if rows else (None, None, None, False)
+            if collection != self._identity:
+                raise catalog.dropped(self._collection_id)
+            if index and (codebook, restricted) == (index.identity, index.restricted):
                 if settings is None:
                     self._refuse(asking, index.codebook.dim)
                 return index, running
             if active is None:
                 return None
             with explained.stage("load"):
-                index = self._load(connection, active)
+                index = self._load(connection, active, codebook)
 
     def _settings(self, index: LoadedIndex, k: int, knobs: Knobs) -> SearchSettings | TokenSettings:
         """Raises ConfigError where the collection has no use for a knob."""
@@ -414,17 +438,18 @@ class Searcher:
         explained.passages_decoded = len(found.passage_ids)
         return found.passage_ids[order].tolist(), exact[order].tolist()
 
-    def _load(self, connection: Connection, active: CodebookId) -> LoadedIndex:
+    def _load(self, connection: Connection, active: CodebookId, identity: UUID) -> LoadedIndex:
         """The index of this snapshot's active codebook, loaded once."""
         with self._loading:
             state = catalog.state(connection, self._collection_id)
-            if self._index is None or (self._index.codebook_id, self._index.restricted) != (active, state.restricted):
-                coder = self._coders.get(connection, active)
+            if self._index is None or (self._index.identity, self._index.restricted) != (identity, state.restricted):
+                coder = self._coders.get(connection, active, identity)
                 sizes = None
                 if self._coders.scoring.by_tokens and not state.restricted:
                     of = connection, self._collection_id, active, coder.codebook.codec.width
                     sizes = read.sizes(read.centroid_sizes(*of), len(coder.codebook.centroids))
                 self._index = LoadedIndex(
+                    identity,
                     active,
                     coder.codebook,
                     quick(torch.from_numpy(coder.codebook.centroids)),

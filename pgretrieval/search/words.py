@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pgretrieval.assets import statements
+from pgretrieval.db import catalog
+from pgretrieval.db.catalog import CollectionRow
 from pgretrieval.db.connection import Database
 from pgretrieval.types import Hit, Restriction
 
 _SQL = statements("words")
 
 
-def text_search(database: Database, name: str, query_text: str, k: int, restriction: Restriction) -> list[Hit]:
-    """The k best passages by BM25."""
-    named = {"name": name, "query_text": query_text, "k": k, **restriction.named}
-    with database.reading(f"searching collection {name!r}") as connection:
+def text_search(database: Database, collection: CollectionRow, query_text: str, k: int, restriction: Restriction) -> list[Hit]:
+    """The k best passages by BM25. Raises CollectionNotFoundError where the collection was dropped."""
+    named = {"name": collection.name, "query_text": query_text, "k": k, **restriction.named}
+    with database.reading(f"searching collection {collection.name!r}") as connection:
+        catalog.require(connection, collection.collection_id, collection.identity)
         rows = connection.execute(_SQL["text_search"].format(among=restriction.ids), named).fetchall()
     return [Hit(*row) for row in rows]

@@ -30,7 +30,10 @@ def attach(
         warnings.warn(message, PgRetrievalWarning, stacklevel=3)
     # In a transaction after the one of the triggers: writers of the table wait for that one alone, and what they change after it is
     # queued by their own.
-    with queue.claiming(database, f"queueing the rows of {table}", row.collection_id) as connection:
+    with (
+        database.apart(f"queueing the rows of {table}") as session,
+        queue.claiming(session, row.collection_id) as connection,
+    ):
         if connection is not None:
             queue.expand(connection, row.collection_id)
     return queued(database, name)

@@ -56,13 +56,13 @@ def reconcile(collection: Collection, attached: Attached, keys: Sequence[str], f
         queue.assign(connection, attached.collection_id, {passage_id: found.keys_of[passage_id] for passage_id in ids})
     else:
         gone = [key for key in keys if key not in found.passages]
-    deleted = collection.delete(gone, connection=connection) if gone else 0
     if not ids:
-        return WorkReport(0, deleted)
+        return WorkReport(0, collection.delete(gone, connection=connection) if gone else 0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PgRetrievalWarning)  # of texts that are cut; add says so of every batch
         report = collection.add([found.passages[passage_id] for passage_id in ids], on_conflict="update", connection=connection)
-    return WorkReport(report.passages, deleted)
+    # Last, since the lock that changes take is not to be held while texts are encoded.
+    return WorkReport(report.passages, collection.delete(gone, connection=connection) if gone else 0)
 
 
 def _passages(source: str, rows: Sequence[SourceRow], found: Wanted) -> dict[str, Passage]:

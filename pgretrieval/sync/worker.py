@@ -17,7 +17,7 @@ from pgretrieval.errors import ConfigError, EncoderError, InputError, PgRetrieva
 from pgretrieval.index.compaction import compact_if_needed
 from pgretrieval.sync.attaching import find
 from pgretrieval.sync.reconcile import Wanted, reconcile, wanted
-from pgretrieval.types import CollectionId, WorkReport
+from pgretrieval.types import WorkReport
 
 BATCH = 256  # keys claimed together; each holds one lock of the server's until the batch is written
 POLL = 5.0  # seconds between looks at the queue where no word comes
@@ -33,7 +33,6 @@ class _Opened(NamedTuple):
 
     collection: Collection
     given: bool
-    collection_id: CollectionId | None = None
     encoder: dict[str, str] | None = None
 
 
@@ -110,16 +109,16 @@ class Worker:
 
     def _batch(self, attached: Attached, progress: Callable[[int], None] | None) -> bool:
         """Whether anything was due."""
-        doing = f"bringing collection {attached.name!r} up to {attached.source}"
-        with queue.claiming(self._database, doing, attached.collection_id) as connection:
-            if connection is None or queue.expand(connection, attached.collection_id) is not None:
-                return connection is not None
-        with queue.claiming(self._database, doing, attached.collection_id) as connection:
-            entries = queue.claim(connection, attached.collection_id, self._size) if connection is not None else {}
-            if connection is None or not entries:
-                return False
-            batch = _Batch(self._database, self._collection(attached), attached, connection, entries)
-            batch.settle(list(entries))
+        with self._database.apart(f"bringing collection {attached.name!r} up to {attached.source}") as session:
+            with queue.claiming(session, attached.collection_id) as connection:
+                if connection is None or queue.expand(connection, attached.collection_id) is not None:
+                    return connection is not None
+            with queue.claiming(session, attached.collection_id) as connection:
+                entries = queue.claim(connection, attached.collection_id, self._size) if connection is not None else {}
+                if connection is None or not entries:
+                    return False
+                batch = _Batch(self._database, self._collection(attached), attached, connection, entries)
+                batch.settle(list(entries))
         self._report += batch.report
         _LOG.info("collection %r: %s", attached.name, batch.report)
         if progress:
@@ -129,11 +128,10 @@ class Worker:
 
     def _collection(self, attached: Attached) -> Collection:
         """As it is now: it may have been made again, or have another encoder since. Raises EncoderError, ConfigError."""
-        held = catalog.find(self._database, attached.name).encoder
+        found = catalog.find(self._database, attached.name)
+        held = found.encoder
         opened = self._open.get(attached.name)
-        changed = opened is not None and (
-            opened.collection_id not in (None, attached.collection_id) or opened.encoder not in (None, held)
-        )
+        changed = opened is not None and (not opened.collection.is_of(found) or opened.encoder not in (None, held))
         if changed and opened and opened.given:
             msg = (
                 f"collection {attached.name!r} was made again or has another encoder, {held}; open it anew and start another worker"
@@ -141,7 +139,7 @@ class Worker:
             raise ConfigError(msg)
         if opened is None or changed:
             opened = _Opened(self._opening(attached.name), given=False)
-        opened = self._open[attached.name] = opened._replace(collection_id=attached.collection_id, encoder=held)
+        opened = self._open[attached.name] = opened._replace(encoder=held)
         opened.collection.check_encoder(opened.collection.encoder)
         return opened.collection
 

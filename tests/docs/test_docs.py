@@ -98,7 +98,7 @@ def test_public_name_is_documented(name: str) -> None:
 
 @pytest.mark.parametrize("kind", [pgretrieval.Collection, pgretrieval.RetrievalDatabase])
 def test_public_methods_are_documented(kind: type) -> None:
-    internal = {"check_encoder", "require_encoder", "query_vectors"}
+    internal = {"check_encoder", "is_of", "require_encoder", "query_vectors"}
     names = {name for name in vars(kind) if not name.startswith("_")} - internal
     assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", read(PYTHON))] == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 import pgretrieval
 from pgretrieval import DatabaseUnavailableError, ExtensionError, SchemaError
 from pgretrieval.database import open_database
+from pgretrieval.db import passages as stored_passages
 from pgretrieval.db import schema
 from tests.fixtures.collections import Corpus
 from tests.fixtures.postgres import PostgresUnderTest
@@ -104,9 +106,24 @@ def killing_source(url: str, count: int, at: int) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("at", [0, 1024, 2047])
+def test_a_connection_lost_while_passages_are_taken_is_replaced(database_url: str, at: int):
+    """An add fails because of a connection that it does not need yet."""
+    with pgretrieval.connect(url=database_url) as database:
+        docs = database.create_collection("docs")
+        assert docs.add(killing_source(database_url, 2100, at), vectors=clustered(2100, tokens=(1, 3))).passages == 2100
+
+
+@pytest.mark.parametrize("at", [0, 2, 4])
 @pytest.mark.parametrize("built", [False, True])
-def test_a_connection_lost_in_the_middle_of_add(database_url: str, at: int, built: bool):
+def test_a_connection_lost_in_the_middle_of_add(database_url: str, at: int, built: bool, monkeypatch: pytest.MonkeyPatch):
     """Half of an add is stored, the error is the driver's, or calling again finds a broken pool or duplicates."""
+    written, copying = itertools.count(), stored_passages.copy
+
+    def copy(*arguments: Any) -> None:
+        if next(written) == at:
+            kill_other_connections(database_url)
+        copying(*arguments)
+
     vectors = clustered(2100, tokens=(1, 3))
     with pgretrieval.connect(url=database_url) as database:
         docs = database.create_collection("docs")
@@ -114,8 +131,9 @@ def test_a_connection_lost_in_the_middle_of_add(database_url: str, at: int, buil
             docs.add(passages(20, start=5000), vectors=clustered(20))
             docs.build()
         before = docs.stats()["passages"]
+        monkeypatch.setattr(stored_passages, "copy", copy)
         with pytest.raises(DatabaseUnavailableError, match=r"adding to collection 'docs' failed.*Nothing of this call was stored"):
-            docs.add(killing_source(database_url, 2100, at), vectors=vectors)
+            docs.add(passages(2100), vectors=vectors)
         assert docs.stats()["passages"] == before
         assert docs.add(passages(2100), vectors=vectors).passages == 2100
         docs.build()

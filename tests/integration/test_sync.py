@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import psycopg
@@ -495,13 +496,14 @@ def test_two_workers_never_have_the_same_key(
     attach(database)
     [attached] = attachments.attached(database._database)
     where = attached.collection_id
-    first, second = (queue.claiming(database._database, "testing", where) for _ in range(2))
-    with first as one:
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(database._database.apart("testing")) for _ in range(2))
+        one = stack.enter_context(queue.claiming(first, where))
         assert set(queue.claim(one, where, 256)) == {"1", "2", "3"}
         articles.execute("update articles set body = 'later' where id = 1; insert into articles values (4, 'T', 'four')")
-        with second as two:
+        with queue.claiming(second, where) as two:
             assert set(queue.claim(two, where, 256)) == {"4"}  # the new entry of 1 is free, its key is not
-    with queue.claiming(database._database, "testing", where) as three:
+    with database._database.apart("testing") as session, queue.claiming(session, where) as three:
         entries = queue.claim(three, where, 256)
         assert sorted(entries) == ["1", "2", "3", "4"]
         assert len(entries["1"]) == 2

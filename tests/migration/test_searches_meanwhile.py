@@ -14,6 +14,7 @@ import pytest
 import pgretrieval
 from pgretrieval import assets
 from pgretrieval.database import open_database
+from pgretrieval.db import candidates
 from tests.fixtures.collections import Corpus
 from tests.support.catalog import catalogue
 from tests.support.meanwhile import meanwhile
@@ -147,8 +148,17 @@ def test_an_upgrade_that_may_not_wait_gives_up(database_url: str, docs: pgretrie
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
-def test_the_client_searches_on_through_an_upgrade(docs: pgretrieval.Collection, database_url: str, corpus: Corpus, revision: str):
+def test_the_client_searches_on_through_an_upgrade(
+    docs: pgretrieval.Collection, database_url: str, corpus: Corpus, revision: str, monkeypatch: pytest.MonkeyPatch
+):
     """A client that was connected before fails while the schema moves under it."""
+    docs.search(vectors=corpus.queries[0])
+    loaded = docs._searcher._index
+    assert loaded is not None
+    begin = candidates.SEARCH_STATEMENTS["begin"]  # clients of before revision 0012 asked for no identities
+    for column, known in (("codebook.identity", loaded.identity), ("collection.identity", docs._row.identity)):
+        begin = begin.replace(column, f"'{known}'::uuid")  # type: ignore[assignment]
+    monkeypatch.setitem(candidates.SEARCH_STATEMENTS, "begin", begin)
     searches = by_the_client(docs, corpus)
     downgrade(database_url, revision)
     with meanwhile(*searches), open_database(database_url) as installer:

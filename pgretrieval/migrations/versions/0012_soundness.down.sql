@@ -25,3 +25,7 @@ end
 $policies$;
 drop type pgretrieval.claims cascade;
 alter table pgretrieval.passage drop column ticket cascade;
+
+alter table pgretrieval.factorization drop column identity;
+alter table pgretrieval.codebook drop column identity;
+alter table pgretrieval.collection drop column identity;

@@ -18,6 +18,18 @@ drop function if exists pgretrieval.score_tokens(
     pgretrieval.collection, @extschema:vector@.vector[], integer, integer, text, jsonpath, text[]
 );
 
+-- What clients keep in memory is known by something that cannot come twice: numbers are given out anew after a restore. In steps that
+-- rewrite no table: to a search whose snapshot is older a table that was rewritten is empty.
+alter table pgretrieval.collection add column identity uuid;
+alter table pgretrieval.codebook add column identity uuid;
+alter table pgretrieval.factorization add column identity uuid;
+update pgretrieval.collection set identity = pg_catalog.gen_random_uuid();
+update pgretrieval.codebook set identity = pg_catalog.gen_random_uuid();
+update pgretrieval.factorization set identity = pg_catalog.gen_random_uuid();
+alter table pgretrieval.collection alter column identity set default pg_catalog.gen_random_uuid(), alter column identity set not null;
+alter table pgretrieval.codebook alter column identity set default pg_catalog.gen_random_uuid(), alter column identity set not null;
+alter table pgretrieval.factorization alter column identity set default pg_catalog.gen_random_uuid(), alter column identity set not null;
+
 -- Row-level security reaches what belongs to passages (docs/row-level-security.md).
 --
 -- A ticket shows that whoever has it may see the passage: functions that read tables which all tenants share answer only for passages

@@ -109,7 +109,7 @@ select pg_catalog.set_config('lock_timeout', '500ms', true),
 
 -- name: active
 select factorization.factorization_id, factorization.matrix_id, asked_items, anchor_items, selection, seed, element, split, inverse,
-       intersection, centre, held_out_error, score_matrix.cross_encoder, score_matrix.fingerprint
+       intersection, centre, held_out_error, score_matrix.cross_encoder, score_matrix.fingerprint, factorization.identity
 from pgretrieval.collection
 join pgretrieval.factorization using (factorization_id)
 join pgretrieval.score_matrix using (matrix_id)
@@ -120,8 +120,11 @@ select direction from pgretrieval.anchor_item
 where factorization_id = %(factorization_id)s and direction is not null
 order by place
 
--- name: active_id
-select factorization_id from pgretrieval.collection where collection_id = %(collection_id)s
+-- name: active_identity
+-- Comes only once, whatever is restored.
+select factorization.identity
+from pgretrieval.collection join pgretrieval.factorization using (factorization_id)
+where collection.collection_id = %(collection_id)s
 
 -- name: anchors
 -- Those that the caller may see, and whether each is among what is searched.

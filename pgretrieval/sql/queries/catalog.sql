@@ -15,12 +15,15 @@ select pgretrieval.drop_collection(%(name)s)
 -- name: collection
 select collection_id, name, encoder, dim, bits, levels, codebook_id, given_vectors, candidates, keep_vectors, language,
        title_weight, dense, dense_key, dense_dim, given_dense, encoding, dense_encoding, mean_words is not null,
-       auto_compact, vectors_per_passage, scorer, rerank, unit_vectors
+       auto_compact, vectors_per_passage, scorer, rerank, unit_vectors, identity
 from pgretrieval.collection
 where name = %(name)s
 
 -- name: collections
 select name from pgretrieval.collection order by name
+
+-- name: identity
+select identity from pgretrieval.collection where collection_id = %(collection_id)s
 
 -- name: lock_for_change
 -- What changes passages shares the lock, the switch to another codebook has it alone; it goes with the transaction.
@@ -30,7 +33,8 @@ select pgretrieval.lock_for_change(%(collection_id)s) is not null
 
 -- name: add_state
 select dim, codebook_id, given_vectors, keep_vectors, dense_dim, given_dense, encoding, dense_encoding,
-       vectors_per_passage
+       vectors_per_passage, identity,
+       (select codebook.identity from pgretrieval.codebook where codebook.codebook_id = collection.codebook_id)
 from pgretrieval.collection where collection_id = %(collection_id)s
 
 -- name: settle
@@ -90,8 +94,10 @@ where oid = pg_catalog.to_regclass(pg_catalog.concat('pgretrieval.token_code_', 
 
 -- name: state
 select collection.codebook_id, counted.passages, counted.tokens, staged.passages, collection.candidates, collection.keep_vectors,
-       pg_catalog.row_security_active('pgretrieval.passage'), collection.encoding, collection.vectors_per_passage
+       pg_catalog.row_security_active('pgretrieval.passage'), collection.encoding, collection.vectors_per_passage, collection.identity,
+       codebook.identity
 from pgretrieval.collection
+left join pgretrieval.codebook using (codebook_id)
 cross join lateral (
     select pg_catalog.count(*) as passages, coalesce(pg_catalog.sum(token_count), 0)::bigint as tokens
     from pgretrieval.passage where passage.collection_id = collection.collection_id
@@ -144,7 +150,7 @@ select pg_catalog.pg_backend_pid()
 
 -- name: server_database
 -- Which database of which server this is.
-select system_identifier, oid from pg_catalog.pg_control_system(), pg_catalog.pg_database where datname = current_database()
+select system_identifier, oid from pg_catalog.pg_control_system(), pg_catalog.pg_database where datname = pg_catalog.current_database()
 
 -- name: waits_for_client
 -- Null where there is no such process any more.
@@ -152,7 +158,7 @@ select (select coalesce(wait_event = 'ClientRead', false) from pg_catalog.pg_sta
 
 -- name: without_time_limits
 -- For work that takes as long as it takes, of this transaction or of the whole session.
-select set_config(name, '0', %(local)s) from pg_catalog.pg_settings
+select pg_catalog.set_config(name, '0', %(local)s) from pg_catalog.pg_settings
 where name in ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout') and setting <> '0'
 
 -- name: server_settings

@@ -1,8 +1,12 @@
 -- name: begin
--- The codebook that this snapshot has, whether row-level security applies, and how far vector index scans of this transaction look.
-select codebook_id, pg_catalog.row_security_active('pgretrieval.passage'), pg_catalog.set_config('hnsw.ef_search', %(ef_search)s::text, true),
+-- The codebook that this snapshot has and which one that is, which collection this is, whether row-level security applies, and how far
+-- vector index scans of this transaction look.
+select collection.codebook_id, codebook.identity, collection.identity, pg_catalog.row_security_active('pgretrieval.passage'),
+       pg_catalog.set_config('hnsw.ef_search', %(ef_search)s::text, true),
        pg_catalog.set_config('hnsw.iterative_scan', %(iterative_scan)s::text, true)
-from pgretrieval.collection where collection_id = %(collection_id)s
+from pgretrieval.collection
+left join pgretrieval.codebook using (codebook_id)
+where collection.collection_id = %(collection_id)s
 
 -- name: codes_by_postings
 -- One round trip: the candidates with everything that exact scoring needs.

@@ -1,0 +1,162 @@
+"""What a client keeps in memory and what the database has by now: restores, and collections that were made again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+import pgretrieval
+from pgretrieval import CollectionNotFoundError
+from pgretrieval.database import open_database
+from tests.support.encoder import HashedEncoder
+from tests.support.vectors import unit
+
+
+def fill(url: str, seed: int) -> list[np.ndarray]:
+    """A built collection of random vectors; returns some of them."""
+    rows = unit(np.random.default_rng(seed).standard_normal((1200, 64)).astype(np.float32)).reshape(200, 6, 64)
+    with pgretrieval.connect(url=url) as database:
+        docs = database.create_collection("docs", bits=2)
+        docs.add([{"id": number, "text": f"passage {number}"} for number in range(200)], vectors=list(rows))
+        docs.build()
+    return [rows[number] for number in (3, 50, 120, 199)]
+
+
+def make_again(url: str) -> None:
+    """All numbers are given out anew."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("drop schema pgretrieval cascade")
+    with open_database(url) as database:
+        database.migrate()
+
+
+def as_before(url: str, collection_identity: object) -> None:
+    """As a restored copy of the same collection that has been built anew: its codebook has a number that there was before."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("update pgretrieval.collection set identity = %s", [collection_identity])
+
+
+def test_a_codebook_of_the_same_number_is_another(database_url: str):
+    """After a restore a client ranks, and writes, by the centroids that had the number before."""
+    fill(database_url, 1)
+    with pgretrieval.connect(url=database_url) as database:
+        docs = database.get_collection("docs")
+        docs.search(vectors=unit(np.ones((2, 64), dtype=np.float32)))
+        make_again(database_url)
+        asked = fill(database_url, 2)
+        as_before(database_url, docs._row.identity)
+        with pgretrieval.connect(url=database_url) as new:
+            expected = [new.get_collection("docs").search(vectors=query, k=5) for query in asked]
+        assert [docs.search(vectors=query, k=5) for query in asked] == expected
+        rows = unit(np.random.default_rng(7).standard_normal((240, 64)).astype(np.float32)).reshape(40, 6, 64)
+        docs.add([{"id": f"n{number}", "text": "new"} for number in range(40)], vectors=list(rows))
+        with pgretrieval.connect(url=database_url) as new:
+            found = [new.get_collection("docs").search(vectors=row, k=1)[0].id for row in rows]
+        assert found == [f"n{number}" for number in range(40)]
+        assert docs.check() == []
+
+
+def calls(docs: pgretrieval.Collection) -> dict[str, Callable[[], object]]:
+    """Of an open handle."""
+    query = HashedEncoder().encode_query(["one"])[0]
+    return {
+        "search": lambda: docs.search("one"),
+        "search of vectors": lambda: docs.search(vectors=query),
+        "search_many": lambda: docs.search_many(["one", "two"]),
+        "text_search": lambda: docs.text_search("one"),
+        "hybrid_search": lambda: docs.hybrid_search("one"),
+        "explain": lambda: docs.explain("one"),
+        "add": lambda: docs.add([{"id": "new", "text": "new"}]),
+        "update": lambda: docs.update([{"id": "1", "text": "new"}]),
+        "delete": lambda: docs.delete(["1"]),
+        "get": lambda: docs.get(["1"]),
+        "stats": docs.stats,
+        "check": docs.check,
+        "build": docs.build,
+        "rebuild": docs.rebuild,
+    }
+
+
+@pytest.mark.parametrize("again", [None, "another number", "the same number"])
+@pytest.mark.parametrize("built", [False, True])
+def test_a_handle_of_a_collection_that_was_dropped(database_url: str, again: str | None, built: bool):
+    """It reads or changes the one that was made since, or answers as if nothing were there."""
+    with pgretrieval.connect(url=database_url) as database:
+        docs = database.create_collection("docs", encoder=HashedEncoder())
+        docs.add([{"id": "1", "text": "one two"}])
+        if built:
+            docs.build()
+        docs.search("one")
+        if again == "the same number":
+            make_again(database_url)
+        else:
+            database.drop_collection("docs")
+        if again:
+            new = database.create_collection("docs", encoder=HashedEncoder())
+            new.add([{"id": "1", "text": "one other"}])
+            if built:
+                new.build()
+        for call in calls(docs).values():
+            with pytest.raises(CollectionNotFoundError, match=r"was dropped since it was opened|no collection 'docs'"):
+                call()
+        if again:
+            assert new.get(["1"])["1"].text == "one other"
+            assert [hit.id for hit in database.get_collection("docs", encoder=HashedEncoder()).search("one")] == ["1"]
+            assert new.check() == []
+
+
+@pytest.mark.parametrize("options", [{"bits": 1}, {"bits": 2}, {"bits": 4}, {"bits": 2, "scorer": "xtr"}], ids=str)
+def test_codes_of_another_codebook_are_found(database_url: str, options: dict[str, Any]):
+    """Codes that were written with other centroids rank at random, and nothing tells."""
+    rows = unit(np.random.default_rng(3).standard_normal((3000, 64)).astype(np.float32)).reshape(300, 10, 64)
+    texts = [{"id": f"{number:03}", "text": "text"} for number in range(300)]
+    with pgretrieval.connect(url=database_url) as database:
+        docs = database.create_collection("docs", **options)
+        docs.add(texts[:250], vectors=list(rows[:250]))
+        docs.build()
+        other = database.create_collection("other", **options)
+        other.add(texts[:250], vectors=list(-rows[:250]))
+        other.build()
+        assert docs.check() == []
+        assert other.check() == []
+        own, another = (_coder(each) for each in (docs, other))
+        docs._coders._kept = own[0], another[1]
+        docs.add(texts[250:], vectors=list(rows[250:]))
+        docs._coders._kept = None
+        found = docs.check()
+        assert {violation.rule for violation in found} == {"foreign_code"}
+        assert found[0].id == "250"
+        assert found[0].total == 50
+
+
+def _coder(docs: pgretrieval.Collection) -> tuple[Any, Any]:
+    """What a collection's client keeps in memory, with its identity."""
+    docs.search(vectors=np.ones((1, 64), dtype=np.float32))
+    kept = docs._coders._kept
+    assert kept is not None
+    return kept
+
+
+class Overlap:
+    """Scores pairs by the words that they share."""
+
+    def predict(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        return np.array([len({*query.split()} & {*text.split()}) for query, text in pairs], dtype=np.float64)
+
+
+def test_a_factorisation_of_the_same_number_is_another(database_url: str):
+    """Estimates are made by the anchors that had the number before."""
+    with pgretrieval.connect(url=database_url) as database:
+        docs = database.create_collection("docs", encoder="none")
+        docs.add([{"id": str(number), "text": " ".join(f"w{(number * 3 + n) % 29}" for n in range(6))} for number in range(80)])
+        docs.factorize(Overlap(), [f"w{n} w{n + 3}" for n in range(20)], 10)
+        docs.search("w1 w4", k=5, scorer="cross_encoder", budget=40)
+        kept = docs._crossing._searcher.row()
+        assert docs._crossing._searcher.row() is kept
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute("update pgretrieval.factorization set identity = gen_random_uuid()")
+        assert docs._crossing._searcher.row() is not kept

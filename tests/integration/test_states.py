@@ -1,0 +1,138 @@
+"""What a server refuses is told as what it is."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import threading
+from urllib.parse import quote
+
+import psycopg
+import pytest
+
+import pgretrieval
+from pgretrieval import DatabaseUnavailableError, StorageError, TimedOutError
+from pgretrieval.database import open_database
+from pgretrieval.db import schema
+from tests.fixtures.postgres import PostgresUnderTest
+from tests.support.encoder import HashedEncoder
+
+
+def with_options(url: str, **settings: str) -> str:
+    options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+    return f"{url}{'&' if '?' in url else '?'}options={quote(options)}"
+
+
+@pytest.fixture
+def filled(database_url: str) -> str:
+    """Of a database with a collection."""
+    with pgretrieval.connect(url=database_url) as database:
+        docs = database.create_collection("docs", encoder=HashedEncoder())
+        docs.add([{"id": number, "text": f"word{number} common"} for number in range(50)])
+    return database_url
+
+
+def docs_of(database: pgretrieval.RetrievalDatabase) -> pgretrieval.Collection:
+    return database.get_collection("docs", encoder=HashedEncoder())
+
+
+def run(database: pgretrieval.RetrievalDatabase, statement: str) -> None:
+    """A statement of the test's, as a call of the package would run it."""
+    with database._database.connection("running it") as connection:
+        connection.execute(statement.encode())
+
+
+def test_a_statement_timeout(filled: str):
+    """It is told as a lost connection."""
+    with pgretrieval.connect(url=with_options(filled, statement_timeout="100")) as database:
+        with pytest.raises(TimedOutError, match=r"took longer than it may.*raise statement_timeout"):
+            run(database, "select pg_sleep(5)")
+        docs_of(database).build()  # which takes as long as it takes
+        assert docs_of(database).search("word1", k=1)[0].id == "1"
+
+
+def test_a_lock_timeout(filled: str):
+    """Somebody else's lock is told as a lost connection."""
+    with (
+        pgretrieval.connect(url=with_options(filled, lock_timeout="100")) as database,
+        psycopg.connect(filled) as other,
+    ):
+        docs = docs_of(database)
+        other.execute("lock table pgretrieval.passage in access exclusive mode")
+        with pytest.raises(TimedOutError, match="another session held a lock for too long"):
+            docs.get(["1"])
+
+
+def test_a_session_that_was_ended(filled: str):
+    """It is told as if the URL were wrong."""
+    with pgretrieval.connect(url=filled) as database, psycopg.connect(filled, autocommit=True) as other:
+
+        def end() -> None:
+            other.execute(
+                """select pg_terminate_backend(pid) from pg_stat_activity
+                   where query like 'select pg_sleep%' and pid <> pg_backend_pid()"""
+            )
+
+        threading.Timer(0.5, end).start()
+        with pytest.raises(DatabaseUnavailableError, match="the server ended the session"):
+            run(database, "select pg_sleep(20)")
+        assert database.list_collections() == ["docs"]
+
+
+def test_a_server_that_takes_no_changes(filled: str):
+    """The remedy is to start the server."""
+    with pgretrieval.connect(url=with_options(filled, default_transaction_read_only="on")) as database:
+        with pytest.raises(StorageError, match=r"read-only.*Connect to the primary") as raised:
+            docs_of(database).add([{"id": "new", "text": "text"}])
+        assert type(raised.value) is StorageError
+
+
+def test_a_value_that_is_too_large(filled: str):
+    """A limit of PostgreSQL's is told as a lost connection."""
+    with pgretrieval.connect(url=filled) as database:
+        with pytest.raises(StorageError, match="larger than PostgreSQL can take") as raised:
+            run(database, "select repeat('x', 2000000000)")
+        assert type(raised.value) is StorageError
+
+
+def test_connections_that_the_server_refuses(postgres: PostgresUnderTest, filled: str):
+    """An answer of the server's is told as its silence."""
+    name, password = postgres.create_role()
+    postgres.execute(f"alter role {name} connection limit 1")
+    url = postgres.url_of(psycopg.conninfo.conninfo_to_dict(filled)["dbname"], name, password)
+    with (
+        psycopg.connect(url),
+        pytest.raises(DatabaseUnavailableError, match=r"the server refused the connection.*too many connections"),
+    ):
+        pgretrieval.connect(url=url)
+    nowhere = postgres.url_of("there_is_no_such_database")
+    with pytest.raises(DatabaseUnavailableError, match=r"the server refused the connection.*does not exist"):
+        pgretrieval.connect(url=nowhere)
+    with pytest.raises(DatabaseUnavailableError, match="the connection was lost"):
+        pgretrieval.connect(url="postgresql://127.0.0.1:1/nowhere")
+
+
+def test_a_handle_cannot_be_pickled(filled: str):
+    """Pickling fails with the name of a lock, or copies sockets."""
+    with pgretrieval.connect(url=filled) as database:
+        for handle in (database, docs_of(database)):
+            for take in (pickle.dumps, copy.deepcopy):
+                with pytest.raises(pgretrieval.ConfigError, match="connect again where it is needed"):
+                    take(handle)
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_databases_of_other_encodings_are_refused(postgres: PostgresUnderTest, encoding: str):
+    """The driver's error comes out, or texts are stored that nobody can read."""
+    postgres.execute(f"create database other_encoding encoding '{encoding}' template template0 lc_collate 'C' lc_ctype 'C'")
+    try:
+        url = postgres.url_of("other_encoding")
+        with pytest.raises(
+            pgretrieval.SchemaError, match=rf"encoding {encoding}, which cannot hold every text; create one with ENCODING"
+        ):
+            open_database(url)
+        with psycopg.connect(url) as connection, pytest.raises(psycopg.Error, match=f"has the encoding {encoding}") as raised:
+            connection.execute(schema.as_sql().encode().replace("…".encode(), b"..."))
+        assert raised.value.sqlstate == "PGR01"
+    finally:
+        postgres.execute("drop database other_encoding with (force)")
