@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
@@ -18,52 +19,80 @@ from pgretrieval.evaluate.qrels import read_qrels
 from pgretrieval.train.cross_encoders import CrossAim, train_cross_encoder
 from pgretrieval.train.mining import MiningOptions, mine
 from pgretrieval.train.models import ColXtr, Pooling, Trained
-from pgretrieval.train.retrievers import Aim, Objective, train_retriever
+from pgretrieval.train.retrievers import Aim, train_retriever
 from pgretrieval.train.rounds import train_in_rounds
-from pgretrieval.train.run import Precision, RunOptions, RunReport
+from pgretrieval.train.run import RunOptions, RunReport
 from pgretrieval.train.tuples import TrainingSet, read_training_set, write_training_set
 
 app = typer.Typer(no_args_is_help=True, help="Train a late-interaction model or a cross-encoder.")
+
+_Kind = TypeVar("_Kind")
 
 Data = Annotated[
     list[Path] | None, typer.Option(help="Folder of mined tuples; several times for several. Without one, tuples are mined here.")
 ]
 Output = Annotated[Path, typer.Option(help="Folder of the run: configuration, checkpoints, metrics, plot, model.")]
 Base = Annotated[str, typer.Option(help='What to start from: "minilm", or a model name or folder.')]
-Epochs = Annotated[float, typer.Option(help="Times that every tuple is trained on.")]
-Steps = Annotated[int | None, typer.Option(help="Steps, instead of --epochs.")]
-Batch = Annotated[int, typer.Option(help="Queries at a time.")]
-Accumulation = Annotated[int, typer.Option(help="Batches whose gradients make one step.")]
-Rate = Annotated[float, typer.Option("--learning-rate", help="The highest; it rises over the warm-up and falls to 0.")]
-Warmup = Annotated[float, typer.Option(help="Share of the steps that are warm-up.")]
-PrecisionOption = Annotated[Precision, typer.Option(help="auto: bf16 or fp16 on a GPU, fp32 on a processor.")]
-Seed = Annotated[int, typer.Option(help="Of weights, order and draws.")]
-Device = Annotated[str | None, typer.Option(help="A torch device; by default a GPU where there is one.")]
-SaveEvery = Annotated[int, typer.Option(help="Steps between checkpoints, and between measurements of the held out.")]
-LogEvery = Annotated[int, typer.Option(help="Steps between entries of metrics.jsonl.")]
-HeldOut = Annotated[float, typer.Option(help="Share of queries that are measured and not trained on.")]
-Checkpointing = Annotated[bool, typer.Option("--gradient-checkpointing", help="Less memory, more time.")]
-Ways = Annotated[int | None, typer.Option(help="Passages of each tuple that are used, 2 to 64; by default all.")]
-QueryTokens = Annotated[int | None, typer.Option(help="Cut queries to this many tokens while training.")]
-PassageTokens = Annotated[int | None, typer.Option(help="Cut passages to this many tokens while training.")]
-MiniBatch = Annotated[int | None, typer.Option(help="Passages read by the model at once.")]
 TrainedOption = Annotated[Trained, typer.Option("--train", help="all, or the projection (and pooling) alone.")]
 Rounds = Annotated[int, typer.Option(help="Refresh rounds: index with the model so far, mine, train. Need --corpus.")]
 Corpus = Annotated[Path | None, typer.Option(help="For rounds: .jsonl or .jsonl.gz of the passages.")]
 QueriesOption = Annotated[Path | None, typer.Option(help='For rounds: .jsonl or .jsonl.gz of {"id", "text"}.')]
 QrelsOption = Annotated[Path | None, typer.Option(help="For rounds: judgements; without them the teacher chooses the positives.")]
 Teacher = Annotated[str | None, typer.Option("--cross-encoder", help="For rounds: name or folder of the teacher.")]
-Depth = Annotated[int, typer.Option(help="Of how many best passages the negatives are drawn.")]
 
-TeacherScale = Annotated[float, typer.Option(help="The teacher's scores are multiplied by it.")]
-EndToken = Literal["own", "mean"]
-Head = Literal["cls", "emb"]
-Labels = Literal["positive", "teacher"]
-PoolingShape = Literal["tokens", "full"]
-
-_ROUND_WAYS = 16
+_FLAGS = {"checkpointing": "--gradient-checkpointing"}
+_MINED = {"ways": 16, "depth": 200}
+_CROSS = {"batch": 8, "learning_rate": 3e-5}
+"""Defaults of the command line: of tuples for models that are trained on a processor, and of cross-encoders."""
 
 
+def _declared(
+    kind: type, leave_out: Collection[str] = (), defaults: Mapping[str, Any] = MappingProxyType({})
+) -> list[inspect.Parameter]:
+    """The fields of options as those of a command."""
+    hints = get_type_hints(kind)
+    made = []
+    for one in fields(kind):
+        if one.name not in leave_out:
+            flags = [_FLAGS[one.name]] if one.name in _FLAGS else []
+            said: Any = {"help": one.metadata["help"]} | ({"show_default": one.metadata["shown"]} if one.metadata["shown"] else {})
+            made.append(
+                inspect.Parameter(
+                    one.name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=defaults.get(one.name, one.default),
+                    annotation=Annotated[hints[one.name], typer.Option(*flags, **said)],
+                )
+            )
+    return made
+
+
+def _chosen(kind: type[_Kind], given: Mapping[str, Any], **fixed: Any) -> _Kind:
+    """Options as they were given on the command line."""
+    return kind(**{one.name: given[one.name] for one in fields(kind) if one.name in given} | fixed)  # type: ignore[arg-type]
+
+
+def _with(*declared: list[inspect.Parameter]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A command of a function with options of its own, and declared ones that it takes as `given`."""
+
+    def made(function: Callable[..., None]) -> Callable[..., None]:
+        own = [one for name, one in inspect.signature(function, eval_str=True).parameters.items() if name != "given"]
+        more = [one for some in declared for one in some]
+
+        def command(**options: Any) -> None:
+            given = {one.name: options.pop(one.name) for one in more}
+            function(**options, given=given)
+
+        parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in [*own, *more]]
+        command.__name__, command.__doc__ = function.__name__, function.__doc__
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return command
+
+    return made
+
+
+@_with(_declared(MiningOptions, defaults=_MINED))
 def mine_tuples(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The collection that mines.")],
@@ -71,17 +100,12 @@ def mine_tuples(
     output: Annotated[Path, typer.Option(help="Folder for the tuples.")],
     qrels: Annotated[Path | None, typer.Option(help="Judgements; without them the cross-encoder chooses the positives.")] = None,
     cross_encoder: Annotated[str | None, typer.Option(help="Name or folder of the teacher that scores the tuples.")] = None,
-    ways: Annotated[int, typer.Option(help="Passages of each tuple, 2 to 64: the positive and its negatives.")] = 16,
-    depth: Depth = 200,
-    skip: Annotated[int, typer.Option(help="Best passages that are no negatives.")] = 0,
-    margin: Annotated[
-        float | None, typer.Option(help="Leave out negatives that the teacher scores less than this below the positive.")
-    ] = None,
-    seed: Seed = 0,
+    *,
+    given: Mapping[str, Any],
 ) -> None:
     """Mine tuples for training: each query's relevant passages, and hard negatives among the best that the collection finds."""
     _refuse_old(output)
-    options = MiningOptions(ways, depth, skip, margin, seed)
+    options = _chosen(MiningOptions, given)
     texts = dict(read_queries(queries))
     judgements = None if qrels is None else read_qrels(qrels)
     with context.obj.connect() as database, console.stage_bars() as stage:
@@ -99,132 +123,90 @@ def _shared(
     data: Data = None,
     base: Base = "minilm",
     trained: TrainedOption = "all",
-    ways: Ways = None,
-    epochs: Epochs = 1.0,
-    steps: Steps = None,
-    batch: Batch = 16,
-    accumulation: Accumulation = 1,
-    learning_rate: Rate = 1e-5,
-    warmup: Warmup = 0.1,
-    precision: PrecisionOption = "auto",
-    seed: Seed = 0,
-    device: Device = None,
-    save_every: SaveEvery = 500,
-    log_every: LogEvery = 10,
-    held_out: HeldOut = 0.0,
-    checkpointing: Checkpointing = False,
-    query_tokens: QueryTokens = None,
-    passage_tokens: PassageTokens = None,
-    mini_batch: MiniBatch = None,
     rounds: Rounds = 1,
     corpus: Corpus = None,
     queries: QueriesOption = None,
     qrels: QrelsOption = None,
     cross_encoder: Teacher = None,
-    depth: Depth = 200,
 ) -> None:
-    """What all late-interaction models are trained with."""
+    """What all late-interaction models are trained with, beside `RunOptions`, `Aim` and `MiningOptions`."""
 
 
-def _retriever(aim: Callable[..., tuple[Aim, dict[str, Any]]]) -> Callable[..., None]:
-    """A command with its own options and the shared ones; the function makes of both what is learnt, and the kind of model."""
-    shared = inspect.signature(_shared, eval_str=True).parameters
-    own = {name: option for name, option in inspect.signature(aim, eval_str=True).parameters.items() if name != "given"}
+_Aiming = Callable[[dict[str, Any]], tuple[Aim, dict[str, Any]]]
 
-    def command(**given: Any) -> None:
-        wanted, kind = aim(**{name: given[name] for name in own}, given={name: given[name] for name in shared})
-        _train(given, wanted, kind)
 
-    parameters = [*list(shared.values())[:5], *own.values(), *list(shared.values())[5:]]
-    command.__name__, command.__doc__ = aim.__name__, aim.__doc__
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return command
+def _retriever(
+    *own: list[inspect.Parameter], leave_out: Collection[str] = ("objective",)
+) -> Callable[[_Aiming], Callable[..., None]]:
+    """A command that trains a late-interaction model; the function makes the aim and the kind of model of what was given."""
+    shared = list(inspect.signature(_shared, eval_str=True).parameters.values())
+    mining = _declared(MiningOptions, ("ways", "seed"), _MINED)  # tuples are as wide as those trained on, and of one seed
+    declared = [shared, *own, _declared(Aim, leave_out), _declared(RunOptions), mining]
+
+    def made(aim: _Aiming) -> Callable[..., None]:
+        def train(given: dict[str, Any]) -> None:
+            wanted, kind = aim(given)
+            _train(given, wanted, kind)
+
+        train.__name__, train.__doc__ = aim.__name__, aim.__doc__
+        return _with(*declared)(train)
+
+    return made
 
 
 @app.command()
-@_retriever
-def colbert(given: dict[str, Any], teacher_scale: TeacherScale = 1.0) -> tuple[Aim, dict[str, Any]]:
+@_retriever(leave_out=("objective", "k_train"))
+def colbert(given: dict[str, Any]) -> tuple[Aim, dict[str, Any]]:
     """Train as ColBERTv2 is: distillation from the teacher's scores, and cross-entropy against the passages of other queries."""
-    return _aim("colbert", given, teacher_scale=teacher_scale), {}
+    return _chosen(Aim, given, objective="colbert"), {}
+
+
+_DIM = next(one.metadata["help"] for one in fields(ColXtr) if one.name == "dim")
+
+
+def _colxtr(
+    bottleneck: Annotated[int | None, typer.Option(help=_DIM)] = None,
+    keep_lengths: Annotated[bool, typer.Option("--keep-lengths", help="ColXTR: vectors are not normalised.")] = False,
+) -> None:
+    """Options of ColXTR that go by other names on the command line."""
 
 
 @app.command()
-@_retriever
-def xtr(
-    given: dict[str, Any],
-    k_train: Annotated[int, typer.Option(help="Tokens of the batch that each query token retrieves.")] = 256,
-    scale: Annotated[float, typer.Option(help="Scores are multiplied by it: 1 / temperature.")] = 20.0,
-    distil: Annotated[bool, typer.Option("--distil", help="Learn the teacher's scores, too.")] = False,
-    bottleneck: Annotated[int | None, typer.Option(help="ColXTR: a bare T5 gets a projection to this many dimensions.")] = None,
-    keep_lengths: Annotated[bool, typer.Option("--keep-lengths", help="ColXTR: vectors are not normalised.")] = False,
-    end_token: Annotated[EndToken, typer.Option(help="ColXTR: the vector of the end token.")] = "own",
-) -> tuple[Aim, dict[str, Any]]:
+@_retriever(list(inspect.signature(_colxtr, eval_str=True).parameters.values()), _declared(ColXtr, ("dim", "normalize")))
+def xtr(given: dict[str, Any]) -> tuple[Aim, dict[str, Any]]:
     """Train as XTR, or ColXTR, is: scores are those of the tokens that a query retrieves from the batch."""
-    if bottleneck is None and (keep_lengths or end_token != "own"):
+    if given["bottleneck"] is None and (given["keep_lengths"] or given["end_token"] != "own"):
         msg = "--keep-lengths and --end-token make a ColXTR of a bare T5; give --bottleneck, too"
         raise ConfigError(msg)
-    colxtr = None if bottleneck is None else ColXtr(bottleneck, not keep_lengths, end_token)
-    return _aim("xtr", given, scale=scale, distil=distil or None, k_train=k_train), {"bottleneck": colxtr}
+    colxtr = None
+    if given["bottleneck"] is not None:
+        colxtr = _chosen(ColXtr, given, dim=given["bottleneck"], normalize=not given["keep_lengths"])
+    return _chosen(Aim, given, objective="xtr"), {"bottleneck": colxtr}
 
 
 @app.command()
-@_retriever
-def constbert(
-    given: dict[str, Any],
-    vectors: Annotated[int, typer.Option(help="Vectors of every passage, such as 16, 32 or 64.")] = 32,
-    tokens: Annotated[int, typer.Option(help="Token vectors that are pooled; longer passages are cut.")] = 180,
-    shape: Annotated[PoolingShape, typer.Option(help="Pool tokens alike in every dimension, or all their numbers.")] = "tokens",
-    objective: Annotated[Objective, typer.Option(help="Whose loss it is trained with.")] = "colbert",
-    teacher_scale: TeacherScale = 1.0,
-) -> tuple[Aim, dict[str, Any]]:
+@_retriever(_declared(Pooling), leave_out=())
+def constbert(given: dict[str, Any]) -> tuple[Aim, dict[str, Any]]:
     """Train a pooling to a constant number of vectors, end to end with the model below it."""
-    return _aim(objective, given, teacher_scale=teacher_scale), {"pooling": Pooling(vectors, tokens, shape)}
-
-
-def _aim(objective: Objective, given: dict[str, Any], **own: Any) -> Aim:
-    names = ("ways", "query_tokens", "passage_tokens", "mini_batch")
-    return Aim(objective, **{name: given[name] for name in names}, **own)
+    return _chosen(Aim, given), {"pooling": _chosen(Pooling, given)}
 
 
 @app.command(name="cross-encoder")
+@_with(_declared(CrossAim), _declared(RunOptions, defaults=_CROSS))
 def cross_encoder(
     output: Output,
     data: Annotated[list[Path], typer.Option(help="Folder of mined tuples; several times for several.")],
     base: Base = "minilm",
-    head: Annotated[Head, typer.Option(help="A layer on [CLS], or the dot product of marker vectors.")] = "cls",
-    labels: Annotated[Labels, typer.Option(help="Learn which passage is right, or a teacher's scores.")] = "positive",
-    ways: Ways = None,
-    max_tokens: Annotated[int, typer.Option(help="Pairs are cut to this many tokens.")] = 256,
-    scale: Annotated[float | None, typer.Option(help="Of the dot product of an emb head.", show_default="1")] = None,
-    epochs: Epochs = 1.0,
-    steps: Steps = None,
-    batch: Batch = 8,
-    accumulation: Accumulation = 1,
-    learning_rate: Rate = 3e-5,
-    warmup: Warmup = 0.1,
-    precision: PrecisionOption = "auto",
-    seed: Seed = 0,
-    device: Device = None,
-    save_every: SaveEvery = 500,
-    log_every: LogEvery = 10,
-    held_out: HeldOut = 0.0,
-    checkpointing: Checkpointing = False,
-    mini_batch: MiniBatch = None,
+    *,
+    given: Mapping[str, Any],
 ) -> None:
     """Train a cross-encoder: query and passage are read together."""
-    options = _options(locals())
-    aim = CrossAim(head, labels, ways, max_tokens, scale, mini_batch)
+    aim, options = _chosen(CrossAim, given), _chosen(RunOptions, given)
     sets = [read_training_set(folder) for folder in data]
     with console.stage_bars() as stage:
         tick = partial(stage, f"training in {output}")
         report = train_cross_encoder(sets, output, base=base, aim=aim, options=options, tick=tick)
     console.errors.print(_told(report))
-
-
-def _options(given: dict[str, Any]) -> RunOptions:
-    names = asdict(RunOptions())
-    return RunOptions(**{name: given[name] for name in names if name in given})
 
 
 def _train(given: dict[str, Any], aim: Aim, kind: dict[str, Any]) -> None:
@@ -234,7 +216,7 @@ def _train(given: dict[str, Any], aim: Aim, kind: dict[str, Any]) -> None:
     if bool(data) == mines or (given["rounds"] > 1 and not mines):
         msg = "give mined tuples with --data, or --corpus and --queries to mine in --rounds, and not both"
         raise ConfigError(msg)
-    options, trained = _options(given), given["trained"]
+    options, trained = _chosen(RunOptions, given), given["trained"]
     with console.stage_bars() as stage:
 
         def train(sets: Sequence[TrainingSet], folder: Path, base: str) -> RunReport:
@@ -255,7 +237,7 @@ def _train(given: dict[str, Any], aim: Aim, kind: dict[str, Any]) -> None:
                     rounds=given["rounds"],
                     base=given["base"],
                     teacher=given["cross_encoder"],
-                    mining=MiningOptions(ways=aim.ways or _ROUND_WAYS, depth=given["depth"], seed=options.seed),
+                    mining=_chosen(MiningOptions, given, ways=aim.ways or _MINED["ways"]),
                     stage=stage,
                 )
             said = f"the model of the last of {len(models)} rounds is in {models[-1]}"

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pgretrieval.errors import ConfigError
+from pgretrieval.train.contents import of_set
+from pgretrieval.train.options import option
 from pgretrieval.train.retrievers import split
 from pgretrieval.train.run import Ingredients, RunOptions, RunReport, run
-from pgretrieval.train.tuples import TrainingSet, as_lists, checked_ways, joined
+from pgretrieval.train.tuples import TrainingSet, as_lists, checked_ways, joined, judged_texts
 from pgretrieval.types import Tick
 
 _NEVER = -1e9
@@ -23,16 +25,16 @@ class CrossAim:
     """What a cross-encoder learns: `head` "cls", or "emb" with its `scale`; None takes that of a `CrossEncoder` that is trained on.
 
     For another base None is "cls", a scale of 1, and 256 tokens, to which pairs are cut. `labels` are "positive", softmax
-    cross-entropy with the first passage of a tuple as the right one, or "teacher", the distribution of a teacher's scores.
-    `mini_batch` pairs are read at once.
+    cross-entropy with the first passage of a tuple, and any other that is judged relevant, as the right one, or "teacher", the
+    distribution of a teacher's scores. `mini_batch` pairs are read at once.
     """
 
-    head: Literal["cls", "emb"] | None = None
-    labels: Literal["positive", "teacher"] = "positive"
-    ways: int | None = None
-    max_tokens: int | None = None
-    scale: float | None = None
-    mini_batch: int | None = None
+    head: Literal["cls", "emb"] | None = option(None, "A layer on [CLS], or the dot product of marker vectors.", shown="cls")
+    labels: Literal["positive", "teacher"] = option("positive", "Learn which passage is right, or a teacher's scores.")
+    ways: int | None = option(None, "Passages of each tuple that are used, 2 to 64.", shown="all")
+    max_tokens: int | None = option(None, "Pairs are cut to this many tokens.", shown="256")
+    scale: float | None = option(None, "Of the dot product of an emb head.", shown="1")
+    mini_batch: int | None = option(None, "Pairs read by the model at once.", shown="all")
 
     def __post_init__(self) -> None:
         if self.labels not in ("positive", "teacher"):
@@ -66,6 +68,7 @@ def train_cross_encoder(
         "base": os.fspath(base) if isinstance(base, (str, os.PathLike)) else type(base).__qualname__,
         "aim": {**asdict(aim), "ways": ways},
         "data": {"tuples": len(data.tuples), "passages": len(data.passages), **data.settings},
+        "contents": of_set(data),
     }
 
     def make(device: str) -> Ingredients:
@@ -120,4 +123,5 @@ def _labels(data: TrainingSet, ways: int, aim: CrossAim) -> list[list[float]]:
     """Numbers whose softmax is the distribution to learn."""
     if aim.labels == "teacher":
         return [list((one.scores or ())[:ways]) for one in data.tuples]
-    return [[0.0, *[_NEVER] * (ways - 1)] for _ in data.tuples]
+    judged = judged_texts(data)
+    return [[0.0 if data.passages[key] in judged[one.query] else _NEVER for key in one.passages[:ways]] for one in data.tuples]

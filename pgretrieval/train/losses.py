@@ -5,11 +5,13 @@ Importing this imports torch and sentence-transformers, whose scores and batchin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from sentence_transformers.base.losses.merged_forward import embed_columns_padded
+from sentence_transformers.multi_vector_encoder.data_collator import MultiVectorEncoderDataCollator
 from sentence_transformers.multi_vector_encoder.scoring import XTRScores, colbert_scores
 from sentence_transformers.util import stack_padded_token_embeddings
 from torch import Tensor, nn
@@ -26,6 +28,8 @@ InBatch = Literal["others", "all", "none"]
 COLBERT_SCALE = 1.0
 XTR_SCALE = 20.0
 K_TRAIN = 256
+JUDGED = "judged"
+"""What of the query's column says which passages of the batch are relevant for each query."""
 
 
 class TupleLoss(nn.Module):
@@ -35,8 +39,9 @@ class TupleLoss(nn.Module):
     over each tuple, the teacher's scores times `teacher_scale`. Where there are no labels, a tuple's own cross-entropy takes the
     place of distillation if `in_batch` leaves its negatives out. `scale` multiplies all scores, as a temperature would divide.
 
-    A copy of a query's positive among the passages of other queries is no negative (`spare_copies`). The published code of
-    ColBERTv2 has no such rule; it trains on a set where copies are rare.
+    A passage of the batch that is judged relevant for a query is no negative of it: the query's column says which these are
+    ("judged", of `JudgingCollator`); without it equal queries share their positives. Nor is a copy of such a passage
+    (`spare_copies`). The published code of ColBERTv2 has no such rules; it trains on a set where both are rare.
     """
 
     def __init__(
@@ -65,18 +70,29 @@ class TupleLoss(nn.Module):
         """The parts of the loss by name; the trainer adds them up and logs each."""
         query, *passages = [dict(features) for features in sentence_features]
         prints = fingerprints(passages)
+        judged = query.pop(JUDGED, None)
+        if judged is None:
+            asked = fingerprints([query])
+            judged = _shared_positives(asked == asked.T, len(passages))
         encoded = self.model(query, task=query.get("task", "query"))
         columns = embed_columns_padded(self.model, passages, self.mini_batch_size, task_default="document")
         vectors, mask = stack_padded_token_embeddings(*columns)
         scored = self.scores(
             encoded["token_embeddings"], vectors, queries_mask=encoded["attention_mask"].bool(), documents_mask=mask
         )
-        return self.parts(scored * self.scale, prints, labels if self.distil else None)
+        return self.parts(scored * self.scale, prints, labels if self.distil else None, judged)
 
-    def parts(self, scores: Tensor, prints: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
-        """The same from (queries, queries x ways) scores and the (queries, ways) fingerprints of passages."""
+    def parts(self, scores: Tensor, prints: Tensor, labels: Tensor | None, judged: Tensor | None = None) -> dict[str, Tensor]:
+        """The same from (queries, queries x ways) scores and the (queries, ways) fingerprints of passages.
+
+        `judged` is (queries, queries x ways), true where a passage is relevant for a query. Without it queries that score
+        everything alike are taken for one, which share their positives.
+        """
         queries, ways = prints.shape
-        own = scores.view(queries, queries, ways).diagonal(dim1=0, dim2=1).T
+        if judged is None:
+            judged = _shared_positives((scores[:, None] == scores[None]).all(dim=2), ways)
+        spared = self._spared(prints, judged.to(prints.device))
+        own = _of_own(scores, ways)
         parts = {}
         if labels is not None:
             if labels.shape != own.shape:
@@ -86,28 +102,60 @@ class TupleLoss(nn.Module):
             student = functional.log_softmax(own, dim=-1)
             parts["distillation"] = functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
         elif self.in_batch != "all" and ways > 1:
-            parts["own"] = functional.cross_entropy(own, torch.zeros(queries, dtype=torch.long, device=own.device))
+            left = own.masked_fill(_of_own(spared, ways), -torch.inf)
+            parts["own"] = functional.cross_entropy(left, torch.zeros(queries, dtype=torch.long, device=own.device))
         if self.in_batch != "none":
             target = torch.arange(queries, device=scores.device) * ways
-            parts["in_batch"] = functional.cross_entropy(scores.masked_fill(self._left_out(prints), -torch.inf), target)
+            parts["in_batch"] = functional.cross_entropy(scores.masked_fill(self._left_out(spared), -torch.inf), target)
         return parts
 
-    def _left_out(self, prints: Tensor) -> Tensor:
-        """(queries, queries x ways): what is no negative of a query, and is not its positive."""
+    def _spared(self, prints: Tensor, judged: Tensor) -> Tensor:
+        """(queries, queries x ways): what is relevant for a query, or a copy of that, but for its positive in its own tuple."""
         queries, ways = prints.shape
-        mine = torch.eye(queries, dtype=torch.bool, device=prints.device).repeat_interleave(ways, dim=1)
-        first = torch.arange(queries * ways, device=prints.device) % ways == 0
-        positive = mine & first
-        left_out = mine & ~first if self.in_batch == "others" else torch.zeros_like(mine)
+        positive = _mine(queries, ways, prints.device) & _first(queries, ways, prints.device)
+        relevant = judged.bool() | positive
         if self.spare_copies:
-            left_out = left_out | (prints[:, :1] == prints.flatten()) & ~positive
-        return left_out
+            texts, number = prints.flatten().unique(return_inverse=True)
+            known = torch.zeros(queries, len(texts), device=prints.device).index_add_(1, number, relevant.float())
+            relevant = known[:, number] > 0
+        return relevant & ~positive
+
+    def _left_out(self, spared: Tensor) -> Tensor:
+        """(queries, queries x ways): what is no negative of a query inside the batch, and is not its positive."""
+        queries = len(spared)
+        ways = spared.shape[1] // queries
+        if self.in_batch == "all":
+            return spared
+        return spared | _mine(queries, ways, spared.device) & ~_first(queries, ways, spared.device)
 
     def get_config_dict(self) -> dict[str, Any]:
         """What a model card says of the loss."""
         kind = type(self.scores.scores).__name__
         options = {"scores": kind, "scale": self.scale, "teacher_scale": self.teacher_scale, "distil": self.distil}
         return {**options, "in_batch": self.in_batch, "spare_copies": self.spare_copies}
+
+
+def _mine(queries: int, ways: int, device: torch.device) -> Tensor:
+    """(queries, queries x ways): the passages of a query's own tuple."""
+    return torch.eye(queries, dtype=torch.bool, device=device).repeat_interleave(ways, dim=1)
+
+
+def _first(queries: int, ways: int, device: torch.device) -> Tensor:
+    """(queries x ways): the positives of all tuples."""
+    return torch.arange(queries * ways, device=device) % ways == 0
+
+
+def _of_own(values: Tensor, ways: int) -> Tensor:
+    """(queries, queries x ways) -> (queries, ways): those of a query's own tuple."""
+    queries = len(values)
+    return values.view(queries, queries, ways).diagonal(dim1=0, dim2=1).T
+
+
+def _shared_positives(same: Tensor, ways: int) -> Tensor:
+    """(queries, queries), whether they are one query -> (queries, queries x ways): each is relevant for what is one with it."""
+    judged = torch.zeros(*same.shape, ways, dtype=torch.bool, device=same.device)
+    judged[:, :, 0] = same
+    return judged.flatten(1)
 
 
 class Float32Scores:
@@ -148,3 +196,20 @@ def fingerprints(passages: list[dict[str, Any]]) -> Tensor:
         ids, mask = column["input_ids"], column["attention_mask"].bool()
         prints.append((torch.where(mask, ids + 1, 0) * weights[: ids.shape[1]].to(ids.device)).sum(dim=1))
     return torch.stack(prints, dim=1)
+
+
+@dataclass
+class JudgingCollator(MultiVectorEncoderDataCollator):  # type: ignore[misc]
+    """Batches whose query column says which of all their passages are judged relevant for each query."""
+
+    judged: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
+    """Texts that are relevant, by the text of the query."""
+
+    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        """A batch of the library, and the mask (queries, queries x ways)."""
+        batch: dict[str, Any] = super().__call__(features)
+        columns = [name for name in features[0] if name not in ("query", *self.valid_label_columns)]
+        texts = [row[name] for row in features for name in columns]
+        relevant = [self.judged.get(row["query"], frozenset()) for row in features]
+        batch[f"query_{JUDGED}"] = torch.tensor([[text in some for text in texts] for some in relevant])
+        return batch

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from pgretrieval.errors import ConfigError, InputError
 from pgretrieval.rerank import PairScorer, load_cross_encoder
+from pgretrieval.train.options import option
 from pgretrieval.train.tuples import TrainingSet, TrainingTuple
 from pgretrieval.types import Hit, Passage
 
@@ -40,11 +41,11 @@ class MiningOptions:
     relevant, too: then, and where nothing is judged, the teacher scores all of `depth`, otherwise only the drawn ones.
     """
 
-    ways: int = 64
-    depth: int = 500
-    skip: int = 0
-    margin: float | None = None
-    seed: int = 0
+    ways: int = option(64, "Passages of each tuple, 2 to 64: the positive and its negatives.")
+    depth: int = option(500, "Of how many best passages the negatives are drawn.")
+    skip: int = option(0, "Best passages that are no negatives.")
+    margin: float | None = option(None, "Leave out negatives that the teacher scores less than this below the positive.")
+    seed: int = option(0, "Of the draws.")
 
     def __post_init__(self) -> None:
         if not 2 <= self.ways <= MAX_WAYS:
@@ -77,7 +78,10 @@ def mine(
         msg = "without a teacher there is nothing to choose positives or a margin by; give teacher=, or qrels and no margin"
         raise ConfigError(msg)
     asked = _asked(queries, qrels)
-    work = _Mining(collection, scorer, options)
+    relevant: dict[str, set[str]] = {}
+    for key, passages in asked.items():
+        relevant.setdefault(queries[key], set()).update(passages)
+    work = _Mining(collection, scorer, options, relevant)
     keys = list(asked)
     for start in range(0, len(keys), QUERIES_AT_ONCE):
         some = keys[start : start + QUERIES_AT_ONCE]
@@ -102,8 +106,11 @@ def _asked(queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]] | 
 class _Mining:
     """One call: candidates are searched for and scored some queries at a time."""
 
-    def __init__(self, collection: Miner, scorer: PairScorer | None, options: MiningOptions) -> None:
+    def __init__(
+        self, collection: Miner, scorer: PairScorer | None, options: MiningOptions, relevant: Mapping[str, set[str]]
+    ) -> None:
         self._collection = collection
+        self._relevant = relevant
         self._scorer = scorer
         self._options = options
         self._random = np.random.default_rng(options.seed)
@@ -120,11 +127,12 @@ class _Mining:
             found = [hit.id for hit in hits]
             if relevant:
                 positives = [key for key in relevant if key in self._texts]
-                negatives = [key for key in found[self._options.skip :] if key not in set(relevant)]
+                negatives = self._not_relevant(query, found[self._options.skip :])
             else:
                 positives, negatives = self._taught(query, found)
             for positive in positives:
-                self._drawn.append(TrainingTuple(query_id, query, (positive, *self._draw(query, positive, negatives))))
+                passages = (positive, *self._draw(query, positive, negatives))
+                self._drawn.append(TrainingTuple(query_id, query, passages, relevant=tuple(positives)))
 
     def finish(self, stage: Callable[[str, int, int], None] | None) -> TrainingSet:
         """All tuples, filled up to the same length, with the teacher's scores, and the texts that they need."""
@@ -156,7 +164,13 @@ class _Mining:
             return [], []
         scores = self._scorer.predict([(query, self._texts[key]) for key in found])
         best = found[int(np.argmax(scores))]
-        return [best], [key for key in found[self._options.skip :] if key != best]
+        return [best], [key for key in found[self._options.skip :] if self._texts[key] != self._texts[best]]
+
+    def _not_relevant(self, query: str, keys: Iterable[str]) -> list[str]:
+        """Those that nobody judged relevant for the words of a query, under whatever id of the query, or of a copy of them."""
+        relevant = self._relevant.get(query, set())
+        texts = {self._texts[key] for key in relevant if key in self._texts}
+        return [key for key in keys if key not in relevant and self._texts[key] not in texts]
 
     def _draw(self, query: str, positive: str, negatives: list[str]) -> list[str]:
         margin, wanted = self._options.margin, self._options.ways - 1
@@ -172,13 +186,14 @@ class _Mining:
         missing = self._options.ways - len(one.passages)
         if missing <= 0:
             return one
-        relevant = {other.passages[0] for other in self._drawn if other.query_id == one.query_id}
-        pool = [key for key in self._texts if key not in relevant and key not in one.passages]
+        own = {self._texts[one.passages[0]], *(self._texts[key] for key in one.relevant)}
+        others = [key for key in self._texts if key not in one.passages and self._texts[key] not in own]
+        pool = self._not_relevant(one.query, others)
         if len(pool) < missing:
             msg = f"{len(self._texts)} passages are too few for {self._options.ways} ways; mine fewer ways"
             raise InputError(msg)
         more = self._random.choice(len(pool), missing, replace=False)
-        return TrainingTuple(one.query_id, one.query, (*one.passages, *(pool[place] for place in more)))
+        return replace(one, passages=(*one.passages, *(pool[place] for place in more)))
 
     def _scored(self, drawn: list[TrainingTuple], stage: Callable[[str, int, int], None] | None) -> list[TrainingTuple]:
         if self._scorer is None:
@@ -193,7 +208,7 @@ class _Mining:
                 stage("score", done, len(pairs))
 
         scores = self._scorer.predict(pairs, tell).reshape(len(drawn), -1).tolist()
-        return [TrainingTuple(one.query_id, one.query, one.passages, tuple(row)) for one, row in zip(drawn, scores, strict=True)]
+        return [replace(one, scores=tuple(row)) for one, row in zip(drawn, scores, strict=True)]
 
 
 def _seen(hit: Hit) -> str:

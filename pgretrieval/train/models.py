@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pgretrieval.encode import minilm, xtr
 from pgretrieval.encode.library import load_library_model
 from pgretrieval.errors import ConfigError, EncoderError
+from pgretrieval.train.options import option
 
 Trained = Literal["all", "projection"]
 """What of a model is trained: everything, or all but the transformer."""
@@ -20,18 +21,18 @@ Trained = Literal["all", "projection"]
 class Pooling:
     """A ConstBERT pooling that is put on a model: `vectors` of at most `tokens` token vectors."""
 
-    vectors: int = 32
-    tokens: int = 180
-    shape: Literal["tokens", "full"] = "tokens"
+    vectors: int = option(32, "Vectors of every passage, such as 16, 32 or 64.")
+    tokens: int = option(180, "Token vectors that are pooled; longer passages are cut.")
+    shape: Literal["tokens", "full"] = option("tokens", "Pool tokens alike in every dimension, or all their numbers.")
 
 
 @dataclass(frozen=True, slots=True)
 class ColXtr:
     """What a bare T5 becomes: a bottleneck of `dim`, un-normalised vectors or not, and the end token's vector."""
 
-    dim: int = xtr.DIM
-    normalize: bool = True
-    end_token: xtr.EndToken = "own"
+    dim: int = option(xtr.DIM, "ColXTR: a bare T5 gets a projection to this many dimensions.")
+    normalize: bool = option(True, "ColXTR: vectors are normalised.")
+    end_token: xtr.EndToken = option("own", "ColXTR: the vector of the end token.")
 
 
 def start_model(

@@ -11,9 +11,11 @@ from typing import Any, Literal
 import numpy as np
 
 from pgretrieval.errors import ConfigError
+from pgretrieval.train.contents import of_set
 from pgretrieval.train.models import ColXtr, Pooling, Trained, start_model
+from pgretrieval.train.options import option
 from pgretrieval.train.run import Ingredients, RunOptions, RunReport, run
-from pgretrieval.train.tuples import TrainingSet, TrainingTuple, as_columns, checked_ways, joined
+from pgretrieval.train.tuples import TrainingSet, TrainingTuple, as_columns, checked_ways, joined, judged_texts
 from pgretrieval.types import Tick
 
 Objective = Literal["colbert", "xtr"]
@@ -28,15 +30,15 @@ class Aim:
     `passage_tokens` while training, and `mini_batch` passages are read at once.
     """
 
-    objective: Objective = "colbert"
-    ways: int | None = None
-    scale: float | None = None
-    teacher_scale: float = 1.0
-    distil: bool | None = None
-    k_train: int | None = None
-    query_tokens: int | None = None
-    passage_tokens: int | None = None
-    mini_batch: int | None = None
+    objective: Objective = option("colbert", "Whose loss it is trained with.")
+    ways: int | None = option(None, "Passages of each tuple that are used, 2 to 64.", shown="all")
+    scale: float | None = option(None, "Scores are multiplied by it: 1 / temperature.", shown="1 of colbert, 20 of xtr")
+    teacher_scale: float = option(1.0, "The teacher's scores are multiplied by it.")
+    distil: bool | None = option(None, "Learn the teacher's scores, where tuples have them.", shown="with colbert, not with xtr")
+    k_train: int | None = option(None, "XTR: tokens of the batch that each query token retrieves.", shown="256")
+    query_tokens: int | None = option(None, "Cut queries to this many tokens while training.", shown="the model's")
+    passage_tokens: int | None = option(None, "Cut passages to this many tokens while training.", shown="the model's")
+    mini_batch: int | None = option(None, "Passages read by the model at once.", shown="all")
 
     def __post_init__(self) -> None:
         if self.objective not in ("colbert", "xtr"):
@@ -63,7 +65,8 @@ def train_retriever(
 
     `base` is "minilm", a model folder or name, or a `MultiVectorEncoder`; `pooling` puts ConstBERT's on it, `bottleneck` makes a
     bare T5 one for ColXTR; `trained` "projection" leaves the transformer alone. Called again with the same arguments, an
-    interrupted training goes on from its last checkpoint. `tick` is told the steps done and in all.
+    interrupted training goes on from its last checkpoint; with other tuples, texts, scores or weights to begin with it is refused.
+    `tick` is told the steps done and in all.
     """
     aim, options = aim or Aim(), options or RunOptions()
     data = joined(sets)
@@ -81,6 +84,7 @@ def train_retriever(
         "bottleneck": asdict(bottleneck) if bottleneck else None,
         "trained": trained,
         "data": {"tuples": len(data.tuples), "passages": len(data.passages), **data.settings},
+        "contents": of_set(data),
     }
 
     def make(device: str) -> Ingredients:
@@ -89,7 +93,7 @@ def train_retriever(
         model = start_model(base, device, pooling=pooling, bottleneck=bottleneck, trained=trained)
         lengths = {"query": aim.query_tokens, "document": aim.passage_tokens}
         return Ingredients(
-            MultiVectorEncoderTrainer,
+            _judging(MultiVectorEncoderTrainer, judged_texts(data)),
             MultiVectorEncoderTrainingArguments,
             model,
             _loss(model, aim, scored),
@@ -99,6 +103,20 @@ def train_retriever(
         )
 
     return run(Path(folder), config, options, make, tick)
+
+
+def _judging(kind: Any, judged: Mapping[str, frozenset[str]]) -> Any:
+    from pgretrieval.train.losses import JudgingCollator
+
+    class Trainer(kind):  # type: ignore[misc]
+        data_collator_class = JudgingCollator
+
+        def get_data_collator(self, *given: Any, **options: Any) -> Any:
+            collator = super().get_data_collator(*given, **options)
+            collator.judged = judged
+            return collator
+
+    return Trainer
 
 
 def split(data: TrainingSet, share: float, seed: int) -> tuple[TrainingSet, TrainingSet | None]:

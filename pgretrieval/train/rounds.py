@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
 from pgretrieval.errors import ConfigError
 from pgretrieval.rerank import load_cross_encoder
+from pgretrieval.train.contents import digest, of_named
 from pgretrieval.train.mining import Miner, MiningOptions, mine
-from pgretrieval.train.run import MODEL, REPORT_FILE
+from pgretrieval.train.run import MODEL, FinishedRunError, check_same
 from pgretrieval.train.tuples import SETTINGS_FILE, TrainingSet, read_training_set, write_training_set
 from pgretrieval.types import Passage
 
 Stage = Callable[[str, int, int], None]
 Train = Callable[[TrainingSet, Path, str], object]
-"""Trains on a set, in a folder, from a model; leaves the result in `folder/model`, as `train_retriever` does."""
+"""Trains on a set, in a folder, from a model, and leaves the result in `folder/model`; raises FinishedRunError where that is there
+already, as `train_retriever` does."""
 
+ROUNDS_FILE = "rounds.json"
 _PREFIX = "training_round_"
 
 
@@ -64,26 +70,47 @@ def train_in_rounds(
     """Index `passages` with the model so far, mine, train, and so on; the folders of the rounds' models.
 
     A round's folder has its tuples in `mined` and its training in `run`. Its collection, "training_round_N", is dropped once it is
-    mined. Called again, interrupted rounds go on: what was indexed, mined or trained is not done again.
+    mined. Called again, interrupted rounds go on: what was indexed, mined or trained is not done again. Raises ConfigError where
+    the folder holds rounds of other passages, queries, judgements, options, teacher or base; names of files may differ.
     """
     if rounds < 1:
         msg = f"rounds is {rounds}; give at least 1"
         raise ConfigError(msg)
     scorer = None if teacher is None else load_cross_encoder(teacher)
+    settings = mining or MiningOptions()
+    _claim(
+        Path(folder),
+        {
+            "passages": digest(one.encoded_text + "\0" + one.id for one in passages()),
+            "queries": digest(sorted(queries.items())),
+            "qrels": None if qrels is None else digest(sorted((key, sorted(some.items())) for key, some in qrels.items())),
+            "teacher": None if scorer is None else scorer.fingerprint,
+            "base": of_named(base),
+            "mining": asdict(settings),
+        },
+    )
     model, models = base, []
     for number in range(1, rounds + 1):
         place = Path(folder) / f"round-{number}"
         if not (place / "mined" / SETTINGS_FILE).exists():
             name = f"{_PREFIX}{number}"
             collection = _indexed(database, name, passages, model, stage)
-            made = mine(collection, queries, qrels, teacher=scorer, options=mining, stage=stage)
+            made = mine(collection, queries, qrels, teacher=scorer, options=settings, stage=stage)
             write_training_set(place / "mined", made)
             database.drop_collection(name)
-        if not (place / "run" / REPORT_FILE).exists():
+        with suppress(FinishedRunError):
             train(read_training_set(place / "mined"), place / "run", model)
         model = str(place / "run" / MODEL)
         models.append(Path(model))
     return models
+
+
+def _claim(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write what the rounds are made of, or find the same there."""
+    file = folder / ROUNDS_FILE
+    check_same(file, config, "rounds")
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _indexed(

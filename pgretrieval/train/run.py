@@ -6,13 +6,15 @@ import json
 import math
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pgretrieval.encode.library import quiet, resolve_device
 from pgretrieval.errors import ConfigError
+from pgretrieval.train.contents import of_model
+from pgretrieval.train.options import option
 from pgretrieval.train.plots import plot_metrics
 from pgretrieval.types import Tick
 
@@ -21,6 +23,8 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 CONFIG_FILE, METRICS_FILE, PLOT_FILE, REPORT_FILE = "config.json", "metrics.jsonl", "training.png", "report.json"
 CHECKPOINTS, MODEL = "checkpoints", "model"
 _KEPT_CHECKPOINTS = 2
+_TOLD = ("base", "data")
+"""Of a configuration: names of files, and how tuples were made; `contents` decide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +38,20 @@ class RunOptions:
     model of the lowest is kept. `checkpointing` computes activations twice to hold fewer.
     """
 
-    epochs: float = 1.0
-    steps: int | None = None
-    batch: int = 16
-    accumulation: int = 1
-    learning_rate: float = 1e-5
-    warmup: float = 0.1
-    weight_decay: float = 0.0
-    precision: Precision = "auto"
-    seed: int = 0
-    device: str | None = None
-    save_every: int = 500
-    log_every: int = 10
-    held_out: float = 0.0
-    checkpointing: bool = False
+    epochs: float = option(1.0, "Times that every tuple is trained on.")
+    steps: int | None = option(None, "Steps, instead of --epochs.")
+    batch: int = option(16, "Queries at a time.")
+    accumulation: int = option(1, "Batches whose gradients make one step.")
+    learning_rate: float = option(1e-5, "The highest; it rises over the warm-up and falls to 0.")
+    warmup: float = option(0.1, "Share of the steps that are warm-up.")
+    weight_decay: float = option(0.0, "Of AdamW.")
+    precision: Precision = option("auto", "auto: bf16 or fp16 on a GPU, fp32 on a processor.")
+    seed: int = option(0, "Of weights, order and draws.")
+    device: str | None = option(None, "A torch device.", shown="a GPU where there is one")
+    save_every: int = option(500, "Steps between checkpoints, and between measurements of the held out.")
+    log_every: int = option(10, "Steps between entries of metrics.jsonl.")
+    held_out: float = option(0.0, "Share of queries that are measured and not trained on.")
+    checkpointing: bool = option(False, "Less memory, more time.")
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "accumulation", "learning_rate", "save_every", "log_every"):
@@ -105,9 +109,11 @@ def check_installed() -> None:
 def run(
     folder: Path, config: Mapping[str, Any], options: RunOptions, make: Callable[[str], Ingredients], tick: Tick | None = None
 ) -> RunReport:
-    """Train in a folder, or go on with what is there from the same configuration.
+    """Train in a folder, or go on with what is there from the same configuration and contents.
 
-    `make` is told the device, after seeds are set. Raises ConfigError where the folder holds a finished run, or another one.
+    `config["contents"]` are digests of what is trained on; that of the model to begin with is added here. Where files are, and how
+    they were made, may differ. `make` is told the device, after seeds are set. Raises FinishedRunError, and ConfigError where the
+    folder holds another run.
     """
     check_installed()
     from transformers import set_seed, trainer_utils
@@ -115,10 +121,12 @@ def run(
     latest: Any = trainer_utils.get_last_checkpoint  # carries no annotations
     device = resolve_device(options.device)
     chosen = {key: value for key, value in asdict(options).items() if key != "device"}  # a run may go on on another one
-    _claim(folder, {**config, "run": chosen})
+    config = {**config, "run": chosen}
+    _check(folder, config)
     with quiet():
         set_seed(options.seed)
         parts = make(device)
+        _claim(folder, {**config, "contents": {**config["contents"], "base": of_model(parts.model)}})
         if device == "cpu":
             _attend_plainly(parts.model)
         checkpoints = folder / CHECKPOINTS
@@ -140,21 +148,39 @@ def run(
     return report
 
 
+class FinishedRunError(ConfigError):
+    """A folder holds a run of the same settings and contents that has come to its end."""
+
+
+def _check(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raise where the folder holds a run of other settings or contents, as far as they are known yet, or a finished one."""
+    unknown = [] if "base" in config["contents"] else ["contents.base"]
+    check_same(folder / CONFIG_FILE, config, "a run", [*_TOLD, *unknown])
+    if (folder / REPORT_FILE).exists():
+        msg = f"{folder} holds a finished run; name another folder"
+        raise FinishedRunError(msg)
+
+
 def _claim(folder: Path, config: Mapping[str, Any]) -> None:
     """Write the configuration, or find the same one there."""
-    file = folder / CONFIG_FILE
-    wanted = json.loads(json.dumps(config))
-    if file.exists():
-        held = json.loads(file.read_text(encoding="utf-8"))
-        if held != wanted:
-            different = sorted(key for key in {*_flat(held), *_flat(wanted)} if _flat(held).get(key) != _flat(wanted).get(key))
-            msg = f"{folder} holds a run with other settings ({', '.join(different)}); name another folder, or repeat its settings"
-            raise ConfigError(msg)
-        if (folder / REPORT_FILE).exists():
-            msg = f"{folder} holds a finished run; name another folder"
-            raise ConfigError(msg)
+    _check(folder, config)
     folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def check_same(file: Path, config: Mapping[str, Any], what: str, told: Collection[str] = ()) -> None:
+    """Raise ConfigError where a file holds another configuration; keys in `told`, and what is below them, may differ."""
+    if not file.exists():
+        return
+    held, wanted = (_flat(json.loads(text)) for text in (file.read_text(encoding="utf-8"), json.dumps(config)))
+    keys = {key for key in {*held, *wanted} if not any(key == one or key.startswith(f"{one}.") for one in told)}
+    different = sorted(key for key in keys if held.get(key) != wanted.get(key))
+    if different:
+        msg = (
+            f"{file.parent} holds {what} with other settings ({', '.join(different)}); repeat what it was begun with, or name "
+            "another folder"
+        )
+        raise ConfigError(msg)
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

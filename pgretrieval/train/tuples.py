@@ -6,7 +6,7 @@ import gzip
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,12 +18,13 @@ TUPLES_FILE, PASSAGES_FILE, SETTINGS_FILE = "tuples.jsonl.gz", "passages.jsonl.g
 
 @dataclass(frozen=True, slots=True)
 class TrainingTuple:
-    """A query and the ids of its passages, the positive first; `scores` are a teacher's."""
+    """A query and the ids of its passages, the positive first; `scores` are a teacher's, `relevant` all that is judged relevant."""
 
     query_id: str
     query: str
     passages: tuple[str, ...]
     scores: tuple[float, ...] | None = None
+    relevant: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,7 @@ def write_training_set(folder: str | os.PathLike[str], made: TrainingSet) -> Non
     """Write the files of a set; the same set gives the same bytes."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tuples = ({"query_id": one.query_id, "query": one.query, "passages": one.passages, "scores": one.scores} for one in made.tuples)
-    _write_lines(folder / TUPLES_FILE, tuples)
+    _write_lines(folder / TUPLES_FILE, ({**asdict(one), "relevant": one.relevant or None} for one in made.tuples))
     _write_lines(folder / PASSAGES_FILE, ({"id": key, "text": text} for key, text in made.passages.items()))
     (folder / SETTINGS_FILE).write_text(json.dumps(dict(made.settings), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -73,13 +73,31 @@ def joined(sets: Sequence[TrainingSet]) -> TrainingSet:
     """Several sets as one; ids get the number of their set, so that they stay apart."""
     if len(sets) == 1:
         return sets[0]
+
+    def numbered(number: int, keys: Sequence[str]) -> tuple[str, ...]:
+        return tuple(f"{number}:{key}" for key in keys)
+
     tuples = [
-        TrainingTuple(f"{number}:{one.query_id}", one.query, tuple(f"{number}:{key}" for key in one.passages), one.scores)
+        replace(
+            one,
+            query_id=f"{number}:{one.query_id}",
+            passages=numbered(number, one.passages),
+            relevant=numbered(number, one.relevant),
+        )
         for number, some in enumerate(sets)
         for one in some.tuples
     ]
     passages = {f"{number}:{key}": text for number, some in enumerate(sets) for key, text in some.passages.items()}
     return TrainingSet(tuple(tuples), passages, {"joined": [dict(some.settings) for some in sets]})
+
+
+def judged_texts(made: TrainingSet) -> dict[str, frozenset[str]]:
+    """Texts that are relevant, by the text of the query: in any tuple of it, under whatever id, the positive or judged so."""
+    judged: dict[str, set[str]] = {}
+    for one in made.tuples:
+        keys = (one.passages[0], *one.relevant)
+        judged.setdefault(one.query, set()).update(made.passages[key] for key in keys if key in made.passages)
+    return {query: frozenset(texts) for query, texts in judged.items()}
 
 
 def checked_ways(made: TrainingSet, ways: int | None) -> int:
@@ -158,7 +176,13 @@ def _tuple(where: str, record: Mapping[str, Any], passages: Mapping[str, str]) -
     if scores is not None and len(scores) != len(keys):
         msg = f"{where}: {len(keys)} passages but {len(scores)} scores; give each passage one, or leave scores out"
         raise InputError(msg)
-    return TrainingTuple(str(record["query_id"]), str(record["query"]), keys, None if scores is None else tuple(map(float, scores)))
+    return TrainingTuple(
+        str(record["query_id"]),
+        str(record["query"]),
+        keys,
+        None if scores is None else tuple(map(float, scores)),
+        tuple(map(str, record.get("relevant") or ())),
+    )
 
 
 def _records(path: Path, keys: Sequence[str]) -> Iterable[tuple[str, dict[str, Any]]]:

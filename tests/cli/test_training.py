@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import Field, asdict, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from pgretrieval.cli import training
 from pgretrieval.encode import load_encoder
+from pgretrieval.errors import ConfigError
 from pgretrieval.rerank import load_cross_encoder
-from pgretrieval.train.tuples import read_training_set
+from pgretrieval.train.cross_encoders import CrossAim
+from pgretrieval.train.mining import MiningOptions
+from pgretrieval.train.models import ColXtr, Pooling
+from pgretrieval.train.retrievers import Aim
+from pgretrieval.train.run import RunOptions
+from pgretrieval.train.tuples import TrainingSet, TrainingTuple, read_training_set
 from tests.fixtures.cli import Command
 from tests.fixtures.models import WORDS
 
+SCORED = TrainingSet((TrainingTuple("q", "a bank", ("a", "b")),), {"a": "a", "b": "b"})
 QUICK = ["--steps", "2", "--batch", "4", "--device", "cpu", "--log-every", "1"]
 
 
@@ -73,6 +84,30 @@ def test_rounds_mine_with_the_model_so_far(command: Command, files: dict[str, st
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "out").rglob("*.gz")}
     assert command("train", "colbert", *given, *options, *QUICK)[0] == 0  # nothing is left to do
     assert before == {file: file.stat().st_mtime_ns for file in (tmp_path / "out").rglob("*.gz")}
+    for changed, named in (
+        (["--depth", "12"], "(mining.depth)"),
+        (["--margin", "1", "--depth", "10"], "(mining.margin)"),
+        (["--base", "minilm"], "(base)"),
+        (["--scale", "3"], "(aim.scale)"),
+    ):
+        code, _, err = command("train", "colbert", *given, *options, *QUICK, *changed)
+        assert code == 1
+        assert f"with other settings {named}" in " ".join(err.split())
+    for name, line in (
+        ("corpus", '{"id": "p39", "text": "a bank"}'),
+        ("queries", '{"id": "q9", "text": "a bank"}'),
+        ("qrels", "q7 0 p3 1"),
+    ):
+        with Path(files[name]).open("r+") as file:
+            held = file.read()
+            lines = held.splitlines()
+            file.seek(0)
+            file.truncate()
+            file.write("\n".join([*lines[:-1], line]) + "\n")
+        code, _, err = command("train", "colbert", *given, *options, *QUICK)
+        assert code == 1
+        assert "holds rounds with other settings (" + {"corpus": "passages"}.get(name, name) + ")" in " ".join(err.split())
+        Path(files[name]).write_text(held)
 
 
 @pytest.mark.parametrize(
@@ -98,3 +133,84 @@ def test_mined_tuples_are_not_written_over(command: Command, files: dict[str, st
     code, _, err = command("mine", "words", "--queries", files["queries"], "--output", tmp_path / "mined")
     assert code == 1
     assert "is not empty; name another folder" in " ".join(err.split())
+
+
+OTHER: dict[str, object] = {
+    "precision": "bf16",
+    "device": "cpu",
+    "objective": "xtr",
+    "distil": False,
+    "head": "emb",
+    "labels": "teacher",
+}
+OTHER |= {"shape": "full", "end_token": "mean", "checkpointing": True, "normalize": False}
+FLAGS = {"checkpointing": "--gradient-checkpointing", "dim": "--bottleneck", "normalize": "--keep-lengths"}
+
+
+def other(one: Field[Any]) -> object:
+    """A value of a field that is not its default."""
+    if one.name in OTHER:
+        return OTHER[one.name]
+    return 7 if one.default is None else type(one.default)(0.5 if isinstance(one.default, float) else one.default + 7)
+
+
+def arguments(options: Mapping[str, object]) -> list[str]:
+    given: list[str] = []
+    for name, value in options.items():
+        flag = FLAGS.get(name, "--" + name.replace("_", "-"))
+        if isinstance(value, bool):
+            given.append(f"--no-{flag[2:]}" if name == "distil" else flag)
+        else:
+            given += [flag, str(value)]
+    return given
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds", "fixed"),
+    [
+        ("colbert", [RunOptions, Aim, MiningOptions], {"objective": "colbert", "k_train": None}),
+        ("xtr", [RunOptions, Aim, MiningOptions, ColXtr], {"objective": "xtr"}),
+        ("constbert", [RunOptions, Aim, MiningOptions, Pooling], {}),
+        ("cross-encoder", [RunOptions, CrossAim], {}),
+        ("mine", [MiningOptions], {}),
+    ],
+)
+def test_every_option_of_python_is_one_of_the_command_line(
+    command: Command,
+    files: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    kinds: list[Any],
+    fixed: dict[str, object],
+):
+    """A field of the options cannot be set by a command, or does not get there."""
+    seen: list[Any] = []
+
+    def keep(*given: Any, **options: Any) -> Any:
+        seen.extend([*given, *options.values()])
+        raise ConfigError("kept")
+
+    def rounds(*given: Any, mining: MiningOptions, **_: Any) -> Any:
+        seen.append(mining)
+        return given[5](SCORED, tmp_path, "minilm")
+
+    for replaced in ("train_retriever", "train_cross_encoder", "mine"):
+        monkeypatch.setattr(training, replaced, keep)
+    monkeypatch.setattr(training, "train_in_rounds", rounds)
+    monkeypatch.setattr(training, "read_training_set", lambda _: SCORED)
+    wanted = {one.name: other(one) for kind in kinds for one in fields(kind)} | fixed
+    wanted |= {key: value for key, value in {"depth": 90, "ways": 9}.items() if key in wanted}
+    given = arguments({key: value for key, value in wanted.items() if key not in fixed})
+    if name == "mine":
+        command("index", "words", files["corpus"], "--encoder", "none")
+        start = ["mine", "words", "--queries", files["queries"]]
+    elif name == "cross-encoder":
+        start = ["train", name, "--data", "anywhere"]
+    else:
+        start = ["train", name, "--corpus", files["corpus"], "--queries", files["queries"]]
+    code, _, err = command(*start, "--output", tmp_path / "out", *given)
+    assert (code, "kept" in err) == (1, True), err
+    for kind in kinds:
+        [found] = [one for one in seen if isinstance(one, kind)]
+        assert asdict(found) == {one.name: wanted[one.name] for one in fields(kind)}

@@ -71,6 +71,24 @@ def test_tuples_have_the_positive_first_and_no_relevant_negative(
     assert made.settings["teacher"]["type"].endswith("Overlap")
 
 
+def test_copies_of_relevant_passages_are_no_negatives(
+    module_database: pgretrieval.RetrievalDatabase, texts: dict[str, str], queries: dict[str, str]
+):
+    """A relevant passage comes back as a negative under another id, or under another id of its query."""
+    collection = module_database.create_collection("copies", encoder=HashedEncoder(64))
+    copies = {f"copy{number}": texts[f"p{number}"] for number in range(8)}
+    collection.add({"id": key, "text": text} for key, text in {**texts, **copies}.items())
+    twice = {**queries, "again": queries["q1"]}
+    qrels = {**QRELS, "again": {"p90": 1}}
+    for options in (MiningOptions(ways=60, depth=60), MiningOptions(ways=60, depth=100, margin=3.0)):
+        made = mine(collection, twice, qrels, teacher=Overlap(), options=options)
+        for one in made.tuples:
+            numbers = {key for key, query in twice.items() if query == one.query}
+            relevant = {texts[key] for number in numbers for key, grade in qrels[number].items() if grade}
+            assert {made.passages[key] for key in one.passages[1:]} & relevant == set()
+            assert set(one.relevant) == {key for key, grade in qrels[one.query_id].items() if grade}
+
+
 def test_a_run_can_be_repeated(collection: pgretrieval.Collection, queries: dict[str, str], tmp_path: Path):
     """The same arguments draw other negatives, or the files do not hold what was mined."""
     sets: list[TrainingSet] = []

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pgretrieval.errors import ConfigError
-from pgretrieval.train.losses import TupleLoss, colbert_loss, xtr_loss
+from pgretrieval.train.losses import JudgingCollator, TupleLoss, colbert_loss, xtr_loss
 
 QUERIES, WAYS, DIM, WORDS = 3, 4, 5, 100
 
@@ -186,6 +186,75 @@ def test_a_copy_of_the_positive_is_no_negative(model: Lookup, batch: Any, teache
     assert colbert_loss(model)(batch, teacher)["in_batch"].item() == pytest.approx(expected, rel=1e-4)
     paper = colbert_loss(model, spare_copies=False)(batch, teacher)["in_batch"].item()
     assert paper > expected
+
+
+@pytest.mark.parametrize("loss_of", [colbert_loss, xtr_loss])
+def test_what_is_judged_relevant_is_no_negative(model: Lookup, batch: Any, loss_of: Any) -> None:
+    """A passage of another tuple, or of a query's own, that is relevant for the query is pushed away."""
+    loss = loss_of(model)
+    prints = torch.arange(QUERIES * WAYS).view(QUERIES, WAYS)
+    judged = torch.eye(QUERIES).repeat_interleave(WAYS, dim=1).bool() & (torch.arange(QUERIES * WAYS) % WAYS == 0)
+    judged[0, [2, WAYS + 1]] = judged[1, 2 * WAYS] = True  # of the own tuple, another's negative, another's positive
+    scores = torch.randn(QUERIES, QUERIES * WAYS, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    torch.stack(list(loss.parts(scores, prints, None, judged).values())).sum().backward()
+    assert scores.grad is not None
+    pushed = scores.grad > 0
+    negatives = ~judged
+    assert not pushed[judged].any()
+    own = [(i, i * WAYS + way) for i in range(QUERIES) for way in range(1, WAYS)]
+    assert all(pushed[i, place] == negatives[i, place] for i, place in own)
+    others = [(i, place) for i in range(QUERIES) for place in range(QUERIES * WAYS) if place // WAYS != i]
+    assert all(pushed[i, place] == negatives[i, place] for i, place in others)
+
+
+def test_equal_queries_share_their_positives(model: Lookup, batch: Any, teacher: Tensor) -> None:
+    """Two tuples of a query push each other's positive away where nobody says what is judged."""
+    batch[0]["input_ids"][1] = batch[0]["input_ids"][0]
+    batch[0]["attention_mask"][1] = batch[0]["attention_mask"][0]
+    scores = [[maxsim(tokens(model, batch[0], i), tokens(model, batch[1 + n], j)) for j in range(QUERIES) for n in range(WAYS)]
+              for i in range(QUERIES)]  # fmt: skip
+    spared = {0: WAYS, 1: 0}
+    expected = 0.0
+    for i in range(QUERIES):
+        left = [i * WAYS] + [c for c in range(QUERIES * WAYS) if c // WAYS != i and c != spared.get(i)]
+        expected += cross_entropy([scores[i][c] for c in left], 0) / QUERIES
+    loss = colbert_loss(model)
+    assert loss(batch, teacher)["in_batch"].item() == pytest.approx(expected, rel=1e-4)
+    prints = torch.arange(QUERIES * WAYS).view(QUERIES, WAYS)
+    assert loss.parts(torch.tensor(scores), prints, None)["in_batch"].item() == pytest.approx(expected, rel=1e-4)
+    given = {**batch[0], "judged": torch.ones(QUERIES, QUERIES * WAYS).bool()}
+    assert loss([given, *batch[1:]], teacher)["in_batch"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_copy_of_what_is_judged_relevant_is_spared_too(model: Lookup) -> None:
+    """The same text under another place in the batch is pushed away."""
+    prints = torch.arange(QUERIES * WAYS).view(QUERIES, WAYS)
+    prints[2, 3] = prints[1, 2]
+    judged = torch.zeros(QUERIES, QUERIES * WAYS).bool()
+    judged[0, WAYS + 2] = True
+    for spare, left in ((True, QUERIES * WAYS - WAYS - 2), (False, QUERIES * WAYS - WAYS - 1)):
+        loss = colbert_loss(model, spare_copies=spare, distil=False)
+        scores = torch.zeros(QUERIES, QUERIES * WAYS).requires_grad_()
+        loss.parts(scores, prints, None, judged)["in_batch"].backward()  # type: ignore[no-untyped-call]
+        assert scores.grad is not None
+        assert int((scores.grad[0, WAYS:] > 0).sum()) == left
+
+
+def test_batches_say_what_is_judged(model: Lookup) -> None:
+    """The mask is that of other rows, of ids, or of the query's own tuple alone."""
+
+    def preprocess(texts: list[str], **_: Any) -> dict[str, Tensor]:
+        return {"input_ids": torch.ones(len(texts), 1).long(), "attention_mask": torch.ones(len(texts), 1).long()}
+
+    collator = JudgingCollator(preprocess, judged={"one": frozenset({"a", "b"}), "two": frozenset({"d"})})
+    rows = [
+        {"query": "one", "positive": "a", "negative_1": "c", "label": [1.0, 0.0]},
+        {"query": "two", "positive": "d", "negative_1": "b", "label": [1.0, 0.0]},
+        {"query": "three", "positive": "e", "negative_1": "d", "label": [1.0, 0.0]},
+    ]
+    batch = collator(rows)
+    assert batch["query_judged"].int().tolist() == [[1, 0, 0, 1, 0, 0], [0, 0, 1, 0, 0, 1], [0] * 6]
+    assert batch["label"].shape == (3, 2)
 
 
 def test_half_precision_ranks_in_single(model: Lookup, batch: Any) -> None:

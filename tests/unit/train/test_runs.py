@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from pgretrieval.errors import ConfigError, EncoderError
 from pgretrieval.rerank import load_cross_encoder
 from pgretrieval.rerank.markers import load_model as load_cross_encoder_model
 from pgretrieval.rerank.markers import new_cross_encoder
-from pgretrieval.train.cross_encoders import CrossAim, train_cross_encoder
+from pgretrieval.train.cross_encoders import CrossAim, _labels, train_cross_encoder
+from pgretrieval.train.losses import TupleLoss
 from pgretrieval.train.models import ColXtr, Pooling, export_projection, start_model
 from pgretrieval.train.retrievers import Aim, split, train_retriever
-from pgretrieval.train.run import RunOptions
+from pgretrieval.train.run import RunOptions, with_options
 from pgretrieval.train.tuples import TrainingSet, TrainingTuple
 from tests.fixtures.models import WORDS
 
@@ -115,6 +117,90 @@ def test_an_interrupted_run_goes_on_to_the_same_model(library_folder: Path, tmp_
         torch.testing.assert_close(other[key], values, msg=key)
     history = [json.loads(line) for line in (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in history if "loss" in entry] == [1, 2, 3, 4]
+
+
+def stopped(folder: Path, base: Any, data: TrainingSet = SCORED, **given: Any) -> None:
+    """A run that was interrupted before its last step."""
+
+    def stop(step: int, _: int) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_retriever([data], folder, base=base, options=QUICK, tick=stop, **given)
+
+
+def reworded(**changes: Any) -> TrainingSet:
+    return replace(SCORED, tuples=(replace(SCORED.tuples[0], **changes), *SCORED.tuples[1:]))
+
+
+def test_a_run_goes_on_with_the_same_contents_alone(library_folder: Path, tmp_path: Path):
+    """Other tuples, texts, scores or another model take the place of those that a run began with, without a word."""
+    stopped(tmp_path / "run", library_folder)
+    other = tmp_path / "other"
+    torch.manual_seed(9)
+    model = load_model(library_folder, "cpu")
+    with torch.no_grad():
+        model[1].linear.weight += 1e-3
+    model.save(str(other), create_model_card=False)
+    for data, base, named in (
+        (reworded(query="a loan"), library_folder, r"\(contents.tuples\)"),
+        (reworded(passages=("1", "2", "3", "4")), library_folder, r"\(contents.tuples\)"),
+        (reworded(relevant=("7",)), library_folder, r"\(contents.tuples\)"),
+        (replace(SCORED, passages={**TEXTS, "5": "money"}), library_folder, r"\(contents.passages\)"),
+        (reworded(scores=(3.0, 1.0, 0.5, 0.1)), library_folder, r"\(contents.scores\)"),
+        (SCORED, other, r"\(contents.base\)"),
+        (SCORED, load_model(other, "cpu"), r"\(contents.base\)"),
+    ):
+        with pytest.raises(ConfigError, match=rf"holds a run with other settings {named}; repeat what it was begun with"):
+            train_retriever([data], tmp_path / "run", base=base, options=QUICK)
+    moved = library_folder.rename(tmp_path / "moved")
+    (tmp_path / "run").rename(tmp_path / "elsewhere")
+    try:
+        told = replace(SCORED, settings={"mined": "again"})
+        assert train_retriever([told], tmp_path / "elsewhere", base=moved, options=QUICK).resumed == 2
+    finally:
+        moved.rename(library_folder)
+
+
+def test_a_cross_encoder_goes_on_with_the_same_contents_alone(tiny_bert: Path, tmp_path: Path):
+    """The same of cross-encoders."""
+
+    def stop(step: int, _: int) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_cross_encoder([SCORED], tmp_path / "run", base=tiny_bert, options=QUICK, tick=stop)
+    with pytest.raises(ConfigError, match=r"\(contents.tuples\)"):
+        train_cross_encoder([reworded(query="a loan")], tmp_path / "run", base=tiny_bert, options=QUICK)
+    with pytest.raises(ConfigError, match=r"\(contents.base\)"):
+        train_cross_encoder([SCORED], tmp_path / "run", base="minilm", options=QUICK)
+
+
+def test_relevant_passages_of_a_tuple_are_right_too(tiny_bert: Path):
+    """A cross-encoder learns that a passage which somebody judged relevant is wrong."""
+    data = reworded(relevant=("10",))
+    assert _labels(data, 4, CrossAim())[0] == [0.0, -1e9, 0.0, -1e9]
+    assert _labels(data, 2, CrossAim())[1] == [0.0, -1e9]
+    assert _labels(data, 2, CrossAim(labels="teacher"))[0] == [3.0, 1.0]
+
+
+def test_a_loss_is_told_what_is_judged(library_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Judgements do not reach the loss, or are those of other rows."""
+    told: list[torch.Tensor] = []
+    parts = TupleLoss.parts
+
+    def kept(self: Any, scores: Any, prints: Any, labels: Any, judged: Any = None) -> Any:
+        told.append(judged)
+        return parts(self, scores, prints, labels, judged)
+
+    monkeypatch.setattr(TupleLoss, "parts", kept)
+    tuples = [TrainingTuple(f"q{number}", "a bank", (str(number), str(number + 4)), relevant=("0", "7")) for number in range(4)]
+    train_retriever(
+        [TrainingSet(tuple(tuples), TEXTS)], tmp_path / "run", base=library_folder, options=with_options(QUICK, steps=1)
+    )
+    assert told[0].sum(dim=1).tolist() == [5] * 4  # four positives, and one more of the negatives
 
 
 def test_a_folder_holds_one_run(library_folder: Path, tmp_path: Path):

@@ -18,7 +18,9 @@ from pgretrieval.train.tuples import (
     as_lists,
     checked_ways,
     joined,
+    judged_texts,
     read_training_set,
+    write_training_set,
 )
 
 MADE = TrainingSet(
@@ -47,6 +49,24 @@ def test_joined_sets_keep_their_passages_apart() -> None:
     assert both.ways == 2
     assert not both.scored
     assert joined([MADE]) is MADE
+
+
+def test_what_is_judged_is_known_by_its_texts(tmp_path: Path) -> None:
+    """A query's relevant passages are those of one tuple alone, of one set, or are lost in the files."""
+    made = TrainingSet(
+        (
+            TrainingTuple("q1", "one", ("a", "c"), relevant=("a", "b", "gone")),
+            TrainingTuple("q9", "one", ("d", "c")),
+            TrainingTuple("q2", "two", ("c", "a")),
+        ),
+        {key: f"text {key}" for key in "abcd"},
+    )
+    write_training_set(tmp_path, made)
+    assert read_training_set(tmp_path) == made
+    judged = {"one": {"text a", "text b", "text d"}, "two": {"text c"}}
+    assert judged_texts(made) == judged
+    other = TrainingSet((TrainingTuple("q1", "two", ("a", "c"), relevant=("a", "b")),), {"a": "other a", "b": "b", "c": "c"})
+    assert judged_texts(joined([made, other])) == {**judged, "two": {"text c", "other a", "b"}}
 
 
 def test_ways_are_checked() -> None:
