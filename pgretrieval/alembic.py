@@ -6,10 +6,14 @@ in the application's transaction, and the application's search path is as it was
 
 from __future__ import annotations
 
+from typing import Any
+
 from alembic import context, op
 
 from pgretrieval.db import schema
 from pgretrieval.migrations.statements import execute_file
+
+_SCHEMA = "pgretrieval"
 
 
 def upgrade_pgretrieval(since: str | None = None) -> None:
@@ -34,3 +38,12 @@ def downgrade_pgretrieval(revision: str = "base") -> None:
         context.static_output(script)
     else:
         execute_file(op.get_bind(), script)
+
+
+def include_object(item: Any, _name: str | None, _kind: str, _reflected: bool, _compared: Any) -> bool:
+    """For `context.configure(include_object=…)` in env.py: autogenerate leaves all that is in the schema of pgretrieval alone.
+
+    Without it, an application that includes other schemas is told to drop these tables, which are none of its models.
+    """
+    table = item if getattr(item, "schema", None) is not None else getattr(item, "table", item)
+    return getattr(table, "schema", None) != _SCHEMA

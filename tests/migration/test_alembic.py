@@ -8,12 +8,16 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import sqlalchemy
 from alembic import command
+from alembic.autogenerate import compare_metadata
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, pool
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import pgretrieval
+from pgretrieval.alembic import include_object
 from pgretrieval.database import open_database
 from pgretrieval.db import schema
 from tests.fixtures.postgres import PostgresUnderTest
@@ -145,3 +149,20 @@ def test_a_migration_that_is_rolled_back_leaves_nothing(empty_database_url: str)
 def test_going_back_to_an_unknown_revision():
     with pytest.raises(pgretrieval.SchemaError, match="no revision '7777'"):
         schema.downgrade_script("7777")
+
+
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
+def test_autogenerate_leaves_the_schema_alone(database_url: str):
+    """An application that includes all schemas is told to drop the tables of this one."""
+    engine = create_engine(sqlalchemy_url(database_url), poolclass=pool.NullPool)
+    models = sqlalchemy.MetaData()
+    sqlalchemy.Table("article", models, sqlalchemy.Column("id", sqlalchemy.Integer, primary_key=True))
+    proposed = {}
+    with engine.connect() as connection:
+        for filtered in (False, True):
+            options = {"include_schemas": True, **({"include_object": include_object} if filtered else {})}
+            context = MigrationContext.configure(connection, opts=options)
+            proposed[filtered] = [str(each) for each in compare_metadata(context, models)]
+    assert any("remove_table" in each and "pgretrieval" in each for each in proposed[False])
+    assert [each for each in proposed[True] if "pgretrieval" in each] == []
+    assert any("add_table" in each and "article" in each for each in proposed[True])

@@ -29,3 +29,11 @@ alter table pgretrieval.passage drop column ticket cascade;
 alter table pgretrieval.factorization drop column identity;
 alter table pgretrieval.codebook drop column identity;
 alter table pgretrieval.collection drop column identity;
+
+alter table pgretrieval.passage drop constraint passage_metadata_object;
+alter table pgretrieval.collection
+    drop constraint collection_name_not_blank, drop constraint collection_encoder_object, drop constraint collection_title_weight_finite;
+drop function if exists pgretrieval.check_filter(jsonpath);
+drop function if exists pgretrieval.is_predicate(jsonpath);
+drop function if exists pgretrieval.is_encoder(jsonb);
+drop function if exists pgretrieval.is_metadata(jsonb);

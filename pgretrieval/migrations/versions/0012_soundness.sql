@@ -171,3 +171,14 @@ begin
     end loop;
 end
 $rights$;
+
+-- The Python client reads these. What it could not is made readable, so that the upgrade leaves nothing that breaks a later change.
+update pgretrieval.collection set name = 'collection ' || collection_id where name !~ '\S';
+update pgretrieval.collection set encoder = null where jsonb_typeof(encoder) <> 'object';
+update pgretrieval.collection set title_weight = 1 where not title_weight between 0 and 1000000;
+update pgretrieval.passage set metadata = jsonb_build_object('value', metadata) where jsonb_typeof(metadata) <> 'object';
+alter table pgretrieval.collection
+    add constraint collection_name_not_blank check (name ~ '\S'),
+    add constraint collection_encoder_object check (jsonb_typeof(encoder) = 'object'),
+    add constraint collection_title_weight_finite check (title_weight between 0 and 1000000);
+alter table pgretrieval.passage add constraint passage_metadata_object check (jsonb_typeof(metadata) = 'object') not valid;

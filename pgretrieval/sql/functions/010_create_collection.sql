@@ -23,6 +23,35 @@ declare
     new_id integer;
     parent text;
 begin
+    if coalesce(create_collection.name, '') !~ '\S' or length(create_collection.name) > 500 then
+        raise exception 'name is %', coalesce(quote_literal(left(create_collection.name, 60)), 'null')
+            using errcode = 'PGR05', hint = 'Give a text of 1 to 500 characters that is not blank.';
+    end if;
+    if create_collection.dim not between 48 and 1024 then
+        raise exception 'dim is %', create_collection.dim using errcode = 'PGR05', hint = 'Give 48 to 1,024, or null.';
+    end if;
+    if create_collection.bits is null or create_collection.bits not in (1, 2, 4) then
+        raise exception 'bits is %', coalesce(create_collection.bits::text, 'null') using errcode = 'PGR05', hint = 'Give 1, 2 or 4.';
+    end if;
+    if create_collection.levels is null or create_collection.levels not in ('lloyd-max', 'quantile') then
+        raise exception 'levels is %', coalesce(quote_literal(create_collection.levels), 'null')
+            using errcode = 'PGR05', hint = 'Give lloyd-max or quantile.';
+    end if;
+    if create_collection.candidates is null or create_collection.candidates not in ('auto', 'proxy', 'postings') then
+        raise exception 'candidates is %', coalesce(quote_literal(create_collection.candidates), 'null')
+            using errcode = 'PGR05', hint = 'Give auto, proxy or postings.';
+    end if;
+    if create_collection.keep_vectors is null then
+        raise exception 'keep_vectors is null' using errcode = 'PGR05', hint = 'Give true or false.';
+    end if;
+    if create_collection.title_weight is null or not create_collection.title_weight between 0 and 1000000 then
+        raise exception 'title_weight is %', coalesce(create_collection.title_weight::text, 'null')
+            using errcode = 'PGR05', hint = 'Give a number from 0 to 1,000,000.';
+    end if;
+    if not pgretrieval.is_encoder(create_collection.encoder) then
+        raise exception 'encoder is %', left(create_collection.encoder::text, 200) using errcode = 'PGR05',
+            hint = 'Give an object of texts with kind minilm, model (and a name), object or none; or null.';
+    end if;
     if create_collection.vectors_per_passage < 1 then
         raise exception 'vectors_per_passage is %', create_collection.vectors_per_passage using errcode = 'PGR05',
             hint = 'Give how many vectors every passage has, at least 1, or null where that differs.';

@@ -12,6 +12,9 @@ begin
         raise exception '% has no token vectors', what
             using errcode = 'PGR05', hint = 'Give a one-dimensional array of vectors, one for each token.';
     end if;
+    if what = 'the query' and cardinality(vectors) > 1600 then  -- a statement has no more columns
+        raise exception 'the query has % token vectors', cardinality(vectors) using errcode = 'PGR05', hint = 'Give at most 1,600.';
+    end if;
     dim := coalesce(dim, @extschema:vector@.vector_dims(vectors[array_lower(vectors, 1)]));
     select place, @extschema:vector@.vector_dims(given.vector) into token, dims
     from unnest(vectors) with ordinality as given (vector, place)

@@ -6,8 +6,8 @@ set search_path from current
 as $function$
 begin
     perform pgretrieval.check_depth(k);
-    if probes < 1 then
-        raise exception 'probes is %', probes using errcode = 'PGR05', hint = 'Give a whole number of at least 1.';
+    if probes not between 1 and 1000000 then
+        raise exception 'probes is %', probes using errcode = 'PGR05', hint = 'Give a whole number from 1 to 1,000,000.';
     end if;
     if candidates < k then
         raise exception 'candidates is %, less than the % hits asked for', candidates, k

@@ -8,10 +8,10 @@ begin
         raise exception 'fusion is %', coalesce(quote_literal(fusion), 'null')
             using errcode = 'PGR05', hint = 'Give ''score'' or ''rank''.';
     end if;
-    if cardinality(weights) is distinct from 3 or array_position(weights, null) is not null
+    if cardinality(weights) is distinct from 3 or exists (select from unnest(weights) as weight where (abs(weight) <= 1e9) is not true)
        or rank_constant is null or rank_constant < 0 then
         raise exception 'weights are %, rank_constant is %', weights, rank_constant using errcode = 'PGR05',
-            hint = 'Give three weights, of late interaction, words and dense vectors, and a constant of at least 0.';
+            hint = 'Give three weights up to 1e9, of late interaction, words and dense vectors, and a constant of at least 0.';
     end if;
 end
 $function$;

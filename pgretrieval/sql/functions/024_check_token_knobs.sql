@@ -5,9 +5,9 @@ set search_path from current
 as $function$
 begin
     perform pgretrieval.check_depth(k);
-    if probes < 1 or k_tokens < 1 then
+    if probes not between 1 and 1000000 or k_tokens not between 1 and 100000000 then
         raise exception 'probes is %, k_tokens is %', coalesce(probes::text, 'null'), coalesce(k_tokens::text, 'null')
-            using errcode = 'PGR05', hint = 'Give whole numbers of at least 1.';
+            using errcode = 'PGR05', hint = 'Give whole numbers of at least 1, up to 1,000,000 and 100,000,000.';
     end if;
     if imputation is null or imputation !~ '^(kth|warp|zero|[+-]?[0-9]{1,9}(\.[0-9]{1,9})?)$' then
         raise exception 'imputation is %', coalesce(quote_literal(imputation), 'null')

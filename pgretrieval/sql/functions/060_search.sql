@@ -21,6 +21,7 @@ declare
     chosen integer[];
     scores real[];
 begin
+    perform pgretrieval.check_filter(filter);
     if held.scorer <> 'maxsim' then
         if candidates is not null then
             raise exception 'candidates is %, and collection % is scored by retrieved tokens', candidates, quote_literal(held.name)

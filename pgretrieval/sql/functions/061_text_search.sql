@@ -15,6 +15,7 @@ declare
     chosen integer[];
     scores real[];
 begin
+    perform pgretrieval.check_filter(filter);
     perform pgretrieval.check_depth(k);
     select array_agg(passage_id), array_agg(found.score) into chosen, scores
     from pgretrieval.candidates_by_text(held, coalesce(query_text, ''), k, filter, among) as found;

@@ -32,6 +32,7 @@ declare
     scores real[];
     least_words double precision := 0;  -- of passages that are not among the first thousand
 begin
+    perform pgretrieval.check_filter(filter);
     perform pgretrieval.check_fusion(fusion, weights, rank_constant);
     candidates := pgretrieval.depth_of_candidates(held, k, probes, candidates);
     if query_text is not null then

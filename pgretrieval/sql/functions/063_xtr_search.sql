@@ -26,6 +26,7 @@ declare
     chosen integer[];
     scores real[];
 begin
+    perform pgretrieval.check_filter(filter);
     if held.scorer = 'maxsim' then
         raise exception 'collection % is scored by all tokens', quote_literal(held.name)
             using errcode = 'PGR05', hint = 'Use pgretrieval.search, or create the collection with scorer => ''xtr''.';

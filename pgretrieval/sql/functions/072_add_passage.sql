@@ -18,9 +18,20 @@ declare
 begin
     held := pgretrieval.lock_for_change(held.collection_id);
     texts_alone := coalesce(held.encoder ->> 'kind' = 'none', false);
-    if coalesce(add_passage.id, '') = '' or add_passage.body is null then
+    if coalesce(add_passage.id, '') !~ '\S' or coalesce(add_passage.body, '') !~ '\S' then
         raise exception 'a passage needs an id and a body; id is %', coalesce(quote_literal(add_passage.id), 'null')
-            using errcode = 'PGR05';
+            using errcode = 'PGR05', hint = 'Neither may be null or blank.';
+    end if;
+    if octet_length(add_passage.id) > 2000 then
+        raise exception 'id is %… and has % bytes', quote_literal(left(add_passage.id, 60)), octet_length(add_passage.id)
+            using errcode = 'PGR05', hint = 'Give at most 2,000.';
+    end if;
+    if add_passage.title !~ '\S' then
+        add_passage.title := null;
+    end if;
+    if not pgretrieval.is_metadata(add_passage.metadata) then
+        raise exception 'passage %: metadata is %', quote_literal(add_passage.id), left(add_passage.metadata::text, 200) using errcode = 'PGR05',
+            hint = 'Give an object; its integers may have 3,010 digits, its other numbers must be in the range of a double.';
     end if;
     if held.codebook_id is not null and exists (select from pgretrieval.proxy_model m where m.codebook_id = held.codebook_id) then
         raise exception 'collection % finds candidates by learned proxies, which only the Python client computes', quote_literal(held.name)
