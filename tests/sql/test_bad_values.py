@@ -35,16 +35,44 @@ def sql(database: pgretrieval.RetrievalDatabase, database_url: str) -> Any:
 @pytest.mark.parametrize(
     "arguments",
     [
-        "' '", "''", "null", "repeat('x', 501)", "'x', 47", "'x', 1025", "'x', bits => 3", "'x', bits => null", "'x', levels => null",
-        "'x', levels => 'even'", "'x', candidates => null", "'x', candidates => 'hnsw'", "'x', keep_vectors => null",
-        "'x', title_weight => 'NaN'", "'x', title_weight => 'Infinity'", "'x', title_weight => -1", "'x', title_weight => null",
-        "'x', encoder => '5'", "'x', encoder => '[]'", "'x', encoder => '\"x\"'", "'x', encoder => '{}'", "'x', encoder => 'null'",
-        "'x', encoder => '{\"kind\": [\"minilm\"]}'", "'x', encoder => '{\"kind\": \"minilm\", \"version\": {\"a\": 1}}'",
-        "'x', encoder => '{\"kind\": \"model\", \"name\": \" \"}'", "'x', encoder => '{\"kind\": \"model\", \"name\": \"x\", \"lengths\": 5}'",
-        "'x', dense => 'nope'", "'x', dense => 'a.b'", "'x', dense => ''", "'x', dense => 'a.b.c.d'", "'x', dense_key => 'a'",
-        "'x', vectors_per_passage => 0", "'x', scorer => null", "'x', scorer => 'x'", "'x', rerank => 'x'", "'x', unit_vectors => null",
+        "' '",
+        "''",
+        "null",
+        "repeat('x', 501)",
+        "'x', 47",
+        "'x', 1025",
+        "'x', bits => 3",
+        "'x', bits => null",
+        "'x', levels => null",
+        "'x', levels => 'even'",
+        "'x', candidates => null",
+        "'x', candidates => 'hnsw'",
+        "'x', keep_vectors => null",
+        "'x', title_weight => 'NaN'",
+        "'x', title_weight => 'Infinity'",
+        "'x', title_weight => -1",
+        "'x', title_weight => null",
+        "'x', encoder => '5'",
+        "'x', encoder => '[]'",
+        "'x', encoder => '\"x\"'",
+        "'x', encoder => '{}'",
+        "'x', encoder => 'null'",
+        "'x', encoder => '{\"kind\": [\"minilm\"]}'",
+        '\'x\', encoder => \'{"kind": "minilm", "version": {"a": 1}}\'',
+        '\'x\', encoder => \'{"kind": "model", "name": " "}\'',
+        '\'x\', encoder => \'{"kind": "model", "name": "x", "lengths": 5}\'',
+        "'x', dense => 'nope'",
+        "'x', dense => 'a.b'",
+        "'x', dense => ''",
+        "'x', dense => 'a.b.c.d'",
+        "'x', dense_key => 'a'",
+        "'x', vectors_per_passage => 0",
+        "'x', scorer => null",
+        "'x', scorer => 'x'",
+        "'x', rerank => 'x'",
+        "'x', unit_vectors => null",
     ],
-)  # fmt: skip
+)
 def test_collections_that_cannot_be(sql: Any, arguments: str):
     """A collection is stored that the Python client cannot open."""
     assert sql(f"select pgretrieval.create_collection({arguments})") == "PGR05"
@@ -53,16 +81,26 @@ def test_collections_that_cannot_be(sql: Any, arguments: str):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"id": " "}, {"id": None}, {"id": "x" * 2001}, {"body": ""}, {"body": " \n"}, {"body": None}, {"metadata": "5"}, {"metadata": "[]"},
+        {"id": " "},
+        {"id": None},
+        {"id": "x" * 2001},
+        {"body": ""},
+        {"body": " \n"},
+        {"body": None},
+        {"metadata": "5"},
+        {"metadata": "[]"},
         {"metadata": "null"},
-        {"metadata": f'{{"a": {NUMBER}}}'}, {"metadata": f'{{"a": [{{"b": -{NUMBER}}}]}}'},
-        {"metadata": '{"a": 1e5000}'}, {"metadata": f'{{"a": {"9" * 400}.5}}'},
+        {"metadata": f'{{"a": {NUMBER}}}'},
+        {"metadata": f'{{"a": [{{"b": -{NUMBER}}}]}}'},
+        {"metadata": '{"a": 1e5000}'},
+        {"metadata": f'{{"a": {"9" * 400}.5}}'},
     ],
-)  # fmt: skip
+)
 def test_passages_that_cannot_be(sql: Any, database: pgretrieval.RetrievalDatabase, changes: dict[str, Any]):
     """A passage is stored that no search can show any more."""
     given = {"id": "x", "body": "text", "metadata": "{}", "vectors": VECTORS, **changes}
-    add = "select pgretrieval.add_passage('docs', %(id)s, %(body)s, pgretrieval.as_vectors(%(vectors)s), metadata => %(metadata)s::jsonb)"
+    add = """select pgretrieval.add_passage('docs', %(id)s, %(body)s, pgretrieval.as_vectors(%(vectors)s),
+                                           metadata => %(metadata)s::jsonb)"""
     assert sql(add, **given) == "PGR05"
     assert database.get_collection("docs").stats()["passages"] == 0
 
