@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import multiprocessing
+import os
 import pickle
 import threading
 from urllib.parse import quote
@@ -136,3 +138,25 @@ def test_databases_of_other_encodings_are_refused(postgres: PostgresUnderTest, e
         assert raised.value.sqlstate == "PGR01"
     finally:
         postgres.execute("drop database other_encoding with (force)")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_forked_processes_have_connections_of_their_own(filled: str):
+    """Parent and children get each other's answers over the same sockets."""
+    with pgretrieval.connect(url=filled) as database:
+        docs = docs_of(database)
+        docs.get(["1"])
+
+        def right() -> bool:
+            return all(list(docs.get([str(number)])) == [str(number)] for number in range(50))
+
+        forking = multiprocessing.get_context("fork")
+        answers = forking.SimpleQueue()
+        children = [forking.Process(target=lambda: answers.put(right())) for _ in range(3)]
+        for child in children:
+            child.start()
+        assert right()
+        for child in children:
+            child.join(60)
+        assert [answers.get() for _ in children] == [True] * 3
+        assert right()
