@@ -44,3 +44,14 @@ def test_bad_input_is_refused():
         paired_bootstrap([], [])
     with pytest.raises(ConfigError, match="confidence is 1"):
         paired_bootstrap([1.0], [1.0], confidence=1)
+
+
+def test_p_is_two_sided():
+    """A quarter of the resamples of these two are below 0."""
+    assert paired_bootstrap([0.0, 0.0], [3.0, -1.0]).p == pytest.approx(0.5, abs=0.03)
+
+
+def test_as_many_resamples_as_asked_for():
+    """More are drawn, in whole batches."""
+    one = paired_bootstrap([0.0] * 20, list(range(20)), resamples=1)
+    assert one.low == one.high

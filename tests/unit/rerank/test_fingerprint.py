@@ -9,7 +9,7 @@ import torch
 
 from pgretrieval.errors import EncoderError
 from pgretrieval.rerank import from_spec, load_cross_encoder
-from pgretrieval.rerank.markers import new_cross_encoder
+from pgretrieval.rerank.markers import MarkerScore, new_cross_encoder
 
 
 @pytest.mark.parametrize("head", ["cls", "emb"])
@@ -99,3 +99,32 @@ def test_an_object_is_known_by_its_mark_or_by_scores() -> None:
     assert (load_cross_encoder(marked).fingerprint, other.fingerprint) == ("given v4", "given v4")
     with pytest.raises(EncoderError, match="was an object of type"):
         from_spec(scorer.spec)
+
+
+def test_scores_that_differ_in_their_second_digit_are_of_another() -> None:
+    """Digits are rounded off that tell two objects apart."""
+    first, close = Counting(), Counting()
+    close.factor = 1.01
+    assert load_cross_encoder(first).fingerprint != load_cross_encoder(close).fingerprint
+
+
+def test_progress_is_told_by_part_and_infinite_scores_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All pairs are told of with every part, or infinity passes for a score."""
+    monkeypatch.setattr("pgretrieval.rerank.scorer.PAIRS_PER_CALL", 3)
+    told: list[int] = []
+    scorer = load_cross_encoder(Counting())
+    scorer.predict([("a", "b")] * 7, told.append)
+    assert (told, scorer.calls) == ([3, 3, 1], 7)
+    infinite = Counting()
+    infinite.factor = float("inf")
+    with pytest.raises(EncoderError, match="no finite score"):
+        load_cross_encoder(infinite).predict([("a", "b")])
+
+
+def test_one_marker_stands_for_both() -> None:
+    """The vector of a passage whose second marker was cut is halved."""
+    head = MarkerScore(2.0)
+    head._query, head._passage = [1, 2], [3, 4]
+    vectors = torch.tensor([[[1.0, 3.0], [0.0, 0.0], [3.0, 1.0], [5.0, 7.0]]])
+    features = {"input_ids": torch.tensor([[1, 9, 2, 3]]), "token_embeddings": vectors}
+    assert head(features)["scores"].tolist() == [[2.0 * (2 * 5 + 2 * 7)]]
