@@ -180,6 +180,7 @@ class _Factorizing:
         self._stage("switch", 0, 1)
         anchors.switch(connection, collection_id, self._matrix_id, factorization_id)
         anchors.drop_replaced(connection, collection_id, factorization_id, self._matrix_id)
+        catalog.drop_leftovers(connection)
         self._stage("switch", 1, 1)
         return self._report(calls, embedded, solved=solves)
 

@@ -160,6 +160,17 @@ def drop(database: Database, name: str) -> None:
         dropped = value(connection, _SQL["drop_collection"], {"name": name})
     if not dropped:
         raise _not_found(database, name)
+    with database.connection(f"dropping what is left of collection {name!r}") as connection:
+        drop_leftovers(connection)
+
+
+def drop_leftovers(connection: Connection) -> None:
+    """Drop empty partitions that dropped collections, codebooks and factorisations have left; those in somebody's way stay.
+
+    One transaction each, outside any other: each locks a table of all collections for a moment.
+    """
+    while value(connection, _SQL["drop_leftover"]):
+        pass
 
 
 def _not_found(database: Database, name: str) -> CollectionNotFoundError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -53,13 +52,13 @@ def expand(connection: Connection, collection_id: CollectionId) -> int | None:
 
 def claim(connection: Connection, collection_id: CollectionId, most: int) -> Entries:
     """Keys that are due and nobody else's until the transaction ends, with all their entries."""
-    rows = connection.execute(_SQL["claim"], {"collection_id": collection_id, "n": most}).fetchall()
-    keys = [row[0] for row in rows]
-    entries: Entries = defaultdict(list)
-    if keys:
-        for key, queue_id in connection.execute(_SQL["entries"], {"collection_id": collection_id, "keys": keys}).fetchall():
-            entries[key].append(queue_id)
-    return dict(entries)
+    return dict(connection.execute(_SQL["claim"], {"collection_id": collection_id, "n": most}).fetchall())
+
+
+def held_by_others(connection: Connection, collection_id: CollectionId) -> tuple[int, str | None]:
+    """How many keys are due, though none could be claimed, and the sessions that may have them."""
+    count, holders = connection.execute(_SQL["held_by_others"], {"collection_id": collection_id}).fetchall()[0]
+    return int(count), holders
 
 
 def source_rows(database: Database, name: str, collection_id: CollectionId, keys: Sequence[str]) -> list[SourceRow]:

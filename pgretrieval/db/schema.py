@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import random
+import time
 from typing import Any, cast
 
 import psycopg
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine
+from psycopg import errors as pg
+from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import NullPool
 
 from pgretrieval import assets
 from pgretrieval.db.connection import Database, one, value
 from pgretrieval.db.errors import storage_errors
-from pgretrieval.errors import SchemaError
+from pgretrieval.errors import SchemaError, StorageError
 from pgretrieval.migrations.statements import execute_file
 
 _NEWER = (
@@ -28,6 +31,8 @@ _OLDER = (
 
 
 _SQL = assets.statements("schema")
+_PATIENCE = 60  # seconds
+_BETWEEN_TRIES = 0.5
 
 
 def head_revision() -> str:
@@ -88,9 +93,32 @@ def migrate(database: Database) -> str:
         return connection
 
     engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool)
-    with storage_errors(database.url, "creating or upgrading the schema"), engine.begin() as connection:
-        upgrade(connection)
+    until = time.monotonic() + _PATIENCE
+    with storage_errors(database.url, "creating or upgrading the schema"):
+        while not _try_to_upgrade(engine, until):
+            time.sleep(_BETWEEN_TRIES * random.uniform(0.5, 1.5))
     return head_revision()
+
+
+def _try_to_upgrade(engine: Engine, until: float) -> bool:
+    """False where somebody was in the way, and there is time left; longer tries would make all others wait."""
+    try:
+        with engine.begin() as connection:
+            patient = connection.exec_driver_sql(_SQL["limit_waiting"]).scalar()
+            upgrade(connection)
+    except pg.LockNotAvailable as error:
+        if not patient:
+            raise
+        if time.monotonic() < until:
+            return False
+        with engine.begin() as connection:
+            holders = connection.exec_driver_sql(_SQL["in_the_way"]).scalar()
+        msg = (
+            f"the schema was not upgraded: for {_PATIENCE} seconds other sessions kept its tables in use: "
+            f"{holders or 'none does now'}. Let their transactions end, or end them by pg_terminate_backend, then do the same again"
+        )
+        raise StorageError(msg) from error
+    return True
 
 
 def upgrade(connection: Connection) -> None:

@@ -5,10 +5,7 @@ Those of another encoder, which a rebuild makes beside the ones that searches us
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import numpy as np
-from psycopg import errors as pg
 
 from pgretrieval.assets import statements
 from pgretrieval.db import wire
@@ -74,5 +71,4 @@ def drop_removed(connection: Connection, collection_id: CollectionId, encoding: 
 
 def clear(connection: Connection, collection_id: CollectionId) -> None:
     """Free the space of token vectors where none are left, unless somebody is in the way."""
-    with suppress(pg.LockNotAvailable), connection.transaction():
-        connection.execute(_SQL["clear"], {"collection_id": collection_id})
+    connection.execute(_SQL["clear"], {"collection_id": collection_id})

@@ -96,4 +96,5 @@ def drop_replaced(work: Work, codebook_id: CodebookId) -> None:
     if work.wants_proxies:
         catalog.vacuum(connection, codebook_id, "proxy")
     vectors.clear(connection, collection_id)
+    catalog.drop_leftovers(connection)
     work.stage("drop", 1, 1)

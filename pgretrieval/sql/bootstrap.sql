@@ -7,7 +7,6 @@ declare
     vector_version pg_catalog.text;
 begin
     perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-    perform pg_advisory_xact_lock(7453017, 1);
 
     if current_setting('server_version_num')::integer < 150000 then
         raise exception 'PostgreSQL % is too old', current_setting('server_version')
@@ -34,7 +33,9 @@ begin
         end if;
         begin
             execute format('create extension vector schema %I', vector_schema);
-        exception when insufficient_privilege then
+        exception when unique_violation or duplicate_object then
+            null;  -- another installer was faster
+        when insufficient_privilege then
             raise exception 'the extension "vector" is not created in database "%" and role "%" may not create it',
                 current_database(), current_user
                 using errcode = 'PGR02', hint = 'Ask an administrator to run CREATE EXTENSION vector in this database.';
@@ -60,7 +61,14 @@ begin
     end if;
 
     if to_regnamespace('pgretrieval') is null then
-        create schema pgretrieval;
+        begin
+            create schema pgretrieval;
+        exception when unique_violation or duplicate_schema then
+            null;
+        end;
+    end if;
+    if to_regclass('pgretrieval.schema_version') is not null then
+        lock table pgretrieval.schema_version in share row exclusive mode;
     end if;
 
     -- Who reads the view locks it first and its table second. Revisions change the table and the view is created after them, so without

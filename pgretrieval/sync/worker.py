@@ -13,7 +13,7 @@ from pgretrieval.db import attachments, catalog, queue
 from pgretrieval.db.attachments import Attached
 from pgretrieval.db.connection import Connection, Database
 from pgretrieval.db.queue import Entries
-from pgretrieval.errors import ConfigError, EncoderError, InputError, PgRetrievalError
+from pgretrieval.errors import ConfigError, ConflictError, EncoderError, InputError, PgRetrievalError
 from pgretrieval.index.compaction import compact_if_needed
 from pgretrieval.sync.attaching import find
 from pgretrieval.sync.reconcile import Wanted, reconcile, wanted
@@ -23,6 +23,8 @@ BATCH = 256  # keys claimed together; each holds one lock of the server's until 
 POLL = 5.0  # seconds between looks at the queue where no word comes
 ATTEMPTS = 5  # of a row that fails, before it is parked
 _LONGEST_PAUSE = 60.0
+_PATIENCE = 60.0  # seconds that entries of others are waited for while nothing is done
+_BETWEEN_LOOKS = 0.25
 _PROBE = "a word"
 _LISTENING, _LOOKING = "", " "  # beside the names of collections, which are not blank
 _LOG = logging.getLogger("pgretrieval")
@@ -65,14 +67,22 @@ class Worker:
         done; otherwise it is logged and tried again. `progress` is told how many entries were just settled.
         """
         listener = queue.Listener(self._database)
+        patience = _PATIENCE
         try:
             while not stopped():
                 if not once:
                     self._guarded(_LISTENING, "listening", listener.listen)
                 worked = self._guarded(_LOOKING, "looking at the queue", lambda: self._round(stopped, progress))
+                patience = _PATIENCE if worked else patience
                 if not worked and once:
-                    break
-                if not worked:
+                    held = self._held_by_others()
+                    if not held:
+                        break
+                    if patience <= 0:
+                        raise ConflictError(held)
+                    patience -= _BETWEEN_LOOKS
+                    time.sleep(_BETWEEN_LOOKS)
+                elif not worked:
                     listener.wait(min([poll, *(pause.left for pause in self._pauses.values())]), stopped)
         finally:
             listener.close()
@@ -80,6 +90,20 @@ class Worker:
         if once and failures:
             raise failures[0]
         return self._report
+
+    def _held_by_others(self) -> str | None:
+        """What to say where changed rows are due that other sessions keep locked, which may be workers that are not done yet."""
+        for attached in attachments.attached(self._database):
+            if attached.name in self._pauses or (self._names and attached.name not in self._names):
+                continue
+            with self._database.connection(f"looking at the queue of collection {attached.name!r}") as connection:
+                entries, holders = queue.held_by_others(connection, attached.collection_id)
+            if entries:
+                return (
+                    f"{entries} changed rows of collection {attached.name!r} are left: for {_PATIENCE:.0f} seconds other sessions "
+                    f"kept them locked ({holders or 'they have gone now'}); let these end, then run this again"
+                )
+        return None
 
     def _guarded(self, name: str, doing: str, work: Callable[[], object]) -> bool:
         """Whether it did something. What it raises puts it off, each time for longer."""

@@ -178,8 +178,9 @@ def test_a_build_whose_lock_was_lost_changes_nothing(database_url: str, corpus: 
         if name == "index":
             execute(
                 database_url,
-                """select pg_terminate_backend(pid) from pg_locks
-                   where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())""",
+                r"""select pg_terminate_backend(pid) from pg_locks
+                   where relation::regclass::text ~ '[.]build_lock_'
+                     and database = (select oid from pg_database where datname = current_database())""",
             )
 
     with pgretrieval.connect(url=database_url) as database:

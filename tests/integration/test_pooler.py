@@ -52,7 +52,8 @@ def left_in_sessions(url: str) -> list[tuple[Any, ...]]:
             seen |= set(
                 connection.execute(
                     """select 'statement', statement from pg_prepared_statements
-                       union all select 'lock', locktype from pg_locks where locktype = 'advisory'
+                       union all select 'lock', relation::regclass::text from pg_locks
+                           where relation::regclass::text ~ '_lock_' and locktype = 'relation'
                        union all select 'setting', name from pg_settings where source = 'session'
                            and name not in ('application_name', 'client_encoding', 'DateStyle', 'TimeZone',
                                             'standard_conforming_strings')

@@ -344,7 +344,8 @@ def test_the_lock_of_a_rebuild_keeps_no_snapshot(database: pgretrieval.Retrieval
     """No vacuum removes anything in the whole database for the hours of a rebuild."""
     docs = built(database)
     held: list[int] = []
-    snapshots = "select count(backend_xmin) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+    snapshots = """select count(backend_xmin) + count(backend_xid) from pg_stat_activity
+                   where datname = current_database() and pid <> pg_backend_pid()"""
     docs.rebuild(stage=at("index", lambda: held.append(value(database.url, snapshots))))
     assert held == [0]
 

@@ -86,19 +86,28 @@ def words(connection: Connection) -> list[tuple[str, int, list[int], list[float]
 def test_lock_for_change_gives_the_row_and_keeps_builds_away(connection: Connection, held: tuple[int, int], database_url: str):
     """The row is not the present one, a build switches the collection meanwhile, or adds wait for each other."""
     change = "select name, codebook_id from pgretrieval.lock_for_change(%s)"
-    switch = "select pg_try_advisory_xact_lock(7453018, %s)"
+    other_id = connection.execute("select pgretrieval.create_collection('other', 48)").fetchone()[0]
+
+    def may_switch(number: int) -> bool:
+        try:
+            connection.execute("set lock_timeout = '50ms'")
+            connection.execute("select pgretrieval.lock_collection(%s, 'change', 'share row exclusive')", [number])
+        except psycopg.errors.LockNotAvailable:
+            return False
+        return True
+
     with psycopg.connect(database_url) as adding, psycopg.connect(database_url) as other:
         assert adding.execute("select codebook_id from pgretrieval.collection").fetchone() == (held[1],)
         second = add_codebook(connection, held[0])
-        connection.execute("update pgretrieval.collection set codebook_id = %s", [second])
+        connection.execute("update pgretrieval.collection set codebook_id = %s where name = 'docs'", [second])
         assert adding.execute(change, [held[0]]).fetchone() == ("docs", second)
-        assert connection.execute(switch, [held[0]]).fetchone() == (False,)
-        assert connection.execute(switch, [held[0] + 1]).fetchone() == (True,)
+        assert not may_switch(held[0])
+        assert may_switch(other_id)
         other.execute("set local lock_timeout = '2s'")
         assert other.execute(change, [held[0]]).fetchone() == ("docs", second)
         other.rollback()
         adding.rollback()
-        assert connection.execute(switch, [held[0]]).fetchone() == (True,)
+        assert may_switch(held[0])
     assert connection.execute(change, [999]).fetchone() == (None, None)
 
 

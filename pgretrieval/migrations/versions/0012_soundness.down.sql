@@ -37,3 +37,15 @@ drop function if exists pgretrieval.check_filter(jsonpath);
 drop function if exists pgretrieval.is_predicate(jsonpath);
 drop function if exists pgretrieval.is_encoder(jsonb);
 drop function if exists pgretrieval.is_metadata(jsonb);
+
+do $leftover$
+declare
+    partition text;
+begin
+    for partition in select name from pgretrieval.leftover loop
+        execute format('drop table if exists pgretrieval.%I', partition);
+    end loop;
+end
+$leftover$;
+drop table pgretrieval.leftover;
+drop table pgretrieval.change_lock, pgretrieval.build_lock, pgretrieval.factorization_lock, pgretrieval.following_lock;

@@ -182,3 +182,35 @@ alter table pgretrieval.collection
     add constraint collection_encoder_object check (jsonb_typeof(encoder) = 'object'),
     add constraint collection_title_weight_finite check (title_weight between 0 and 1000000);
 alter table pgretrieval.passage add constraint passage_metadata_object check (jsonb_typeof(metadata) = 'object') not valid;
+
+-- What is left to drop of what was dropped, so that nobody waits for it.
+create table pgretrieval.leftover (
+    name text primary key
+);
+comment on table pgretrieval.leftover is
+    'Empty partitions of dropped collections, replaced codebooks and factorisations, which pgretrieval.drop_leftover() drops.';
+
+-- Locks of collections, as tables that hold nothing: who may change a collection shares its partition of change_lock by deleting nothing
+-- from it, and the switch of a build has that alone. Rights decide who can take them, which advisory locks do not ask for.
+create table pgretrieval.change_lock (collection_id integer not null) partition by list (collection_id);
+comment on table pgretrieval.change_lock is 'Always empty. Its partitions are locked by those who change a collection, and by the switch of a build.';
+create table pgretrieval.build_lock (collection_id integer not null) partition by list (collection_id);
+comment on table pgretrieval.build_lock is 'Always empty. Builds of one collection exclude each other by a lock of its partition.';
+create table pgretrieval.factorization_lock (collection_id integer not null) partition by list (collection_id);
+comment on table pgretrieval.factorization_lock is 'Always empty. Factorisations of one collection exclude each other by a lock of its partition.';
+create table pgretrieval.following_lock (collection_id integer not null) partition by list (collection_id);
+comment on table pgretrieval.following_lock is 'Always empty. Workers share the lock of a collection''s partition, and attaching and detaching have it alone.';
+
+do $locks$
+declare
+    held integer;
+begin
+    for held in select collection_id from pgretrieval.collection loop
+        execute format('create table pgretrieval.change_lock_%1$s partition of pgretrieval.change_lock for values in (%1$s)', held);
+        execute format('create table pgretrieval.build_lock_%1$s partition of pgretrieval.build_lock for values in (%1$s)', held);
+    end loop;
+    for held in select collection_id from pgretrieval.attachment loop
+        execute format('create table pgretrieval.following_lock_%1$s partition of pgretrieval.following_lock for values in (%1$s)', held);
+    end loop;
+end
+$locks$;

@@ -12,6 +12,12 @@ begin
     if to_regclass(format('pgretrieval.%I', partition)) is not null then
         return;
     end if;
+    perform pgretrieval.lock_briefly(
+        'making table ' || partition, array[format('pgretrieval.%I', parent)]::regclass[], 'share update exclusive'
+    );
+    if to_regclass(format('pgretrieval.%I', partition)) is not null then
+        return;
+    end if;
     execute format('create table pgretrieval.%I (like pgretrieval.%I including all)', partition, parent);
     for grantee in
         select distinct case when acl.grantee = 0 then 'public' else quote_ident(pg_get_userbyid(acl.grantee)) end

@@ -21,6 +21,7 @@ set search_path from current
 as $function$
 declare
     new_id integer;
+    parents text[];
     parent text;
 begin
     if coalesce(create_collection.name, '') !~ '\S' or length(create_collection.name) > 500 then
@@ -66,7 +67,13 @@ begin
             create_collection.scorer, create_collection.rerank, create_collection.unit_vectors)
     returning collection_id into new_id;
 
-    foreach parent in array pgretrieval.partitioned_tables(create_collection.dense, create_collection.scorer) loop
+    parents := pgretrieval.partitioned_tables(create_collection.dense, create_collection.scorer);
+    perform pgretrieval.lock_briefly(
+        format('creating collection %L', create_collection.name),
+        array(select format('pgretrieval.%I', each)::regclass from unnest(parents) as each),
+        'share update exclusive'
+    );
+    foreach parent in array parents loop
         perform pgretrieval.create_partition(parent, 'collection_id', new_id);
     end loop;
     perform pgretrieval.inline_codes(new_id, create_collection.vectors_per_passage);

@@ -1,27 +1,49 @@
--- Drops a collection with its partitions, and detaches it; false where there is none of that name.
+-- Drops a collection, and detaches it; false where there is none of that name. Its tables are empty and its space is free when this
+-- commits. What is left of them is dropped at once in a statement that is a transaction of its own, else by a later call of
+-- drop_leftover, so that nobody who uses other collections waits for this transaction.
 create or replace function pgretrieval.drop_collection(name text) returns boolean
 language plpgsql volatile
 set search_path from current
 as $function$
 declare
-    old_id integer;
-    old_dense text;
-    old_scorer text;
-    parent text;
+    held pgretrieval.collection;
+    doing text := format('dropping collection %L', drop_collection.name);
 begin
-    perform pgretrieval.detach(c.name) from pgretrieval.collection c where c.name = drop_collection.name;
-    select c.collection_id, c.dense, c.scorer into old_id, old_dense, old_scorer
-    from pgretrieval.collection c where c.name = drop_collection.name for update;
+    select * into held from pgretrieval.collection c where c.name = drop_collection.name;
     if not found then
         return false;
     end if;
-    foreach parent in array pgretrieval.partitioned_tables(old_dense, old_scorer) loop
-        execute format('drop table pgretrieval.%I', parent || '_' || old_id);
-    end loop;
-    perform pgretrieval.drop_proxies(codebook_id) from pgretrieval.codebook where collection_id = old_id;
-    update pgretrieval.collection set factorization_id = null where collection_id = old_id;
-    perform pgretrieval.drop_factorizations(old_id, null, null);
-    delete from pgretrieval.collection where collection_id = old_id;
+    perform pgretrieval.detach(drop_collection.name);
+    begin
+        perform pgretrieval.empty_partitions(
+            doing,
+            array(
+                select parent || '_' || held.collection_id
+                from unnest(pgretrieval.partitioned_tables(held.dense, held.scorer)) with ordinality as kept (parent, place)
+                order by place
+            ) || array[
+                'factorization_lock_' || held.collection_id, 'following_lock_' || held.collection_id
+            ] || array(
+                select 'proxy_' || codebook_id from pgretrieval.codebook where collection_id = held.collection_id
+                union all
+                select 'item_embedding_' || factorization_id from pgretrieval.factorization where collection_id = held.collection_id
+                union all
+                select 'anchor_score_' || matrix_id from pgretrieval.score_matrix where collection_id = held.collection_id
+            )
+        );
+    exception when undefined_table then
+        return false;  -- somebody else was faster
+    end;
+    update pgretrieval.collection set factorization_id = null where collection_id = held.collection_id;
+    delete from pgretrieval.collection where collection_id = held.collection_id;
+    if not found then
+        return false;
+    end if;
+    if transaction_timestamp() = statement_timestamp() then
+        while pgretrieval.drop_leftover() loop
+            null;
+        end loop;
+    end if;
     return true;
 end
 $function$;

@@ -1,5 +1,5 @@
--- The collection as it is now, while no build switches it until the transaction ends. A transaction that still looks at an older
--- snapshot fails with a serialisation error where the collection was switched since: it would write codes that nothing reads.
+-- The collection as it is now, while no build switches it and nobody drops it until the transaction ends. A transaction that still looks
+-- at an older snapshot fails with a serialisation error where the collection was switched since: it would write codes that nothing reads.
 create or replace function pgretrieval.lock_for_change(in_collection integer) returns pgretrieval.collection
 language plpgsql volatile
 set search_path from current
@@ -7,11 +7,11 @@ as $function$
 declare
     held pgretrieval.collection;
 begin
-    perform pg_advisory_xact_lock_shared(7453018, in_collection);
+    perform pgretrieval.share_collection(in_collection, 'change');
     if current_setting('transaction_isolation') = 'read committed' then
         select * into held from pgretrieval.collection c where c.collection_id = in_collection;
     else
-        select * into held from pgretrieval.collection c where c.collection_id = in_collection for share;
+        select * into held from pgretrieval.collection c where c.collection_id = in_collection for key share;
     end if;
     return held;
 end

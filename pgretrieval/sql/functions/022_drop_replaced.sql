@@ -65,8 +65,9 @@ begin
                 return true;
             end if;
         end loop;
-        perform set_config('lock_timeout', '500ms', true);  -- who waits for a search that goes on makes all others wait
-        execute format('drop index if exists pgretrieval.%I', 'centroid_' || in_collection || '_' || old_codebook || '_hnsw');
+        if not pgretrieval.drop_index('centroid_' || in_collection, 'centroid_' || in_collection || '_' || old_codebook || '_hnsw') then
+            raise exception 'a search uses the centroids of codebook %', old_codebook using errcode = 'lock_not_available';
+        end if;
         perform pgretrieval.drop_proxies(old_codebook);
         delete from pgretrieval.centroid where collection_id = in_collection and codebook_id = old_codebook;
         delete from pgretrieval.segment where collection_id = in_collection and codebook_id = old_codebook;
@@ -83,7 +84,9 @@ begin
            where rebuild.collection_id = in_collection and other.datname = current_database() and other.pid <> pg_backend_pid()
        ) then
         begin
-            perform set_config('lock_timeout', '500ms', true);
+            perform pgretrieval.lock_briefly(
+                'clearing token vectors', array[format('pgretrieval.%I', 'token_vector_' || in_collection)]::regclass[], 'access exclusive', 0.5
+            );
             execute format('truncate pgretrieval.%I', 'token_vector_' || in_collection);
             return true;
         exception when lock_not_available then
@@ -127,7 +130,6 @@ begin
         if removed > 0 then
             return true;
         end if;
-        perform set_config('lock_timeout', '500ms', true);
         for part in
             select relname from pg_class
             where relnamespace = 'pgretrieval'::regnamespace and relkind = 'i'
@@ -138,7 +140,9 @@ begin
                   select encoding from pgretrieval.rebuild where collection_id = in_collection and not switched
               ))
         loop
-            execute format('drop index if exists pgretrieval.%I', part);
+            if not pgretrieval.drop_index('dense_vector_' || in_collection, part) then
+                raise exception 'a search uses index %', part using errcode = 'lock_not_available';
+            end if;
         end loop;
     end if;
     delete from pgretrieval.rebuild where collection_id = in_collection and switched;

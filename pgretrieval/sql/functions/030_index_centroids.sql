@@ -13,7 +13,6 @@ begin
         'create index if not exists %I on pgretrieval.%I using hnsw ((vector::@extschema:vector@.halfvec(%s)) @extschema:vector@.halfvec_ip_ops) where codebook_id = %s',
         'centroid_' || in_collection || '_' || in_codebook || '_hnsw', 'centroid_' || in_collection, dims, in_codebook
     );
-    perform set_config('lock_timeout', '2s', true);  -- who waits for a search that goes on makes all others wait
-    execute format('drop index if exists pgretrieval.%I', 'centroid_' || in_collection || '_hnsw');
+    perform pgretrieval.drop_index('centroid_' || in_collection, 'centroid_' || in_collection || '_hnsw');
 end
 $function$;

@@ -13,6 +13,6 @@ begin
         'create index if not exists %I on pgretrieval.%I using hnsw ((vector::@extschema:vector@.halfvec(%s)) @extschema:vector@.halfvec_ip_ops) where encoding = %s',
         'dense_vector_' || in_collection || '_' || in_encoding || '_hnsw', 'dense_vector_' || in_collection, dims, in_encoding
     );
-    execute format('drop index if exists pgretrieval.%I', 'dense_vector_' || in_collection || '_hnsw');
+    perform pgretrieval.drop_index('dense_vector_' || in_collection, 'dense_vector_' || in_collection || '_hnsw');
 end
 $function$;

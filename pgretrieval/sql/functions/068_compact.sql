@@ -14,7 +14,9 @@ declare
     until text;
 begin
     held := pgretrieval.lock_for_change(held.collection_id);
-    if held.codebook_id is null or not pg_try_advisory_xact_lock(7453020, held.collection_id) then
+    perform from pgretrieval.collection c
+    where c.collection_id = held.collection_id and c.codebook_id is not null for no key update skip locked;
+    if not found then
         return false;
     end if;
     select centroid_count into centroids from pgretrieval.codebook where codebook.codebook_id = held.codebook_id;

@@ -16,7 +16,8 @@ declare
     arguments text[];
     strangers text;
 begin
-    perform pg_advisory_xact_lock(7453021, held.collection_id);
+    perform pgretrieval.create_partition('following_lock', 'collection_id', held.collection_id);
+    perform pgretrieval.lock_collection(held.collection_id, 'following', 'share row exclusive');
     select * into attached from pgretrieval.attachment where collection_id = held.collection_id;
     if found then
         raise exception 'collection % is attached to % already', quote_literal(held.name), attached.source_name
@@ -56,6 +57,9 @@ begin
     ) then
         arguments := arguments || attach.texts || attached.metadata_columns;
     end if;
+    perform pgretrieval.lock_briefly(
+        format('attaching collection %L', held.name), array[attach.source], 'share row exclusive', descendants => true
+    );
     execute format(
         'create trigger %I after insert or update or delete on %s for each row execute function pgretrieval.queue_change(%s)',
         trigger_name, source_name, (select string_agg(quote_literal(argument), ', ' order by place)

@@ -9,10 +9,18 @@ declare
     source regclass;
     trigger_name text;
 begin
-    perform pg_advisory_xact_lock(7453021, held.collection_id);
+    if not exists (select from pgretrieval.attachment where collection_id = held.collection_id) then
+        return false;
+    end if;
+    perform pgretrieval.lock_collection(held.collection_id, 'following', 'share row exclusive');
     delete from pgretrieval.attachment where collection_id = held.collection_id returning attachment.source into source;
     if not found then
         return false;
+    end if;
+    if exists (select from pg_class where oid = source) then
+        perform pgretrieval.lock_briefly(
+            format('detaching collection %L', held.name), array[source], 'access exclusive', descendants => true
+        );
     end if;
     for trigger_name in
         select tgname from pg_trigger

@@ -1,6 +1,10 @@
 -- name: lock
 -- Factorisations of one collection exclude each other, in a transaction that stays open through all those of one (see rebuilds.sql).
-select pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true), pg_catalog.pg_advisory_xact_lock(7453023, %(collection_id)s)
+select pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true),
+       pgretrieval.lock_collection(%(collection_id)s, 'factorization', 'share update exclusive')
+
+-- name: create_lock
+select pgretrieval.create_partition('factorization_lock', 'collection_id', %(collection_id)s)
 
 -- name: let_go
 select
@@ -103,9 +107,7 @@ where matrix_id = %(matrix_id)s and not exists (
 update pgretrieval.collection set factorization_id = %(factorization_id)s where collection_id = %(collection_id)s
 
 -- name: drop_replaced
--- Not for long: whoever comes after a statement that waits for a search waits behind it.
-select pg_catalog.set_config('lock_timeout', '500ms', true),
-       pgretrieval.drop_factorizations(%(collection_id)s, %(kept_factorization)s, %(kept_matrix)s)
+select pgretrieval.drop_factorizations(%(collection_id)s, %(kept_factorization)s, %(kept_matrix)s)
 
 -- name: active
 select factorization.factorization_id, factorization.matrix_id, asked_items, anchor_items, selection, seed, element, split, inverse,

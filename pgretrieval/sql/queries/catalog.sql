@@ -12,6 +12,9 @@ select pgretrieval.create_collection(
 -- name: drop_collection
 select pgretrieval.drop_collection(%(name)s)
 
+-- name: drop_leftover
+select pgretrieval.drop_leftover()
+
 -- name: collection
 select collection_id, name, encoder, dim, bits, levels, codebook_id, given_vectors, candidates, keep_vectors, language,
        title_weight, dense, dense_key, dense_dim, given_dense, encoding, dense_encoding, mean_words is not null,
@@ -52,6 +55,7 @@ join pg_catalog.pg_class child on child.oid = inhrelid
 join pgretrieval.collection on collection.collection_id = %(collection_id)s
 where parent.relnamespace = 'pgretrieval'::regnamespace::oid
   and parent.relkind = 'p'
+  and parent.relname::text not like '%%\_lock'
   and child.relname::text = pg_catalog.concat(
           parent.relname, '_',
           case parent.relname

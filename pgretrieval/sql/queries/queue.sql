@@ -6,29 +6,16 @@ set transaction isolation level read committed
 -- Workers share the lock, a detach has it alone; it goes with the transaction. Encoding may take longer than an idle transaction is
 -- given.
 select pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true),
-       pg_catalog.pg_try_advisory_xact_lock_shared(7453021, %(collection_id)s)
+       pgretrieval.join_workers(%(collection_id)s)
 
 -- name: expand
 select pgretrieval.expand_queue(%(collection_id)s)
 
 -- name: claim
--- Keys of the oldest entries that are due and that no other worker has. One that has a later entry of the same key does not hold its row,
--- but the key's own lock: two texts of one row are never written by two workers at once.
-with due as materialized (
-    select key from pgretrieval.queue
-    where collection_id = %(collection_id)s and parked_at is null and not_before <= pg_catalog.clock_timestamp() and key is not null
-    order by queue_id
-    limit %(n)s
-    for update skip locked
-)
-select key from due group by key
-having pg_catalog.pg_try_advisory_xact_lock(7453022, pg_catalog.hashtext(pg_catalog.concat(%(collection_id)s::integer, ' ', key)))
+select key, entries from pgretrieval.claim_keys(%(collection_id)s, %(n)s)
 
--- name: entries
--- All that is queued for keys, parked or waiting too; after the keys were claimed and before their rows are read.
-select key, queue_id from pgretrieval.queue
-where collection_id = %(collection_id)s and key = any(%(keys)s)
-for update skip locked
+-- name: held_by_others
+select entries, holders from pgretrieval.held_by_others(%(collection_id)s)
 
 -- name: source_rows
 select key, id, texts, metadata from pgretrieval.source_rows(%(collection_id)s, %(keys)s)

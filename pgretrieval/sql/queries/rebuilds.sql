@@ -1,7 +1,8 @@
 -- name: lock
 -- Builds and rebuilds of one collection exclude each other. In a transaction of its own, which stays open and idle through all those of
 -- one rebuild. A lock of the session would not do: behind a pooler each transaction may have another session.
-select pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true), pg_catalog.pg_advisory_xact_lock(7453019, %(collection_id)s)
+select pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true),
+       pgretrieval.lock_collection(%(collection_id)s, 'build', 'share update exclusive')
 
 -- name: let_go
 -- A statement with parameters stays open in the session until the next one, and keeps its snapshot, which would hold up every vacuum.
@@ -10,7 +11,8 @@ select
 
 -- name: lock_for_switch
 -- Alone with the collection until the transaction ends. Not for long: whoever comes after waits behind this.
-select pg_catalog.set_config('lock_timeout', '500ms', true), pg_catalog.pg_advisory_xact_lock(7453018, %(collection_id)s)
+select pg_catalog.set_config('lock_timeout', '500ms', true),
+       pgretrieval.lock_collection(%(collection_id)s, 'change', 'share row exclusive')
 
 -- name: get
 select encoder, dim, encoding, codebook_id, mean_words, switched, vectors_per_passage

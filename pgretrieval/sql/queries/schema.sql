@@ -1,11 +1,29 @@
 -- name: keep_search_path
-select pg_catalog.set_config('pgretrieval.search_path', pg_catalog.current_setting('search_path'), true);
+-- An upgrade that waits for a table makes all wait who come after it, so it gives up soon.
+select pg_catalog.set_config('pgretrieval.search_path', pg_catalog.current_setting('search_path'), true),
+       pg_catalog.set_config('pgretrieval.lock_timeout', pg_catalog.current_setting('lock_timeout'), true),
+       pg_catalog.set_config('lock_timeout', coalesce(nullif(pg_catalog.current_setting('lock_timeout'), '0'), '2s'), true);
 
 -- name: safe_search_path
 select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 
 -- name: restore_search_path
-select pg_catalog.set_config('search_path', pg_catalog.current_setting('pgretrieval.search_path'), true);
+select pg_catalog.set_config('search_path', pg_catalog.current_setting('pgretrieval.search_path'), true),
+       pg_catalog.set_config('lock_timeout', pg_catalog.current_setting('pgretrieval.lock_timeout'), true);
+
+-- name: limit_waiting
+-- For one try of several; not where somebody has set a limit.
+select pg_catalog.current_setting('lock_timeout') = '0',
+       pg_catalog.set_config('lock_timeout', coalesce(nullif(pg_catalog.current_setting('lock_timeout'), '0'), '100ms'), true)
+
+-- name: in_the_way
+-- Sessions that use the schema's tables.
+select pg_catalog.string_agg(distinct pg_catalog.concat('process ', pid, ' (', pg_stat_activity.state, ')'), ', ')
+from pg_catalog.pg_locks
+left join pg_catalog.pg_stat_activity using (pid)
+where relation in (select oid from pg_catalog.pg_class where relnamespace = pg_catalog.to_regnamespace('pgretrieval')::oid)
+  and pg_locks.database = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())
+  and granted and (pid <> pg_catalog.pg_backend_pid()) is not false
 
 -- name: set_version
 delete from pgretrieval.schema_version;

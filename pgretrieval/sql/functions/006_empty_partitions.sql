@@ -1,0 +1,24 @@
+-- Empties partitions at once and for everybody, but leaves it to drop_leftover to drop them: that locks their parents, which all
+-- collections use, and would hold these until the caller's transaction ends. Partitions that are not there are passed over.
+create or replace function pgretrieval.empty_partitions(doing text, partitions text[], seconds real default 10) returns void
+language plpgsql volatile
+set search_path from current
+as $function$
+declare
+    there regclass[] := array(
+        select to_regclass(format('pgretrieval.%I', partition))
+        from unnest(partitions) with ordinality as given (partition, place)
+        where to_regclass(format('pgretrieval.%I', partition)) is not null
+        order by place
+    );
+begin
+    if cardinality(there) = 0 then
+        return;
+    end if;
+    perform pgretrieval.lock_briefly(doing, there, 'access exclusive', seconds);
+    execute 'truncate ' || array_to_string(there, ', ');
+    insert into pgretrieval.leftover (name)
+    select relname from pg_class where oid = any(there)
+    on conflict do nothing;
+end
+$function$;

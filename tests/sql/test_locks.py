@@ -1,0 +1,248 @@
+"""No operation on one collection makes another wait, and nobody without rights holds anything up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+import pgretrieval
+from tests.support.encoder import HashedEncoder
+
+pytestmark = pytest.mark.both_versions
+
+Connection = psycopg.Connection[Any]
+_NOT_NOTICEABLE = 2.0  # seconds, where others wait for ten
+
+
+@pytest.fixture
+def other(database: pgretrieval.RetrievalDatabase) -> pgretrieval.Collection:
+    """A built collection, beside those that are made and dropped."""
+    other = database.create_collection("other", encoder=HashedEncoder())
+    other.add([{"id": str(number), "text": f"word{number} here"} for number in range(40)])
+    other.build()
+    return other
+
+
+@pytest.fixture
+def idle(database_url: str, other: pgretrieval.Collection) -> Iterator[Connection]:
+    """A session that has read the other collection, and has forgotten to commit."""
+    with psycopg.connect(database_url) as idle:
+        idle.execute("select count(*) from pgretrieval.passage where collection_id = %s", [other._row.collection_id])
+        yield idle
+        idle.rollback()
+
+
+def beside(work: Callable[[], Any]) -> tuple[threading.Thread, list[BaseException]]:
+    """A thread that does it, and what it raised."""
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread, raised
+
+
+def goes_on(other: pgretrieval.Collection, number: int) -> None:
+    """Searches and adds of the other collection."""
+    begun = time.monotonic()
+    assert other.search("word3", k=1)[0].id == "3"
+    other.add([{"id": f"new{number}", "text": "something new"}])
+    assert other.text_search("word4", k=1)[0].id == "4"
+    assert time.monotonic() - begun < _NOT_NOTICEABLE
+
+
+def leftovers(url: str) -> list[str]:
+    """Of dropped collections."""
+    with psycopg.connect(url) as connection:
+        return [row[0] for row in connection.execute("select name from pgretrieval.leftover").fetchall()]
+
+
+def test_a_collection_is_dropped_while_another_is_read(
+    database: pgretrieval.RetrievalDatabase, other: pgretrieval.Collection, idle: Connection, database_url: str
+):
+    """A forgotten transaction stops the drop, and the drop all searches and adds; or its tables stay for ever."""
+    database.create_collection("docs", encoder=HashedEncoder()).add([{"id": "1", "text": "one"}])
+    number = database.get_collection("docs", encoder=HashedEncoder())._row.collection_id
+    database.drop_collection("docs")
+    goes_on(other, 1)
+    assert f"passage_{number}" in leftovers(database_url)
+    database.create_collection("docs", encoder=HashedEncoder()).add([{"id": "1", "text": "one"}])
+    idle.rollback()
+    database.drop_collection("docs")
+    assert leftovers(database_url) == []
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("select count(*) from pg_class where relname ~ %s", [f"_{number}$"]).fetchone() == (0,)
+
+
+def test_a_drop_inside_a_long_transaction_holds_nobody_up(
+    database: pgretrieval.RetrievalDatabase, other: pgretrieval.Collection, database_url: str
+):
+    """From SQL a drop locks the tables of all collections until the caller commits."""
+    database.create_collection("docs", encoder=HashedEncoder()).add([{"id": "1", "text": "one"}])
+    with psycopg.connect(database_url) as dropping:
+        assert dropping.execute("select pgretrieval.drop_collection('docs')").fetchone() == (True,)
+        goes_on(other, 1)
+        dropping.commit()
+    assert database.list_collections() == ["other"]
+    assert leftovers(database_url) != []
+
+
+def test_a_drop_in_sql_leaves_nothing(database: pgretrieval.RetrievalDatabase, connection: Connection, database_url: str):
+    """Empty tables gather where all is done in SQL."""
+    number = connection.execute("select pgretrieval.create_collection('docs', 48)").fetchone()[0]
+    assert connection.execute("select pgretrieval.drop_collection('docs')").fetchone() == (True,)
+    assert leftovers(database_url) == []
+    assert connection.execute("select count(*) from pg_class where relname ~ %s", [f"_{number}$"]).fetchone() == (0,)
+
+
+def test_a_collection_that_is_in_use_is_not_dropped(
+    database: pgretrieval.RetrievalDatabase, other: pgretrieval.Collection, database_url: str
+):
+    """The drop waits for ever, does not say for whom, or makes others wait meanwhile."""
+    docs = database.create_collection("docs", encoder=HashedEncoder())
+    docs.add([{"id": "1", "text": "one"}])
+    with psycopg.connect(database_url) as reader:
+        reader.execute("select count(*) from pgretrieval.passage where collection_id = %s", [docs._row.collection_id])
+        dropping, raised = beside(lambda: database.drop_collection("docs"))
+        begun = time.monotonic()
+        for number in range(20):
+            goes_on(other, number)
+        dropping.join(60)
+        assert 9 < time.monotonic() - begun < 20
+        assert isinstance(raised[0], pgretrieval.StorageError)
+        assert f"process {reader.info.backend_pid} (idle in transaction) uses pgretrieval.passage_" in str(raised[0])
+    assert docs.search("one", k=1)[0].id == "1"
+    database.drop_collection("docs")
+
+
+def test_a_collection_is_made_while_others_are_used(
+    database: pgretrieval.RetrievalDatabase, other: pgretrieval.Collection, idle: Connection, database_url: str
+):
+    """A transaction that makes a collection, and stays open, holds up those who use others."""
+    with psycopg.connect(database_url) as making:
+        making.execute("select pgretrieval.create_collection('docs', 48)")
+        goes_on(other, 1)
+        making.rollback()
+    database.create_collection("docs", encoder=HashedEncoder()).add([{"id": "1", "text": "one"}])
+    goes_on(other, 2)
+
+
+def test_two_collections_at_once_say_who_is_first(database_url: str):
+    """The second waits without an end for a transaction that makes a collection and stays open."""
+    with psycopg.connect(database_url) as first, psycopg.connect(database_url) as second:
+        first.execute("select pgretrieval.create_collection('first', 48)")
+        with pytest.raises(psycopg.errors.LockNotAvailable, match=rf"'second' needs .*process {first.info.backend_pid}"):
+            second.execute("select pgretrieval.create_collection('second', 48)")
+        second.rollback()
+        first.commit()
+        second.execute("select pgretrieval.create_collection('second', 48)")
+
+
+@pytest.mark.parametrize("readers", ["articles", "docs"])
+def test_detaching_holds_nobody_up(
+    database: pgretrieval.RetrievalDatabase, connection: Connection, database_url: str, readers: str
+):
+    """Dropping triggers waits for a reader of the application's table, and all its readers for that."""
+    connection.execute("create table public.articles (id text primary key, body text)")
+    connection.execute("insert into public.articles values ('1', 'one')")
+    database.create_collection("docs", encoder=HashedEncoder())
+    database.attach("docs", "public.articles", text="body")
+    with psycopg.connect(database_url) as reader:
+        reader.execute("select * from public.articles" if readers == "articles" else "select * from pgretrieval.collections")
+        if readers == "docs":
+            database.detach("docs")
+            return
+        detaching, raised = beside(lambda: database.detach("docs"))
+        time.sleep(0.5)
+        begun = time.monotonic()
+        connection.execute("update public.articles set body = 'two'")
+        assert connection.execute("select body from public.articles").fetchone() == ("two",)
+        assert time.monotonic() - begun < _NOT_NOTICEABLE
+        detaching.join(60)
+        assert "uses articles" in str(raised[0]) or "uses public.articles" in str(raised[0])
+    assert connection.execute("select count(*) from pg_trigger where not tgisinternal").fetchone() == (2,)
+
+
+def test_an_upgrade_holds_nobody_up(
+    database: pgretrieval.RetrievalDatabase, other: pgretrieval.Collection, database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    """It waits for a forgotten transaction, and all searches for it; or it does not say whom it waited for."""
+    monkeypatch.setattr("pgretrieval.db.schema._PATIENCE", 3)
+    with psycopg.connect(database_url) as reader:
+        reader.execute("select * from pgretrieval.collections")
+        upgrading, raised = beside(database.migrate)
+        for number in range(3):
+            time.sleep(0.3)
+            goes_on(other, number)
+        upgrading.join(60)
+        assert f"process {reader.info.backend_pid} (idle in transaction)" in str(raised[0])
+    database.migrate()
+
+
+# ---- who may lock what
+
+
+def test_nobody_without_rights_holds_anything_up(
+    database: pgretrieval.RetrievalDatabase,
+    other: pgretrieval.Collection,
+    connection: Connection,
+    postgres: Any,
+    database_url: str,
+):
+    """Locks that any role may take stand for "nobody builds"."""
+    role, password = postgres.create_role()
+    number = other._row.collection_id
+    connection.execute(f'grant usage on schema pgretrieval to "{role}"')
+    with psycopg.connect(database_url, user=role, password=password, autocommit=True) as stranger:
+        for kind in range(7453017, 7453024):
+            stranger.execute("select pg_advisory_lock(%s, %s), pg_advisory_lock(%s, 1)", [kind, number, kind])
+        for attempt in (
+            "select pgretrieval.lock_for_change(%s)",
+            "select pgretrieval.share_collection(%s, 'change')",
+            "select pgretrieval.lock_collection(%s, 'change', 'access share')",
+            "select pgretrieval.lock_collection(%s, 'build', 'share update exclusive')",
+            "select pgretrieval.join_workers(%s)",
+            "select from pgretrieval.collection where collection_id = %s for key share",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                stranger.execute(attempt, [number])
+        begun = time.monotonic()
+        goes_on(other, 1)
+        other.rebuild()
+        other.compact()
+        database.migrate()
+        assert time.monotonic() - begun < 20
+
+
+def test_a_switch_gets_its_turn(database: pgretrieval.RetrievalDatabase, other: pgretrieval.Collection, database_url: str):
+    """Adds that follow each other without a gap keep a switch waiting for ever: those who come later wait behind it."""
+    done = threading.Event()
+
+    def add(writer: int) -> None:
+        with psycopg.connect(database_url) as adding:
+            while not done.is_set():
+                with adding.transaction():
+                    adding.execute("select pgretrieval.lock_for_change(%s)", [other._row.collection_id])
+                    time.sleep(0.1)
+
+    adding = [beside(lambda writer=writer: add(writer)) for writer in range(3)]
+    time.sleep(0.2)
+    switching, raised = beside(lambda: other.rebuild())
+    switching.join(60)
+    ended = not switching.is_alive()
+    done.set()
+    for thread, failed in adding:
+        thread.join(10)
+        assert failed == []
+    assert ended
+    assert raised == []
