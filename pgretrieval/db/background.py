@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from pgretrieval.errors import PgRetrievalError
 
 _LOG = logging.getLogger("pgretrieval")
-_PATIENCE = 60
+_PATIENCE = 60.0
+_STEP = 1.0  # seconds that a step may still take when it is told to stop
 
 
 class Background:
-    """Threads of one database; at most one for each piece of work. Those that run when it is closed finish their step."""
+    """Threads of one database; at most one for each piece of work."""
 
     def __init__(self) -> None:
         self._stopping = threading.Event()
@@ -29,21 +31,23 @@ class Background:
             self._running[doing] = thread
             thread.start()
 
-    def wait(self) -> None:
-        """Until all that was started is done."""
+    def wait(self, seconds: float = _PATIENCE) -> None:
+        """Until all that was started is done, or so many seconds are over."""
+        until = time.monotonic() + seconds
         for thread in list(self._running.values()):
-            thread.join(_PATIENCE)
+            thread.join(max(0.0, until - time.monotonic()))
 
-    def close(self) -> None:
-        """Tell what runs to stop after its step, and wait for that."""
+    def stop(self) -> None:
+        """Tell what runs to stop after its step, and wait for a step that is short."""
         self._stopping.set()
-        self.wait()
+        self.wait(_STEP)
 
     def _run(self, doing: str, work: Callable[[threading.Event], None]) -> None:
         try:
             work(self._stopping)
         except PgRetrievalError as error:
-            _LOG.warning("%s failed: %s", doing, error)
+            if not self._stopping.is_set():
+                _LOG.warning("%s failed: %s", doing, error)
         finally:
             with self._lock:
                 self._running.pop(doing, None)

@@ -77,9 +77,10 @@ class Database:
             raise SchemaError(msg)
 
     def close(self) -> None:
-        """Close every connection, those in use too: no call goes on."""
-        self.background.close()
+        """Close every connection, those in use too: no call goes on, and what the server still does is cancelled."""
+        self.background.stop()
         self._leaving.set()
+        self.background.wait()
         self._pool.close()
 
     def _open(self) -> WatchedConnection:

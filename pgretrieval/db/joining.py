@@ -12,6 +12,7 @@ from psycopg.adapt import AdaptersMap
 from psycopg.pq import Format, PipelineStatus
 from psycopg.rows import TupleRow, tuple_row
 from sqlalchemy.orm import Session
+from typing_extensions import Self
 
 from pgretrieval.assets import statements
 from pgretrieval.db.parameters import ADAPTERS
@@ -76,6 +77,10 @@ class _OwnCursor(psycopg.Cursor[TupleRow]):
         super().__init__(connection, row_factory=tuple_row)
         self._adapters = AdaptersMap(ADAPTERS)
         self._reset()
+
+    def execute(self, query: Any, params: Any = None, *, prepare: bool | None = False, binary: bool | None = None) -> Self:
+        """As the driver's, never prepared: such a statement may get a plan for any values, which locks partitions of all collections."""
+        return super().execute(query, params, prepare=prepare, binary=binary)
 
 
 def _driver_connection(given: Any) -> psycopg.Connection[Any]:

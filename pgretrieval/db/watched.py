@@ -100,6 +100,7 @@ class WatchedConnection(psycopg.Connection[TupleRow]):
                 if ready:
                     heard, patience, waiting = monotonic(), _SILENT_SECONDS, False
                 elif self.leaving is not None and self.leaving.is_set():
+                    self.discard()
                     self._lose("the database handle was closed meanwhile", everywhere=True)
                 elif monotonic() - heard > patience:
                     waiting = self._ask(was_waiting=waiting)
@@ -158,8 +159,11 @@ def connect(url: str, leaving: threading.Event | None = None, *, asks: bool = Tr
 def _without_session_state(connection: WatchedConnection) -> None:
     """Prepare no statements behind a pooler: the next transaction may be in another session, which has none of them.
 
-    A pooler shows in the number of the server's process, in place of which it tells clients one of its own.
+    A pooler shows in the number of the server's process, in place of which it tells clients one of its own. Without one, prepared
+    statements are planned for their values each time.
     """
     row = connection.execute(_SQL["server_process"]).fetchone()
     if row is None or row[0] != connection.info.backend_pid:
         connection.prepare_threshold = None
+    else:
+        connection.execute(_SQL["plan_by_values"])

@@ -246,3 +246,79 @@ def test_a_switch_gets_its_turn(database: pgretrieval.RetrievalDatabase, other: 
         assert failed == []
     assert ended
     assert raised == []
+
+
+# ---- what one collection touches
+
+
+_VECTORS = '{"[' + ",".join(["1"] + ["0"] * 63) + ']"}'
+_PARTITIONS = """
+    select leaf.relid::regclass::text from pg_class, pg_partition_tree(pg_class.oid) as leaf
+    where relkind = 'p' and relnamespace = 'pgretrieval'::regnamespace and leaf.isleaf
+"""
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"scorer": "xtr"}, {"candidates": "proxy"}, {"keep_vectors": True}, {"dense": "kept"}], ids=str
+)
+def test_no_plan_touches_another_collection(
+    database: pgretrieval.RetrievalDatabase, connection: Connection, database_url: str, settings: dict[str, Any]
+):
+    """A plan that any parameters fit, or that names its partition by a column, locks those of all collections: one that is being
+    dropped makes all wait, and hundreds are more locks than the server has."""
+    dense = [[1.0] * 8] * 30 if settings.get("dense") else None
+    passages = [{"id": str(number), "text": f"word{number} here", "metadata": {"n": number}} for number in range(30)]
+    for name in ("docs", "away"):
+        collection = database.create_collection(name, encoder=HashedEncoder(), **settings)
+        collection.add(passages, dense=dense)
+        collection.build()
+    away = collection._row
+    codebook = connection.execute("select codebook_id from pgretrieval.collection where name = 'away'").fetchone()[0]
+    connection.execute("select set_config('lock_timeout', '1s', false)")
+    with psycopg.connect(database_url) as holding, psycopg.connect(database_url) as joined:
+        joined.execute("set lock_timeout = '1s'")
+        for (name,) in holding.execute(_PARTITIONS).fetchall():
+            if (name.endswith(f"_{away.collection_id}") and "proxy" not in name) or name == f"pgretrieval.proxy_{codebook}":
+                holding.execute(f"lock table {name} in access exclusive mode")
+        impatient = f"{database_url}{'&' if '?' in database_url else '?'}options=-clock_timeout%3D1000"
+        with pgretrieval.connect(url=impatient) as opened:
+            docs = opened.get_collection("docs", encoder=HashedEncoder())
+            for turn in range(7):  # generic plans are made of a statement's sixth execution
+                one = [{"id": f"new{turn}", "text": "another one"}]
+                given = {"dense": dense[:1]} if dense else {}
+                docs.search("word3", k=3)
+                docs.search("word3", k=3, where={"n": {"$lt": 20}})
+                docs.text_search("word3")
+                docs.stats()
+                docs.get(["1", "2"])
+                docs.add(one, **given)
+                docs.add([{**one[0], "text": "changed"}], on_conflict="update", **given)
+                docs.delete(where={"n": turn})
+                docs.add([{**one[0], "id": "joined"}], on_conflict="update", connection=joined, **given)
+                docs.delete(["joined"], connection=joined)
+                joined.commit()
+                docs.compact()
+                search = "xtr_search" if "scorer" in settings else "search"
+                connection.execute(f"select * from pgretrieval.{search}('docs', %s::vector[])", [_VECTORS]).fetchall()
+                connection.execute("select * from pgretrieval.text_search('docs', 'word3')").fetchall()
+                connection.execute("select pgretrieval.stats('docs')")
+                connection.execute("select pgretrieval.delete_passage('docs', %s)", [str(20 + turn)])
+                if "candidates" not in settings:
+                    arguments = [f"sql{turn}", _VECTORS, "[1,1,1,1,1,1,1,1]" if dense else None]
+                    connection.execute("select pgretrieval.add_passage('docs', %s, 'x', %s::vector[], dense => %s)", arguments)
+            assert docs.check() == []
+        holding.rollback()
+
+
+def test_every_function_that_reads_partitions_plans_by_values(connection: Connection):
+    """A new one is planned for any parameters, and locks the partitions of all collections."""
+    parents = connection.execute(
+        "select relname from pg_class where relkind = 'p' and relnamespace = 'pgretrieval'::regnamespace and relname !~ '_lock$'"
+    ).fetchall()
+    without = connection.execute(
+        """select proname from pg_proc join pg_language on pg_language.oid = prolang
+           where pronamespace = 'pgretrieval'::regnamespace and lanname = 'plpgsql'
+             and prosrc ~ %s and coalesce('plan_cache_mode=force_custom_plan' <> all (proconfig), true)""",
+        [rf"pgretrieval\.({'|'.join(name for (name,) in parents)})\M"],
+    ).fetchall()
+    assert without == []

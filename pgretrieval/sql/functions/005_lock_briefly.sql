@@ -2,7 +2,7 @@
 -- who come after, so each try lasts a moment, gives back what it has, and is made again after a pause, for so many seconds. Then it is an
 -- error that names the sessions in the way.
 create or replace function pgretrieval.lock_briefly(
-    doing text, relations regclass[], mode text, seconds real default 10, descendants boolean default false
+    doing text, relations regclass[], lock_mode text, seconds real default 10, descendants boolean default false
 ) returns void
 language plpgsql volatile
 set search_path from current
@@ -19,7 +19,7 @@ begin
                 'lock table %s in %s mode',
                 (select string_agg(case when descendants then '' else 'only ' end || relation::text, ', ' order by place)
                  from unnest(relations) with ordinality as given (relation, place)),
-                mode
+                lock_mode
             );
             return;
         exception when lock_not_available or deadlock_detected then
@@ -42,8 +42,8 @@ begin
               select tree.relid from unnest(relations) as relation, pg_partition_tree(relation) as tree where descendants
           )
           and held.pid is distinct from pg_backend_pid()
-          and (mode = 'access exclusive' or held.mode not in ('AccessShareLock', 'RowShareLock'))
-          and (mode <> 'share update exclusive' or held.mode <> 'RowExclusiveLock')
+          and (lock_mode = 'access exclusive' or held.mode not in ('AccessShareLock', 'RowShareLock'))
+          and (lock_mode <> 'share update exclusive' or held.mode <> 'RowExclusiveLock')
         group by 1
     ) as holding;
     raise exception '% needs tables that other sessions kept in use for % seconds: %', doing, seconds, coalesce(holders, 'they have gone now')

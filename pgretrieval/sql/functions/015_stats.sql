@@ -4,6 +4,7 @@
 create or replace function pgretrieval.stats(name text) returns jsonb
 language plpgsql stable
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 declare
     held pgretrieval.collection := pgretrieval.known_collection(stats.name);

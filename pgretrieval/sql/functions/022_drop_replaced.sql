@@ -1,9 +1,14 @@
 -- Removes up to `in_rows` rows of what rebuilds have replaced or given up: codes, postings, centroids, proxies and indexes of codebooks
 -- that no search uses and no rebuild makes, vectors of other encodings. False once nothing is left. Searches go on: those that began
 -- before the switch still see these rows. Another encoder makes another number of tokens of a text: that is written down first.
+-- Plans are fixed, whatever statistics say: passages of a step by their index, and what belongs to each by another.
 create or replace function pgretrieval.drop_replaced(in_collection integer, in_rows integer) returns boolean
 language plpgsql volatile
 set search_path from current
+set plan_cache_mode = force_custom_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $function$
 declare
     held pgretrieval.collection;

@@ -7,6 +7,7 @@ create or replace function pgretrieval.index_words(
 ) returns real
 language plpgsql volatile
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 declare
     held pgretrieval.collection;

@@ -5,6 +5,7 @@ create or replace function pgretrieval.dense_source(held pgretrieval.collection)
 returns table (source text, wanted text, keys text, distance text, of_vector text, of_passage text)
 language plpgsql stable rows 1
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 #variable_conflict use_column
 declare

@@ -4,6 +4,7 @@
 create or replace function pgretrieval.share_among(in_collection integer, filter jsonpath, among text[]) returns real
 language plpgsql stable
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 declare
     held_pages real;

@@ -4,6 +4,7 @@ create or replace function pgretrieval.probe(in_collection integer, in_codebook 
 returns table (centroid_id integer, score real)
 language plpgsql stable
 set search_path from current
+set plan_cache_mode = force_custom_plan
 set hnsw.iterative_scan = 'relaxed_order'
 as $function$
 #variable_conflict use_column

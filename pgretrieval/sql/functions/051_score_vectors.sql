@@ -4,6 +4,7 @@ create or replace function pgretrieval.score_vectors(in_collection integer, pass
 returns table (passage_id integer, score real)
 language plpgsql stable rows 100
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 #variable_conflict use_column
 declare

@@ -5,6 +5,7 @@ create or replace function pgretrieval.score_codes(in_collection integer, in_cod
 returns table (passage_id integer, score real)
 language plpgsql stable rows 100
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 #variable_conflict use_column
 declare

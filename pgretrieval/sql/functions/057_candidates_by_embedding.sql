@@ -7,6 +7,7 @@ create or replace function pgretrieval.candidates_by_embedding(
 ) returns table (bucket smallint, passage_id integer, score real)
 language plpgsql stable rows 256
 set search_path from current
+set plan_cache_mode = force_custom_plan
 set hnsw.ef_search = 1000
 set hnsw.iterative_scan = 'relaxed_order'
 as $function$

@@ -5,6 +5,7 @@ create or replace function pgretrieval.candidates_by_anchors(
 ) returns table (id text, score real)
 language plpgsql stable rows 256
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 #variable_conflict use_column
 declare

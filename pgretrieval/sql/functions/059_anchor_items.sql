@@ -3,6 +3,7 @@ create or replace function pgretrieval.anchor_items(collection text)
 returns table (place integer, id text, title text, body text)
 language plpgsql stable rows 200
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 #variable_conflict use_column
 declare

@@ -18,6 +18,7 @@ create or replace function pgretrieval.hybrid_search(
 ) returns table (rank integer, id text, score real, title text, body text, metadata jsonb)
 language plpgsql stable rows 10
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 #variable_conflict use_column
 declare

@@ -4,6 +4,7 @@
 create or replace function pgretrieval.remove_passages(in_collection integer, keys text[], filter jsonpath) returns integer
 language plpgsql volatile
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 #variable_conflict use_column
 declare

@@ -1,8 +1,14 @@
--- Merges the segments of some centroids that are marked compacting into segment 0 and drops the entries of removed passages that are.
+-- Merges the segments of some centroids that are marked compacting into segment 0 and drops the entries of removed passages that are. The
+-- plan is fixed by its form, whatever statistics say: postings by their index, and removed passages as an array, which is hashed.
 create or replace function pgretrieval.compact_postings(in_collection integer, in_codebook integer, first_centroid integer, next_centroid integer)
 returns void
 language plpgsql volatile
 set search_path from current
+set plan_cache_mode = force_custom_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashagg = off
+set enable_sort = off
 as $function$
 #variable_conflict use_column
 declare
@@ -10,25 +16,19 @@ declare
         select segment from pgretrieval.segment
         where segment.collection_id = in_collection and segment.codebook_id = in_codebook and compacting
     ) || 0;
-    changed integer[] := array(
-        select posting.centroid_id
+    removed integer[] := array(
+        select passage_id from pgretrieval.removed_passage where removed_passage.collection_id = in_collection and compacting
+    );
+    changed integer[];
+begin
+    changed := array(
+        select distinct posting.centroid_id
         from pgretrieval.posting
         where posting.collection_id = in_collection and posting.codebook_id = in_codebook
-          and posting.centroid_id >= first_centroid and posting.centroid_id < next_centroid
-          and posting.segment > 0 and posting.segment = any(merging)
-        union
-        select listed.centroid_id
-        from (
-            select posting.centroid_id, posting.bucket, entry.passage_id
-            from pgretrieval.posting cross join lateral unnest(posting.passage_ids) as entry (passage_id)
-            where posting.collection_id = in_collection and posting.codebook_id = in_codebook
-              and posting.centroid_id >= first_centroid and posting.centroid_id < next_centroid
-              and posting.segment = any(merging)
-        ) as listed
-        join pgretrieval.removed_passage as removed using (bucket, passage_id)
-        where removed.collection_id = in_collection and removed.compacting
+          and posting.centroid_id >= first_centroid and posting.centroid_id < next_centroid and posting.segment = any(merging)
+          and (posting.segment > 0
+               or exists (select from unnest(posting.passage_ids) as entry (passage_id) where entry.passage_id = any(removed)))
     );
-begin
     with gone as (
         delete from pgretrieval.posting
         where posting.collection_id = in_collection and posting.codebook_id = in_codebook
@@ -39,11 +39,7 @@ begin
     select in_collection, in_codebook, gone.centroid_id, gone.bucket, 0, array_agg(entry.passage_id order by entry.passage_id)
     from gone
     cross join lateral unnest(gone.passage_ids) as entry (passage_id)
-    where not exists (
-        select from pgretrieval.removed_passage
-        where removed_passage.collection_id = in_collection and removed_passage.bucket = gone.bucket
-          and removed_passage.passage_id = entry.passage_id and removed_passage.compacting
-    )
+    where entry.passage_id <> all(removed)
     group by gone.centroid_id, gone.bucket;
 end
 $function$;

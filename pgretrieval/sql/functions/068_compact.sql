@@ -5,6 +5,7 @@
 create or replace function pgretrieval.compact(collection text) returns boolean
 language plpgsql volatile security definer
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 #variable_conflict use_column
 declare

@@ -4,6 +4,11 @@ create or replace function pgretrieval.compact_posting_codes(
 ) returns void
 language plpgsql volatile
 set search_path from current
+set plan_cache_mode = force_custom_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashagg = off
+set enable_sort = off
 as $function$
 #variable_conflict use_column
 declare
@@ -14,25 +19,19 @@ declare
         select segment from pgretrieval.segment
         where segment.collection_id = in_collection and segment.codebook_id = in_codebook and compacting
     ) || 0;
-    changed integer[] := array(
-        select posting.centroid_id
+    removed integer[] := array(
+        select passage_id from pgretrieval.removed_passage where removed_passage.collection_id = in_collection and compacting
+    );
+    changed integer[];
+begin
+    changed := array(
+        select distinct posting.centroid_id
         from pgretrieval.posting_code as posting
         where posting.collection_id = in_collection and posting.codebook_id = in_codebook
-          and posting.centroid_id >= first_centroid and posting.centroid_id < next_centroid
-          and posting.segment > 0 and posting.segment = any(merging)
-        union
-        select listed.centroid_id
-        from (
-            select posting.centroid_id, posting.bucket, entry.passage_id
-            from pgretrieval.posting_code as posting cross join lateral unnest(posting.passage_ids) as entry (passage_id)
-            where posting.collection_id = in_collection and posting.codebook_id = in_codebook
-              and posting.centroid_id >= first_centroid and posting.centroid_id < next_centroid
-              and posting.segment = any(merging)
-        ) as listed
-        join pgretrieval.removed_passage as removed using (bucket, passage_id)
-        where removed.collection_id = in_collection and removed.compacting
+          and posting.centroid_id >= first_centroid and posting.centroid_id < next_centroid and posting.segment = any(merging)
+          and (posting.segment > 0
+               or exists (select from unnest(posting.passage_ids) as entry (passage_id) where entry.passage_id = any(removed)))
     );
-begin
     with gone as (
         delete from pgretrieval.posting_code as posting
         where posting.collection_id = in_collection and posting.codebook_id = in_codebook
@@ -48,11 +47,7 @@ begin
            )
     from gone
     cross join lateral unnest(gone.passage_ids, gone.positions) with ordinality as entry (passage_id, position, place)
-    where not exists (
-        select from pgretrieval.removed_passage
-        where removed_passage.collection_id = in_collection and removed_passage.bucket = gone.bucket
-          and removed_passage.passage_id = entry.passage_id and removed_passage.compacting
-    )
+    where entry.passage_id <> all(removed)
     group by gone.centroid_id, gone.bucket;
 end
 $function$;

@@ -5,6 +5,7 @@ create or replace function pgretrieval.nearest_centroids(in_collection integer, 
 returns table (place integer, centroid_id integer)
 language plpgsql stable rows 100
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 #variable_conflict use_column
 declare

@@ -7,6 +7,7 @@ create or replace function pgretrieval.encode_tokens(in_collection integer, in_c
 returns table (centroid_ids bytea, residuals bytea)
 language plpgsql stable
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 #variable_conflict use_column
 declare

@@ -5,6 +5,7 @@ create or replace function pgretrieval.add_passage(
 ) returns void
 language plpgsql volatile
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 #variable_conflict use_column
 declare

@@ -4,6 +4,7 @@
 create or replace function pgretrieval.expand_queue(in_collection integer) returns bigint
 language plpgsql volatile
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 declare
     held pgretrieval.attachment;

@@ -5,6 +5,7 @@ create or replace function pgretrieval.attach(
 ) returns void
 language plpgsql volatile
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 declare
     held pgretrieval.collection := pgretrieval.known_collection(attach.name);

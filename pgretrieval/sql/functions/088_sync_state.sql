@@ -4,6 +4,7 @@
 create or replace function pgretrieval.sync_state(in_collection integer) returns jsonb
 language plpgsql stable
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 declare
     held pgretrieval.attachment;

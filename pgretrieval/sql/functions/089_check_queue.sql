@@ -4,6 +4,7 @@ create or replace function pgretrieval.check_queue(held pgretrieval.collection)
 returns table (rule text, id text, detail text)
 language plpgsql stable
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 #variable_conflict use_column
 declare

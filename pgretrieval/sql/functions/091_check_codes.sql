@@ -11,7 +11,7 @@ begin atomic
                   4 * kept.tokens, kept.tokens * ((codebook.dim * codebook.bits + 7) / 8))
     from pgretrieval.passage
     join pgretrieval.token_code
-        on token_code.collection_id = (held).collection_id and token_code.codebook_id = (held).codebook_id
+        on token_code.collection_id = (held).collection_id and token_code.codebook_id = (select (held).codebook_id)
         and token_code.bucket = passage.bucket and token_code.passage_id = passage.passage_id
     join pgretrieval.codebook on codebook.codebook_id = (held).codebook_id
     cross join lateral (
@@ -30,9 +30,9 @@ begin atomic
            format('codes of %s vectors, every passage has %s', length(token_code.centroid_ids) / 4, (held).vectors_per_passage)
     from pgretrieval.passage
     join pgretrieval.token_code
-        on token_code.collection_id = (held).collection_id and token_code.codebook_id = (held).codebook_id
+        on token_code.collection_id = (held).collection_id and token_code.codebook_id = (select (held).codebook_id)
         and token_code.bucket = passage.bucket and token_code.passage_id = passage.passage_id
     where passage.collection_id = (held).collection_id
-      and 'maxsim' in ((held).scorer, (held).rerank)
-      and length(token_code.centroid_ids) <> 4 * (held).vectors_per_passage;
+      and (select 'maxsim' in ((held).scorer, (held).rerank))
+      and length(token_code.centroid_ids) <> 4 * (select (held).vectors_per_passage);
 end;

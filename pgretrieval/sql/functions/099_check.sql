@@ -4,6 +4,8 @@ create or replace function pgretrieval.check(collection text, part text default 
 returns table (rule text, id text, detail text, total bigint)
 language plpgsql stable rows 20
 set search_path from current
+set plan_cache_mode = force_custom_plan
+set enable_nestloop = off
 as $function$
 declare
     held pgretrieval.collection := pgretrieval.known_collection("check".collection);

@@ -12,7 +12,7 @@ begin atomic
             select posting_code.bucket, posting_code.centroid_id, posting_code.passage_ids, posting_code.positions,
                    substr(posting_code.residuals, 1) as residuals
             from pgretrieval.posting_code
-            where posting_code.collection_id = (held).collection_id and posting_code.codebook_id = (held).codebook_id
+            where posting_code.collection_id = (held).collection_id and posting_code.codebook_id = (select (held).codebook_id)
             offset 0
         ) as posting
         cross join (
@@ -29,11 +29,12 @@ begin atomic
                    as token_count
         from pgretrieval.passage
         join pgretrieval.token_code
-            on token_code.collection_id = (held).collection_id and token_code.codebook_id = (held).codebook_id
+            on token_code.collection_id = (held).collection_id and token_code.codebook_id = (select (held).codebook_id)
             and token_code.bucket = passage.bucket and token_code.passage_id = passage.passage_id
         left join pgretrieval.rebuild as recounting
             on recounting.collection_id = (held).collection_id and recounting.switched and recounting.encoder is not null
-        where passage.collection_id = (held).collection_id and (held).scorer <> 'maxsim' and not row_security_active('pgretrieval.passage')
+        where passage.collection_id = (held).collection_id and (select (held).scorer <> 'maxsim')
+          and (select not row_security_active('pgretrieval.passage'))
     )
     select 'wrong_length', format('centroid %s', posting_code.centroid_id),
            format('%s passages, %s positions and %s bytes of residuals in segment %s; a token has %s bytes',
@@ -41,7 +42,7 @@ begin atomic
                   posting_code.segment, (codebook.dim * codebook.bits + 7) / 8)
     from pgretrieval.posting_code
     join pgretrieval.codebook on codebook.codebook_id = posting_code.codebook_id
-    where posting_code.collection_id = (held).collection_id and posting_code.codebook_id = (held).codebook_id
+    where posting_code.collection_id = (held).collection_id and posting_code.codebook_id = (select (held).codebook_id)
       and (cardinality(posting_code.passage_ids) <> cardinality(posting_code.positions)
            or length(posting_code.residuals) <> cardinality(posting_code.passage_ids) * ((codebook.dim * codebook.bits + 7) / 8))
     union all
@@ -49,7 +50,7 @@ begin atomic
            format('tokens are listed for it in segment %s; the codebook has %s centroids', posting_code.segment, codebook.centroid_count)
     from pgretrieval.posting_code
     join pgretrieval.codebook on codebook.codebook_id = posting_code.codebook_id
-    where posting_code.collection_id = (held).collection_id and posting_code.codebook_id = (held).codebook_id
+    where posting_code.collection_id = (held).collection_id and posting_code.codebook_id = (select (held).codebook_id)
       and posting_code.centroid_id not between 0 and codebook.centroid_count - 1
     union all
     select 'missing_token', known.key,
@@ -80,9 +81,9 @@ begin atomic
     from listed
     join known using (bucket, passage_id)
     join pgretrieval.token_code
-        on token_code.collection_id = (held).collection_id and token_code.codebook_id = (held).codebook_id
+        on token_code.collection_id = (held).collection_id and token_code.codebook_id = (select (held).codebook_id)
         and token_code.bucket = listed.bucket and token_code.passage_id = listed.passage_id
-    where (held).rerank = 'maxsim'
+    where (select (held).rerank = 'maxsim')
       and listed.position between 0 and length(token_code.centroid_ids) / 4 - 1
       and (pgretrieval.centroid_at(token_code.centroid_ids, listed.position) <> listed.centroid_id
            or substr(token_code.residuals, 1 + length(listed.packed) * listed.position, length(listed.packed)) <> listed.packed)

@@ -97,6 +97,7 @@ select pg_catalog.pg_relation_size(reltoastrelid) = 0 from pg_catalog.pg_class
 where oid = pg_catalog.to_regclass(pg_catalog.concat('pgretrieval.token_code_', %(collection_id)s::integer))::oid
 
 -- name: state
+-- Partitions are named by a parameter, not by a column: else the server looks at those of all collections.
 select collection.codebook_id, counted.passages, counted.tokens, staged.passages, collection.candidates, collection.keep_vectors,
        pg_catalog.row_security_active('pgretrieval.passage'), collection.encoding, collection.vectors_per_passage, collection.identity,
        codebook.identity
@@ -104,16 +105,16 @@ from pgretrieval.collection
 left join pgretrieval.codebook using (codebook_id)
 cross join lateral (
     select pg_catalog.count(*) as passages, coalesce(pg_catalog.sum(token_count), 0)::bigint as tokens
-    from pgretrieval.passage where passage.collection_id = collection.collection_id
+    from pgretrieval.passage where passage.collection_id = %(collection_id)s
 ) as counted
 cross join lateral (
     select pg_catalog.count(*) as passages from pgretrieval.token_vector
-    where token_vector.collection_id = collection.collection_id and token_vector.encoding = collection.encoding
+    where token_vector.collection_id = %(collection_id)s and token_vector.encoding = collection.encoding
       and (
           not pg_catalog.row_security_active('pgretrieval.passage')
           or exists (
               select from pgretrieval.passage
-              where passage.collection_id = collection.collection_id and passage.passage_id = token_vector.passage_id
+              where passage.collection_id = %(collection_id)s and passage.passage_id = token_vector.passage_id
           )
       )
 ) as staged
@@ -164,6 +165,10 @@ select (select coalesce(wait_event = 'ClientRead', false) from pg_catalog.pg_sta
 -- For work that takes as long as it takes, of this transaction or of the whole session.
 select pg_catalog.set_config(name, '0', %(local)s) from pg_catalog.pg_settings
 where name in ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout') and setting <> '0'
+
+-- name: plan_by_values
+-- A plan that any parameters fit would lock the partitions of all collections, each time.
+select pg_catalog.set_config('plan_cache_mode', 'force_custom_plan', false)
 
 -- name: server_settings
 select name, pg_catalog.current_setting(name) from pg_catalog.pg_settings
