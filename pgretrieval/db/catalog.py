@@ -287,6 +287,7 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         segments, removed = one(connection, _SQL["gathered"], where) or (0, 0)
         synced = attachments.state(connection, row.collection_id)
         factorization = anchors.state(connection, row.collection_id)
+        words_cut = value(connection, _SQL["words_cut"], where)
         # Sizes would tell of passages that row-level security hides.
         inline = None if current.restricted else value(connection, _SQL["codes_inline"], where)
         sizes = [] if current.restricted else connection.execute(_SQL["bytes_by_table"], where).fetchall()
@@ -313,6 +314,7 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         "codes_inline": inline,
         "language": row.language,
         "title_weight": row.title_weight,
+        "words_cut": words_cut,
         "dense": row.dense,
         "dense_dim": row.dense_dim,
         "scorer": row.scorer,

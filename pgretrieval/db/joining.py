@@ -79,7 +79,7 @@ class _OwnCursor(psycopg.Cursor[TupleRow]):
         self._reset()
 
     def execute(self, query: Any, params: Any = None, *, prepare: bool | None = False, binary: bool | None = None) -> Self:
-        """As the driver's, never prepared: such a statement may get a plan for any values, which locks partitions of all collections."""
+        """As the driver's, never prepared: a plan for any values locks the partitions of all collections."""
         return super().execute(query, params, prepare=prepare, binary=binary)
 
 

@@ -27,6 +27,7 @@ begin
             'unit_vectors', held.unit_vectors,
             'score_kind', case when held.codebook_id is null or held.keep_vectors and 'maxsim' in (held.scorer, held.rerank)
                                then 'vectors' else 'decoded' end,
+            'words_cut', pgretrieval.count_cut_words(held),
             'passages', count(*),
             'tokens', coalesce(sum(passage.token_count), 0)
         ) || (pgretrieval.sync_state(held.collection_id) - '{triggers,oldest}'::text[])

@@ -1,5 +1,5 @@
 -- The words of some passages, or of all, as the text search configuration makes them, and how often each occurs; an occurrence in the
--- title counts `title_weight` times. Of very long texts the first 250,000 characters are read; more may not fit a tsvector.
+-- title counts `title_weight` times. word_vector says what of very long texts is read.
 create or replace function pgretrieval.words_of(
     in_collection integer, language regconfig, title_weight real, in_passages integer[] default null
 ) returns table (bucket smallint, passage_id integer, word text, occurrences real)
@@ -12,8 +12,9 @@ begin atomic
                 + (title_weight - 1) * cardinality(array_positions(entry.weights, 'A')))::real as occurrences
         from pgretrieval.passage
         cross join lateral unnest(
-            setweight(to_tsvector(language, left(coalesce(passage.title, ''), 250000)), 'A')
-            || to_tsvector(language, left(passage.body, 250000 - length(left(coalesce(passage.title, ''), 250000))))
+            case when coalesce(octet_length(passage.title), 0) + octet_length(passage.body) <= 200000
+                 then setweight(to_tsvector(language, coalesce(passage.title, '')), 'A') || to_tsvector(language, passage.body)
+                 else (pgretrieval.word_vector(language, passage.title, passage.body)).words end
         ) as entry
         where passage.collection_id = in_collection and (in_passages is null or passage.passage_id = any(in_passages))
     ) as counted

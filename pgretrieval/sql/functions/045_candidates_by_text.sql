@@ -1,5 +1,6 @@
 -- The n passages with the highest BM25 score (Robertson and Zaragoza 2009) for the words of a text, among those that the caller may see
--- and that `filter` and `among` leave. A collection without postings of words is read whole. Under row-level security words are as rare
+-- and that `filter` and `among` leave. A collection without postings of words is read whole. Of the text the first
+-- 64,000 characters count. Under row-level security words are as rare
 -- as in the passages that the caller may see, so that scores tell nothing of the others.
 create or replace function pgretrieval.candidates_by_text(
     held pgretrieval.collection, query_text text, n integer, filter jsonpath, among text[]
@@ -73,9 +74,9 @@ begin
         held.collection_id,
         format(
             'with asked as (
-                 select lexeme as word, cardinality(positions) as times from unnest(to_tsvector(%2$L::regconfig, %1$L))
+                 select lexeme as word, cardinality(positions) as times from unnest((pgretrieval.word_vector(%2$L::regconfig, null, %1$L)).words)
              )' || scored,
-            query_text, held.language, held.collection_id, passages, held.title_weight
+            left(query_text, 64000), held.language, held.collection_id, passages, held.title_weight
         ),
         n, filter, among, false
     ) as found;

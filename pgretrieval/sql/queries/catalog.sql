@@ -177,6 +177,10 @@ where name in ('server_version', 'shared_buffers', 'effective_cache_size', 'main
 union all
 select 'pgvector', extversion from pg_catalog.pg_extension where extname = 'vector'
 
+-- name: words_cut
+-- Passages with more words than searches read.
+select pgretrieval.count_cut_words(collection) from pgretrieval.collection where collection.collection_id = %(collection_id)s
+
 -- name: drift
 select drift.*
 from pgretrieval.collection
