@@ -11,7 +11,7 @@ begin
     if current_setting('transaction_isolation') = 'read committed' then
         select * into held from pgretrieval.collection c where c.collection_id = in_collection;
     else
-        select * into held from pgretrieval.collection c where c.collection_id = in_collection for key share;
+        select * into held from pgretrieval.collection c where c.collection_id = in_collection for share;
     end if;
     return held;
 end
