@@ -28,7 +28,7 @@ OF_VECTOR = re.compile(
 CALL = re.compile(r"(?<![\w.%@{])([a-z_][a-z_0-9]*)\s*\(")
 SYNTAX = re.compile(
     "all|and|any|array|as|coalesce|conflict|exists|explain|filter|in|from|lateral|least|materialized|or|over|select|set|stdin|substring"
-    "|then|update|using|vacuum|values|where"
+    "|nullif|then|update|using|vacuum|values|where"
 )
 """What may stand before a parenthesis and is no function, or one that the parser itself looks for in pg_catalog."""
 

@@ -79,9 +79,11 @@ def test_drop_factorizations(docs: pgretrieval.Collection, connection: Connectio
     assert partition(connection, f"anchor_score_{matrix}")
     connection.execute("update pgretrieval.collection set factorization_id = null")
     connection.execute("select pgretrieval.drop_factorizations(%s, null, %s)", [collection, matrix])
+    assert one(connection, "select pgretrieval.drop_leftover()")
     assert partition(connection, f"item_embedding_{made}") is None
     assert partition(connection, f"anchor_score_{matrix}")
     connection.execute("select pgretrieval.drop_factorizations(%s, null, null)", [collection])
+    assert one(connection, "select pgretrieval.drop_leftover()")
     assert partition(connection, f"anchor_score_{matrix}") is None
     assert one(connection, "select count(*) from pgretrieval.score_matrix") == 0
 

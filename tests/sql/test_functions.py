@@ -17,8 +17,10 @@ PARTS = ("centroid", "passage", "posting", "token_code", "token_vector", "word_p
 
 
 def partitions(connection: Connection) -> set[str]:
-    """The tables that belong to a collection."""
-    rows = connection.execute("select relname from pg_inherits join pg_class on pg_class.oid = inhrelid where relkind = 'r'")
+    """The tables that belong to a collection, but those that are locks alone."""
+    rows = connection.execute(
+        "select relname from pg_inherits join pg_class on pg_class.oid = inhrelid where relkind = 'r' and relname !~ '_lock_'"
+    )
     return {name for (name,) in rows.fetchall()}
 
 
@@ -332,6 +334,8 @@ def test_create_proxies_index_proxies_and_drop_proxies(connection: Connection):
     assert "halfvec_ip_ops" in found[0][0]
     for _ in range(2):
         connection.execute("select pgretrieval.drop_proxies(5)")
+    assert connection.execute("select count(*) from pgretrieval.proxy").fetchone() == (0,)
+    assert connection.execute("select pgretrieval.drop_leftover()").fetchone() == (True,)
     assert connection.execute("select to_regclass('pgretrieval.proxy_5')").fetchone()[0] is None
 
 

@@ -322,3 +322,109 @@ def test_every_function_that_reads_partitions_plans_by_values(connection: Connec
         [rf"pgretrieval\.({'|'.join(name for (name,) in parents)})\M"],
     ).fetchall()
     assert without == []
+
+
+# ---- the parts
+
+
+def test_lock_briefly_gives_back_what_it_had(connection: Connection, database_url: str):
+    """A try that fails keeps its first locks, or the session's lock_timeout."""
+    connection.execute("create table public.one (); create table public.two ()")
+    with psycopg.connect(database_url) as holding, psycopg.connect(database_url) as locking:
+        holding.execute("lock table public.two")
+        lock = "select pgretrieval.lock_briefly('a test', '{public.one,public.two}', 'access exclusive', %s)"
+        with locking.transaction():
+            with (
+                pytest.raises(psycopg.errors.LockNotAvailable, match=r"for 0.1 seconds: .* uses public.two"),
+                locking.transaction(),
+            ):
+                locking.execute(lock, [0.1])
+            assert locking.execute("show lock_timeout").fetchone() == ("0",)
+            connection.execute("set lock_timeout = '1s'; select * from public.one")
+        holding.rollback()
+        locking.execute(lock, [1])
+
+
+def test_empty_partitions_and_drop_leftover(connection: Connection, database_url: str):
+    """What is empty cannot be dropped, what is not there is an error, or somebody else's lock is waited for."""
+    connection.execute("select pgretrieval.create_partition('anchor_score', 'matrix_id', 7)")
+    connection.execute("insert into pgretrieval.anchor_score (matrix_id, passage_id, scores) values (7, 1, '')")
+    for _ in range(2):
+        connection.execute("select pgretrieval.empty_partitions('a test', '{anchor_score_7,anchor_score_8}')")
+    assert connection.execute("select count(*) from pgretrieval.anchor_score").fetchone() == (0,)
+    with psycopg.connect(database_url) as reader:
+        reader.execute("select * from pgretrieval.anchor_score")
+        assert connection.execute("select pgretrieval.drop_leftover()").fetchone() == (False,)
+    assert connection.execute("select pgretrieval.drop_leftover()").fetchone() == (True,)
+    assert connection.execute("select pgretrieval.drop_leftover()").fetchone() == (False,)
+    connection.execute("select pgretrieval.create_partition('anchor_score', 'matrix_id', 7)")
+
+
+def test_drop_index_leaves_what_is_in_use(connection: Connection, database_url: str):
+    """An index that a search uses makes all who come after wait."""
+    number = connection.execute("select pgretrieval.create_collection('docs', 48)").fetchone()[0]
+    connection.execute(f"create index extra on pgretrieval.centroid_{number} (codebook_id)")
+    drop = "select pgretrieval.drop_index(%s, 'extra')"
+    with psycopg.connect(database_url) as reader:
+        reader.execute("select * from pgretrieval.centroid where collection_id = %s", [number])
+        assert connection.execute(drop, [f"centroid_{number}"]).fetchone() == (False,)
+    for _ in range(2):
+        assert connection.execute(drop, [f"centroid_{number}"]).fetchone() == (True,)
+
+
+def queue_up(connection: Connection, number: int, *keys: str) -> None:
+    """Entries for keys, in order."""
+    for key in keys:
+        connection.execute("insert into pgretrieval.queue (collection_id, key) values (%s, %s)", [number, key])
+
+
+def test_claim_keys_and_held_by_others(connection: Connection, database_url: str):
+    """Two workers have one key, since each has another entry of it; or what nobody can take counts as done."""
+    number = connection.execute("select pgretrieval.create_collection('docs', 48)").fetchone()[0]
+    claim = "select key, cardinality(entries) from pgretrieval.claim_keys(%s, %s)"
+    left = "select entries from pgretrieval.held_by_others(%s)"
+    queue_up(connection, number, "a", "b", "a")
+    with psycopg.connect(database_url) as first, psycopg.connect(database_url) as second:
+        assert first.execute(claim, [number, 1]).fetchall() == [("a", 2)]
+        queue_up(connection, number, "a")
+        assert sorted(second.execute(claim, [number, 10]).fetchall()) == [("b", 1)]
+        second.rollback()
+        first.execute("delete from pgretrieval.queue where queue_id <= 3 and key = 'a'")
+        assert connection.execute(left, [number]).fetchone() == (4,)
+        first.commit()
+        assert sorted(second.execute(claim, [number, 10]).fetchall()) == [("a", 1), ("b", 1)]
+
+
+def test_a_worker_that_can_take_nothing_does_not_say_that_all_is_done(
+    database: pgretrieval.RetrievalDatabase, connection: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    """`worker --once` ends with exit code 0, and rows are still queued."""
+    monkeypatch.setattr("pgretrieval.sync.worker._PATIENCE", 1.0)
+    connection.execute("create table public.articles (id text primary key, body text)")
+    connection.execute("insert into public.articles values ('1', 'one')")
+    docs = database.create_collection("docs", encoder=HashedEncoder())
+    database.attach("docs", "public.articles", text="body")
+    with psycopg.connect(database_url) as holding:
+        holding.execute("select from pgretrieval.queue for update")
+        with pytest.raises(pgretrieval.ConflictError, match=f"1 changed rows .*process {holding.info.backend_pid}"):
+            database.work([docs])
+    assert database.work([docs]).written == 1
+
+
+# ---- words
+
+
+def test_word_vector_and_count_cut_words(connection: Connection):
+    """One passage of very many words takes the words of all down, or what is left out is not told."""
+    connection.execute("select pgretrieval.create_collection('docs', 48, encoder => '{\"kind\": \"none\"}')")
+    many = "(select string_agg(md5(n::text) || '-' || md5((-n)::text), ' ') from generate_series(1, 12000) as n)"
+    connection.execute(f"select pgretrieval.add_passage('docs', 'long', 'first ' || {many}, null)")
+    connection.execute("select pgretrieval.add_passage('docs', 'short', 'first and only', null)")
+    assert connection.execute(f"select (pgretrieval.word_vector('simple', 'a', {many})).cut").fetchone() == (True,)
+    assert connection.execute("select (pgretrieval.word_vector('simple', 'a', 'b')).*").fetchone() == ("'a':1A 'b':2", False)
+    counted = "select pgretrieval.count_cut_words(pgretrieval.known_collection('docs'))"
+    assert connection.execute(counted).fetchone() == (1,)
+    found = connection.execute("select id from pgretrieval.text_search('docs', 'first')").fetchall()
+    assert sorted(found) == [("long",), ("short",)]
+    connection.execute(f"select * from pgretrieval.text_search('docs', {many})")
+    assert connection.execute("select pgretrieval.stats('docs') -> 'words_cut'").fetchone() == (1,)

@@ -38,6 +38,10 @@ drop function if exists pgretrieval.is_predicate(jsonpath);
 drop function if exists pgretrieval.is_encoder(jsonb);
 drop function if exists pgretrieval.is_metadata(jsonb);
 
+drop function if exists pgretrieval.claim_keys(integer, integer);
+drop function if exists pgretrieval.held_by_others(integer);
+drop function if exists pgretrieval.join_workers(integer);
+
 do $leftover$
 declare
     partition text;

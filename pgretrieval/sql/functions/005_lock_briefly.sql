@@ -2,7 +2,7 @@
 -- who come after, so each try lasts a moment, gives back what it has, and is made again after a pause, for so many seconds. Then it is an
 -- error that names the sessions in the way.
 create or replace function pgretrieval.lock_briefly(
-    doing text, relations regclass[], lock_mode text, seconds real default 10, descendants boolean default false
+    doing text, relations regclass[], lock_mode text, seconds double precision default 10, descendants boolean default false
 ) returns void
 language plpgsql volatile
 set search_path from current

@@ -3,6 +3,7 @@
 create or replace function pgretrieval.probes_for(held pgretrieval.collection, query @extschema:vector@.vector[], tokens bigint) returns integer[]
 language plpgsql stable
 set search_path from current
+set plan_cache_mode = force_custom_plan
 set hnsw.iterative_scan = 'relaxed_order'
 as $function$
 declare
