@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -70,6 +70,7 @@ from pgretrieval.types import (
 _DEFAULT_ENCODER = "minilm"
 
 _Result = TypeVar("_Result")
+_Found = TypeVar("_Found", bound=Sized)
 
 
 class Collection:
@@ -304,7 +305,8 @@ class Collection:
         keys = validate.ids("ids", ids)
         with self._database.connection(f"reading collection {self.name!r}") as connection:
             catalog.require(connection, self._row.collection_id, self._row.identity)
-            return stored_passages.existing(connection, self._row.collection_id, keys)
+            found = stored_passages.existing(connection, self._row.collection_id, keys)
+        return self._complete(found, len(set(keys)))
 
     def _changed(self, report: AddReport, joined: Joined | None) -> AddReport:
         if report.truncated:
@@ -324,7 +326,9 @@ class Collection:
         Changes and searches go on meanwhile; interrupted, it goes on where it was when it is called again. Clients do this by
         themselves once enough has gathered, unless `auto_compact` is switched off. `stage` is told the centroids done and in all.
         """
-        compact(self._database, self._row, validate.called("stage", stage))
+        stage = validate.called("stage", stage)
+        self._refresh()
+        compact(self._database, self._row, stage)
 
     @property
     def auto_compact(self) -> bool:
@@ -427,6 +431,7 @@ class Collection:
         return self.encoder if loadable and not self._row.given_vectors else None
 
     def _built(self, work: Callable[[], BuildReport]) -> BuildReport:
+        self._refresh()
         report = self._following(work)
         if report.slow_plans:
             message = f"the server plans searches without an index ({'; '.join(report.slow_plans)}); see `pgretrieval doctor`"
@@ -476,7 +481,8 @@ class Collection:
         knobs = limits(k, candidates)
         restricted = self._restriction(where, among)
         asked = _listed(query), _listed(vectors)
-        return self._following(lambda: self._searcher.explain(self._asking(*asked), k, knobs, restricted, Explanation()))
+        found = self._following(lambda: self._searcher.explain(self._asking(*asked), k, knobs, restricted, Explanation()))
+        return self._complete(found, k)
 
     def search_many(
         self,
@@ -503,7 +509,9 @@ class Collection:
         knobs = read_knobs(k, probes, candidates, pruning, tokens)
         queries, vectors = _several(queries, vectors)
         restricted = self._restriction(where, among)
-        return self._following(lambda: self._searcher.search_many(self._asking(queries, vectors), k, knobs, restricted))
+        found = self._following(lambda: self._searcher.search_many(self._asking(queries, vectors), k, knobs, restricted))
+        self._complete(min(found, key=len, default=range(k)), k)
+        return found
 
     def text_search(
         self, query: str, k: int = 10, *, where: Mapping[str, Any] | str | None = None, among: Ids | None = None
@@ -514,7 +522,7 @@ class Collection:
         """
         k = read_k(k)
         query, restricted = validate.query(query), self._restriction(where, among)
-        return words.text_search(self._database, self._row, query, k, restricted or Restriction())
+        return self._complete(words.text_search(self._database, self._row, query, k, restricted or Restriction()), k)
 
     def hybrid_search(
         self,
@@ -548,7 +556,7 @@ class Collection:
             hybrid = HybridQuery(query if self._row.language else None, encoded_dense, fusing)
             return self._searcher.explain(asking, k, knobs, restricted, Explanation(), hybrid=hybrid)
 
-        return self._following(search)
+        return self._complete(self._following(search), k)
 
     def _hybrid_vectors(self, query: str, vectors: Any, dense: Any) -> tuple[Asking, Float32Array | None]:
         if self._row.keeps_dense and self._row.dense_dim is None:
@@ -737,6 +745,7 @@ class Collection:
         security hides passages from the caller.
         """
         self._refresh()
+        self._refresh()
         return check(self._database, self._row, stage)
 
     def _target(self, encoding: int | None = None) -> Target:
@@ -749,6 +758,12 @@ class Collection:
         if found.identity != self._row.identity:
             raise catalog.dropped(self._row.collection_id)
         self._row = found
+
+    def _complete(self, found: _Found, wanted: int) -> _Found:
+        """What was found; where that is less than wanted, a drop may have come in between, and is raised."""
+        if len(found) < wanted:
+            self._refresh()
+        return found
 
 
 def _rerankers(scorer: str | None, budget: int | None, rounds: int | None, rerank: object, depth: int) -> tuple[CrossKnobs, object]:

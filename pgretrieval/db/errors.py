@@ -14,6 +14,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from pgretrieval.errors import (
+    CollectionNotFoundError,
     ConfigError,
     ConflictError,
     DatabaseUnavailableError,
@@ -28,6 +29,7 @@ _OWN_STATES: dict[str | None, type[PgRetrievalError]] = {
     "PGR01": SchemaError,
     "PGR02": ExtensionError,
     "PGR03": ExtensionError,
+    "PGR04": CollectionNotFoundError,
     "PGR05": ConfigError,
 }
 

@@ -56,7 +56,7 @@ def expected(postgres: PostgresUnderTest) -> list[str]:
 
 def without_collections(url: str) -> list[str]:
     """The catalogue after the example's collection is gone."""
-    with psycopg.connect(url) as connection:
+    with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("select pgretrieval.drop_collection('articles')")
     return catalogue(url)
 

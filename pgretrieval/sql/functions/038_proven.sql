@@ -2,6 +2,7 @@
 create or replace function pgretrieval.proven(in_collection integer, claimed pgretrieval.claims) returns integer[]
 language plpgsql stable
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 declare
     passages integer[];

@@ -5,6 +5,7 @@ create or replace function pgretrieval.own_postings(
 ) returns table (bucket smallint, passage_id integer, score real)
 language plpgsql stable rows 1000 security definer
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 begin
     return query execute format(

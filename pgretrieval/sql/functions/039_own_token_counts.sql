@@ -3,6 +3,7 @@ create or replace function pgretrieval.own_token_counts(in_collection integer, i
 returns table (centroid_id integer, tokens bigint)
 language plpgsql stable rows 1000 security definer
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 begin
     return query execute format(

@@ -4,6 +4,7 @@ create or replace function pgretrieval.own_tokens(
 ) returns table (bucket smallint, centroid_id integer, passage_ids integer[], residuals bytea)
 language plpgsql stable rows 1000 security definer
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 begin
     return query execute format(

@@ -3,6 +3,7 @@ create or replace function pgretrieval.own_words(in_collection integer, words te
 returns table (bucket smallint, passage_id integer, word text, weight real)
 language plpgsql stable rows 1000 security definer
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 begin
     return query execute format(

@@ -4,6 +4,7 @@
 create or replace function pgretrieval.forget_passages(in_collection integer, passage_ids integer[]) returns void
 language plpgsql volatile security definer
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 #variable_conflict use_column
 declare

@@ -30,4 +30,11 @@ delete from pgretrieval.schema_version;
 insert into pgretrieval.schema_version (version_num) values ('{revision}');
 
 -- name: drop
-drop schema pgretrieval cascade;
+do $drop$
+begin
+    drop schema pgretrieval cascade;
+exception when out_of_memory then
+    raise exception 'the schema has more tables than the server can lock in one transaction' using errcode = 'out_of_memory',
+        hint = 'Drop its collections first, each in a transaction of its own, or raise max_locks_per_transaction.';
+end
+$drop$;
