@@ -26,7 +26,7 @@ grant update (created_at) on pgretrieval.collection to WRITER;
 -- Keys and errors are of all rows of attached tables.
 grant select, insert, update, delete on pgretrieval.queue, pgretrieval.source_passage to WRITER;
 -- Deleting from tables that are always empty is how those who change a collection lock it.
-grant select, delete on pgretrieval.change_lock, pgretrieval.following_lock to WRITER;
+grant select, update, delete on pgretrieval.change_lock, pgretrieval.following_lock to WRITER;
 grant usage on all sequences in schema pgretrieval to WRITER;
 -- Functions that run as the owner of the schema: those that searches call, and those that changes call.
 grant execute on function pgretrieval.own_postings(integer, integer, integer[], real[], pgretrieval.claims),
