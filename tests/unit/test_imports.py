@@ -64,7 +64,7 @@ ALLOWED = {
 }
 """Part of the package -> the parts it may import; itself is always allowed."""
 
-DRIVERS = {"psycopg", "psycopg_pool", "sqlalchemy", "alembic", "pgvector"}
+DRIVERS = {"psycopg", "sqlalchemy", "alembic", "pgvector"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
