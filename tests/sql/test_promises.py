@@ -321,6 +321,7 @@ ARGUMENTS = {
     "title": "'words'",
     "add_passage.metadata": """'{"tenant": "a"}'""",
     "attach.metadata": "'{}'",
+    "is_metadata.metadata": "'{}'",
     "attach.query": "null",
     "create_proxies.in_codebook": "12345",
     "parent": "'proxy'",

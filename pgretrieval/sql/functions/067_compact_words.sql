@@ -54,3 +54,4 @@ begin
     return until;
 end
 $function$;
+revoke execute on function pgretrieval.compact_words(integer, integer, text, integer) from public;

@@ -1,0 +1,119 @@
+"""What restricted roles ask of tables that all tenants share, by tickets; and what an add settles of its collection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+import pgretrieval
+from tests.fixtures.collections import Corpus
+from tests.support.tokens import fill
+
+Connection = psycopg.Connection[Any]
+
+OWN = "(select row(array_agg(passage_id), array_agg(ticket))::pgretrieval.claims from pgretrieval.passage where {})"
+
+
+@pytest.fixture(scope="module")
+def tokens(module_database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> pgretrieval.Collection:
+    """A collection scored by retrieved tokens; tests leave it as it is."""
+    return fill(module_database, corpus)["xtr"]
+
+
+@pytest.fixture
+def reading(tokens: pgretrieval.Collection) -> Iterator[Connection]:
+    """A connection whose work is rolled back."""
+    with psycopg.connect(tokens._database.url) as opened:
+        yield opened
+        opened.rollback()
+
+
+@pytest.fixture
+def held(reading: Connection) -> tuple[int, int]:
+    """The numbers of the collection and its codebook."""
+    return reading.execute("select collection_id, codebook_id from pgretrieval.collection where name = 'xtr'").fetchone()
+
+
+def listed(reading: Connection, held: tuple[int, int]) -> dict[int, list[tuple[int, bytes]]]:
+    """Passage and residual of every token, by centroid, as posting_code has them."""
+    found: dict[int, list[tuple[int, bytes]]] = {}
+    rows = reading.execute(
+        """select centroid_id, passage_ids, residuals from pgretrieval.posting_code
+           where collection_id = %s and codebook_id = %s order by centroid_id, segment""",
+        held,
+    )
+    for centroid, passages, residuals in rows:
+        width = len(residuals) // len(passages)
+        pieces = [residuals[width * place : width * (place + 1)] for place in range(len(passages))]
+        found.setdefault(centroid, []).extend(zip(passages, pieces, strict=True))
+    return found
+
+
+def even(reading: Connection, held: tuple[int, int]) -> tuple[set[int], str]:
+    """The passages of even numbers that are there, and the claims of a role that sees these alone."""
+    where = f"collection_id = {held[0]} and mod(passage_id, 2) = 0"
+    rows = reading.execute(f"select passage_id from pgretrieval.passage where {where}").fetchall()
+    return {row[0] for row in rows}, OWN.format(where)
+
+
+def test_proven_takes_right_tickets_alone(reading: Connection, held: tuple[int, int]):
+    """Whoever knows a passage's number reads its postings without its ticket."""
+    where = f"collection_id = {held[0]} and passage_id in (1, 2, 3)"
+    proven = "select pgretrieval.proven(%s, {})"
+    assert sorted(reading.execute(proven.format(OWN.format(where)), held[:1]).fetchone()[0]) == [1, 2, 3]
+    wrong = f"""(select row(array[1, 2], array[ticket, ticket])::pgretrieval.claims
+                 from pgretrieval.passage where collection_id = {held[0]} and passage_id = 1)"""
+    assert reading.execute(proven.format(wrong), held[:1]).fetchone()[0] == [1]
+    assert reading.execute(proven.format("null"), held[:1]).fetchone()[0] is None
+
+
+def test_own_tokens_are_those_of_claimed_passages(reading: Connection, held: tuple[int, int]):
+    """A token of another passage is shown, one of a claimed passage is left out, or its residual is another's."""
+    every = listed(reading, held)
+    centroids = [centroid for centroid, _ in sorted(every.items(), key=lambda item: -len(item[1]))[:5]]
+    own, claims = even(reading, held)
+    asked = f"select centroid_id, passage_ids, residuals from pgretrieval.own_tokens(%s, %s, %s, {claims})"
+    rows = reading.execute(asked, [*held, centroids]).fetchall()
+    found: dict[int, list[tuple[int, bytes]]] = {}
+    for centroid, passages, residuals in rows:
+        width = len(residuals) // len(passages)
+        pieces = [residuals[width * place : width * (place + 1)] for place in range(len(passages))]
+        found.setdefault(centroid, []).extend(zip(passages, pieces, strict=True))
+    wanted = {centroid: sorted(token for token in every[centroid] if token[0] in own) for centroid in centroids}
+    assert {centroid: sorted(each) for centroid, each in found.items()} == {c: each for c, each in wanted.items() if each}
+    assert any(wanted.values())
+
+
+def test_own_token_counts_are_of_claimed_passages(reading: Connection, held: tuple[int, int]):
+    """Sizes of centroids tell of passages that were not claimed."""
+    own, claims = even(reading, held)
+    counted = dict(reading.execute(f"select * from pgretrieval.own_token_counts(%s, %s, {claims})", held).fetchall())
+    every = listed(reading, held)
+    wanted = {centroid: sum(passage in own for passage, _ in each) for centroid, each in every.items()}
+    assert counted == {centroid: count for centroid, count in wanted.items() if count}
+
+
+def test_centroid_sizes_are_of_all_for_who_sees_all(reading: Connection, held: tuple[int, int]):
+    """Tokens are counted twice, or in bytes."""
+    every = listed(reading, held)
+    width = len(next(iter(every.values()))[0][1])
+    found: dict[int, int] = {}
+    for centroid, tokens in reading.execute("select * from pgretrieval.centroid_sizes(%s, %s, %s)", [*held, width]):
+        found[centroid] = found.get(centroid, 0) + tokens
+    assert found == {centroid: len(each) for centroid, each in every.items()}
+
+
+def test_settle_writes_what_is_open_and_nothing_twice(connection: Connection):
+    """An add changes the encoder or the dimensions that a collection has already."""
+    number = connection.execute("select pgretrieval.create_collection('open')").fetchone()[0]
+    settle = "select pgretrieval.settle(%s, %s, %s, %s, %s, %s)"
+    held = "select dim, encoder ->> 'kind', given_vectors, dense_dim, given_dense from pgretrieval.collection where name = 'open'"
+    connection.execute(settle, [number, 64, '{"kind": "object"}', False, None, None])
+    assert connection.execute(held).fetchone() == (64, "object", False, None, False)
+    connection.execute(settle, [number, 96, '{"kind": "minilm"}', True, 16, True])
+    assert connection.execute(held).fetchone() == (64, "object", True, 16, True)
+    connection.execute(settle, [number, None, None, False, 32, False])
+    assert connection.execute(held).fetchone() == (64, "object", True, 16, True)

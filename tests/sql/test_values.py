@@ -1,0 +1,82 @@
+"""Functions that say whether a value can be used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+Connection = psycopg.Connection[Any]
+
+
+@pytest.mark.parametrize(
+    ("filter", "is_one"),
+    [
+        ("$.year >= 1990", True),
+        ('exists($.tags[*] ? (@ == "a"))', True),
+        ("!($.a == 1)", True),
+        ("$.year", False),
+        ("1", False),
+        ("$.published", False),
+        ('"text"', False),
+    ],
+)
+def test_is_predicate_and_check_filter(connection: Connection, filter: str, is_one: bool):
+    """A filter that can only find nothing is taken without a word, or a predicate is refused."""
+    assert connection.execute("select pgretrieval.is_predicate(%s::jsonpath)", [filter]).fetchone() == (is_one,)
+    if is_one:
+        connection.execute("select pgretrieval.check_filter(%s::jsonpath)", [filter])
+    else:
+        with pytest.raises(psycopg.errors.DatabaseError, match="is no predicate") as refused:
+            connection.execute("select pgretrieval.check_filter(%s::jsonpath)", [filter])
+        assert refused.value.sqlstate == "PGR05"
+
+
+def test_no_filter_is_no_error(connection: Connection):
+    """Searches without a filter are refused."""
+    connection.execute("select pgretrieval.check_filter(null)")
+
+
+@pytest.mark.parametrize(
+    ("encoder", "is_one"),
+    [
+        (None, True),
+        ('{"kind": "minilm"}', True),
+        ('{"kind": "minilm", "version": "2"}', True),
+        ('{"kind": "model", "name": "a/b"}', True),
+        ('{"kind": "object", "type": "x"}', True),
+        ('{"kind": "none"}', True),
+        ('{"kind": "model"}', False),
+        ('{"kind": "model", "name": " "}', False),
+        ('{"kind": "other"}', False),
+        ('{"kind": ["minilm"]}', False),
+        ('{"kind": "minilm", "version": {"a": 1}}', False),
+        ("{}", False),
+        ("[]", False),
+        ("5", False),
+        ('"minilm"', False),
+    ],
+)
+def test_is_encoder(connection: Connection, encoder: str | None, is_one: bool):
+    """A collection is made with an encoder that no client can read."""
+    assert connection.execute("select pgretrieval.is_encoder(%s::jsonb)", [encoder]).fetchone() == (is_one,)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "is_one"),
+    [
+        ("{}", True),
+        ('{"a": [1, {"b": null}], "c": -0.5}', True),
+        (f'{{"a": {"9" * 3000}}}', True),
+        ('{"a": 1e308}', True),
+        (f'{{"a": {"9" * 5000}}}', False),
+        (f'{{"a": [{{"b": {"9" * 400}.5}}]}}', False),
+        ("[]", False),
+        ("5", False),
+        ("null", False),
+    ],
+)
+def test_is_metadata(connection: Connection, metadata: str, is_one: bool):
+    """Metadata are stored that Python cannot read as what they are."""
+    assert connection.execute("select pgretrieval.is_metadata(%s::jsonb)", [metadata]).fetchone() == (is_one,)
