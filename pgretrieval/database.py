@@ -223,8 +223,8 @@ class RetrievalDatabase:
 
         If `once`, until nothing is due, else until `stopped`, which is asked after each batch. Several workers, also in other
         processes, share the work. A collection made with an encoder object is given as it was opened. Rows that cannot be taken
-        are parked, after five attempts or at once where these would be in vain: `stats` shows them. `poll` is how often to look
-        where the server's word does not come through; `progress` is told how many entries of the queue were just settled.
+        are parked, after five attempts or at once where these would be in vain: `stats` shows them. `poll` is how many
+        seconds lie between two looks whether anything waits; `progress` is told how many entries of the queue were just settled.
         Raises, if `once`, what is wrong with no single row: ConfigError, EncoderError, DatabaseUnavailableError and others.
         """
         named = list(validate.listed("collections", collections, "names of collections, or of open collections"))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -11,7 +10,6 @@ import psycopg
 
 from pgretrieval.assets import statements
 from pgretrieval.db.connection import Connection, Database, one, value
-from pgretrieval.db.errors import storage_errors
 from pgretrieval.types import CollectionId
 
 _SQL = statements("queue")
@@ -20,7 +18,6 @@ _ROWS_FAULTS = (
     "23",
     "54",
 )  # data, constraints, limits of a value's size: classes of errors that follow from what a row holds
-_SLICE = 0.25  # seconds between two looks whether to stop
 
 Entries = dict[str, list[int]]
 """Claimed keys, each with the entries that stand for it."""
@@ -104,46 +101,8 @@ def is_rows_fault(error: BaseException) -> bool:
     return False
 
 
-class Listener:
-    """Waits for the triggers' word on a connection of its own; behind a pooler, which has no such thing, just for the time."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._connection: Connection | None = None
-        self._pooled = False
-
-    def listen(self) -> None:
-        """Before the queue is looked at, so that nothing comes in between."""
-        if self._pooled or self._connection is not None:
-            return
-        with storage_errors(self._database.url, "listening for changes"):
-            connection = self._database.session()
-            self._pooled = connection.prepare_threshold is None
-            if self._pooled:
-                connection.close()
-                return
-            connection.execute(_SQL["listen"])
-            self._connection = connection
-
-    def wait(self, seconds: float, stopped: Callable[[], bool]) -> None:
-        """Until there is word, `seconds` are over, or `stopped`."""
-        deadline = time.monotonic() + seconds
-        while not stopped() and (left := deadline - time.monotonic()) > 0:
-            if self._heard(min(left, _SLICE)):
-                return
-
-    def _heard(self, seconds: float) -> bool:
-        if self._connection is None:
-            time.sleep(seconds)
-            return False
-        try:
-            return bool(list(self._connection.notifies(timeout=seconds, stop_after=1)))
-        except psycopg.Error:
-            self.close()  # lost: the next `listen` makes another
-            return True
-
-    def close(self) -> None:
-        """Give the connection up."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+def is_due(database: Database, names: Sequence[str], left_alone: Sequence[str]) -> bool:
+    """Whether anything waits for a worker: of the named collections, or of all, but for those that are left alone for now."""
+    parameters = {"names": list(names) or None, "left_alone": list(left_alone)}
+    with database.connection("looking at the queue") as connection:
+        return bool(value(connection, _SQL["due"], parameters))

@@ -14,6 +14,7 @@ from pgretrieval.db.connection import Connection
 from pgretrieval.db.queue import SourceRow
 from pgretrieval.errors import InputError, PgRetrievalWarning
 from pgretrieval.types import Passage, WorkReport
+from pgretrieval.validate import MAX_ID_BYTES, shown
 
 
 @dataclass(slots=True)
@@ -39,6 +40,9 @@ def wanted(source: str, rows: Sequence[SourceRow]) -> Wanted:
 def _take(found: Wanted, source: str, key: str, rows: Sequence[SourceRow]) -> None:
     """All passages of a key, or none."""
     try:
+        if len(key.encode()) > MAX_ID_BYTES:
+            msg = f"the key {shown(key)} of {source} has {len(key.encode()):,} bytes; a key may have {MAX_ID_BYTES:,}"
+            raise InputError(msg)
         passages = _passages(source, rows, found)
     except InputError as error:
         found.refused[key] = str(error)
@@ -86,4 +90,4 @@ def _passage(source: str, row: SourceRow) -> Passage | None:
     if not body.strip():
         return None
     record = {"id": row.id, "title": title, "text": body, "metadata": row.metadata}
-    return to_passage(record, f"row {row.key!r} of {source}")
+    return to_passage(record, f"row {shown(row.key)} of {source}")

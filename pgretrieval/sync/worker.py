@@ -20,13 +20,14 @@ from pgretrieval.sync.reconcile import Wanted, reconcile, wanted
 from pgretrieval.types import WorkReport
 
 BATCH = 256  # keys claimed together; each holds one lock of the server's until the batch is written
-POLL = 5.0  # seconds between looks at the queue where no word comes
+POLL = 0.2  # seconds between looks whether anything waits
 ATTEMPTS = 5  # of a row that fails, before it is parked
 _LONGEST_PAUSE = 60.0
 _PATIENCE = 60.0  # seconds that entries of others are waited for while nothing is done
 _BETWEEN_LOOKS = 0.25
+_NAP = 0.2  # seconds between two looks whether to stop
 _PROBE = "a word"
-_LISTENING, _LOOKING = "", " "  # beside the names of collections, which are not blank
+_LOOKING = ""  # beside the names of collections, which are not blank
 _LOG = logging.getLogger("pgretrieval")
 
 
@@ -66,26 +67,20 @@ class Worker:
         What concerns no single row, such as a column that is gone or a server that is down, is raised if `once`, after all else is
         done; otherwise it is logged and tried again. `progress` is told how many entries were just settled.
         """
-        listener = queue.Listener(self._database)
         patience = _PATIENCE
-        try:
-            while not stopped():
-                if not once:
-                    self._guarded(_LISTENING, "listening", listener.listen)
-                worked = self._guarded(_LOOKING, "looking at the queue", lambda: self._round(stopped, progress))
-                patience = _PATIENCE if worked else patience
-                if not worked and once:
-                    held = self._held_by_others()
-                    if not held:
-                        break
-                    if patience <= 0:
-                        raise ConflictError(held)
-                    patience -= _BETWEEN_LOOKS
-                    time.sleep(_BETWEEN_LOOKS)
-                elif not worked:
-                    listener.wait(min([poll, *(pause.left for pause in self._pauses.values())]), stopped)
-        finally:
-            listener.close()
+        while not stopped():
+            worked = self._guarded(_LOOKING, "looking at the queue", lambda: self._round(stopped, progress))
+            patience = _PATIENCE if worked else patience
+            if not worked and once:
+                held = self._held_by_others()
+                if not held:
+                    break
+                if patience <= 0:
+                    raise ConflictError(held)
+                patience -= _BETWEEN_LOOKS
+                time.sleep(_BETWEEN_LOOKS)
+            elif not worked:
+                self._wait(stopped, poll)
         failures = [pause.error for pause in self._pauses.values()]
         if once and failures:
             raise failures[0]
@@ -104,6 +99,19 @@ class Worker:
                     f"kept them locked ({holders or 'they have gone now'}); let these end, then run this again"
                 )
         return None
+
+    def _wait(self, stopped: Callable[[], bool], poll: float) -> None:
+        """Until anything is due, a pause is over, or `stopped`. One look costs much less than a round."""
+        look = time.monotonic() + poll
+        while not stopped() and not any(pause.left <= 0 for pause in self._pauses.values()):
+            time.sleep(min(poll, _NAP))
+            if time.monotonic() >= look and _LOOKING not in self._pauses:
+                if self._guarded(_LOOKING, "looking at the queue", self._is_due):
+                    return
+                look = time.monotonic() + poll
+
+    def _is_due(self) -> bool:
+        return queue.is_due(self._database, self._names, list(self._pauses))
 
     def _guarded(self, name: str, doing: str, work: Callable[[], object]) -> bool:
         """Whether it did something. What it raises puts it off, each time for longer."""
@@ -124,7 +132,7 @@ class Worker:
         """One batch of each collection; whether there was any."""
         worked = False
         everything = attachments.attached(self._database)
-        kept = {_LISTENING, _LOOKING, *(attached.name for attached in everything)}
+        kept = {_LOOKING, *(attached.name for attached in everything)}
         self._pauses = {name: pause for name, pause in self._pauses.items() if name in kept}
         for attached in everything:
             if not stopped() and (not self._names or attached.name in self._names):

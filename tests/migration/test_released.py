@@ -15,6 +15,7 @@ from pgretrieval.database import open_database
 from pgretrieval.db import schema
 from tests.fixtures.collections import Corpus
 from tests.support.cross_encoder import TableCrossEncoder, queries
+from tests.support.encoder import HashedEncoder
 from tests.support.revisions import RELEASED, REVISIONS, downgrade
 from tests.support.sql import vector_array
 
@@ -120,3 +121,39 @@ def test_a_text_search_configuration_of_pgvectors_schema_is_found_after_the_upgr
         database.migrate()
     with pgretrieval.connect(url=database_url) as database:
         assert database.get_collection("docs").text_search("passage 7") == before
+
+
+def test_keys_in_another_form_lead_to_their_rows_after_the_upgrade(database_url: str):
+    """What was queued under another date style is taken off as a row that is gone, or its passage stays beside the new one."""
+    with psycopg.connect(database_url, autocommit=True) as connection, pgretrieval.connect(url=database_url) as database:
+        docs = database.create_collection("docs", encoder=HashedEncoder())
+        plain = database.create_collection("plain", encoder=HashedEncoder())
+        connection.execute("create table days (id date primary key, body text); insert into days values ('2024-03-04', 'one')")
+        connection.execute("create table notes (id integer primary key, body text); insert into notes values (1, 'one')")
+        for each, table in (("docs", "public.days"), ("plain", "public.notes")):
+            database.attach(each, table, text="body")
+        database.work([docs, plain])
+        downgrade(database_url, "0011")
+        connection.execute("update pgretrieval.passage set key = '04/03/2024' where key = '2024-03-04'")
+        connection.execute("insert into days values ('2024-03-05', 'two')")
+        connection.execute("insert into pgretrieval.queue (collection_id, key) values (1, '05/03/2024'), (2, '1')")
+    with open_database(database_url) as database:
+        database.migrate()
+    with psycopg.connect(database_url) as connection:
+        waiting = connection.execute("select collection_id, key from pgretrieval.queue order by 1").fetchall()
+    assert waiting == [(1, None), (2, "1")]
+    with pgretrieval.connect(url=database_url) as database:
+        docs = database.get_collection("docs", encoder=HashedEncoder())
+        database.work([docs])
+        assert sorted(docs.get(["2024-03-04", "2024-03-05", "04/03/2024"])) == ["2024-03-04", "2024-03-05"]
+        assert (docs.stats()["passages"], docs.check()) == (2, [])
+
+
+def test_long_keys_that_are_queued_survive_a_downgrade(database_url: str):
+    """An index of the older revision refuses them, and the way back is barred."""
+    with psycopg.connect(database_url, autocommit=True) as connection, pgretrieval.connect(url=database_url) as database:
+        database.create_collection("docs", encoder=HashedEncoder())
+        long = "".join(map(chr, range(0x4E00, 0x4E00 + 4000)))
+        connection.execute("insert into pgretrieval.queue (collection_id, key) values (1, %s), (1, 'k')", [long])
+        downgrade(database_url, "0011")
+        assert connection.execute("select key from pgretrieval.queue order by 1").fetchall() == [("k",), (None,)]

@@ -322,6 +322,7 @@ ARGUMENTS = {
     "add_passage.metadata": """'{"tenant": "a"}'""",
     "attach.metadata": "'{}'",
     "is_metadata.metadata": "'{}'",
+    "given": "'text'::regtype::oid",
     "attach.query": "null",
     "create_proxies.in_codebook": "12345",
     "parent": "'proxy'",

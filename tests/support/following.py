@@ -14,6 +14,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from pgretrieval.sync.worker import POLL
 from pgretrieval.types import Float32Array
 from tests.support.encoder import HashedEncoder
 
@@ -38,7 +39,7 @@ class SlowEncoder(HashedEncoder):
         return super().encode_document(texts)
 
 
-def start(url: str, name: str, seconds: float = 0, poll: float = 60) -> subprocess.Popen[str]:
+def start(url: str, name: str, seconds: float = 0, poll: float = POLL) -> subprocess.Popen[str]:
     """Start one; its standard output tells of each batch."""
     command = [sys.executable, "-W", "ignore", __file__, url, name, str(seconds), str(poll)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1)

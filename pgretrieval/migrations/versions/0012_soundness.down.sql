@@ -53,3 +53,12 @@ end
 $leftover$;
 drop table pgretrieval.leftover;
 drop table pgretrieval.change_lock, pgretrieval.build_lock, pgretrieval.factorization_lock, pgretrieval.following_lock;
+
+-- Entries whose keys are too long for the index stand for every key.
+drop index pgretrieval.queue_key;
+alter table pgretrieval.queue alter column key type text using case when octet_length(key) <= 2000 then key end;
+create index queue_key on pgretrieval.queue (collection_id, key);
+drop function if exists pgretrieval.source_of(pgretrieval.attachment) cascade;
+drop function if exists pgretrieval.is_plain(oid);
+drop function if exists pgretrieval.check_policies(regclass);
+drop function if exists pgretrieval.as_vector(text), pgretrieval.as_vectors(text);

@@ -214,3 +214,29 @@ begin
     end loop;
 end
 $locks$;
+
+-- What it returns is other.
+drop function if exists pgretrieval.source_of(pgretrieval.attachment);
+
+-- Keys may be longer than an entry of an index: the index holds a hash of them.
+drop index pgretrieval.queue_key;
+create index queue_key on pgretrieval.queue (collection_id, hashtext(key));
+
+-- Keys and metadata have one text form now, whatever the settings of sessions are. Collections whose columns may have had another are
+-- looked at as a whole; keys in an old form would lead to no row.
+with renewed as (
+    select attachment.collection_id
+    from pgretrieval.attachment
+    where attachment.query is not null or exists (
+        select from pg_catalog.pg_attribute
+        where attrelid = attachment.source and attname = any(key_column || text_columns || metadata_columns)
+          and atttypid <> all(array[
+              'smallint'::regtype, 'integer', 'bigint', 'text', 'varchar', 'bpchar', 'name', 'boolean', 'uuid', 'numeric', 'json', 'jsonb'
+          ])
+    )
+),
+replaced as (
+    delete from pgretrieval.queue using renewed
+    where queue.collection_id = renewed.collection_id and queue.key is not null and queue.parked_at is null
+)
+insert into pgretrieval.queue (collection_id) select collection_id from renewed;

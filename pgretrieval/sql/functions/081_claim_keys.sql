@@ -18,12 +18,14 @@ begin
     mine as materialized (
         select queue.key, queue.queue_id from pgretrieval.queue
         where queue.collection_id = in_collection and queue.key = any(array(select due.key from due))
+          and hashtext(queue.key) = any(array(select hashtext(due.key) from due))  -- which the index is of
         for update skip locked
     )
     select mine.key, array_agg(mine.queue_id) from mine
     group by mine.key
     having count(*) = (
-        select count(*) from pgretrieval.queue where queue.collection_id = in_collection and queue.key = mine.key
+        select count(*) from pgretrieval.queue
+        where queue.collection_id = in_collection and queue.key = mine.key and hashtext(queue.key) = hashtext(mine.key)
     );
 end
 $function$;

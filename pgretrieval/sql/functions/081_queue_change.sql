@@ -1,9 +1,17 @@
 -- What the triggers of attached tables run, in the transaction of the application: notes the keys of changed rows. Arguments: the
 -- collection, the key's column, and the columns that passages are made of; without these every update counts. Runs as the owner of the
 -- schema, since the application's roles have no rights on the queue; hence no cast of a type's own, which might be anybody's function.
+-- It does nothing that could fail or wait on its own account: no row of the queue is unique or too long for an index, and no NOTIFY is
+-- sent, which takes turns at the commit and forbids PREPARE TRANSACTION. The settings give a key the same text whatever the session's are.
 create or replace function pgretrieval.queue_change() returns trigger
 language plpgsql volatile security definer
 set search_path from current
+set datestyle = 'ISO, YMD'
+set timezone = 'UTC'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
+set lc_monetary = 'C'
 as $function$
 declare
     held_collection constant integer := tg_argv[0];
@@ -14,7 +22,6 @@ declare
 begin
     if tg_op = 'TRUNCATE' then
         insert into pgretrieval.queue (collection_id, key) values (held_collection, null);
-        perform pg_notify('pgretrieval', '');
         return null;
     end if;
     begin
@@ -41,9 +48,6 @@ begin
     if changed then
         insert into pgretrieval.queue (collection_id, key)
         select distinct held_collection, key from unnest(array[old_key, new_key]) as key where key is not null;
-        if found then
-            perform pg_notify('pgretrieval', '');
-        end if;
     end if;
     return null;
 end

@@ -6,6 +6,12 @@ create or replace function pgretrieval.attach(
 language plpgsql volatile
 set search_path from current
 set plan_cache_mode = force_custom_plan
+set datestyle = 'ISO, YMD'
+set timezone = 'UTC'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
+set lc_monetary = 'C'
 as $function$
 declare
     held pgretrieval.collection := pgretrieval.known_collection(attach.name);
@@ -25,6 +31,10 @@ begin
     if relation.relkind not in ('r', 'p') or relation.relpersistence = 't' then
         raise exception '% is no table that can be followed', source_name using errcode = 'PGR05',
             hint = 'Attach an ordinary or partitioned table, where triggers can be; a view is attached as the query of its base table.';
+    end if;
+    if relation.relkind = 'r' and exists (select from pg_inherits where inhparent = attach.source) then
+        raise exception 'tables inherit from %, and its triggers do not tell of changes of their rows', source_name using errcode = 'PGR05',
+            hint = 'Attach each of them to a collection of its own, or make it a partitioned table.';
     end if;
     if not pg_has_role(relation.relowner, 'usage') then
         raise exception '% belongs to role %', source_name, pg_get_userbyid(relation.relowner) using errcode = 'PGR05',
@@ -48,7 +58,6 @@ begin
     values (held.collection_id, attach.source, source_name, attach.id, attach.texts, coalesce(attach.metadata, '{}'), attach.query)
     returning * into attached;
     select * into pieces from pgretrieval.source_of(attached);
-    perform pgretrieval.source_rows(held.collection_id, '{}');
 
     -- Updates that change nothing of a passage need not be told. Of columns that are computed when they are read a trigger cannot say.
     arguments := array[held.collection_id::text, attach.id];
@@ -76,7 +85,7 @@ begin
         'select string_agg(quote_literal(key), '', '') from (
              select passage.key from pgretrieval.passage
              where passage.collection_id = $1
-               and not exists (select from %s as source where format(''%%s'', %s) = passage.key)
+               and not exists (select from %s as source where %s = passage.key)
              limit 5
          ) as stranger',
         pieces.relation, pieces.id
@@ -89,14 +98,13 @@ begin
     if query is not null then
         execute format(
             'insert into pgretrieval.source_passage (collection_id, passage_key, source_key)
-             select passage.collection_id, passage.key, min(format(''%%s'', %s))
-             from pgretrieval.passage join %s as source on format(''%%s'', %s) = passage.key
+             select passage.collection_id, passage.key, min(%s)
+             from pgretrieval.passage join %s as source on %s = passage.key
              where passage.collection_id = $1
              group by passage.collection_id, passage.key',
             pieces.key, pieces.relation, pieces.id
         ) using held.collection_id;
     end if;
     insert into pgretrieval.queue (collection_id, key) values (held.collection_id, null);
-    perform pg_notify('pgretrieval', '');
 end
 $function$;

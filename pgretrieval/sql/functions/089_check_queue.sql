@@ -5,6 +5,12 @@ returns table (rule text, id text, detail text)
 language plpgsql stable
 set search_path from current
 set plan_cache_mode = force_custom_plan
+set datestyle = 'ISO, YMD'
+set timezone = 'UTC'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
+set lc_monetary = 'C'
 as $function$
 #variable_conflict use_column
 declare
@@ -30,6 +36,8 @@ begin
     exception when sqlstate 'PGR05' then
         return query select 'lost_source', attached.source_name, sqlerrm;
         return;
+    when sqlstate 'PGR06' then
+        null;  -- row-level security: nothing is said of rows
     end;
     return query
     select 'missing_trigger', attached.source_name, format('changes are not queued: its triggers are %s', told.triggers)
@@ -55,7 +63,7 @@ begin
     return query execute format(
         $statement$
         with present as materialized (
-            select format('%%s', %1$s) as key, format('%%s', %2$s) as id, array_to_string(%3$s, ' ') as texts
+            select %1$s as key, %2$s as id, array_to_string(%3$s, ' ') as texts
             from %4$s as source
         ),
         kept as (

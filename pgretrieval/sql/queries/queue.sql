@@ -51,5 +51,16 @@ delete from pgretrieval.source_passage
 where collection_id = %(collection_id)s and source_key = any(%(keys)s) and passage_key <> all(%(ids)s)
 returning passage_key
 
--- name: listen
-listen pgretrieval
+-- name: due
+-- Whether anything waits for a worker of these collections, null for all, but for those that are left alone for the time being.
+select exists (
+    select from pgretrieval.attachment
+    join pgretrieval.collection using (collection_id)
+    cross join lateral (
+        select from pgretrieval.queue
+        where queue.collection_id = attachment.collection_id and queue.parked_at is null
+          and queue.not_before <= pg_catalog.clock_timestamp()
+        limit 1
+    ) as waiting
+    where (%(names)s::text[] is null or name = any(%(names)s::text[])) and name <> all(%(left_alone)s::text[])
+)
