@@ -541,9 +541,12 @@ def test_a_change_while_its_row_is_encoded_is_not_lost(
                 articles.execute("set lock_timeout = '2s'")
                 articles.execute("update articles set body = 'later' where id = 1; delete from articles where id = 2")
                 articles.execute("alter table articles add column more text")
-                assert database.work([docs]) == WorkReport()  # both keys are the other's
+                beside = worker(database, docs)
+                assert not beside._round(lambda: False, None)  # both keys are the other's
                 articles.execute("truncate articles; insert into articles values (5, 'T', 'five'), (1, 'Tea', 'latest')")
-                assert database.work([docs]) == WorkReport(written=1)
+                while beside._round(lambda: False, None):
+                    pass
+                assert beside._report == WorkReport(written=1)
             finally:
                 encoder.going.set()
     database.work([docs])

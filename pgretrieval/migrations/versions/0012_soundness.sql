@@ -208,8 +208,6 @@ begin
     for held in select collection_id from pgretrieval.collection loop
         execute format('create table pgretrieval.change_lock_%1$s partition of pgretrieval.change_lock for values in (%1$s)', held);
         execute format('create table pgretrieval.build_lock_%1$s partition of pgretrieval.build_lock for values in (%1$s)', held);
-    end loop;
-    for held in select collection_id from pgretrieval.attachment loop
         execute format('create table pgretrieval.following_lock_%1$s partition of pgretrieval.following_lock for values in (%1$s)', held);
     end loop;
 end

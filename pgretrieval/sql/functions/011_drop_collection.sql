@@ -21,9 +21,7 @@ begin
                 select parent || '_' || held.collection_id
                 from unnest(pgretrieval.partitioned_tables(held.dense, held.scorer)) with ordinality as kept (parent, place)
                 order by place
-            ) || array[
-                'factorization_lock_' || held.collection_id, 'following_lock_' || held.collection_id
-            ] || array(
+            ) || array['factorization_lock_' || held.collection_id] || array(
                 select 'proxy_' || codebook_id from pgretrieval.codebook where collection_id = held.collection_id
                 union all
                 select 'item_embedding_' || factorization_id from pgretrieval.factorization where collection_id = held.collection_id

@@ -40,7 +40,6 @@ begin
         raise exception '% belongs to role %', source_name, pg_get_userbyid(relation.relowner) using errcode = 'PGR05',
             hint = 'Only its owner can attach it, and take the triggers away again; attach it in that role, or be granted it.';
     end if;
-    perform pgretrieval.create_partition('following_lock', 'collection_id', held.collection_id);
     perform pgretrieval.lock_collection(held.collection_id, 'following', 'share row exclusive');
     if coalesce(cardinality(texts), 0) = 0 then
         raise exception 'no column for the text is given' using errcode = 'PGR05', hint = 'Name one, or a title and others.';
