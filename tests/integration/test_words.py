@@ -150,7 +150,7 @@ def standard(scores: dict[str, float]) -> dict[str, float]:
     ("options", "message"),
     [
         ({"weights": (1.0, 1.0)}, r"weights are \(1.0, 1.0\)"),
-        ({"weights": (1.0, 1.0, math.nan)}, "weights are .*nan"),
+        ({"weights": (1.0, 1.0, math.nan)}, "weights is nan; give a finite number"),
         ({"rank_constant": -1}, "rank_constant is -1"),
         ({"fusion": "sum"}, "fusion is 'sum'.*score.*rank"),
         ({"dense": [1.0, 2.0]}, "'docs' has no dense vectors"),
