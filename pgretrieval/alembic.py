@@ -10,6 +10,7 @@ from typing import Any
 
 from alembic import context, op
 
+from pgretrieval import validate
 from pgretrieval.db import schema
 from pgretrieval.migrations.statements import execute_file
 
@@ -22,6 +23,7 @@ def upgrade_pgretrieval(since: str | None = None) -> None:
     `since` is the revision that the database has, for offline mode (`--sql`), which cannot look; without it, a first installation
     is printed. Raises SchemaError where the database is newer than this package.
     """
+    since = validate.text_or_none("since", since)
     if context.is_offline_mode():
         context.static_output(schema.upgrade_script(since))
     else:

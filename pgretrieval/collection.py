@@ -192,18 +192,22 @@ class Collection:
         self._forget_old_encoder()
         return self._source(None, None, None, changing=True)
 
-    def is_of(self, row: CollectionRow) -> bool:
+    def is_of(self, row: object) -> bool:
         """Whether this is the collection of a row, and not one of the same name that was made before it."""
-        return self._row.identity == row.identity
+        return isinstance(row, CollectionRow) and self._row.identity == row.identity
 
     def check_encoder(self, encoder: CollectionEncoder) -> None:
         """Raise DimensionMismatchError where an encoder has another dimension than the collection."""
+        if not isinstance(encoder, CollectionEncoder):
+            msg = f"encoder is {validate.shown(encoder)}; give one as the collection's property `encoder` is"
+            raise EncoderError(msg)
         if self._row.dim is not None and encoder.dim != self._row.dim:
             msg = f"encoder {encoder.spec} has {encoder.dim} dimensions, collection {self.name!r} has {self._row.dim}"
             raise DimensionMismatchError(msg)
 
     def require_encoder(self, source: str) -> None:
         """Raise ConfigError where the collection was made with another encoder than `source` names."""
+        source = validate.path("source", source)
         held, unit = self._row.encoder, self._row.unit_vectors
         if held is None:
             return
@@ -691,7 +695,7 @@ class Collection:
         """Search with this cross-encoder, where the collection was factorized by an object, which no database can keep."""
         self._crossing.use(cross_encoder)
 
-    def query_vectors(self, queries: Sequence[str] | None, vectors: Sequence[Any] | None) -> list[Float32Array]:
+    def query_vectors(self, queries: Sequence[str] | None = None, vectors: Sequence[Any] | None = None) -> list[Float32Array]:
         """One checked (tokens, dim) array a query."""
         return list(self._asking(*_several(queries, vectors)).vectors)
 
@@ -723,12 +727,14 @@ class Collection:
         Every stored text is encoded again, which takes as long as adding it did. Raises InputError where there is no encoder, or
         where passages came with vectors of their own, which the index has not kept.
         """
+        k, _ = read_k(k), validate.called("progress", progress)
         self._refresh()
+        vectors = self._checked(list(validate.listed("queries", queries, "(tokens, dim) arrays, one a query")))
         if self._row.given_vectors:
             msg = f"collection {self.name!r} holds passages with given vectors, which are not kept unquantised; compare outside"
             raise InputError(msg)
         unit = self._row.unit_vectors
-        return exact_rankings(self._database, self._row.collection_id, self.encoder, queries, k, progress, unit=unit)
+        return exact_rankings(self._database, self._row.collection_id, self.encoder, vectors, k, progress, unit=unit)
 
     def stats(self) -> dict[str, Any]:
         """Passages, tokens, centroids, bits, dimension, encoder, state, and bytes by table.
@@ -744,7 +750,7 @@ class Collection:
         `stage` is told the name, done and total of each part. docs/sql.md has the rules. Raises SchemaError where row-level
         security hides passages from the caller.
         """
-        self._refresh()
+        validate.called("stage", stage)
         self._refresh()
         return check(self._database, self._row, stage)
 

@@ -98,10 +98,10 @@ class RetrievalDatabase:
         candidates = check_generator(candidates)
         keep_vectors = validate.flag("keep_vectors", keep_vectors)
         unit_vectors = None if unit_vectors is None else validate.flag("unit_vectors", unit_vectors)
-        language = validate.text_or_none("language", language)
+        language = validate.text_or_none("language", language, most=validate.MAX_NAME)
         title_weight = validate.number("title_weight", title_weight, 0, MAX_TITLE_WEIGHT)
-        dense = validate.text_or_none("dense", dense)
-        dense_key = validate.text_or_none("dense_key", dense_key)
+        dense = validate.text_or_none("dense", dense, most=validate.MAX_NAME)
+        dense_key = validate.text_or_none("dense_key", dense_key, most=validate.MAX_NAME)
         vectors_per_passage = validate.whole_or_none("vectors_per_passage", vectors_per_passage)
         dim = None if dim is None else check_dim(dim)
         encoder = validate.names_or_object("encoder", encoder, EncoderError)
@@ -186,7 +186,7 @@ class RetrievalDatabase:
         does not have; CollectionNotFoundError.
         """
         name = validate.collection_name(name)
-        table = validate.text("table", table)
+        table = validate.text("table", table, most=validate.MAX_NAME)
         query = validate.text_or_none("query", query)
         return attaching.attach(self._database, name, table, id, text, metadata, query)
 

@@ -19,7 +19,9 @@ from sqlalchemy.sql.selectable import TableValuedAlias
 from pgretrieval import validate
 from pgretrieval.db import parameters
 from pgretrieval.index.vectors import dense_array, token_array
+from pgretrieval.search.fusion import read_fusion
 from pgretrieval.search.restriction import predicate
+from pgretrieval.search.settings import read_k
 
 metadata = sa.MetaData(schema="pgretrieval")
 """The tables here; not for `create_all`, since migrations make them."""
@@ -75,7 +77,7 @@ def token_vectors(vectors: Any, what: str = "the query") -> sa.ColumnElement[Any
 
 def vector_array(vectors: Any, what: str = "the query") -> str:
     """The text of a `vector[]`, for drivers without SQLAlchemy: what `pgretrieval.as_vectors` and a cast to `vector[]` take."""
-    return parameters.vector_array(token_array(vectors, what, None))
+    return parameters.vector_array(token_array(vectors, validate.text("what", what, most=validate.MAX_NAME), None))
 
 
 def search(
@@ -89,7 +91,10 @@ def search(
     candidates: int | None = None,
 ) -> TableValuedAlias:
     """`pgretrieval.search` with columns rank, id, score, title, body and metadata; `.alias(…)` names it, join on `c.id`."""
-    options = {"probes": sa.literal(probes, sa.Integer), "candidates": sa.literal(candidates, sa.Integer)}
+    options = {
+        "probes": sa.literal(validate.whole_or_none("probes", probes), sa.Integer),
+        "candidates": sa.literal(validate.whole_or_none("candidates", candidates), sa.Integer),
+    }
     return _hits("search", collection, [token_vectors(query)], k, where, among, options)
 
 
@@ -102,7 +107,7 @@ def text_search(
     among: Iterable[str] | sa.Select[Any] | None = None,
 ) -> TableValuedAlias:
     """`pgretrieval.text_search`, with the columns of `search`."""
-    return _hits("text_search", collection, [sa.literal(query_text, sa.Text)], k, where, among, {})
+    return _hits("text_search", collection, [sa.literal(validate.query(query_text), sa.Text)], k, where, among, {})
 
 
 def hybrid_search(
@@ -119,15 +124,17 @@ def hybrid_search(
     rank_constant: int = 60,
 ) -> TableValuedAlias:
     """`pgretrieval.hybrid_search`, with the columns of `search`; `dense` is the query's dense vector, if there is one."""
+    fusing = read_fusion(fusion, weights, rank_constant)
     options: dict[str, sa.ColumnElement[Any]] = {
-        "fusion": sa.literal(fusion, sa.Text),
-        "weights": sa.cast(sa.literal(list(weights), postgresql.ARRAY(sa.Double)), postgresql.ARRAY(sa.Double)),
-        "rank_constant": sa.literal(rank_constant, sa.Integer),
+        "fusion": sa.literal(fusing.by, sa.Text),
+        "weights": sa.cast(sa.literal(list(fusing.weights), postgresql.ARRAY(sa.Double)), postgresql.ARRAY(sa.Double)),
+        "rank_constant": sa.literal(fusing.rank_constant, sa.Integer),
     }
     if dense is not None:
         text = parameters.vector(dense_array(dense, "the query", None))
         options["query_dense"] = sa.func.pgretrieval.as_vector(sa.literal(text, sa.Text))
-    return _hits("hybrid_search", collection, [token_vectors(query), sa.literal(query_text, sa.Text)], k, where, among, options)
+    asked = [token_vectors(query), sa.literal(validate.query(query_text), sa.Text)]
+    return _hits("hybrid_search", collection, asked, k, where, among, options)
 
 
 def _hits(
@@ -141,7 +148,8 @@ def _hits(
 ) -> TableValuedAlias:
     """The call, its later arguments by name; `metadata` is `c.metadata_`, since `c.metadata` would be SQLAlchemy's own."""
     named = {"filter": sa.cast(sa.literal(predicate(where), sa.Text), postgresql.JSONPATH()), "among": _ids(among), **options}
-    arguments = [sa.literal(collection, sa.Text), *query, sa.literal(k, sa.Integer)]
+    name = validate.collection_name(collection)
+    arguments = [sa.literal(name, sa.Text), *query, sa.literal(read_k(k), sa.Integer)]
     arguments += [sa.literal_column(f"{name} =>").op("")(value) for name, value in named.items()]
     hits: TableValuedAlias = getattr(sa.func.pgretrieval, function)(*arguments).table_valued(
         sa.column("rank", sa.Integer),

@@ -14,6 +14,7 @@ from psycopg.rows import TupleRow, tuple_row
 from sqlalchemy.orm import Session
 from typing_extensions import Self
 
+from pgretrieval import validate
 from pgretrieval.assets import statements
 from pgretrieval.db.parameters import ADAPTERS
 from pgretrieval.errors import ConfigError
@@ -91,8 +92,8 @@ def _driver_connection(given: Any) -> psycopg.Connection[Any]:
         found = found.connection.driver_connection
     if not isinstance(found, psycopg.Connection):
         msg = (
-            f"connection is {given!r}; give a psycopg.Connection, or a SQLAlchemy Connection or Session over postgresql+psycopg "
-            "(not an asynchronous one)"
+            f"connection is {validate.shown(given)}; give a psycopg.Connection, or a SQLAlchemy Connection or Session over "
+            "postgresql+psycopg (not an asynchronous one)"
         )
         raise ConfigError(msg)
     return found

@@ -13,12 +13,13 @@ from psycopg import errors as pg
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import NullPool
 
-from pgretrieval import assets
+from pgretrieval import assets, validate
 from pgretrieval.db.connection import Database, one, value
 from pgretrieval.db.errors import storage_errors
 from pgretrieval.errors import SchemaError, StorageError
 from pgretrieval.migrations.statements import execute_file
 
+_MAX_REVISION = 100
 _NEWER = (
     "the schema in this database is at revision {found}, newer than this client knows (its newest is {head}). "
     "Upgrade the package: pip install --upgrade pgretrieval"
@@ -147,6 +148,7 @@ def upgrade_script(since: str | None) -> str:
 def _steps(since: str | None) -> str:
     """What follows the bootstrap: the revisions after `since`, then all functions, and the search path as it was."""
     scripts = ScriptDirectory.from_config(_config())
+    since = validate.text_or_none("since", since, most=_MAX_REVISION)
     if since is not None and since not in {script.revision for script in scripts.walk_revisions()}:
         raise SchemaError(_NEWER.format(found=since, head=scripts.get_current_head()))
     pending = [*scripts.iterate_revisions("head", since or "base")][::-1]
@@ -165,6 +167,7 @@ def _steps(since: str | None) -> str:
 
 def downgrade_script(revision: str) -> str:
     """Statements that bring a database from this client's revision back to `revision`, or remove the schema for "base"."""
+    revision = validate.text("revision", revision, most=_MAX_REVISION)
     if revision == "base":
         return _SQL["drop"] + ";\n"
     scripts = ScriptDirectory.from_config(_config())

@@ -13,6 +13,8 @@ from pgretrieval.errors import ConfigError
 
 __all__ = ["URL", "for_psycopg", "url_text"]
 
+_MAX_URL = 4_000
+
 
 def for_psycopg(url: str) -> str:
     """Accept SQLAlchemy's spelling, postgresql+psycopg://, too."""
@@ -26,4 +28,4 @@ def url_text(given: Any) -> str | None:
     if isinstance(given, os.PathLike):
         msg = f"url is the path {validate.shown(os.fspath(given))}, and data_dir is given; give one of them"
         raise ConfigError(msg)
-    return validate.text_or_none("url", given)
+    return validate.text_or_none("url", given, most=_MAX_URL)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pgretrieval.encode import constbert, xtr
+from pgretrieval.encode.sources import existing
 from pgretrieval.encode.vetting import prepared, read_json
 from pgretrieval.errors import EncoderError
 from pgretrieval.importing import whole
@@ -115,7 +116,7 @@ def load_library_model(name: str, resolved: str, *, untrained: bool = False) -> 
     except EncoderError:
         raise
     except Exception as error:  # the library and the hub raise dozens of kinds
-        tried = "a local folder" if Path(name).is_dir() else "a local folder and a Hugging Face model name"
+        tried = "a local folder" if existing(name) else "a local folder and a Hugging Face model name"
         raise EncoderError(
             f"cannot load encoder {name!r} on {resolved}; tried it as {tried}. Check the name and the network, "
             'or use "minilm", which needs no network, or the path of a folder with a MultiVectorEncoder model. '

@@ -28,13 +28,22 @@ def spec_of(source: str | os.PathLike[str]) -> dict[str, str]:
     A folder may then be named by a database, too. Raises EncoderError where a revision is no commit.
     """
     text = os.fspath(source)
-    folder = Path(text).expanduser()
-    if folder.exists():
-        folder = folder.resolve()  # a stored relative path would be another one from another working directory
+    found = existing(text)
+    if found is not None:
+        folder = found.resolve()  # a stored relative path would be another one from another working directory
         _named.add(folder)
         return {"kind": "model", "name": str(folder)}
     name, revision = _divided(text)
     return {"kind": "model", "name": name} | ({} if revision is None else {"revision": revision})
+
+
+def existing(name: str) -> Path | None:
+    """The file or folder of a name; None where there is none, as where it is too long, or the home of an unknown user."""
+    try:
+        path = Path(name).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError):
+        return None
 
 
 def source_of(spec: Mapping[str, Any]) -> str:
@@ -48,10 +57,10 @@ def check_named_by_database(spec: Mapping[str, Any], role: str, remedy: str) -> 
     Whoever may write into the database chooses the path. `role` is what it is named as, `remedy` the other way to give it.
     """
     name = str(spec["name"])
-    path = Path(name).expanduser()
-    if not path.exists() and not _looks_like_path(name):
+    found = existing(name)
+    if found is None and not _looks_like_path(name):
         return
-    folder = path.resolve()
+    folder = (found or Path(name)).resolve()
     allowed = [Path(part).expanduser().resolve() for part in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if part]
     if folder in _named or any(folder.is_relative_to(parent) for parent in allowed):
         return
@@ -65,9 +74,9 @@ def check_named_by_database(spec: Mapping[str, Any], role: str, remedy: str) -> 
 def local_folder(source: str | os.PathLike[str]) -> Path:
     """The folder of a model; one of the hub is fetched into the hub's cache, as it is at its commit, without any code."""
     text = os.fspath(source)
-    folder = Path(text).expanduser()
-    if folder.is_dir():
-        return folder
+    found = existing(text)
+    if found is not None and found.is_dir():
+        return found
     from huggingface_hub import snapshot_download
 
     name, revision = _divided(text)

@@ -104,7 +104,7 @@ def check_generator(given: str) -> Generator:
 def _generator_and_count(given: str) -> tuple[Generator, int | None]:
     match = re.fullmatch(rf"({'|'.join(GENERATORS)})(?::([0-9]{{1,10}}))?", given)
     if match is None:
-        msg = f'candidates is {given!r}; give a number, "proxy", "postings" or "auto", or both as "proxy:512"'
+        msg = f'candidates is {validate.shown(given)}; give a number, "proxy", "postings" or "auto", or both as "proxy:512"'
         raise ConfigError(msg)
     return cast("Generator", match[1]), int(match[2]) if match[2] else None
 

@@ -18,7 +18,7 @@ def attach(
     if not isinstance(id, str) or not id.strip():
         msg = f"id is {validate.shown(id)}; name one column. Where the key has several, attach a query that makes one id of them"
         raise ConfigError(msg)
-    id = validate.text("id", id)
+    id = validate.text("id", id, most=validate.MAX_NAME)
     texts, fields = _columns(text, "text"), _columns(metadata, "metadata")
     row = catalog.find(database, name)
     if row.given_vectors:

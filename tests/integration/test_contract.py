@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
+from sqlalchemy import URL, make_url
 
 import pgretrieval
 from pgretrieval import AddReport, Hit, Passage
+from pgretrieval.db.urls import url_text
 from tests.fixtures.collections import Corpus
 from tests.support.encoder import HashedEncoder
 from tests.support.vectors import clustered, passages
@@ -248,3 +250,20 @@ def test_progress_and_stages_are_told(database: pgretrieval.RetrievalDatabase, c
     docs.build(stage=lambda name, done, total: told.update({name: (done, total)}))
     assert list(told) == ["train", "code", "postings", "words", "index", "switch", "drop"]
     assert all(done == total for done, total in told.values())
+
+
+def test_connect_to_a_url_of_sqlalchemy(database: pgretrieval.RetrievalDatabase, database_url: str):
+    """Its text has stars for a password, or a driver that psycopg does not know."""
+    made = make_url(database_url).set(drivername="postgresql+psycopg")
+    made = made.set(username=made.username or "postgres")
+    database.create_collection("docs", dim=64)
+    with pgretrieval.connect(made) as again:
+        assert again.list_collections() == ["docs"]
+    with pytest.raises(pgretrieval.PgRetrievalError):
+        pgretrieval.connect(made.set(database="not there"))
+
+
+def test_a_password_in_a_url_of_sqlalchemy_is_kept():
+    """str() of a URL has stars for it."""
+    made = URL.create("postgresql+psycopg", "me", "p@ss:word/", "host", 5432, "db")
+    assert url_text(made) == "postgresql+psycopg://me:p%40ss%3Aword%2F@host:5432/db"

@@ -81,6 +81,15 @@ def test_a_directory_is_made_migrated_and_kept(data_dir: Path):
     assert postmaster(folder) is None
 
 
+def test_a_path_alone_is_a_directory(data_dir: Path):
+    """connect(Path(…)) takes the path for a URL."""
+    folder = data_dir / "by path"
+    with pgretrieval.connect(folder) as database:
+        assert database.data_dir == folder
+    with pytest.raises(pgretrieval.ConfigError, match="data_dir is given; give one of them"):
+        pgretrieval.connect(folder, data_dir=folder)
+
+
 @pytest.mark.parametrize(
     "name", ["with a blank", "quote's; %41 #&", "ünï 検索", "long" * 40, "a,b", "$HOME", 'double "', "back `tick`"]
 )

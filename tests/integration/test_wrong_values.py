@@ -1,0 +1,226 @@
+"""Every public function and method, one parameter at a time a wrong value: an error of ours, or a result that makes sense.
+
+What is called is found by looking: a new function, method or parameter is tested without a word here. What a parameter takes is
+what its annotation says; a value that does not fit it must be refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import io
+import itertools
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.operations import Operations
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+
+import pgretrieval
+import pgretrieval.alembic
+import pgretrieval.sqlalchemy
+from pgretrieval import Collection, Passage, PgRetrievalError, RetrievalDatabase
+from tests.support.encoder import HashedEncoder
+from tests.support.wrong import WRONG, fits, limited, odd_numbers
+
+SQLSTATES = {"PGR04", "PGR05", "22P02", "42601"}
+"""What the server says of a search that was composed of strange values: our own states, and those of a text that is no jsonpath."""
+LONGEST = 7_000
+"""Characters of an error: it may repeat a path or a URL, and no text of a million characters."""
+
+_numbers = itertools.count()
+_VECTOR = np.eye(2, 64, dtype=np.float32)
+_GIVEN: dict[str, Callable[[], Any]] = {
+    "name": lambda: "docs",
+    "collection": lambda: "docs",
+    "query": lambda: "water",
+    "query_text": lambda: "water",
+    "queries": lambda: ["water"],
+    "anchor_queries": lambda: ["water", "tea"],
+    "passages": lambda: [{"id": f"n{next(_numbers)}", "text": "tea"}],
+    "ids": lambda: ["nobody"],
+    "table": lambda: "public.article",
+    "text": lambda: "body",
+    "vectors": lambda: _VECTOR,
+    "cross_encoder": lambda: HashedEncoder(),
+    "source": lambda: "minilm",
+    "k": lambda: 3,
+}
+"""What is right where no wrong value stands, by the parameter's name; of others the default, and without one an object."""
+_GIVEN_TO: dict[str, dict[str, Callable[[], Any]]] = {
+    "RetrievalDatabase.create_collection": {"name": lambda: f"new {next(_numbers)}"},
+    "RetrievalDatabase.drop_collection": {"name": lambda: f"nobody {next(_numbers)}"},
+    "RetrievalDatabase.get_collection": {"encoder": HashedEncoder},
+    "Collection.update": {"passages": lambda: [{"id": "p1", "text": "tea"}]},
+    "Collection.exact_rankings": {"queries": lambda: [_VECTOR]},
+    "sqlalchemy.search": {"query": lambda: _VECTOR},
+    "sqlalchemy.hybrid_search": {"query": lambda: _VECTOR},
+}
+_INSTEAD = {"vectors": ("query", "queries")}
+"""A parameter that takes the place of another, which is left out then."""
+_BY_ITSELF = {"Collection.hybrid_search", "Collection.add"}
+
+
+def _public(owner: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Functions and methods, setters among them, that have no underscore and are made here."""
+    for name, member in inspect.getmembers_static(owner):
+        if name.startswith("_"):
+            continue
+        if isinstance(member, property):
+            if member.fset is not None:
+                yield f"{prefix}.{name}", member.fset
+        elif inspect.isfunction(member) and (inspect.isclass(owner) or member.__module__ == owner.__name__):
+            yield f"{prefix}.{name}", member
+
+
+def _functions() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in pgretrieval.__all__:
+        member = getattr(pgretrieval, name)
+        if inspect.isfunction(member):
+            found[name] = member
+        elif not hasattr(member, "__dataclass_fields__"):
+            found.update(_public(member, name))
+    found.update(_public(pgretrieval.alembic, "alembic"))
+    found.update(_public(pgretrieval.sqlalchemy, "sqlalchemy"))
+    return found
+
+
+FUNCTIONS = _functions()
+CALLS = [
+    (name, parameter)
+    for name, function in FUNCTIONS.items()
+    for parameter in inspect.signature(function).parameters
+    if parameter != "self" and not parameter.startswith("_")
+]
+
+
+@pytest.fixture(scope="module")
+def docs(module_database: RetrievalDatabase) -> Collection:
+    """A built collection that all calls share: what they add and delete does not matter to the others."""
+    collection = module_database.create_collection("docs", encoder=HashedEncoder())
+    collection.add([{"id": f"p{number}", "text": f"water number {number}", "metadata": {"n": number}} for number in range(20)])
+    collection.build()
+    with sa.create_engine(_psycopg(module_database.url)).begin() as connection:
+        connection.execute(sa.text("create table article (id text primary key, body text)"))
+    return collection
+
+
+def _psycopg(url: str) -> str:
+    return url.replace("postgresql:", "postgresql+psycopg:")
+
+
+def _arguments(name: str, wrong: str | None) -> dict[str, Any]:
+    given = {**_GIVEN, **_GIVEN_TO.get(name, {})}
+    left_out = _INSTEAD.get(wrong or "", ()) if name not in _BY_ITSELF else ()
+    made: dict[str, Any] = {}
+    for parameter in inspect.signature(FUNCTIONS[name]).parameters.values():
+        if parameter.name == wrong or parameter.name == "self" or parameter.name in left_out:
+            continue
+        if parameter.default is inspect.Parameter.empty or parameter.name in _GIVEN_TO.get(name, {}):
+            made[parameter.name] = given.get(parameter.name, object)()
+        elif parameter.name in ("query", "queries"):
+            made[parameter.name] = given[parameter.name]()
+    return made
+
+
+def _hint(function: Any, parameter: str) -> Any:
+    """The parameter's annotation; names that stand for a text of one, or for a type that is not imported here, are for anything."""
+    annotation = inspect.signature(function).parameters[parameter].annotation
+    known = {name: Any if isinstance(alias, str) else alias for name, alias in vars(inspect.getmodule(function)).items()}
+    return eval(annotation, known) if isinstance(annotation, str) else annotation
+
+
+class _Offline:
+    """alembic as `--sql` runs it."""
+
+    def __enter__(self) -> None:
+        self.stack = ExitStack()
+        config = Config()
+        config.set_main_option("script_location", "pgretrieval:migrations")
+        script = ScriptDirectory.from_config(config)
+        environment = self.stack.enter_context(EnvironmentContext(config, script, as_sql=True))
+        environment.configure(dialect_name="postgresql", output_buffer=io.StringIO())
+        self.stack.enter_context(Operations.context(environment.get_context()))
+
+    def __exit__(self, *_error: object) -> None:
+        self.stack.close()
+
+
+def _called(name: str, arguments: dict[str, Any], opened: RetrievalDatabase, docs: Collection) -> Any:
+    """The function's result; of an iterator its elements, of a construct of SQLAlchemy its rows."""
+    owner = name.rpartition(".")[0]
+    function = FUNCTIONS[name]
+    if owner == "Collection":
+        return function(docs, **arguments)
+    if owner == "RetrievalDatabase":
+        return function(opened, **arguments)
+    if owner == "alembic":
+        with _Offline():
+            return function(**arguments)
+    result = function(**arguments)
+    if name == "connect":
+        result.close()
+    if isinstance(result, sa.FromClause):
+        with sa.create_engine(_psycopg(opened.url), poolclass=sa.NullPool).connect() as connection:
+            return [tuple(row) for row in connection.execute(sa.select(result))]
+    return result
+
+
+@pytest.mark.parametrize(("name", "parameter"), CALLS, ids=[f"{name}-{parameter}" for name, parameter in CALLS])
+def test_a_wrong_value_is_refused(
+    docs: Collection, module_database: RetrievalDatabase, monkeypatch: pytest.MonkeyPatch, name: str, parameter: str
+):
+    """A foreign exception comes out, a call hangs, or a value that the parameter does not take is taken for another."""
+    monkeypatch.setenv("PGRETRIEVAL_DATABASE_URL", module_database.url)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    hint = _hint(FUNCTIONS[name], parameter)
+    found = ((label, _fault(name, parameter, value, hint, module_database, docs)) for label, value in WRONG.items())
+    faults = [f"{label}: {fault}" for label, fault in found if fault]
+    assert not faults, "\n".join([f"{name}({parameter}=…)", *faults])
+
+
+def _fault(name: str, parameter: str, value: Any, hint: Any, opened: RetrievalDatabase, docs: Collection) -> str | None:
+    """What is wrong with what a call does with a wrong value."""
+    try:
+        with limited(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result = _called(name, {**_arguments(name, parameter), parameter: value}, opened, docs)
+    except PgRetrievalError as error:
+        plain = str(error) and "\n" not in str(error) and len(str(error)) <= LONGEST
+        return None if plain else f"says {str(error)[:200]!r} of {len(str(error))} characters"
+    except sa.exc.DBAPIError as error:
+        state = getattr(error.orig, "sqlstate", None)
+        return None if name.startswith("sqlalchemy.") and state in SQLSTATES else f"{state} {str(error)[:200]}"
+    except Exception as error:
+        return f"{type(error).__name__} {str(error)[:200]}"
+    if not fits(value, hint):
+        return f"is taken, though it is no {hint}"
+    return f"gives {str(result)[:200]}" if odd_numbers(result) else None
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Passage)])
+def test_a_wrong_field_of_a_passage_is_refused(docs: Collection, field: str):
+    """A dataclass checks nothing, and what it holds goes to the database unseen."""
+    taken = set()
+    for label, value in WRONG.items():
+        passage = Passage(**{"id": f"n{next(_numbers)}", "text": "tea", field: value})
+        with suppress(PgRetrievalError), limited():
+            docs.add([passage])
+            taken.add(label)
+    assert (
+        taken
+        == {
+            "id": {"five", "negative", "int4", "int8", "home"},
+            "text": {"home", "long", "huge"},
+            "title": {"none", "empty", "blank", "home", "long", "huge"},
+            "metadata": {"none", "mapping"},
+        }[field]
+    )
