@@ -574,6 +574,7 @@ class Collection:
         if vectors is not None or checked is not None or not self._row.keeps_dense or self._row.given_dense:
             return self._asking([query] if vectors is None else None, _listed(vectors)), checked
         encoding, encoder = self._encoder_and_encoding()
+        _warn_of_cut([query], encoder)
         tokens, rows = encoder.encode_query_with_dense(query)
         return Asking(tokens, encoding), rows[0]
 
@@ -706,7 +707,9 @@ class Collection:
         if vectors is not None:
             return Asking(self._checked(vectors), None)
         encoding, encoder = self._encoder_and_encoding()
-        return Asking(encoder.encode_query([validate.query(query) for query in queries or []]), encoding)
+        texts = [validate.query(query) for query in queries or []]
+        _warn_of_cut(texts, encoder)
+        return Asking(encoder.encode_query(texts), encoding)
 
     def _checked(self, vectors: Sequence[Any]) -> list[Float32Array]:
         """Query vectors of the collection's dimension, which other processes may have settled or changed since."""
@@ -802,6 +805,13 @@ def _several(queries: Any, vectors: Any) -> tuple[list[Any] | None, list[Any] | 
     texts = None if queries is None else list(validate.listed("queries", queries, "texts"))
     arrays = None if vectors is None else list(validate.listed("vectors", vectors, "(tokens, dim) arrays, one a query"))
     return texts, arrays
+
+
+def _warn_of_cut(queries: list[str], encoder: CollectionEncoder) -> None:
+    """Warn of queries that are longer than the model reads."""
+    if cut := encoder.count_truncated_queries(queries):
+        what = "the query was" if len(queries) == 1 else f"{cut} of {len(queries)} queries were"
+        warnings.warn(f"{what} longer than the model reads, and the end was cut off", PgRetrievalWarning, stacklevel=3)
 
 
 def _listed(one: Any) -> list[Any] | None:

@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 from pgretrieval.assets import statements
 from pgretrieval.db import anchors, attachments
 from pgretrieval.db.connection import Connection, Database, one, value
-from pgretrieval.errors import CollectionExistsError, CollectionNotFoundError, ConfigError
+from pgretrieval.errors import CollectionExistsError, CollectionNotFoundError
 from pgretrieval.types import CodebookId, CollectionId, Generator, Levels, Rerank, Scorer, Scoring
 
 _SQL = statements("catalog")
@@ -134,9 +134,6 @@ def create(
         except pg.UniqueViolation as error:
             msg = f"collection {name!r} is there already; get_collection opens it, drop_collection removes it"
             raise CollectionExistsError(msg) from error
-        except (pg.UndefinedObject, pg.InvalidName, pg.SyntaxError) as error:
-            msg = f"language is {language!r}; give a text search configuration of the server, such as english or simple, or None"
-            raise ConfigError(msg) from error
 
 
 def find(database: Database, name: str) -> CollectionRow:

@@ -111,8 +111,15 @@ class CollectionEncoder:
 
     def count_truncated(self, texts: Sequence[str]) -> int:
         """How many documents are longer than the model reads; 0 where the encoder cannot tell (user objects)."""
+        return self._count("count_truncated", texts)
+
+    def count_truncated_queries(self, texts: Sequence[str]) -> int:
+        """How many queries are."""
+        return self._count("count_truncated_queries", texts)
+
+    def _count(self, method: str, texts: Sequence[str]) -> int:
         with self._lock:
-            count = getattr(self._loaded(), "count_truncated", None)
+            count = getattr(self._loaded(), method, None)
             return int(count(_text_list(texts))) if callable(count) else 0
 
     def _encode(

@@ -60,11 +60,18 @@ class LibraryEncoder:
 
     def count_truncated(self, texts: Sequence[str]) -> int:
         """How many documents have more tokens, markers included, than the model reads."""
-        limit = self._document_limit()
+        return self._count_longer(texts, "document")
+
+    def count_truncated_queries(self, texts: Sequence[str]) -> int:
+        """How many queries have."""
+        return self._count_longer(texts, "query")
+
+    def _count_longer(self, texts: Sequence[str], kind: str) -> int:
+        limit = self._limit(kind)
         tokenizer = self._model.tokenizer
         if limit is None or tokenizer is None:
             return 0
-        prompt = (self._model.prompts or {}).get("document") or ""
+        prompt = (self._model.prompts or {}).get(kind) or ""
         # A token takes at least one byte, so only texts with more bytes than the limit need counting.
         markers = 2 + len(prompt.encode())
         candidates = [prompt + text for text in texts if len(text.encode()) + markers > limit]
@@ -96,8 +103,8 @@ class LibraryEncoder:
         longest = max(len(text) for text in texts)
         return min(max(CHARACTERS_PER_BATCH // max(longest, 1), BATCH_CPU[0]), BATCH_CPU[1])
 
-    def _document_limit(self) -> int | None:
-        lengths = (getattr(self._model[0], "document_length", None), self._model.max_seq_length)
+    def _limit(self, kind: str) -> int | None:
+        lengths = (getattr(self._model[0], f"{kind}_length", None), self._model.max_seq_length)
         known = [int(length) for length in lengths if length and length < 1_000_000]  # "no limit" is a huge number
         return known[0] if known else None
 

@@ -155,3 +155,27 @@ def test_many_query_tokens(sql: Any, database: pgretrieval.RetrievalDatabase):
     search = "select * from pgretrieval.search('docs', pgretrieval.as_vectors(%(vectors)s))"
     for tokens, state in ((1600, None), (1601, "PGR05")):
         assert sql(search, vectors=parameters.vector_array(clustered(1, tokens=(tokens, tokens))[0])) == state
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        ("is_predicate('$.n == 1')", True),
+        ("is_predicate('$.n')", False),
+        ("is_metadata('{\"n\": [1, null]}')", True),
+        ("is_metadata('[1]')", False),
+        ('is_encoder(\'{"kind": "minilm"}\')', True),
+        ("is_encoder('{\"kind\": 5}')", False),
+        ("is_encoder(null)", True),
+    ],
+)
+def test_the_rules_by_themselves(database: pgretrieval.RetrievalDatabase, database_url: str, call: str, expected: bool):
+    """pgretrieval.is_predicate(…), pgretrieval.is_metadata(…) or pgretrieval.is_encoder(…) answers null, or the other way."""
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute(f"select pgretrieval.{call}").fetchone() == (expected,)
+
+
+def test_a_filter_is_checked(sql: Any):
+    """A filter that is no predicate passes, or none at all is refused."""
+    assert sql("select pgretrieval.check_filter('$.n')") == "PGR05"
+    assert sql("select pgretrieval.check_filter('$.n == 1'), pgretrieval.check_filter(null)") is None

@@ -23,6 +23,7 @@ declare
     new_id integer;
     parents text[];
     parent text;
+    configuration regconfig;
 begin
     if coalesce(create_collection.name, '') !~ '\S' or length(create_collection.name) > 500 then
         raise exception 'name is %', coalesce(quote_literal(left(create_collection.name, 60)), 'null')
@@ -57,12 +58,21 @@ begin
         raise exception 'vectors_per_passage is %', create_collection.vectors_per_passage using errcode = 'PGR05',
             hint = 'Give how many vectors every passage has, at least 1, or null where that differs.';
     end if;
+    begin
+        select oid into configuration from pg_ts_config where oid = create_collection.language::regconfig;
+    exception when undefined_object or invalid_name or invalid_schema_name or syntax_error then
+        configuration := null;
+    end;
+    if create_collection.language is not null and configuration is null then
+        raise exception 'language is %', quote_literal(left(create_collection.language, 60)) using errcode = 'PGR05',
+            hint = 'Give a text search configuration of the server, such as english or simple, or null.';
+    end if;
     perform pgretrieval.check_scorer(scorer, rerank, unit_vectors, candidates);
     insert into pgretrieval.collection (name, dim, encoder, bits, levels, candidates, keep_vectors, language,
                                         title_weight, dense, dense_key, vectors_per_passage, scorer, rerank, unit_vectors)
     values (create_collection.name, create_collection.dim, create_collection.encoder, create_collection.bits,
             create_collection.levels, create_collection.candidates, create_collection.keep_vectors,
-            create_collection.language::regconfig::text, create_collection.title_weight, create_collection.dense,
+            configuration::text, create_collection.title_weight, create_collection.dense,
             pgretrieval.dense_key(create_collection.dense, create_collection.dense_key), create_collection.vectors_per_passage,
             create_collection.scorer, create_collection.rerank, create_collection.unit_vectors)
     returning collection_id into new_id;

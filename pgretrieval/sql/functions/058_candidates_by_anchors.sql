@@ -14,6 +14,7 @@ declare
     scores real[];
     query real[];
 begin
+    perform pgretrieval.check_filter(filter);
     if n is null or n < 1 then
         raise exception 'n is %', coalesce(n::text, 'null') using errcode = 'PGR05', hint = 'Give a whole number of at least 1.';
     end if;

@@ -28,6 +28,15 @@ begin
         raise exception 'collection % is attached to % already', quote_literal(held.name), attached.source_name
             using errcode = 'PGR05', hint = 'Detach it first.';
     end if;
+    if relation.oid is null then
+        raise exception 'source is %', coalesce(attach.source::text, 'null') using errcode = 'PGR05', hint = 'Give the name of a table.';
+    end if;
+    if attach.id is null then
+        raise exception 'id is null' using errcode = 'PGR05', hint = 'Name the column that is the key.';
+    end if;
+    if array_ndims(attach.texts) > 1 or array_ndims(attach.metadata) > 1 then
+        raise exception 'texts and metadata are lists of columns, not of lists' using errcode = 'PGR05';
+    end if;
     if relation.relkind not in ('r', 'p') or relation.relpersistence = 't' then
         raise exception '% is no table that can be followed', source_name using errcode = 'PGR05',
             hint = 'Attach an ordinary or partitioned table, where triggers can be; a view is attached as the query of its base table.';
