@@ -104,7 +104,9 @@ class LibraryEncoder:
         return min(max(CHARACTERS_PER_BATCH // max(longest, 1), BATCH_CPU[0]), BATCH_CPU[1])
 
     def _limit(self, kind: str) -> int | None:
-        lengths = (getattr(self._model[0], f"{kind}_length", None), self._model.max_seq_length)
+        expansion = getattr(self._model[0], "query_expansion", None) or {}
+        fixed = expansion.get("length") if kind == "query" and expansion.get("strategy") == "fixed" else None
+        lengths = (fixed, getattr(self._model[0], f"{kind}_length", None), self._model.max_seq_length)
         known = [int(length) for length in lengths if length and length < 1_000_000]  # "no limit" is a huge number
         return known[0] if known else None
 

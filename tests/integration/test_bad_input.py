@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -318,6 +319,28 @@ def test_a_query_and_vectors_or_neither(docs: pgretrieval.Collection):
             use()
         with pytest.raises(ConfigError, match="either query texts or vectors="):
             use("text", vectors=clustered(1)[0])
+
+
+def test_a_query_longer_than_the_model_reads(database: pgretrieval.RetrievalDatabase):
+    """It is cut in silence; or one that fits is warned about."""
+
+    class Short(HashedEncoder):
+        def count_truncated_queries(self, texts: list[str]) -> int:
+            return sum(len(text.split()) > 3 for text in texts)
+
+    docs = database.create_collection("docs", encoder=Short())
+    docs.add([{"id": "a", "text": "one two"}])
+    too_long, fits = "one two three four", "one two"
+    with pytest.warns(pgretrieval.PgRetrievalWarning, match="the query was longer than the model reads"):
+        docs.search(too_long)
+    with pytest.warns(pgretrieval.PgRetrievalWarning, match="1 of 2 queries were longer"):
+        docs.search_many([too_long, fits])
+    with pytest.warns(pgretrieval.PgRetrievalWarning, match="the query was longer"):
+        docs.hybrid_search(too_long)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        docs.search(fits)
+        docs.search_many([fits, fits])
 
 
 def test_one_text_given_to_search_many(docs: pgretrieval.Collection):

@@ -181,6 +181,22 @@ def test_a_table_that_was_dropped(database: pgretrieval.RetrievalDatabase, conne
     assert docs.hybrid_search("passage 7", vectors=query)[0].id == "p7"
 
 
+def test_a_column_of_several_dimensions(database: pgretrieval.RetrievalDatabase, connection: Connection, corpus: Corpus):
+    """pgvector's error about two numbers is told, and not where they are."""
+    connection.execute("create table public.mixed (id text primary key, embedding vector)")
+    connection.execute("insert into public.mixed values ('p1', '[1,2,3]'), ('p2', '[1,2]')")
+    docs = database.create_collection("docs", dense="public.mixed.embedding")
+    docs.add(corpus.passages, vectors=corpus.vectors)
+    docs.build()
+    with pytest.raises(ConfigError, match=r"public.mixed.embedding has vectors of other dimensions than .* 3.*one dimension"):
+        docs.hybrid_search("passage 7", vectors=corpus.queries[0], dense=[1, 2, 3])
+    for call in ("candidates_by_dense(held, '[1,2,3]', 5, null, null)", "score_dense(held, '{1,2,3}', '[1,2,3]')"):
+        with pytest.raises(psycopg.errors.DatabaseError) as caught:
+            connection.execute(f"select found.* from pgretrieval.known_collection('docs') as held, pgretrieval.{call} as found")
+        assert caught.value.sqlstate == "PGR05"
+        connection.rollback()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -22,5 +22,11 @@ begin
         )
         from pgretrieval.dense_source(held)
     ) using query_dense, passage_ids;
+exception when data_exception then
+    if sqlstate <> '22000' then
+        raise;
+    end if;
+    raise exception '% has vectors of other dimensions than the query''s %', held.dense, @extschema:vector@.vector_dims(query_dense)
+        using errcode = 'PGR05', hint = 'Give that column one dimension, as in vector(384), or leave dense vectors out of the search.';
 end
 $function$;

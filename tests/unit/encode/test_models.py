@@ -34,6 +34,7 @@ def test_stanford_folder(stanford_folder: Path) -> None:
     assert plain.shape == punctuated.shape == (5, PROJECTED)  # [CLS] [unused1] a bank [SEP]; the full stop is skipped
     fits, cut = "a " * 17, "a " * 18  # 20 tokens with three markers
     assert encoder.count_truncated([fits, cut]) == 1
+    assert encoder.count_truncated_queries(["a " * 9, "a " * 10, "a"]) == 1  # 12 tokens with three markers
     assert len(encoder.encode_document(cut)[0]) == 20
 
 
