@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
+from pgretrieval import validate
 from pgretrieval.cli import (
     admin,
     changing,
@@ -84,9 +85,7 @@ def run() -> None:
     try:
         app(standalone_mode=True)
     except PgRetrievalError as error:
-        console.errors.print("error:", style="bold red", end=" ")
-        console.errors.print(" ".join(str(error).splitlines()), soft_wrap=True)
-        sys.exit(1)
+        _fail(str(error))
     except SystemExit as stop:  # typer makes this of Ctrl-C, without a word
         if stop.code == INTERRUPTED:
             console.errors.print(INTERRUPTION)
@@ -94,3 +93,12 @@ def run() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:  # of a file that cannot be written: no room, no right, no such name
+        _fail(f"{validate.shown(error.filename)}: {error.strerror}" if error.filename else str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    """One line, and exit code 1."""
+    console.errors.print("error:", style="bold red", end=" ")
+    console.errors.print(" ".join(message.splitlines()), soft_wrap=True)
+    sys.exit(1)

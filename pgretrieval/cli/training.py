@@ -254,6 +254,6 @@ def _told(report: RunReport) -> str:
 
 
 def _refuse_old(output: Path) -> None:
-    if output.exists() and any(output.iterdir()):
-        msg = f"{output} is not empty; name another folder, so that no earlier tuples are lost"
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        msg = f"{output} is {'not empty' if output.is_dir() else 'a file'}; name another folder, so that no earlier tuples are lost"
         raise ConfigError(msg)
