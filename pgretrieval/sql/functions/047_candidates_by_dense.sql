@@ -50,6 +50,6 @@ exception when data_exception then
         raise;
     end if;
     raise exception '% has vectors of other dimensions than the query''s %', held.dense, @extschema:vector@.vector_dims(query_dense)
-        using errcode = 'PGR05', hint = 'Give that column one dimension, as in vector(384), or leave dense vectors out of the search.';
+        using errcode = 'PGR05', hint = 'Give that column one dimension by its type, or leave dense vectors out of the search.';
 end
 $function$;
