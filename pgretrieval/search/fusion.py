@@ -86,10 +86,10 @@ def read_fusion(fusion: Any, weights: Any, rank_constant: Any) -> Fusion:
     by = validate.choice("fusion", fusion, ("score", "rank"))
     of = "three numbers, the weights of late interaction, words and dense vectors"
     given = list(validate.listed("weights", weights, of))
-    if len(given) != 3 or not all(validate.is_number(weight) and abs(float(weight)) <= MAX_WEIGHT for weight in given):
-        msg = f"weights are {validate.shown(weights)}; give {of}, up to {MAX_WEIGHT:g}"
+    if len(given) != 3:
+        msg = f"weights are {validate.shown(weights)}; give {of}"
         raise ConfigError(msg)
-    late, words, dense = map(float, given)
+    late, words, dense = (validate.number("weights", weight, -MAX_WEIGHT, MAX_WEIGHT) for weight in given)
     return Fusion(by, (late, words, dense), validate.whole("rank_constant", rank_constant, 0))
 
 
