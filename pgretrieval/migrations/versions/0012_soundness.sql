@@ -1,5 +1,8 @@
 -- Rights, identities and limits that the tables themselves hold.
 
+-- Rows of collections change below before their table does, which deferred checks of them would forbid.
+set constraints pgretrieval.collection_codebook_id_fkey, pgretrieval.collection_factorization_id_fkey immediate;
+
 -- Readers lock this table before the others, in whatever order they read these: once it is locked alone, none waits crosswise.
 lock table pgretrieval.collection in access exclusive mode;
 
@@ -238,3 +241,5 @@ replaced as (
     where queue.collection_id = renewed.collection_id and queue.key is not null and queue.parked_at is null
 )
 insert into pgretrieval.queue (collection_id) select collection_id from renewed;
+
+set constraints pgretrieval.collection_codebook_id_fkey, pgretrieval.collection_factorization_id_fkey deferred;
