@@ -181,6 +181,22 @@ def test_a_table_that_was_dropped(database: pgretrieval.RetrievalDatabase, conne
     assert docs.hybrid_search("passage 7", vectors=query)[0].id == "p7"
 
 
+def test_ids_of_a_type_that_runs_code_are_refused(database: pgretrieval.RetrievalDatabase, connection: Connection, postgres: Any):
+    """Whoever owns the table gives its ids a type with a cast of his own, which runs with the rights of whoever searches."""
+    role, _ = postgres.create_role()
+    connection.execute("create table vectors (id text primary key, own vector(3))")
+    database.create_collection("docs", dense="public.vectors.own")
+    source = "select pgretrieval.dense_source(pgretrieval.known_collection('docs'))"
+    connection.execute(source)
+    connection.execute("create type public.odd as enum ('a')")
+    connection.execute(f'alter type public.odd owner to "{role}"')
+    connection.execute("alter table vectors alter column id type public.odd using id::public.odd")
+    with pytest.raises(psycopg.errors.DatabaseError, match="column id, are of type odd, whose casts may be functions") as refused:
+        connection.execute(source)
+    assert refused.value.sqlstate == "PGR05"
+    connection.execute("drop table vectors; drop type public.odd")
+
+
 def test_a_column_of_several_dimensions(database: pgretrieval.RetrievalDatabase, connection: Connection, corpus: Corpus):
     """pgvector's error about two numbers is told, and not where they are."""
     connection.execute("create table public.mixed (id text primary key, embedding vector)")

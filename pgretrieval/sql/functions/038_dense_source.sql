@@ -13,6 +13,7 @@ declare
     relation regclass;
     vector_type text;
     key_type text;
+    key_is_plain boolean;
     key_column text;
     operator text;
 begin
@@ -36,13 +37,18 @@ begin
     select typname into vector_type
     from pg_attribute join pg_type on pg_type.oid = atttypid
     where attrelid = relation and attname = parts[3] and typnamespace = (select extnamespace from pg_extension where extname = 'vector');
-    select typname into key_type
+    select typname, pgretrieval.is_plain(pg_type.oid) into key_type, key_is_plain
     from pg_attribute join pg_type on pg_type.oid = atttypid
     where attrelid = relation and attname = held.dense_key;
     if vector_type is null or key_type is null then
         raise exception 'collection % takes dense vectors from %, by %, which is not there any more',
             quote_literal(held.name), held.dense, quote_ident(held.dense_key)
             using errcode = 'PGR05', hint = 'Bring the column back, or leave dense vectors out of the search.';
+    end if;
+    if not key_is_plain then
+        raise exception 'the ids of %, in column %, are of type %, whose casts may be functions of whoever owns it',
+            held.dense, quote_ident(held.dense_key), quote_ident(key_type)
+            using errcode = 'PGR05', hint = 'Searches would run them: give the column a type of Postgres''s own, such as text, bigint or uuid.';
     end if;
     select case when opcname like '%\_ip\_ops' then '<#>' when opcname like '%\_l2\_ops' then '<->' end into operator
     from pg_index
