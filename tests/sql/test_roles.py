@@ -274,10 +274,9 @@ def test_no_text_of_a_query_or_a_collection_becomes_a_statement(urls: dict[str, 
                 connection.execute(statement, parameters)
             assert raised.value.sqlstate == "PGR05"
         for argument in ("language", "levels", "candidates"):
-            with pytest.raises(
-                psycopg.Error, match=r"does not exist|invalid|syntax|violates check|improper|(levels|candidates) is"
-            ):
+            with pytest.raises(psycopg.Error, match=f"{argument} is ") as raised:
                 connection.execute(f"select pgretrieval.create_collection('other', {argument} => %(text)s)", parameters)
+            assert raised.value.sqlstate == "PGR05"
         connection.execute("select pgretrieval.create_collection(%(text)s, 64)", parameters)
         connection.execute("select pgretrieval.add_passage(%(text)s, 'x', 'words', %(query)s::vector[])", parameters)
         found = connection.execute("select id from pgretrieval.text_search(%(text)s, 'words')", parameters)

@@ -70,6 +70,16 @@ begin
                 return true;
             end if;
         end loop;
+        -- Both tables at once: whoever waited for the second with the first would be in the way of searches, and they in its own.
+        perform pgretrieval.lock_briefly(
+            'dropping codebook ' || old_codebook,
+            array(
+                select to_regclass(format('pgretrieval.%I', name))
+                from unnest(array['centroid_' || in_collection, 'proxy_' || old_codebook]) as name
+                where to_regclass(format('pgretrieval.%I', name)) is not null
+            ),
+            'access exclusive', 0.5
+        );
         if not pgretrieval.drop_index('centroid_' || in_collection, 'centroid_' || in_collection || '_' || old_codebook || '_hnsw') then
             raise exception 'a search uses the centroids of codebook %', old_codebook using errcode = 'lock_not_available';
         end if;
