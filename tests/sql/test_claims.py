@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import psycopg
@@ -37,19 +37,24 @@ def held(reading: Connection) -> tuple[int, int]:
     return reading.execute("select collection_id, codebook_id from pgretrieval.collection where name = 'xtr'").fetchone()
 
 
-def listed(reading: Connection, held: tuple[int, int]) -> dict[int, list[tuple[int, bytes]]]:
-    """Passage and residual of every token, by centroid, as posting_code has them."""
+def by_centroid(rows: Iterable[tuple[int, list[int], bytes]]) -> dict[int, list[tuple[int, bytes]]]:
+    """Passage and residual of every token, by centroid, of rows that list many tokens each."""
     found: dict[int, list[tuple[int, bytes]]] = {}
-    rows = reading.execute(
-        """select centroid_id, passage_ids, residuals from pgretrieval.posting_code
-           where collection_id = %s and codebook_id = %s order by centroid_id, segment""",
-        held,
-    )
     for centroid, passages, residuals in rows:
         width = len(residuals) // len(passages)
         pieces = [residuals[width * place : width * (place + 1)] for place in range(len(passages))]
         found.setdefault(centroid, []).extend(zip(passages, pieces, strict=True))
     return found
+
+
+def listed(reading: Connection, held: tuple[int, int]) -> dict[int, list[tuple[int, bytes]]]:
+    """Passage and residual of every token, by centroid, as posting_code has them."""
+    rows = reading.execute(
+        """select centroid_id, passage_ids, residuals from pgretrieval.posting_code
+           where collection_id = %s and codebook_id = %s order by centroid_id, segment""",
+        held,
+    )
+    return by_centroid(rows)
 
 
 def even(reading: Connection, held: tuple[int, int]) -> tuple[set[int], str]:
@@ -77,11 +82,7 @@ def test_own_tokens_are_those_of_claimed_passages(reading: Connection, held: tup
     own, claims = even(reading, held)
     asked = f"select centroid_id, passage_ids, residuals from pgretrieval.own_tokens(%s, %s, %s, {claims})"
     rows = reading.execute(asked, [*held, centroids]).fetchall()
-    found: dict[int, list[tuple[int, bytes]]] = {}
-    for centroid, passages, residuals in rows:
-        width = len(residuals) // len(passages)
-        pieces = [residuals[width * place : width * (place + 1)] for place in range(len(passages))]
-        found.setdefault(centroid, []).extend(zip(passages, pieces, strict=True))
+    found = by_centroid(rows)
     wanted = {centroid: sorted(token for token in every[centroid] if token[0] in own) for centroid in centroids}
     assert {centroid: sorted(each) for centroid, each in found.items()} == {c: each for c, each in wanted.items() if each}
     assert any(wanted.values())

@@ -80,9 +80,7 @@ begin
             ),
             'access exclusive', 0.5
         );
-        if not pgretrieval.drop_index('centroid_' || in_collection, 'centroid_' || in_collection || '_' || old_codebook || '_hnsw') then
-            raise exception 'a search uses the centroids of codebook %', old_codebook using errcode = 'lock_not_available';
-        end if;
+        perform pgretrieval.drop_index('centroid_' || in_collection, 'centroid_' || in_collection || '_' || old_codebook || '_hnsw');
         perform pgretrieval.drop_proxies(old_codebook);
         delete from pgretrieval.centroid where collection_id = in_collection and codebook_id = old_codebook;
         delete from pgretrieval.segment where collection_id = in_collection and codebook_id = old_codebook;
