@@ -6,36 +6,8 @@
 
 begin;
 
-grant usage on schema pgretrieval to READER, WRITER;
-
--- Partitions are read and written through their parents, which carry the policies: nobody but the owner has rights on one.
-revoke all on all tables in schema pgretrieval from READER, WRITER;
-
-grant select on pgretrieval.collections, pgretrieval.schema_version, pgretrieval.collection, pgretrieval.codebook, pgretrieval.centroid,
-    pgretrieval.passage, pgretrieval.token_vector, pgretrieval.token_code, pgretrieval.posting, pgretrieval.posting_code,
-    pgretrieval.word_posting, pgretrieval.dense_vector, pgretrieval.proxy_model, pgretrieval.proxy, pgretrieval.score_matrix,
-    pgretrieval.anchor_query, pgretrieval.anchor_score, pgretrieval.factorization, pgretrieval.anchor_item, pgretrieval.item_embedding,
-    pgretrieval.segment, pgretrieval.removed_passage, pgretrieval.compaction, pgretrieval.rebuild, pgretrieval.attachment
-    to READER, WRITER;
--- Passages are the writer's to change. What belongs to one is written beside it and goes by functions, when the passage is gone.
-grant insert, update, delete on pgretrieval.passage to WRITER;
-grant insert on pgretrieval.token_vector, pgretrieval.token_code, pgretrieval.posting, pgretrieval.posting_code,
-    pgretrieval.word_posting, pgretrieval.dense_vector, pgretrieval.proxy, pgretrieval.segment to WRITER;
--- Who may update a column may lock the row, as an add does that looks at an older snapshot; this column nothing depends on.
-grant update (created_at) on pgretrieval.collection to WRITER;
--- Keys and errors are of all rows of attached tables.
-grant select, insert, update, delete on pgretrieval.queue, pgretrieval.source_passage to WRITER;
--- Deleting from tables that are always empty is how those who change a collection lock it.
-grant select, update, delete on pgretrieval.change_lock, pgretrieval.following_lock to WRITER;
-grant usage on all sequences in schema pgretrieval to WRITER;
--- Functions that run as the owner of the schema: those that searches call, and those that changes call.
-grant execute on function pgretrieval.own_postings(integer, integer, integer[], real[], pgretrieval.claims),
-    pgretrieval.own_tokens(integer, integer, integer[], pgretrieval.claims),
-    pgretrieval.own_token_counts(integer, integer, pgretrieval.claims),
-    pgretrieval.own_words(integer, text[], pgretrieval.claims) to READER, WRITER;
-grant execute on function pgretrieval.settle(integer, integer, jsonb, boolean, integer, boolean),
-    pgretrieval.forget_passages(integer, integer[]), pgretrieval.needs_compaction(integer), pgretrieval.compact(text) to WRITER;
-
+-- Owners come first: a change of owner locks the table. A grant does not, and a vacuum or analyze of a table that it has changed would wait
+-- for this transaction while this transaction waits for it.
 do $own$
 declare
     found record;
@@ -71,6 +43,36 @@ begin
 end
 $own$;
 alter schema pgretrieval owner to OWNER;
+
+grant usage on schema pgretrieval to READER, WRITER;
+
+-- Partitions are read and written through their parents, which carry the policies: nobody but the owner has rights on one.
+revoke all on all tables in schema pgretrieval from READER, WRITER;
+
+grant select on pgretrieval.collections, pgretrieval.schema_version, pgretrieval.collection, pgretrieval.codebook, pgretrieval.centroid,
+    pgretrieval.passage, pgretrieval.token_vector, pgretrieval.token_code, pgretrieval.posting, pgretrieval.posting_code,
+    pgretrieval.word_posting, pgretrieval.dense_vector, pgretrieval.proxy_model, pgretrieval.proxy, pgretrieval.score_matrix,
+    pgretrieval.anchor_query, pgretrieval.anchor_score, pgretrieval.factorization, pgretrieval.anchor_item, pgretrieval.item_embedding,
+    pgretrieval.segment, pgretrieval.removed_passage, pgretrieval.compaction, pgretrieval.rebuild, pgretrieval.attachment
+    to READER, WRITER;
+-- Passages are the writer's to change. What belongs to one is written beside it and goes by functions, when the passage is gone.
+grant insert, update, delete on pgretrieval.passage to WRITER;
+grant insert on pgretrieval.token_vector, pgretrieval.token_code, pgretrieval.posting, pgretrieval.posting_code,
+    pgretrieval.word_posting, pgretrieval.dense_vector, pgretrieval.proxy, pgretrieval.segment to WRITER;
+-- Who may update a column may lock the row, as an add does that looks at an older snapshot; this column nothing depends on.
+grant update (created_at) on pgretrieval.collection to WRITER;
+-- Keys and errors are of all rows of attached tables.
+grant select, insert, update, delete on pgretrieval.queue, pgretrieval.source_passage to WRITER;
+-- Deleting from tables that are always empty is how those who change a collection lock it.
+grant select, update, delete on pgretrieval.change_lock, pgretrieval.following_lock to WRITER;
+grant usage on all sequences in schema pgretrieval to WRITER;
+-- Functions that run as the owner of the schema: those that searches call, and those that changes call.
+grant execute on function pgretrieval.own_postings(integer, integer, integer[], real[], pgretrieval.claims),
+    pgretrieval.own_tokens(integer, integer, integer[], pgretrieval.claims),
+    pgretrieval.own_token_counts(integer, integer, pgretrieval.claims),
+    pgretrieval.own_words(integer, text[], pgretrieval.claims) to READER, WRITER;
+grant execute on function pgretrieval.settle(integer, integer, jsonb, boolean, integer, boolean),
+    pgretrieval.forget_passages(integer, integer[]), pgretrieval.needs_compaction(integer), pgretrieval.compact(text) to WRITER;
 
 -- Sequences of collections to come; their partitions nobody else has rights on.
 alter default privileges for role OWNER in schema pgretrieval revoke all on tables from READER, WRITER;

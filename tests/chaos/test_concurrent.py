@@ -8,7 +8,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import psycopg
@@ -17,7 +16,7 @@ import pytest
 import pgretrieval
 from pgretrieval import ConflictError
 from pgretrieval.types import Hit
-from tests.support.changing import NAME, text
+from tests.support.changing import NAME, text, until_waiting
 from tests.support.chaos import LONG, Tally
 from tests.support.encoder import HashedEncoder
 from tests.support.vectors import maxsim
@@ -228,19 +227,9 @@ def test_a_passage_that_comes_and_goes_while_a_compaction_begins(database_url: s
             holding.execute("select from pgretrieval.segment for update")
             compacting = threading.Thread(target=docs.compact)
             compacting.start()
-            until_waiting(holding)
+            until_waiting(database_url)
             docs.add([{"id": "late", "text": "a late one"}])
             docs.delete(["late"])
             holding.rollback()
         compacting.join(60)
         assert docs.check() == []
-
-
-def until_waiting(connection: psycopg.Connection[Any]) -> None:
-    """For the lock of a row."""
-    deadline = time.monotonic() + 60
-    statement = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-    while connection.execute(statement).fetchone() == (0,):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-        connection.execute("select pg_stat_clear_snapshot()")

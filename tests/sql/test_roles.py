@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pgretrieval
 from pgretrieval.db.parameters import vector
 from tests.fixtures.collections import Corpus
 from tests.fixtures.postgres import PostgresUnderTest
+from tests.support.changing import until_waiting
 from tests.support.roles import grant, isolate_tenants, url_as
 from tests.support.sql import vector_array
 
@@ -41,6 +43,18 @@ def urls(postgres: PostgresUnderTest, database_url: str, corpus: Corpus) -> Iter
 def tenant(number: int) -> str:
     """Of passage p{number}."""
     return "b" if number % 3 == 0 else "a"
+
+
+def test_rights_are_given_while_a_table_is_analyzed(urls: dict[str, str], database_url: str):
+    """Giving rights waits for an analyze that runs; neither ends in a deadlock."""
+    roles = [str(psycopg.conninfo.conninfo_to_dict(urls[name])["user"]) for name in ROLES]
+    with ThreadPoolExecutor() as pool, psycopg.connect(database_url) as connection:
+        connection.execute("lock table pgretrieval.passage_1 in share update exclusive mode")
+        giving = pool.submit(grant, database_url, *roles)
+        until_waiting(database_url)
+        connection.execute("analyze pgretrieval.passage_1")
+        connection.commit()
+        giving.result()
 
 
 def test_a_reader_searches_and_changes_nothing(urls: dict[str, str], corpus: Corpus):

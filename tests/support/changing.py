@@ -139,6 +139,16 @@ def wait_for_sessions(url: str) -> None:
             time.sleep(0.01)
 
 
+def until_waiting(url: str) -> None:
+    """Return when a session of the database waits for a lock."""
+    deadline = time.monotonic() + _PATIENCE
+    statement = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    with psycopg.connect(url, autocommit=True) as connection:
+        while connection.execute(statement).fetchone() == (0,):
+            assert time.monotonic() < deadline, "no session waits for a lock"
+            time.sleep(0.01)
+
+
 @contextmanager
 def timed() -> Iterator[Callable[[], float]]:
     """Yields what tells the seconds since."""
