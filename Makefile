@@ -5,14 +5,14 @@ VENV := .venv
 # torch first and by its exact version: left to itself pip may fetch another build with gigabytes of libraries.
 TORCH := torch==2.13.0
 
-.PHONY: install demo test chaos lint clean
+.PHONY: install demo test chaos docs lint clean
 
 install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench,train,evaluate]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench,train,evaluate,docs]'
 	touch $@
 
 demo: install
@@ -26,6 +26,9 @@ lint: install
 # Two processes of one thread each, a file at a time: two of two threads each would be several times slower on two cores.
 test: lint
 	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n 2 --dist loadfile
+
+docs: install
+	$(VENV)/bin/python tools/build_site.py
 
 chaos: install
 	$(VENV)/bin/python benchmarks/chaos.py
