@@ -27,7 +27,7 @@ from benchmarks import machine, vectors
 from benchmarks.run import RESULTS, say, serving, unit
 from benchmarks.vectors import Vectors
 from pgretrieval.evaluate.fidelity import fidelity
-from pgretrieval.scoring.maxsim import maxsim_many
+from pgretrieval.numerics.maxsim import maxsim_many
 from pgretrieval.types import Float32Array, Passage
 
 _K = 10

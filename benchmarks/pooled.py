@@ -26,7 +26,7 @@ from benchmarks import machine, vectors
 from benchmarks.filters import timed
 from benchmarks.run import RESULTS, Measured, build, quality, say, serving, unit
 from benchmarks.vectors import Vectors
-from pgretrieval.scoring.maxsim import maxsim_many
+from pgretrieval.numerics.maxsim import maxsim_many
 from pgretrieval.types import Float32Array
 
 SETS = ("scifact", "stackexchange_small", "medquad")

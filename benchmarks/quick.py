@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from pgretrieval.hardware import multiplies_bf16
+from pgretrieval.numerics.hardware import multiplies_bf16
 from pgretrieval.rerank.markers import MARKERS, MarkerScore, load_model
 
 _BATCH_TOKENS = {"cpu": 1_536, "cuda": 65_536}

@@ -35,7 +35,7 @@ from benchmarks.vectors import Vectors
 from pgretrieval.evaluate.fidelity import fidelity
 from pgretrieval.evaluate.metrics import mean_metrics, parse_metrics, run_from_ranking
 from pgretrieval.evaluate.timing import percentiles
-from pgretrieval.scoring.maxsim import maxsim_many
+from pgretrieval.numerics.maxsim import maxsim_many
 from pgretrieval.types import Float32Array, Generator, Passage
 
 HERE = Path(__file__).resolve().parent

@@ -23,7 +23,7 @@ import torch
 
 from benchmarks import machine, vectors
 from benchmarks.run import RESULTS, build, serving
-from pgretrieval.hardware import quick
+from pgretrieval.numerics.hardware import quick
 
 _QUERIES = 150
 _ROUNDS = 30

@@ -37,9 +37,9 @@ from pgretrieval.errors import PgRetrievalWarning
 from pgretrieval.evaluate.bootstrap import paired_bootstrap
 from pgretrieval.evaluate.metrics import parse_metrics, query_metrics, run_from_ranking
 from pgretrieval.evaluate.qrels import read_qrels
-from pgretrieval.hardware import multiplies_bf16
+from pgretrieval.numerics.hardware import multiplies_bf16
+from pgretrieval.numerics.maxsim import maxsim_many
 from pgretrieval.rerank import load_cross_encoder
-from pgretrieval.scoring.maxsim import maxsim_many
 from pgretrieval.train.cross_encoders import CrossAim, train_cross_encoder
 from pgretrieval.train.frozen import without_dropout
 from pgretrieval.train.mining import MiningOptions, mine

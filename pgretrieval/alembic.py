@@ -12,7 +12,7 @@ from alembic import context, op
 
 from pgretrieval import validate
 from pgretrieval.db import schema
-from pgretrieval.migrations.statements import execute_file
+from pgretrieval.db.revisions import execute_file
 
 _SCHEMA = "pgretrieval"
 

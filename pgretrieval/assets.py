@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from hashlib import sha256
 from pathlib import Path
 
 from typing_extensions import LiteralString
 
-PACKAGE = Path(__file__).parent
-MIGRATIONS = PACKAGE / "migrations"
-SQL = PACKAGE / "sql"
+from pgretrieval.errors import SchemaError
+
+
+def _folder(name: str, holding: str) -> Path:
+    """A folder of the package; in a checkout it lies beside the package, at the repository's top level."""
+    package = Path(__file__).parent
+    inside = package / name
+    return inside if (inside / holding).is_file() else package.parent / name
+
+
+MIGRATIONS = _folder("migrations", "env.py")
+SQL = _folder("sql", "bootstrap.sql")
 
 
 def bootstrap() -> str:
@@ -47,9 +57,31 @@ def _with_vector_schema(text: str) -> str:
     return (SQL / "with_vector_schema.sql").read_text(encoding="utf-8").replace("FILE", text)
 
 
+def function_files() -> list[Path]:
+    """The files of SQL functions, each after those whose functions it names; by folder and name where the order is free.
+
+    Raises SchemaError where functions name each other in a circle.
+    """
+    files = {path.stem: path for path in sorted((SQL / "functions").rglob("*.sql"))}
+    named = {name: sorted(set(_OWN_NAME.findall(_code(path))) & files.keys() - {name}) for name, path in files.items()}
+    try:
+        return [files[name] for name in TopologicalSorter(named).static_order()]
+    except CycleError as error:
+        msg = f"SQL functions name each other in a circle: {', '.join(error.args[1])}; let one of them do without"
+        raise SchemaError(msg) from error
+
+
+_OWN_NAME = re.compile(r"\bpgretrieval\.(\w+)")
+
+
+def _code(path: Path) -> str:
+    """The file without comments and texts: a name in these binds nothing."""
+    return re.sub("'[^']*'", "''", re.sub("--.*", "", path.read_text(encoding="utf-8")))
+
+
 def functions() -> list[str]:
-    """The views and SQL functions, one a file, in the order in which they may be created."""
-    paths = [*sorted((SQL / "views").glob("*.sql")), *sorted((SQL / "functions").glob("*.sql"))]
+    """The views and SQL functions, one a file, in an order in which they may be created."""
+    paths = [*sorted((SQL / "views").glob("*.sql")), *function_files()]
     return [_with_vector_schema(path.read_text(encoding="utf-8")) for path in paths]
 
 

@@ -9,18 +9,18 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from pgretrieval import validate
-from pgretrieval.anchors.crossing import Crossing, CrossKnobs
-from pgretrieval.anchors.factorize import Costs, FactorizationReport, FactorizeOptions
+from pgretrieval.anncur.crossing import Crossing, CrossKnobs
+from pgretrieval.anncur.factorize import Costs, FactorizationReport, FactorizeOptions
+from pgretrieval.anncur.selection import Selection
 from pgretrieval.corpus.validate import to_change, to_passage
-from pgretrieval.cur.selection import Selection
-from pgretrieval.db import catalog
-from pgretrieval.db import passages as stored_passages
-from pgretrieval.db.anchors import Element
-from pgretrieval.db.catalog import CollectionRow
 from pgretrieval.db.connection import Database
 from pgretrieval.db.joining import Joined
 from pgretrieval.db.predicates import check_predicate
 from pgretrieval.db.selection import Ids
+from pgretrieval.db.tables import catalog
+from pgretrieval.db.tables import passages as stored_passages
+from pgretrieval.db.tables.anchors import Element
+from pgretrieval.db.tables.catalog import CollectionRow
 from pgretrieval.encode import registry
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.encode.registry import from_spec, load_encoder
@@ -34,7 +34,6 @@ from pgretrieval.errors import (
     PgRetrievalWarning,
     VectorError,
 )
-from pgretrieval.hardware import compute_device
 from pgretrieval.index import ingest
 from pgretrieval.index.build import BuildReport, build
 from pgretrieval.index.check import check
@@ -44,6 +43,7 @@ from pgretrieval.index.ingest import Target
 from pgretrieval.index.sources import EncodedVectors, GivenDense, GivenVectors, NoVectors, TextsAlone, VectorSource
 from pgretrieval.index.vectors import check_dim, dense_array, token_array, unit_rows
 from pgretrieval.index.work import Stage
+from pgretrieval.numerics.hardware import compute_device
 from pgretrieval.search import words
 from pgretrieval.search.exhaustive import exact_rankings
 from pgretrieval.search.explain import Explanation

@@ -11,11 +11,12 @@ from typing_extensions import Self
 
 from pgretrieval import validate
 from pgretrieval.collection import Collection
-from pgretrieval.db import attachments, catalog, schema
+from pgretrieval.db import schema
 from pgretrieval.db.connection import Database
+from pgretrieval.db.doctor import Finding, diagnose
 from pgretrieval.db.embedded import EmbeddedServer, default_data_dir, open_server
+from pgretrieval.db.tables import attachments, catalog
 from pgretrieval.db.urls import URL, for_psycopg, url_text
-from pgretrieval.doctor import Finding, diagnose
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.encode.registry import load_encoder
 from pgretrieval.errors import ConfigError, EncoderError

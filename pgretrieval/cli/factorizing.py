@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from pgretrieval.anchors.factorize import Costs
+from pgretrieval.anncur.factorize import Costs
+from pgretrieval.anncur.selection import Selection
 from pgretrieval.cli import console
 from pgretrieval.corpus.jsonl import read_queries
-from pgretrieval.cur.selection import Selection
-from pgretrieval.db.anchors import Element
+from pgretrieval.db.tables.anchors import Element
 
 _MEBIBYTE = 2**20
 

@@ -16,8 +16,8 @@ from sqlalchemy.pool import NullPool
 from pgretrieval import assets, validate
 from pgretrieval.db.connection import Database, one, value
 from pgretrieval.db.errors import storage_errors
+from pgretrieval.db.revisions import execute_file
 from pgretrieval.errors import SchemaError, StorageError
-from pgretrieval.migrations.statements import execute_file
 
 _MAX_REVISION = 100
 _NEWER = (

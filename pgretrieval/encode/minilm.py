@@ -95,7 +95,7 @@ def precision(device: str) -> Any:
     """
     import torch
 
-    from pgretrieval.hardware import multiplies_bf16
+    from pgretrieval.numerics.hardware import multiplies_bf16
 
     return torch.bfloat16 if device.startswith("cpu") and multiplies_bf16() else torch.float32
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from pgretrieval.db import catalog, codebooks, codes, plans, proxies, rebuilds, vectors
-from pgretrieval.db.catalog import CollectionRow, State
+from pgretrieval.db import plans
 from pgretrieval.db.connection import Connection, Database
-from pgretrieval.db.rebuilds import Rebuild
+from pgretrieval.db.tables import catalog, codebooks, codes, proxies, rebuilds, vectors
+from pgretrieval.db.tables.catalog import CollectionRow, State
+from pgretrieval.db.tables.rebuilds import Rebuild
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.errors import EncoderChangedError, IndexNotBuiltError, SchemaError
 from pgretrieval.index.coding import (
@@ -32,8 +33,8 @@ from pgretrieval.index.coding import (
 from pgretrieval.index.switching import drop_replaced, switch
 from pgretrieval.index.training import GROWTH_THAT_RETRAINS, encode_all, required_encoder, train
 from pgretrieval.index.work import VALUES_AT_ONCE, Stage, Work, parts
-from pgretrieval.proxy.model import RANK
-from pgretrieval.quantize.bitpack import packed_width
+from pgretrieval.numerics.bitpack import packed_width
+from pgretrieval.numerics.proxy_model import RANK
 from pgretrieval.types import CodebookId, Int32Array, Int64Array
 
 _POLLED_SECONDS = 0.5

@@ -8,13 +8,14 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pgretrieval.db import catalog, checks, codebooks, passages
-from pgretrieval.db.catalog import CollectionRow
+from pgretrieval.db import checks
 from pgretrieval.db.checks import StoredCodes
 from pgretrieval.db.connection import Connection, Database
+from pgretrieval.db.tables import catalog, codebooks, passages
+from pgretrieval.db.tables.catalog import CollectionRow
 from pgretrieval.index.coding import codebook_from_row
 from pgretrieval.index.work import Stage
-from pgretrieval.quantize.codebook import Codebook
+from pgretrieval.numerics.codebook import Codebook
 from pgretrieval.types import ByteArray, CodebookId, Int32Array, Int64Array, Violation
 
 _SHOWN = 20  # of each rule, as the SQL function does

@@ -9,15 +9,15 @@ from uuid import UUID
 import numpy as np
 import torch
 
-from pgretrieval.db import codebooks, codes, proxies
-from pgretrieval.db.codebooks import CodebookRow
-from pgretrieval.db.codes import PostingCodes
 from pgretrieval.db.connection import Connection
-from pgretrieval.db.proxies import ProxyModelRow
+from pgretrieval.db.tables import codebooks, codes, proxies
+from pgretrieval.db.tables.codebooks import CodebookRow
+from pgretrieval.db.tables.codes import PostingCodes
+from pgretrieval.db.tables.proxies import ProxyModelRow
 from pgretrieval.db.wire import offsets_of
-from pgretrieval.proxy.model import ProxyModel
-from pgretrieval.quantize.codebook import Codebook
-from pgretrieval.quantize.residual import ResidualCodec
+from pgretrieval.numerics.codebook import Codebook
+from pgretrieval.numerics.proxy_model import ProxyModel
+from pgretrieval.numerics.residual import ResidualCodec
 from pgretrieval.types import (
     ByteArray,
     CodebookId,

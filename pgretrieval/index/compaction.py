@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from pgretrieval.db import catalog
-from pgretrieval.db.catalog import CollectionRow
 from pgretrieval.db.connection import Database
+from pgretrieval.db.tables import catalog
+from pgretrieval.db.tables.catalog import CollectionRow
 from pgretrieval.index.work import Stage
 
 

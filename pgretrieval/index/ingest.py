@@ -8,12 +8,12 @@ from itertools import islice
 from typing import NamedTuple, TypeAlias, TypeVar, cast
 from uuid import UUID
 
-from pgretrieval.db import catalog, codes, passages, vectors
-from pgretrieval.db.catalog import AddState
 from pgretrieval.db.connection import Connection, Database
 from pgretrieval.db.joining import Joined
 from pgretrieval.db.metadata import same
 from pgretrieval.db.selection import array_of
+from pgretrieval.db.tables import catalog, codes, passages, vectors
+from pgretrieval.db.tables.catalog import AddState
 from pgretrieval.errors import ConflictError, DimensionMismatchError, DuplicateIdError, EncoderChangedError, PassageNotFoundError
 from pgretrieval.index.coding import Coders, write_segment
 from pgretrieval.index.sources import VectorSource

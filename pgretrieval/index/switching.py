@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from pgretrieval.db import catalog, codes, proxies, rebuilds, vectors
+from pgretrieval.db.tables import catalog, codes, proxies, rebuilds, vectors
 from pgretrieval.errors import IndexNotBuiltError
 from pgretrieval.index.coding import Coder, write_segment
 from pgretrieval.index.ingest import BATCH

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pgretrieval.db import catalog, codebooks, passages, proxies, rebuilds, vectors
 from pgretrieval.db.connection import Connection
+from pgretrieval.db.tables import catalog, codebooks, passages, proxies, rebuilds, vectors
 from pgretrieval.db.wire import offsets_of
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.errors import IndexNotBuiltError
@@ -13,9 +13,9 @@ from pgretrieval.index.coding import row_from_codebook, row_from_proxy_model
 from pgretrieval.index.ingest import BATCH
 from pgretrieval.index.vectors import check_counts, token_matrix
 from pgretrieval.index.work import VALUES_AT_ONCE, Work, parts
-from pgretrieval.proxy.training import train_proxy
-from pgretrieval.quantize.codebook import Codebook, held_out, train_codebook
-from pgretrieval.quantize.kmeans import centroid_count, sample_passage_count
+from pgretrieval.numerics.codebook import Codebook, held_out, train_codebook
+from pgretrieval.numerics.kmeans import centroid_count, sample_passage_count
+from pgretrieval.numerics.proxy_training import train_proxy
 from pgretrieval.types import CodebookId, Float32Array, Int32Array, Int64Array, Passage, TokenMatrix
 
 GROWTH_THAT_RETRAINS = 2.0

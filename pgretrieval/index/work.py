@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pgretrieval.db.catalog import CollectionRow
 from pgretrieval.db.connection import Connection, Database
-from pgretrieval.db.rebuilds import Rebuild
+from pgretrieval.db.tables.catalog import CollectionRow
+from pgretrieval.db.tables.rebuilds import Rebuild
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.types import CollectionId, Int64Array
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from pgretrieval.db import candidates as read
-from pgretrieval.db import passages
 from pgretrieval.db.connection import Connection, Database
+from pgretrieval.db.tables import passages
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.index.vectors import token_matrix
-from pgretrieval.scoring.maxsim import maxsim_many
+from pgretrieval.numerics.maxsim import maxsim_many
 from pgretrieval.types import CollectionId, Float32Array, Int32Array, Int64Array, Restriction
 
 _BATCH = 512

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from pgretrieval.db import candidates as read
-from pgretrieval.db import catalog, passages
 from pgretrieval.db.candidates import (
     CodedPassages,
     PendingCentroids,
@@ -23,13 +22,14 @@ from pgretrieval.db.candidates import (
     QueryProxy,
     StoredPassages,
 )
-from pgretrieval.db.catalog import CollectionRow
 from pgretrieval.db.connection import Connection, Database
+from pgretrieval.db.tables import catalog, passages
+from pgretrieval.db.tables.catalog import CollectionRow
 from pgretrieval.errors import ConfigError, DimensionMismatchError, EncoderChangedError
-from pgretrieval.hardware import quick
 from pgretrieval.index.coding import Coders
-from pgretrieval.proxy.model import ProxyModel
-from pgretrieval.quantize.codebook import Codebook
+from pgretrieval.numerics.codebook import Codebook
+from pgretrieval.numerics.hardware import quick
+from pgretrieval.numerics.proxy_model import ProxyModel
 from pgretrieval.search import rank
 from pgretrieval.search.exhaustive import all_scores
 from pgretrieval.search.explain import Explanation

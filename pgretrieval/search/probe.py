@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pgretrieval.db.candidates import Probes
-from pgretrieval.hardware import quick
+from pgretrieval.numerics.hardware import quick
 from pgretrieval.types import Float32Array, Int32Array, Int64Array
 
 _MISSED = 0.9

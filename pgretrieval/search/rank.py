@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from pgretrieval.db.candidates import CodedPassages, ListedTokens
-from pgretrieval.quantize.codebook import Codebook
-from pgretrieval.scoring.maxsim import blocks, quick_segment_max, segment_max, segment_max_on_device
+from pgretrieval.numerics.codebook import Codebook
+from pgretrieval.numerics.maxsim import blocks, quick_segment_max, segment_max, segment_max_on_device
 from pgretrieval.types import ByteArray, Float32Array, Int32Array, Int64Array, TokenMatrix
 
 _ONE_THREAD = 2**18  # multiplications up to which OpenBLAS uses one thread

@@ -12,7 +12,7 @@ from torch import Tensor
 from pgretrieval.db import candidates as read
 from pgretrieval.db.candidates import ListedTokens, Pending, PendingTokens
 from pgretrieval.db.connection import Connection
-from pgretrieval.quantize.codebook import Codebook
+from pgretrieval.numerics.codebook import Codebook
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.fusion import Beside
 from pgretrieval.search.probe import best_centroids, centroid_scores, reaching

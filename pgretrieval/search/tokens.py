@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pgretrieval.scoring.maxsim import segment_max
+from pgretrieval.numerics.maxsim import segment_max
 from pgretrieval.search.token_settings import Imputation
 from pgretrieval.types import Float32Array, Int32Array, Int64Array
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pgretrieval.assets import statements
-from pgretrieval.db import catalog
-from pgretrieval.db.catalog import CollectionRow
 from pgretrieval.db.connection import Database
+from pgretrieval.db.tables import catalog
+from pgretrieval.db.tables.catalog import CollectionRow
 from pgretrieval.types import Hit, Restriction
 
 _SQL = statements("words")

@@ -6,8 +6,8 @@ import warnings
 from collections.abc import Sequence
 
 from pgretrieval import validate
-from pgretrieval.db import attachments, catalog, queue
 from pgretrieval.db.connection import Database
+from pgretrieval.db.tables import attachments, catalog, queue
 from pgretrieval.errors import ConfigError, PgRetrievalWarning
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from pgretrieval.collection import Collection
 from pgretrieval.corpus.validate import to_passage
-from pgretrieval.db import queue
-from pgretrieval.db.attachments import Attached
 from pgretrieval.db.connection import Connection
-from pgretrieval.db.queue import SourceRow
+from pgretrieval.db.tables import queue
+from pgretrieval.db.tables.attachments import Attached
+from pgretrieval.db.tables.queue import SourceRow
 from pgretrieval.errors import InputError, PgRetrievalWarning
 from pgretrieval.types import Passage, WorkReport
 from pgretrieval.validate import MAX_ID_BYTES, shown

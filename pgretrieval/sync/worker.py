@@ -9,10 +9,10 @@ from functools import partial
 from typing import NamedTuple
 
 from pgretrieval.collection import Collection
-from pgretrieval.db import attachments, catalog, queue
-from pgretrieval.db.attachments import Attached
 from pgretrieval.db.connection import Connection, Database
-from pgretrieval.db.queue import Entries
+from pgretrieval.db.tables import attachments, catalog, queue
+from pgretrieval.db.tables.attachments import Attached
+from pgretrieval.db.tables.queue import Entries
 from pgretrieval.errors import ConfigError, ConflictError, EncoderError, InputError, PgRetrievalError
 from pgretrieval.index.compaction import compact_if_needed
 from pgretrieval.sync.attaching import find

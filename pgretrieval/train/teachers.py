@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from pgretrieval.encode import load_encoder
+from pgretrieval.numerics.maxsim import maxsim
 from pgretrieval.rerank.scorer import Pair
-from pgretrieval.scoring.maxsim import maxsim
 from pgretrieval.types import Float32Array
 
 

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 import pgretrieval
-from pgretrieval.db import codebooks
+from pgretrieval.db.tables import codebooks
 from pgretrieval.index.coding import codebook_from_row
 from pgretrieval.types import Float32Array
 from tests.fixtures.collections import Corpus

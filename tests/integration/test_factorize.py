@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import pgretrieval
-from pgretrieval.db import anchors
+from pgretrieval.db.tables import anchors
 from pgretrieval.errors import ConfigError, EncoderError, IndexNotBuiltError, InputError, PgRetrievalWarning
 from tests.fixtures.collections import Corpus
 from tests.support.cross_encoder import TableCrossEncoder, queries

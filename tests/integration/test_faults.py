@@ -18,8 +18,8 @@ import pytest
 import pgretrieval
 from pgretrieval import DatabaseUnavailableError, ExtensionError, SchemaError
 from pgretrieval.database import open_database
-from pgretrieval.db import passages as stored_passages
 from pgretrieval.db import schema
+from pgretrieval.db.tables import passages as stored_passages
 from tests.fixtures.collections import Corpus
 from tests.fixtures.postgres import PostgresUnderTest
 from tests.support.encoder import HashedEncoder

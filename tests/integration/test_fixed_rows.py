@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 import pgretrieval
-from pgretrieval.scoring.maxsim import maxsim_many
+from pgretrieval.numerics.maxsim import maxsim_many
 from pgretrieval.types import Float32Array
 from tests.support.encoder import HashedEncoder
 from tests.support.sql import vector_array

@@ -12,7 +12,7 @@ import pytest
 
 import pgretrieval
 from pgretrieval.evaluate.fidelity import fidelity
-from pgretrieval.scoring.maxsim import maxsim_many
+from pgretrieval.numerics.maxsim import maxsim_many
 from pgretrieval.types import Float32Array
 from tests.support.encoder import HashedEncoder
 from tests.support.vectors import clustered, passages

@@ -14,7 +14,7 @@ import pytest
 
 import pgretrieval
 from pgretrieval import CollectionNotFoundError, ConfigError, DatabaseUnavailableError, EncoderError
-from pgretrieval.db import attachments, queue
+from pgretrieval.db.tables import attachments, queue
 from pgretrieval.sync.worker import Worker
 from pgretrieval.types import Float32Array, WorkReport
 from tests.fixtures.postgres import PostgresUnderTest

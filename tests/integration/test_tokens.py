@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import pgretrieval
-from pgretrieval.db import codebooks
-from pgretrieval.hardware import quick
+from pgretrieval.db.tables import codebooks
 from pgretrieval.index.coding import codebook_from_row
+from pgretrieval.numerics.hardware import quick
 from pgretrieval.search.probe import best_centroids, centroid_scores
 from tests.fixtures.collections import Corpus
 from tests.support.tokens import EVERYTHING, KINDS, fill

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -88,29 +87,12 @@ def test_revisions_are_named_and_paired():
     assert {path.name.split(".")[0] for path in VERSIONS.glob("*.sql")} == stems
 
 
-def test_functions_are_numbered_one_a_file_and_named_after_it():
-    """Two functions share a file, or a file's name does not lead to its function."""
-    for path in sorted((assets.SQL / "functions").glob("*")):
-        named = re.fullmatch(r"(\d{3})_([a-z_]+)\.sql", path.name)
-        assert named is not None, path.name
-        created = re.findall(r"(?im)^create or replace function (\S+?)\(", path.read_text())
-        assert set(created) == {f"pgretrieval.{named[2]}"}  # one or more of one name
-
-
 def test_plpgsql_functions_pin_the_search_path_and_hot_ones_do_not():
     """A function finds an attacker's objects, or a hot one is not inlined because of SET."""
-    for path in sorted((assets.SQL / "functions").glob("*.sql")):
+    for path in assets.function_files():
         text = path.read_text().lower()
         if "language plpgsql" in text:
             assert "set search_path" in text, path.name
         else:
             assert "begin atomic" in text, path.name
             assert not re.search(r"\n(set|strict|security definer)\b", text), path.name
-
-
-def test_the_wheel_would_ship_every_file():
-    """A file that the library reads at run time lies outside the package."""
-    package = Path(pgretrieval.__file__).parent
-    assert assets.SQL.is_relative_to(package)
-    assert assets.MIGRATIONS.is_relative_to(package)
-    assert (package / "py.typed").exists()

@@ -13,7 +13,7 @@ from pgretrieval import assets
 
 OURS = "@extschema:vector@"
 QUERIES = sorted((assets.SQL / "queries").glob("*.sql"))
-FUNCTIONS = sorted((assets.SQL / "functions").glob("*.sql"))
+FUNCTIONS = assets.function_files()
 LATER_REVISIONS = [path for path in sorted((assets.MIGRATIONS / "versions").glob("*.sql")) if path.name > "0012"]
 OF_VECTOR = re.compile(
     r"""::(?:vector|halfvec)\b                       # casts

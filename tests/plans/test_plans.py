@@ -12,7 +12,7 @@ import torch
 import pgretrieval
 from pgretrieval.assets import statements
 from pgretrieval.db.parameters import vector
-from pgretrieval.hardware import quick
+from pgretrieval.numerics.hardware import quick
 from pgretrieval.search.probe import centroid_scores, select_probes
 from tests.support.sql import vector_array
 from tests.support.vectors import clustered, passages

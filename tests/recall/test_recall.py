@@ -7,7 +7,7 @@ import pytest
 
 import pgretrieval
 from pgretrieval.evaluate.fidelity import fidelity
-from pgretrieval.scoring.maxsim import maxsim_many
+from pgretrieval.numerics.maxsim import maxsim_many
 from pgretrieval.types import Float32Array
 
 PASSAGES, DIM = 3000, 64

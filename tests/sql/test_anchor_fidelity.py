@@ -8,7 +8,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from pgretrieval.cur.selection import Selection
+from pgretrieval.anncur.selection import Selection
 from tests.sql.test_anchors import ITEMS, TRAIN, Loaded, asked, await_index_scans, index_scans
 
 pytestmark = pytest.mark.both_versions

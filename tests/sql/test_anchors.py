@@ -11,10 +11,10 @@ import psycopg
 import pytest
 
 import pgretrieval
-from pgretrieval.cur.selection import Selection, choose_anchors
-from pgretrieval.cur.solving import solve
-from pgretrieval.cur.whitening import whiten
-from pgretrieval.db import anchors
+from pgretrieval.anncur.selection import Selection, choose_anchors
+from pgretrieval.anncur.solving import solve
+from pgretrieval.anncur.whitening import whiten
+from pgretrieval.db.tables import anchors
 from tests.fixtures.postgres import PostgresUnderTest
 from tests.support.cross_encoder import TableCrossEncoder
 from tests.support.roles import grant, isolate_tenants, url_as

@@ -1,4 +1,4 @@
-"""One test or more for each function in pgretrieval/sql/functions, on hand-made rows."""
+"""One test or more for each function in sql/functions, on hand-made rows."""
 
 from __future__ import annotations
 
@@ -359,6 +359,6 @@ def test_vectors_of_their_text(connection: Connection):
 
 def test_every_function_has_a_test_here():
     """A new function comes without a test."""
-    names = [path.stem.split("_", 1)[1] for path in (assets.SQL / "functions").glob("*.sql")]
+    names = [path.stem for path in assets.function_files()]
     tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
     assert [name for name in names if f"pgretrieval.{name}(" not in tests] == []

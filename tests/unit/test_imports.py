@@ -15,50 +15,30 @@ import pgretrieval
 from pgretrieval import assets
 
 PACKAGE = Path(pgretrieval.__file__).parent
-BASE = {"types", "errors", "assets", "hardware", "importing", "validate"}
+BASE = {"types", "errors", "assets", "importing", "validate"}
 ALLOWED = {
-    "hardware": set(),
     "types": set(),
     "errors": set(),
     "validate": {"errors"},
     "importing": set(),
-    "assets": set(),
-    "quantize": BASE,
-    "scoring": BASE,
-    "proxy": BASE | {"scoring"},
-    "cur": BASE,
+    "assets": {"errors"},
+    "numerics": BASE,
     "corpus": BASE,
-    "encode": BASE,
-    "migrations": BASE,
-    "db": BASE | {"migrations"},
+    "encode": BASE | {"numerics.hardware"},
+    "db": BASE | {"numerics"},
     "evaluate": BASE | {"corpus.lines"},
-    "rerank": BASE | {"encode"},
-    "train": BASE | {"corpus", "encode", "evaluate", "rerank", "scoring"},
-    "index": BASE | {"quantize", "proxy", "db", "encode"},
-    "search": BASE | {"quantize", "scoring", "proxy", "db", "encode", "index"},
-    "anchors": BASE | {"cur", "db", "index", "quantize", "rerank", "search"},
-    "collection": BASE | {"anchors", "corpus", "cur", "db", "encode", "index", "search"},
+    "rerank": BASE | {"encode", "numerics.hardware"},
+    "train": BASE | {"corpus", "encode", "evaluate", "rerank", "numerics"},
+    "index": BASE | {"numerics", "db", "encode"},
+    "search": BASE | {"numerics", "db", "encode", "index"},
+    "anncur": BASE | {"db", "index", "numerics", "rerank", "search"},
+    "collection": BASE | {"anncur", "corpus", "db", "encode", "index", "numerics.hardware", "search"},
     "sync": BASE | {"collection", "corpus", "db", "index"},
-    "doctor": BASE | {"db"},
-    "database": BASE | {"collection", "db", "doctor", "encode", "index", "search", "sync"},
-    "alembic": BASE | {"db", "migrations"},
+    "database": BASE | {"collection", "db", "encode", "index", "search", "sync"},
+    "alembic": BASE | {"db"},
     "sqlalchemy": BASE | {"db", "index", "search"},
     "cli": BASE
-    | {
-        "anchors",
-        "cur",
-        "collection",
-        "corpus",
-        "database",
-        "db",
-        "encode",
-        "evaluate",
-        "index",
-        "rerank",
-        "search",
-        "sync",
-        "train",
-    },
+    | {"anncur", "collection", "corpus", "database", "db", "encode", "evaluate", "index", "rerank", "search", "sync", "train"},
     "__main__": {"cli"},
     "__init__": BASE | {"collection", "database"},
 }
@@ -100,10 +80,17 @@ def test_imports_point_one_way(path: Path):
             assert any(inner == other or inner.startswith(f"{other}.") for other in allowed), f"{part} imports {name}"
 
 
+@pytest.mark.parametrize("name", ["selection", "solving", "inverse", "estimate", "whitening"])
+def test_the_maths_of_factorisations_is_pure(name: str):
+    """The modules of `anncur` that compute know no database and no model."""
+    ours = {module for module in imported(PACKAGE / "anncur" / f"{name}.py") if module.startswith("pgretrieval.")}
+    assert {module.split(".")[1] for module in ours} <= BASE | {"anncur"}
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_db_and_migrations_know_the_driver(path: Path):
+def test_only_db_knows_the_driver(path: Path):
     """SQL or the driver's types spread through the package."""
-    if part_of(path) not in ("db", "migrations", "alembic", "sqlalchemy"):  # the last two are for applications that use these
+    if part_of(path) not in ("db", "alembic", "sqlalchemy"):  # the last two are for applications that use these
         assert {name.split(".")[0] for name in imported(path)} & DRIVERS == set()
 
 

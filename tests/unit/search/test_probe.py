@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pgretrieval.hardware import quick
+from pgretrieval.numerics.hardware import quick
 from pgretrieval.search.probe import centroid_scores, select_probes
 
 

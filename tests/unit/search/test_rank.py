@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pgretrieval.db.candidates import CodedPassages
-from pgretrieval.quantize.codebook import Codebook, train_codebook
+from pgretrieval.numerics.codebook import Codebook, train_codebook
 from pgretrieval.search.rank import best_first, centroid_interaction, decoded_maxsim, maxsim_on_device
 
 

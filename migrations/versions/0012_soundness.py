@@ -1,0 +1,18 @@
+"""Rights, identities and limits that hold: see the statements."""
+
+from __future__ import annotations
+
+from pgretrieval.db.revisions import run_sql_beside
+
+revision = "0012"
+down_revision = "0011"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    run_sql_beside(__file__)
+
+
+def downgrade() -> None:
+    run_sql_beside(__file__, ".down.sql")

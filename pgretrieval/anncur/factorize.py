@@ -1,0 +1,338 @@
+"""Factorising a cross-encoder's scores: score, choose anchors, solve, embed, index, switch over.
+
+Scores take hours, all the rest minutes: so scores are committed block by block and kept, and a run that is interrupted, has other
+anchors or comes after more passages were added scores only what is missing. The rest is made anew, beside what searches use.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+
+from pgretrieval import validate
+from pgretrieval.anncur.inverse import Matrix
+from pgretrieval.anncur.selection import SELECTIONS, Selection, choose_anchors
+from pgretrieval.anncur.solving import Solved, solve, telling
+from pgretrieval.anncur.spread import spread
+from pgretrieval.anncur.whitening import whiten
+from pgretrieval.db.connection import Connection, Database
+from pgretrieval.db.tables import anchors, catalog, passages
+from pgretrieval.db.tables.anchors import INDEXED_DIMENSIONS, Element, FactorizationRow
+from pgretrieval.db.tables.catalog import CollectionRow
+from pgretrieval.errors import ConfigError, IndexNotBuiltError, InputError, SchemaError
+from pgretrieval.index.coding import Coders
+from pgretrieval.index.work import Stage
+from pgretrieval.rerank import PairScorer
+from pgretrieval.types import Float32Array, Int32Array, Int64Array, Passage
+
+QUERIES_AT_LEAST = 10
+
+_PAIRS_PER_BLOCK = 4096  # scored, written and committed together: a minute on a processor
+_PROBED_PAIRS = 64
+_SAMPLE = 20_000  # passages that anchors and regularisation are chosen on: 80 MB for 500 queries
+_VALUES_AT_ONCE = 2**22
+
+
+@dataclass(frozen=True, slots=True)
+class FactorizeOptions:
+    """What one may choose; `element` is the precision of the indexed embeddings."""
+
+    anchor_items: int = 200
+    selection: Selection = "greedy"
+    seed: int = 0
+    element: Element = "vector"
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What is to be paid before a factorisation is there: pairs to score, about how long that takes, bytes of all tables.
+
+    `seconds` is None for so few pairs that timing some would cost more than it tells.
+    """
+
+    pairs: int
+    seconds: float | None
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FactorizationReport:
+    """What one call did: `calls` of the cross-encoder, passages that got embeddings, and whether anchors were chosen anew.
+
+    `constant_queries` tell nothing and take no part. The rest is what `stats` shows.
+    """
+
+    calls: int
+    embedded: int
+    solved: bool
+    anchor_queries: int
+    constant_queries: int
+    anchor_items: int
+    rank: int
+    condition: float
+    held_out_error: float
+    held_out_recall: float
+
+
+def check_options(options: FactorizeOptions) -> FactorizeOptions:
+    """The options as plain values. Raises ConfigError, naming the value, for what cannot be used."""
+    selection = validate.choice("selection", options.selection, SELECTIONS)
+    element = validate.choice("element", options.element, tuple(INDEXED_DIMENSIONS))
+    count = validate.whole("anchor_items", options.anchor_items)
+    if count > INDEXED_DIMENSIONS[element]:
+        msg = (
+            f"anchor_items is {count}, and pgvector indexes up to {INDEXED_DIMENSIONS[element]:,} dimensions of "
+            f'{element}; give fewer anchor items, at most 2,000, or at most 4,000 with element="halfvec"'
+        )
+        raise ConfigError(msg)
+    return FactorizeOptions(count, selection, validate.whole("seed", options.seed, 0), element)
+
+
+def distinct_queries(queries: Sequence[str]) -> list[str]:
+    """Each query once, in order. Raises InputError for what is no text, and where there are too few."""
+    given = validate.listed("anchor_queries", queries, "texts", InputError)
+    distinct = list(dict.fromkeys(validate.text("anchor_queries: one", query, InputError) for query in given))
+    if len(distinct) < QUERIES_AT_LEAST:
+        msg = (
+            f"there are {len(distinct)} different anchor queries; give at least {QUERIES_AT_LEAST}, and a few hundred for a good "
+            "estimate: as many as the score matrix has independent directions"
+        )
+        raise InputError(msg)
+    return distinct
+
+
+def factorize(
+    database: Database,
+    collection: CollectionRow,
+    coders: Coders,
+    scorer: PairScorer,
+    queries: Sequence[str],
+    options: FactorizeOptions,
+    stage: Stage,
+    costs: Callable[[Costs], None],
+) -> FactorizationReport:
+    """Make or complete the factorisation that searches use; `queries` and `options` must have been checked.
+
+    `costs` is told before anything is scored but for a few pairs that time the cross-encoder; it may raise to stop here. Raises
+    IndexNotBuiltError where there are no passages, EncoderError, SchemaError, InputError where scores tell nothing.
+    """
+    doing = f"factorizing collection {collection.name!r}"
+    with anchors.alone(database, doing, collection.collection_id), database.apart(doing) as connection:
+        state = catalog.state(connection, collection.collection_id)
+        if state.restricted:
+            msg = (
+                f"row-level security hides passages of collection {collection.name!r} from this role, so that they would not be "
+                "scored; factorize as the owner of the schema, or as a role with BYPASSRLS"
+            )
+            raise SchemaError(msg)
+        if not state.passages:
+            msg = f"collection {collection.name!r} is empty; add passages, then factorize"
+            raise IndexNotBuiltError(msg)
+        work = _Factorizing(database, connection, collection, coders, scorer, list(queries), options, stage)
+        return work.run(costs)
+
+
+class _Factorizing:
+    """One call: the stages in order."""
+
+    def __init__(
+        self,
+        database: Database,
+        connection: Connection,
+        collection: CollectionRow,
+        coders: Coders,
+        scorer: PairScorer,
+        queries: list[str],
+        options: FactorizeOptions,
+        stage: Stage,
+    ) -> None:
+        self._database = database
+        self._connection = connection
+        self._collection = collection
+        self._coders = coders
+        self._scorer = scorer
+        self._queries = queries
+        self._options = options
+        self._stage = stage
+        where = connection, collection.collection_id
+        self._matrix_id = anchors.score_matrix(*where, scorer.spec, scorer.fingerprint, queries)
+
+    def run(self, costs: Callable[[Costs], None]) -> FactorizationReport:
+        """All stages; what is there already is left."""
+        connection, collection_id = self._connection, self._collection.collection_id
+        calls = self._score(costs)
+        held = anchors.active(connection, collection_id)
+        solves = held is None or not self._serves(held)
+        if solves or held is None:
+            anchors.drop_replaced(connection, collection_id, held.factorization_id if held else None, self._matrix_id)
+            factorization_id, inverse, centre = self._solve()
+        else:
+            factorization_id, inverse, centre = held.factorization_id, held.inverse, held.centre
+        embedded = self._embed(factorization_id, inverse, centre)
+        self._stage("index", 0, 1)
+        anchors.index_embeddings(connection, factorization_id)
+        catalog.analyze(connection, factorization_id, "item_embedding")
+        self._stage("index", 1, 1)
+        self._stage("switch", 0, 1)
+        anchors.switch(connection, collection_id, self._matrix_id, factorization_id)
+        anchors.drop_replaced(connection, collection_id, factorization_id, self._matrix_id)
+        catalog.drop_leftovers(connection)
+        self._stage("switch", 1, 1)
+        return self._report(calls, embedded, solved=solves)
+
+    def _serves(self, held: FactorizationRow) -> bool:
+        """Whether the active factorisation is what is asked for, so that only passages that came since need work.
+
+        One without directions is made anew, which takes no calls.
+        """
+        if held.directions is None:
+            return False
+        options = self._options
+        asked = options.anchor_items, options.selection, options.seed, options.element
+        return held.matrix_id == self._matrix_id and asked == (held.asked_items, held.selection, held.seed, held.element)
+
+    def _score(self, costs: Callable[[Costs], None]) -> int:
+        """Score the passages that have no scores yet, in blocks that are committed; returns the calls."""
+        missing = anchors.unscored(self._connection, self._collection.collection_id, self._matrix_id)
+        before = self._scorer.calls
+        pairs = len(missing) * len(self._queries)
+        if not pairs:
+            return 0
+        seconds = self._seconds_each(missing) * pairs if pairs > _PAIRS_PER_BLOCK else None
+        costs(Costs(pairs, seconds, self._bytes(len(missing))))
+        block = max(1, _PAIRS_PER_BLOCK // len(self._queries))
+        self._stage("score", 0, pairs)
+        for start in range(0, len(missing), block):
+            self._score_block(missing[start : start + block])
+            self._stage("score", min(start + block, len(missing)) * len(self._queries), pairs)
+        return self._scorer.calls - before
+
+    def _score_block(self, passage_ids: Int32Array) -> None:
+        connection, collection_id = self._connection, self._collection.collection_id
+        texts = self._texts(passage_ids)
+        if not texts:
+            return
+        pairs = [(query, text) for text in texts.values() for query in self._queries]
+        scores = self._scorer.predict(pairs).reshape(-1, len(self._queries))
+        ids = np.array(list(texts), dtype=np.int32)
+        with connection.transaction():
+            there = anchors.lock_passages(connection, collection_id, ids)
+            anchors.copy_scores(connection, self._matrix_id, ids[there], scores[there])
+
+    def _texts(self, passage_ids: Int32Array) -> dict[int, str]:
+        found = passages.texts(self._connection, self._collection.collection_id, passage_ids.tolist())
+        return {number: Passage(*row[:1], row[2], row[1]).encoded_text for number, row in sorted(found.items())}
+
+    def _seconds_each(self, missing: Int32Array) -> float:
+        """Of one pair, from some that are drawn from those to come. The first call loads the model and is not timed."""
+        rng = np.random.default_rng(0)
+        texts = list(self._texts(rng.choice(missing, min(len(missing), _PROBED_PAIRS), replace=False)).values()) or [""]
+        queries = rng.choice(len(self._queries), _PROBED_PAIRS)
+        pairs = [(self._queries[place], texts[number % len(texts)]) for number, place in enumerate(queries.tolist())]
+        self._scorer.predict(pairs[:1])
+        started = time.perf_counter()
+        self._scorer.predict(pairs)
+        return (time.perf_counter() - started) / len(pairs)
+
+    def _bytes(self, missing: int) -> int:
+        """Of scores, embeddings and their index, and of what makes embeddings of scores."""
+        queries, items = len(self._queries), self._options.anchor_items
+        embedding = items * (4 + (4 if self._options.element == "vector" else 2))
+        return missing * (4 * queries + embedding) + items * (8 * queries + 4 * queries + 4 * items)
+
+    def _solve(self) -> tuple[int, Matrix, Matrix]:
+        """Choose anchors, solve, and write the factorisation; its number, M^-1 U, and what embeddings have in common."""
+        self._stage("solve", 0, 3)
+        connection, options = self._connection, self._options
+        ids, scores = self._sample()
+        told = telling(scores)
+        if len(told) < QUERIES_AT_LEAST:
+            msg = (
+                f"{len(scores) - len(told)} of {len(scores)} anchor queries get the same score with every passage, and at least "
+                f"{QUERIES_AT_LEAST} that do not are needed; check the cross-encoder {self._scorer.spec} and the queries"
+            )
+            raise InputError(msg)
+        self._stage("solve", 1, 3)
+
+        @cache
+        def means(count: int) -> Int64Array:
+            return spread(connection, self._collection, self._coders, ids, count, options.seed)
+
+        def choose(some: Matrix) -> Int64Array:
+            return choose_anchors(some, options.anchor_items, options.selection, options.seed, means)
+
+        solved = solve(scores, choose, options.seed)
+        self._stage("solve", 2, 3)
+        directions, inverse = whiten(solved.inverse, scores)
+        solved = replace(solved, inverse=inverse)
+        centre = (inverse @ scores.mean(axis=1)).astype(np.float32)
+        with connection.transaction():
+            factorization_id = self._write(solved, len(scores) - len(told), centre)
+            means_of_scores = solved.intersection[told].mean(axis=0)
+            anchors.write_anchors(connection, factorization_id, ids[solved.anchors], means_of_scores, directions)
+        self._stage("solve", 3, 3)
+        return factorization_id, inverse, centre.astype(np.float64)
+
+    def _sample(self) -> tuple[Int32Array, Matrix]:
+        """Passages, ascending, and their scores (queries, passages)."""
+        ids = anchors.scored(self._connection, self._collection.collection_id, self._matrix_id)
+        if len(ids) > _SAMPLE:
+            ids = np.sort(np.random.default_rng(self._options.seed).choice(ids, _SAMPLE, replace=False))
+        found, scores = anchors.scores_of(self._connection, self._matrix_id, ids, len(self._queries))
+        return found, np.ascontiguousarray(scores.T)
+
+    def _write(self, solved: Solved, constant: int, centre: Float32Array) -> int:
+        options = self._options
+        settings = {
+            "matrix_id": self._matrix_id,
+            "asked_items": options.anchor_items,
+            "anchor_items": len(solved.inverse),
+            "selection": options.selection,
+            "seed": options.seed,
+            "element": options.element,
+            "constant_queries": constant,
+            "regularisation": solved.regularisation.kind,
+            "strength": solved.regularisation.strength,
+            "rank": solved.rank,
+            "condition": solved.condition,
+            "held_out_error": solved.error,
+            "held_out_recall": solved.recall,
+            "split": {str(budget): count for budget, count in solved.split.items()},
+        }
+        return anchors.create(
+            self._connection, self._collection.collection_id, settings, solved.inverse, solved.intersection, centre
+        )
+
+    def _embed(self, factorization_id: int, inverse: Matrix, centre: Matrix) -> int:
+        """Embed the passages that are scored and have no embedding; how many there were."""
+        connection, collection_id = self._connection, self._collection.collection_id
+        ids = anchors.embeddable(connection, collection_id, self._matrix_id, factorization_id)
+        block = max(1, _VALUES_AT_ONCE // max(inverse.shape))
+        for start in range(0, len(ids), block):
+            self._stage("embed", start, len(ids))
+            found, scores = anchors.scores_of(connection, self._matrix_id, ids[start : start + block], len(self._queries))
+            with connection.transaction():
+                there = anchors.lock_passages(connection, collection_id, found)
+                embeddings = (scores[there] @ inverse.T - centre).astype(np.float32)
+                anchors.copy_embeddings(connection, factorization_id, found[there], embeddings)
+        self._stage("embed", len(ids), len(ids))
+        return len(ids)
+
+    def _report(self, calls: int, embedded: int, *, solved: bool) -> FactorizationReport:
+        said = anchors.state(self._connection, self._collection.collection_id) or {}
+        return FactorizationReport(
+            calls,
+            embedded,
+            solved,
+            len(self._queries),
+            said["constant_queries"],
+            said["anchor_items"],
+            said["rank"],
+            float("inf") if said["condition"] is None else said["condition"],
+            said["held_out_error"],
+            said["held_out_recall"],
+        )

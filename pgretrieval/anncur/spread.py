@@ -1,0 +1,67 @@
+"""Anchor items that are spread over the passages: one near each mean of the passages' vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from pgretrieval.db import candidates
+from pgretrieval.db.connection import Connection
+from pgretrieval.db.tables import anchors, catalog, vectors
+from pgretrieval.db.tables.catalog import CollectionRow
+from pgretrieval.errors import ConfigError
+from pgretrieval.index.coding import Coders
+from pgretrieval.numerics.kmeans import train_centroids
+from pgretrieval.types import Float32Array, Int32Array, Int64Array
+
+_BATCH = 512
+
+
+def spread(
+    connection: Connection, collection: CollectionRow, coders: Coders, passage_ids: Int32Array, count: int, seed: int
+) -> Int64Array:
+    """Places of `count` of the passages, or of fewer. Raises ConfigError where none has vectors."""
+    batches = range(0, len(passage_ids), _BATCH)
+    parts = [_mean_vectors(connection, collection, coders, passage_ids[start : start + _BATCH]) for start in batches]
+    ids = np.concatenate([part[0] for part in parts])
+    if not len(ids):
+        msg = f'collection {collection.name!r} has no vectors to make means of; choose another selection, such as "greedy"'
+        raise ConfigError(msg)
+    rows = np.concatenate([part[1] for part in parts if len(part[0])])
+    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    means = train_centroids(torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32)), count, seed).numpy()
+    chosen: list[int] = []
+    similar = rows @ means.T
+    for mean in range(len(means)):
+        similar[chosen, mean] = -np.inf
+        chosen.append(int(np.argmax(similar[:, mean])))
+    # Equal vectors have fewer means than are wanted; the rest is drawn.
+    others = np.random.default_rng(seed).permutation(np.setdiff1d(np.arange(len(ids)), chosen))
+    wanted = np.concatenate([np.array(chosen, dtype=np.int64), others])[: min(count, len(ids))]
+    places: Int64Array = np.searchsorted(passage_ids, ids[wanted]).astype(np.int64)
+    return places
+
+
+def _mean_vectors(
+    connection: Connection, collection: CollectionRow, coders: Coders, passage_ids: Int32Array
+) -> tuple[Int32Array, Float32Array]:
+    """Dense vectors where the collection keeps them, else the means of the passages' token vectors, as stored or decoded."""
+    if collection.keeps_dense:
+        return anchors.dense(connection, collection.collection_id, passage_ids)
+    if collection.codebook_id is None or collection.keep_vectors:
+        ids, tokens = vectors.read(connection, collection.collection_id, collection.encoding, passage_ids)
+        return ids, _means(tokens.vectors, tokens.offsets)
+    found = candidates.codes_of(connection, collection.collection_id, collection.codebook_id, passage_ids).read()
+    if not len(found.passage_ids):
+        return found.passage_ids, np.empty((0, 1), dtype=np.float32)
+    identity = catalog.state(connection, collection.collection_id).codebook_identity
+    codebook = coders.get(connection, collection.codebook_id, identity).codebook
+    return found.passage_ids, _means(codebook.decode(found.centroid_ids, found.residuals), found.offsets)
+
+
+def _means(tokens: Float32Array, offsets: Int64Array) -> Float32Array:
+    if len(offsets) < 2:
+        return np.empty((0, tokens.shape[1]), dtype=np.float32)
+    sums = np.add.reduceat(tokens, offsets[:-1], axis=0)
+    means: Float32Array = (sums / np.diff(offsets)[:, None]).astype(np.float32)
+    return means

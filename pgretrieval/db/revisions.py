@@ -1,0 +1,44 @@
+"""What the revisions in `migrations/` share: the version table's name, and running a whole SQL file, or printing it offline."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any, TypedDict
+
+from alembic import context, op
+from sqlalchemy import Connection
+
+from pgretrieval import assets
+
+
+class VersionOptions(TypedDict):
+    """The options of alembic's `context.configure` that name the version table."""
+
+    version_table: str
+    version_table_schema: str
+
+
+VERSION_OPTIONS: VersionOptions = {"version_table": "schema_version", "version_table_schema": "pgretrieval"}
+
+
+def run_sql(text: str) -> None:
+    """Send a file of statements as it is: no parameters, so `:` and `%` mean nothing."""
+    if context.is_offline_mode():
+        context.static_output(text)
+    else:
+        execute_file(op.get_bind(), text)
+
+
+def run_sql_beside(revision_file: str, suffix: str = ".sql") -> None:
+    """Run the SQL file that has the revision file's name."""
+    run_sql(assets.revision(revision_file, suffix))
+
+
+def execute_file(connection: Connection, text: str) -> None:
+    """Run several statements in one go, past SQLAlchemy's parameters, on a connection of any of its Postgres drivers."""
+    driver: Any = connection.connection.dbapi_connection
+    if connection.dialect.is_async:
+        driver.run_async(lambda unwrapped: unwrapped.execute(text))
+    else:
+        with closing(driver.cursor()) as cursor:
+            cursor.execute(text)

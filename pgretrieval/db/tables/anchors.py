@@ -1,0 +1,320 @@
+"""Factorisations as rows: score matrices that grow block by block, anchors, item embeddings, and what searches read of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import errors as pg
+from psycopg.types.json import Jsonb
+
+from pgretrieval.assets import statements
+from pgretrieval.db import wire
+from pgretrieval.db.connection import Connection, Database, one, value
+from pgretrieval.db.parameters import Float4Array, Int4Array
+from pgretrieval.db.tables import rebuilds
+from pgretrieval.types import CollectionId, Float32Array, Int32Array, Passage, Restriction
+
+_SQL = statements("anchors")
+_ATTEMPTS = 20
+_BETWEEN_ATTEMPTS = 0.5
+
+Matrix = NDArray[np.float64]
+
+Element = Literal["vector", "halfvec"]
+"""Single or half precision of the indexed embeddings."""
+
+INDEXED_DIMENSIONS: dict[Element, int] = {"vector": 2000, "halfvec": 4000}
+"""What pgvector's HNSW takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class FactorizationRow:
+    """One factorisation. `inverse` (anchor items, anchor queries) makes embeddings of scores: M^-1 U.
+
+    `intersection` is C (anchor queries, anchor items). `directions` is M (anchor items, anchor items), symmetric, by which anchor
+    scores become query vectors; None, for the identity, of factorisations that were made before there were any. `centre` (anchor
+    items,) is what all embeddings have in common and is not in them.
+    """
+
+    factorization_id: int
+    matrix_id: int
+    asked_items: int
+    anchor_items: int
+    selection: str
+    seed: int
+    element: Element
+    split: dict[int, int]
+    inverse: Matrix
+    intersection: Matrix
+    directions: Matrix | None
+    centre: Matrix
+    held_out_error: float
+    cross_encoder: dict[str, str]
+    fingerprint: str
+    identity: UUID
+
+
+class Anchor(NamedTuple):
+    """An anchor item that the caller may see: its place, from 0, and whether it is among what is searched."""
+
+    place: int
+    passage_id: int
+    searched: bool
+
+
+class Item(NamedTuple):
+    """A passage to be scored, with its embedding (anchor items,) if it has one."""
+
+    passage_id: int
+    passage: Passage
+    embedding: Float32Array | None
+
+
+@contextmanager
+def alone(database: Database, doing: str, collection_id: CollectionId) -> Iterator[Connection]:
+    """Wait for other factorisations of the collection, and keep new ones waiting."""
+    with database.connection(doing) as connection:
+        connection.execute(_SQL["create_lock"], {"collection_id": collection_id})
+    with database.holding(doing) as connection:
+        connection.execute(_SQL["lock"], {"collection_id": collection_id})
+        connection.execute(_SQL["let_go"])
+        yield connection
+
+
+def score_matrix(
+    connection: Connection, collection_id: CollectionId, spec: dict[str, str], fingerprint: str, queries: Sequence[str]
+) -> int:
+    """The matrix of these queries and this cross-encoder, begun where there is none."""
+    digest = hashlib.sha256(json.dumps(list(queries)).encode()).hexdigest()
+    parameters = {
+        "collection_id": collection_id,
+        "cross_encoder": Jsonb(spec),
+        "fingerprint": fingerprint,
+        "queries": list(queries),
+        "queries_digest": digest,
+    }
+    found = value(connection, _SQL["find_matrix"], parameters)
+    if found is not None:
+        return int(found)
+    with connection.transaction():
+        matrix_id = int(value(connection, _SQL["create_matrix"], parameters))
+        connection.execute(_SQL["create_scores"], {"matrix_id": matrix_id})
+        connection.execute(_SQL["write_queries"], {"matrix_id": matrix_id, "queries": list(queries)})
+    return matrix_id
+
+
+def unscored(connection: Connection, collection_id: CollectionId, matrix_id: int) -> Int32Array:
+    """Passages without scores, ascending."""
+    return _ids(connection, "unscored", {"collection_id": collection_id, "matrix_id": matrix_id})
+
+
+def scored(connection: Connection, collection_id: CollectionId, matrix_id: int) -> Int32Array:
+    """Passages with scores, ascending."""
+    return _ids(connection, "scored", {"collection_id": collection_id, "matrix_id": matrix_id})
+
+
+def embeddable(connection: Connection, collection_id: CollectionId, matrix_id: int, factorization_id: int) -> Int32Array:
+    """Passages with scores and without an embedding, ascending."""
+    parameters = {"collection_id": collection_id, "matrix_id": matrix_id, "factorization_id": factorization_id}
+    return _ids(connection, "embeddable", parameters)
+
+
+def _ids(connection: Connection, statement: str, parameters: dict[str, Any]) -> Int32Array:
+    return np.array([row[0] for row in connection.execute(_SQL[statement], parameters).fetchall()], dtype=np.int32)
+
+
+def lock_passages(connection: Connection, collection_id: CollectionId, passage_ids: Int32Array) -> NDArray[np.bool_]:
+    """Which of some passages are there, and stay until the transaction ends."""
+    parameters = {"collection_id": collection_id, "passage_ids": Int4Array(passage_ids)}
+    return np.isin(passage_ids, _ids(connection, "lock_passages", parameters))
+
+
+def copy_scores(connection: Connection, matrix_id: int, passage_ids: Int32Array, scores: Float32Array) -> None:
+    """Write the scores (passages, queries) of some passages."""
+    with connection.cursor() as cursor, cursor.copy(_SQL["copy_scores"]) as stream:
+        stream.set_types(["int4", "int4", "bytea"])
+        for passage_id, row in zip(passage_ids.tolist(), scores.astype("<f4"), strict=True):
+            stream.write_row((matrix_id, passage_id, row.tobytes()))
+
+
+def scores_of(connection: Connection, matrix_id: int, passage_ids: Int32Array, queries: int) -> tuple[Int32Array, Matrix]:
+    """Those of some passages that have scores, ascending, and the scores (passages, queries)."""
+    with connection.cursor(binary=True) as cursor:
+        rows = cursor.execute(_SQL["scores"], {"matrix_id": matrix_id, "passage_ids": Int4Array(passage_ids)}).fetchall()
+    ids = np.array([row[0] for row in rows], dtype=np.int32)
+    scores = np.frombuffer(b"".join(row[1] for row in rows), dtype="<f4").reshape(-1, queries).astype(np.float64)
+    order = np.argsort(ids)
+    return ids[order], scores[order]
+
+
+def create(
+    connection: Connection,
+    collection_id: CollectionId,
+    settings: dict[str, Any],
+    inverse: Matrix,
+    intersection: Matrix,
+    centre: Float32Array,
+) -> int:
+    """Write a factorisation that no search uses yet, and make room for its embeddings."""
+    parameters = {
+        **settings,
+        "collection_id": collection_id,
+        "split": Jsonb(settings["split"]),
+        "inverse": inverse.astype("<f8").tobytes(),
+        "intersection": intersection.astype("<f4").tobytes(),
+        "centre": Float4Array(centre),
+    }
+    factorization_id = int(value(connection, _SQL["create_factorization"], parameters))
+    connection.execute(_SQL["create_embeddings"], {"factorization_id": factorization_id})
+    return factorization_id
+
+
+def write_anchors(
+    connection: Connection, factorization_id: int, passage_ids: Int32Array, mean_scores: Matrix, directions: Float32Array
+) -> None:
+    """The anchor items in their order, the means of their scores, and their directions (anchor items, anchor items)."""
+    with connection.cursor() as cursor, cursor.copy(_SQL["copy_anchors"]) as stream:
+        stream.set_types(["int4", "int4", "int4", "float4", "bytea"])
+        rows = zip(passage_ids.tolist(), mean_scores.tolist(), wire.vector_fields(directions), strict=True)
+        for place, row in enumerate(rows, start=1):
+            stream.write_row((factorization_id, place, *row))
+
+
+def copy_embeddings(connection: Connection, factorization_id: int, passage_ids: Int32Array, embeddings: Float32Array) -> None:
+    """Write the embeddings (passages, anchor items) of some passages by binary COPY."""
+    with connection.cursor() as cursor, cursor.copy(_SQL["copy_embeddings"]) as stream:
+        stream.set_types(["int4", "int4", "bytea"])
+        for passage_id, field in zip(passage_ids.tolist(), wire.vector_fields(embeddings), strict=True):
+            stream.write_row((factorization_id, passage_id, field))
+
+
+def index_embeddings(connection: Connection, factorization_id: int) -> None:
+    """Make the vector index unless it is there."""
+    connection.execute(_SQL["index_embeddings"], {"factorization_id": factorization_id})
+
+
+def switch(connection: Connection, collection_id: CollectionId, matrix_id: int, factorization_id: int) -> None:
+    """Let searches use a factorisation, once nobody changes the collection; what was deleted meanwhile goes from it."""
+    parameters = {"collection_id": collection_id, "matrix_id": matrix_id, "factorization_id": factorization_id}
+    switched = False
+    while not switched:
+        with rebuilds.trying_to_switch(connection, collection_id) as alone_with_it:
+            if alone_with_it:
+                for statement in ("drop_embeddings_of_removed", "drop_scores_of_removed", "switch"):
+                    connection.execute(_SQL[statement], parameters)
+                switched = True
+        if not switched:
+            time.sleep(_BETWEEN_ATTEMPTS)
+
+
+def drop_replaced(connection: Connection, collection_id: CollectionId, factorization_id: int | None, matrix_id: int | None) -> bool:
+    """Drop other factorisations and matrices of the collection; False where something is in use for long and was left."""
+    parameters = {"collection_id": collection_id, "kept_factorization": factorization_id, "kept_matrix": matrix_id}
+    for _ in range(_ATTEMPTS):
+        with suppress(pg.LockNotAvailable), connection.transaction():
+            connection.execute(_SQL["drop_replaced"], parameters)
+            return True
+        time.sleep(_BETWEEN_ATTEMPTS)
+    return False
+
+
+def active(connection: Connection, collection_id: CollectionId) -> FactorizationRow | None:
+    """The factorisation that searches use."""
+    row = one(connection, _SQL["active"], {"collection_id": collection_id})
+    if row is None:
+        return None
+    items = row[3]
+    with connection.cursor(binary=True) as cursor:
+        fields = [field for (field,) in cursor.execute(_SQL["directions"], {"factorization_id": row[0]}).fetchall()]
+    return FactorizationRow(
+        factorization_id=row[0],
+        matrix_id=row[1],
+        asked_items=row[2],
+        anchor_items=row[3],
+        selection=row[4],
+        seed=row[5],
+        element=row[6],
+        split={int(budget): int(count) for budget, count in row[7].items()},
+        inverse=np.frombuffer(row[8], dtype="<f8").astype(np.float64).reshape(items, -1),
+        intersection=np.frombuffer(row[9], dtype="<f4").astype(np.float64).reshape(-1, items),
+        directions=wire.read_vectors(fields).astype(np.float64) if fields else None,
+        centre=np.array(row[10], dtype=np.float64),
+        held_out_error=row[11],
+        cross_encoder=row[12],
+        fingerprint=row[13],
+        identity=row[14],
+    )
+
+
+def active_identity(connection: Connection, collection_id: CollectionId) -> UUID | None:
+    """Which factorisation searches use, by what comes only once."""
+    found: UUID | None = value(connection, _SQL["active_identity"], {"collection_id": collection_id})
+    return found
+
+
+def anchors(connection: Connection, collection_id: CollectionId, factorization_id: int, restriction: Restriction) -> list[Anchor]:
+    """The anchor items that the caller may see, in their order."""
+    parameters = {"collection_id": collection_id, "factorization_id": factorization_id, **restriction.named}
+    rows = connection.execute(_SQL["anchors"].format(among=restriction.ids), parameters).fetchall()
+    return [Anchor(row[0] - 1, row[1], bool(row[2])) for row in rows]
+
+
+def nearest(
+    connection: Connection,
+    collection_id: CollectionId,
+    factorization_id: int,
+    query: Matrix,
+    limit: int,
+    restriction: Restriction,
+    passed_over: Sequence[int],
+) -> list[Item]:
+    """The `limit` passages with the highest inner product with a query vector, but those that are passed over."""
+    parameters = {
+        "collection_id": collection_id,
+        "factorization_id": factorization_id,
+        "query": Float4Array(query.astype(np.float32)),
+        "n": limit,
+        "passed_over": Int4Array(np.array(passed_over, dtype=np.int32)),
+        **restriction.named,
+    }
+    with connection.cursor(binary=True) as cursor:
+        rows = cursor.execute(_SQL["nearest"].format(among=restriction.ids), parameters).fetchall()
+    return _items([(row[0], *row[2:]) for row in rows])
+
+
+def named(connection: Connection, collection_id: CollectionId, factorization_id: int, keys: Sequence[str]) -> list[Item]:
+    """Passages by their ids, in the order of these."""
+    parameters = {"collection_id": collection_id, "factorization_id": factorization_id, "keys": list(keys)}
+    with connection.cursor(binary=True) as cursor:
+        found = {item.passage.id: item for item in _items(cursor.execute(_SQL["named"], parameters).fetchall())}
+    return [found[key] for key in keys if key in found]
+
+
+def _items(rows: Sequence[Any]) -> list[Item]:
+    embedded = [row[5] for row in rows if row[5] is not None]
+    vectors = iter(wire.read_vectors(embedded)) if embedded else iter(())
+    return [Item(row[0], Passage(row[1], row[3], row[2], row[4]), None if row[5] is None else next(vectors)) for row in rows]
+
+
+def state(connection: Connection, collection_id: CollectionId) -> dict[str, Any] | None:
+    """What stats say of the factorisation, None where there is none."""
+    found: dict[str, Any] | None = value(connection, _SQL["state"], {"collection_id": collection_id})
+    return found
+
+
+def dense(connection: Connection, collection_id: CollectionId, passage_ids: Int32Array) -> tuple[Int32Array, Float32Array]:
+    """Kept dense vectors of some passages, with their ids."""
+    parameters = {"collection_id": collection_id, "passage_ids": Int4Array(passage_ids)}
+    with connection.cursor(binary=True) as cursor:
+        rows = cursor.execute(_SQL["dense"], parameters).fetchall()
+    ids = np.array([row[0] for row in rows], dtype=np.int32)
+    return ids, wire.read_halfvecs([row[1] for row in rows]) if rows else np.empty((0, 1), dtype=np.float32)

@@ -1,0 +1,349 @@
+"""Collections as rows: create, find, list, drop, and the choices that the first add settles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from psycopg import errors as pg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from pgretrieval.assets import statements
+from pgretrieval.db.connection import Connection, Database, one, value
+from pgretrieval.db.tables import anchors, attachments
+from pgretrieval.errors import CollectionExistsError, CollectionNotFoundError
+from pgretrieval.types import CodebookId, CollectionId, Generator, Levels, Rerank, Scorer, Scoring
+
+_SQL = statements("catalog")
+
+TEXTS_ALONE = {"kind": "none"}
+"""What `encoder` says where passages have no token vectors."""
+
+KEPT = "kept"
+"""What `dense` says where the collection keeps dense vectors itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionRow:
+    """One row of `pgretrieval.collection`. `encoding` counts the changes of its encoder; `identity` comes only once, anywhere."""
+
+    collection_id: CollectionId
+    name: str
+    encoder: dict[str, str] | None
+    dim: int | None
+    bits: int
+    levels: Levels
+    codebook_id: CodebookId | None
+    given_vectors: bool
+    candidates: Generator
+    keep_vectors: bool
+    language: str | None
+    title_weight: float
+    dense: str | None
+    dense_key: str | None
+    dense_dim: int | None
+    given_dense: bool
+    encoding: int
+    dense_encoding: int
+    has_words: bool
+    auto_compact: bool
+    vectors_per_passage: int | None
+    scorer: Scorer
+    rerank: Rerank | None
+    unit_vectors: bool
+    identity: UUID
+
+    @property
+    def texts_alone(self) -> bool:
+        """Whether passages have no token vectors: they are found by words and by cross-encoders."""
+        return self.encoder == TEXTS_ALONE
+
+    @property
+    def keeps_dense(self) -> bool:
+        """Whether the collection has a dense vector of its own for every passage."""
+        return self.dense == KEPT
+
+    @property
+    def scoring(self) -> Scoring:
+        """What it was made to be scored by; this never changes."""
+        return Scoring(self.scorer, self.rerank, self.unit_vectors)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A collection as it is now: `staged` passages have stored token vectors; `restricted` tells of row-level security."""
+
+    codebook_id: CodebookId | None
+    passages: int
+    tokens: int
+    staged: int
+    generator: Generator
+    keep_vectors: bool
+    restricted: bool
+    encoding: int
+    vectors_per_passage: int | None
+    identity: UUID
+    codebook_identity: UUID | None
+
+    @property
+    def waiting(self) -> int:
+        """Passages whose vectors wait for a build."""
+        return 0 if self.codebook_id is not None else self.staged
+
+
+def create(
+    database: Database,
+    name: str,
+    dim: int | None,
+    encoder: dict[str, str] | None,
+    bits: int,
+    levels: Levels,
+    candidates: Generator,
+    keep_vectors: bool,
+    language: str | None,
+    title_weight: float,
+    dense: str | None,
+    dense_key: str | None,
+    vectors_per_passage: int | None,
+    scoring: Scoring,
+) -> None:
+    """Raises CollectionExistsError, and ConfigError where the server has no such text search configuration or column."""
+    parameters = {
+        "name": name,
+        "dim": dim,
+        "encoder": Jsonb(encoder) if encoder else None,
+        "bits": bits,
+        "levels": levels,
+        "candidates": candidates,
+        "keep_vectors": keep_vectors,
+        "language": language,
+        "title_weight": title_weight,
+        "dense": dense,
+        "dense_key": dense_key,
+        "vectors_per_passage": vectors_per_passage,
+        "scorer": scoring.scorer,
+        "rerank": scoring.rerank,
+        "unit_vectors": scoring.unit_vectors,
+    }
+    with database.writing(f"creating collection {name!r}") as connection:
+        try:
+            connection.execute(_SQL["create_collection"], parameters)
+        except pg.UniqueViolation as error:
+            msg = f"collection {name!r} is there already; get_collection opens it, drop_collection removes it"
+            raise CollectionExistsError(msg) from error
+
+
+def find(database: Database, name: str) -> CollectionRow:
+    """Raises CollectionNotFoundError with the names that there are."""
+    with database.connection(f"looking up collection {name!r}") as connection:
+        row = one(connection, _SQL["collection"], {"name": name})
+    if row is None:
+        raise _not_found(database, name)
+    return CollectionRow(*row)
+
+
+def names(database: Database) -> list[str]:
+    """All collections, by name."""
+    with database.connection("listing collections") as connection:
+        return [row[0] for row in connection.execute(_SQL["collections"]).fetchall()]
+
+
+def drop(database: Database, name: str) -> None:
+    """Drop with everything it holds. Raises CollectionNotFoundError."""
+    with database.writing(f"dropping collection {name!r}") as connection:
+        dropped = value(connection, _SQL["drop_collection"], {"name": name})
+    if not dropped:
+        raise _not_found(database, name)
+    with database.connection(f"dropping what is left of collection {name!r}") as connection:
+        drop_leftovers(connection)
+
+
+def drop_leftovers(connection: Connection) -> None:
+    """Drop empty partitions that dropped collections, codebooks and factorisations have left; those in somebody's way stay.
+
+    One transaction each, outside any other: each locks a table of all collections for a moment.
+    """
+    while value(connection, _SQL["drop_leftover"]):
+        pass
+
+
+def _not_found(database: Database, name: str) -> CollectionNotFoundError:
+    there = ", ".join(repr(other) for other in names(database)[:20]) or "none yet"
+    return CollectionNotFoundError(f"no collection {name!r} in this database; there are: {there}")
+
+
+class AddState(NamedTuple):
+    """What an add must know: dimensions, active codebook, whether there are given vectors, whether vectors stay, and how many."""
+
+    dim: int | None
+    codebook_id: CodebookId | None
+    given_vectors: bool
+    keep_vectors: bool
+    dense_dim: int | None
+    given_dense: bool
+    encoding: int
+    dense_encoding: int
+    vectors_per_passage: int | None
+    identity: UUID
+    codebook_identity: UUID | None
+
+
+def require(connection: Connection, collection_id: CollectionId, identity: UUID) -> None:
+    """Raise CollectionNotFoundError where the collection was dropped, whatever has its number now."""
+    if value(connection, _SQL["identity"], {"collection_id": collection_id}) != identity:
+        raise dropped(collection_id)
+
+
+def lock_for_change(connection: Connection, collection_id: CollectionId, identity: UUID) -> AddState:
+    """Keep switches to another codebook away until the transaction ends; returns the collection as it is now.
+
+    Raises CollectionNotFoundError where it was dropped meanwhile.
+    """
+    connection.execute(_SQL["lock_for_change"], {"collection_id": collection_id})
+    return add_state(connection, collection_id, identity)
+
+
+def add_state(connection: Connection, collection_id: CollectionId, identity: UUID) -> AddState:
+    """The collection as it is now. Raises CollectionNotFoundError where it was dropped."""
+    row = one(connection, _SQL["add_state"], {"collection_id": collection_id})
+    if row is None or AddState(*row).identity != identity:
+        raise dropped(collection_id)
+    return AddState(*row)
+
+
+def settle(
+    connection: Connection,
+    collection_id: CollectionId,
+    dim: int,
+    encoder: dict[str, str] | None,
+    given: bool,
+    dense_dim: int | None,
+    given_dense: bool,
+) -> AddState:
+    """Fill in what creation left open; returns what holds."""
+    parameters = {
+        "collection_id": collection_id,
+        "dim": dim,
+        "encoder": Jsonb(encoder) if encoder else None,
+        "given_vectors": given,
+        "dense_dim": dense_dim,
+        "given_dense": given_dense,
+    }
+    connection.execute(_SQL["settle"], parameters)
+    return AddState(*connection.execute(_SQL["add_state"], {"collection_id": collection_id}).fetchall()[0])
+
+
+def state(connection: Connection, collection_id: CollectionId) -> State:
+    """Counted, not estimated. Raises CollectionNotFoundError where the collection was dropped meanwhile."""
+    row = one(connection, _SQL["state"], {"collection_id": collection_id})
+    if row is None:
+        raise dropped(collection_id)
+    return State(*row)
+
+
+def dropped(collection_id: CollectionId) -> CollectionNotFoundError:
+    """A handle stays with the collection that it was opened for, also where one of the same name or number was made since."""
+    return CollectionNotFoundError(
+        f"this collection (collection_id {collection_id}) was dropped since it was opened; open what is there now by "
+        "get_collection, or create it again"
+    )
+
+
+def needs_compaction(connection: Connection, collection_id: CollectionId) -> bool:
+    """Whether it compacts by itself and enough has gathered."""
+    return bool(value(connection, _SQL["needs_compaction"], {"collection_id": collection_id}))
+
+
+def compact(connection: Connection, name: str) -> bool:
+    """One step of a compaction; whether there is more to do."""
+    return bool(value(connection, _SQL["compact"], {"name": name}))
+
+
+def compaction_progress(connection: Connection, collection_id: CollectionId) -> tuple[int, int]:
+    """Centroids that are done, and all of them; the words come after."""
+    row = one(connection, _SQL["compaction_progress"], {"collection_id": collection_id})
+    return (int(row[0]), int(row[1])) if row else (1, 1)
+
+
+def set_auto_compact(connection: Connection, collection_id: CollectionId, *, auto_compact: bool) -> None:
+    """Whether clients that change the collection compact it."""
+    connection.execute(_SQL["set_auto_compact"], {"collection_id": collection_id, "auto_compact": auto_compact})
+
+
+def stats(database: Database, name: str) -> dict[str, Any]:
+    """Counts, settings and bytes by table. Raises CollectionNotFoundError."""
+    row = find(database, name)
+    where = {"collection_id": row.collection_id}
+    with database.reading(f"measuring collection {name!r}") as connection:
+        current = state(connection, row.collection_id)
+        centroids, trained_tokens = one(connection, _SQL["active_codebook"], where) or (0, 0)
+        error, added, added_error, pays = one(connection, _SQL["drift"], where) or (None, None, None, False)
+        segments, removed = one(connection, _SQL["gathered"], where) or (0, 0)
+        synced = attachments.state(connection, row.collection_id)
+        factorization = anchors.state(connection, row.collection_id)
+        words_cut = value(connection, _SQL["words_cut"], where)
+        # Sizes would tell of passages that row-level security hides.
+        inline = None if current.restricted else value(connection, _SQL["codes_inline"], where)
+        sizes = [] if current.restricted else connection.execute(_SQL["bytes_by_table"], where).fetchall()
+    return {
+        "name": name,
+        "passages": current.passages,
+        "tokens": current.tokens,
+        "built": current.codebook_id is not None,
+        "waiting_for_build": current.waiting,
+        "segments": None if current.restricted else segments,
+        "removed": None if current.restricted else removed,
+        "auto_compact": row.auto_compact,
+        "centroids": centroids,
+        "trained_for_tokens": None if current.restricted else trained_tokens,
+        "quantization_error": error,
+        "added_passages": added,
+        "added_quantization_error": added_error,
+        "rebuild_pays": pays,
+        "bits": row.bits,
+        "levels": row.levels,
+        "candidates": row.candidates,
+        "keep_vectors": row.keep_vectors,
+        "vectors_per_passage": row.vectors_per_passage,
+        "codes_inline": inline,
+        "language": row.language,
+        "title_weight": row.title_weight,
+        "words_cut": words_cut,
+        "dense": row.dense,
+        "dense_dim": row.dense_dim,
+        "scorer": row.scorer,
+        "rerank": row.rerank,
+        "unit_vectors": row.unit_vectors,
+        "score_kind": "vectors" if row.codebook_id is None or (row.keep_vectors and row.scoring.codes_by_passage) else "decoded",
+        "dim": row.dim,
+        "encoder": row.encoder,
+        "factorization": factorization,
+        **{key: synced[key] for key in ("attached", "queued", "parked", "parked_keys")},
+        "bytes": {table: int(table_bytes) + int(index_bytes) for table, table_bytes, index_bytes in sizes},
+        "index_bytes": {table: int(index_bytes) for table, _, index_bytes in sizes},
+    }
+
+
+def vacuum(connection: Connection, number: int, *tables: str) -> None:
+    """VACUUM ANALYZE of a collection's partitions, or of a codebook's where that divides the table; outside a transaction."""
+    _maintain(connection, "vacuum", number, tables)
+
+
+def analyze(connection: Connection, number: int, *tables: str) -> None:
+    """Statistics for the planner, of a collection's partitions."""
+    _maintain(connection, "analyze", number, tables)
+
+
+def _maintain(connection: Connection, statement: str, number: int, tables: Sequence[str]) -> None:
+    for table in tables:
+        partition = sql.Identifier("pgretrieval", f"{table}_{number}")
+        connection.execute(sql.SQL(_SQL[statement]).format(partition=partition))
+
+
+def server_settings(database: Database) -> dict[str, Any]:
+    """Server version, pgvector version and the settings that matter here, as `doctor` shows them."""
+    with database.connection("reading server settings") as connection:
+        return dict(connection.execute(_SQL["server_settings"]).fetchall())

@@ -1,1 +1,0 @@
-"""Alembic migrations with hand-written SQL; `pgretrieval.db.schema` runs them."""

@@ -1,0 +1,136 @@
+"""A trained codebook: the centroids and the residual codec that together turn token vectors into bytes and back."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgretrieval.numerics.assignment import CentroidIndex, nearest
+from pgretrieval.numerics.kmeans import train_centroids
+from pgretrieval.numerics.residual import ResidualCodec, fit_codec
+from pgretrieval.types import ByteArray, Float32Array, Int32Array, Levels, Tick
+
+_EXACT_PRODUCTS = 2**28  # tokens times centroids up to which comparing all takes less than a second
+_DECODED_AT_ONCE = 16_384  # tokens
+_HELD_OUT_SHARE = 0.05
+_HELD_OUT_AT_MOST = 50_000
+_VALUES_TO_MEASURE = 2**14
+_TINY = 1e-30
+
+
+class Codebook:
+    """Centroids (count, dim), representable in half precision, with their codec; of length one, as all vectors, if `unit`."""
+
+    def __init__(
+        self, centroids: Float32Array, codec: ResidualCodec, device: torch.device | None = None, *, unit: bool = True
+    ) -> None:
+        self.centroids = centroids
+        self.codec = codec
+        self.device = device or torch.device("cpu")
+        self.unit = unit
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the vectors."""
+        return self.codec.dim
+
+    def encode(self, vectors: Float32Array) -> tuple[Int32Array, ByteArray]:
+        """(tokens, dim) vectors -> (tokens,) centroid ids and (tokens, codec.width) packed residuals.
+
+        Few tokens get their nearest centroid, as by `pgretrieval.add_passage`; many may get one that is near (`CentroidIndex`).
+        """
+        rows = torch.from_numpy(vectors).to(self.device)
+        few = len(rows) * len(self.centroids) <= _EXACT_PRODUCTS
+        ids = nearest(rows, self._centroids, unit=self.unit) if few else self._index.assign(rows)
+        packed = self.codec.encode(rows - self._centroids[ids])
+        return ids.cpu().numpy().astype(np.int32), packed.cpu().numpy()
+
+    def decode(self, centroid_ids: Int32Array, packed: ByteArray) -> Float32Array:
+        """The inverse, up to quantisation: (tokens, dim), not yet re-normalised."""
+        keys = packed if self.codec.width % 2 else packed.view(np.uint16)
+        decoded = self._table.take(keys, axis=0).reshape(len(packed), -1)[:, : self.dim]
+        vectors: Float32Array = self.centroids.take(centroid_ids, axis=0)
+        vectors += decoded
+        return vectors
+
+    def quantization_error(self, vectors: Float32Array, centroid_ids: Int32Array, packed: ByteArray) -> float:
+        """Mean of 1 - cosine between (tokens, dim) vectors and what their codes decode to."""
+        total = 0.0
+        for start in range(0, len(vectors), _DECODED_AT_ONCE):
+            part = slice(start, start + _DECODED_AT_ONCE)
+            decoded = self.decode(centroid_ids[part], packed[part])
+            lengths = np.vecdot(decoded, decoded)
+            if not self.unit:
+                lengths = np.maximum(lengths * np.vecdot(vectors[part], vectors[part]), _TINY)
+            cosines = np.vecdot(vectors[part], decoded) / np.sqrt(lengths)
+            total += float((1 - cosines).sum(dtype=np.float64))
+        return total / max(len(vectors), 1)
+
+    def decode_on_device(self, centroid_ids: Int32Array, packed: ByteArray) -> Tensor:
+        """`decode` in torch on the codebook's device."""
+        keys = torch.tensor(packed, device=self.device).long()
+        decoded = self._device_table[keys].flatten(1)[:, : self.dim]
+        return decoded + self._centroids[torch.tensor(centroid_ids, device=self.device).long()]
+
+    @cached_property
+    def _device_table(self) -> Tensor:
+        return self.codec.table().to(self.device)
+
+    @cached_property
+    def _index(self) -> CentroidIndex:
+        return CentroidIndex(self._centroids, unit=self.unit)
+
+    @cached_property
+    def _centroids(self) -> Tensor:
+        return torch.from_numpy(self.centroids).to(self.device)
+
+    @cached_property
+    def _table(self) -> Float32Array:
+        """What one packed byte stands for, or two bytes at a time where tokens have an even number of them."""
+        single = self.codec.table().numpy()
+        if self.codec.width % 2:
+            return single
+        pairs = np.arange(2**16, dtype=np.uint16).view(np.uint8).reshape(-1, 2)
+        return np.ascontiguousarray(single[pairs].reshape(2**16, -1))
+
+
+def train_codebook(
+    sample: Float32Array,
+    centroids: int,
+    bits: int,
+    levels: Levels,
+    seed: int = 0,
+    tick: Tick | None = None,
+    device: torch.device | None = None,
+    *,
+    unit: bool = True,
+) -> Codebook:
+    """(tokens, dim) vectors, of length one if `unit`, of passages in random order -> a codebook of at most `centroids` centroids.
+
+    The first twentieth of the sample, 50,000 vectors at most, is held out of the k-means; the codec is fitted on its residuals
+    (ColBERTv2, section 3.3). A sample too small to spare any serves both.
+    """
+    rows = torch.from_numpy(sample).to(device or torch.device("cpu"))
+    training = rows[_spared(len(rows)) :]
+    trained = _as_stored(train_centroids(training, centroids, seed, tick, unit=unit))
+    measured = rows[: held_out(*sample.shape)]
+    residuals = (measured - trained[CentroidIndex(trained, unit=unit).assign(measured)]).cpu()
+    return Codebook(trained.cpu().numpy(), fit_codec(residuals, bits, levels), device, unit=unit)
+
+
+def held_out(tokens: int, dim: int) -> int:
+    """How many vectors at the beginning of a sample show what the codec loses: those that the k-means has not seen, else all."""
+    spared = _spared(tokens)
+    return spared if spared * dim >= _VALUES_TO_MEASURE else tokens
+
+
+def _spared(tokens: int) -> int:
+    return min(int(tokens * _HELD_OUT_SHARE), _HELD_OUT_AT_MOST)
+
+
+def _as_stored(centroids: Tensor) -> Tensor:
+    """Rounded to half precision, as the database keeps them, so that coding and decoding see the same numbers."""
+    return centroids.half().float().contiguous()

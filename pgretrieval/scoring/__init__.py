@@ -1,1 +1,0 @@
-"""Late-interaction scores: pure maths on arrays, no database and no models."""

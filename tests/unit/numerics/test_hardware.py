@@ -1,0 +1,52 @@
+"""The quick format: results must hold on processors with and without bf16."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pgretrieval.numerics import hardware
+from pgretrieval.numerics.assignment import CentroidIndex, nearest
+from pgretrieval.numerics.proxy_targets import best_similarities
+from pgretrieval.search.probe import centroid_scores, select_probes
+from pgretrieval.types import TokenMatrix
+from tests.support.vectors import unit
+
+
+@pytest.fixture(params=[True, False], ids=["bf16", "float32"])
+def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """A processor that has bf16, and one that has not; torch computes both anywhere."""
+    monkeypatch.setattr(hardware, "multiplies_bf16", lambda: request.param)
+    return bool(request.param)
+
+
+def rows(count: int, seed: int) -> torch.Tensor:
+    return torch.from_numpy(unit(np.random.default_rng(seed).standard_normal((count, 64))))
+
+
+def test_the_format_follows_the_processor(processor: bool):
+    assert hardware.quick(rows(3, 0)).dtype == (torch.bfloat16 if processor else torch.float32)
+
+
+def test_assignment_loses_little_similarity(processor: bool):
+    """Two levels and bf16 together may choose another centroid only where it is nearly as near."""
+    centroids, vectors = rows(4096, 1), rows(20_000, 2)
+    chosen = CentroidIndex(centroids, groups_searched=32).assign(vectors)
+    lost = (vectors * centroids[nearest(vectors, centroids)]).sum(1) - (vectors * centroids[chosen]).sum(1)
+    assert 0 <= float(lost.mean()) < 0.005
+
+
+def test_targets_and_probes_agree_with_float32(processor: bool):
+    anchors, vectors = rows(30, 3), rows(500, 4).numpy()
+    offsets = np.array([0, 100, 101, 500])
+    expected = np.maximum.reduceat(anchors.numpy() @ vectors.T, offsets[:-1], axis=1).clip(min=0)
+    np.testing.assert_allclose(best_similarities(anchors, TokenMatrix(vectors, offsets)).numpy(), expected, atol=4e-3)
+    query = rows(5, 5).numpy()
+    probes = select_probes(centroid_scores(query, hardware.quick(anchors)), 30)
+    np.testing.assert_allclose(probes.scores, np.maximum(query @ anchors.numpy().T, 0).sum(axis=0), atol=2e-2)
+
+
+def test_the_device_asked_for_is_taken():
+    assert hardware.compute_device("cpu").type == "cpu"
+    assert hardware.compute_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
