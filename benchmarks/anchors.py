@@ -6,8 +6,8 @@
 Cross-encoders with both heads are trained from MiniLM on the training mentions, with negatives that late interaction finds and
 others drawn from all. All pairs of anchor and tested queries with every item are scored once and kept in DIR, where the methods'
 calls are looked up; the milliseconds of a search are measured with the real cross-encoder. What is in DIR is not done again, and a
-page keeps the heads that are not measured. Writes benchmarks/results/anchors-DATA.md and .json, and docs/anchors-DATA.png, with
---items N anchors-DATA-N; with --synthetic, of made-up scores, anchors-synthetic.md.
+page keeps the heads that are not measured. Writes benchmarks/results/anchors-DATA.md and .json, and docs/pictures/anchors-DATA.svg;
+the name is anchors-DATA-N with --items N, and anchors-synthetic.md with --synthetic, for made-up scores.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import pgretrieval
-from benchmarks import entities, machine
+from benchmarks import entities, machine, pictures
 from benchmarks.entities import KnownScores, Matrix
 from benchmarks.run import RESULTS, say, serving
 from pgretrieval.encode import load_encoder
@@ -41,7 +41,6 @@ COSTS = (50, 100, 200, 500, 1000)
 DEPTHS = (1, 10, 50, 100)
 SELECTIONS = ("greedy", "random", "kmeans", "top")
 ANCHOR_QUERIES = (100, 300, 500, 2000)
-DOCS = Path(__file__).resolve().parent.parent / "docs"
 _RANK_TOLERANCE = 1e-3  # of the largest singular value
 _TIMED = 20
 _NEIGHBOURS = (100, 200, 500)
@@ -369,27 +368,6 @@ def page(results: dict[str, Any]) -> str:
     return "\n".join([*lines, ""])
 
 
-def plot(results: dict[str, Any], path: Path) -> None:
-    """Recall over cost, one panel a depth, for the first cross-encoder."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    head, one = next(iter(results.items()))
-    figure, axes = pyplot.subplots(1, len(DEPTHS), figsize=(4 * len(DEPTHS), 4.4), sharey=True, layout="constrained")
-    for axis, k in zip(axes, DEPTHS, strict=True):
-        costs = [cost for cost in COSTS if cost >= k]
-        for name, found in one["recall"].items():
-            style = "-" if name.startswith("ANNCUR") else "--" if name.endswith("reranked") else ":"
-            axis.plot(costs, [np.mean(found[f"{k}@{cost}"]) for cost in costs], style, marker=".", label=name)
-        axis.set(title=f"best {k}", xscale="log", xlabel="calls of the cross-encoder", xticks=costs, xticklabels=costs)
-        axis.minorticks_off()
-    axes[0].set(ylabel=f"recall of the exact ranking ({head})", ylim=(0, 1.02))
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(DEPTHS))
-    figure.savefig(path, dpi=100)
-
-
 def main() -> None:
     """Train, score, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -430,7 +408,7 @@ def main() -> None:
         measured = measure(known, model, relevant, options.anchor_items, options.seeds)
         results[head] = about | measured | {"seconds_each": seconds_each, "error": error}
         write(results, stem)
-    plot(results, DOCS / f"{stem}.png")
+    pictures.calls(stem)
 
 
 def command() -> str:

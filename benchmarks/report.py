@@ -1,8 +1,7 @@
-"""The measurements of `run.py` as Markdown, and the growth as a plot."""
+"""The measurements of `run.py` as Markdown."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from benchmarks import machine
 
 _PEERS = ("fast-plaid", "xtr-warp", "pylate", "pgvector")
 COMMAND = "python benchmarks/run.py --cache DIR " + " ".join(f"--peer {name}=PYTHON" for name in _PEERS)
-PLOT = Path(__file__).resolve().parent.parent / "docs" / "growth.png"
 _TITLES = {
     "scifact": "SciFact",
     "pile-20000": "20,000 passages of the pile",
@@ -109,7 +107,6 @@ def _row(engine: str, row: Measured, seconds: float | None, megabytes: float) ->
 
 
 def _growth(rows: list[Measured]) -> list[str]:
-    _plot(rows)
     lines = [
         "Prefixes of the pile in one seeded order, with the defaults of each size; the million passages are of 8 to 24 tokens",
         "drawn from the pile's own, so that they have about as many tokens as the pile.",
@@ -129,38 +126,13 @@ def _growth(rows: list[Measured]) -> list[str]:
             f"Fitted over the sizes of real passages: p50 grows as passages^{exponent(rows, 'p50'):.2f}, the build as "
             f"passages^{exponent(rows, 'build_seconds'):.2f}.",
         ]
-    return [*lines, "", "![growth](../../docs/growth.png)"]
+    return [*lines, "", "![growth](../../docs/pictures/growth.svg)"]
 
 
 def exponent(rows: list[Measured], name: str) -> float:
     """Slope of log(measure) over log(passages), real passages only."""
     real = [row for row in rows if "ndcg" in row]
     return float(np.polyfit(np.log([row["passages"] for row in real]), np.log([row[name] for row in real]), 1)[0])
-
-
-def _plot(rows: list[Measured]) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 3, figsize=(12, 3.6), constrained_layout=True)
-    passages = [row["passages"] for row in rows]
-    for axis, (title, values) in zip(
-        axes,
-        [
-            ("search, p50 ms", [row["p50"] for row in rows]),
-            ("add and build, seconds", [row["build_seconds"] for row in rows]),
-            ("bytes per token", [row["storage"]["per_token"] for row in rows]),
-        ],
-        strict=True,
-    ):
-        axis.plot(passages, values, marker="o", color="#336791")
-        axis.set(xscale="log", xlabel="passages", title=title)
-        axis.set_ylim(bottom=0)
-        axis.grid(alpha=0.3)
-    figure.savefig(PLOT, dpi=110)
-    pyplot.close(figure)
 
 
 def _throughput(rows: list[Measured]) -> list[str]:

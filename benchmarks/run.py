@@ -30,7 +30,7 @@ import numpy as np
 import psutil
 
 import pgretrieval
-from benchmarks import machine, report, vectors
+from benchmarks import machine, pictures, report, vectors
 from benchmarks.vectors import Vectors
 from pgretrieval.evaluate.fidelity import fidelity
 from pgretrieval.evaluate.metrics import mean_metrics, parse_metrics, run_from_ranking
@@ -377,6 +377,7 @@ def main() -> None:
             sections[name] = {"machine": {**machine.describe(), "encoder": vectors.ENCODER}, "measured": measured}
             kept.write_text(json.dumps(sections, indent=1) + "\n")
             (RESULTS / "speed.md").write_text(report.speed(sections))
+    pictures.main()
 
 
 if __name__ == "__main__":
