@@ -24,7 +24,7 @@ def nearest(vectors: Tensor, centroids: Tensor, *, unit: bool = True) -> Tensor:
     """(tokens, dim), (centroids, dim) -> (tokens,) int64: the nearest in full precision."""
     handicaps = _handicaps(centroids, unit)
     parts = [_closeness(chunk, centroids.T, handicaps).argmax(dim=1) for chunk in vectors.split(_CHUNK)]
-    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.long, device=vectors.device)
+    return torch.cat(parts)
 
 
 def quickly_nearest(vectors: Tensor, centroids: Tensor, *, unit: bool = True) -> Tensor:
@@ -33,7 +33,7 @@ def quickly_nearest(vectors: Tensor, centroids: Tensor, *, unit: bool = True) ->
         return nearest(vectors, centroids, unit=False)
     centroids = quick(centroids)
     parts = [(quick(chunk) @ centroids.T).max(dim=1).indices for chunk in vectors.split(_CHUNK)]
-    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.long, device=vectors.device)
+    return torch.cat(parts)
 
 
 def _handicaps(centroids: Tensor, unit: bool) -> Tensor | None:
@@ -72,7 +72,7 @@ class CentroidIndex:
         if self._heads is None:
             return nearest(vectors, self.centroids, unit=self.unit)
         parts = [self._assign_chunk(self._quick(chunk), self._heads) for chunk in vectors.split(_CHUNK)]
-        return torch.cat(parts) if parts else torch.empty(0, dtype=torch.long, device=vectors.device)
+        return torch.cat(parts)
 
     def _quick(self, vectors: Tensor) -> Tensor:
         return quick(vectors) if self.unit else vectors
@@ -94,7 +94,7 @@ def _rows_by_group(similarity: Tensor, groups_searched: int) -> Iterator[tuple[i
     wanted = similarity.topk(min(groups_searched, similarity.shape[1]), dim=1, sorted=False).indices
     order = wanted.flatten().argsort()
     rows = order.div(wanted.shape[1], rounding_mode="floor")
-    sizes = torch.bincount(wanted.flatten(), minlength=similarity.shape[1]).tolist()
+    sizes = torch.bincount(wanted.flatten()).tolist()
     for group, part in enumerate(rows.split(sizes)):
         if len(part):
             yield group, part

@@ -74,13 +74,11 @@ def _two_levels(sample: Tensor, count: int, generator: torch.Generator, tick: Ti
     heads = _lloyd(sample[picked], heads_wanted, _FLAT_ROUNDS, generator, unit)
     owner = quickly_nearest(sample, heads, unit=unit)
     tick(1, 2 + _REFINE_ROUNDS)
-    sizes = torch.bincount(owner, minlength=len(heads))
+    sizes = torch.bincount(owner)
     groups = owner.argsort(stable=True).split(sizes.tolist())
     shares = _shares(sizes, count)
     parts = [
-        _lloyd(sample[rows], share, _GROUP_ROUNDS, generator, unit)
-        for rows, share in zip(groups, shares, strict=True)
-        if share and len(rows)
+        _lloyd(sample[rows], share, _GROUP_ROUNDS, generator, unit) for rows, share in zip(groups, shares, strict=True) if share
     ]
     tick(2, 2 + _REFINE_ROUNDS)
     centroids = torch.cat(parts)

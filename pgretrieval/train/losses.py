@@ -22,8 +22,8 @@ from pgretrieval.errors import ConfigError
 Scores = Callable[..., Tensor]
 """(queries, tokens, dim), (queries, ways, tokens, dim) and their masks -> (queries, queries x ways), tuple by tuple."""
 
-InBatch = Literal["others", "all", "none"]
-"""What a positive is compared with inside a batch: the passages of other queries, these and its own negatives, or nothing."""
+InBatch = Literal["others", "all"]
+"""What a positive is compared with inside a batch: the passages of other queries, or these and its own negatives."""
 
 COLBERT_SCALE = 1.0
 XTR_SCALE = 20.0
@@ -82,15 +82,12 @@ class TupleLoss(nn.Module):
         )
         return self.parts(scored * self.scale, prints, labels if self.distil else None, judged)
 
-    def parts(self, scores: Tensor, prints: Tensor, labels: Tensor | None, judged: Tensor | None = None) -> dict[str, Tensor]:
+    def parts(self, scores: Tensor, prints: Tensor, labels: Tensor | None, judged: Tensor) -> dict[str, Tensor]:
         """The same from (queries, queries x ways) scores and the (queries, ways) fingerprints of passages.
 
-        `judged` is (queries, queries x ways), true where a passage is relevant for a query. Without it queries that score
-        everything alike are taken for one, which share their positives.
+        `judged` is (queries, queries x ways), true where a passage is relevant for a query.
         """
         queries, ways = prints.shape
-        if judged is None:
-            judged = _shared_positives((scores[:, None] == scores[None]).all(dim=2), ways)
         spared = self._spared(prints, judged.to(prints.device))
         own = _of_own(scores, ways)
         parts = {}
@@ -104,9 +101,8 @@ class TupleLoss(nn.Module):
         elif self.in_batch != "all" and ways > 1:
             left = own.masked_fill(_of_own(spared, ways), -torch.inf)
             parts["own"] = functional.cross_entropy(left, torch.zeros(queries, dtype=torch.long, device=own.device))
-        if self.in_batch != "none":
-            target = torch.arange(queries, device=scores.device) * ways
-            parts["in_batch"] = functional.cross_entropy(scores.masked_fill(self._left_out(spared), -torch.inf), target)
+        target = torch.arange(queries, device=scores.device) * ways
+        parts["in_batch"] = functional.cross_entropy(scores.masked_fill(self._left_out(spared), -torch.inf), target)
         return parts
 
     def _spared(self, prints: Tensor, judged: Tensor) -> Tensor:
@@ -127,12 +123,6 @@ class TupleLoss(nn.Module):
         if self.in_batch == "all":
             return spared
         return spared | _mine(queries, ways, spared.device) & ~_first(queries, ways, spared.device)
-
-    def get_config_dict(self) -> dict[str, Any]:
-        """What a model card says of the loss."""
-        kind = type(self.scores.scores).__name__
-        options = {"scores": kind, "scale": self.scale, "teacher_scale": self.teacher_scale, "distil": self.distil}
-        return {**options, "in_batch": self.in_batch, "spare_copies": self.spare_copies}
 
 
 def _mine(queries: int, ways: int, device: torch.device) -> Tensor:

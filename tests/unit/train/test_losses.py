@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pgretrieval.errors import ConfigError
-from pgretrieval.train.losses import JudgingCollator, TupleLoss, colbert_loss, xtr_loss
+from pgretrieval.train.losses import JudgingCollator, TupleLoss, colbert_loss, fingerprints, xtr_loss
 
 QUERIES, WAYS, DIM, WORDS = 3, 4, 5, 100
 
@@ -220,8 +220,6 @@ def test_equal_queries_share_their_positives(model: Lookup, batch: Any, teacher:
         expected += cross_entropy([scores[i][c] for c in left], 0) / QUERIES
     loss = colbert_loss(model)
     assert loss(batch, teacher)["in_batch"].item() == pytest.approx(expected, rel=1e-4)
-    prints = torch.arange(QUERIES * WAYS).view(QUERIES, WAYS)
-    assert loss.parts(torch.tensor(scores), prints, None)["in_batch"].item() == pytest.approx(expected, rel=1e-4)
     given = {**batch[0], "judged": torch.ones(QUERIES, QUERIES * WAYS).bool()}
     assert loss([given, *batch[1:]], teacher)["in_batch"].item() == pytest.approx(0, abs=1e-6)
 
@@ -257,6 +255,68 @@ def test_batches_say_what_is_judged(model: Lookup) -> None:
     assert batch["label"].shape == (3, 2)
 
 
+def column(*texts: list[int], width: int = 0) -> dict[str, Tensor]:
+    """A column of a batch, padded with tokens that are no part of a text."""
+    width = width or max(map(len, texts))
+    ids = torch.tensor([[*text, *[77] * (width - len(text))] for text in texts])
+    return {"input_ids": ids, "attention_mask": torch.tensor([[1] * len(text) + [0] * (width - len(text)) for text in texts])}
+
+
+def test_fingerprints_tell_texts_apart_wherever_they_are() -> None:
+    """Padding counts, the order of tokens or a token 0 does not, or a text has another one in another column."""
+    texts = [[5, 6, 7], [7, 6, 5], [5, 6], [5, 6, 0], [5, 6, 0, 0], [6, 5], [0]]
+    first, second = column(*texts), column(*texts[::-1], width=9)
+    prints = fingerprints([first, second])
+    assert prints.shape == (7, 2)
+    assert len(set(prints[:, 0].tolist())) == len(texts)
+    assert prints[:, 0].tolist() == prints[:, 1].tolist()[::-1]
+    assert fingerprints([first])[:, 0].tolist() == prints[:, 0].tolist()
+
+
+def test_tuples_of_two_learn_their_own_negative(model: Lookup, batch: Any) -> None:
+    """A tuple's only negative, left out of the batch's part, is in no other part either; or a tuple without one has a part."""
+    parts = colbert_loss(model)(batch[:3])
+    margins = [
+        maxsim(tokens(model, batch[0], i), tokens(model, batch[1], i))
+        - maxsim(tokens(model, batch[0], i), tokens(model, batch[2], i))
+        for i in range(QUERIES)
+    ]
+    assert parts["own"].item() == pytest.approx(sum(math.log(1 + math.exp(-margin)) for margin in margins) / QUERIES, rel=1e-4)
+    assert set(colbert_loss(model)(batch[:2])) == {"in_batch"}
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_distillation_over_two_ways_is_that_of_a_coin(model: Lookup, batch: Any, teacher: Tensor, labels: bool) -> None:
+    """The scales are exchanged or left out, or a teacher's scores are used though they are not wanted."""
+    loss = colbert_loss(model, scale=2.0, teacher_scale=0.25, distil=labels)
+    parts = loss(batch[:3], teacher[:, :2])
+    assert set(parts) == {"distillation" if labels else "own", "in_batch"}
+    if not labels:
+        return
+    expected = 0.0
+    for i in range(QUERIES):
+        query = tokens(model, batch[0], i)
+        student = 2 * (maxsim(query, tokens(model, batch[1], i)) - maxsim(query, tokens(model, batch[2], i)))
+        taught = 1 / (1 + math.exp(-0.25 * float(teacher[i, 0] - teacher[i, 1])))
+        learnt = 1 / (1 + math.exp(-student))
+        expected += taught * math.log(taught / learnt) + (1 - taught) * math.log((1 - taught) / (1 - learnt))
+    assert parts["distillation"].item() == pytest.approx(expected / QUERIES, rel=1e-4)
+
+
+def test_passages_are_read_a_few_at_a_time(model: Lookup, batch: Any) -> None:
+    """A mini batch is as large as the batch, or what is read in parts has another loss."""
+    read: list[int] = []
+    model.register_forward_pre_hook(lambda _, given: read.append(len(given[0]["input_ids"])))
+    whole = colbert_loss(model)(batch)
+    assert max(read) == QUERIES * WAYS
+    read.clear()
+    parts = colbert_loss(model, mini_batch_size=5)(batch)
+    assert read == [QUERIES, 5, 5, 2]
+    assert {name: value.item() for name, value in parts.items()} == pytest.approx(
+        {name: value.item() for name, value in whole.items()}
+    )
+
+
 def test_half_precision_ranks_in_single(model: Lookup, batch: Any) -> None:
     """Under autocast the top k are chosen among rounded similarities."""
     expected = xtr_loss(model, k_train=3)(batch)["in_batch"]
@@ -270,5 +330,7 @@ def test_bad_arguments_are_refused(model: Lookup, batch: Any) -> None:
         xtr_loss(model, k_train=0)
     with pytest.raises(ConfigError, match="scale is 0"):
         TupleLoss(model, torch.matmul, scale=0)
+    with pytest.raises(ConfigError, match="teacher_scale -1"):
+        TupleLoss(model, torch.matmul, teacher_scale=-1)
     with pytest.raises(ConfigError, match=r"scores are \(3, 2\), the tuples \(3, 4\)"):
         colbert_loss(model)(batch, torch.zeros(QUERIES, 2))

@@ -191,7 +191,7 @@ def test_a_loss_is_told_what_is_judged(library_folder: Path, tmp_path: Path, mon
     told: list[torch.Tensor] = []
     parts = TupleLoss.parts
 
-    def kept(self: Any, scores: Any, prints: Any, labels: Any, judged: Any = None) -> Any:
+    def kept(self: Any, scores: Any, prints: Any, labels: Any, judged: Any) -> Any:
         told.append(judged)
         return parts(self, scores, prints, labels, judged)
 
