@@ -5,6 +5,8 @@ do $bootstrap$
 declare
     vector_schema pg_catalog.text := pg_catalog.current_schema();  -- where `create extension` puts it
     vector_version pg_catalog.text;
+    trusted pg_catalog.oid[];
+    stranger record;
 begin
     perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 
@@ -67,6 +69,40 @@ begin
             null;
         end;
     end if;
+
+    -- The owner of a schema, and of what is in it, decides what runs there. A superuser is a member of every role, so that tells nothing of
+    -- whom he trusts; in the server of the package's own nobody is a stranger.
+    trusted := array(
+        select oid from pg_roles
+        where rolsuper or rolname = current_user
+           or not (select rolsuper from pg_roles where rolname = current_user) and pg_has_role(oid, 'member')
+    );
+    select nspowner as owner into stranger
+    from pg_namespace
+    where nspname = 'pgretrieval' and nspowner <> all(trusted)
+      and current_setting('pgretrieval.own_server', true) is distinct from 'yes';
+    if found then
+        raise exception 'the schema pgretrieval belongs to role %, which may put functions and triggers of its own there',
+            quote_ident(pg_get_userbyid(stranger.owner))
+            using errcode = 'PGR01',
+                  hint = format('Where you trust %1$I, migrate as that role or a member of it (a superuser does by options=-crole=%1$s in the '
+                                'URL); otherwise drop the schema, or ALTER SCHEMA pgretrieval OWNER TO %2$I once it is empty.',
+                                pg_get_userbyid(stranger.owner), current_user);
+    end if;
+    select pg_describe_object(classid, objid, 0) as what, owned.refobjid as owner into stranger
+    from pg_depend
+    join pg_shdepend as owned using (classid, objid)
+    where pg_depend.refclassid = 'pg_namespace'::regclass and pg_depend.refobjid = to_regnamespace('pgretrieval')
+      and owned.refclassid = 'pg_authid'::regclass and owned.deptype = 'o' and owned.refobjid <> all(trusted)
+      and owned.dbid = (select oid from pg_database where datname = current_database())
+      and current_setting('pgretrieval.own_server', true) is distinct from 'yes'
+    limit 1;
+    if found then
+        raise exception '% in the schema pgretrieval belongs to role %', stranger.what, quote_ident(pg_get_userbyid(stranger.owner))
+            using errcode = 'PGR01',
+                  hint = 'Look what it is and drop it, or migrate as a role that is a member of its owner, then run this again.';
+    end if;
+
     if to_regclass('pgretrieval.schema_version') is not null then
         lock table pgretrieval.schema_version in share row exclusive mode;
     end if;

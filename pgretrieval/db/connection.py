@@ -50,6 +50,11 @@ class Database:
         self._pool = Pool(self._open, self._max_connections)
         self.background = Background()
 
+    @property
+    def embedded(self) -> bool:
+        """Whether the server is the package's own."""
+        return self._server is not None
+
     def after_fork(self) -> None:
         """Leave the parent's connections alone: what a child sent there would mix with what the parent sends."""
         self._of_parents.append(self._pool)

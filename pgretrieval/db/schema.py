@@ -90,6 +90,8 @@ def migrate(database: Database) -> str:
         connection = database.session()
         if not connection.pooled:
             connection.execute(assets.statements("catalog")["without_time_limits"], {"local": False})
+        if database.embedded:
+            connection.execute(_SQL["own_server"])
         connection.autocommit, connection.prepare_threshold = False, None  # nothing prepared stays behind in a session of a pooler
         return connection
 

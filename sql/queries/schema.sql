@@ -25,6 +25,10 @@ where relation in (select oid from pg_catalog.pg_class where relnamespace = pg_c
   and pg_locks.database = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())
   and granted and (pid <> pg_catalog.pg_backend_pid()) is not false
 
+-- name: own_server
+-- Only its own user reaches the embedded server: whoever owns the schema there is no stranger.
+select pg_catalog.set_config('pgretrieval.own_server', 'yes', false)
+
 -- name: set_version
 delete from pgretrieval.schema_version;
 insert into pgretrieval.schema_version (version_num) values ('{revision}');

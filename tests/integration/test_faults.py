@@ -312,6 +312,91 @@ def test_a_role_that_may_not_use_pgvectors_schema_does_not_install(postgres: Pos
     execute(empty_database_url, f"drop owned by {name}")
 
 
+# ---- a schema of that name is there before us
+
+_PLANTED = {
+    "nothing": "select 1",
+    "function": "create function pgretrieval.known_collection(name text) returns integer language sql as 'select 1'",
+    "table": "create table pgretrieval.passage (title text)",
+    "trigger": """
+        create table pgretrieval.schema_version (version_num varchar(32) not null);
+        insert into pgretrieval.schema_version values ('0001');
+        create function pgretrieval.become() returns trigger language plpgsql as
+            $$ begin execute 'create role risen'; return null; end $$;
+        create trigger become after delete on pgretrieval.schema_version execute function pgretrieval.become()
+    """,
+}
+
+
+@pytest.fixture
+def stranger(postgres: PostgresUnderTest, empty_database_url: str) -> Iterator[Any]:
+    """A role that has made the schema before anybody installed; runs statements as that role."""
+    name, password = postgres.create_role()
+    database_name = str(psycopg.conninfo.conninfo_to_dict(empty_database_url)["dbname"])
+    execute(empty_database_url, "create extension vector")
+    execute(empty_database_url, f"create schema pgretrieval authorization {name}")
+    yield postgres.url_of(database_name, name, password)
+    execute(empty_database_url, f"drop owned by {name} cascade")
+
+
+@pytest.mark.both_versions
+@pytest.mark.parametrize("planted", _PLANTED)
+def test_a_schema_of_a_stranger_is_not_taken_over(empty_database_url: str, stranger: str, planted: str):
+    """What its owner has put there, or puts there later, runs as the superuser who installs."""
+    execute(stranger, _PLANTED[planted])
+    owner = psycopg.conninfo.conninfo_to_dict(stranger)["user"]
+    for install in (
+        lambda: execute(empty_database_url, schema.as_sql()),
+        lambda: open_and_migrate(empty_database_url),
+    ):
+        with pytest.raises((SchemaError, psycopg.Error), match=f"the schema pgretrieval belongs to role {owner}") as raised:
+            install()
+        assert "OWNER TO" in str(raised.value)
+        assert getattr(raised.value, "sqlstate", "PGR01") == "PGR01"
+    assert execute(empty_database_url, "select count(*) from pg_roles where rolname = 'risen'") == [(0,)]
+    assert execute(empty_database_url, "select to_regclass('pgretrieval.codebook')") == [(None,)]
+
+
+def open_and_migrate(url: str) -> None:
+    """As the command does."""
+    with open_database(url) as database:
+        database.migrate()
+
+
+@pytest.mark.both_versions
+def test_a_schema_that_was_made_for_the_role_is_installed_into(postgres: PostgresUnderTest, empty_database_url: str, stranger: str):
+    """Who may not create schemas has one made, for itself or for a role that it is a member of, and is refused."""
+    owner = psycopg.conninfo.conninfo_to_dict(stranger)["user"]
+    name, password = postgres.create_role()
+    other = postgres.url_of(str(psycopg.conninfo.conninfo_to_dict(empty_database_url)["dbname"]), name, password)
+    with pytest.raises(SchemaError, match="belongs to role"):
+        open_and_migrate(other)
+    execute(empty_database_url, f"grant {owner} to {name}")
+    open_and_migrate(other)
+    execute(empty_database_url, f"drop owned by {name} cascade")
+    execute(empty_database_url, f"drop schema if exists pgretrieval cascade; create schema pgretrieval authorization {owner}")
+    open_and_migrate(stranger)
+    open_and_migrate(stranger)
+    with pytest.raises(SchemaError, match=f"options=-crole={owner}"):
+        open_and_migrate(empty_database_url)
+    open_and_migrate(f"{empty_database_url}&options=-crole%3D{owner}")
+    with pgretrieval.connect(stranger) as database:
+        assert database.list_collections() == []
+
+
+def test_objects_of_a_stranger_in_our_schema_are_refused(empty_database_url: str, stranger: str):
+    """Whoever was let create in the schema has a function there that an installation leaves as it is."""
+    owner = psycopg.conninfo.conninfo_to_dict(stranger)["user"]
+    execute(empty_database_url, f"alter schema pgretrieval owner to current_user; grant create on schema pgretrieval to {owner}")
+    execute(stranger, "create function pgretrieval.planted(text, integer) returns text language sql as 'select null::text'")
+    with pytest.raises(SchemaError, match=rf"function pgretrieval.planted\(text,integer\) .* belongs to role {owner}.*drop it"):
+        open_and_migrate(empty_database_url)
+    execute(empty_database_url, "drop function pgretrieval.planted")
+    open_and_migrate(empty_database_url)
+    with pgretrieval.connect(empty_database_url) as database:
+        assert database.list_collections() == []
+
+
 @pytest.mark.both_versions
 @pytest.mark.parametrize("extension_schema", ["public", "Odd Schema"])
 def test_the_right_to_create_in_the_database_is_enough(
