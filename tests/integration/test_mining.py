@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pgretrieval
 from pgretrieval.errors import ConfigError, InputError
 from pgretrieval.train.mining import MiningOptions, mine
 from pgretrieval.train.tuples import TrainingSet, read_training_set, write_training_set
+from pgretrieval.types import Hit, Passage
 from tests.support.encoder import HashedEncoder
 
 WORDS = [f"w{number}" for number in range(40)]
@@ -133,6 +135,95 @@ def test_without_judgements_the_teacher_chooses(collection: pgretrieval.Collecti
     assert made.tuples[0].passages[0] != first
 
 
+class Watched:
+    """The collection, and what is asked of it."""
+
+    def __init__(self, collection: pgretrieval.Collection) -> None:
+        self._collection = collection
+        self.name = collection.name
+        self.asked: list[tuple[int, int]] = []
+
+    def search_many(self, queries: Sequence[str] | None = None, k: int = 10) -> list[list[Hit]]:
+        self.asked.append((len(queries or ()), k))
+        return self._collection.search_many(queries, k)
+
+    def get(self, ids: Sequence[str]) -> dict[str, Passage]:
+        return self._collection.get(ids)
+
+
+def test_unless_told_otherwise_64_ways_are_drawn_of_the_500_best(collection: pgretrieval.Collection, queries: dict[str, str]):
+    """The documented numbers are others where nothing is given."""
+    watched = Watched(collection)
+    made = mine(watched, queries, QRELS)
+    assert watched.asked == [(6, 500)]
+    assert {len(set(one.passages)) for one in made.tuples} == {64}
+    assert (made.settings["skip"], made.settings["margin"], made.settings["teacher"]) == (0, None, None)
+
+
+@pytest.mark.parametrize("judged", [True, False])
+def test_the_first_passages_are_skipped(collection: pgretrieval.Collection, queries: dict[str, str], judged: bool):
+    """One of the best is a negative though it is to be left out, or one more than those is left out."""
+    drawn: dict[tuple[str, str], set[str]] = {}
+    for seed in range(8):
+        options = MiningOptions(ways=4, depth=12, skip=8, seed=seed)
+        teacher = None if judged else Overlap()
+        for one in mine(collection, queries, QRELS if judged else None, teacher=teacher, options=options).tuples:
+            drawn.setdefault((one.query, one.passages[0]), set()).update(one.passages[1:])
+    for (query, positive), negatives in drawn.items():
+        found = [hit.id for hit in collection.search(query, k=12)]
+        relevant = {f"p{number + more}" for number in range(6) for more in (0, 50) if queries[f"q{number}"] == query and judged}
+        left = set(found[8:]) - relevant - {positive}
+        assert negatives == left if len(left) > 2 else negatives > left  # filled up with passages of other queries
+
+
+def test_a_negative_at_the_margin_is_one(collection: pgretrieval.Collection, queries: dict[str, str]):
+    """Of what the teacher scores exactly so much below the positive some is left out, or what is nearer is not."""
+    [query] = [queries["q1"]]
+    passages = {hit.id: hit.text for hit in collection.search(query, k=120)}
+    scores = dict(zip(passages, Overlap().predict([(query, text) for text in passages.values()]), strict=True))
+    left = {key for key, score in scores.items() if score <= scores["p1"] - 2} - {"p51"}
+    at, beyond = ({key for key in left if (scores[key] == scores["p1"] - 2) == level} for level in (True, False))
+    assert at
+    assert beyond
+    options = MiningOptions(ways=64, depth=120, margin=2.0)
+    made = mine(collection, {"q1": query}, QRELS, teacher=Overlap(), options=options)
+    [one] = [one for one in made.tuples if one.passages[0] == "p1"]
+    assert set(one.passages[1:]) <= left
+    assert set(one.passages[1:]) & at
+    assert len(left) >= 63
+
+
+def test_progress_is_told_to_the_end(collection: pgretrieval.Collection, texts: dict[str, str]):
+    """Queries are searched for all at once or one by one, or the last step never comes."""
+    queries = {f"q{number}": " ".join(texts[f"p{number}"].split()[:3]) for number in range(70)}
+    told: list[tuple[str, int, int]] = []
+    watched = Watched(collection)
+    made = mine(
+        watched,
+        queries,
+        {key: {f"p{key[1:]}": 1} for key in queries},
+        teacher=Overlap(),
+        options=MiningOptions(ways=40, depth=50),
+        stage=lambda *step: told.append(step),
+    )
+    assert watched.asked == [(64, 50), (6, 50)]
+    assert [one.query_id for one in made.tuples] == list(queries)
+    assert told[:2] == [("mine", 64, 70), ("mine", 70, 70)]
+    assert told[2:] == [("score", 2048, 2800), ("score", 2800, 2800)]
+
+
+def test_too_few_passages_are_named(module_database: pgretrieval.RetrievalDatabase, texts: dict[str, str]):
+    """Tuples are filled with a passage twice or with relevant ones; or refused where there are just enough."""
+    few = module_database.create_collection("few", encoder=HashedEncoder(64))
+    few.add({"id": f"p{number}", "text": texts[f"p{number}"]} for number in range(6))
+    few.build()
+    query = {"q": " ".join(texts["p0"].split()[:3])}
+    made = mine(few, query, {"q": {"p0": 1, "p1": 1}}, options=MiningOptions(ways=5, depth=9, skip=4))
+    assert [set(one.passages) for one in made.tuples] == [{"p0", "p2", "p3", "p4", "p5"}, {"p1", "p2", "p3", "p4", "p5"}]
+    with pytest.raises(InputError, match=r"6 passages are too few for 6 ways; mine fewer ways"):
+        mine(few, query, {"q": {"p0": 1, "p1": 1}}, options=MiningOptions(ways=6, depth=9))
+
+
 def test_small_collections_fill_their_tuples(collection: pgretrieval.Collection, queries: dict[str, str]):
     """Tuples are of several lengths, which no loss can take."""
     options = MiningOptions(ways=40, depth=118, margin=0.5, skip=2)
@@ -167,8 +258,21 @@ def test_what_cannot_be_mined_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"ways": 1}, "ways is 1"), ({"ways": 65}, "give 2 to 64"), ({"depth": 65, "skip": 2}, "at least 66")]
+    ("options", "message"),
+    [
+        ({"ways": 1}, "ways is 1; give 2 to 64"),
+        ({"ways": 65}, "give 2 to 64"),
+        ({"depth": 65, "skip": 2}, "at least 66"),
+        ({"ways": 5, "depth": 4}, "depth is 4 and skip 0; 5 ways need a depth of at least 5"),
+        ({"ways": 5, "skip": -1}, "skip -1; 5 ways need a depth of at least 5"),
+    ],
 )
 def test_options_that_make_no_sense(options: dict[str, int], message: str):
     with pytest.raises(ConfigError, match=message):
         MiningOptions(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{"ways": 2, "depth": 2}, {"ways": 64, "depth": 64}, {"ways": 5, "depth": 7, "skip": 2}])
+def test_options_at_their_limits(options: dict[str, int]):
+    """What the messages say is enough is refused."""
+    assert MiningOptions(**options).ways == options["ways"]  # type: ignore[arg-type]

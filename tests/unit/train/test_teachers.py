@@ -24,6 +24,20 @@ def test_scores_are_maxsim():
     assert scores.dtype == np.float32
 
 
+def test_every_token_of_every_passage_counts():
+    """The first token of the first passage, or the last one of the last, is no part of it."""
+    teacher = LateInteractionTeacher(HashedEncoder())
+    scores = teacher.predict([("river", "river flows"), ("river", "the river"), ("sea", "sea water"), ("sea", "a sea")])
+    np.testing.assert_allclose(scores, 1, rtol=1e-6)
+
+
+def test_texts_are_encoded_once():
+    """A passage of many pairs is encoded for each of them."""
+    encoder = HashedEncoder()
+    LateInteractionTeacher(encoder).predict([(query, passage) for query in QUERIES for passage in [*PASSAGES, *PASSAGES]])
+    assert encoder.encoded == len(PASSAGES)
+
+
 def test_it_serves_as_a_cross_encoder():
     """Mining does not take it, or scores probes to tell it from others."""
     scorer = load_cross_encoder(LateInteractionTeacher(HashedEncoder()))

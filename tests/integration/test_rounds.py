@@ -1,0 +1,127 @@
+"""Rounds of indexing, mining and training on a real server; what is trained is a copy of the model before."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pgretrieval
+from pgretrieval.errors import ConfigError
+from pgretrieval.train.mining import MiningOptions
+from pgretrieval.train.rounds import train_in_rounds
+from pgretrieval.train.run import FinishedRunError
+from pgretrieval.train.tuples import TrainingSet, read_training_set
+from pgretrieval.types import Passage
+from tests.fixtures.models import WORDS
+
+COUNT = 300
+TEXTS = {f"p{number}": " ".join(np.random.default_rng(number).choice(WORDS, 6)) for number in range(COUNT)}
+QUERIES = {f"q{number}": " ".join(TEXTS[f"p{number}"].split()[:3]) for number in range(6)}
+QRELS = {f"q{number}": {f"p{number}": 1} for number in range(6)}
+FEW = MiningOptions(ways=3, depth=10)
+
+
+def passages() -> Iterable[Passage]:
+    return (Passage(key, text) for key, text in TEXTS.items())
+
+
+class Copying:
+    """Takes the model that it is given for the trained one."""
+
+    def __init__(self) -> None:
+        self.trained: list[tuple[int, str, str]] = []
+
+    def __call__(self, made: TrainingSet, folder: Path, model: str) -> None:
+        if (folder / "model").exists():
+            raise FinishedRunError("done")
+        self.trained.append((made.ways, str(folder), model))
+        shutil.copytree(model, folder / "model")
+
+
+@pytest.fixture
+def go(database: pgretrieval.RetrievalDatabase, library_folder: Path, tmp_path: Path) -> Callable[..., list[Path]]:
+    """Rounds in tmp_path/out; names of what is changed."""
+
+    def run(train: Any, **changed: Any) -> list[Path]:
+        given = {"base": str(library_folder), "mining": FEW, **changed}
+        return train_in_rounds(database, passages, QUERIES, QRELS, tmp_path / "out", train, **given)
+
+    return run
+
+
+def test_each_round_trains_the_model_of_the_one_before(
+    database: pgretrieval.RetrievalDatabase, go: Callable[..., list[Path]], library_folder: Path, tmp_path: Path
+):
+    """A round is left out or done twice, or begins from another model; by default there are two."""
+    train = Copying()
+    models = go(train)
+    folders = [tmp_path / "out" / f"round-{number}" for number in (1, 2)]
+    assert models == [folder / "run" / "model" for folder in folders]
+    assert train.trained == [
+        (3, str(folder / "run"), model) for folder, model in zip(folders, [str(library_folder), str(models[0])], strict=True)
+    ]
+    assert all(len(read_training_set(folder / "mined").tuples) == 6 for folder in folders)
+    assert database.list_collections() == []
+    assert go(train, rounds=3)[:2] == models
+    assert len(train.trained) == 3  # of what was there nothing is done again
+
+
+def test_progress_of_all_that_takes_long_is_told(go: Callable[..., list[Path]]):
+    """Hours go by without a word: of encoding, of building the index, or of mining."""
+    told: list[tuple[str, int, int]] = []
+    go(Copying(), rounds=1, stage=lambda *step: told.append(step))
+    encoded = [step for step in told if step[0] == "encode"]
+    assert [total for _, _, total in encoded] == [COUNT] * len(encoded)
+    assert (len(encoded), encoded[-1][1]) == (2, COUNT)
+    assert [done for _, done, _ in encoded] == sorted({done for _, done, _ in encoded})
+    assert told[-1] == ("mine", 6, 6)
+    assert {"code", "postings", "index"} <= set(Counter(name for name, _, _ in told))
+
+
+def test_an_interrupted_round_goes_on(database: pgretrieval.RetrievalDatabase, go: Callable[..., list[Path]], tmp_path: Path):
+    """A collection that is there is made again or stops the rounds; tuples that are there are mined again."""
+
+    def stop(name: str, done: int, _: int) -> None:
+        if name == "mine":
+            raise KeyboardInterrupt
+
+    train = Copying()
+    with pytest.raises(KeyboardInterrupt):
+        go(train, rounds=1, stage=stop)
+    assert database.list_collections() == ["training_round_1"]
+    assert not train.trained
+    told: list[tuple[str, int, int]] = []
+    go(train, rounds=1, stage=lambda *step: told.append(step))
+    assert len(train.trained) == 1
+    assert not [step for step in told if step[0] == "code"]
+    assert database.list_collections() == []
+
+
+def test_a_teacher_scores_the_tuples_of_every_round(go: Callable[..., list[Path]], tmp_path: Path):
+    """The teacher is asked by none or by the first round alone; or another one takes its place in rounds that are there."""
+
+    class Longest:
+        fingerprint = "longest"
+
+        def predict(self, pairs: list[tuple[str, str]]) -> list[float]:
+            return [float(len(passage)) for _, passage in pairs]
+
+    go(Copying(), teacher=Longest())
+    for number in (1, 2):
+        made = read_training_set(tmp_path / "out" / f"round-{number}" / "mined")
+        for one in made.tuples:
+            assert one.scores == tuple(float(len(TEXTS[key])) for key in one.passages)
+    with pytest.raises(ConfigError, match=r"other settings \(teacher\)"):
+        go(Copying())
+
+
+def test_no_rounds_are_refused(go: Callable[..., list[Path]], tmp_path: Path):
+    with pytest.raises(ConfigError, match="rounds is 0; give at least 1"):
+        go(Copying(), rounds=0)
+    assert not (tmp_path / "out").exists()
