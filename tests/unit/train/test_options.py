@@ -1,0 +1,151 @@
+"""What options, and leaving them out, come to in a training: what is read, how fast is learnt, and from which weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pgretrieval.encode import minilm
+from pgretrieval.encode.modules import ConstPooling, load_model
+from pgretrieval.errors import EncoderError
+from pgretrieval.rerank.markers import new_cross_encoder
+from pgretrieval.train.cross_encoders import CrossAim, train_cross_encoder
+from pgretrieval.train.losses import TupleLoss
+from pgretrieval.train.models import Pooling, export_projection, start_model
+from pgretrieval.train.retrievers import Aim, split, train_retriever
+from pgretrieval.train.run import RunOptions
+from pgretrieval.train.tuples import TrainingSet, TrainingTuple
+from tests.fixtures.models import WORDS
+
+TEXTS = {str(number): " ".join(np.random.default_rng(number).choice(WORDS, 9)) for number in range(24)}
+TUPLES = tuple(
+    TrainingTuple(f"q{number}", " ".join(TEXTS[str(number)].split()[:5]), tuple(str((number + 5 * way) % 24) for way in range(4)))
+    for number in range(12)
+)
+SET = TrainingSet(TUPLES, TEXTS)
+ONCE = RunOptions(steps=1, batch=4, device="cpu", log_every=1)
+
+
+def said(folder: Path, key: str) -> Any:
+    return json.loads((folder / "config.json").read_text())[key]
+
+
+def logged(folder: Path) -> list[dict[str, float]]:
+    entries = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [entry for entry in entries if "loss" in entry]
+
+
+def test_cross_encoders_learn_at_a_higher_rate_unless_told_otherwise(tiny_bert: Path, library_folder: Path, tmp_path: Path):
+    """The documented rates, or the documented batch, are others where nothing is given."""
+    few = TrainingSet(TUPLES[:2], TEXTS)
+    train_cross_encoder([few], tmp_path / "cross", base=tiny_bert)
+    train_retriever([few], tmp_path / "late", base=library_folder)
+    assert logged(tmp_path / "cross")[0]["learning_rate"] == pytest.approx(3e-5)
+    assert logged(tmp_path / "late")[0]["learning_rate"] == pytest.approx(1e-5)
+    wide = TrainingSet(tuple(TrainingTuple(f"q{number}", "a bank", ("0", "1")) for number in range(33)), TEXTS)
+    assert train_retriever([wide], tmp_path / "wide", base=library_folder).steps == 3  # 16 queries at a time
+
+
+def test_a_learning_rate_rises_and_falls(library_folder: Path, tmp_path: Path):
+    """The warm-up is left out, is of another length, or what comes after it does not fall to 0."""
+    options = RunOptions(steps=10, batch=2, device="cpu", log_every=1, learning_rate=1e-3, warmup=0.4)
+    train_retriever([SET], tmp_path / "run", base=library_folder, options=options)
+    rates = [entry["learning_rate"] for entry in logged(tmp_path / "run")]
+    assert rates == pytest.approx([0, 2.5e-4, 5e-4, 7.5e-4, 1e-3, *(1e-3 * (6 - step) / 6 for step in range(1, 6))])
+
+
+@pytest.mark.parametrize(("given", "steps"), [({"epochs": 2.0}, 6), ({"epochs": 0.5}, 2), ({"accumulation": 2}, 2), ({}, 3)])
+def test_epochs_are_as_many_steps(library_folder: Path, tmp_path: Path, given: dict[str, Any], steps: int):
+    """A tuple is left out of an epoch, or accumulated batches count as steps."""
+    options = RunOptions(batch=4, device="cpu", **given)
+    assert train_retriever([SET], tmp_path / "run", base=library_folder, options=options).steps == steps
+
+
+def test_texts_are_cut_to_the_tokens_that_are_asked_for(library_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Lengths of queries and passages are exchanged, or the model's own are kept."""
+    widths: list[tuple[int, int]] = []
+    forward = TupleLoss.forward
+
+    def kept(self: Any, features: Any, labels: Any = None) -> Any:
+        columns = list(features)
+        widths.append((columns[0]["input_ids"].shape[1], max(column["input_ids"].shape[1] for column in columns[1:])))
+        return forward(self, columns, labels)
+
+    monkeypatch.setattr(TupleLoss, "forward", kept)
+    for number, aim in enumerate((Aim(), Aim(query_tokens=4), Aim(passage_tokens=8), Aim(query_tokens=5, passage_tokens=6))):
+        train_retriever([SET], tmp_path / str(number), base=library_folder, aim=aim, options=ONCE)
+    whole = widths[0]
+    assert min(whole) > 6
+    assert widths[1:] == [(4, whole[1]), (whole[0], 8), (5, 6)]
+
+
+def test_pairs_are_read_a_few_at_a_time(tiny_bert: Path, tmp_path: Path):
+    """A mini batch is as large as the batch, or the batch is read in parts that nobody asked for."""
+    most = {}
+    for mini_batch in (None, 3):
+        model = new_cross_encoder(tiny_bert, "cls", max_length=24, device="cpu")
+        read: list[int] = []
+        model[0].register_forward_pre_hook(lambda _, given, read=read: read.append(len(given[0]["input_ids"])))
+        aim = CrossAim(mini_batch=mini_batch, ways=3)
+        train_cross_encoder([SET], tmp_path / str(mini_batch), base=model, aim=aim, options=ONCE)
+        most[mini_batch] = max(read)
+    assert most == {None: 4 * 3, 3: 3}
+
+
+def test_a_bare_base_has_the_documented_head(tiny_bert: Path, tmp_path: Path):
+    """What the run says of itself is not what was trained where nothing was given."""
+    train_cross_encoder([SET], tmp_path / "run", base=tiny_bert, options=ONCE)
+    aim = said(tmp_path / "run", "aim")
+    assert (aim["head"], aim["scale"], aim["max_tokens"], aim["labels"], aim["ways"]) == ("cls", None, 256, "positive", 4)
+    train_cross_encoder([SET], tmp_path / "emb", base=tiny_bert, aim=CrossAim(head="emb"), options=ONCE)
+    assert said(tmp_path / "emb", "aim")["scale"] == 1
+
+
+@pytest.mark.parametrize(("name", "version"), [("minilm", minilm.NEWEST), ("minilm@1", "1"), ("minilm@2", "2")])
+def test_a_training_starts_from_the_version_that_is_named(name: str, version: str, monkeypatch: pytest.MonkeyPatch):
+    """Another projection is trained on, or one that was rounded as for encoding."""
+    monkeypatch.setattr("pgretrieval.encode.minilm.precision", lambda _: torch.bfloat16)
+    model = start_model(name, "cpu")
+    expected = load_file(minilm.projection_file(version))[minilm.PROJECTION_KEY]
+    torch.testing.assert_close(model[2].linear.weight.detach(), expected.float())
+    whole = minilm.load_transformer(torch.float32).state_dict()
+    for key, weights in model[0].state_dict().items():
+        assert torch.equal(weights, whole[key]), key
+
+
+def test_a_model_keeps_the_pooling_that_it_has(library_folder: Path):
+    """A pooled model is pooled again, or a pooling is another one than was asked for."""
+    pooled = start_model(library_folder, "cpu", pooling=Pooling(vectors=3, tokens=12, shape="full"))
+    again = start_model(pooled, "cpu", pooling=Pooling(vectors=2, tokens=8))
+    [pooling] = [module for module in again if isinstance(module, ConstPooling)]
+    assert (pooling.vectors, pooling.tokens, pooling.shape) == (3, 12, "full")
+
+
+def test_a_projection_with_a_bias_is_not_exported(library_folder: Path, tmp_path: Path):
+    """A part of what was trained is left out of the file."""
+    model = load_model(library_folder, "cpu")
+    export_projection(model, tmp_path / "small.safetensors")
+    model[1].bias = True
+    with pytest.raises(EncoderError, match="one without bias can be exported"):
+        export_projection(model, tmp_path / "small.safetensors")
+    with pytest.raises(EncoderError, match="the model has 2 projections"):
+        export_projection([model[1], model[1]], tmp_path / "small.safetensors")
+
+
+def test_a_querys_tuples_are_on_one_side():
+    """A query is trained on and measured, or the draw is another one each time."""
+    twice = TrainingSet(tuple(one for one in TUPLES for _ in range(3)), TEXTS)
+    part, rest = split(twice, 0.25, 0)
+    assert rest is not None
+    held = {one.query_id for one in rest.tuples}
+    assert (len(held), len(rest.tuples), len(part.tuples)) == (3, 9, 27)
+    assert held & {one.query_id for one in part.tuples} == set()
+    assert split(twice, 0.25, 0)[1] == rest
+    assert {one.query_id for one in (split(twice, 0.25, 1)[1] or twice).tuples} != held
+    assert split(twice, 0.0, 0) == (twice, None)
