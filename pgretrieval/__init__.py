@@ -73,7 +73,7 @@ __all__ = [
 ]
 
 # Postgres computes on the same cores: OpenMP threads that spin while they wait take them from it, and from each other. Under load
-# a search takes five times as long with spinning (docs/decisions.md). It must be set before torch is imported.
+# a search takes five times as long with spinning (docs/design/stages.md). It must be set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _LAZY = {

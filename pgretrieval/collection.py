@@ -474,7 +474,7 @@ class Collection:
 
         With scorer="cross_encoder" the best by the cross-encoder that the collection was factorized by, found with `budget` of its
         calls, in `rounds` that learn from each other; `candidates` is then what begins ("text", "postings", "proxy"). `rerank` is a
-        cross-encoder that scores the best `rerank_depth` of any search again. docs/cross-encoders.md has the details.
+        cross-encoder that scores the best `rerank_depth` of any search again. docs/guides/cross-encoders.md has the details.
         Raises InputError, VectorError, ConfigError, IndexNotBuiltError without a factorisation, EncoderError.
         """
         k = read_k(k)
@@ -546,7 +546,7 @@ class Collection:
         `vectors` (tokens, dim) and `dense` (dense dim,) are for a query encoded elsewhere. Dense vectors that the encoder made for
         `add` it makes for the query too; given ones, and those of a table of yours, take part where `dense` is given. `fusion` is
         "score", the sum of scores with mean 0 and variance 1 over the candidates, or "rank", reciprocal ranks with `rank_constant`;
-        `weights` are those of late interaction, words and dense vectors (docs/decisions.md has the measurements).
+        `weights` are those of late interaction, words and dense vectors (docs/design/fusion.md has the measurements).
         Raises what `search` and `text_search` raise.
         """
         k = read_k(k)
@@ -750,7 +750,7 @@ class Collection:
     def check(self, *, stage: Stage | None = None) -> list[Violation]:
         """What is wrong with the collection: an empty list where it is sound. Reads one snapshot, changes and locks nothing.
 
-        `stage` is told the name, done and total of each part. docs/sql.md has the rules. Raises SchemaError where row-level
+        `stage` is told the name, done and total of each part. The SQL reference has the rules. Raises SchemaError where row-level
         security hides passages from the caller.
         """
         validate.called("stage", stage)

@@ -78,7 +78,7 @@ class RetrievalDatabase:
         one the first `add` decides: given vectors fix the dimension, texts alone take "minilm".
         `bits` is 1, 2 or 4 a dimension; `levels` is "lloyd-max" or the paper's "quantile". `candidates` says what generates them:
         "proxy" (one learned vector a passage, beside the postings), "postings" (of probed centroids), or "auto", which is postings,
-        since they measured better at every size (docs/decisions.md). With `keep_vectors` the token vectors stay in half precision
+        since they measured better at every size (docs/design). With `keep_vectors` the token vectors stay in half precision
         beside their codes, and scores are theirs: four times the bytes, exact scores, a fast last stage in SQL.
         `language` is the server's text search configuration for searches by words, None for none; in these a word of the title
         counts `title_weight` times. `dense` says where one vector per passage is, for hybrid searches: "kept" in the collection,

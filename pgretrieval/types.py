@@ -17,7 +17,7 @@ Levels = Literal["lloyd-max", "quantile"]
 """How the residual codec places its levels."""
 
 Generator = Literal["auto", "proxy", "postings"]
-"""What generates candidates: learned proxies, postings of probed centroids, or whichever measured better (docs/decisions.md)."""
+"""What generates candidates: learned proxies, postings of probed centroids, or whichever measured better (docs/design)."""
 
 Scorer = Literal["maxsim", "xtr", "colxtr"]
 """What scores passages: all their tokens, or the tokens that were retrieved (XTR; ColXTR, with other defaults)."""

@@ -1,7 +1,7 @@
 -- What the three roles of an application need. Run as the schema's present owner or a superuser; running it again is fine.
 --
 -- reader: searches. writer: also adds and deletes passages, and runs workers, which need to read the attached tables. owner: owns the
--- schema, so also creates, builds, attaches, drops and migrates. docs/row-level-security.md says what each of them sees where row-level
+-- schema, so also creates, builds, attaches, drops and migrates. docs/reference/row-level-security.md says what each of them sees where row-level
 -- security is on.
 
 begin;

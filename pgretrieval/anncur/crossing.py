@@ -35,7 +35,7 @@ Ordinary = Callable[[int, "str | int | None", Explanation], list[Hit]]
 
 @dataclass(frozen=True, slots=True)
 class CrossKnobs:
-    """What a caller sets of a search by a cross-encoder; docs/cross-encoders.md explains them."""
+    """What a caller sets of a search by a cross-encoder; docs/guides/cross-encoders.md explains them."""
 
     scorer: str | None = None
     budget: int | None = None

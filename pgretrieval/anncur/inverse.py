@@ -1,7 +1,7 @@
 """U, the regularised pseudo-inverse of the anchor queries' scores of the anchor items, in double precision.
 
 The plain pseudo-inverse collapses where anchor queries and anchor items are about as many: the smallest singular values are noise
-then, and inverting them makes the noise larger than the signal. So small ones are cut off or damped (docs/decisions.md).
+then, and inverting them makes the noise larger than the signal. So small ones are cut off or damped (docs/design/factorisation.md).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The driver's errors, told as pgretrieval's own with the remedy; the driver's error stays as the cause.
 
-What a SQLSTATE means stands in one table, `STATES`; docs/errors.md shows it.
+What a SQLSTATE means stands in one table, `STATES`; docs/reference/errors.md shows it.
 """
 
 from __future__ import annotations

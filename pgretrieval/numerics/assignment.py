@@ -52,7 +52,7 @@ class CentroidIndex:
 
     Up to 2,048 centroids the answer is exact. Beyond, the centroids are grouped around about sqrt(centroids) heads and only the
     members of a token's `groups_searched` best heads are compared, in the quick format: the chosen centroid is on average less
-    than .002 less similar than the best (docs/decisions.md).
+    than .002 less similar than the best (docs/design/codec.md).
     """
 
     def __init__(self, centroids: Tensor, groups_searched: int = 16, *, unit: bool = True) -> None:

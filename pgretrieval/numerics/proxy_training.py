@@ -26,7 +26,7 @@ def train_proxy(sample: TokenMatrix, seed: int = 0, device: torch.device | None 
 
     LEMUR learns psi by gradient descent. Here the hidden layer takes random tokens of the collection as its directions, and the
     output layer is the best one of its rank in closed form: the regression of the passages' best similarities on the hidden
-    layer, cut to the RANK directions that explain most of the fitted values (reduced-rank regression; docs/decisions.md compares
+    layer, cut to the RANK directions that explain most of the fitted values (reduced-rank regression; docs/design compares
     the two). Same sample and seed give the same model.
     """
     device, tick = device or torch.device("cpu"), tick or _silent

@@ -50,7 +50,7 @@ def fit_codec(residuals: Tensor, bits: int, levels: Levels = "lloyd-max") -> Res
     """Fit the levels on (tokens, dim) held-out residuals, all dimensions pooled.
 
     `quantile` is the paper's choice: cut-offs and weights at even quantiles. `lloyd-max` (default) minimises the mean squared
-    error instead; at equal bytes it keeps more of the exact ranking (docs/decisions.md).
+    error instead; at equal bytes it keeps more of the exact ranking (docs/design/codec.md).
     """
     values_per_byte(bits)
     pooled = _pooled_sorted(residuals)

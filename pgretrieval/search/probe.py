@@ -39,7 +39,7 @@ def select_probes(scores: Tensor, probes: int) -> Probes:
 
     A passage that none of a token's probed centroids lists can still score nearly as much as the best centroid that was not
     probed, so _MISSED of that score is taken off. One that several tokens choose comes once, its weights summed; summing per
-    passage over these equals summing over all (token, centroid) pairs (docs/decisions.md has both measured).
+    passage over these equals summing over all (token, centroid) pairs (docs/design/candidates.md has both measured).
     """
     count = min(probes, scores.shape[1])
     best = scores.topk(min(probes + 1, scores.shape[1]), dim=1)

@@ -115,7 +115,7 @@ def _stored_part(query: Float32Array, tokens: TokenMatrix, part: tuple[int, int]
 def _products(query: Float32Array, vectors: Float32Array) -> Float32Array:
     """(query tokens, dim), (tokens, dim) -> (query tokens, tokens), in products so small that BLAS keeps to one thread.
 
-    Its other threads would spin between products, and starve the server and other clients (docs/decisions.md).
+    Its other threads would spin between products, and starve the server and other clients (docs/design/stages.md).
     """
     at_once = max(1, _ONE_THREAD // query.size)
     whole = len(vectors) // at_once * at_once

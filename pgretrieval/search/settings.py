@@ -110,7 +110,7 @@ def _generator_and_count(given: str) -> tuple[Generator, int | None]:
 
 
 def choose_settings(k: int, searched: Searched, knobs: Knobs) -> SearchSettings:
-    """Defaults for `k` hits where the caller gave none; docs/decisions.md has the measurements.
+    """Defaults for `k` hits where the caller gave none; docs/design/stages.md has the measurements.
 
     The request must have been checked. Raises ConfigError where proxies are asked for and the collection has none.
     """

@@ -44,7 +44,7 @@ class TokenSettings:
 
     @property
     def seen(self) -> int:
-        """Tokens to look at for each query token: the best are not all in its nearest centroids (docs/decisions.md)."""
+        """Tokens to look at for each query token: the best are not all in its nearest centroids (docs/design/tokens.md)."""
         return _SEEN_PER_TOKEN * self.k_tokens if self.probes is None else 0
 
 
@@ -93,7 +93,7 @@ def read_token_knobs(scoring: Scoring, candidates: Any, k_tokens: Any, imputatio
 
 
 def choose_token_settings(k: int, scoring: Scoring, knobs: TokenKnobs, probes: int | None, pruning: int | None) -> TokenSettings:
-    """Defaults for `k` hits where the caller gave none; docs/decisions.md has the measurements."""
+    """Defaults for `k` hits where the caller gave none; docs/design/tokens.md has the measurements."""
     return TokenSettings(
         probes,
         knobs.k_tokens or _K_TOKENS,

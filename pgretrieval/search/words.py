@@ -1,4 +1,4 @@
-"""Searches by words alone: the server does all of it (docs/sql.md)."""
+"""Searches by words alone: the server does all of it (docs/reference/sql.md)."""
 
 from __future__ import annotations
 

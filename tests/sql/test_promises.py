@@ -1,4 +1,4 @@
-"""docs/row-level-security.md: what every table, view, sequence and function shows a restricted role, and lets it change."""
+"""What every table, view, sequence and function shows a restricted role (docs/reference/row-level-security.md)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.sql import vector_array
 pytestmark = pytest.mark.both_versions
 
 Connection = psycopg.Connection[Any]
-PAGE = Path(__file__).parents[2] / "docs" / "row-level-security.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "row-level-security.md"
 EACH = 150
 """Passages of a tenant."""
 SECRET = "zzb"

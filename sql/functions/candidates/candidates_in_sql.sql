@@ -10,7 +10,7 @@ as $function$
 declare
     centroid_ids integer[];
     centroid_scores real[];
-    pooled integer := case when held.vectors_per_passage is null then 1 else 4 end;  -- lists of pooled passages are short (docs/decisions.md)
+    pooled integer := case when held.vectors_per_passage is null then 1 else 4 end;  -- lists of pooled passages are short (docs/design/pooling.md)
 begin
     if held.codebook_id is null then
         return query

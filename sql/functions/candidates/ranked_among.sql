@@ -3,7 +3,7 @@
 -- score 0, so that min(n, matches) always come back.
 --
 -- Where a sample of pages says that a twentieth or more match, scored passages are looked up, best first, until n of them match.
--- Else, where too few are scored, and under row-level security, all matches are found first and then scored (docs/decisions.md). The
+-- Else, where too few are scored, and under row-level security, all matches are found first and then scored (docs/design/stages.md). The
 -- statement may use $2 and $3, which are `filter` and `among`.
 create or replace function pgretrieval.ranked_among(
     in_collection integer, scored text, n integer, filter jsonpath, among text[], all_matches boolean

@@ -1,6 +1,6 @@
 -- How well the active codebook fits what was added after its training. Errors are means over tokens of 1 - cosine between a vector and
 -- what its code decodes to: of the training, and of passages added since. A rebuild pays where these are more than a tenth of all and
--- their error is more than a tenth larger (docs/decisions.md). Nulls where row-level security hides passages, or nothing was measured.
+-- their error is more than a tenth larger (docs/design/codec.md). Nulls where row-level security hides passages, or nothing was measured.
 create or replace function pgretrieval.drift(held pgretrieval.collection)
 returns table (
     quantization_error double precision, added_passages bigint, added_quantization_error double precision, rebuild_pays boolean

@@ -2,7 +2,7 @@
 --
 -- In each dimension of a residual the cut-offs below it are counted. binary_quantize against a cut-off compares all dimensions at once;
 -- bit m of the counts is the exclusive or of the comparisons with every 2^m-th cut-off; then the bits of one dimension are put beside
--- each other (docs/decisions.md has the order).
+-- each other (docs/design/bytes.md has the order).
 create or replace function pgretrieval.encode_tokens(in_collection integer, in_codebook integer, vectors @extschema:vector@.vector[])
 returns table (centroid_ids bytea, residuals bytea)
 language plpgsql stable

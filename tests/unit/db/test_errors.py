@@ -11,7 +11,7 @@ from psycopg import errors as pg
 import pgretrieval
 from pgretrieval.db.errors import STATES, state_of, storage_errors
 
-_DOCUMENTED = (Path(pgretrieval.__file__).parents[1] / "docs" / "errors.md").read_text(encoding="utf-8")
+_DOCUMENTED = (Path(pgretrieval.__file__).parents[1] / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
 _URL = "postgresql://somebody:secret@db.example:5433/mine"
 
 
