@@ -10,9 +10,9 @@ import typer
 from rich.table import Table
 
 from pgretrieval.cli import console, loading
+from pgretrieval.cli.files import qrels_of, queries_of, run_of
 from pgretrieval.cli.target import Target
 from pgretrieval.collection import Collection
-from pgretrieval.corpus.jsonl import read_queries
 from pgretrieval.database import RetrievalDatabase
 from pgretrieval.errors import ConfigError, InputError
 from pgretrieval.evaluate.bootstrap import CONFIDENCE, paired_bootstrap
@@ -25,8 +25,7 @@ from pgretrieval.evaluate.metrics import (
     required_depths,
     run_from_ranking,
 )
-from pgretrieval.evaluate.qrels import read_qrels
-from pgretrieval.evaluate.runs import read_run, without_identical, write_run
+from pgretrieval.evaluate.runs import without_identical, write_run
 
 _FIDELITY_DEPTHS = (10, 100)
 _SMALLEST_DEPTH = 10
@@ -79,8 +78,8 @@ def evaluate(
                 "and --json out"
             )
             raise ConfigError(msg)
-        found, dropped = without_identical(read_run(run)) if drop_identical else (read_run(run), 0)
-        means = mean_metrics(measures, read_qrels(qrels), {MAX_CUTOFF: found})
+        found, dropped = without_identical(run_of(run)) if drop_identical else (run_of(run), 0)
+        means = mean_metrics(measures, qrels_of(qrels), {MAX_CUTOFF: found})
         _show({"queries": len(found), **({"dropped": dropped} if drop_identical else {}), "metrics": means}, json)
         return
     with context.obj.connect() as database:
@@ -92,8 +91,8 @@ def evaluate(
             drop_identical = own if drop_identical is None else drop_identical
         elif name and queries and qrels:
             collection = database.get_collection(name)
-            judgements = read_qrels(qrels)
-            all_texts = dict(read_queries(queries))
+            judgements = qrels_of(qrels)
+            all_texts = queries_of(queries)
         else:
             msg = "name a collection with --queries and --qrels, or a --dataset, or a --run with --qrels"
             raise ConfigError(msg)
@@ -136,18 +135,19 @@ def compare(
 ) -> None:
     """Measure two collections or run files on the same queries: both, the difference, and its paired bootstrap interval."""
     measures = parse_metrics(metrics)
-    judgements = read_qrels(qrels)
+    judgements = qrels_of(qrels)
     depths = _depths(required_depths(measures))
+    all_texts = None if queries is None else queries_of(queries)
     by_query = []
     for source in (a, b):
-        if Path(source).is_file():
-            read = read_run(source)
+        if Path(source).exists() and not Path(source).is_dir():
+            read = run_of(Path(source))
             runs: Mapping[int, Any] = {MAX_CUTOFF: without_identical(read)[0] if drop_identical else read}
-        elif queries is None:
+        elif all_texts is None:
             msg = f"{source!r} is no file, so it names a collection, which needs --queries"
             raise ConfigError(msg)
         else:
-            texts = _judged(dict(read_queries(queries)), judgements, qrels, queries)
+            texts = _judged(all_texts, judgements, qrels, queries)
             runs = _runs(context.obj, source, texts, depths, drop_identical=bool(drop_identical))
         by_query.append(query_metrics(measures, judgements, runs))
     report: dict[str, Any] = {"queries": len(judgements), "confidence": CONFIDENCE, "metrics": {}}

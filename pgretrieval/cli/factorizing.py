@@ -10,7 +10,7 @@ import typer
 from pgretrieval.anncur.factorize import Costs
 from pgretrieval.anncur.selection import Selection
 from pgretrieval.cli import console
-from pgretrieval.corpus.jsonl import read_queries
+from pgretrieval.cli.files import queries_of
 from pgretrieval.db.tables.anchors import Element
 
 _MEBIBYTE = 2**20
@@ -33,7 +33,7 @@ def factorize(
     What it costs is printed before it begins. An interrupted run is finished by running it again; run again after passages were
     added, it scores these alone.
     """
-    texts = [text for _, text in read_queries(anchor_queries)][:queries]
+    texts = list(queries_of(anchor_queries).values())[:queries]
     with context.obj.connect() as database:
         collection = database.get_collection(name)
 

@@ -13,9 +13,10 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import typer
 
 from pgretrieval.cli import console
-from pgretrieval.corpus.jsonl import read_passages, read_queries
+from pgretrieval.cli.files import qrels_of, queries_of
+from pgretrieval.corpus.jsonl import read_passages
+from pgretrieval.corpus.lines import held
 from pgretrieval.errors import ConfigError
-from pgretrieval.evaluate.qrels import read_qrels
 from pgretrieval.train.cross_encoders import CrossAim, train_cross_encoder
 from pgretrieval.train.mining import MiningOptions, mine
 from pgretrieval.train.models import ColXtr, Pooling, Trained
@@ -106,8 +107,8 @@ def mine_tuples(
     """Mine tuples for training: each query's relevant passages, and hard negatives among the best that the collection finds."""
     _refuse_old(output)
     options = _chosen(MiningOptions, given)
-    texts = dict(read_queries(queries))
-    judgements = None if qrels is None else read_qrels(qrels)
+    texts = queries_of(queries)
+    judgements = None if qrels is None else qrels_of(qrels)
     with context.obj.connect() as database, console.stage_bars() as stage:
         collection = database.get_collection(name)
         made = mine(collection, texts, judgements, teacher=cross_encoder, options=options, stage=stage)
@@ -226,12 +227,12 @@ def _train(given: dict[str, Any], aim: Aim, kind: dict[str, Any]) -> None:
         if not mines:
             said = _told(train([read_training_set(folder) for folder in data], given["output"], given["base"]))
         else:
-            with given["context"].obj.connect() as database:
+            with held([corpus]) as [passages], given["context"].obj.connect() as database:
                 models = train_in_rounds(
                     database,
-                    partial(read_passages, corpus),
-                    dict(read_queries(queries)),
-                    None if given["qrels"] is None else read_qrels(given["qrels"]),
+                    partial(read_passages, *passages),
+                    queries_of(queries),
+                    None if given["qrels"] is None else qrels_of(given["qrels"]),
                     given["output"],
                     lambda made, folder, base: train([made], folder, base),
                     rounds=given["rounds"],

@@ -27,18 +27,21 @@ def read_passages(path: str | os.PathLike[str], name: str | None = None) -> Iter
         raise InputError(f"{name or path}: the file has no passages; write one JSON object per line")
 
 
-def read_queries(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
-    """The (id, text) pairs of a .jsonl or .jsonl.gz file, in file order; ids and texts obey the rules of passages."""
+def read_queries(path: str | os.PathLike[str], name: str | None = None) -> list[tuple[str, str]]:
+    """The (id, text) pairs of a .jsonl or .jsonl.gz file, in file order; ids and texts obey the rules of passages.
+
+    `name` is what errors call the file.
+    """
     queries: list[tuple[str, str]] = []
     places: dict[str, str] = {}
-    for where, record in _read_objects(path):
+    for where, record in _read_objects(path, name):
         query = to_passage({**record, "title": None, "metadata": None}, where)
         if query.id in places:
             raise InputError(f"{where}: the query id {query.id!r} is at {places[query.id]} already; rename one")
         places[query.id] = where
         queries.append((query.id, query.text))
     if not queries:
-        raise InputError(f"{path}: the file has no queries; write one JSON object per line")
+        raise InputError(f"{name or path}: the file has no queries; write one JSON object per line")
     return queries
 
 

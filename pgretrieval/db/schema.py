@@ -17,7 +17,7 @@ from pgretrieval import assets, validate
 from pgretrieval.db.connection import Database, one, value
 from pgretrieval.db.errors import storage_errors
 from pgretrieval.db.revisions import execute_file
-from pgretrieval.errors import SchemaError, StorageError
+from pgretrieval.errors import ExtensionError, SchemaError, StorageError
 
 _MAX_REVISION = 100
 _NEWER = (
@@ -28,6 +28,10 @@ _MISSING = "this database has no pgretrieval schema. Its owner can install it: p
 _OLDER = (
     "the schema in this database is at revision {found}, this client needs {head}. Its owner can upgrade it: "
     "pgretrieval --database URL migrate"
+)
+_NO_USAGE = (
+    "pgvector is in schema {schema}, which role {role} may not use; have the owner of that schema run "
+    "GRANT USAGE ON SCHEMA {schema} TO {role}"
 )
 
 
@@ -51,13 +55,17 @@ def installed_revision(database: Database) -> str | None:
 
 
 def verify(database: Database) -> None:
-    """Raise SchemaError with the remedy unless the database is at this client's revision."""
+    """Raise SchemaError with the remedy unless the database is at this client's revision and the role may use pgvector's schema."""
     found, head = installed_revision(database), head_revision()
     if found is None:
         raise SchemaError(_MISSING)
     if found != head:
         known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
         raise SchemaError((_OLDER if found in known else _NEWER).format(found=found, head=head))
+    with database.connection("looking for pgvector") as connection:
+        refused = one(connection, _SQL["refused_vector_schema"])
+    if refused:
+        raise ExtensionError(_NO_USAGE.format(schema=refused[0], role=refused[1]))
 
 
 def is_current(database: Database, *, shared: bool) -> bool:

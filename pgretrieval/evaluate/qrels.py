@@ -13,14 +13,14 @@ _HEADER_WORDS = {"score", "rel", "relevance", "label"}
 _INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
 
 
-def read_qrels(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:
+def read_qrels(path: str | os.PathLike[str], name: str | None = None) -> dict[str, dict[str, int]]:
     """Relevance by query id and passage id, from a plain or gzip file with or without a header line.
 
     A line has four columns with white space between them (query, 0, passage, relevance; TREC) or three with tabs
-    (query, passage, relevance; BEIR).
+    (query, passage, relevance; BEIR). `name` is what errors call the file.
     """
     qrels: dict[str, dict[str, int]] = {}
-    for line_index, (where, line) in enumerate(read_lines(path)):
+    for line_index, (where, line) in enumerate(read_lines(path, name)):
         query_id, passage_id, written = _columns(line, where)
         if line_index == 0 and written.lower() in _HEADER_WORDS:
             continue
@@ -32,7 +32,7 @@ def read_qrels(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:
                 f"but {known} on an earlier line; keep one of the two"
             )
     if not qrels:
-        raise InputError(f"{path}: the file has no judgements; write one query, passage and relevance per line")
+        raise InputError(f"{name or path}: the file has no judgements; write one query, passage and relevance per line")
     return qrels
 
 

@@ -17,10 +17,13 @@ Run: TypeAlias = dict[str, dict[str, float]]
 _TAG = "pgretrieval"
 
 
-def read_run(path: str | os.PathLike[str]) -> Run:
-    """A plain or gzip file of lines "query Q0 passage rank score tag"; scores decide the order, ranks where they are equal."""
+def read_run(path: str | os.PathLike[str], name: str | None = None) -> Run:
+    """A plain or gzip file of lines "query Q0 passage rank score tag"; scores decide the order, ranks where they are equal.
+
+    `name` is what errors call the file.
+    """
     found: dict[str, list[tuple[float, int, str]]] = {}
-    for where, line in read_lines(path):
+    for where, line in read_lines(path, name):
         columns = line.split()
         if len(columns) != 6:
             msg = f"{where}: found {len(columns)} columns; write six with spaces: query Q0 passage rank score tag"
@@ -28,9 +31,9 @@ def read_run(path: str | os.PathLike[str]) -> Run:
         query_id, _, passage_id, rank, score, _ = columns
         found.setdefault(query_id, []).append((-_number(score, where), int(_number(rank, where)), passage_id))
     if not found:
-        msg = f"{path}: the file has no results; write one query, passage, rank and score per line"
+        msg = f"{name or path}: the file has no results; write one query, passage, rank and score per line"
         raise InputError(msg)
-    return {query_id: _scores(query_id, sorted(rows), path) for query_id, rows in found.items()}
+    return {query_id: _scores(query_id, sorted(rows), name or path) for query_id, rows in found.items()}
 
 
 def write_run(path: str | os.PathLike[str], run: Mapping[str, Iterable[tuple[str, float]]]) -> None:

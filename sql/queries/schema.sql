@@ -29,6 +29,12 @@ where relation in (select oid from pg_catalog.pg_class where relnamespace = pg_c
 -- Only its own user reaches the embedded server: whoever owns the schema there is no stranger.
 select pg_catalog.set_config('pgretrieval.own_server', 'yes', false)
 
+-- name: refused_vector_schema
+-- The schema of pgvector, and the role, where that may not use it.
+select pg_catalog.quote_ident(nspname), pg_catalog.quote_ident(current_user)
+from pg_catalog.pg_extension join pg_catalog.pg_namespace on pg_namespace.oid = extnamespace
+where extname = 'vector' and not pg_catalog.has_schema_privilege(pg_namespace.oid, 'usage')
+
 -- name: set_version
 delete from pgretrieval.schema_version;
 insert into pgretrieval.schema_version (version_num) values ('{revision}');

@@ -12,6 +12,7 @@ import pytest
 
 from pgretrieval.evaluate.benchmarks import Benchmark
 from tests.fixtures.cli import Command
+from tests.support.pipes import piped
 
 ANIMALS = ["cat", "dog", "horse", "eagle", "salmon", "frog"]
 DEEDS = ["sleeps all day", "hunts at night", "eats green leaves", "sings in spring"]
@@ -71,6 +72,28 @@ def test_runs_are_written_measured_and_compared(command: Command, files: dict[st
     code, out, err = command("compare", run, "animals", *judged[:4])
     assert code == 0, err
     assert "+0.0000 … +0.0000" in out
+
+
+def test_files_that_can_be_read_once(command: Command, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A pipe is empty when it is read again, a run in one is taken for a collection, or standard input for a file named "-"."""
+    assert command("index", "animals", files["corpus.jsonl"])[0] == 0
+    run, measures = tmp_path / "run.trec", ["--metrics", "P@1", "--json"]
+    asked = ["--queries", piped(files["queries.jsonl"]), "--qrels", piped(files["qrels.tsv"])]
+    code, out, err = command("evaluate", "animals", *asked, *measures, "--write-run", run)
+    assert code == 0, err
+    measured = json.loads(out)["metrics"]
+    code, out, err = command("evaluate", "--run", piped(run), "--qrels", piped(files["qrels.tsv"], 1), *measures)
+    assert (code, json.loads(out)["metrics"]) == (0, measured), err
+    for number, (a, b) in enumerate([("animals", "animals"), (piped(run, 2), "animals")], start=3):
+        judged = ["--qrels", piped(files["qrels.tsv"], number), "--queries", piped(files["queries.jsonl"], number)]
+        code, out, err = command("compare", a, b, *judged, *measures)
+        assert code == 0, err
+        row = json.loads(out)["metrics"]["P@1"]
+        assert row["a"] == row["b"] == measured["P@1"]
+    with files["queries.jsonl"].open() as given:
+        monkeypatch.setattr(sys, "stdin", given)
+        code, out, err = command("evaluate", "animals", "--queries", "-", "--qrels", files["qrels.tsv"], *measures)
+    assert (code, json.loads(out)["metrics"]) == (0, measured), err
 
 
 def test_a_dataset_is_indexed_once_and_measured(command: Command, registered: str):

@@ -23,6 +23,7 @@ from pgretrieval.train.run import RunOptions
 from pgretrieval.train.tuples import TrainingSet, TrainingTuple, read_training_set
 from tests.fixtures.cli import Command
 from tests.fixtures.models import WORDS
+from tests.support.pipes import piped
 
 SCORED = TrainingSet((TrainingTuple("q", "a bank", ("a", "b")),), {"a": "a", "b": "b"})
 QUICK = ["--steps", "2", "--batch", "4", "--device", "cpu", "--log-every", "1"]
@@ -67,6 +68,19 @@ def test_from_a_corpus_to_models(command: Command, files: dict[str, str], librar
     code, _, err = command("train", "colbert", *data, "--output", tmp_path / "colbert", *QUICK)
     assert code == 1
     assert "other settings" in err
+
+
+def test_files_that_can_be_read_once(command: Command, files: dict[str, str], library_folder: Path, tmp_path: Path):
+    """Rounds read the corpus several times, and wait for ever for the second reading of a pipe."""
+    pipes = {name: piped(Path(file)) for name, file in files.items()}
+    given = ["--corpus", pipes["corpus"], "--queries", pipes["queries"], "--qrels", pipes["qrels"], "--base", library_folder]
+    code, out, err = command("train", "colbert", *given, "--ways", "3", "--depth", "10", "--output", tmp_path / "out", *QUICK)
+    assert (code, out) == (0, ""), err
+    assert command("index", "words", files["corpus"], "--encoder", library_folder)[0] == 0
+    asked = ["--queries", piped(Path(files["queries"]), 1), "--qrels", piped(Path(files["qrels"]), 1)]
+    code, out, err = command("mine", "words", *asked, "--ways", "3", "--depth", "10", "--output", tmp_path / "mined")
+    assert (code, out) == (0, ""), err
+    assert [one.query_id for one in read_training_set(tmp_path / "mined").tuples] == [f"q{number}" for number in range(8)]
 
 
 def test_rounds_mine_with_the_model_so_far(command: Command, files: dict[str, str], library_folder: Path, tmp_path: Path):

@@ -312,6 +312,28 @@ def test_a_role_that_may_not_use_pgvectors_schema_does_not_install(postgres: Pos
     execute(empty_database_url, f"drop owned by {name}")
 
 
+def test_a_reader_who_may_not_use_pgvectors_schema_is_told_the_grant(postgres: PostgresUnderTest, empty_database_url: str):
+    """Connecting succeeds, and then searches fail with a schema that nobody spoke of; or the doctor finds nothing."""
+    name, password = postgres.create_role()
+    execute(empty_database_url, "create schema extensions; create extension vector schema extensions")
+    open_and_migrate(empty_database_url)
+    execute(
+        empty_database_url,
+        f"grant usage on schema pgretrieval to {name}; grant select on all tables in schema pgretrieval to {name}",
+    )
+    url = postgres.url_of(str(psycopg.conninfo.conninfo_to_dict(empty_database_url)["dbname"]), name, password)
+    grant = f"GRANT USAGE ON SCHEMA extensions TO {name}"
+    with pytest.raises(ExtensionError, match=grant):
+        pgretrieval.connect(url)
+    with open_database(url) as database:
+        assert [finding.level for finding in database.diagnose() if grant in finding.text] == ["problem"]
+    execute(empty_database_url, grant)
+    with pgretrieval.connect(url) as database:
+        assert database.list_collections() == []
+        assert not [finding for finding in database.diagnose() if finding.level == "problem"]
+    execute(empty_database_url, f"drop owned by {name}")
+
+
 # ---- a schema of that name is there before us
 
 _PLANTED = {

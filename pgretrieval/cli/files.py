@@ -1,0 +1,28 @@
+"""Files that commands read, which may also be pipes, such as the shell's `<(…)`, or standard input (`-`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pgretrieval.corpus.jsonl import read_queries
+from pgretrieval.corpus.lines import held
+from pgretrieval.evaluate.qrels import read_qrels
+from pgretrieval.evaluate.runs import Run, read_run
+
+
+def queries_of(path: Path) -> dict[str, str]:
+    """Texts of queries by id."""
+    with held([path]) as [file]:
+        return dict(read_queries(*file))
+
+
+def qrels_of(path: Path) -> dict[str, dict[str, int]]:
+    """Judgements by query id and passage id."""
+    with held([path]) as [file]:
+        return read_qrels(*file)
+
+
+def run_of(path: Path) -> Run:
+    """What a run file found."""
+    with held([path]) as [file]:
+        return read_run(*file)
