@@ -224,7 +224,7 @@ def peer(name: str, python: str, data: Vectors, best: list[list[str]], cache: Pa
         index = cache / f"{name}-{data.folder.name}"
         command = [python, str(HERE / "peers" / SCRIPTS[name]), "--vectors", str(data.folder), "--index", str(index)]
         command += ["--results", str(results), "--threads", str(THREADS), "--k", str(k), "--build-limit", str(_BUILD_LIMIT)]
-        outcome = subprocess.run([*command, "--settings", *SETTINGS[name]], check=False, env=environment())
+        outcome = subprocess.run([*command, "--settings", *SETTINGS[name]], check=False)
         if not results.exists():
             return {"peer": name, "failed": outcome.returncode}
         found = json.loads(results.read_text())
@@ -234,11 +234,6 @@ def peer(name: str, python: str, data: Vectors, best: list[list[str]], cache: Pa
             measured["settings"].append({"k": k, **setting, **quality(data, best, rankings, k)})
     say(measured)
     return measured
-
-
-def environment() -> dict[str, str]:
-    """Without this process's choice of how OpenMP waits: peers run as they come."""
-    return {name: setting for name, setting in os.environ.items() if name != "OMP_WAIT_POLICY"}
 
 
 def compare(data: Vectors, peers: dict[str, str], cache: Path, generators: Sequence[Generator]) -> Measured:

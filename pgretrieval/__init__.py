@@ -10,8 +10,7 @@
 
 from __future__ import annotations
 
-import os
-from importlib import import_module
+import sys
 from typing import TYPE_CHECKING, Any
 
 from pgretrieval.errors import (
@@ -35,7 +34,7 @@ from pgretrieval.errors import (
     TimedOutError,
     VectorError,
 )
-from pgretrieval.importing import undisturbed
+from pgretrieval.importing import whole
 
 if TYPE_CHECKING:
     from pgretrieval.collection import Collection
@@ -72,10 +71,6 @@ __all__ = [
     "connect",
 ]
 
-# Postgres computes on the same cores: OpenMP threads that spin while they wait take them from it, and from each other. Under load
-# a search takes five times as long with spinning (docs/design/stages.md). It must be set before torch is imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 _LAZY = {
     "connect": "pgretrieval.database",
     "RetrievalDatabase": "pgretrieval.database",
@@ -86,8 +81,8 @@ _LAZY = {
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        with undisturbed():
-            found = globals()[name] = getattr(import_module(_LAZY[name]), name)
+        whole(_LAZY[name])
+        found = globals()[name] = getattr(sys.modules[_LAZY[name]], name)
         return found
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

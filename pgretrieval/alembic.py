@@ -12,7 +12,7 @@ from alembic import context, op
 
 from pgretrieval import validate
 from pgretrieval.db import schema
-from pgretrieval.db.revisions import execute_file
+from pgretrieval.db.revisions import execute_file, upgrade
 
 _SCHEMA = "pgretrieval"
 
@@ -27,7 +27,7 @@ def upgrade_pgretrieval(since: str | None = None) -> None:
     if context.is_offline_mode():
         context.static_output(schema.upgrade_script(since))
     else:
-        schema.upgrade(op.get_bind())
+        upgrade(op.get_bind())
 
 
 def downgrade_pgretrieval(revision: str = "base") -> None:

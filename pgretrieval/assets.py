@@ -38,7 +38,12 @@ _VECTOR_SCHEMA = "@extschema:vector@"
 _TYPE_OF_VECTOR = re.compile(r"(?<= )(?:vector|halfvec)(?= not null|\[\]|\(\d|, text\[\]|\);|;)")
 
 
-def revision(path: str, suffix: str = ".sql") -> str:
+def revisions() -> dict[str, Path]:
+    """Name of each revision -> its Python file, oldest first; a file is called NAME_what_it_does.py."""
+    return {path.stem.partition("_")[0]: path for path in sorted((MIGRATIONS / "versions").glob("[0-9]*.py"))}
+
+
+def revision(path: str | Path, suffix: str = ".sql") -> str:
     """The SQL file beside a revision's Python file, to be run.
 
     Revisions up to 0011 were released with pgvector's types unqualified; their names get the schema here.

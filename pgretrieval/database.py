@@ -6,17 +6,17 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from typing_extensions import Self
 
-from pgretrieval import validate
-from pgretrieval.collection import Collection
+from pgretrieval import importing, validate
 from pgretrieval.db import schema
 from pgretrieval.db.connection import Database
 from pgretrieval.db.doctor import Finding, diagnose
 from pgretrieval.db.embedded import EmbeddedServer, default_data_dir, open_server
 from pgretrieval.db.tables import attachments, catalog
-from pgretrieval.db.urls import URL, for_psycopg, url_text
+from pgretrieval.db.urls import for_psycopg, url_text
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.encode.registry import load_encoder
 from pgretrieval.errors import ConfigError, EncoderError
@@ -24,13 +24,17 @@ from pgretrieval.index.vectors import check_dim
 from pgretrieval.search.settings import check_generator
 from pgretrieval.search.token_settings import check_scoring
 from pgretrieval.sync import attaching
-from pgretrieval.sync.worker import POLL, Worker
 from pgretrieval.types import Generator, Levels, Rerank, Scorer, WorkReport
+
+if TYPE_CHECKING:
+    from pgretrieval.collection import Collection
+    from pgretrieval.db.urls import URL
 
 URL_VARIABLE = "PGRETRIEVAL_DATABASE_URL"
 DATA_DIR_VARIABLE = "PGRETRIEVAL_DATA_DIR"
 MAX_TITLE_WEIGHT = 1e6
-MAX_POLL = 86_400.0  # seconds
+POLL = 0.2  # seconds
+MAX_POLL = 86_400.0
 
 
 class RetrievalDatabase:
@@ -136,7 +140,7 @@ class RetrievalDatabase:
             vectors_per_passage,
             scoring,
         )
-        return Collection(self._database, catalog.find(self._database, name), loaded, self._device)
+        return _collection_class()(self._database, catalog.find(self._database, name), loaded, self._device)
 
     def get_collection(
         self, name: str, *, encoder: str | object | None = None, cross_encoder: str | object | None = None
@@ -150,7 +154,7 @@ class RetrievalDatabase:
         encoder = validate.names_or_object("encoder", encoder, EncoderError)
         row = catalog.find(self._database, name)
         loaded = load_encoder(encoder, self._device, unit=row.unit_vectors) if encoder is not None else None
-        collection = Collection(self._database, row, loaded, self._device)
+        collection = _collection_class()(self._database, row, loaded, self._device)
         if loaded is not None:
             collection.check_encoder(loaded)
         if cross_encoder is not None:
@@ -228,8 +232,11 @@ class RetrievalDatabase:
         seconds lie between two looks whether anything waits; `progress` is told how many entries of the queue were just settled.
         Raises, if `once`, what is wrong with no single row: ConfigError, EncoderError, DatabaseUnavailableError and others.
         """
+        of_collections = _collection_class()
+        from pgretrieval.sync.worker import Worker
+
         named = list(validate.listed("collections", collections, "names of collections, or of open collections"))
-        named = [each if isinstance(each, Collection) else validate.collection_name(each) for each in named]
+        named = [each if isinstance(each, of_collections) else validate.collection_name(each) for each in named]
         once = validate.flag("once", once)
         if not callable(stopped):
             msg = f"stopped is {validate.shown(stopped)}; give a function that says whether to stop"
@@ -323,6 +330,14 @@ def open_database(
         database.close()
         raise
     return database
+
+
+def _collection_class() -> type[Collection]:
+    """Imported when it is needed, since it brings torch."""
+    importing.whole("torch")
+    from pgretrieval.collection import Collection
+
+    return Collection
 
 
 def _check_vectors_per_passage(given: int | None, encoder: CollectionEncoder | None) -> int | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
+from pgvector.sqlalchemy import HALFVEC, VECTOR
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql.selectable import TableValuedAlias
 
@@ -68,6 +69,36 @@ passage = sa.Table(
     sa.Column("token_count", sa.Integer),
 )
 """The texts; `key` is the application's own id."""
+
+centroid = sa.Table(
+    "centroid",
+    metadata,
+    sa.Column("collection_id", sa.Integer, primary_key=True),
+    sa.Column("codebook_id", sa.Integer, primary_key=True),
+    sa.Column("centroid_id", sa.Integer, primary_key=True),
+    sa.Column("vector", HALFVEC),
+)
+"""The centroids of token vectors."""
+
+dense_vector = sa.Table(
+    "dense_vector",
+    metadata,
+    sa.Column("collection_id", sa.Integer, primary_key=True),
+    sa.Column("bucket", sa.SmallInteger, primary_key=True),
+    sa.Column("passage_id", sa.Integer, primary_key=True),
+    sa.Column("vector", HALFVEC),
+)
+"""One dense vector a passage, where the collection keeps them."""
+
+item_embedding = sa.Table(
+    "item_embedding",
+    metadata,
+    sa.Column("factorization_id", sa.Integer, primary_key=True),
+    sa.Column("bucket", sa.SmallInteger, primary_key=True),
+    sa.Column("passage_id", sa.Integer, primary_key=True),
+    sa.Column("embedding", VECTOR),
+)
+"""One embedding a passage, of a factorisation of a cross-encoder's scores."""
 
 
 def token_vectors(vectors: Any, what: str = "the query") -> sa.ColumnElement[Any]:

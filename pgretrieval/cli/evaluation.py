@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -12,8 +12,6 @@ from rich.table import Table
 from pgretrieval.cli import console, loading
 from pgretrieval.cli.files import qrels_of, queries_of, run_of
 from pgretrieval.cli.target import Target
-from pgretrieval.collection import Collection
-from pgretrieval.database import RetrievalDatabase
 from pgretrieval.errors import ConfigError, InputError
 from pgretrieval.evaluate.bootstrap import CONFIDENCE, paired_bootstrap
 from pgretrieval.evaluate.evaluation import Outcome, evaluate_search, fidelities
@@ -26,6 +24,10 @@ from pgretrieval.evaluate.metrics import (
     run_from_ranking,
 )
 from pgretrieval.evaluate.runs import without_identical, write_run
+
+if TYPE_CHECKING:
+    from pgretrieval.collection import Collection
+    from pgretrieval.database import RetrievalDatabase
 
 _FIDELITY_DEPTHS = (10, 100)
 _SMALLEST_DEPTH = 10

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pgretrieval.anncur.factorize import Costs
 from pgretrieval.anncur.selection import Selection
 from pgretrieval.cli import console
 from pgretrieval.cli.files import queries_of
 from pgretrieval.db.tables.anchors import Element
+
+if TYPE_CHECKING:
+    from pgretrieval.anncur.factorize import Costs
 
 _MEBIBYTE = 2**20
 

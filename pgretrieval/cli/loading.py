@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pgretrieval.cli import console
-from pgretrieval.collection import Collection
-from pgretrieval.database import RetrievalDatabase
 from pgretrieval.errors import ConfigError, DuplicateIdError, PgRetrievalWarning
-from pgretrieval.index.ingest import BATCH, batches
 from pgretrieval.types import Passage
+
+if TYPE_CHECKING:
+    from pgretrieval.collection import Collection
+    from pgretrieval.database import RetrievalDatabase
 
 Source = Callable[[], Iterable[Passage]]
 
@@ -57,6 +58,8 @@ def load(collection: Collection, sources: Iterable[Source], total: int, *, updat
 
     With `update`, passages of other content than the stored take their place; without, they are an error.
     """
+    from pgretrieval.index.ingest import BATCH, batches
+
     added = truncated = 0
     with console.progress_bar("encoding and adding", total) as advance, warnings.catch_warnings():
         warnings.simplefilter("ignore", PgRetrievalWarning)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import psycopg
-import sqlalchemy
 from psycopg.adapt import AdaptersMap
 from psycopg.pq import Format, PipelineStatus
 from psycopg.rows import TupleRow, tuple_row
-from sqlalchemy.orm import Session
 from typing_extensions import Self
 
 from pgretrieval import validate
 from pgretrieval.assets import statements
 from pgretrieval.db.parameters import ADAPTERS
 from pgretrieval.errors import ConfigError
+from pgretrieval.importing import is_a
+
+if TYPE_CHECKING:
+    import sqlalchemy
+    from sqlalchemy.orm import Session
 
 Joined: TypeAlias = "psycopg.Connection[Any] | sqlalchemy.Connection | Session"
 """A connection of the caller's, to the same database."""
@@ -85,8 +88,8 @@ class _OwnCursor(psycopg.Cursor[TupleRow]):
 
 
 def _driver_connection(given: Any) -> psycopg.Connection[Any]:
-    found = given.connection() if isinstance(given, Session) else given
-    if isinstance(found, sqlalchemy.Connection):
+    found = given.connection() if is_a(given, "sqlalchemy.orm", "Session") else given
+    if is_a(found, "sqlalchemy", "Connection"):
         if not found.in_transaction():
             found.begin()
         found = found.connection.driver_connection

@@ -79,10 +79,9 @@ def as_sent(cursor: psycopg.Cursor[Any]) -> None:
     cursor.adapters.register_loader(_Int4ArrayDumper.oid, _AsSent)
 
 
-psycopg.adapters.register_dumper(Int4Array, _Int4ArrayDumper)
-psycopg.adapters.register_dumper(Float4Array, _Float4ArrayDumper)
-psycopg.adapters.register_dumper(Field, _FieldDumper)
-
 ADAPTERS = AdaptersMap(psycopg.adapters)
 """How values go to the server and come back, whatever an application has registered for itself."""
 register_default_adapters(ADAPTERS)
+ADAPTERS.register_dumper(Int4Array, _Int4ArrayDumper)
+ADAPTERS.register_dumper(Float4Array, _Float4ArrayDumper)
+ADAPTERS.register_dumper(Field, _FieldDumper)

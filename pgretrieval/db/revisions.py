@@ -1,4 +1,4 @@
-"""What the revisions in `migrations/` share: the version table's name, and running a whole SQL file, or printing it offline."""
+"""The revisions as alembic runs them, by itself or in an application's own migrations: whole SQL files, run, or printed offline."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from contextlib import closing
 from typing import Any, TypedDict
 
 from alembic import context, op
+from alembic.config import Config
 from sqlalchemy import Connection
 
 from pgretrieval import assets
+from pgretrieval.db import schema
 
 
 class VersionOptions(TypedDict):
@@ -19,6 +21,24 @@ class VersionOptions(TypedDict):
 
 
 VERSION_OPTIONS: VersionOptions = {"version_table": "schema_version", "version_table_schema": "pgretrieval"}
+
+
+def alembic_config() -> Config:
+    """For alembic's own commands on these revisions."""
+    config = Config()
+    config.set_main_option("script_location", str(assets.MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def upgrade(connection: Connection) -> None:
+    """Install or upgrade in the transaction of a SQLAlchemy connection, as `schema.upgrade` does."""
+
+    def value_of(statement: str) -> Any:
+        return connection.exec_driver_sql(statement).scalar()
+
+    value_of(assets.statements("schema")["exists"])  # begins the transaction, which files sent past SQLAlchemy do not
+    schema.upgrade(value_of, lambda text: execute_file(connection, text))
 
 
 def run_sql(text: str) -> None:

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
-import psycopg
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from psycopg import errors as pg
-from sqlalchemy import Connection, Engine, create_engine
-from sqlalchemy.pool import NullPool
+from typing_extensions import LiteralString
 
 from pgretrieval import assets, validate
-from pgretrieval.db.connection import Database, one, value
+from pgretrieval.db.connection import Connection, Database, one, value
 from pgretrieval.db.errors import storage_errors
-from pgretrieval.db.revisions import execute_file
 from pgretrieval.errors import ExtensionError, SchemaError, StorageError
 
 _MAX_REVISION = 100
@@ -42,16 +38,13 @@ _BETWEEN_TRIES = 0.5
 
 def head_revision() -> str:
     """The newest revision this client knows."""
-    return cast("str", ScriptDirectory.from_config(_config()).get_current_head())
+    return [*assets.revisions()][-1]
 
 
 def installed_revision(database: Database) -> str | None:
     """The revision of the database, None where nothing is installed."""
-    named = assets.statements("catalog")
     with database.connection("reading the schema version") as connection:
-        if not value(connection, named["schema_exists"]):
-            return None
-        return cast("str | None", value(connection, named["schema_versions"]))
+        return cast("str | None", value(connection, _SQL["version"])) if value(connection, _SQL["exists"]) else None
 
 
 def verify(database: Database) -> None:
@@ -60,8 +53,7 @@ def verify(database: Database) -> None:
     if found is None:
         raise SchemaError(_MISSING)
     if found != head:
-        known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-        raise SchemaError((_OLDER if found in known else _NEWER).format(found=found, head=head))
+        raise SchemaError((_OLDER if found in assets.revisions() else _NEWER).format(found=found, head=head))
     with database.connection("looking for pgvector") as connection:
         refused = one(connection, _SQL["refused_vector_schema"])
     if refused:
@@ -93,37 +85,30 @@ def migrate(database: Database) -> str:
     Raises SchemaError where the database or its functions are newer than this client or the role may not create the schema,
     ExtensionError where pgvector is missing or too old.
     """
-
-    def connect() -> psycopg.Connection[Any]:
-        connection = database.session()
+    until = time.monotonic() + _PATIENCE
+    with storage_errors(database.url, "creating or upgrading the schema"), database.session() as connection:
+        connection.prepare_threshold = None  # nothing prepared stays behind in a session of a pooler
         if not connection.pooled:
             connection.execute(assets.statements("catalog")["without_time_limits"], {"local": False})
         if database.embedded:
             connection.execute(_SQL["own_server"])
-        connection.autocommit, connection.prepare_threshold = False, None  # nothing prepared stays behind in a session of a pooler
-        return connection
-
-    engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool)
-    until = time.monotonic() + _PATIENCE
-    with storage_errors(database.url, "creating or upgrading the schema"):
-        while not _try_to_upgrade(engine, until):
+        while not _try_to_upgrade(connection, until):
             time.sleep(_BETWEEN_TRIES * random.uniform(0.5, 1.5))
     return head_revision()
 
 
-def _try_to_upgrade(engine: Engine, until: float) -> bool:
+def _try_to_upgrade(connection: Connection, until: float) -> bool:
     """False where somebody was in the way, and there is time left; longer tries would make all others wait."""
     try:
-        with engine.begin() as connection:
-            patient = connection.exec_driver_sql(_SQL["limit_waiting"]).scalar()
-            upgrade(connection)
+        with connection.transaction():
+            patient = value(connection, _SQL["limit_waiting"])
+            upgrade(lambda text: value(connection, text), lambda text: connection.execute(text.encode()))
     except pg.LockNotAvailable as error:
         if not patient:
             raise
         if time.monotonic() < until:
             return False
-        with engine.begin() as connection:
-            holders = connection.exec_driver_sql(_SQL["in_the_way"]).scalar()
+        holders = value(connection, _SQL["in_the_way"])
         msg = (
             f"the schema was not upgraded: for {_PATIENCE} seconds other sessions kept its tables in use: "
             f"{holders or 'none does now'}. Let their transactions end, or end them by pg_terminate_backend, then do the same again"
@@ -132,14 +117,14 @@ def _try_to_upgrade(engine: Engine, until: float) -> bool:
     return True
 
 
-def upgrade(connection: Connection) -> None:
-    """Install or upgrade in the transaction of a SQLAlchemy connection, whose search path is afterwards as it was.
+def upgrade(value_of: Callable[[LiteralString], Any], run: Callable[[str], object]) -> None:
+    """Install or upgrade in a transaction that the caller has begun; its search path is afterwards as it was.
 
-    Raises SchemaError where the database is newer than this client.
+    `value_of` gives the value of a statement that has one, `run` runs a file of several. Raises SchemaError where the database is
+    newer than this client.
     """
-    connection.exec_driver_sql(_SQL["keep_search_path"])  # begins the transaction, which files sent past SQLAlchemy do not
-    execute_file(connection, assets.bootstrap())
-    execute_file(connection, _steps(revision_of(connection)))
+    run(_beginning())
+    run(_steps(value_of(_SQL["version"]) if value_of(_SQL["exists"]) else None))
 
 
 def as_sql() -> str:
@@ -152,20 +137,24 @@ def upgrade_script(since: str | None) -> str:
 
     They run inside one transaction, and leave its search path as it was. Raises SchemaError where `since` is not known.
     """
-    return "\n".join([_SQL["keep_search_path"] + ";", assets.bootstrap(), _steps(since)])
+    return _beginning() + _steps(since)
+
+
+def _beginning() -> str:
+    """What comes before the schema's revision can be looked at."""
+    return f"{_SQL['keep_search_path']};\n{assets.bootstrap()}\n"
 
 
 def _steps(since: str | None) -> str:
-    """What follows the bootstrap: the revisions after `since`, then all functions, and the search path as it was."""
-    scripts = ScriptDirectory.from_config(_config())
+    """What follows: the revisions after `since`, then all functions, and the search path as it was."""
     since = validate.text_or_none("since", since, most=_MAX_REVISION)
-    if since is not None and since not in {script.revision for script in scripts.walk_revisions()}:
-        raise SchemaError(_NEWER.format(found=since, head=scripts.get_current_head()))
-    pending = [*scripts.iterate_revisions("head", since or "base")][::-1]
+    known = assets.revisions()
+    if since is not None and since not in known:
+        raise SchemaError(_NEWER.format(found=since, head=head_revision()))
     return "\n".join(
         [
             assets.version_table(),
-            *(assets.revision(script.path) for script in pending),
+            *(assets.revision(path) for revision, path in known.items() if since is None or revision > since),
             _SQL["set_version"].format(revision=head_revision()) + ";",
             assets.refuse_newer_functions(),
             *assets.functions(),
@@ -180,24 +169,10 @@ def downgrade_script(revision: str) -> str:
     revision = validate.text("revision", revision, most=_MAX_REVISION)
     if revision == "base":
         return _SQL["drop"] + ";\n"
-    scripts = ScriptDirectory.from_config(_config())
-    if revision not in {script.revision for script in scripts.walk_revisions()}:
+    known = assets.revisions()
+    if revision not in known:
         msg = f"there is no revision {revision!r}; give an older one of this package, or base"
         raise SchemaError(msg)
-    leaving = [assets.revision(script.path, ".down.sql") for script in scripts.iterate_revisions("head", revision)]
+    leaving = [assets.revision(path, ".down.sql") for name, path in reversed(known.items()) if name > revision]
     steps = [*leaving, _SQL["set_version"].format(revision=revision) + ";"]
     return "\n".join([_SQL["keep_search_path"] + ";", _SQL["safe_search_path"] + ";", *steps, _SQL["restore_search_path"] + ";\n"])
-
-
-def revision_of(connection: Connection) -> str | None:
-    """The revision of the database that a SQLAlchemy connection is to, None where nothing is installed."""
-    named = assets.statements("catalog")
-    exists = connection.exec_driver_sql(named["schema_exists"]).scalar()
-    return connection.exec_driver_sql(named["schema_versions"]).scalar() if exists else None
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(assets.MIGRATIONS).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    return config

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from sqlalchemy import Select
-from sqlalchemy.dialects import registry
-from sqlalchemy.engine import Dialect
 from typing_extensions import LiteralString
 
 from pgretrieval import validate
 from pgretrieval.errors import ConfigError
+from pgretrieval.importing import is_a
+
+if TYPE_CHECKING:
+    from sqlalchemy import Select
 
 Ids: TypeAlias = "Iterable[str] | Select[Any]"
-
-_DIALECT: Dialect = registry.load("postgresql.psycopg")()
 
 
 def array_of(ids: Ids, what: str = "among") -> tuple[LiteralString, dict[str, Any]]:
     """The SQL of a text[] and its parameters. Raises ConfigError unless `ids` is a list of ids or a select of one column."""
-    if isinstance(ids, Select):
-        return _selected(ids, what)
+    if is_a(ids, "sqlalchemy", "Select"):
+        return _selected(cast("Select[Any]", ids), what)
     return "%(among)s::text[]", {"among": validate.ids(what, ids)}
 
 
@@ -30,7 +29,9 @@ def _selected(ids: Select[Any], what: str) -> tuple[LiteralString, dict[str, Any
     if len(ids.selected_columns) != 1:
         msg = f"{what} selects {len(ids.selected_columns)} columns; select one, the ids"
         raise ConfigError(msg)
-    compiled = ids.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
+    from sqlalchemy.dialects import registry
+
+    compiled = ids.compile(dialect=registry.load("postgresql.psycopg")(), compile_kwargs={"render_postcompile": True})
     # Names of our own, so that they cannot be those of the statement around.
     names = {name: f"among_{number}" for number, name in enumerate(compiled.params)}
     text = re.sub(r"%\((.*?)\)s", lambda found: f"%({names[found[1]]})s", str(compiled))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
-
-from sqlalchemy import URL
+from typing import TYPE_CHECKING, Any
 
 from pgretrieval import validate
 from pgretrieval.errors import ConfigError
+from pgretrieval.importing import is_a
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 __all__ = ["URL", "for_psycopg", "url_text"]
 
@@ -23,8 +25,8 @@ def for_psycopg(url: str) -> str:
 
 def url_text(given: Any) -> str | None:
     """A URL as a text, from one or from a `sqlalchemy.URL`. Raises ConfigError."""
-    if isinstance(given, URL):
-        return given.render_as_string(hide_password=False)
+    if is_a(given, "sqlalchemy", "URL"):
+        return str(given.render_as_string(hide_password=False))
     if isinstance(given, os.PathLike):
         msg = f"url is the path {validate.shown(os.fspath(given))}, and data_dir is given; give one of them"
         raise ConfigError(msg)

@@ -60,12 +60,13 @@ class Worker:
         once: bool = True,
         stopped: Callable[[], bool] = lambda: False,
         progress: Callable[[int], None] | None = None,
-        poll: float = POLL,
+        poll: float,
     ) -> WorkReport:
         """Until nothing is due, if `once`, or until `stopped`, which is asked after each batch.
 
         What concerns no single row, such as a column that is gone or a server that is down, is raised if `once`, after all else is
-        done; otherwise it is logged and tried again. `progress` is told how many entries were just settled.
+        done; otherwise it is logged and tried again. `progress` is told how many entries were just settled; `poll` is how many
+        seconds lie between two looks whether anything waits.
         """
         patience = _PATIENCE
         while not stopped():

@@ -1,9 +1,3 @@
--- name: schema_versions
-select version_num from pgretrieval.schema_version
-
--- name: schema_exists
-select pg_catalog.to_regclass('pgretrieval.schema_version') is not null
-
 -- name: create_collection
 select pgretrieval.create_collection(
     %(name)s, %(dim)s, %(encoder)s, %(bits)s, %(levels)s, %(candidates)s, %(keep_vectors)s, %(language)s,

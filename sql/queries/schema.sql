@@ -1,3 +1,9 @@
+-- name: version
+select version_num from pgretrieval.schema_version
+
+-- name: exists
+select pg_catalog.to_regclass('pgretrieval.schema_version') is not null
+
 -- name: keep_search_path
 -- An upgrade that waits for a table makes all wait who come after it, so it gives up soon.
 select pg_catalog.set_config('pgretrieval.search_path', pg_catalog.current_setting('search_path'), true),

@@ -9,11 +9,23 @@ import numpy as np
 import psycopg
 import pytest
 import sqlalchemy as sa
+from pgvector import HalfVector, Vector
+from pgvector.psycopg import register_vector
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 import pgretrieval
-from pgretrieval.sqlalchemy import collection, collections, hybrid_search, passage, search, text_search
+from pgretrieval.sqlalchemy import (
+    centroid,
+    collection,
+    collections,
+    dense_vector,
+    hybrid_search,
+    item_embedding,
+    passage,
+    search,
+    text_search,
+)
 from tests.fixtures.collections import Corpus
 from tests.migration.test_alembic import connect_arguments
 
@@ -93,10 +105,32 @@ def test_all_three(engine: sa.Engine, module_database: pgretrieval.RetrievalData
         assert dict(map(tuple, rows)) == {hit.id: pytest.approx(hit.score, abs=1e-2) for hit in expected}
 
 
+def test_vectors_are_read_with_the_types_of_pgvector(engine: sa.Engine, corpus: Corpus):
+    """Centroids come as vectors of length one, and take part in its operators."""
+    near = sa.select(centroid.c.vector).order_by(centroid.c.vector.max_inner_product(HalfVector(corpus.queries[0][0]))).limit(1)
+    with engine.connect() as connection:
+        every = np.array(connection.scalars(sa.select(centroid.c.vector)).all(), dtype=np.float32)
+        best = np.array(connection.scalars(near).one(), dtype=np.float32)
+    assert np.allclose(np.linalg.norm(every, axis=1), 1, atol=1e-2)
+    assert best @ corpus.queries[0][0] == pytest.approx(max(every @ corpus.queries[0][0]), abs=1e-3)
+
+
+def test_arrays_go_as_they_are_where_pgvector_is_registered(
+    module_database: pgretrieval.RetrievalDatabase, built: pgretrieval.Collection, corpus: Corpus
+):
+    """An application that registers pgvector's types with psycopg passes vectors to the SQL functions, and needs no text."""
+    with psycopg.connect(module_database.url) as connection:
+        register_vector(connection)
+        found = connection.execute(
+            "select id from pgretrieval.search('shared', %s, 5)", [[Vector(row) for row in corpus.queries[0]]]
+        ).fetchall()
+    assert [key for (key,) in found] == [hit.id for hit in built.search(vectors=corpus.queries[0], k=5)]
+
+
 def test_tables_are_those_of_the_schema(engine: sa.Engine):
     """A column is named or typed otherwise than in the database."""
     with engine.connect() as connection:
-        for table in (collections, collection, passage):
+        for table in (collections, collection, passage, centroid, dense_vector, item_embedding):
             connection.execute(sa.select(table).limit(1)).all()
         row = connection.execute(sa.select(passage.c.key, passage.c.metadata_).order_by(passage.c.passage_id).limit(1)).one()
     assert row == ("p0", {"number": 0})

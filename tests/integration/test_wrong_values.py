@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from alembic.config import Config
 from alembic.operations import Operations
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
@@ -27,6 +26,7 @@ import pgretrieval
 import pgretrieval.alembic
 import pgretrieval.sqlalchemy
 from pgretrieval import Collection, Passage, PgRetrievalError, RetrievalDatabase
+from pgretrieval.db.revisions import alembic_config
 from tests.support.encoder import HashedEncoder
 from tests.support.wrong import WRONG, fits, limited, odd_numbers
 
@@ -143,8 +143,7 @@ class _Offline:
 
     def __enter__(self) -> None:
         self.stack = ExitStack()
-        config = Config()
-        config.set_main_option("script_location", "pgretrieval:migrations")
+        config = alembic_config()
         script = ScriptDirectory.from_config(config)
         environment = self.stack.enter_context(EnvironmentContext(config, script, as_sql=True))
         environment.configure(dialect_name="postgresql", output_buffer=io.StringIO())

@@ -20,6 +20,7 @@ import pgretrieval
 from pgretrieval.alembic import include_object
 from pgretrieval.database import open_database
 from pgretrieval.db import schema
+from pgretrieval.db.revisions import upgrade
 from tests.fixtures.postgres import PostgresUnderTest
 from tests.support.catalog import catalogue
 from tests.support.revisions import REVISIONS
@@ -111,7 +112,7 @@ def test_asynchronous_drivers(empty_database_url: str, expected: list[str], driv
             f"postgresql+{driver}://", connect_args=connect_arguments(driver, parts), poolclass=pool.NullPool
         )
         async with engine.begin() as connection:
-            await connection.run_sync(schema.upgrade)
+            await connection.run_sync(upgrade)
 
     asyncio.run(install())
     assert catalogue(empty_database_url) == expected
@@ -140,7 +141,7 @@ def test_a_migration_that_is_rolled_back_leaves_nothing(empty_database_url: str)
     """Half of the schema stays when a later statement of the application's migration fails."""
     engine = create_engine(sqlalchemy_url(empty_database_url), poolclass=pool.NullPool)
     with engine.connect() as connection:
-        schema.upgrade(connection)
+        upgrade(connection)
         connection.rollback()
     with psycopg.connect(empty_database_url) as connection:
         assert connection.execute("select to_regnamespace('pgretrieval') is null").fetchone() == (True,)

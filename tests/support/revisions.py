@@ -9,7 +9,7 @@ import psycopg
 from alembic import command
 from sqlalchemy import create_engine, pool
 
-from pgretrieval.db import schema
+from pgretrieval.db.revisions import alembic_config
 
 RELEASED: dict[str, str] = json.loads((Path(__file__).parents[1] / "migration" / "released.json").read_text(encoding="utf-8"))
 """File name -> SHA-256 of its text."""
@@ -21,7 +21,7 @@ REVISIONS = sorted({name.split("_")[0] for name in RELEASED})
 def downgrade(url: str, revision: str) -> None:
     """Take the schema back to a revision, by alembic itself."""
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=pool.NullPool)
-    config = schema._config()
+    config = alembic_config()
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, revision)

@@ -115,7 +115,8 @@ def test_every_part_has_a_place_in_the_order():
     ("statement", "absent"),
     [
         ("import pgretrieval", ["torch", "sentence_transformers", "transformers", "psycopg", "sqlalchemy", "alembic"]),
-        ("import pgretrieval.database", ["sentence_transformers", "transformers"]),
+        ("import pgretrieval.database", ["torch", "sentence_transformers", "transformers", "sqlalchemy", "alembic"]),
+        ("import pgretrieval.cli.app", ["torch", "sentence_transformers", "transformers", "sqlalchemy", "alembic"]),
         ("import pgretrieval; pgretrieval.Hit; pgretrieval.PgRetrievalError", ["torch", "psycopg"]),
     ],
 )
@@ -124,6 +125,23 @@ def test_heavy_packages_are_imported_when_needed(statement: str, absent: list[st
     code = f"{statement}\nimport sys\nprint([name for name in {absent!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_importing_changes_nothing_of_the_process():
+    """An application's environment, signals and psycopg's adapters are its own, also when torch is imported for it."""
+    code = """if True:
+        import os, psycopg, signal, sys
+        def state():
+            kinds = [kind for kinds in psycopg.adapters._dumpers.values() for kind in kinds]
+            return repr((dict(os.environ), signal.getsignal(signal.SIGINT), kinds))
+        before = state()
+        import pgretrieval
+        pgretrieval.Collection
+        assert "torch" in sys.modules
+        assert state() == before
+    """
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_public_names_are_there():
