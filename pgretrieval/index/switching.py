@@ -90,9 +90,9 @@ def drop_replaced(work: Work, codebook_id: CodebookId) -> None:
     work.stage("drop", 0, 1)
     rebuilds.drop_replaced(connection, collection_id)
     postings = work.collection.scoring.postings
-    catalog.vacuum(connection, collection_id, "centroid", "passage", "token_code", "token_vector", postings, "word_posting")
-    if work.collection.keeps_dense:
-        catalog.vacuum(connection, collection_id, "dense_vector")
+    halved = ("token_code", "token_vector", postings, *(["dense_vector"] if work.collection.keeps_dense else []))
+    catalog.vacuum(connection, collection_id, *halved, shorten=True)
+    catalog.vacuum(connection, collection_id, "centroid", "passage", "word_posting")
     if work.wants_proxies:
         catalog.vacuum(connection, codebook_id, "proxy")
     vectors.clear(connection, collection_id)

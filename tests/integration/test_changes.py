@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from decimal import Decimal
@@ -20,6 +21,7 @@ import pgretrieval
 from pgretrieval import AddReport, ConfigError, ConflictError, DuplicateIdError, PassageNotFoundError
 from tests.fixtures.collections import Corpus
 from tests.support.encoder import HashedEncoder
+from tests.support.following import until
 from tests.support.vectors import clustered, maxsim, passages
 
 GREEK = [{"id": name, "text": f"{name} {name} text", "metadata": {"n": n}} for n, name in enumerate(("alpha", "beta", "gamma"))]
@@ -361,6 +363,38 @@ def test_a_collection_compacts_by_itself(large: pgretrieval.Collection, database
     large._database.background.wait()
     assert large.stats()["segments"] == 0
     assert {large.search(vectors=vectors, k=1)[0].id for vectors in more} == {f"s{number}" for number in range(46)}
+
+
+def test_close_does_not_wait_for_a_long_step(large: pgretrieval.Collection, database_url: str):
+    """A program hangs at its end for as long as a step of a compaction in the background takes, or the server goes on with it."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("""create function pgretrieval.dawdle() returns trigger language plpgsql as
+                              'begin perform pg_catalog.pg_sleep(60); return null; end'""")
+        connection.execute(
+            "create trigger dawdle before update on pgretrieval.segment for each statement execute function pgretrieval.dawdle()"
+        )
+        database = pgretrieval.connect(url=database_url)
+        other = database.get_collection("large")
+        for number, vectors in enumerate(clustered(60, seed=5, tokens=(50, 60))):
+            other.add([{"id": f"s{number}", "text": "single"}], vectors=[vectors])
+        sleeps = "select count(*) from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'"
+        until(lambda: rows(database_url, sleeps) == [(1,)])
+        begun = time.monotonic()
+        database.close()
+        assert time.monotonic() - begun < 10
+        until(lambda: rows(database_url, sleeps) == [(0,)], 10)
+        connection.execute("drop trigger dawdle on pgretrieval.segment")
+    large.compact()
+    assert (large.stats()["segments"], large.stats()["passages"]) == (0, 360)
+
+
+def test_a_compaction_leaves_files_as_long_as_they_are(large: pgretrieval.Collection, corpus: Corpus, database_url: str):
+    """VACUUM gives the end of a table back, for which it has the table alone, and searches wait."""
+    sizes = f"select pg_relation_size('pgretrieval.posting_{large._row.collection_id}'), count(*) from pgretrieval.posting"
+    ((size, _),) = rows(database_url, sizes)
+    large.delete([passage["id"] for passage in corpus.passages])
+    large.compact()
+    assert rows(database_url, sizes) == [(size, 0)]
 
 
 def test_a_background_compaction_that_fails_is_told(

@@ -327,9 +327,12 @@ def stats(database: Database, name: str) -> dict[str, Any]:
     }
 
 
-def vacuum(connection: Connection, number: int, *tables: str) -> None:
-    """VACUUM ANALYZE of a collection's partitions, or of a codebook's where that divides the table; outside a transaction."""
-    _maintain(connection, "vacuum", number, tables)
+def vacuum(connection: Connection, number: int, *tables: str, shorten: bool = False) -> None:
+    """VACUUM ANALYZE of a collection's partitions, or of a codebook's where that divides the table; outside a transaction.
+
+    To `shorten` files as well keeps searches waiting for moments.
+    """
+    _maintain(connection, "vacuum_and_shorten" if shorten else "vacuum", number, tables)
 
 
 def analyze(connection: Connection, number: int, *tables: str) -> None:
