@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 import yaml
 
 import pgretrieval
-from pgretrieval.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -21,7 +19,6 @@ PAGES = sorted(
     for pattern in ("*.md", "docs/**/*.md", "docker/**/*.md", "benchmarks/**/*.md", "tests/**/*.md")
     for page in ROOT.glob(pattern)
 )
-COMMAND_LINE = ROOT / "docs" / "command-line.md"
 PYTHON = ROOT / "docs" / "python.md"
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
@@ -42,25 +39,6 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in HEADING.findall(prose(page))}
 
 
-def section(page: Path, heading: str) -> str:
-    """The text under a second-level heading, without it."""
-    found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", read(page), re.MULTILINE | re.DOTALL)
-    assert found, f"{page.name} has no section {heading!r}"
-    return found[1]
-
-
-def command_tree() -> Any:
-    return typer.main.get_command(app)
-
-
-def options_of(command: Any) -> list[str]:
-    """The options of a command, or of all commands of a group and its own."""
-    below = [name for inner in getattr(command, "commands", {}).values() for name in options_of(inner)]
-    if below and command.name == "train":
-        return below
-    return [name for parameter in command.params if parameter.param_type_name == "option" for name in parameter.opts]
-
-
 def blocks(language: str) -> list[Any]:
     return [
         pytest.param(re.sub(rf"^{found[1]}", "", found[3], flags=re.MULTILINE), id=f"{page.name}:{number}")
@@ -68,27 +46,6 @@ def blocks(language: str) -> list[Any]:
         for number, found in enumerate(FENCE.finditer(read(page)))
         if found[2] == language
     ]
-
-
-@pytest.mark.parametrize("name", sorted(command_tree().commands))
-def test_command_has_a_section_with_all_its_options(name: str) -> None:
-    text = section(COMMAND_LINE, name)
-    assert f"pgretrieval {name}" in text or f" {name}" in text
-    missing = [option for option in options_of(command_tree().commands[name]) if f"`{option}`" not in text]
-    assert not missing
-
-
-def test_sections_name_no_option_that_does_not_exist() -> None:
-    for name, command in command_tree().commands.items():
-        table_rows = re.findall(r"^\| `(-[^` ]+)`", section(COMMAND_LINE, name), re.MULTILINE)
-        assert set(table_rows) <= set(options_of(command)), name
-
-
-def test_global_options_are_documented() -> None:
-    text = section(COMMAND_LINE, "Which database")
-    assert [option for option in options_of(command_tree()) if f"`{option} " not in text] == []
-    assert "PGRETRIEVAL_DATABASE_URL" in text
-    assert "PGRETRIEVAL_DATA_DIR" in text
 
 
 @pytest.mark.parametrize("name", pgretrieval.__all__)
