@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pgretrieval.encode import CollectionEncoder, from_spec, load_encoder
-from pgretrieval.encode.minilm import DIM, NEWEST
+from pgretrieval.encode.minilm import DIM, NEWEST, PROJECTION_KEY, build_model, load_minilm, projection_file
 from pgretrieval.encode.registry import names
 from pgretrieval.errors import EncoderError, InputError
 from pgretrieval.types import Float32Array, Passage
@@ -116,6 +116,37 @@ def test_a_stored_encoder_keeps_its_projection(minilm: CollectionEncoder) -> Non
     np.testing.assert_array_equal(from_spec({"kind": "minilm"}).encode_query(text)[0], old.encode_query(text)[0])
     np.testing.assert_array_equal(minilm.encode_query(text)[0], new.encode_query(text)[0])
     assert abs((old.encode_query(text)[0] * new.encode_query(text)[0]).sum(axis=1)).max() < 0.999
+
+
+def test_the_newest_version_is_the_second() -> None:
+    """A collection that names no version gets the projection that is not trained."""
+    from safetensors.torch import load_file
+
+    old, newest = (load_file(projection_file(version))[PROJECTION_KEY].float() for version in ("1", "2"))
+    assert load_encoder("minilm").spec == {"kind": "minilm", "version": "2"}
+    for model in (build_model("cpu"), load_minilm("cpu")._model):
+        weight = model[2].linear.weight.detach().float()  # rounded where a processor computes in half precision
+        assert (weight - newest).abs().max() < 0.01 < (weight - old).abs().max()
+
+
+def test_it_is_known_beforehand_that_passages_differ_in_length() -> None:
+    """A model is loaded to learn that it does not pool."""
+    encoder = load_encoder("minilm")
+    assert encoder.vectors_per_passage is None
+    assert encoder._inner is None
+
+
+def test_batches_hold_about_as_many_characters(minilm: CollectionEncoder) -> None:
+    """Long texts fill a processor's caches, or short ones are read a few at a time."""
+    read: list[int] = []
+    hook = minilm._loaded()._model[0].register_forward_pre_hook(lambda _, given: read.append(len(given[0]["input_ids"])))
+    try:
+        for length, expected in ((20, 64), (400, 20), (1200, 8)):
+            read.clear()
+            minilm.encode_document(["word " * (length // 5)] * 70)
+            assert (max(read), sum(read)) == (expected, 70)
+    finally:
+        hook.remove()
 
 
 def test_unknown_versions() -> None:

@@ -149,3 +149,50 @@ def test_dense_vectors_of_an_object_come_in_the_order_of_the_texts() -> None:
 def test_an_encoder_without_dense_vectors_says_what_to_do() -> None:
     with pytest.raises(EncoderError, match=r"no dense vectors.*encode_query_with_dense.*dense="):
         load_encoder(WordEncoder()).encode_query_with_dense("aa")
+
+
+class Counted(WordEncoder):
+    """Keeps what it was asked to encode."""
+
+    def __init__(self, **said: Any) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+        for name, value in said.items():
+            setattr(self, name, value)
+
+    def encode_query(self, texts: Sequence[str]) -> list[Any]:
+        self.asked += texts
+        return super().encode_query(texts)
+
+
+def test_a_stated_dimension_needs_no_text() -> None:
+    """A model reads a word for what it says itself, or what an object has under that name is taken for a number."""
+    inner = Counted(dim=DIM)
+    encoder = load_encoder(inner)
+    assert encoder.dim == DIM
+    assert inner.asked == []
+    other = Counted(dim="of the text")
+    assert load_encoder(other).dim == DIM
+    assert len(other.asked) == 1
+    wrong = load_encoder(Counted(dim=7))
+    assert wrong.dim == 7
+    with pytest.raises(EncoderError, match=r"dimension 4 for text 0 .* but 7 before"):
+        wrong.encode_query("x")
+
+
+@pytest.mark.parametrize(("said", "expected"), [({}, None), ({"vectors_per_passage": 3}, 3), ({"vectors_per_passage": 1}, 1)])
+def test_a_stated_number_of_vectors(said: dict[str, Any], expected: int | None) -> None:
+    """A collection of one row a passage is made, or not made, whatever the encoder says."""
+    assert load_encoder(Counted(**said)).vectors_per_passage == expected
+
+
+@pytest.mark.parametrize("said", [0, -1, "three", 2.0])
+def test_what_is_no_number_of_vectors(said: object) -> None:
+    assert load_encoder(Counted(vectors_per_passage=said)).vectors_per_passage is None
+
+
+def test_a_query_has_one_text_and_needs_no_dense_vector() -> None:
+    """One string is taken for its letters, or dense vectors are asked for that nobody wants."""
+    inner = Counted()
+    assert [len(array) for array in load_encoder(inner).encode_query("two words")] == [2]
+    assert inner.asked == ["two words"]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pgretrieval.encode import load_encoder
-from pgretrieval.encode.constbert import load_constbert
+from pgretrieval.encode.constbert import _read_shape, is_constbert, load_constbert
 from pgretrieval.encode.modules import ConstPooling, load_model, with_pooling
 from pgretrieval.errors import ConfigError, EncoderError
 from tests.fixtures.models import HIDDEN, PROJECTED
@@ -115,6 +115,34 @@ def test_a_pooled_model_is_saved_and_read_as_an_encoder(library_folder: Path, tm
     assert encoder.encode_query("a bank")[0].shape == (4, PROJECTED)
 
 
+def test_vectors_of_a_pooled_model_have_length_one(library_folder: Path) -> None:
+    """Queries, which are not pooled, keep the lengths of the projection."""
+    model = with_pooling(load_model(library_folder, "cpu"), VECTORS, tokens=TOKENS)
+    for rows in (model.encode_query(["the river"])[0], model.encode_document(["the river flows"])[0]):
+        np.testing.assert_allclose(rows.norm(dim=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", ["tokens", "full"])
+def test_a_pooling_begins_with_means_of_neighbours(shape: Any) -> None:
+    """Vectors of an untrained pooling are those of places far apart, or of a part of the numbers."""
+    torch.manual_seed(0)
+    pooling = ConstPooling(TOKENS, VECTORS, DIM, shape=shape, normalize=False, bias=True)
+    assert not pooling.linear.bias.any()
+    vectors = torch.randn(TOKENS, DIM, generator=torch.Generator().manual_seed(1))
+    found = pooling.pool_one(vectors)
+    for number in range(VECTORS):
+        mean = vectors[3 * number : 3 * number + 3].mean(dim=0)
+        assert float(torch.nn.functional.cosine_similarity(found[number].detach(), mean, dim=0)) > 0.9
+
+
+def test_a_pooled_model_is_cut_where_its_pooling_ends(library_folder: Path) -> None:
+    """A model that reads less than the pooling takes reads more, or passages are read that nothing pools."""
+    for own, expected in ((None, TOKENS), (7, 7), (20, TOKENS)):
+        model = load_model(library_folder, "cpu")
+        model[0].document_length = own
+        assert with_pooling(model, VECTORS, tokens=TOKENS)[0].document_length == expected
+
+
 @pytest.fixture(params=["tokens", "full"])
 def published(request: pytest.FixtureRequest, tiny_bert: Path, tmp_path: Path) -> Path:
     """A checkpoint as published: `bert.` weights, `linear.weight`, `doc_project.weight`."""
@@ -149,6 +177,69 @@ def test_a_published_checkpoint_gives_the_vectors_of_its_layers(published: Path)
     [pooling] = [module for module in model if isinstance(module, ConstPooling)]
     np.testing.assert_allclose(rows, pooled_plainly(pooling, projected.numpy(), np.ones(5)), atol=1e-4)
     assert encoder.encode_query("a bank")[0].shape == (32, PROJECTED)
+
+
+@pytest.mark.parametrize("attend", [None, True])
+def test_a_query_is_filled_up_with_masks_that_are_not_attended_to(published: Path, attend: bool | None) -> None:
+    """Without a word a query is of another length, of another marker, or its own tokens see what it is filled up with."""
+    from safetensors.torch import load_file
+    from transformers import BertModel
+
+    model = load_constbert(str(published), "cpu", **({} if attend is None else {"attend_to_expansion": attend}))
+    [rows] = model.encode_query(["a bank"])
+    names = ["[CLS]", "[unused0]", "a", "bank", "[SEP]", *["[MASK]"] * 27]
+    ids = torch.tensor([model.tokenizer.convert_tokens_to_ids(names)])
+    mask = torch.ones(1, 32) if attend else (torch.arange(32) < 5)[None].long()
+    with torch.no_grad():
+        hidden = BertModel.from_pretrained(published)(ids, attention_mask=mask).last_hidden_state[0]
+    expected = hidden @ load_file(published / "model.safetensors")["linear.weight"].T
+    torch.testing.assert_close(rows, torch.nn.functional.normalize(expected, dim=1), atol=1e-4, rtol=1e-3)
+
+
+def test_a_pooling_with_a_bias_and_pickled_tensors_are_read(published: Path) -> None:
+    """A bias is left out, a wrapper's prefix is not taken off, or only one kind of file can be read."""
+    from safetensors.torch import load_file
+
+    weights = load_file(published / "model.safetensors")
+    bias = torch.linspace(-3, 3, len(weights["doc_project.weight"]))
+    plain = load_constbert(str(published), "cpu").encode_document(["the bank"])[0]
+    (published / "model.safetensors").unlink()
+    wrapped = {key if key.startswith("bert.") else f"model.{key}": values for key, values in weights.items()}
+    torch.save(wrapped, published / "pytorch_model.bin")
+    torch.testing.assert_close(load_constbert(str(published), "cpu").encode_document(["the bank"])[0], plain)
+    torch.save({**weights, "doc_project.bias": bias}, published / "pytorch_model.bin")
+    model = load_constbert(str(published), "cpu")
+    [pooling] = [module for module in model if isinstance(module, ConstPooling)]
+    assert torch.equal(pooling.linear.bias, bias)
+    assert not torch.allclose(model.encode_document(["the bank"])[0], plain, atol=1e-3)
+    (published / "pytorch_model.bin").unlink()
+    with pytest.raises(EncoderError, match=r"has none of the files model.safetensors, pytorch_model.bin"):
+        load_constbert(str(published), "cpu")
+
+
+@pytest.mark.parametrize(
+    ("weight", "shape", "expected"),
+    [
+        ((4, 12), None, (4, 12, "tokens")),
+        ((16, 48), None, (2, 6, "full")),
+        ((16, 48), "tokens", (16, 48, "tokens")),
+        ((8, 24), None, (8, 24, "tokens")),  # one vector of 8 dimensions is less likely than 8 vectors
+        ((8, 24), "full", (1, 3, "full")),
+        ((16, 44), None, (16, 44, "tokens")),
+        ((12, 48), None, (12, 48, "tokens")),
+    ],
+)
+def test_the_shape_of_a_pooling_weight(weight: tuple[int, int], shape: Any, expected: tuple[int, int, str]) -> None:
+    """A published weight of 8 dimensions is read as one of another shape."""
+    assert _read_shape(weight, 8, shape) == expected
+
+
+@pytest.mark.parametrize(
+    ("architectures", "is_one"), [(["ConstBERT"], True), (["HF_ConstBert"], True), (["BertModel"], False), (None, False)]
+)
+def test_which_checkpoints_are_published_ones(architectures: list[str] | None, is_one: bool) -> None:
+    assert is_constbert({"architectures": architectures}) == is_one
+    assert not is_constbert({})
 
 
 def test_what_a_checkpoint_leaves_open_changes_its_vectors(published: Path) -> None:

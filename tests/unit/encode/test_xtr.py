@@ -102,6 +102,35 @@ def test_a_bare_t5_gets_a_projection(t5_folder: Path, tmp_path: Path) -> None:
     assert rows.shape[1] == 8
 
 
+@pytest.mark.parametrize("made", ["read", "new"])
+def test_what_is_not_said_is_as_in_xtr(made: str, t5_folder: Path, xtr_folder: Path) -> None:
+    """Vectors keep their lengths, texts their case, the end token is a mean, a bias is added, or texts are cut elsewhere."""
+    torch.manual_seed(0)
+    model = load_xtr(str(xtr_folder), "cpu") if made == "read" else new_xtr(str(t5_folder), "cpu")
+    [upper, lower] = model.encode_document(["THE River", "the river"])
+    torch.testing.assert_close(upper, lower)
+    assert lower.shape[1] == (PROJECTED if made == "read" else 128)
+    np.testing.assert_allclose(lower.norm(dim=1), 1, rtol=1e-5)
+    [query], [document] = model.encode_query(["bank " * 40]), model.encode_document(["bank " * 600])
+    assert (len(query), len(document)) == (32, 512)
+    dense = next(module for module in model if hasattr(module, "linear"))
+    assert dense.linear.bias is None
+    options = {"lower_case": True, "normalize": False, "end_token": "mean"}
+    torch.manual_seed(0)
+    other = load_xtr(str(xtr_folder), "cpu", **options) if made == "read" else new_xtr(str(t5_folder), "cpu", **options)  # type: ignore[arg-type]
+    [rows] = other.encode_document(["the river"])
+    torch.testing.assert_close(torch.nn.functional.normalize(rows[:-1], dim=1), lower[:-1], atol=1e-5, rtol=0)
+    assert not torch.allclose(torch.nn.functional.normalize(rows[-1], dim=0), lower[-1], atol=1e-3)
+
+
+def test_the_mean_of_a_text_leaves_padding_out(t5_folder: Path) -> None:
+    """A text beside a longer one has another end token, or its other tokens are replaced."""
+    model = new_xtr(str(t5_folder), "cpu", normalize=False, end_token="mean")
+    [alone] = model.encode_document(["the bank"])
+    together = model.encode_document(["the bank", "the river the bank the river bank"])[0]
+    torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-4)
+
+
 def test_an_unknown_end_token_is_refused(xtr_folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"end_token is 'none'.*mean"):
         load_xtr(str(xtr_folder), "cpu", end_token="none")  # type: ignore[arg-type]

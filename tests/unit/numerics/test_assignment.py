@@ -67,6 +67,13 @@ def test_all_groups_searched_find_the_nearest(unit: bool):
     )  # unit ones in the quick format
 
 
+def test_the_quick_way_takes_lengths_into_account():
+    """Vectors that keep their lengths get the centroid with the highest product, which is the longest."""
+    centroids = directions(60) * torch.linspace(0.2, 4, 60)[:, None]
+    vectors = directions(300, seed=3) * 2
+    assert torch.equal(quickly_nearest(vectors, centroids, unit=False), torch.cdist(vectors, centroids).argmin(dim=1))
+
+
 def test_a_few_groups_are_searched_of_many_centroids():
     """All centroids are compared, which takes as long as without groups; or a default searches so few that it errs."""
     centroids, vectors = directions(4096, dim=8), directions(2000, dim=8, seed=3)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from pgretrieval.numerics.maxsim import maxsim, maxsim_many, segment_max
+from pgretrieval.numerics.maxsim import maxsim, maxsim_many, quick_segment_max, segment_max, segment_max_on_device
 
 
 def oracle(query: np.ndarray, passages: list[np.ndarray]) -> list[float]:
@@ -55,6 +56,17 @@ def test_nothing_gives_nothing() -> None:
     assert maxsim(np.ones((2, 8), dtype=np.float32), empty, none).shape == (0,)
     assert maxsim_many([np.ones((2, 8), dtype=np.float32)], empty, none).shape == (1, 0)
     assert maxsim_many([], np.ones((3, 8), dtype=np.float32), np.array([0, 3])).shape == (0, 1)
+    for found in (maxsim(np.ones((2, 8), dtype=np.float32), empty, none), maxsim_many([np.ones((2, 8), "f4")], empty, none)):
+        assert found.dtype == np.float32
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_quick_maxima_are_those_above_zero(kind: torch.dtype) -> None:
+    """A negative best is kept, one between 0 and 1 is raised, or the bits of bf16 are compared in another order."""
+    similarity = torch.tensor([[1.0, 0.5, -2.0, -1.0], [0.0, -1.0, 0.25, 0.125]], dtype=kind)
+    found = quick_segment_max(similarity, np.array([0, 2, 4]))
+    assert found.dtype == torch.float32
+    assert found.tolist() == segment_max_on_device(similarity, np.array([0, 2, 4])).clamp(min=0).tolist() == [[1, 0], [0, 0.25]]
 
 
 def test_segment_max_keeps_the_best_of_each_passage() -> None:
