@@ -40,7 +40,7 @@ from pgretrieval.index.check import check
 from pgretrieval.index.coding import Coders
 from pgretrieval.index.compaction import compact, compact_if_needed
 from pgretrieval.index.ingest import Target
-from pgretrieval.index.sources import EncodedVectors, GivenDense, GivenVectors, NoVectors, TextsAlone, VectorSource
+from pgretrieval.index.sources import EncodedAhead, EncodedVectors, GivenDense, GivenVectors, NoVectors, TextsAlone, VectorSource
 from pgretrieval.index.vectors import check_dim, dense_array, token_array, unit_rows
 from pgretrieval.index.work import Stage
 from pgretrieval.numerics.hardware import compute_device
@@ -250,6 +250,15 @@ class Collection:
             self._renewed()
             raise
         return self._changed(report, connection)
+
+    def _encode_ahead(self, passages: Sequence[Passage], known: EncodedAhead | None = None) -> EncodedAhead:
+        """For `_add_ahead`: the vectors of what is new among checked passages; those `known` are not made again."""
+        encoding, source = self._source(None, None, None, changing=True)
+        return ingest.encode_ahead(self._target(encoding), passages, source, self._renewed, known)
+
+    def _add_ahead(self, passages: Sequence[Passage], ahead: EncodedAhead, connection: Joined) -> AddReport:
+        """`add` with "update" that encodes nothing, in a transaction. Raises NotEncodedError, EncoderChangedError."""
+        return ingest.add(self._target(ahead.encoding), passages, ahead, "update", connection)
 
     def update(
         self,

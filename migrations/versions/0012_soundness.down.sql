@@ -56,6 +56,9 @@ drop table pgretrieval.change_lock, pgretrieval.build_lock, pgretrieval.factoriz
 
 -- Entries whose keys are too long for the index stand for every key.
 drop index pgretrieval.queue_key;
+alter table pgretrieval.queue drop column claimed_until;
+drop function if exists pgretrieval.claim_keys(integer, integer, double precision);
+drop function if exists pgretrieval.lock_keys(integer, text[]);
 alter table pgretrieval.queue alter column key type text using case when octet_length(key) <= 2000 then key end;
 create index queue_key on pgretrieval.queue (collection_id, key);
 drop function if exists pgretrieval.source_of(pgretrieval.attachment) cascade;

@@ -223,6 +223,10 @@ drop function if exists pgretrieval.source_of(pgretrieval.attachment);
 drop index pgretrieval.queue_key;
 create index queue_key on pgretrieval.queue (collection_id, hashtext(key));
 
+-- Workers lock nothing while they encode: until then others leave the key to the worker that has claimed it.
+alter table pgretrieval.queue add column claimed_until timestamptz not null default '-infinity';
+drop function if exists pgretrieval.claim_keys(integer, integer);
+
 -- Keys and metadata have one text form now, whatever the settings of sessions are. Collections whose columns may have had another are
 -- looked at as a whole; keys in an old form would lead to no row.
 with renewed as (

@@ -16,7 +16,7 @@ from pgretrieval.db.tables import catalog, codes, passages, vectors
 from pgretrieval.db.tables.catalog import AddState
 from pgretrieval.errors import ConflictError, DimensionMismatchError, DuplicateIdError, EncoderChangedError, PassageNotFoundError
 from pgretrieval.index.coding import Coders, write_segment
-from pgretrieval.index.sources import VectorSource
+from pgretrieval.index.sources import EncodedAhead, VectorSource
 from pgretrieval.index.spool import Spool
 from pgretrieval.index.vectors import check_counts, no_tokens, token_matrix
 from pgretrieval.types import AddReport, CollectionId, Float32Array, OnConflict, Passage, Restriction, TokenMatrix
@@ -99,6 +99,13 @@ def add(
     return _Intake(target, vector_source, on_conflict, joined, renew).take(source, updating=False)
 
 
+def encode_ahead(
+    target: Target, batch: Sequence[Passage], source: VectorSource, renew: Renew, known: EncodedAhead | None
+) -> EncodedAhead:
+    """What an `add` with "update" of these passages would encode now, made outside any transaction; `known` is not made again."""
+    return _Intake(target, source, "update", None, renew).ahead(batch, known)
+
+
 def update(
     target: Target,
     changes: Iterable[Change],
@@ -144,6 +151,21 @@ class _Intake:
                 spool.append(prepared, prepared.size)
             self._source.finish()
             return self._write(spool)
+
+    def ahead(self, given: Sequence[Passage], known: EncodedAhead | None) -> EncodedAhead:
+        """Vectors of what is new among some passages."""
+        made = known
+        for batch in batches(given, BATCH):
+            state, held = self._look([passage.id for passage in batch])
+            if made is None or made.encoding != self._target.encoding:
+                made = EncodedAhead(self._source.spec, self._target.encoding)
+            anew, _ = self._sorted_out(batch, range(len(batch)), held)
+            missing = list(
+                {batch[position].encoded_text: position for position in anew if batch[position].encoded_text not in made}.values()
+            )
+            taken = self._source.take(batch, missing, state.dim)
+            made.keep([batch[position].encoded_text for position in missing], taken)
+        return made or EncodedAhead(self._source.spec, self._target.encoding)
 
     def _prepare(self, batch: list[Passage], changes: list[Change] | None, keys: list[str], first: list[int]) -> _Prepared:
         """Look what is stored for the ids, then encode what is new."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from pgretrieval.encode.base import CollectionEncoder
-from pgretrieval.errors import InputError
+from pgretrieval.errors import ConflictError, InputError
 from pgretrieval.index.vectors import dense_array, token_array, unit_rows
 from pgretrieval.types import Float32Array, Passage
 
@@ -158,6 +158,53 @@ class EncodedVectors:
         """Raises InputError where dense vectors are left."""
         if self._dense:
             self._dense.finish()
+
+
+class NotEncodedError(ConflictError):
+    """A text was to be encoded ahead and was not: it has changed since."""
+
+
+class EncodedAhead:
+    """Vectors of texts that were encoded before, so that nothing is encoded in a transaction."""
+
+    given = False
+    given_dense = False
+
+    def __init__(self, spec: dict[str, str] | None, encoding: int) -> None:
+        self.spec = spec
+        self.encoding = encoding
+        """Of which of the collection's encoders they are."""
+        self._vectors: dict[str, Float32Array | None] = {}
+        self._dense: dict[str, Float32Array] = {}
+
+    def __str__(self) -> str:
+        return f"encoder {self.spec}"
+
+    def __contains__(self, text: object) -> bool:
+        return text in self._vectors
+
+    def keep(self, texts: Sequence[str], taken: Taken) -> None:
+        """What was made of texts."""
+        self._vectors |= zip(texts, taken.arrays, strict=True) if taken.arrays else dict.fromkeys(texts)
+        if taken.dense is not None:
+            self._dense |= zip(texts, taken.dense, strict=True)
+
+    def take(self, batch: Sequence[Passage], wanted: Sequence[int], dim: int | None) -> Taken:
+        """Raises NotEncodedError."""
+        texts = [batch[position].encoded_text for position in wanted]
+        missing = [batch[position].id for position, text in zip(wanted, texts, strict=True) if text not in self]
+        if missing:
+            raise NotEncodedError(f"passage {missing[0]!r} has changed since it was encoded; do the same again")
+        arrays = [self._vectors[text] for text in texts]
+        dense = np.stack([self._dense[text] for text in texts]) if texts and self._dense else None
+        return Taken([array for array in arrays if array is not None], dense, 0)
+
+    def again(self) -> VectorSource:
+        """The same vectors."""
+        return self
+
+    def finish(self) -> None:
+        """Nothing is left."""
 
 
 class NoVectors:

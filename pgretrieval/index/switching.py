@@ -12,23 +12,27 @@ from pgretrieval.index.training import encode, next_texts
 from pgretrieval.index.work import Work
 from pgretrieval.types import CodebookId
 
-_LEFT_TO_THE_SWITCH = 16  # passages: so many are encoded and coded in a fraction of a second
+_LEFT_TO_THE_SWITCH = 16  # passages: so many are coded in a fraction of a second
+_TRIES_WITHOUT_MODEL = 20
 _BETWEEN_ATTEMPTS = 0.2
 
 
 def switch(work: Work, codebook_id: CodebookId, coder: Coder) -> None:
     """Catch up with what changed, in rounds, until so little is left that the rest and the switch keep nobody waiting.
 
-    One transaction makes the codebook active. Whoever adds, updates or deletes waits for that alone.
+    One transaction makes the codebook active. Whoever adds, updates or deletes waits for that alone. Texts are encoded before it;
+    only where others added some in between again and again, so few are encoded in it.
     """
     work.stage("switch", 0, 1)
     connection, where = work.connection, (work.connection, work.collection_id, codebook_id)
     dense_dim = _dense_dim(work)
-    switched = False
+    switched, without_model, left = False, 0, 0 if work.encodes else _LEFT_TO_THE_SWITCH
     while not switched:
-        coded = catch_up(work, codebook_id, coder) if len(codes.uncoded(*where)) > _LEFT_TO_THE_SWITCH else 1
+        coded = catch_up(work, codebook_id, coder) if len(codes.uncoded(*where)) > left else 1
         with rebuilds.trying_to_switch(connection, work.collection_id) as alone:
-            if alone and (len(codes.uncoded(*where)) <= _LEFT_TO_THE_SWITCH or not coded):
+            if alone and without_model < _TRIES_WITHOUT_MODEL and next_texts(work, connection):
+                without_model += 1
+            elif alone and (len(codes.uncoded(*where)) <= _LEFT_TO_THE_SWITCH or not coded):
                 rebuilds.lock(work.lock, work.collection_id)  # still ours, or another build may have come in between
                 catch_up(work, codebook_id, coder)
                 _forget_removed(work, codebook_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,7 +11,8 @@ from pgretrieval.db.connection import Connection
 from pgretrieval.db.tables import queue
 from pgretrieval.db.tables.attachments import Attached
 from pgretrieval.db.tables.queue import SourceRow
-from pgretrieval.errors import InputError, PgRetrievalWarning
+from pgretrieval.errors import InputError
+from pgretrieval.index.sources import EncodedAhead
 from pgretrieval.types import Passage, WorkReport
 from pgretrieval.validate import MAX_ID_BYTES, shown
 
@@ -51,8 +51,13 @@ def _take(found: Wanted, source: str, key: str, rows: Sequence[SourceRow]) -> No
         found.keys_of |= dict.fromkeys(passages, key)
 
 
-def reconcile(collection: Collection, attached: Attached, keys: Sequence[str], found: Wanted, connection: Connection) -> WorkReport:
-    """Write and delete in the transaction of the claim. `keys` are those to settle, without the refused."""
+def reconcile(
+    collection: Collection, attached: Attached, keys: Sequence[str], found: Wanted, ahead: EncodedAhead, connection: Connection
+) -> WorkReport:
+    """Write and delete in the transaction that has `keys` locked, which are those to settle, without the refused.
+
+    Raises NotEncodedError where a text is not among those encoded `ahead`.
+    """
     settled = set(keys)
     ids = [passage_id for passage_id, key in found.keys_of.items() if key in settled]
     if attached.queried:
@@ -62,10 +67,7 @@ def reconcile(collection: Collection, attached: Attached, keys: Sequence[str], f
         gone = [key for key in keys if key not in found.passages]
     if not ids:
         return WorkReport(0, collection.delete(gone, connection=connection) if gone else 0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PgRetrievalWarning)  # of texts that are cut; add says so of every batch
-        report = collection.add([found.passages[passage_id] for passage_id in ids], on_conflict="update", connection=connection)
-    # Last, since the lock that changes take is not to be held while texts are encoded.
+    report = collection._add_ahead([found.passages[passage_id] for passage_id in ids], ahead, connection)
     return WorkReport(report.passages, collection.delete(gone, connection=connection) if gone else 0)
 
 

@@ -1,10 +1,15 @@
-"""The worker: claims changed rows, has them encoded, and writes them with the end of their entries in one transaction."""
+"""The worker: claims changed rows, has them encoded, and writes them with the end of their entries in one transaction.
+
+Nothing is locked while a model computes. Before it writes, the worker locks the entries and reads the rows again: what has changed
+since is encoded again, and what another worker has done meanwhile is left.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import NamedTuple
 
@@ -13,14 +18,16 @@ from pgretrieval.db.connection import Connection, Database
 from pgretrieval.db.tables import attachments, catalog, queue
 from pgretrieval.db.tables.attachments import Attached
 from pgretrieval.db.tables.queue import Entries
-from pgretrieval.errors import ConfigError, ConflictError, EncoderError, InputError, PgRetrievalError
+from pgretrieval.errors import ConfigError, ConflictError, EncoderChangedError, EncoderError, InputError, PgRetrievalError
 from pgretrieval.index.compaction import compact_if_needed
+from pgretrieval.index.sources import EncodedAhead, NotEncodedError
 from pgretrieval.sync.attaching import find
 from pgretrieval.sync.reconcile import Wanted, reconcile, wanted
 from pgretrieval.types import WorkReport
 
-BATCH = 256  # keys claimed together; each holds one lock of the server's until the batch is written
+BATCH = 256  # keys claimed together; each holds one lock of the server's while the batch is written
 POLL = 0.2  # seconds between looks whether anything waits
+TRIES = 5  # to encode rows that keep changing, before they are left for the next batch
 ATTEMPTS = 5  # of a row that fails, before it is parked
 _LONGEST_PAUSE = 60.0
 _PATIENCE = 60.0  # seconds that entries of others are waited for while nothing is done
@@ -97,7 +104,7 @@ class Worker:
             if entries:
                 return (
                     f"{entries} changed rows of collection {attached.name!r} are left: for {_PATIENCE:.0f} seconds other sessions "
-                    f"kept them locked ({holders or 'they have gone now'}); let these end, then run this again"
+                    f"kept them locked or claimed ({holders or 'they have gone now'}); let these end, then run this again"
                 )
         return None
 
@@ -150,12 +157,16 @@ class Worker:
                 entries = queue.claim(connection, attached.collection_id, self._size) if connection is not None else {}
                 if connection is None or not entries:
                     return False
-                batch = _Batch(self._database, self._collection(attached), attached, connection, entries)
+            claimed = [entry for of_key in entries.values() for entry in of_key]
+            try:
+                batch = _Batch(self._database, self._collection(attached), attached, session, claimed)
                 batch.settle(list(entries))
+            finally:
+                queue.release_claim(self._database, claimed)
         self._report += batch.report
         _LOG.info("collection %r: %s", attached.name, batch.report)
         if progress:
-            progress(sum(map(len, entries.values())))
+            progress(len(claimed))
         compact_if_needed(self._database, catalog.find(self._database, attached.name))
         return True
 
@@ -178,24 +189,29 @@ class Worker:
 
 
 class _Batch:
-    """Claimed keys, in one transaction. What fails is rolled back and halved until the rows that are to blame are alone."""
+    """Claimed keys. What fails is rolled back and halved until the rows that are to blame are alone."""
 
     def __init__(
-        self, database: Database, collection: Collection, attached: Attached, connection: Connection, entries: Entries
+        self, database: Database, collection: Collection, attached: Attached, session: Connection, claimed: Sequence[int]
     ) -> None:
         self._database = database
         self._collection = collection
         self._attached = attached
-        self._connection = connection
-        self._entries = entries
+        self._session = session
+        self._claimed = claimed
+        self._ahead: EncodedAhead | None = None
         self.report = WorkReport()
 
     def settle(self, keys: Sequence[str]) -> None:
         """Make the collection agree with the rows of `keys`, and delete their entries. Raises what is no row's fault."""
         try:
-            rows = queue.source_rows(self._database, self._attached.name, self._attached.collection_id, keys)
-            found = wanted(self._attached.source, rows)
-            self._write([key for key in keys if key not in found.refused], found)
+            for _ in range(TRIES):
+                with queue.keeping(self._database, self._claimed):
+                    found = self._rows(keys)
+                    self._ahead = ahead = self._collection._encode_ahead(list(found.passages.values()), self._ahead)
+                with suppress(NotEncodedError, EncoderChangedError):
+                    self._write(keys, ahead)
+                    break
         except Exception as error:
             if not self._is_rows_fault(error):
                 raise
@@ -204,21 +220,42 @@ class _Batch:
             else:
                 self.settle(keys[: len(keys) // 2])
                 self.settle(keys[len(keys) // 2 :])
-            return
-        for key, reason in found.refused.items():
-            self._fail(key, reason, at_once=True)
 
-    def _write(self, keys: Sequence[str], found: Wanted) -> None:
-        with self._connection.transaction():  # a savepoint
-            changes = reconcile(self._collection, self._attached, keys, found, self._connection)
-            queue.done(self._connection, [entry for key in keys for entry in self._entries[key]])
-        self.report += changes
+    def _rows(self, keys: Sequence[str]) -> Wanted:
+        """The rows as they are now."""
+        rows = queue.source_rows(self._database, self._attached.name, self._attached.collection_id, keys)
+        return wanted(self._attached.source, rows)
+
+    def _write(self, keys: Sequence[str], ahead: EncodedAhead) -> None:
+        """In one transaction, those of `keys` that nobody else has or has done. Raises NotEncodedError, EncoderChangedError."""
+        done = WorkReport()
+        with self._writing(keys) as (connection, entries):
+            found = self._rows(list(entries))
+            settled = [key for key in entries if key not in found.refused]
+            if settled:
+                done += reconcile(self._collection, self._attached, settled, found, ahead, connection)
+                queue.done(connection, [entry for key in settled for entry in entries[key]])
+            for key, reason in found.refused.items():
+                done += self._failed(connection, key, entries[key], reason, at_once=True)
+        self.report += done
+
+    @contextmanager
+    def _writing(self, keys: Sequence[str]) -> Iterator[tuple[Connection, Entries]]:
+        """The transaction of what is written, and those of the keys that it has locked: none after a detach."""
+        with queue.claiming(self._session, self._attached.collection_id) as connection:
+            attached = connection is not None and self._attached in attachments.attached(self._database)
+            yield self._session, queue.lock(self._session, self._attached.collection_id, keys) if attached else {}
 
     def _fail(self, key: str, reason: str, *, at_once: bool) -> None:
-        parked = queue.failed(self._connection, self._entries[key], reason, at_once=at_once, most=ATTEMPTS)
-        self.report += WorkReport(parked=1) if parked else WorkReport(postponed=1)
+        with self._writing([key]) as (connection, entries):
+            if key in entries:
+                self.report += self._failed(connection, key, entries[key], reason, at_once=at_once)
+
+    def _failed(self, connection: Connection, key: str, entries: Sequence[int], reason: str, *, at_once: bool) -> WorkReport:
+        parked = queue.failed(connection, entries, reason, at_once=at_once, most=ATTEMPTS)
         then = "parked until the row changes" if parked else "tried again later"
         _LOG.warning("collection %r, row %r of %s: %s; %s", self._attached.name, key, self._attached.source, reason, then)
+        return WorkReport(parked=1) if parked else WorkReport(postponed=1)
 
     def _is_rows_fault(self, error: Exception) -> bool:
         if isinstance(error, EncoderError):
@@ -227,7 +264,9 @@ class _Batch:
             except EncoderError:
                 return False  # it encodes nothing at all
             return True
-        return not isinstance(error, PgRetrievalError) or isinstance(error, InputError) or queue.is_rows_fault(error)
+        if isinstance(error, PgRetrievalError) or queue.is_of_the_server(error):
+            return isinstance(error, InputError) or queue.is_rows_fault(error)
+        return True
 
 
 class _Pause(NamedTuple):

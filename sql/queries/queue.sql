@@ -3,16 +3,24 @@
 set transaction isolation level read committed
 
 -- name: join
--- Workers share the lock, a detach has it alone; it goes with the transaction. Encoding may take longer than an idle transaction is
--- given.
-select pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true),
-       pgretrieval.join_workers(%(collection_id)s)
+-- Workers share the lock, a detach has it alone; it goes with the transaction.
+select pgretrieval.join_workers(%(collection_id)s)
 
 -- name: expand
 select pgretrieval.expand_queue(%(collection_id)s)
 
 -- name: claim
-select key, entries from pgretrieval.claim_keys(%(collection_id)s, %(n)s)
+select key, entries from pgretrieval.claim_keys(%(collection_id)s, %(n)s, %(seconds)s)
+
+-- name: lock
+select key, entries from pgretrieval.lock_keys(%(collection_id)s, %(keys)s)
+
+-- name: renew
+update pgretrieval.queue set claimed_until = pg_catalog.clock_timestamp() + %(seconds)s * interval '1 second'
+where queue_id = any(%(entries)s) and claimed_until > '-infinity'
+
+-- name: release_claim
+update pgretrieval.queue set claimed_until = '-infinity' where queue_id = any(%(entries)s) and claimed_until > '-infinity'
 
 -- name: held_by_others
 select entries, holders from pgretrieval.held_by_others(%(collection_id)s)
@@ -30,7 +38,7 @@ with gone as (
     where queue_id = any(%(entries)s) and queue_id < (select pg_catalog.max(entry) from pg_catalog.unnest(%(entries)s::bigint[]) as entry)
 )
 update pgretrieval.queue
-set attempts = attempts + 1, error = %(error)s,
+set attempts = attempts + 1, claimed_until = '-infinity', error = %(error)s,
     not_before = pg_catalog.clock_timestamp() + interval '1 second' * pg_catalog.power(4, attempts + 1),
     parked_at = case when %(at_once)s or attempts + 1 >= %(most)s then pg_catalog.clock_timestamp() end
 where queue_id = (select pg_catalog.max(entry) from pg_catalog.unnest(%(entries)s::bigint[]) as entry)
@@ -59,7 +67,7 @@ select exists (
     cross join lateral (
         select from pgretrieval.queue
         where queue.collection_id = attachment.collection_id and queue.parked_at is null
-          and queue.not_before <= pg_catalog.clock_timestamp()
+          and queue.not_before <= pg_catalog.clock_timestamp() and queue.claimed_until <= pg_catalog.clock_timestamp()
         limit 1
     ) as waiting
     where (%(names)s::text[] is null or name = any(%(names)s::text[])) and name <> all(%(left_alone)s::text[])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 import pgretrieval
 from pgretrieval import CollectionNotFoundError
 from pgretrieval.database import open_database
+from pgretrieval.types import Float32Array
 from tests.support.encoder import HashedEncoder
+from tests.support.meanwhile import meanwhile
 from tests.support.vectors import unit
 
 
@@ -107,6 +110,71 @@ def test_a_handle_of_a_collection_that_was_dropped(database_url: str, again: str
             assert new.get(["1"])["1"].text == "one other"
             assert [hit.id for hit in database.get_collection("docs", encoder=HashedEncoder()).search("one")] == ["1"]
             assert new.check() == []
+
+
+class DroppedMeanwhile(HashedEncoder):
+    """The collection is dropped while its texts are encoded."""
+
+    def __init__(self, drop: Callable[[], object]) -> None:
+        super().__init__()
+        self.drop = drop
+
+    def encode_document(self, texts: Sequence[str]) -> list[Float32Array]:
+        if texts != ["dimension"]:
+            self.drop()
+        return super().encode_document(texts)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["dropped", "made again"])
+def test_a_collection_is_dropped_while_texts_for_it_are_encoded(database_url: str, again: bool):
+    """What is added goes into the collection that was made since, or the server's words for a table that is gone come out."""
+    with pgretrieval.connect(url=database_url) as database, pgretrieval.connect(url=database_url) as elsewhere:
+        database.create_collection("docs", encoder=HashedEncoder()).add([{"id": "1", "text": "one two"}])
+
+        def drop() -> None:
+            elsewhere.drop_collection("docs")
+            if again:
+                elsewhere.create_collection("docs", encoder=HashedEncoder())
+
+        docs = database.get_collection("docs", encoder=DroppedMeanwhile(drop))
+        with pytest.raises(CollectionNotFoundError):
+            docs.add([{"id": "2", "text": "two three"}])
+        assert database.list_collections() == (["docs"] if again else [])
+        if again:
+            assert database.get_collection("docs").stats()["passages"] == 0
+
+
+def test_adds_race_drops(database_url: str):
+    """An add at the moment of a drop fails in the server's words, waits for ever, or leaves rows of what is gone."""
+    with pgretrieval.connect(url=database_url) as database, pgretrieval.connect(url=database_url) as elsewhere:
+        database.create_collection("docs", encoder=HashedEncoder())
+        stored = refused = 0
+
+        def add() -> None:
+            nonlocal stored, refused
+            try:
+                docs = database.get_collection("docs", encoder=HashedEncoder())
+                for number in range(50):
+                    docs.add([{"id": number, "text": f"word{number} common"}], on_conflict="update")
+                    stored += 1
+            except CollectionNotFoundError:
+                refused += 1
+
+        with meanwhile(add):
+            deadline = time.monotonic() + 30
+            while (stored < 20 or refused < 5) and time.monotonic() < deadline:
+                elsewhere.drop_collection("docs")
+                elsewhere.create_collection("docs", encoder=HashedEncoder())
+                time.sleep(0.05)
+        assert stored >= 20
+        assert refused >= 5
+        docs = database.get_collection("docs", encoder=HashedEncoder())
+        docs.add([{"id": "last", "text": "last one"}])
+        assert docs.check() == []
+        with psycopg.connect(database_url) as connection:
+            orphans = """select count(*) from pgretrieval.passage
+                         where collection_id not in (select collection_id from pgretrieval.collection)"""
+            assert connection.execute(orphans).fetchone() == (0,)
 
 
 @pytest.mark.parametrize("options", [{"bits": 1}, {"bits": 2}, {"bits": 4}, {"bits": 2, "scorer": "xtr"}], ids=str)

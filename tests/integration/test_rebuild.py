@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 import pgretrieval
+from pgretrieval.db.tables import rebuilds
 from pgretrieval.encode.minilm import NEWEST
 from pgretrieval.encode.registry import load_encoder
 from pgretrieval.types import Float32Array
@@ -236,6 +237,37 @@ def test_what_changes_meanwhile_is_there_afterwards(
     assert violations(database.url) == []
     assert value(database.url, "select count(*) from pgretrieval.removed_passage") == 0
     assert ids(docs.search("aword3", k=200)) == expected
+
+
+def test_nothing_is_encoded_while_changes_wait_for_the_switch(
+    database: pgretrieval.RetrievalDatabase, monkeypatch: pytest.MonkeyPatch
+):
+    """Texts that came just before the switch are encoded while whoever adds waits for a slow model."""
+    docs = built(database)
+    late = iter(range(3))
+    trying = rebuilds.trying_to_switch
+
+    def trying_to_switch(*arguments: Any) -> Any:
+        for number in late:
+            docs.add([{"id": f"late{number}", "text": f"late bird{number}"}])
+            break
+        return trying(*arguments)
+
+    seen: list[int] = []
+
+    class Watched(OtherEncoder):
+        def encode_document(self, texts: list[str]) -> list[Float32Array]:  # type: ignore[override]
+            locked = """select count(*) from pg_locks where mode = 'ShareRowExclusiveLock' and granted
+                        and relation::regclass::text like '%change_lock%'"""
+            seen.append(value(database.url, locked))
+            return super().encode_document(texts)
+
+    monkeypatch.setattr(rebuilds, "trying_to_switch", trying_to_switch)
+    docs.rebuild(encoder=Watched())
+    assert next(late, None) is None
+    assert set(seen) == {0}
+    assert docs.search("late bird2", k=1)[0].id == "late2"
+    assert violations(database.url) == []
 
 
 def test_a_long_transaction_keeps_the_switch_waiting_and_nobody_else(database: pgretrieval.RetrievalDatabase):

@@ -18,6 +18,7 @@ from pgretrieval.database import open_database
 from pgretrieval.db import schema
 from tests.fixtures.postgres import PostgresUnderTest
 from tests.support.encoder import HashedEncoder
+from tests.support.own_server import own_server
 
 
 def with_options(url: str, **settings: str) -> str:
@@ -95,6 +96,25 @@ def test_a_value_that_is_too_large(filled: str):
         with pytest.raises(StorageError, match="larger than PostgreSQL can take") as raised:
             run(database, "select repeat('x', 2000000000)")
         assert type(raised.value) is StorageError
+
+
+def test_a_server_without_memory_for_locks():
+    """What there is too little of, and which setting gives more, is not told."""
+    with own_server() as server:
+        with pgretrieval.connect(url=server.url) as database:
+            for number in range(25):
+                database.create_collection(f"docs{number}", dim=64)
+        server.stop()
+        server.settings(max_connections="10", max_locks_per_transaction="10")
+        server.start()
+        with pgretrieval.connect(url=server.url) as database:
+            with pytest.raises(StorageError, match=r"out of shared memory.*raise what it names, such as max_locks_per_transaction"):
+                run(database, "select count(pg_advisory_xact_lock(n)) from generate_series(1, 100000) as n")
+            assert len(database.list_collections()) == 25
+        with psycopg.connect(server.url) as connection, pytest.raises(psycopg.errors.OutOfMemory) as raised:
+            connection.execute(schema.downgrade_script("base"))
+        assert raised.value.diag.message_hint is not None
+        assert "Drop its collections first" in raised.value.diag.message_hint
 
 
 def test_connections_that_the_server_refuses(postgres: PostgresUnderTest, filled: str):

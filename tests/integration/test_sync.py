@@ -502,11 +502,69 @@ def test_two_workers_never_have_the_same_key(
         assert set(queue.claim(one, where, 256)) == {"1", "2", "3"}
         articles.execute("update articles set body = 'later' where id = 1; insert into articles values (4, 'T', 'four')")
         with queue.claiming(second, where) as two:
-            assert set(queue.claim(two, where, 256)) == {"4"}  # the new entry of 1 is free, its key is not
-    with database._database.apart("testing") as session, queue.claiming(session, where) as three:
-        entries = queue.claim(three, where, 256)
-        assert sorted(entries) == ["1", "2", "3", "4"]
-        assert len(entries["1"]) == 2
+            mine = queue.claim(two, where, 256)
+            assert set(mine) == {"4"}  # the new entry of 1 is free, its key is not
+    with database._database.apart("testing") as session:
+        with queue.claiming(session, where) as three:
+            assert queue.claim(three, where, 256) == {}
+            locked = queue.lock(three, where, ["1", "4", "5"])
+            assert {key: len(entries) for key, entries in locked.items()} == {"1": 2, "4": 1}
+            with queue.claiming(second_session := database._database.session(), where) as other:
+                assert queue.lock(other, where, ["1", "2"]).keys() == {"2"}
+            second_session.close()
+        queue.release_claim(database._database, mine["4"])
+        with queue.claiming(session, where) as four:
+            assert set(queue.claim(four, where, 256)) == {"4"}
+
+
+def test_nothing_is_locked_while_a_worker_encodes(
+    database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, database_url: str, articles: Connection
+):
+    """A slow model keeps rows of the queue, and the attachment, locked, and a transaction open; or a long one loses its claim."""
+    attach(database)
+    encoder = Paused()
+    with pgretrieval.connect(url=database_url) as other, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(queue, "CLAIMED", 0.8)
+        encoder.going.set()
+        slow = other.get_collection("docs", encoder=encoder)
+        assert slow.encoder.dim == 64
+        encoder.going.clear()
+        encoder.reached.clear()
+        with working(lambda _: other.work([slow])):
+            try:
+                assert encoder.reached.wait(30)
+                transactions = "select count(*) from pg_stat_activity where datname = current_database() and xact_start is not null"
+                until(lambda: articles.execute(transactions).fetchone() == (1,), 5)  # this one
+                articles.execute("set lock_timeout = '1s'")
+                with articles.transaction():
+                    articles.execute("lock table pgretrieval.queue, pgretrieval.following_lock in access exclusive mode")
+                time.sleep(1.5)  # longer than a claim that is not renewed
+                assert not worker(database, docs)._round(lambda: False, None)
+            finally:
+                encoder.going.set()
+    assert held(articles) == wanted(articles)
+    assert queued(articles) == []
+
+
+def test_a_detach_while_rows_are_encoded(
+    database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, database_url: str, articles: Connection
+):
+    """A worker writes rows of a table that the collection does not follow any more."""
+    attach(database)
+    encoder = Paused()
+    with pgretrieval.connect(url=database_url) as other:
+        encoder.going.set()
+        slow = other.get_collection("docs", encoder=encoder)
+        assert slow.encoder.dim == 64
+        encoder.going.clear()
+        encoder.reached.clear()
+        with working(lambda _: other.work([slow])):
+            try:
+                assert encoder.reached.wait(30)
+                database.detach("docs")
+            finally:
+                encoder.going.set()
+    assert held(articles) == {}
 
 
 class Paused(HashedEncoder):

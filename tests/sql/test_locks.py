@@ -381,7 +381,7 @@ def queue_up(connection: Connection, number: int, *keys: str) -> None:
 def test_claim_keys_and_held_by_others(connection: Connection, database_url: str):
     """Two workers have one key, since each has another entry of it; or what nobody can take counts as done."""
     number = connection.execute("select pgretrieval.create_collection('docs', 48)").fetchone()[0]
-    claim = "select key, cardinality(entries) from pgretrieval.claim_keys(%s, %s)"
+    claim = "select key, cardinality(entries) from pgretrieval.claim_keys(%s, %s, 60)"
     left = "select entries from pgretrieval.held_by_others(%s)"
     queue_up(connection, number, "a", "b", "a")
     with psycopg.connect(database_url) as first, psycopg.connect(database_url) as second:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import psycopg
 
 from pgretrieval.assets import statements
 from pgretrieval.db.connection import Connection, Database, one, value
+from pgretrieval.errors import PgRetrievalError
 from pgretrieval.types import CollectionId
 
 _SQL = statements("queue")
@@ -18,6 +20,8 @@ _ROWS_FAULTS = (
     "23",
     "54",
 )  # data, constraints, limits of a value's size: classes of errors that follow from what a row holds
+
+CLAIMED = 20.0  # seconds that keys stay claimed for a worker that does not renew it, such as one that has died
 
 Entries = dict[str, list[int]]
 """Claimed keys, each with the entries that stand for it."""
@@ -34,11 +38,11 @@ class SourceRow(NamedTuple):
 
 @contextmanager
 def claiming(connection: Connection, collection_id: CollectionId) -> Iterator[Connection | None]:
-    """The transaction of one batch; None where the collection is being detached."""
+    """A transaction of a worker; None where the collection is being detached."""
     with connection.transaction():
         connection.execute(_SQL["begin"])
         joined = one(connection, _SQL["join"], {"collection_id": collection_id})
-        yield connection if joined and joined[1] else None
+        yield connection if joined and joined[0] else None
 
 
 def expand(connection: Connection, collection_id: CollectionId) -> int | None:
@@ -48,8 +52,39 @@ def expand(connection: Connection, collection_id: CollectionId) -> int | None:
 
 
 def claim(connection: Connection, collection_id: CollectionId, most: int) -> Entries:
-    """Keys that are due and nobody else's until the transaction ends, with all their entries."""
-    return dict(connection.execute(_SQL["claim"], {"collection_id": collection_id, "n": most}).fetchall())
+    """Keys that are due and nobody else's for `CLAIMED` seconds, with all their entries."""
+    parameters = {"collection_id": collection_id, "n": most, "seconds": CLAIMED}
+    return dict(connection.execute(_SQL["claim"], parameters).fetchall())
+
+
+def lock(connection: Connection, collection_id: CollectionId, keys: Sequence[str]) -> Entries:
+    """Those of the keys that are nobody else's until the transaction ends, with all their entries."""
+    return dict(connection.execute(_SQL["lock"], {"collection_id": collection_id, "keys": list(keys)}).fetchall())
+
+
+@contextmanager
+def keeping(database: Database, entries: Sequence[int]) -> Iterator[None]:
+    """Claims are renewed meanwhile, by a thread, so that they last as long as the worker lives."""
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(CLAIMED / 4):
+            with suppress(PgRetrievalError), database.connection("renewing what is claimed of the queue") as connection:
+                connection.execute(_SQL["renew"], {"entries": list(entries), "seconds": CLAIMED})
+
+    thread = threading.Thread(target=renew, name="pgretrieval-claims", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def release_claim(database: Database, entries: Sequence[int]) -> None:
+    """What is left of the entries is free at once. A server that does not answer frees them in time."""
+    with suppress(PgRetrievalError), database.connection("leaving what was claimed of the queue") as connection:
+        connection.execute(_SQL["release_claim"], {"entries": list(entries)})
 
 
 def held_by_others(connection: Connection, collection_id: CollectionId) -> tuple[int, str | None]:
@@ -99,6 +134,11 @@ def is_rows_fault(error: BaseException) -> bool:
             return True
         cause = cause.__cause__
     return False
+
+
+def is_of_the_server(error: BaseException) -> bool:
+    """Whether the server, or the way to it, raised this."""
+    return isinstance(error, psycopg.Error)
 
 
 def is_due(database: Database, names: Sequence[str], left_alone: Sequence[str]) -> bool:
