@@ -108,7 +108,7 @@ def test_compose_file_is_the_server_that_the_documentation_describes() -> None:
 
 def test_sql_examples_run(connection: Any) -> None:
     """In the order of the page, as one session."""
-    examples = [found[3] for found in FENCE.finditer(read(ROOT / "docs" / "sql.md")) if found[2] == "sql"]
-    assert len(examples) >= 8
+    examples = [found[3] for found in FENCE.finditer(read(ROOT / "docs" / "reference" / "sql.md")) if found[2] == "sql"]
+    assert len(examples) >= 18
     for source in examples:
         connection.execute(source)

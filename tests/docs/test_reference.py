@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,33 @@ sys.path.insert(0, str(ROOT / "tools"))
 import command_reference  # noqa: E402
 
 COMMANDS = command_reference.commands()
+FOR_APPLICATIONS = {
+    "add_passage",
+    "anchor_items",
+    "as_vector",
+    "as_vectors",
+    "attach",
+    "candidates_by_anchors",
+    "check",
+    "check_parts",
+    "compact",
+    "create_collection",
+    "delete_passage",
+    "detach",
+    "drop_collection",
+    "drop_leftover",
+    "hybrid_search",
+    "maxsim",
+    "resync",
+    "search",
+    "stats",
+    "text_search",
+    "xtr_search",
+}
+SIGNATURES = """
+    select proname || '(' || pg_get_function_arguments(oid) || ') returns ' || pg_get_function_result(oid)
+    from pg_catalog.pg_proc where pronamespace = 'pgretrieval'::regnamespace and proname = any (%s)
+"""
 
 
 def page(name: str) -> str:
@@ -50,3 +78,35 @@ def test_commands_and_their_arguments_say_what_they_are() -> None:
     ]
     assert silent == []
     assert [name for name, command in COMMANDS.items() if not command.help] == []
+
+
+def documented_functions() -> list[str]:
+    """The signatures of the SQL page, each in one line."""
+    blocks = re.findall(r"```postgresql\n(.*?)```", page("sql"), re.DOTALL)
+    lines = re.sub(r"\(\n +", "(", re.sub(r",\n +", ", ", re.sub(r"\n\)", ")", "".join(blocks))))
+    return sorted(lines.splitlines())
+
+
+def test_sql_page_has_the_signatures_of_the_catalogue(connection: Any) -> None:
+    """Names, arguments, types, defaults and results; without the casts that the catalogue adds to defaults."""
+    held = [signature for (signature,) in connection.execute(SIGNATURES, [sorted(FOR_APPLICATIONS)]).fetchall()]
+    plain = [
+        re.sub(r"::[a-z ]+(\[\])?", "", held).replace("DEFAULT NULL", "default null").replace("TABLE(", "table(") for held in held
+    ]
+    assert documented_functions() == sorted(line.replace("DEFAULT", "default") for line in plain)
+
+
+def test_sql_page_has_a_section_for_each_function_of_applications() -> None:
+    headings = set(re.findall(r"^## (\w+)$", page("sql"), re.MULTILINE))
+    assert headings >= FOR_APPLICATIONS
+    assert {line.partition("(")[0] for line in documented_functions()} == FOR_APPLICATIONS
+
+
+def test_sql_page_has_every_rule_of_the_check() -> None:
+    """Rules are the texts that the functions of the check return, and the client's own."""
+    sources = [*(ROOT / "sql" / "functions" / "check").glob("check_*.sql"), ROOT / "pgretrieval" / "index" / "check.py"]
+    written = " ".join(source.read_text(encoding="utf-8") for source in sources)
+    rules = set(re.findall(r"^\|[^|]*\| ((?:`\w+`(?:, )?)+) \|", page("sql"), re.MULTILINE))
+    named = {name for cell in rules for name in re.findall(r"`(\w+)`", cell)}
+    assert len(named) >= 30
+    assert [name for name in sorted(named) if name not in written] == []

@@ -1,6 +1,6 @@
 """Every SQL function, one parameter at a time a wrong value: a state of ours, or rows that make sense.
 
-The functions are those of the server's catalog: a new one is tested without a word here. Those that docs/sql.md has are for
+The functions are those of the server's catalog: a new one is tested without a word here. Those of docs/reference/sql.md are for
 applications, and refuse what they cannot take; of the others, which these call, none may fail as only a fault of theirs could.
 """
 
@@ -21,10 +21,12 @@ from tests.support.vectors import clustered
 from tests.support.wrong import odd_numbers
 
 Connection = psycopg.Connection[Any]
-REFERENCE = (Path(__file__).parents[2] / "docs" / "sql.md").read_text(encoding="utf-8")
-DOCUMENTED = set(re.findall(r"`(\w+)\(\w+ \w+", REFERENCE))
+REFERENCE = (Path(__file__).parents[2] / "docs" / "reference" / "sql.md").read_text(encoding="utf-8")
+DOCUMENTED = set(
+    re.findall(r"^(\w+)\(\s*\w+ \w+", "".join(re.findall(r"```postgresql\n(.*?)```", REFERENCE, re.DOTALL)), re.MULTILINE)
+)
 OURS = {"PGR04", "PGR05", "PGR06", "23505"}
-"""What docs/sql.md says of errors."""
+"""What docs/reference/sql.md says of errors."""
 VALUES = {"22P02", "22003"}
 """What the server says of a text that is no value of the parameter's type."""
 OTHERS = {
