@@ -14,9 +14,14 @@ as $function$
 #variable_conflict use_column
 declare
     decoder record;
+    -- One pass over the tokens decodes each once, and compares it with every query token.
+    distances text := (
+        select string_agg(format('(decoded.vector operator(@extschema:vector@.<#>) ($2)[%s])::real', place), ', ' order by place)
+        from generate_subscripts(query, 1) as place
+    );
     dims integer := @extschema:vector@.vector_dims(query[array_lower(query, 1)]);
     imputed text := case imputation
-        when 'kth' then '(select min(listed.score) from listed where listed.place = asked.place)'
+        when 'kth' then 'last.score'
         when 'warp' then $warp$(
             select coalesce(max(walked.score) filter (where walked.passed > sqrt(8 * walked.total)), min(walked.score))
             from (
@@ -43,12 +48,20 @@ declare
                     from pgretrieval.posting_code
                     where posting_code.collection_id = %2$s and posting_code.codebook_id = %3$s
                       and posting_code.centroid_id = any(array(select distinct probed.centroid_id from probed))
-                    offset 0
                 )$all$ end;
+    -- Passages that were deleted are few; a passage is looked up for each token only where not all of them count.
+    counted text := case when filter is not null or among is not null or row_security_active('pgretrieval.passage') then $some$exists (
+                    select from pgretrieval.passage
+                    where passage.collection_id = %2$s and passage.bucket = entry.bucket and passage.passage_id = entry.passage_id
+                      and ($5 is null or passage.metadata @@ $5) and ($6 is null or passage.key = any($6))
+                )$some$ else $most$not exists (
+                    select from pgretrieval.removed_passage
+                    where removed_passage.collection_id = %2$s and removed_passage.passage_id = entry.passage_id
+                )$most$ end;
 begin
     select * into strict decoder from pgretrieval.decoder(held.codebook_id);
     return query execute format(
-        replace(replace($statement$
+        replace(replace(replace($statement$
         with asked as materialized (
             select token.place, token.vector from unnest($2) with ordinality as token (vector, place)
         ),
@@ -63,29 +76,41 @@ begin
                 limit $4[asked.place::integer]
             ) as nearest
         ),
-        token as materialized (
-            select posting.centroid_id, entry.passage_id,
-                   substr(posting.residuals, 1 + %4$s * (entry.place::integer - 1), %4$s) as packed
-            from LISTED as posting
-            cross join lateral unnest(posting.passage_ids) with ordinality as entry (passage_id, place)
-            join pgretrieval.passage
-                on passage.collection_id = %2$s
-                and passage.bucket = posting.bucket and passage.passage_id = entry.passage_id
-            where ($5 is null or passage.metadata @@ $5) and ($6 is null or passage.key = any($6))
-        ),
-        decoded as materialized (
-            select token.centroid_id, token.passage_id, %5$s(centroid.vector::@extschema:vector@.vector operator(@extschema:vector@.+) array[%6$s]::@extschema:vector@.vector) as vector
-            from token
-            join pgretrieval.centroid
-                on centroid.collection_id = %2$s and centroid.codebook_id = %3$s and centroid.centroid_id = token.centroid_id
+        scored as materialized (
+            select decoded.centroid_id, decoded.passage_id, array[%7$s] as distances
+            from (
+                select token.centroid_id, token.passage_id,
+                       %5$s(token.centroid operator(@extschema:vector@.+) array[%6$s]::@extschema:vector@.vector) as vector
+                from (
+                    select entry.centroid_id, entry.centroid, entry.passage_id,
+                           substr(entry.residuals, 1 + %4$s * (entry.place::integer - 1), %4$s) as packed
+                    from (
+                        select posting.bucket, posting.centroid_id, posting.centroid, posting.residuals, own.passage_id, own.place
+                        from (
+                            select listed.bucket, listed.centroid_id, listed.passage_ids, listed.residuals,
+                                   centroid.vector::@extschema:vector@.vector as centroid
+                            from LISTED as listed
+                            join pgretrieval.centroid
+                                on centroid.collection_id = %2$s and centroid.codebook_id = %3$s
+                                and centroid.centroid_id = listed.centroid_id
+                            offset 0
+                        ) as posting
+                        cross join lateral unnest(posting.passage_ids) with ordinality as own (passage_id, place)
+                        offset 0
+                    ) as entry
+                    where COUNTED
+                    offset 0
+                ) as token
+                offset 0
+            ) as decoded
         ),
         listed as materialized (
-            select asked.place, best.passage_id, -best.distance as score
+            select asked.place, best.passage_id, -best.distance::double precision as score
             from asked
             cross join lateral (
-                select decoded.passage_id, decoded.vector operator(@extschema:vector@.<#>) asked.vector as distance
-                from decoded
-                order by distance, decoded.passage_id
+                select scored.passage_id, scored.distances[asked.place::integer] as distance
+                from scored
+                order by distance, scored.passage_id
                 limit $1
             ) as best
         ),
@@ -98,9 +123,11 @@ begin
             select sized.centroid_id, sized.tokens from pgretrieval.centroid_sizes(%2$s, %3$s, %4$s) as sized
         ),
         missed as materialized (
-            select asked.place, coalesce(IMPUTED, 0) as score from asked
+            select asked.place, coalesce(IMPUTED, 0) as score
+            from asked
+            left join (select listed.place, min(listed.score) as score from listed group by listed.place) as last using (place)
         )
-        select scored.passage_id, (scored.score + (select sum(missed.score) from missed))::real, scored.seen
+        select summed.passage_id, (summed.score + (select sum(missed.score) from missed))::real, summed.seen
         from (
             select retrieved.passage_id, sum(retrieved.score - missed.score) as score, null::bigint[] as seen
             from retrieved join missed using (place)
@@ -110,15 +137,15 @@ begin
                 select coalesce(sum(counted.tokens), 0)::bigint
                 from asked
                 left join probed using (place)
-                left join (select token.centroid_id, count(*) as tokens from token group by token.centroid_id) as counted
+                left join (select scored.centroid_id, count(*) as tokens from scored group by scored.centroid_id) as counted
                     using (centroid_id)
                 group by asked.place
                 order by asked.place
             )
-        ) as scored
-        $statement$, 'IMPUTED', imputed), 'LISTED', listed),
+        ) as summed
+        $statement$, 'IMPUTED', imputed), 'LISTED', listed), 'COUNTED', counted),
         dims, held.collection_id, held.codebook_id, decoder.width,
-        case when held.unit_vectors then '@extschema:vector@.l2_normalize' end, decoder.coordinates
+        case when held.unit_vectors then '@extschema:vector@.l2_normalize' end, decoder.coordinates, distances
     ) using k_tokens, query, decoder.levels, probes, filter, among;
 end
 $function$;
