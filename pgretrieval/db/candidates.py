@@ -187,7 +187,7 @@ class PendingTokens(Pending):
     def read(self) -> ListedTokens:
         """The tokens of passages that are there, in order of their passages."""
         listed = listed_tokens(self.rows(), self._width)
-        order = np.lexsort((listed.centroid_ids, listed.passage_ids))
+        order = np.argsort(listed.passage_ids.astype(np.int64) << 32 | listed.centroid_ids)
         if self._removed and (removed := [row[0] for row in self._removed.rows()]):
             order = order[~np.isin(listed.passage_ids[order], np.array(removed, dtype=np.int32))]
         return listed.some(order)
@@ -195,10 +195,10 @@ class PendingTokens(Pending):
 
 def listed_tokens(rows: list[TupleRow], width: int) -> ListedTokens:
     """Rows of a centroid, its tokens' passages as they were sent, and residuals of `width` bytes each."""
-    found = [wire.read_int4_array(row[1]) for row in rows]
-    centroid_ids = np.repeat(np.array([row[0] for row in rows], dtype=np.int32), np.array(list(map(len, found)), dtype=np.int64))
+    passage_ids, lengths = wire.read_int4_arrays([row[1] for row in rows])
+    centroid_ids = np.repeat(np.array([row[0] for row in rows], dtype=np.int32), lengths)
     residuals = np.frombuffer(b"".join(row[2] for row in rows), dtype=np.uint8).reshape(-1, width)
-    return ListedTokens(np.concatenate([np.empty(0, dtype=np.int32), *found]), centroid_ids, residuals)
+    return ListedTokens(passage_ids, centroid_ids, residuals)
 
 
 def _ids(stored: bytes) -> Int32Array:

@@ -66,9 +66,11 @@ def _array(values: Int32Array | Float32Array, element_type: int, form: str) -> b
     return _ARRAY_HEADER.pack(1, 0, element_type, len(values), 1) + elements.tobytes()
 
 
-def read_int4_array(field: bytes) -> Int32Array:
-    """An `int4[]` field without nulls -> (n,)."""
-    return np.frombuffer(field, dtype=">i4", offset=_ARRAY_HEADER.size).reshape(-1, 2)[:, 1].astype(np.int32)
+def read_int4_arrays(fields: Sequence[bytes]) -> tuple[Int32Array, Int64Array]:
+    """`int4[]` fields without nulls -> all their values, and (fields,) how many each has."""
+    elements = [field[_ARRAY_HEADER.size :] for field in fields]
+    values = np.frombuffer(b"".join(elements), dtype=">i4")[1::2].astype(np.int32)  # each comes after its length
+    return values, np.array(list(map(len, elements)), dtype=np.int64) // _ELEMENT_HEADER
 
 
 def read_halfvecs(fields: Sequence[bytes]) -> Float32Array:

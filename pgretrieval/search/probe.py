@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,7 +13,7 @@ from pgretrieval.numerics.hardware import quick
 from pgretrieval.types import Float32Array, Int32Array, Int64Array
 
 _MISSED = 0.9
-_FIRST_CENTROIDS = 32
+_SPREAD = 1.5  # how much further the first look goes than centroids of mean size need
 
 
 def centroid_scores(query: Float32Array, centroids: Tensor) -> Tensor:
@@ -24,14 +26,20 @@ def best_centroids(scores: Tensor, probes: int) -> Int32Array:
     return scores.topk(min(probes, scores.shape[1]), dim=1).indices.numpy().astype(np.int32)
 
 
-def reaching(scores: Tensor, sizes: Int64Array, tokens: int) -> Int64Array:
-    """(query tokens, centroids), (centroids,) tokens of each -> (query tokens,) how many of the best hold `tokens` together."""
-    count = min(_FIRST_CENTROIDS, scores.shape[1])
+def reaching(scores: Tensor, sizes: Int64Array, tokens: int) -> tuple[Int32Array, Int64Array]:
+    """(query tokens, centroids), (centroids,) tokens of each -> the best centroids, and how many of them hold `tokens` together.
+
+    The first is (query tokens, as many as one of them needs), the second (query tokens,).
+    """
+    centroids = scores.shape[1]
+    count = min(math.ceil(_SPREAD * tokens * centroids / max(int(sizes.sum()), 1)), centroids)
     while True:
-        passed = np.cumsum(sizes[best_centroids(scores, count)], axis=1) >= tokens
-        if passed[:, -1].all() or count == scores.shape[1]:
-            return np.where(passed[:, -1], passed.argmax(axis=1) + 1, count)
-        count = min(4 * count, scores.shape[1])
+        best = best_centroids(scores, count)
+        passed = np.cumsum(sizes[best], axis=1) >= tokens
+        if passed[:, -1].all() or count == centroids:
+            widths = np.where(passed[:, -1], passed.argmax(axis=1) + 1, count)
+            return best[:, : widths.max()], widths
+        count = min(2 * count, centroids)
 
 
 def select_probes(scores: Tensor, probes: int) -> Probes:

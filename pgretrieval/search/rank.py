@@ -17,7 +17,7 @@ from pgretrieval.numerics.maxsim import blocks, quick_segment_max, segment_max, 
 from pgretrieval.types import ByteArray, Float32Array, Int32Array, Int64Array, TokenMatrix
 
 _ONE_THREAD = 2**18  # multiplications up to which OpenBLAS uses one thread
-_TOKENS_AT_ONCE = 4096  # decoded vectors stay in the processor's cache
+_TOKENS_AT_ONCE = 2048  # decoded vectors stay in the cache, and in memory that the process keeps: of 2 MiB each, pages come anew
 
 
 def centroid_interaction(scores: Tensor, coded: CodedPassages) -> Float32Array:

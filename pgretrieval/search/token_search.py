@@ -70,8 +70,8 @@ class TokenSearch:
         where = self.index
         with self.explained.stage("probe"):
             self._scores = centroid_scores(self.query, where.quick_centroids)
-            self._widths = self._first_widths()
-        self._ask()
+            probed = self._look()
+        self._ask(probed)
         if self.settings.imputation == "warp":
             self._sizes = read.centroid_sizes(where.connection, where.collection_id, where.codebook_id, where.codebook.codec.width)
 
@@ -102,18 +102,22 @@ class TokenSearch:
         """Sums over the query as the scores that were asked for."""
         return scores / np.float32(len(self.query)) if self.settings.reduction == "mean" else scores
 
-    def _first_widths(self) -> Int64Array:
+    def _look(self) -> Int32Array:
+        """The best centroids of each query token, after `_widths` is set to how many it looks up at first."""
         where, settings = self.index, self.settings
         if settings.probes is None and where.sizes is not None and self.restriction is None:
-            return reaching(self._scores, where.sizes, settings.seen)
+            probed, self._widths = reaching(self._scores, where.sizes, settings.seen)
+            return probed
         centroids = self._scores.shape[1]
         each = math.ceil(settings.seen * centroids / max(where.tokens, 1)) if settings.probes is None else settings.probes
-        return np.full(len(self.query), min(max(each, 1), centroids), dtype=np.int64)
+        width = min(max(each, 1), centroids)
+        self._widths = np.full(len(self.query), width, dtype=np.int64)
+        return best_centroids(self._scores, width)
 
-    def _ask(self) -> None:
+    def _ask(self, probed: Int32Array) -> None:
         where = self.index
         with self.explained.stage("probe"):
-            self._probed = best_centroids(self._scores, int(self._widths.max()))
+            self._probed = probed
             distinct = np.unique(self._probed[self._looked_up()])
         self.explained.probes = len(distinct)
         with self.explained.stage("candidates"):
@@ -139,7 +143,9 @@ class TokenSearch:
     def _ask_again(self, widths: Int64Array) -> None:
         self._widths = widths
         self.explained.round_trips += 1
-        self._ask()
+        with self.explained.stage("probe"):
+            probed = best_centroids(self._scores, int(widths.max()))
+        self._ask(probed)
 
     def _read(self) -> ListedTokens:
         """The tokens of centroids that hold enough for each query token, of those passages alone that count."""

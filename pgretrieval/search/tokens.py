@@ -39,16 +39,19 @@ def retrieved_tokens(similarity: Float32Array, k_tokens: int) -> Mask:
 
     Of equal ones at the end the first come, so that the answer does not depend on the order in which a machine compares.
     """
-    seen = similarity > -np.inf
     count = similarity.shape[1]
     if k_tokens >= count:
+        seen: Mask = similarity > -np.inf
         return seen
     last = np.partition(similarity, count - k_tokens, axis=1)[:, count - k_tokens, None]
+    chosen: Mask = similarity >= last
+    if np.count_nonzero(chosen) == k_tokens * len(chosen):  # no row has more of them at the end
+        return chosen
     above = similarity > last
-    level = (similarity == last) & seen
+    level = (similarity == last) & (last > -np.inf)
     left = k_tokens - above.sum(axis=1, keepdims=True)
-    chosen: Mask = above | (level & (np.cumsum(level, axis=1) <= left))
-    return chosen
+    first: Mask = above | (level & (np.cumsum(level, axis=1) <= left))
+    return first
 
 
 def last_retrieved(similarity: Float32Array, retrieved: Mask) -> Float32Array:

@@ -15,6 +15,7 @@ from pgretrieval.db.wire import (
     offsets_of,
     read_halfvec_arrays,
     read_halfvecs,
+    read_int4_arrays,
 )
 
 
@@ -27,6 +28,15 @@ def test_int4_array() -> None:
     first, second = int4_array_fields(np.array([5, 6, 7], dtype=np.int32), np.array([0, 1, 3]))
     assert first == struct.pack(">iiIiiii", 1, 0, 23, 1, 1, 4, 5)
     assert second == struct.pack(">iiIiiiiii", 1, 0, 23, 2, 1, 4, 6, 4, 7)
+
+
+def test_int4_arrays_come_back() -> None:
+    """Values of one array are taken for those of the next, or an empty one for a header."""
+    empty = struct.pack(">iiI", 0, 0, 23)
+    first, second = int4_array_fields(np.array([5, -6, 7], dtype=np.int32), np.array([0, 1, 3]))
+    values, lengths = read_int4_arrays([first, empty, second])
+    assert (values.tolist(), lengths.tolist()) == ([5, -6, 7], [1, 0, 2])
+    assert read_int4_arrays([])[0].tolist() == []
 
 
 def test_halfvec_arrays_come_back() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from pgretrieval.numerics.hardware import quick
-from pgretrieval.search.probe import centroid_scores, select_probes
+from pgretrieval.search.probe import centroid_scores, reaching, select_probes
 
 
 def test_a_centroid_that_two_tokens_choose_comes_once() -> None:
@@ -28,6 +29,27 @@ def test_more_probes_than_centroids_are_all_centroids() -> None:
     wide = select_probes(scores, 100)
     assert wide.centroid_ids.tolist() == [0, 1]
     np.testing.assert_allclose(wide.scores, [1.0, 0.7], rtol=1e-6)
+
+
+@pytest.mark.parametrize("tokens", [1, 7, 40, 1000])
+def test_as_many_centroids_as_hold_what_is_to_be_seen(tokens: int) -> None:
+    """One too few are looked up, one too many, or others than the best."""
+    rng = np.random.default_rng(tokens)
+    sizes = rng.integers(0, 9, 30)
+    scores = torch.from_numpy(rng.normal(size=(5, 30)).astype(np.float32))
+    best, widths = reaching(scores, sizes, tokens)
+    order = np.argsort(-scores.numpy(), axis=1)
+    assert best.tolist() == order[:, : widths.max()].tolist()
+    for row, width in zip(sizes[order], widths.tolist(), strict=True):
+        assert row[: width - 1].sum() < tokens
+        assert row[:width].sum() >= tokens or width == 30
+
+
+def test_far_more_is_looked_up_where_the_best_centroids_hold_little() -> None:
+    """The first look goes by the mean, and is the last."""
+    sizes = np.array([1] * 90 + [1000] * 10)
+    scores = torch.arange(100, 0, -1, dtype=torch.float32)[None]
+    assert reaching(scores, sizes, 500)[1].tolist() == [91]
 
 
 def test_scores_are_inner_products() -> None:
