@@ -310,3 +310,26 @@ def test_the_function_itself(reading: Connection, corpus: Corpus):
     """Columns are missing or in another order than those of search."""
     cursor = reading.execute("select * from pgretrieval.xtr_search('xtr', %s::vector[], 1)", [vector_array(corpus.queries[0])])
     assert [column.name for column in cursor.description or []] == ["rank", "id", "score", "title", "body", "metadata"]
+
+
+def test_no_passage_is_looked_up_where_all_count(reading: Connection, corpus: Corpus):
+    """Every token is joined with every passage of its bucket: statistics say nothing of arrays."""
+    query = vector_array(corpus.queries[0])
+    looked = "select sum(pg_stat_get_xact_numscans(oid)) from pg_class where relname ~ '^passage_[0-9]+(_pkey)?$'"
+    scored = f"select from pgretrieval.score_tokens({HELD}, %s::vector[], array_fill(5, array[8]), 3, 'kth', %s, null)"
+    counts = [reading.execute(looked).fetchone()[0]]
+    for restriction in (None, "$.number < 100"):
+        reading.execute(scored, [query, restriction])
+        counts.append(reading.execute(looked).fetchone()[0])
+    assert counts[0] == counts[1] < counts[2]
+
+
+def test_tokens_are_not_joined_with_all_passages(reading: Connection):
+    """The plan goes by the bucket, and compares each token with each of its passages."""
+    explained = reading.execute(
+        "explain (analyze) select * from pgretrieval.tokens_among(%s, %s, %s::integer[], '$.number < 100', null)",
+        [*ids_of(reading), list(range(100))],
+    )
+    plan = "\n".join(line for (line,) in explained)
+    assert "on passage_" in plan
+    assert "Rows Removed by Join Filter" not in plan
