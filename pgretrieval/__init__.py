@@ -37,23 +37,34 @@ from pgretrieval.errors import (
 from pgretrieval.importing import whole
 
 if TYPE_CHECKING:
+    from pgretrieval.anncur.factorize import Costs, FactorizationReport
     from pgretrieval.collection import Collection
     from pgretrieval.database import RetrievalDatabase, connect
+    from pgretrieval.db.doctor import Finding
+    from pgretrieval.encode.base import CollectionEncoder
+    from pgretrieval.index.build import BuildReport
+    from pgretrieval.search.explain import Explanation
     from pgretrieval.types import AddReport, Hit, Passage, Violation, WorkReport
 
 __all__ = [
     "AddReport",
+    "BuildReport",
     "Collection",
+    "CollectionEncoder",
     "CollectionExistsError",
     "CollectionNotFoundError",
     "ConfigError",
     "ConflictError",
+    "Costs",
     "DatabaseUnavailableError",
     "DimensionMismatchError",
     "DuplicateIdError",
     "EncoderChangedError",
     "EncoderError",
+    "Explanation",
     "ExtensionError",
+    "FactorizationReport",
+    "Finding",
     "Hit",
     "IndexNotBuiltError",
     "InputError",
@@ -75,6 +86,11 @@ _LAZY = {
     "connect": "pgretrieval.database",
     "RetrievalDatabase": "pgretrieval.database",
     "Collection": "pgretrieval.collection",
+    "BuildReport": "pgretrieval.index.build",
+    "CollectionEncoder": "pgretrieval.encode.base",
+    "Explanation": "pgretrieval.search.explain",
+    "Finding": "pgretrieval.db.doctor",
+    **dict.fromkeys(("Costs", "FactorizationReport"), "pgretrieval.anncur.factorize"),
     **dict.fromkeys(("AddReport", "Hit", "Passage", "Violation", "WorkReport"), "pgretrieval.types"),
 }
 

@@ -11,15 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-import pgretrieval
-
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
     page
     for pattern in ("*.md", "docs/**/*.md", "docker/**/*.md", "benchmarks/**/*.md", "tests/**/*.md")
     for page in ROOT.glob(pattern)
 )
-PYTHON = ROOT / "docs" / "python.md"
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -46,18 +43,6 @@ def blocks(language: str) -> list[Any]:
         for number, found in enumerate(FENCE.finditer(read(page)))
         if found[2] == language
     ]
-
-
-@pytest.mark.parametrize("name", pgretrieval.__all__)
-def test_public_name_is_documented(name: str) -> None:
-    assert re.search(rf"`(pgretrieval\.)?{name}\b[^`]*`", prose(PYTHON))
-
-
-@pytest.mark.parametrize("kind", [pgretrieval.Collection, pgretrieval.RetrievalDatabase])
-def test_public_methods_are_documented(kind: type) -> None:
-    internal = {"check_encoder", "is_of", "require_encoder", "query_vectors"}
-    names = {name for name in vars(kind) if not name.startswith("_")} - internal
-    assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", read(PYTHON))] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

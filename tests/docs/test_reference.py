@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
+import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import pgretrieval
+from pgretrieval import errors
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -110,3 +116,56 @@ def test_sql_page_has_every_rule_of_the_check() -> None:
     named = {name for cell in rules for name in re.findall(r"`(\w+)`", cell)}
     assert len(named) >= 30
     assert [name for name in sorted(named) if name not in written] == []
+
+
+def public_calls() -> Iterator[tuple[str, Any]]:
+    """`connect`, and each public method and property of the two handles."""
+    yield "connect", pgretrieval.connect
+    for kind in (pgretrieval.RetrievalDatabase, pgretrieval.Collection):
+        for name, member in vars(kind).items():
+            if not name.startswith("_"):
+                yield f"{kind.__name__}.{name}", member.fget if isinstance(member, property) else member
+
+
+CALLS = dict(public_calls())
+DIRECTIVES = re.findall(r"^::: ([\w.]+)$", page("python") + page("python-modules"), re.MULTILINE)
+
+
+def classes_in(annotation: Any) -> Iterator[type]:
+    """The classes of this package in a type, such as Hit in list[Hit]."""
+    if isinstance(annotation, type) and annotation.__module__.startswith("pgretrieval"):
+        yield annotation
+    for inner in typing.get_args(annotation):
+        yield from classes_in(inner)
+
+
+@pytest.mark.parametrize("name", pgretrieval.__all__)
+def test_public_name_is_on_the_python_page(name: str) -> None:
+    assert f"pgretrieval.{name}" in DIRECTIVES
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_a_public_call_returns_is_exported(name: str) -> None:
+    exported = {name: getattr(pgretrieval, name) for name in pgretrieval.__all__}
+    known = exported | vars(sys.modules[CALLS[name].__module__])
+    returned = eval(inspect.signature(CALLS[name]).return_annotation, known)  # the text of an annotation of our own
+    assert [kind.__name__ for kind in classes_in(returned) if getattr(pgretrieval, kind.__name__, None) is not kind] == []
+
+
+def test_every_error_is_exported() -> None:
+    raised = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception | Warning)}
+    assert raised - set(pgretrieval.__all__) == set()
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_public_call_says_what_it_does_and_names_errors_that_exist(name: str) -> None:
+    text = inspect.getdoc(CALLS[name]) or ""
+    assert text
+    assert [error for error in re.findall(r"\b[A-Z]\w+Error\b", text) if error not in pgretrieval.__all__] == []
+
+
+@pytest.mark.parametrize("name", DIRECTIVES)
+def test_directive_names_something_that_is_there(name: str) -> None:
+    module, _, member = name.rpartition(".")
+    __import__(module)
+    assert inspect.getdoc(getattr(sys.modules[module], member))
