@@ -95,11 +95,11 @@ def methods(collection: pgretrieval.Collection, known: Matrix, scorer: KnownScor
     }
     if encoded:
         compared |= {
-            "words, reranked": lambda query, cost: reranked(query, cost, candidates="text"),
+            "words, reranked": lambda query, cost: reranked(query, cost, generator="text"),
             "single vector, reranked": single_vector(known),
             "late interaction, reranked": reranked,
-            "words, then 4 rounds": lambda query, cost: cross(query, cost, rounds=5, candidates="text"),
-            "late interaction, then 4 rounds": lambda query, cost: cross(query, cost, rounds=5, candidates="postings"),
+            "words, then 4 rounds": lambda query, cost: cross(query, cost, rounds=5, generator="text"),
+            "late interaction, then 4 rounds": lambda query, cost: cross(query, cost, rounds=5, generator="postings"),
         }
     return {name: cache(method) for name, method in compared.items()}
 

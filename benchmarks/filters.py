@@ -29,7 +29,7 @@ from benchmarks.vectors import Vectors
 from pgretrieval.evaluate.fidelity import fidelity
 from pgretrieval.evaluate.timing import percentiles
 from pgretrieval.numerics.maxsim import maxsim_many
-from pgretrieval.search.restriction import jsonpath
+from pgretrieval.search.filters import jsonpath
 from pgretrieval.sqlalchemy import vector_array
 from pgretrieval.types import Float32Array, Passage
 

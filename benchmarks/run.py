@@ -111,19 +111,19 @@ def quality(data: Vectors, best: list[list[str]], rankings: Sequence[Sequence[st
     return measured
 
 
-def search(collection: Any, data: Vectors, best: list[list[str]], k: int, candidates: str | None) -> Measured:
+def search(collection: Any, data: Vectors, best: list[list[str]], k: int, generator: str | None) -> Measured:
     """Every query twice, one after the other, vectors given; stages are medians."""
     for query in data.queries[:20]:
-        collection.search(vectors=query, k=k, candidates=candidates)
+        collection.search(vectors=query, k=k, generator=generator)
     spent, rankings = [], []
     for _ in range(_ROUNDS):
         rankings = []
         for query in data.queries:
             started = time.perf_counter()
-            hits = collection.search(vectors=query, k=k, candidates=candidates)
+            hits = collection.search(vectors=query, k=k, generator=generator)
             spent.append((time.perf_counter() - started) * 1e3)
             rankings.append([hit.id for hit in hits])
-    explained = [collection.explain(vectors=query, k=k, candidates=candidates) for query in data.queries[:100]]
+    explained = [collection.explain(vectors=query, k=k, generator=generator) for query in data.queries[:100]]
     counts = ("postings_read", "candidates", "passages_decoded", "tokens_decoded", "bytes_moved", "round_trips")
     return {
         "k": k,
@@ -200,7 +200,7 @@ def ours(data: Vectors, best: list[list[str]], generators: Sequence[Generator]) 
     """One collection that has everything, searched by each generator; its build is that of all of them together."""
     rows = []
     with serving() as database:
-        collection, built = build(database, data, "measured", candidates="proxy" if "proxy" in generators else "postings")
+        collection, built = build(database, data, "measured", generator="proxy" if "proxy" in generators else "postings")
         for generator in generators:
             for k in DEPTHS:
                 rows.append({"generator": generator, **search(collection, data, best, k, generator), **built})

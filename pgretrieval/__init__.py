@@ -32,6 +32,7 @@ from pgretrieval.errors import (
     SchemaError,
     StorageError,
     TimedOutError,
+    UnknownOptionError,
     VectorError,
 )
 from pgretrieval.importing import whole
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
     from pgretrieval.db.doctor import Finding
     from pgretrieval.encode.base import CollectionEncoder
     from pgretrieval.index.build import BuildReport
+    from pgretrieval.index.options import CollectionOptions
     from pgretrieval.search.explain import Explanation
+    from pgretrieval.search.options import SearchOptions
     from pgretrieval.types import AddReport, Hit, Passage, Violation, WorkReport
 
 __all__ = [
@@ -53,6 +56,7 @@ __all__ = [
     "CollectionEncoder",
     "CollectionExistsError",
     "CollectionNotFoundError",
+    "CollectionOptions",
     "ConfigError",
     "ConflictError",
     "Costs",
@@ -74,8 +78,10 @@ __all__ = [
     "PgRetrievalWarning",
     "RetrievalDatabase",
     "SchemaError",
+    "SearchOptions",
     "StorageError",
     "TimedOutError",
+    "UnknownOptionError",
     "VectorError",
     "Violation",
     "WorkReport",
@@ -88,7 +94,9 @@ _LAZY = {
     "Collection": "pgretrieval.collection",
     "BuildReport": "pgretrieval.index.build",
     "CollectionEncoder": "pgretrieval.encode.base",
+    "CollectionOptions": "pgretrieval.index.options",
     "Explanation": "pgretrieval.search.explain",
+    "SearchOptions": "pgretrieval.search.options",
     "Finding": "pgretrieval.db.doctor",
     **dict.fromkeys(("Costs", "FactorizationReport"), "pgretrieval.anncur.factorize"),
     **dict.fromkeys(("AddReport", "Hit", "Passage", "Violation", "WorkReport"), "pgretrieval.types"),

@@ -6,10 +6,12 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from typing_extensions import Unpack
 
 from pgretrieval import validate
-from pgretrieval.anncur.crossing import Crossing, CrossKnobs
+from pgretrieval.anncur.cross_encoder import CollectionCrossEncoder
 from pgretrieval.anncur.factorize import Costs, FactorizationReport, FactorizeOptions
 from pgretrieval.anncur.selection import Selection
 from pgretrieval.corpus.validate import to_change, to_passage
@@ -47,11 +49,10 @@ from pgretrieval.numerics.hardware import compute_device
 from pgretrieval.search import words
 from pgretrieval.search.exhaustive import exact_rankings
 from pgretrieval.search.explain import Explanation
+from pgretrieval.search.filters import restriction
 from pgretrieval.search.fusion import read_fusion
+from pgretrieval.search.options import SearchOptions, SearchRequest, read_k, read_options
 from pgretrieval.search.pipeline import Asking, Searcher
-from pgretrieval.search.restriction import restriction
-from pgretrieval.search.settings import Knobs, read_k, read_knobs
-from pgretrieval.search.token_settings import Imputation, read_token_knobs
 from pgretrieval.types import (
     AddReport,
     Float32Array,
@@ -60,7 +61,6 @@ from pgretrieval.types import (
     HybridQuery,
     OnConflict,
     Passage,
-    Reduction,
     Rerank,
     Restriction,
     Scorer,
@@ -86,10 +86,17 @@ class Collection:
         self._computing = compute_device(device)
         self._coders = Coders(row.collection_id, self._computing, row.scoring)
         self._searcher = Searcher(database, row, self._coders)
-        self._crossing = Crossing(database, row, self._coders, device)
+        self._cross_encoder = CollectionCrossEncoder(database, row, self._coders, device)
 
     def __repr__(self) -> str:
         return f"<Collection {self.name!r}>"
+
+    if not TYPE_CHECKING:  # type checkers know that there is no such attribute
+
+        def __getattr__(self, name: str) -> Any:
+            renamed = "; what generates candidates is called generator" if name == "candidates" else ""
+            msg = f"{type(self).__name__!r} object has no attribute {name!r}{renamed}"
+            raise AttributeError(msg)
 
     @property
     def name(self) -> str:
@@ -102,9 +109,9 @@ class Collection:
         return self._row.bits
 
     @property
-    def candidates(self) -> Generator:
+    def generator(self) -> Generator:
         """What generates candidates: "proxy", "postings" or "auto"."""
-        return self._row.candidates
+        return self._row.generator
 
     @property
     def scorer(self) -> Scorer:
@@ -451,51 +458,14 @@ class Collection:
             warnings.warn(message, PgRetrievalWarning, stacklevel=3)
         return report
 
-    def search(
-        self,
-        query: str | None = None,
-        k: int = 10,
-        *,
-        vectors: Any = None,
-        probes: int | None = None,
-        candidates: int | str | None = None,
-        pruning: int | None = None,
-        k_tokens: int | None = None,
-        imputation: Imputation | None = None,
-        reduction: Reduction | None = None,
-        where: Mapping[str, Any] | str | None = None,
-        among: Ids | None = None,
-        scorer: str | None = None,
-        budget: int | None = None,
-        rounds: int | None = None,
-        rerank: str | os.PathLike[str] | object | None = None,
-        rerank_depth: int = 100,
-    ) -> list[Hit]:
-        """The k best passages for a query text or for (tokens, dim) `vectors`, best first.
+    def search(self, query: str | None = None, k: int = 10, *, vectors: Any = None, **options: Unpack[SearchOptions]) -> list[Hit]:
+        """The k best passages for a query text or for (tokens, dim) `vectors`, best first; `SearchOptions` explains the options.
 
-        `probes`, `candidates` and `pruning` are explained in `SearchSettings`; their defaults follow from k and the size of the
-        collection. `candidates` is their number, what generates them ("proxy", "postings" or "auto"), or both as "proxy:512".
-        `k_tokens`, `imputation`, `reduction`, and `rerank` "maxsim" or "none", are for collections that score by retrieved tokens
-        (`TokenSettings`).
-        `where` restricts by metadata, as `{"year": {"$gte": 1990}, "lang": "en"}` or as a jsonpath predicate; `among` to the ids of
-        a list or of a SQLAlchemy select. Restricted searches take their candidates from postings.
-        Before the first build all passages are compared.
-
-        With scorer="cross_encoder" the best by the cross-encoder that the collection was factorized by, found with `budget` of its
-        calls, in `rounds` that learn from each other; `candidates` is then what begins ("text", "postings", "proxy"). `rerank` is a
-        cross-encoder that scores the best `rerank_depth` of any search again. docs/guides/cross-encoders.md has the details.
+        Before the first build all passages are compared. docs/guides/cross-encoders.md has the details of searches with
+        scorer="cross_encoder", which find the best by the cross-encoder that the collection was factorized by, and of `rerank`.
         Raises InputError, VectorError, ConfigError, IndexNotBuiltError without a factorisation, EncoderError.
         """
-        k = read_k(k)
-        cross, own = _rerankers(scorer, budget, rounds, rerank, rerank_depth)
-        limits = self._limits(probes, pruning, k_tokens, imputation, reduction, own)
-        if cross.wanted:
-            return self._crossed(query, k, cross, vectors, limits, candidates, where, among).hits
-        knobs = limits(k, candidates)
-        restricted = self._restriction(where, among)
-        asked = _listed(query), _listed(vectors)
-        found = self._following(lambda: self._searcher.explain(self._asking(*asked), k, knobs, restricted, Explanation()))
-        return self._complete(found, k)
+        return self._complete(self._search(_listed(query), k, _listed(vectors), options)[0].hits, read_k(k))
 
     def search_many(
         self,
@@ -503,27 +473,67 @@ class Collection:
         k: int = 10,
         *,
         vectors: Sequence[Any] | None = None,
-        probes: int | None = None,
-        candidates: int | str | None = None,
-        pruning: int | None = None,
-        k_tokens: int | None = None,
-        imputation: Imputation | None = None,
-        reduction: Reduction | None = None,
-        rerank: Rerank | None = None,
-        where: Mapping[str, Any] | str | None = None,
-        among: Ids | None = None,
+        **options: Unpack[SearchOptions],
     ) -> list[list[Hit]]:
         """`search` for several queries, encoded together; one list of hits each, in the order of the queries.
 
         The server works ahead on the next queries while the answers to one are scored.
         """
         k = read_k(k)
-        tokens = read_token_knobs(self._row.scoring, candidates, k_tokens, imputation, reduction, rerank)
-        knobs = read_knobs(k, probes, candidates, pruning, tokens)
-        queries, vectors = _several(queries, vectors)
-        restricted = self._restriction(where, among)
-        found = self._following(lambda: self._searcher.search_many(self._asking(queries, vectors), k, knobs, restricted))
+        texts, arrays = _several(queries, vectors)
+        found = [each.hits for each in self._search(texts, k, arrays, options)]
         self._complete(min(found, key=len, default=range(k)), k)
+        return found
+
+    def explain(
+        self, query: str | None = None, k: int = 10, *, vectors: Any = None, **options: Unpack[SearchOptions]
+    ) -> Explanation:
+        """`search`, and what each stage did: milliseconds, probes, postings read, candidates, passages decoded, bytes, calls."""
+        return self._search(_listed(query), k, _listed(vectors), options, counting=True)[0]
+
+    def _search(
+        self,
+        queries: list[str] | None,
+        k: int,
+        vectors: list[Any] | None,
+        options: SearchOptions,
+        *,
+        counting: bool = False,
+    ) -> list[Explanation]:
+        """One explanation a query, with its hits."""
+        request = read_options(self._row.scoring, k, options)
+        self._check_filter(options.get("where"))
+        if request.cross_encoder is None:
+            return self._started(request, queries, vectors, counting=counting)
+        texts = _texts_for_cross_encoder(queries, vectors)
+        started = self._started(request, texts if request.by_words or vectors is None else None, vectors, counting=False)
+        return [self._cross_encoder.search(text, request, each) for text, each in zip(texts, started, strict=True)]
+
+    def _started(
+        self, request: SearchRequest, queries: list[str] | None, vectors: list[Any] | None, *, counting: bool
+    ) -> list[Explanation]:
+        """The collection's own search, which a cross-encoder may begin with."""
+        if request.depth == 0:
+            return [Explanation() for _ in queries or vectors or ()]
+        if request.by_words:
+            return [self._text_search(query, request.depth, request.restriction) for query in queries or []]
+
+        def work() -> list[Explanation]:
+            first = Explanation()
+            with first.stage("encode"):
+                asking = self._asking(queries, vectors)
+            where = request.depth, request.scan, request.restriction
+            if len(asking.vectors) != 1:
+                return [Explanation(hits=hits) for hits in self._searcher.search_many(asking, *where)]
+            self._searcher.explain(asking, *where, first, counting=counting)
+            return [first]
+
+        return self._following(work)
+
+    def _text_search(self, query: str, k: int, restricted: Restriction | None) -> Explanation:
+        found = Explanation()
+        with found.stage("words"):
+            found.hits = words.text_search(self._database, self._row, query, k, restricted or Restriction())
         return found
 
     def text_search(
@@ -535,7 +545,7 @@ class Collection:
         """
         k = read_k(k)
         query, restricted = validate.query(query), self._restriction(where, among)
-        return self._complete(words.text_search(self._database, self._row, query, k, restricted or Restriction()), k)
+        return self._complete(self._text_search(query, k, restricted).hits, k)
 
     def hybrid_search(
         self,
@@ -558,18 +568,18 @@ class Collection:
         `weights` are those of late interaction, words and dense vectors (docs/design/fusion.md has the measurements).
         Raises what `search` and `text_search` raise.
         """
-        k = read_k(k)
-        knobs = read_knobs(k, None, None, None)
+        request = read_options(self._row.scoring, k, {"where": where, "among": among})
         fusing = read_fusion(fusion, weights, rank_constant)
         query = validate.query(query)
-        restricted = self._restriction(where, among)
+        self._check_filter(where)
 
         def search() -> list[Hit]:
             asking, encoded_dense = self._hybrid_vectors(query, vectors, dense)
             hybrid = HybridQuery(query if self._row.language else None, encoded_dense, fusing)
-            return self._searcher.explain(asking, k, knobs, restricted, Explanation(), hybrid=hybrid)
+            where = request.k, request.scan, request.restriction
+            return self._searcher.explain(asking, *where, Explanation(), hybrid=hybrid)
 
-        return self._complete(self._following(search), k)
+        return self._complete(self._following(search), request.k)
 
     def _hybrid_vectors(self, query: str, vectors: Any, dense: Any) -> tuple[Asking, Float32Array | None]:
         if self._row.keeps_dense and self._row.dense_dim is None:
@@ -587,93 +597,15 @@ class Collection:
         tokens, rows = encoder.encode_query_with_dense(query)
         return Asking(tokens, encoding), rows[0]
 
-    def explain(
-        self,
-        query: str | None = None,
-        k: int = 10,
-        *,
-        vectors: Any = None,
-        probes: int | None = None,
-        candidates: int | str | None = None,
-        pruning: int | None = None,
-        k_tokens: int | None = None,
-        imputation: Imputation | None = None,
-        reduction: Reduction | None = None,
-        where: Mapping[str, Any] | str | None = None,
-        among: Ids | None = None,
-        scorer: str | None = None,
-        budget: int | None = None,
-        rounds: int | None = None,
-        rerank: str | os.PathLike[str] | object | None = None,
-        rerank_depth: int = 100,
-    ) -> Explanation:
-        """`search`, and what each stage did: milliseconds, probes, postings read, candidates, passages decoded, bytes, calls."""
-        k = read_k(k)
-        cross, own = _rerankers(scorer, budget, rounds, rerank, rerank_depth)
-        limits = self._limits(probes, pruning, k_tokens, imputation, reduction, own)
-        if cross.wanted:
-            return self._crossed(query, k, cross, vectors, limits, candidates, where, among)
-        knobs = limits(k, candidates)
-        restricted = self._restriction(where, among)
-
-        def explained() -> Explanation:
-            explanation = Explanation()
-            with explanation.stage("encode"):
-                asking = self._asking(_listed(query), _listed(vectors))
-            self._searcher.explain(asking, k, knobs, restricted, explanation, counting=True)
-            return explanation
-
-        return self._following(explained)
-
     def _restriction(self, where: Any, among: Any, what: str = "among") -> Restriction | None:
         """What a search or a delete is restricted to. Raises ConfigError, also where a text is no jsonpath predicate."""
-        if where is None and among is None:
-            return None
         restricted = restriction(where, among, what)
-        if isinstance(where, str):
-            check_predicate(self._database, where)
+        self._check_filter(where)
         return restricted
 
-    def _limits(
-        self,
-        probes: int | None,
-        pruning: int | None,
-        k_tokens: int | None,
-        imputation: Imputation | None,
-        reduction: Reduction | None,
-        rerank: object,
-    ) -> Callable[[int, int | str | None], Knobs]:
-        """What a search is told, but for k and the candidates."""
-
-        def limits(k: int, candidates: int | str | None) -> Knobs:
-            tokens = read_token_knobs(self._row.scoring, candidates, k_tokens, imputation, reduction, rerank)
-            return read_knobs(k, probes, candidates, pruning, tokens)
-
-        return limits
-
-    def _crossed(
-        self,
-        query: str | None,
-        k: int,
-        cross: CrossKnobs,
-        vectors: Any,
-        limits: Callable[[int, int | str | None], Knobs],
-        candidates: int | str | None,
-        where: Mapping[str, Any] | str | None,
-        among: Ids | None,
-    ) -> Explanation:
-        """A search that a cross-encoder takes part in."""
-        restricted = self._restriction(where, among)
-
-        def ordinary(hits: int, wanted: int | str | None, explained: Explanation) -> list[Hit]:
-            if wanted == "text":
-                with explained.stage("words"):
-                    return words.text_search(self._database, self._row, validate.query(query), hits, restricted or Restriction())
-            knobs = limits(hits, wanted)
-            asked = (None, [vectors]) if vectors is not None else ([query], None)
-            return self._following(lambda: self._searcher.explain(self._asking(*asked), hits, knobs, restricted, explained))
-
-        return self._crossing.explain(query, k, cross, candidates, restricted, ordinary)
+    def _check_filter(self, where: Any) -> None:
+        if isinstance(where, str):
+            check_predicate(self._database, where)
 
     def factorize(
         self,
@@ -699,11 +631,11 @@ class Collection:
         """
         self._refresh()
         options = FactorizeOptions(anchor_items, selection, seed, element)
-        return self._crossing.factorize(self._row, cross_encoder, anchor_queries, options, stage, costs)
+        return self._cross_encoder.factorize(self._row, cross_encoder, anchor_queries, options, stage, costs)
 
     def use_cross_encoder(self, cross_encoder: str | os.PathLike[str] | object) -> None:
         """Search with this cross-encoder, where the collection was factorized by an object, which no database can keep."""
-        self._crossing.use(cross_encoder)
+        self._cross_encoder.use(cross_encoder)
 
     def query_vectors(self, queries: Sequence[str] | None = None, vectors: Sequence[Any] | None = None) -> list[Float32Array]:
         """One checked (tokens, dim) array a query."""
@@ -784,15 +716,6 @@ class Collection:
         return found
 
 
-def _rerankers(scorer: str | None, budget: int | None, rounds: int | None, rerank: object, depth: int) -> tuple[CrossKnobs, object]:
-    """What a cross-encoder is asked for, and how a collection is to rerank its own retrieved tokens: `rerank` is either's."""
-    budget = validate.whole_or_none("budget", budget)
-    rounds = validate.whole_or_none("rounds", rounds)
-    depth = validate.whole("rerank_depth", depth)
-    own = rerank is None or (isinstance(rerank, str) and rerank in ("none", "maxsim"))
-    return CrossKnobs(scorer, budget, rounds, None if own else rerank, depth), rerank if own else None
-
-
 def _many(
     passages: Any, vectors: Any, dense: Any, progress: Any
 ) -> tuple[Iterable[Any], Iterable[Any] | None, Iterable[Any] | None]:
@@ -814,6 +737,16 @@ def _several(queries: Any, vectors: Any) -> tuple[list[Any] | None, list[Any] | 
     texts = None if queries is None else list(validate.listed("queries", queries, "texts"))
     arrays = None if vectors is None else list(validate.listed("vectors", vectors, "(tokens, dim) arrays, one a query"))
     return texts, arrays
+
+
+def _texts_for_cross_encoder(queries: list[Any] | None, vectors: list[Any] | None) -> list[str]:
+    """The query texts that a cross-encoder reads; vectors beside them are those of the same queries."""
+    remedy = "a text that is not blank, since a cross-encoder reads texts"
+    texts = [validate.text("the query", query, InputError, remedy=remedy) for query in queries or [None]]
+    if vectors is not None and len(vectors) != len(texts):
+        msg = f"there are {len(texts)} query texts and {len(vectors)} arrays of vectors; give one array a text"
+        raise ConfigError(msg)
+    return texts
 
 
 def _warn_of_cut(queries: list[str], encoder: CollectionEncoder) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
 from pgretrieval import importing, validate
 from pgretrieval.db import schema
@@ -17,14 +17,11 @@ from pgretrieval.db.doctor import Finding, diagnose
 from pgretrieval.db.embedded import EmbeddedServer, default_data_dir, open_server
 from pgretrieval.db.tables import attachments, catalog
 from pgretrieval.db.urls import for_psycopg, url_text
-from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.encode.registry import load_encoder
 from pgretrieval.errors import ConfigError, EncoderError
-from pgretrieval.index.vectors import check_dim
-from pgretrieval.search.settings import check_generator
-from pgretrieval.search.token_settings import check_scoring
+from pgretrieval.index.options import CollectionOptions, read_settings, with_encoder, without_token_vectors
 from pgretrieval.sync import attaching
-from pgretrieval.types import Generator, Levels, Rerank, Scorer, WorkReport
+from pgretrieval.types import WorkReport
 
 if TYPE_CHECKING:
     from pgretrieval.collection import Collection
@@ -32,7 +29,6 @@ if TYPE_CHECKING:
 
 URL_VARIABLE = "PGRETRIEVAL_DATABASE_URL"
 DATA_DIR_VARIABLE = "PGRETRIEVAL_DATA_DIR"
-MAX_TITLE_WEIGHT = 1e6
 POLL = 0.2  # seconds
 MAX_POLL = 86_400.0
 
@@ -57,90 +53,27 @@ class RetrievalDatabase:
         return self._server.data_dir if self._server else None
 
     def create_collection(
-        self,
-        name: str,
-        encoder: str | object | None = None,
-        bits: int = 4,
-        *,
-        dim: int | None = None,
-        levels: Levels = "lloyd-max",
-        candidates: Generator = "auto",
-        keep_vectors: bool = False,
-        language: str | None = "english",
-        title_weight: float = 1.0,
-        dense: str | None = None,
-        dense_key: str | None = None,
-        vectors_per_passage: int | None = None,
-        scorer: Scorer = "maxsim",
-        rerank: Rerank | None = None,
-        unit_vectors: bool | None = None,
+        self, name: str, encoder: str | object | None = None, bits: int = 4, **options: Unpack[CollectionOptions]
     ) -> Collection:
         """Create a collection.
 
         `encoder`: "minilm", a hub id or folder that sentence_transformers.MultiVectorEncoder loads, or an object with encode_query
         and encode_document; "none" for texts alone, without token vectors, which are found by words and by a cross-encoder. Without
-        one the first `add` decides: given vectors fix the dimension, texts alone take "minilm".
-        `bits` is 1, 2 or 4 a dimension; `levels` is "lloyd-max" or the paper's "quantile". `candidates` says what generates them:
-        "proxy" (one learned vector a passage, beside the postings), "postings" (of probed centroids), or "auto", which is postings,
-        since they measured better at every size (docs/design). With `keep_vectors` the token vectors stay in half precision
-        beside their codes, and scores are theirs: four times the bytes, exact scores, a fast last stage in SQL.
-        `language` is the server's text search configuration for searches by words, None for none; in these a word of the title
-        counts `title_weight` times. `dense` says where one vector per passage is, for hybrid searches: "kept" in the collection,
-        from the encoder or given to `add`; or in a table of yours, as "schema.table.column", whose column `dense_key` (by default
-        its primary key) holds the passages' ids. `vectors_per_passage` says that every passage has so many vectors, which makes
-        rows of one size (ConstBERT); an encoder that pools to a constant number says it by itself.
-        `scorer` "xtr" scores passages by the tokens that a query retrieves alone, and "colxtr" so with ColXTR's defaults; codes
-        are then stored by centroid. With `rerank="maxsim"` they are stored by passage, too, and the best passages are scored again
-        by all their tokens. Both can keep the lengths of token vectors: `unit_vectors=False`, by default what the encoder does.
+        one the first `add` decides: given vectors fix the dimension, texts alone take "minilm". `bits` is 1, 2 or 4 a dimension.
+        `CollectionOptions` explains the options.
         Raises ConfigError, CollectionExistsError, EncoderError, and DimensionMismatchError outside 48 to 1,024 dimensions.
         """
-        name = validate.collection_name(name)
-        bits = validate.whole("bits", bits)
-        if bits not in (1, 2, 4):
-            msg = f"bits is {bits!r}; the residual codec knows 1, 2 and 4"
-            raise ConfigError(msg)
-        levels = validate.choice("levels", levels, ("lloyd-max", "quantile"))
-        candidates = check_generator(candidates)
-        keep_vectors = validate.flag("keep_vectors", keep_vectors)
-        unit_vectors = None if unit_vectors is None else validate.flag("unit_vectors", unit_vectors)
-        language = validate.text_or_none("language", language, most=validate.MAX_NAME)
-        title_weight = validate.number("title_weight", title_weight, 0, MAX_TITLE_WEIGHT)
-        dense = validate.text_or_none("dense", dense, most=validate.MAX_NAME)
-        dense_key = validate.text_or_none("dense_key", dense_key, most=validate.MAX_NAME)
-        vectors_per_passage = validate.whole_or_none("vectors_per_passage", vectors_per_passage)
-        dim = None if dim is None else check_dim(dim)
+        settings = read_settings(name, bits, options)
         encoder = validate.names_or_object("encoder", encoder, EncoderError)
-        texts_alone = isinstance(encoder, str) and encoder == "none"
-        if texts_alone and (dim is not None or keep_vectors or dense == catalog.KEPT or scorer != "maxsim"):
-            msg = 'encoder "none" makes a collection of texts alone; leave dim, keep_vectors, dense="kept" and scorer out'
-            raise ConfigError(msg)
-        loaded = (
-            load_encoder(encoder, self._device, unit=unit_vectors is not False) if encoder is not None and not texts_alone else None
-        )
-        scoring = check_scoring(scorer, rerank, unit_vectors, candidates, loaded is None or loaded.unit)
-        if loaded is not None:
-            dim = check_dim(loaded.dim) if dim is None else dim
-            if dim != loaded.dim:
-                msg = f"dim is {dim}, encoder {loaded.spec} has {loaded.dim}"
-                raise ConfigError(msg)
-        vectors_per_passage = _check_vectors_per_passage(vectors_per_passage, loaded)
-        catalog.create(
-            self._database,
-            name,
-            dim,
-            catalog.TEXTS_ALONE if texts_alone else loaded.spec if loaded else None,
-            bits,
-            levels,
-            candidates,
-            keep_vectors,
-            language,
-            title_weight,
-            dense,
-            dense_key,
-            vectors_per_passage,
-            scoring,
-        )
-        return _collection_class()(self._database, catalog.find(self._database, name), loaded, self._device)
+        loaded = None
+        if isinstance(encoder, str) and encoder == "none":
+            settings = without_token_vectors(settings)
+        else:
+            if encoder is not None:
+                loaded = load_encoder(encoder, self._device, unit=settings.unit_vectors is not False)
+            settings = with_encoder(settings, loaded)
+        catalog.create(self._database, settings)
+        return _collection_class()(self._database, catalog.find(self._database, settings.name), loaded, self._device)
 
     def get_collection(
         self, name: str, *, encoder: str | object | None = None, cross_encoder: str | object | None = None
@@ -338,12 +271,3 @@ def _collection_class() -> type[Collection]:
     from pgretrieval.collection import Collection
 
     return Collection
-
-
-def _check_vectors_per_passage(given: int | None, encoder: CollectionEncoder | None) -> int | None:
-    """What was given, else what the encoder makes. Raises ConfigError where they differ."""
-    made = encoder.vectors_per_passage if encoder else None
-    if encoder and given is not None and made not in (None, given):
-        msg = f"vectors_per_passage is {given}, encoder {encoder.spec} makes {made}; leave it out"
-        raise ConfigError(msg)
-    return given if made is None else made

@@ -15,6 +15,10 @@ class ConfigError(PgRetrievalError, ValueError):
     """An argument, option or environment variable has a value that cannot be used."""
 
 
+class UnknownOptionError(ConfigError, TypeError):
+    """A call was given an option that it does not take: names the option and those with a name like it."""
+
+
 class InputError(PgRetrievalError, ValueError):
     """A passage, query or judgement cannot be taken as it is: names the id, or the file and line."""
 

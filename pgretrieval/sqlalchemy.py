@@ -20,9 +20,9 @@ from sqlalchemy.sql.selectable import TableValuedAlias
 from pgretrieval import validate
 from pgretrieval.db import parameters
 from pgretrieval.index.vectors import dense_array, token_array
+from pgretrieval.search.filters import predicate
 from pgretrieval.search.fusion import read_fusion
-from pgretrieval.search.restriction import predicate
-from pgretrieval.search.settings import read_k
+from pgretrieval.search.options import read_k
 
 metadata = sa.MetaData(schema="pgretrieval")
 """The tables here; not for `create_all`, since migrations make them."""

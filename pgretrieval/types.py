@@ -28,6 +28,19 @@ Reduction = Literal["mean", "sum"]
 Rerank = Literal["none", "maxsim"]
 """What scores the best passages again."""
 
+Imputation: TypeAlias = Literal["kth", "warp", "zero"] | float
+"""What a passage scores for a query token that retrieved none of its tokens.
+
+"kth": the last score that the query token retrieved (XTR). "warp": the score of the centroid up to which the best hold more than
+sqrt(8 * tokens) tokens (WARP). "zero", or a number.
+"""
+
+LEVELS: tuple[Levels, ...] = ("lloyd-max", "quantile")
+GENERATORS: tuple[Generator, ...] = ("auto", "proxy", "postings")
+SCORERS: tuple[Scorer, ...] = ("maxsim", "xtr", "colxtr")
+REDUCTIONS: tuple[Reduction, ...] = ("mean", "sum")
+RERANKS: tuple[Rerank, ...] = ("none", "maxsim")
+
 OnConflict = Literal["error", "update", "skip"]
 """What an add does with an id that the collection holds."""
 

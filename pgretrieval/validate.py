@@ -12,13 +12,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, time
 from decimal import Decimal
+from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
 import numpy as np
 
-from pgretrieval.errors import ConfigError, InputError, PgRetrievalError
+from pgretrieval.errors import ConfigError, InputError, PgRetrievalError, UnknownOptionError
 
 INT4 = 2**31 - 1
 """The largest number of a column or parameter of type integer."""
@@ -148,6 +149,16 @@ def called(what: str, given: Any) -> Any:
     if given is not None and not callable(given):
         raise ConfigError(f"{what} is {shown(given)}; give a function, or leave it out")
     return given
+
+
+def option_names(what: str, given: Iterable[str], declared: type) -> None:
+    """Raise UnknownOptionError for an option that a TypedDict does not declare."""
+    known = sorted(declared.__annotations__)
+    for name in given:
+        if name not in known:
+            close = get_close_matches(name, known)
+            meant = f"did you mean {' or '.join(close)}? " if close else ""
+            raise UnknownOptionError(f"{what} has no option {name!r}; {meant}give one of {', '.join(known)}")
 
 
 def listed(what: str, given: Any, of: str, error: _Error = ConfigError) -> Iterable[Any]:

@@ -24,9 +24,6 @@ from pgretrieval.rerank import PairScorer
 from pgretrieval.search.explain import Explanation
 from pgretrieval.types import CollectionId, Hit, Passage, Restriction
 
-DEFAULT_ROUNDS = 5
-"""Of a search that another generator begins."""
-
 _REPLACED_AT_MOST = 5  # times that a factorisation is replaced during one search
 
 
@@ -51,28 +48,25 @@ class _ReplacedError(Exception):
     """Another factorisation took the place of the one that a search began with."""
 
 
-class Spending:
+class CallBudget:
     """The calls of one search: what was scored, and how many calls are left. No pair is scored twice."""
 
-    def __init__(self, scorer: PairScorer, query: str, budget: int, explained: Explanation) -> None:
+    def __init__(self, scorer: PairScorer, query: str, budget: int) -> None:
         self.left = budget
         self.scores: dict[int, float] = {}
         self.items: dict[int, Passage] = {}
         self._scorer = scorer
         self._query = query
-        self._explained = explained
 
-    def score(self, items: Sequence[Item]) -> None:
-        """Score as many of the items as there are calls left."""
+    def score(self, items: Sequence[Item]) -> int:
+        """Score as many of the items as there are calls left; return how many calls that took."""
         new = list({item.passage_id: item for item in items if item.passage_id not in self.scores}.values())[: self.left]
         self.items.update((item.passage_id, item.passage) for item in items)
-        if not new:
-            return
-        self.left -= len(new)
-        self._explained.cross_encoder_calls += len(new)
-        with self._explained.stage("cross_encoder"):
+        if new:
+            self.left -= len(new)
             scores = self._scorer.predict([(self._query, item.passage.encoded_text) for item in new])
-        self.scores.update(zip((item.passage_id for item in new), scores.tolist(), strict=True))
+            self.scores.update(zip((item.passage_id for item in new), scores.tolist(), strict=True))
+        return len(new)
 
 
 class AnchorSearcher:
@@ -87,28 +81,27 @@ class AnchorSearcher:
 
     def row(self) -> FactorizationRow:
         """The active factorisation. Raises IndexNotBuiltError where there is none."""
-        return self._current(Explanation()).row
+        return self._current().row
 
-    def search(self, request: Request, scorer: PairScorer, started: Sequence[str] | None, explained: Explanation) -> list[Hit]:
-        """The k best of what the budget pays for, with exact scores; `started` are ids that another generator found, best first.
+    def search(self, request: Request, scorer: PairScorer, started: Sequence[str] | None) -> Explanation:
+        """The k best of what the budget pays for, with exact scores; `started` are ids that another search found, best first.
 
         Raises IndexNotBuiltError where there is no factorisation, ConfigError where it is one of another cross-encoder.
         """
-        spending = Spending(scorer, request.query, request.budget, explained)
+        search = _Search(self._database, self._collection_id, request, scorer)
         for _ in range(_REPLACED_AT_MOST):
-            loaded = self._current(explained)
+            with search.explanation.stage("load"):
+                loaded = self._current()
             self._check(loaded.row, scorer)
             try:
-                searched = _Search(self._database, self._collection_id, loaded, request, spending, explained)
-                outside = searched.run(started)
+                return search.run(loaded, started)
             except _ReplacedError:
                 continue
-            return _hits(spending, outside, request.k)
         msg = f"the factorisation of collection {self._name!r} was replaced again and again during this search; do the same again"
         raise ConfigError(msg)
 
-    def _current(self, explained: Explanation) -> _Loaded:
-        with self._loading, explained.stage("load"), self._database.reading(f"searching collection {self._name!r}") as connection:
+    def _current(self) -> _Loaded:
+        with self._loading, self._database.reading(f"searching collection {self._name!r}") as connection:
             active = anchors.active_identity(connection, self._collection_id)
             if self._loaded is None or self._loaded.row.identity != active:
                 row = anchors.active(connection, self._collection_id)
@@ -131,72 +124,67 @@ class AnchorSearcher:
 
 
 class _Search:
-    """One search by one factorisation."""
+    """One search. `calls` and `explanation` stay where the factorisation is replaced and the search begins again with another."""
 
-    def __init__(
-        self,
-        database: Database,
-        collection_id: CollectionId,
-        loaded: _Loaded,
-        request: Request,
-        spending: Spending,
-        explained: Explanation,
-    ) -> None:
+    _loaded: _Loaded
+    """The factorisation of the current attempt."""
+
+    def __init__(self, database: Database, collection_id: CollectionId, request: Request, scorer: PairScorer) -> None:
+        self.explanation = Explanation()
         self._database = database
         self._collection_id = collection_id
-        self._loaded = loaded
         self._request = request
-        self._spending = spending
-        self._explained = explained
+        self._calls = CallBudget(scorer, request.query, request.budget)
         self._features: dict[int, Matrix] = {}
 
-    def run(self, started: Sequence[str] | None) -> set[int]:
-        """Spend the budget; returns the passages that were scored for the estimate alone, being outside of what is searched."""
-        row = self._loaded.row
+    def run(self, loaded: _Loaded, started: Sequence[str] | None) -> Explanation:
+        """Spend the budget, and return the best of what was scored. Raises _ReplacedError."""
+        self._loaded = loaded
+        row = loaded.row
         with self._reading("anchors") as connection:
             there = anchors.anchors(connection, self._collection_id, row.factorization_id, self._request.restriction)
             begun = [] if started is None else anchors.named(connection, self._collection_id, row.factorization_id, list(started))
-        self._features = {anchor.passage_id: self._loaded.model.anchor_vectors[anchor.place] for anchor in there}
-        if self._request.rounds is None:
+        self._features = {anchor.passage_id: loaded.model.anchor_vectors[anchor.place] for anchor in there}
+        rounds = self._request.rounds
+        if rounds is None:
             self._in_two_steps(there)
+        elif rounds == 1 and started is not None:
+            self._take(begun)  # a rerank of what the other search found
         else:
-            rounds = self._request.rounds
-            if rounds == 1 and started is not None:
-                self._take(begun)  # a rerank of what the generator found
-            else:
-                self._in_rounds([anchor for anchor in there if anchor.searched], begun, rounds)
-        return {anchor.passage_id for anchor in there if not anchor.searched}
+            self._in_rounds([anchor for anchor in there if anchor.searched], begun, rounds)
+        self.explanation.hits = self._hits({anchor.passage_id for anchor in there if not anchor.searched})
+        return self.explanation
 
     def _in_two_steps(self, there: list[Anchor]) -> None:
         """Anchors, as many as the budget's learnt split says, and then the best by estimate."""
-        spending, row, asked = self._spending, self._loaded.row, self._request
+        calls, row, asked = self._calls, self._loaded.row, self._request
         if asked.restriction != Restriction():
             matching = self._nearest(self._loaded.model.mean, asked.budget)
             if len(matching) < asked.budget:  # these are all, so no estimate is needed
-                spending.score(matching)
+                self._score(matching)
                 return
         first = there[: anchors_for(asked.budget, row.split, row.anchor_items)]
         left = asked.budget - asked.k  # a call for each hit stays
         outside = set([anchor for anchor in first if not anchor.searched][left:])
-        spending.score(self._anchor_items([anchor for anchor in first if anchor not in outside]))
-        known = [anchor for anchor in there if anchor.passage_id in spending.scores]
+        self._score(self._anchor_items([anchor for anchor in first if anchor not in outside]))
+        known = [anchor for anchor in there if anchor.passage_id in calls.scores]
         places = np.array([anchor.place for anchor in known], dtype=np.int64)
-        scores = np.array([spending.scores[anchor.passage_id] for anchor in known])
-        spending.score(self._nearest(self._loaded.model.of_anchors(places, scores), spending.left))
+        scores = np.array([calls.scores[anchor.passage_id] for anchor in known])
+        self._score(self._nearest(self._loaded.model.of_anchors(places, scores), calls.left))
 
     def _in_rounds(self, there: list[Anchor], begun: list[Item], rounds: int) -> None:
         """Equal shares of the budget, each for the best by an estimate from all scores so far; every call goes to a candidate."""
-        spending, budget = self._spending, self._request.budget
+        calls, budget = self._calls, self._request.budget
         for number in range(1, rounds + 1):
-            before = len(spending.scores)
-            wanted = spending.left - budget + round(budget * number / rounds)
+            before = len(calls.scores)
+            wanted = calls.left - budget + round(budget * number / rounds)
             if number == 1:
                 items = begun[:wanted] or self._anchor_items(there[:wanted])
                 self._take(items)
                 wanted -= len(items)
             if wanted > 0:
                 self._take(self._nearest(self._vector(), wanted))
-                if len(spending.scores) == before:
+                if len(calls.scores) == before:
                     break  # no passage is left that has an embedding
         self._take(begun)
 
@@ -204,18 +192,22 @@ class _Search:
         for item in items:
             if item.embedding is not None:
                 self._features.setdefault(item.passage_id, item.embedding + self._loaded.row.centre)
-        self._spending.score(items)
+        self._score(items)
+
+    def _score(self, items: Sequence[Item]) -> None:
+        with self.explanation.stage("cross_encoder"):
+            self.explanation.cross_encoder_calls += self._calls.score(items)
 
     def _vector(self) -> Matrix:
         """The query vector that all scores so far tell of."""
-        known = [passage_id for passage_id in self._spending.scores if passage_id in self._features]
+        known = [passage_id for passage_id in self._calls.scores if passage_id in self._features]
         if not known:
             return self._loaded.model.mean
         features = np.stack([self._features[passage_id] for passage_id in known])
-        return self._loaded.model.of_items(features, np.array([self._spending.scores[passage_id] for passage_id in known]))
+        return self._loaded.model.of_items(features, np.array([self._calls.scores[passage_id] for passage_id in known]))
 
     def _anchor_items(self, chosen: Sequence[Anchor]) -> list[Item]:
-        ids = [anchor.passage_id for anchor in chosen if anchor.passage_id not in self._spending.scores]
+        ids = [anchor.passage_id for anchor in chosen if anchor.passage_id not in self._calls.scores]
         with self._reading("anchors") as connection:
             found = passages.texts(connection, self._collection_id, ids)
         return [
@@ -229,38 +221,39 @@ class _Search:
         if count < 1:
             return []
         row = self._loaded.row
-        known = list(self._spending.scores)
+        known = list(self._calls.scores)
         with self._reading("candidates") as connection:
             found = anchors.nearest(
                 connection, self._collection_id, row.factorization_id, vector, count, self._request.restriction, known
             )
             if not found and anchors.active_identity(connection, self._collection_id) != row.identity:
                 raise _ReplacedError
-        self._explained.candidates += len(found)
+        self.explanation.candidates += len(found)
         return found
 
     @contextmanager
     def _reading(self, stage: str) -> Iterator[Connection]:
-        self._explained.round_trips += 1
-        with self._explained.stage(stage), self._database.reading("searching by a cross-encoder") as connection:
+        self.explanation.round_trips += 1
+        with self.explanation.stage(stage), self._database.reading("searching by a cross-encoder") as connection:
             yield connection
 
+    def _hits(self, outside: set[int]) -> list[Hit]:
+        """The k best of what was scored, best first, without the passages that were scored for the estimate alone."""
+        scores, items = self._calls.scores, self._calls.items
+        ranked = sorted((-score, number) for number, score in scores.items() if number not in outside)[: self._request.k]
+        return [
+            Hit(place, shown.id, -score, shown.title, shown.text, dict(shown.metadata))
+            for place, (score, number) in enumerate(ranked, start=1)
+            for shown in (items[number],)
+        ]
 
-def _hits(spending: Spending, outside: set[int], k: int) -> list[Hit]:
-    """The k best of what was scored, best first."""
-    ranked = sorted((-score, number) for number, score in spending.scores.items() if number not in outside)[:k]
-    return [
-        Hit(place, shown.id, -score, shown.title, shown.text, dict(shown.metadata))
-        for place, (score, number) in enumerate(ranked, start=1)
-        for shown in (spending.items[number],)
-    ]
 
-
-def rerank(scorer: PairScorer, query: str, hits: Sequence[Hit], k: int, explained: Explanation) -> list[Hit]:
+def rerank(scorer: PairScorer, query: str, hits: Sequence[Hit], k: int) -> Explanation:
     """The k best of some hits by their exact scores."""
-    with explained.stage("cross_encoder"):
+    explanation = Explanation(cross_encoder_calls=len(hits))
+    with explanation.stage("cross_encoder"):
         texts = [Passage(hit.id, hit.text, hit.title).encoded_text for hit in hits]
         scores = scorer.predict([(query, text) for text in texts]).tolist()
-    explained.cross_encoder_calls += len(hits)
     order = sorted(range(len(hits)), key=lambda place: (-scores[place], place))[:k]
-    return [replace(hits[place], rank=number, score=scores[place]) for number, place in enumerate(order, start=1)]
+    explanation.hits = [replace(hits[place], rank=number, score=scores[place]) for number, place in enumerate(order, start=1)]
+    return explanation

@@ -8,10 +8,12 @@ from typing import Annotated
 
 import typer
 
+from pgretrieval import validate
 from pgretrieval.cli import console, loading
 from pgretrieval.corpus import lines
 from pgretrieval.corpus.jsonl import read_passages
-from pgretrieval.search.settings import check_generator
+from pgretrieval.errors import ConfigError
+from pgretrieval.types import GENERATORS
 
 
 def index(
@@ -32,13 +34,14 @@ def index(
         int | None,
         typer.Option(help="Bits a residual takes per dimension: 1, 2 or 4.", show_default="4"),
     ] = None,
-    candidates: Annotated[
+    generator: Annotated[
         str | None,
         typer.Option(
-            help="What finds candidates: proxy (one learned vector a passage), postings (of centroids), or auto (postings).",
+            help="What generates candidates: proxy (one learned vector a passage), postings (of centroids), or auto (postings).",
             show_default="auto",
         ),
     ] = None,
+    candidates: Annotated[str | None, typer.Option(hidden=True, help="The old name of --generator.")] = None,
     keep_vectors: Annotated[
         bool, typer.Option("--keep-vectors", help="Keep token vectors beside their codes: exact scores for four times the bytes.")
     ] = False,
@@ -69,11 +72,18 @@ def index(
     Passages that the collection holds already are left alone, so an interrupted run is finished by running it again; where one has
     other content there, --update replaces it.
     """
-    options: dict[str, str | bool | None] = {
-        "candidates": None if candidates is None else check_generator(candidates),
+    if candidates is not None:
+        given = validate.shown(candidates)
+        msg = f"--candidates is {given}; what generates candidates is called --generator: --generator {candidates}"
+        raise ConfigError(msg)
+    options = {
+        "generator": None if generator is None else validate.choice("generator", generator, GENERATORS),
         "language": language,
+        "keep_vectors": keep_vectors or None,
+        "scorer": scorer,
+        "rerank": rerank,
+        "unit_vectors": unit_vectors,
     }
-    options |= {"keep_vectors": keep_vectors or None, "scorer": scorer, "rerank": rerank, "unit_vectors": unit_vectors}
     with lines.held(corpus) as files:
         sources = [partial(read_passages, *file) for file in files]
         total = loading.count_checked(sources)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json as json_module
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 import typer
 
+from pgretrieval import validate
 from pgretrieval.cli import console
 from pgretrieval.errors import ConfigError
-from pgretrieval.search.token_settings import Imputation
-from pgretrieval.types import Reduction
-
-Scorer = Literal["cross-encoder"]
+from pgretrieval.search.options import SearchOptions, old_candidates
 
 
 def search(
@@ -22,10 +20,17 @@ def search(
     k: Annotated[int, typer.Option("-k", help="How many passages to return.")] = 10,
     candidates: Annotated[
         str | None,
+        typer.Option(help="How many passages the generator gives.", metavar="INTEGER", show_default="by size"),
+    ] = None,
+    generator: Annotated[
+        str | None,
         typer.Option(
-            help="How many candidates, what finds them (proxy, postings, auto; for a cross-encoder also text), or both: proxy:512.",
-            show_default="by size",
+            help="What generates candidates: postings, proxy or auto; where a cross-encoder takes part also text.",
+            show_default="the collection's own",
         ),
+    ] = None,
+    pruning: Annotated[
+        int | None, typer.Option(help="How many candidates are decoded and scored exactly.", show_default="by size")
     ] = None,
     probes: Annotated[
         int | None, typer.Option(help="How many centroids are looked up for each query token.", show_default="by size")
@@ -47,9 +52,15 @@ def search(
             metavar="FILTER",
         ),
     ] = None,
+    among: Annotated[
+        list[str] | None, typer.Option(help="Only passages with these ids; give it once for each.", metavar="ID")
+    ] = None,
     scorer: Annotated[
-        Scorer | None,
-        typer.Option(help="cross-encoder: the one that the collection was factorised by.", show_default="the collection's own"),
+        str | None,
+        typer.Option(
+            help="maxsim, xtr or colxtr; cross_encoder: the one that the collection was factorised by.",
+            show_default="the collection's own",
+        ),
     ] = None,
     budget: Annotated[int | None, typer.Option(help="Calls that a cross-encoder may take.", show_default="500")] = None,
     rounds: Annotated[
@@ -63,7 +74,9 @@ def search(
             show_default="as the collection was made",
         ),
     ] = None,
-    rerank_depth: Annotated[int, typer.Option(help="How many hits --rerank scores.")] = 100,
+    rerank_depth: Annotated[
+        int | None, typer.Option(help="How many passages --rerank scores.", show_default="100 by a cross-encoder")
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help='One object a line: {"rank","id","score","title","text","metadata"}.')
     ] = False,
@@ -72,22 +85,21 @@ def search(
     ] = False,
 ) -> None:
     """Print the k best passages for a query, best first."""
+    options: SearchOptions = {
+        "probes": probes,
+        "candidates": read_candidates(candidates),
+        "pruning": pruning,
+        "k_tokens": k_tokens,
+        "where": read_where(where),
+        "among": among or None,
+        "budget": budget,
+        "rounds": rounds,
+        "rerank": rerank,
+        "rerank_depth": rerank_depth,
+        **checked_by_search(generator=generator, imputation=read_imputation(imputation), reduction=reduction, scorer=scorer),
+    }
     with context.obj.connect() as database:
-        explanation = database.get_collection(name).explain(
-            query,
-            k,
-            probes=probes,
-            candidates=int(candidates) if candidates and candidates.isdecimal() else candidates,
-            k_tokens=k_tokens,
-            imputation=cast("Imputation | None", imputation if imputation is None else read_imputation(imputation)),
-            reduction=cast("Reduction | None", reduction),
-            where=read_where(where),
-            scorer=scorer and scorer.replace("-", "_"),
-            budget=budget,
-            rounds=rounds,
-            rerank=rerank,
-            rerank_depth=rerank_depth,
-        )
+        explanation = database.get_collection(name).explain(query, k, **options)
     if json:
         for hit in explanation.hits:
             console.print_json(console.hit_as_dict(hit))
@@ -97,10 +109,27 @@ def search(
         console.errors.print(console.explanation_table(explanation))
 
 
-def read_imputation(imputation: str) -> str | float:
-    """An option that is a number is one."""
+def checked_by_search(**options: str | float | None) -> SearchOptions:
+    """Options whose values the search checks itself."""
+    return cast("SearchOptions", options)
+
+
+def read_candidates(candidates: str | None) -> int | None:
+    """Read the number of candidates. Raises ConfigError, which names the new options where a generator is given."""
+    if candidates is None or candidates.isdecimal():
+        return None if candidates is None else int(candidates)
+    if old := old_candidates(candidates):
+        new = f"--generator {old[0]}" + ("" if old[1] is None else f" --candidates {old[1]}")
+        msg = f"--candidates is {validate.shown(candidates)}; it is a number, and --generator names what gives them: {new}"
+    else:
+        msg = f"--candidates is {validate.shown(candidates)}; give a whole number of at least 1"
+    raise ConfigError(msg)
+
+
+def read_imputation(imputation: str | None) -> str | float | None:
+    """Read an option that is a name or a number."""
     try:
-        return float(imputation)
+        return imputation if imputation is None else float(imputation)
     except ValueError:
         return imputation
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast
 
 from typing_extensions import LiteralString
 
@@ -15,7 +15,7 @@ from pgretrieval.importing import is_a
 if TYPE_CHECKING:
     from sqlalchemy import Select
 
-Ids: TypeAlias = "Iterable[str] | Select[Any]"
+Ids: TypeAlias = Union[Iterable[str], "Select[Any]"]
 
 
 def array_of(ids: Ids, what: str = "among") -> tuple[LiteralString, dict[str, Any]]:

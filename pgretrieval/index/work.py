@@ -47,7 +47,7 @@ class Work:
     @property
     def wants_proxies(self) -> bool:
         """Whether the collection asks for proxies; "auto" has postings alone, which measured better."""
-        return self.collection.candidates == "proxy"
+        return self.collection.generator == "proxy"
 
     @property
     def encodes(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from pgretrieval.types import Hit
@@ -42,6 +42,14 @@ class Explanation:
             spent = (time.perf_counter() - started) * 1e3
             self.milliseconds[name] = self.milliseconds.get(name, 0.0) + spent
 
+    def followed_by(self, later: Explanation) -> Explanation:
+        """Both together: times and counts are sums, the hits are those of the later one."""
+        counts = {name: getattr(self, name) + getattr(later, name) for name in _COUNTS}
+        milliseconds = dict(self.milliseconds)
+        for name, spent in later.milliseconds.items():
+            milliseconds[name] = milliseconds.get(name, 0.0) + spent
+        return Explanation(milliseconds=milliseconds, hits=later.hits, **counts)
+
     @property
     def search_milliseconds(self) -> float:
         """All stages but encoding."""
@@ -52,3 +60,6 @@ class Explanation:
         summary = asdict(self)
         del summary["hits"]
         return summary
+
+
+_COUNTS = tuple(field.name for field in fields(Explanation) if field.name not in ("milliseconds", "hits"))

@@ -34,10 +34,11 @@ from pgretrieval.search import rank
 from pgretrieval.search.exhaustive import all_scores
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.fusion import Beside
+from pgretrieval.search.options import ScanOptions
 from pgretrieval.search.probe import centroid_scores, select_probes
-from pgretrieval.search.settings import Knobs, Searched, SearchSettings, choose_settings
+from pgretrieval.search.settings import Searched, SearchSettings, choose_settings
 from pgretrieval.search.token_search import ScoredPassages, TokenIndex, TokenSearch
-from pgretrieval.search.token_settings import TokenSettings, choose_token_settings, reduction_of
+from pgretrieval.search.token_settings import TokenSettings, choose_token_settings
 from pgretrieval.types import CodebookId, Float32Array, Hit, HybridQuery, Int32Array, Int64Array, Restriction
 
 Asked: TypeAlias = "PendingCodes | PendingVectors | CodedPassages | ScoredPassages"
@@ -114,19 +115,19 @@ class Searcher:
         self._index: LoadedIndex | None = None
         self._loading = threading.Lock()
 
-    def search_many(self, asking: Asking, k: int, knobs: Knobs, restriction: Restriction | None = None) -> list[list[Hit]]:
+    def search_many(self, asking: Asking, k: int, options: ScanOptions, restriction: Restriction | None = None) -> list[list[Hit]]:
         """The k best passages for each query. Raises what `explain` raises."""
         found: list[list[Hit]] = []
         for start in range(0, len(asking.vectors), _QUERIES_AT_ONCE):
             part = Asking(asking.vectors[start : start + _QUERIES_AT_ONCE], asking.encoding)
-            found.extend(self._search(part, k, knobs, restriction, Explanation()))
+            found.extend(self._search(part, k, options, restriction, Explanation()))
         return found
 
     def explain(
         self,
         asking: Asking,
         k: int,
-        knobs: Knobs,
+        options: ScanOptions,
         restriction: Restriction | None,
         explained: Explanation,
         *,
@@ -140,14 +141,14 @@ class Searcher:
         there are none; EncoderChangedError, or DimensionMismatchError for given vectors, where the query was made for another
         encoder than the collection has.
         """
-        explained.hits = self._search(asking, k, knobs, restriction, explained, hybrid=hybrid, counting=counting)[0]
+        explained.hits = self._search(asking, k, options, restriction, explained, hybrid=hybrid, counting=counting)[0]
         return explained.hits
 
     def _search(
         self,
         asking: Asking,
         k: int,
-        knobs: Knobs,
+        options: ScanOptions,
         restriction: Restriction | None,
         explained: Explanation,
         *,
@@ -156,7 +157,7 @@ class Searcher:
     ) -> list[list[Hit]]:
         """Statements of all queries go out before the first answer is read: the server works ahead while answers are scored."""
         try:
-            return self._sent_ahead(asking, k, knobs, restriction, explained, hybrid=hybrid, counting=counting)
+            return self._sent_ahead(asking, k, options, restriction, explained, hybrid=hybrid, counting=counting)
         except ConfigError:  # perhaps a function that found no such collection, before this was noticed
             with self._database.connection(f"looking up collection {self._name!r}") as connection:
                 catalog.require(connection, self._collection_id, self._identity)
@@ -166,7 +167,7 @@ class Searcher:
         self,
         asking: Asking,
         k: int,
-        knobs: Knobs,
+        options: ScanOptions,
         restriction: Restriction | None,
         explained: Explanation,
         *,
@@ -174,9 +175,9 @@ class Searcher:
         counting: bool,
     ) -> list[list[Hit]]:
         with self._database.reading(f"searching collection {self._name!r}", pipelined=True) as connection:
-            sent = self._send(connection, asking, k, knobs, restriction, hybrid, explained)
+            sent = self._send(connection, asking, k, options, restriction, hybrid, explained)
             if sent is None:
-                ranked = self._compare_all(connection, asking, k, knobs, restriction or Restriction(), hybrid, explained)
+                ranked = self._compare_all(connection, asking, k, options, restriction or Restriction(), hybrid, explained)
             else:
                 index, running = sent
                 narrowed = [self._narrow(connection, index, k, one, explained) for one in running]
@@ -200,7 +201,7 @@ class Searcher:
         connection: Connection,
         asking: Asking,
         k: int,
-        knobs: Knobs,
+        options: ScanOptions,
         restriction: Restriction | None,
         hybrid: HybridQuery | None,
         explained: Explanation,
@@ -211,7 +212,7 @@ class Searcher:
         """
         index = self._index
         while True:
-            settings = self._settings(index, k, knobs) if index and index.takes(asking) else None
+            settings = self._settings(index, k, options) if index and index.takes(asking) else None
             scanned = settings.candidates if isinstance(settings, SearchSettings) else 1
             begun = read.begin(connection, self._collection_id, scanned)
             running = (
@@ -234,12 +235,11 @@ class Searcher:
             with explained.stage("load"):
                 index = self._load(connection, active, codebook)
 
-    def _settings(self, index: LoadedIndex, k: int, knobs: Knobs) -> SearchSettings | TokenSettings:
-        """Raises ConfigError where the collection has no use for a knob."""
-        scoring = self._coders.scoring
-        if not scoring.by_tokens:
-            return choose_settings(k, index.searched, knobs)
-        return choose_token_settings(k, scoring, knobs.tokens, knobs.probes, knobs.pruning)
+    def _settings(self, index: LoadedIndex, k: int, options: ScanOptions) -> SearchSettings | TokenSettings:
+        """Raises ConfigError where proxies are asked for and the collection has none."""
+        if not self._coders.scoring.by_tokens:
+            return choose_settings(k, index.searched, options)
+        return choose_token_settings(k, options)
 
     def _refuse(self, asking: Asking, dim: int) -> NoReturn:
         """The index is of another encoder than the query."""
@@ -257,7 +257,7 @@ class Searcher:
         connection: Connection,
         asking: Asking,
         k: int,
-        knobs: Knobs,
+        options: ScanOptions,
         restriction: Restriction,
         hybrid: HybridQuery | None,
         explained: Explanation,
@@ -269,7 +269,7 @@ class Searcher:
         with explained.stage("exhaustive"):
             explained.round_trips += 1
             passage_ids, scores = all_scores(connection, self._collection_id, asking.vectors, restriction)
-            if self._coders.scoring.by_tokens and reduction_of(self._coders.scoring, knobs.tokens) == "mean":
+            if options.reduction == "mean":
                 scores /= np.array([[len(query)] for query in asking.vectors], dtype=np.float32)
             if hybrid:
                 beside = Beside(connection, self._collection_id, hybrid, k, len(passage_ids), restriction)

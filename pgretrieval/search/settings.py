@@ -1,17 +1,13 @@
-"""The knobs of a search and their defaults."""
+"""How far a search by all tokens looks, by default."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass
 
 from pgretrieval import validate
 from pgretrieval.errors import ConfigError
-from pgretrieval.search.token_settings import TokenKnobs
+from pgretrieval.search.options import ScanOptions
 from pgretrieval.types import Generator
-
-GENERATORS: tuple[Generator, ...] = ("auto", "proxy", "postings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,64 +59,18 @@ _CANDIDATES_PER_HIT = 24
 _PRUNING_PER_HIT = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Knobs:
-    """What a caller sets of `SearchSettings`; None leaves it to the defaults."""
-
-    probes: int | None = None
-    candidates: int | None = None
-    pruning: int | None = None
-    generator: Generator | None = None
-    tokens: TokenKnobs = field(default_factory=TokenKnobs)
-
-
-def read_k(k: Any) -> int:
-    """How many hits are asked for. Raises ConfigError."""
-    return validate.whole("k", k)
-
-
-def read_knobs(
-    k: int, probes: int | None, candidates: int | str | None, pruning: int | None, tokens: TokenKnobs | None = None
-) -> Knobs:
-    """The knobs as a search takes them. `candidates` is a number, a generator, or both as "proxy:512".
-
-    Raises ConfigError unless every number is positive, candidates and pruning are at least k, and the generator is known.
-    """
-    generator, count = _generator_and_count(candidates) if isinstance(candidates, str) else (None, candidates)
-    k, probes = read_k(k), validate.whole_or_none("probes", probes)
-    count, pruning = validate.whole_or_none("candidates", count), validate.whole_or_none("pruning", pruning)
-    for name, given in (("candidates", count), ("pruning", pruning)):
-        if given is not None and given < k:
-            msg = f"{name} is {given}, less than the {k} hits asked for; give at least k"
-            raise ConfigError(msg)
-    return Knobs(probes, count, pruning, generator, tokens or TokenKnobs())
-
-
-def check_generator(given: str) -> Generator:
-    """Raises ConfigError unless it is one that a collection can be made with."""
-    return validate.choice("candidates", given, GENERATORS)
-
-
-def _generator_and_count(given: str) -> tuple[Generator, int | None]:
-    match = re.fullmatch(rf"({'|'.join(GENERATORS)})(?::([0-9]{{1,10}}))?", given)
-    if match is None:
-        msg = f'candidates is {validate.shown(given)}; give a number, "proxy", "postings" or "auto", or both as "proxy:512"'
-        raise ConfigError(msg)
-    return cast("Generator", match[1]), int(match[2]) if match[2] else None
-
-
-def choose_settings(k: int, searched: Searched, knobs: Knobs) -> SearchSettings:
+def choose_settings(k: int, searched: Searched, options: ScanOptions) -> SearchSettings:
     """Defaults for `k` hits where the caller gave none; docs/design/stages.md has the measurements.
 
     The request must have been checked. Raises ConfigError where proxies are asked for and the collection has none.
     """
-    generator = knobs.generator or searched.generator
+    generator = options.generator or searched.generator
     if generator == "proxy" and not searched.has_proxies:
-        msg = 'the collection has no proxies; create it with candidates="proxy", or search it with candidates="postings"'
+        msg = 'the collection has no proxies; create it with generator="proxy", or search it with generator="postings"'
         raise ConfigError(msg)
     if generator == "auto":
         generator = "postings"  # better at every size that was measured
-    probes, candidates, pruning = knobs.probes, knobs.candidates, knobs.pruning
+    probes, candidates, pruning = options.probes, options.candidates, options.pruning
     if probes is None:
         probes = _probes(k, searched)
     if pruning is None:

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgretrieval.numerics.maxsim import segment_max
-from pgretrieval.search.token_settings import Imputation
-from pgretrieval.types import Float32Array, Int32Array, Int64Array
+from pgretrieval.types import Float32Array, Imputation, Int32Array, Int64Array
 
 Mask = NDArray[np.bool_]
 

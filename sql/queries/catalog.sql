@@ -1,6 +1,6 @@
 -- name: create_collection
 select pgretrieval.create_collection(
-    %(name)s, %(dim)s, %(encoder)s, %(bits)s, %(levels)s, %(candidates)s, %(keep_vectors)s, %(language)s,
+    %(name)s, %(dim)s, %(encoder)s, %(bits)s, %(levels)s, %(generator)s, %(keep_vectors)s, %(language)s,
     %(title_weight)s, %(dense)s, %(dense_key)s, %(vectors_per_passage)s, %(scorer)s, %(rerank)s, %(unit_vectors)s)
 
 -- name: drop_collection

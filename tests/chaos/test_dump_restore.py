@@ -24,7 +24,7 @@ from tests.support.vectors import passages, unit
 COLLECTIONS: dict[str, dict[str, Any]] = {
     "docs": {},
     "kept": {"keep_vectors": True, "dense": "kept", "bits": 2},
-    "proxies": {"candidates": "proxy"},
+    "proxies": {"generator": "proxy"},
     "tokens": {"scorer": "xtr"},
     "reranked": {"scorer": "colxtr", "rerank": "maxsim", "unit_vectors": False},
     "waiting": {},

@@ -65,14 +65,14 @@ class CollectionModel(RuleBasedStateMachine):
         keep_vectors=st.booleans(),
         bits=st.sampled_from([1, 2, 4]),
         language=st.sampled_from(["english", "simple", None]),
-        candidates=st.sampled_from(["postings", "auto"]),
+        generator=st.sampled_from(["postings", "auto"]),
     )
-    def create(self, keep_vectors: bool, bits: int, language: str | None, candidates: Any) -> None:
+    def create(self, keep_vectors: bool, bits: int, language: str | None, generator: Any) -> None:
         self.exact = keep_vectors
         self.encoder = HashedEncoder()
         self.language = language
         self.docs = self.database.create_collection(
-            "docs", self.encoder, bits, keep_vectors=keep_vectors, language=language, candidates=candidates
+            "docs", self.encoder, bits, keep_vectors=keep_vectors, language=language, generator=generator
         )
 
     @rule(batch=st.lists(PASSAGES, min_size=1, max_size=6), on_conflict=st.sampled_from(["error", "update", "skip"]))

@@ -41,17 +41,17 @@ def test_factorize_and_search_by_a_cross_encoder(command: Command, tiny_bert: Pa
     code, _, err = command(*asked)
     assert "0 passages embedded with 0 cross-encoder calls, 15 anchor items as before" in err
     search = ("search", "docs", "the river", "--json", "-k", "3", "--explain")
-    code, out, err = command(*search, "--scorer", "cross-encoder", "--budget", "40", "--rounds", "4")
+    code, out, err = command(*search, "--scorer", "cross_encoder", "--budget", "40", "--rounds", "4")
     assert code == 0
     assert re.search(r"cross encoder calls +40\b", err)
     assert len(out.splitlines()) == 3
     scorer = load_cross_encoder(model, device="cpu")
     best = [json.loads(line) for line in out.splitlines()]
     assert [hit["score"] for hit in best] == pytest.approx(scorer.predict([("the river", hit["text"]) for hit in best]), abs=1e-4)
-    code, out, err = command(*search, "--candidates", "text", "--rerank", model, "--rerank-depth", "7")
+    code, out, err = command(*search, "--generator", "text", "--rerank", model, "--rerank-depth", "7")
     assert code == 0
     assert re.search(r"cross encoder calls +7\b", err)
     code, out, _ = command("stats", "docs", "--json")
     assert json.loads(out)["factorization"]["anchor_items"] == 15
-    code, _, err = command(*search, "--scorer", "cross-encoder", "--budget", "2")
+    code, _, err = command(*search, "--scorer", "cross_encoder", "--budget", "2")
     assert (code, "budget is 2, less than the 3 hits" in err) == (1, True)

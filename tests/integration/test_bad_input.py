@@ -653,7 +653,7 @@ def test_fusions_that_cannot_be(docs: pgretrieval.Collection, given: dict[str, A
         ("vectors_per_passage", 2**31),
         ("scorer", ["xtr"]),
         ("rerank", 5),
-        ("candidates", None),
+        ("generator", None),
         ("levels", None),
     ],
 )

@@ -19,7 +19,7 @@ from tests.support.vectors import clustered, passages, unit
 
 def fill(database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> None:
     """A collection "docs" that has everything, in two segments; "waiting", which is not built; and "other", which stays sound."""
-    docs = database.create_collection("docs", keep_vectors=True, dense="kept", candidates="proxy")
+    docs = database.create_collection("docs", keep_vectors=True, dense="kept", generator="proxy")
     dense = unit(np.random.default_rng(0).standard_normal((300, 8)))
     docs.add(corpus.passages[:200], vectors=corpus.vectors[:200], dense=dense[:200])
     docs.build()

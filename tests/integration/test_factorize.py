@@ -121,16 +121,16 @@ def test_every_call_of_rounds_goes_to_a_candidate(shared: pgretrieval.Collection
     assert all(int(text.split()[-1]) < 100 for _, text in scores.asked)
 
 
-@pytest.mark.parametrize("candidates", ["text", "postings"])
-def test_another_generator_begins(shared: pgretrieval.Collection, scores: TableCrossEncoder, corpus: Corpus, candidates: str):
+@pytest.mark.parametrize("generator", ["text", "postings"])
+def test_another_generator_begins(shared: pgretrieval.Collection, scores: TableCrossEncoder, corpus: Corpus, generator: str):
     """A warm start is ignored, or its passages are scored twice."""
     scores.asked.clear()
-    extra = {"vectors": corpus.queries[0]} if candidates == "postings" else {}
-    if candidates == "text":
+    extra = {"vectors": corpus.queries[0]} if generator == "postings" else {}
+    if generator == "text":
         first = [hit.id for hit in shared.text_search("passage 63", 8)]
     else:
         first = [hit.id for hit in shared.search(vectors=corpus.queries[0], k=8)]
-    shared.search("passage 63", 5, scorer="cross_encoder", budget=40, rounds=5, candidates=candidates, **extra)
+    shared.search("passage 63", 5, scorer="cross_encoder", budget=40, rounds=5, generator=generator, **extra)
     assert [f"p{text.split()[-1]}" for _, text in scores.asked][:8] == first
     assert len(set(scores.asked)) == 40
 
@@ -139,13 +139,13 @@ def test_one_round_scores_what_the_generator_found_and_nothing_else(shared: pgre
     """A rerank of three passages is paid with the whole budget."""
     for among in (["p3", "p4", "p9"], []):
         scores.asked.clear()
-        options = {"budget": 40, "rounds": 1, "candidates": "text", "among": among}
+        options = {"budget": 40, "rounds": 1, "generator": "text", "among": among}
         explained = shared.explain("passage 63", 3, scorer="cross_encoder", **options)
         assert explained.cross_encoder_calls == len(scores.asked) == len(among)
         assert {hit.id for hit in explained.hits} == set(among)
     scores.asked.clear()
     reranked = shared.text_search("passage 63", 12)
-    hits = shared.search("passage 63", 5, scorer="cross_encoder", budget=12, rounds=1, candidates="text")
+    hits = shared.search("passage 63", 5, scorer="cross_encoder", budget=12, rounds=1, generator="text")
     assert [f"p{text.split()[-1]}" for _, text in scores.asked] == [hit.id for hit in reranked]
     assert [int(hit.id[1:]) for hit in hits] == scores.best(63, 5, [int(hit.id[1:]) for hit in reranked])
 
@@ -157,7 +157,7 @@ def test_what_is_not_scored_yet_is_found_by_others(docs: pgretrieval.Collection,
     scores.table[64, 300] = 99
     assert ids(docs.search("query 64", 5, scorer="cross_encoder", budget=300)) == scores.best(64, 5)
     for rounds in (1, 3):
-        hits = docs.search("unheard of 64", 5, scorer="cross_encoder", budget=30, rounds=rounds, candidates="text")
+        hits = docs.search("unheard of 64", 5, scorer="cross_encoder", budget=30, rounds=rounds, generator="text")
         assert hits[0].id == "p300"
     scores.asked.clear()
     report = docs.factorize(cross_encoder=scores, anchor_queries=TRAIN, anchor_items=30)
@@ -373,7 +373,7 @@ def test_rerank_of_any_search(database: pgretrieval.RetrievalDatabase, corpus: C
     assert ids(explained.hits) == scores.best(5, 4, found)
     assert explained.cross_encoder_calls == len(scores.asked) == 20
     assert [hit.rank for hit in explained.hits] == [1, 2, 3, 4]
-    words = collection.search("passage 7", 1, candidates="text", rerank=scores, rerank_depth=5)
+    words = collection.search("passage 7", 1, generator="text", rerank=scores, rerank_depth=5)
     assert words[0].score == pytest.approx(scores.table[7, int(words[0].id[1:])])
 
 
@@ -472,7 +472,7 @@ def test_a_changed_cross_encoder_is_refused(docs: pgretrieval.Collection, databa
         ({"budget": 4}, "budget is 4, less than the 5 hits"),
         ({"budget": 2.5}, "budget is 2.5"),
         ({"rounds": 1}, "rounds is 1"),
-        ({"rounds": 0, "candidates": "text"}, "rounds is 0"),
+        ({"rounds": 0, "generator": "text"}, "rounds is 0"),
         ({"scorer": "cross-encoder"}, "scorer is 'cross-encoder'"),
         ({"scorer": None}, "budget and rounds are of"),
         ({"rerank": TableCrossEncoder()}, "leave rerank= out"),

@@ -112,7 +112,7 @@ def test_every_add_is_checked(database: pgretrieval.RetrievalDatabase, connectio
     assert docs.check() == []
 
 
-@pytest.mark.parametrize("options", [{}, {"keep_vectors": True}, {"candidates": "proxy"}], ids=["codes", "vectors kept", "proxies"])
+@pytest.mark.parametrize("options", [{}, {"keep_vectors": True}, {"generator": "proxy"}], ids=["codes", "vectors kept", "proxies"])
 def test_searches_find_what_exact_scores_find(database: pgretrieval.RetrievalDatabase, options: dict[str, Any]):
     """Passages that come without counts are cut at the wrong places."""
     docs = database.create_collection("docs", vectors_per_passage=C, **options)

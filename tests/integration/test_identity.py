@@ -223,8 +223,8 @@ def test_a_factorisation_of_the_same_number_is_another(database_url: str):
         docs.add([{"id": str(number), "text": " ".join(f"w{(number * 3 + n) % 29}" for n in range(6))} for number in range(80)])
         docs.factorize(Overlap(), [f"w{n} w{n + 3}" for n in range(20)], 10)
         docs.search("w1 w4", k=5, scorer="cross_encoder", budget=40)
-        kept = docs._crossing._searcher.row()
-        assert docs._crossing._searcher.row() is kept
+        kept = docs._cross_encoder._searcher.row()
+        assert docs._cross_encoder._searcher.row() is kept
         with psycopg.connect(database_url, autocommit=True) as connection:
             connection.execute("update pgretrieval.factorization set identity = gen_random_uuid()")
-        assert docs._crossing._searcher.row() is not kept
+        assert docs._cross_encoder._searcher.row() is not kept

@@ -41,7 +41,7 @@ def exact(vectors: list[Float32Array], queries: list[Float32Array]) -> list[list
 @pytest.fixture(scope="module")
 def proxied(module_database: pgretrieval.RetrievalDatabase, vectors: list[Float32Array]) -> pgretrieval.Collection:
     """2,000 passages of the build and 500 that were added later."""
-    docs = module_database.create_collection("proxied", candidates="proxy")
+    docs = module_database.create_collection("proxied", generator="proxy")
     docs.add(passages(2000), vectors=vectors[:2000])
     docs.build()
     docs.add(passages(500, start=2000), vectors=vectors[2000:])
@@ -62,8 +62,8 @@ def test_proxies_find_what_exact_maxsim_ranks_first(
     proxied: pgretrieval.Collection, queries: list[Float32Array], exact: list[list[str]]
 ):
     """256 candidates of 2,500 by proxy must hold what the codec can rank; postings are the other way to the same ten."""
-    ceiling = fidelity(ids(proxied, queries, candidates=f"postings:{PASSAGES}", probes=10**6, pruning=PASSAGES), exact, 10)
-    found = fidelity(ids(proxied, queries, candidates="proxy:256"), exact, 10)
+    ceiling = fidelity(ids(proxied, queries, generator="postings", candidates=PASSAGES, probes=10**6, pruning=PASSAGES), exact, 10)
+    found = fidelity(ids(proxied, queries, generator="proxy", candidates=256), exact, 10)
     assert ceiling >= 0.95
     assert found >= ceiling - 0.03
 
@@ -80,26 +80,26 @@ def test_passages_added_after_the_build_have_proxies(
 
 
 def test_explain_tells_generators_apart(proxied: pgretrieval.Collection, queries: list[Float32Array]):
-    by_proxy = proxied.explain(vectors=queries[0], candidates="proxy:200", pruning=128)
-    by_postings = proxied.explain(vectors=queries[0], candidates="postings:200", pruning=128)
+    by_proxy = proxied.explain(vectors=queries[0], generator="proxy", candidates=200, pruning=128)
+    by_postings = proxied.explain(vectors=queries[0], generator="postings", candidates=200, pruning=128)
     assert (by_proxy.candidates, by_proxy.postings_read, by_proxy.probes) == (200, 0, 0)
     assert by_postings.candidates == 200
     assert by_postings.postings_read > 0
     assert by_postings.probes > 0
     assert by_proxy.round_trips == by_postings.round_trips == 3
-    assert proxied.explain(vectors=queries[0], candidates="proxy:128", pruning=128).round_trips == 2
+    assert proxied.explain(vectors=queries[0], generator="proxy", candidates=128, pruning=128).round_trips == 2
 
 
 def test_more_candidates_than_the_index_scans_at_once(proxied: pgretrieval.Collection, queries: list[Float32Array]):
     """pgvector's ef_search ends at 1,000; what is asked for beyond would be missing."""
-    assert proxied.explain(vectors=queries[0], candidates="proxy:2000").candidates == 2000
+    assert proxied.explain(vectors=queries[0], generator="proxy", candidates=2000).candidates == 2000
 
 
 def test_search_many_finds_what_search_finds(proxied: pgretrieval.Collection, queries: list[Float32Array]):
     """Answers of queries that are under way together get mixed up."""
     for generator in ("proxy", "postings"):
-        together = proxied.search_many(vectors=queries, candidates=generator)
-        alone = [proxied.search(vectors=query, candidates=generator) for query in queries]
+        together = proxied.search_many(vectors=queries, generator=generator)
+        alone = [proxied.search(vectors=query, generator=generator) for query in queries]
         assert together == alone
 
 
@@ -126,9 +126,9 @@ def test_small_collections_are_left_to_postings(database: pgretrieval.RetrievalD
     assert docs.stats()["bytes"].get("proxy", 0) == docs.stats()["bytes"]["proxy_model"] == 0
     assert docs.explain(vectors=vectors[0]).postings_read > 0
     with pytest.raises(pgretrieval.ConfigError, match="no proxies"):
-        docs.search(vectors=vectors[0], candidates="proxy")
-    with pytest.raises(pgretrieval.ConfigError, match="candidates is 'hnsw'; choose auto, proxy or postings"):
-        database.create_collection("other", candidates="hnsw")  # type: ignore[arg-type]
+        docs.search(vectors=vectors[0], generator="proxy")
+    with pytest.raises(pgretrieval.ConfigError, match="generator is 'hnsw'; choose auto, proxy or postings"):
+        database.create_collection("other", generator="hnsw")  # type: ignore[arg-type]
 
 
 @pytest.mark.both_versions
@@ -137,7 +137,7 @@ def test_an_interrupted_build_goes_on_after_its_last_stage(
     database: pgretrieval.RetrievalDatabase, vectors: list[Float32Array], stage: str
 ):
     """What was finished is made again: another codebook, another model, or codes that a kill should have left."""
-    docs = database.create_collection("docs", candidates="proxy")
+    docs = database.create_collection("docs", generator="proxy")
     docs.add(passages(400), vectors=vectors[:400])
 
     def stop(name: str, _done: int, _total: int) -> None:
@@ -172,7 +172,7 @@ def test_coding_goes_on_after_the_last_part(
     from pgretrieval.index import build as building
 
     monkeypatch.setattr(building, "VALUES_AT_ONCE", 64 * 500)
-    docs = database.create_collection("docs", candidates="proxy")
+    docs = database.create_collection("docs", generator="proxy")
     docs.add(passages(400), vectors=vectors[:400])
 
     def stop(name: str, done: int, total: int) -> None:
@@ -195,7 +195,7 @@ def test_coding_goes_on_after_the_last_part(
 
 def test_training_anew_replaces_the_proxies(database: pgretrieval.RetrievalDatabase):
     """Proxies of the old codebook stay, or searches mix the two."""
-    docs = database.create_collection("docs", encoder=HashedEncoder(), candidates="proxy")
+    docs = database.create_collection("docs", encoder=HashedEncoder(), generator="proxy")
     docs.add({"id": f"a{i}", "text": f"word{i} common{i % 7}"} for i in range(60))
     docs.build()
     docs.add({"id": f"b{i}", "text": f"term{i} common{i % 7}"} for i in range(300))
@@ -203,12 +203,12 @@ def test_training_anew_replaces_the_proxies(database: pgretrieval.RetrievalDatab
     parts = "select count(*) from pg_inherits where inhparent = 'pgretrieval.proxy'::regclass"
     assert one(database.url, parts) == 1
     assert one(database.url, "select count(*) from pgretrieval.proxy") == 360
-    assert docs.search("term33", k=1, candidates="proxy")[0].id == "b33"
+    assert docs.search("term33", k=1, generator="proxy")[0].id == "b33"
 
 
 def test_dropping_a_collection_drops_its_proxies(database: pgretrieval.RetrievalDatabase, vectors: list[Float32Array]):
     """Hundreds of megabytes stay behind."""
-    docs = database.create_collection("docs", candidates="proxy")
+    docs = database.create_collection("docs", generator="proxy")
     docs.add(passages(100), vectors=vectors[:100])
     docs.build()
     database.drop_collection("docs")
@@ -229,7 +229,7 @@ def test_a_build_warns_of_plans_without_an_index(
         for setting in ("enable_indexscan", "enable_bitmapscan", "enable_indexonlyscan"):
             connection.execute(f'alter database "{name}" set {setting} = off')
     with pgretrieval.connect(database.url) as fresh:
-        docs = fresh.create_collection("docs", candidates="proxy")
+        docs = fresh.create_collection("docs", generator="proxy")
         docs.add(passages(600), vectors=vectors[:600])
         with pytest.warns(pgretrieval.PgRetrievalWarning, match="without an index .*reads all of token_code_1"):
             report = docs.build()
@@ -238,7 +238,7 @@ def test_a_build_warns_of_plans_without_an_index(
 
 def test_a_build_on_a_sound_server_does_not_warn(database: pgretrieval.RetrievalDatabase):
     """The check takes an index scan for a scan of everything; only from 10,000 passages on does it look."""
-    docs = database.create_collection("docs", candidates="proxy")
+    docs = database.create_collection("docs", generator="proxy")
     docs.add(passages(15_000), vectors=clustered(15_000, directions=600, tokens=(1, 2)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -20,7 +20,7 @@ from tests.support.standby import standby_of, wait_for_replay
 COLLECTIONS: dict[str, dict[str, Any]] = {
     "coded": {},
     "kept": {"keep_vectors": True},
-    "proxies": {"candidates": "proxy"},
+    "proxies": {"generator": "proxy"},
     "waiting": {},
 }
 

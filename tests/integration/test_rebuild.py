@@ -154,7 +154,7 @@ def ids(hits: list[pgretrieval.Hit]) -> set[str]:
 
 
 @pytest.mark.both_versions
-@pytest.mark.parametrize("options", [{}, {"candidates": "proxy"}, {"keep_vectors": True}, {"language": None}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"generator": "proxy"}, {"keep_vectors": True}, {"language": None}], ids=str)
 def test_searches_find_the_same_after_a_rebuild(database: pgretrieval.RetrievalDatabase, options: dict[str, Any]):
     """Passages, postings or words are lost, or the old index stays."""
     docs = built(database, **options)
@@ -203,7 +203,7 @@ def test_an_empty_collection_cannot_be_rebuilt(database: pgretrieval.RetrievalDa
 
 @pytest.mark.parametrize("first", [True, False], ids=["build", "rebuild"])
 @pytest.mark.parametrize("wanted", STAGES)
-@pytest.mark.parametrize("options", [{}, {"keep_vectors": True, "candidates": "proxy"}], ids=["plain", "all"])
+@pytest.mark.parametrize("options", [{}, {"keep_vectors": True, "generator": "proxy"}], ids=["plain", "all"])
 def test_what_changes_meanwhile_is_there_afterwards(
     database: pgretrieval.RetrievalDatabase, wanted: str, first: bool, options: dict[str, Any]
 ):
@@ -317,7 +317,7 @@ def test_two_rebuilds_at_once(database: pgretrieval.RetrievalDatabase):
 
 
 @pytest.mark.both_versions
-@pytest.mark.parametrize("options", [{}, {"candidates": "proxy"}, {"keep_vectors": True}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"generator": "proxy"}, {"keep_vectors": True}], ids=str)
 def test_searches_go_on_through_switches(database: pgretrieval.RetrievalDatabase, options: dict[str, Any]):
     """A search fails, or finds nothing, because its codebook was dropped under it."""
     docs = database.create_collection("docs", encoder=HashedEncoder(), **options)
@@ -485,7 +485,7 @@ def test_a_killed_rebuild_is_finished_by_the_same_call(database: pgretrieval.Ret
 
 @pytest.mark.both_versions
 @pytest.mark.parametrize("dim", [64, 96])
-@pytest.mark.parametrize("options", [{}, {"keep_vectors": True, "candidates": "proxy", "dense": "kept"}], ids=["plain", "all"])
+@pytest.mark.parametrize("options", [{}, {"keep_vectors": True, "generator": "proxy", "dense": "kept"}], ids=["plain", "all"])
 def test_the_encoder_is_changed(database: pgretrieval.RetrievalDatabase, dim: int, options: dict[str, Any]):
     """Something of the old encoder stays: vectors, their dimension, the number of tokens, dense vectors, or the encoder's name."""
     docs = built(database, OtherEncoder(72) if options else HashedEncoder(), **options)

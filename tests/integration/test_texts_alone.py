@@ -29,7 +29,7 @@ def test_texts_are_factorised_and_searched(texts: pgretrieval.Collection, connec
     assert texts.factorize(model, queries(range(40)), 20).embedded == 300
     hits = texts.search("query 61", 5, scorer="cross_encoder", budget=100)
     assert [int(hit.id[1:]) for hit in hits] == model.best(61, 5)
-    assert texts.search("passage 7", 1, candidates="text", rerank=model, rerank_depth=3)[0].rank == 1
+    assert texts.search("passage 7", 1, generator="text", rerank=model, rerank_depth=3)[0].rank == 1
     assert texts.text_search("passage 17", 1)[0].id == "p17"
     texts.update([{"id": "p3", "text": "another 3"}])
     connection.execute("select pgretrieval.add_passage('texts', 'sql', 'text 301', null)")

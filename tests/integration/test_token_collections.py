@@ -89,7 +89,7 @@ def test_reranked_scores_are_exact(collections: dict[str, pgretrieval.Collection
         exact = [maxsim(query, vectors[hit.id]) / scale for hit in hits]
         assert [hit.score for hit in hits] == pytest.approx(exact, rel=0.02)
     assert docs.search(vectors=query) == docs.search(vectors=query, rerank="maxsim")
-    explained = docs.explain(vectors=query, pruning=20)
+    explained = docs.explain(vectors=query, rerank_depth=20)
     assert explained.passages_decoded == 20
     assert docs.explain(vectors=query, rerank="none").passages_decoded == 0
 
@@ -137,6 +137,12 @@ def test_ties_at_the_last_retrieved_token(database: pgretrieval.RetrievalDatabas
         ("xtr", {"reduction": "max"}, "reduction is 'max'"),
         ("xtr", {"rerank": "maxsim"}, "stores no codes by passage"),
         ("xtr", {"candidates": 100}, "candidates is 100"),
+        ("xtr", {"generator": "proxy"}, 'generator is "proxy"'),
+        ("xtr", {"pruning": 20}, "pruning is 20.*give rerank_depth"),
+        ("xtr", {"rerank_depth": 20}, "rerank_depth is 20, and nothing is reranked"),
+        ("xtr", {"scorer": "maxsim"}, 'scorer is "maxsim", and the collection stores what "xtr" needs'),
+        ("plain", {"scorer": "xtr"}, 'scorer is "xtr", and the collection stores what "maxsim" needs'),
+        ("plain", {"rerank_depth": 20}, "rerank_depth is 20, and nothing is reranked"),
         ("plain", {"k_tokens": 10}, "k_tokens is 10.*scored by all tokens"),
         ("plain", {"imputation": "kth"}, "imputation is 'kth'"),
         ("plain", {"reduction": "mean"}, "reduction is 'mean'"),
@@ -162,6 +168,16 @@ def test_knobs_that_cannot_be_used(
         docs.search_many(vectors=corpus.queries[:2], **options)
 
 
+def test_the_scorer_of_one_search(collections: dict[str, pgretrieval.Collection], corpus: Corpus):
+    """A collection made with "xtr" can be searched as "colxtr", whose scores are sums, and the other way round."""
+    query = corpus.queries[0]
+    for name, other, reduction in (("xtr", "colxtr", "sum"), ("colxtr", "xtr", "mean")):
+        docs = collections[name]
+        assert docs.search(vectors=query, scorer=other) == docs.search(vectors=query, reduction=reduction)
+        assert docs.search(vectors=query, scorer=name) == docs.search(vectors=query)
+        assert docs.search(vectors=query, scorer=other) != docs.search(vectors=query)
+
+
 def test_a_reranker_of_another_name_is_a_cross_encoder(collections: dict[str, pgretrieval.Collection], corpus: Corpus):
     """A misspelt "maxsim" is passed over, or a cross-encoder is given vectors to read."""
     docs = collections["xtr"]
@@ -170,7 +186,7 @@ def test_a_reranker_of_another_name_is_a_cross_encoder(collections: dict[str, pg
             search(vectors=corpus.queries[0], rerank="maxsin")
         with pytest.raises(pgretrieval.EncoderError, match="'maxsin'"):
             search("passage 7", vectors=corpus.queries[0], rerank="maxsin")
-    with pytest.raises(pgretrieval.ConfigError, match="rerank is 'maxsin'"):
+    with pytest.raises(pgretrieval.InputError, match="a cross-encoder reads texts"):
         docs.search_many(vectors=corpus.queries[:2], rerank="maxsin")
 
 
@@ -181,7 +197,7 @@ def test_a_reranker_of_another_name_is_a_cross_encoder(collections: dict[str, pg
         ({"rerank": "maxsim"}, 'rerank is "maxsim".*does anyway'),
         ({"scorer": "xtr", "rerank": "all"}, "rerank is 'all'"),
         ({"unit_vectors": False}, "unit_vectors is False"),
-        ({"scorer": "xtr", "candidates": "proxy"}, 'candidates is "proxy"'),
+        ({"scorer": "xtr", "generator": "proxy"}, 'generator is "proxy"'),
     ],
 )
 def test_collections_that_cannot_be_made(database: pgretrieval.RetrievalDatabase, options: dict[str, Any], message: str):

@@ -13,7 +13,7 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -94,12 +94,31 @@ def _functions() -> dict[str, Any]:
 
 
 FUNCTIONS = _functions()
-CALLS = [
-    (name, parameter)
-    for name, function in FUNCTIONS.items()
-    for parameter in inspect.signature(function).parameters
-    if parameter != "self" and not parameter.startswith("_")
-]
+
+
+def _parameters(function: Any) -> dict[str, Any]:
+    """Names and annotations; those of `**options` are the fields of its TypedDict."""
+    found: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        hint = _evaluated(function, parameter.annotation)
+        found |= (
+            get_type_hints(get_args(hint)[0], localns={"Select": sa.Select})
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD
+            else {name: hint}
+        )
+    return {name: hint for name, hint in found.items() if name != "self" and not name.startswith("_")}
+
+
+def _evaluated(function: Any, annotation: Any) -> Any:
+    """An annotation; names that stand for a text of one, or for a type that type checkers alone import, are for anything."""
+    if not isinstance(annotation, str):
+        return annotation
+    known = {name: Any if isinstance(alias, str) else alias for name, alias in vars(inspect.getmodule(function)).items()}
+    known = {name: getattr(pgretrieval, name) for name in pgretrieval.__all__} | {"URL": Any} | known
+    return eval(annotation, known)
+
+
+CALLS = [(name, parameter) for name, function in FUNCTIONS.items() for parameter in _parameters(function)]
 
 
 @pytest.fixture(scope="module")
@@ -124,18 +143,13 @@ def _arguments(name: str, wrong: str | None) -> dict[str, Any]:
     for parameter in inspect.signature(FUNCTIONS[name]).parameters.values():
         if parameter.name == wrong or parameter.name == "self" or parameter.name in left_out:
             continue
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            continue
         if parameter.default is inspect.Parameter.empty or parameter.name in _GIVEN_TO.get(name, {}):
             made[parameter.name] = given.get(parameter.name, object)()
         elif parameter.name in ("query", "queries"):
             made[parameter.name] = given[parameter.name]()
     return made
-
-
-def _hint(function: Any, parameter: str) -> Any:
-    """The parameter's annotation; names that stand for a text of one, or for a type that is not imported here, are for anything."""
-    annotation = inspect.signature(function).parameters[parameter].annotation
-    known = {name: Any if isinstance(alias, str) else alias for name, alias in vars(inspect.getmodule(function)).items()}
-    return eval(annotation, known) if isinstance(annotation, str) else annotation
 
 
 class _Offline:
@@ -180,7 +194,7 @@ def test_a_wrong_value_is_refused(
     """A foreign exception comes out, a call hangs, or a value that the parameter does not take is taken for another."""
     monkeypatch.setenv("PGRETRIEVAL_DATABASE_URL", module_database.url)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    hint = _hint(FUNCTIONS[name], parameter)
+    hint = _parameters(FUNCTIONS[name])[parameter]
     found = ((label, _fault(name, parameter, value, hint, module_database, docs)) for label, value in WRONG.items())
     faults = [f"{label}: {fault}" for label, fault in found if fault]
     assert not faults, "\n".join([f"{name}({parameter}=…)", *faults])

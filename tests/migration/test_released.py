@@ -66,7 +66,7 @@ def test_collections_of_a_released_revision_work_after_the_upgrade(database_url:
         assert database.migrate() == head
     with pgretrieval.connect(url=database_url) as database, psycopg.connect(database_url, autocommit=True) as connection:
         docs, waiting = database.get_collection("built"), database.get_collection("waiting")
-        assert docs.candidates == "auto"
+        assert docs.generator == "auto"
         assert docs.search(vectors=query) == before
         searched = "select id from pgretrieval.search(%s, %s::vector[], 1)"
         assert connection.execute(searched, ["built", vector_array(query)]).fetchone() == (before[0].id,)

@@ -27,7 +27,7 @@ def large(module_database: pgretrieval.RetrievalDatabase) -> pgretrieval.Collect
     small = module_database.create_collection("small")
     small.add(passages(50), vectors=clustered(50))
     small.build()
-    collection = module_database.create_collection("large", bits=1, candidates="proxy", dense="kept")
+    collection = module_database.create_collection("large", bits=1, generator="proxy", dense="kept")
     vectors = clustered(PASSAGES, directions=2000, tokens=(4, 12))
     collection.add(passages(PASSAGES), vectors=vectors, dense=[tokens[0] for tokens in vectors])
     collection.build()

@@ -259,7 +259,7 @@ _PARTITIONS = """
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"scorer": "xtr"}, {"candidates": "proxy"}, {"keep_vectors": True}, {"dense": "kept"}], ids=str
+    "settings", [{}, {"scorer": "xtr"}, {"generator": "proxy"}, {"keep_vectors": True}, {"dense": "kept"}], ids=str
 )
 def test_no_plan_touches_another_collection(
     database: pgretrieval.RetrievalDatabase, connection: Connection, database_url: str, settings: dict[str, Any]
@@ -303,7 +303,7 @@ def test_no_plan_touches_another_collection(
                 connection.execute("select * from pgretrieval.text_search('docs', 'word3')").fetchall()
                 connection.execute("select pgretrieval.stats('docs')")
                 connection.execute("select pgretrieval.delete_passage('docs', %s)", [str(20 + turn)])
-                if "candidates" not in settings:
+                if "generator" not in settings:
                     arguments = [f"sql{turn}", _VECTORS, "[1,1,1,1,1,1,1,1]" if dense else None]
                     connection.execute("select pgretrieval.add_passage('docs', %s, 'x', %s::vector[], dense => %s)", arguments)
             assert docs.check() == []

@@ -106,7 +106,7 @@ def test_errors_name_the_value_and_store_nothing(
 
 def test_proxies_cannot_be_made_in_sql(database: pgretrieval.RetrievalDatabase, connection: Connection, corpus: Corpus):
     """A passage without a proxy would never be found by proxies."""
-    docs = database.create_collection("docs", candidates="proxy")
+    docs = database.create_collection("docs", generator="proxy")
     docs.add(corpus.passages, vectors=corpus.vectors)
     docs.build()
     with pytest.raises(psycopg.Error, match="learned proxies"):

@@ -76,7 +76,7 @@ def world(postgres: PostgresUnderTest) -> Iterator[World]:
     """A collection by all tokens with proxies, dense vectors and a factorisation, one by retrieved tokens, one that is attached."""
     url = postgres.create_database()
     with pgretrieval.connect(url) as database:
-        docs = database.create_collection("docs", encoder=HashedEncoder(), candidates="proxy", dense="kept", keep_vectors=True)
+        docs = database.create_collection("docs", encoder=HashedEncoder(), generator="proxy", dense="kept", keep_vectors=True)
         every = passages("a", range(EACH)) + passages("b", range(EACH, 2 * EACH))
         docs.add(every, dense=dense(len(every)))
         docs.build()
@@ -286,8 +286,9 @@ ARGUMENTS = {
     "score_tokens.probes": "array[4, 4]",
     "tokens": "400",
     "candidates": "1000",
-    "check_scorer.candidates": "'auto'",
-    "create_collection.candidates": "'auto'",
+    "check_scorer.generator": "'auto'",
+    "create_collection.generator": "'auto'",
+    "create_collection.candidates": "null",
     "scorer": "'xtr'",
     "rerank": "'none'",
     "check_scorer.rerank": "null",

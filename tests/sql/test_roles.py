@@ -287,7 +287,7 @@ def test_no_text_of_a_query_or_a_collection_becomes_a_statement(urls: dict[str, 
             with pytest.raises(psycopg.Error) as raised:
                 connection.execute(statement, parameters)
             assert raised.value.sqlstate == "PGR05"
-        for argument in ("language", "levels", "candidates"):
+        for argument in ("language", "levels", "generator"):
             with pytest.raises(psycopg.Error, match=f"{argument} is ") as raised:
                 connection.execute(f"select pgretrieval.create_collection('other', {argument} => %(text)s)", parameters)
             assert raised.value.sqlstate == "PGR05"

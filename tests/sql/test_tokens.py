@@ -191,7 +191,7 @@ def test_errors_of_the_other_kind(module_database: pgretrieval.RetrievalDatabase
         ("scorer => 'xtr', rerank => 'none'", "rerank is 'none'"),
         ("unit_vectors => false", "unit_vectors is false, scorer is maxsim"),
         ("scorer => 'xtr', unit_vectors => null", "unit_vectors is null"),
-        ("scorer => 'xtr', candidates => 'proxy'", "candidates is proxy, scorer is xtr"),
+        ("scorer => 'xtr', generator => 'proxy'", "generator is proxy, scorer is xtr"),
     ],
 )
 def test_collections_that_cannot_be_made(connection: Connection, options: str, message: str):

@@ -34,13 +34,13 @@ ALLOWED = {
     "anncur": BASE | {"db", "index", "numerics", "rerank", "search"},
     "collection": BASE | {"anncur", "corpus", "db", "encode", "index", "numerics.hardware", "search"},
     "sync": BASE | {"collection", "corpus", "db", "index"},
-    "database": BASE | {"collection", "db", "encode", "index", "search", "sync"},
+    "database": BASE | {"collection", "db", "encode", "index", "sync"},
     "alembic": BASE | {"db"},
     "sqlalchemy": BASE | {"db", "index", "search"},
     "cli": BASE
     | {"anncur", "collection", "corpus", "database", "db", "encode", "evaluate", "index", "rerank", "search", "sync", "train"},
     "__main__": {"cli"},
-    "__init__": BASE | {"collection", "database"},
+    "__init__": BASE | {"anncur", "collection", "database", "db", "encode", "index", "search"},
 }
 """Part of the package -> the parts it may import; itself is always allowed."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -38,7 +38,7 @@ class CollectionRow:
     levels: Levels
     codebook_id: CodebookId | None
     given_vectors: bool
-    candidates: Generator
+    generator: Generator
     keep_vectors: bool
     language: str | None
     title_weight: float
@@ -94,45 +94,36 @@ class State:
         return 0 if self.codebook_id is not None else self.staged
 
 
-def create(
-    database: Database,
-    name: str,
-    dim: int | None,
-    encoder: dict[str, str] | None,
-    bits: int,
-    levels: Levels,
-    candidates: Generator,
-    keep_vectors: bool,
-    language: str | None,
-    title_weight: float,
-    dense: str | None,
-    dense_key: str | None,
-    vectors_per_passage: int | None,
-    scoring: Scoring,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class CollectionSettings:
+    """What a collection is created with; None leaves a value to the first add."""
+
+    name: str
+    bits: int
+    levels: Levels
+    generator: Generator
+    keep_vectors: bool
+    language: str | None
+    title_weight: float
+    dense: str | None
+    dense_key: str | None
+    vectors_per_passage: int | None
+    scoring: Scoring
+    unit_vectors: bool | None
+    dim: int | None = None
+    encoder: dict[str, str] | None = None
+
+
+def create(database: Database, settings: CollectionSettings) -> None:
     """Raises CollectionExistsError, and ConfigError where the server has no such text search configuration or column."""
-    parameters = {
-        "name": name,
-        "dim": dim,
-        "encoder": Jsonb(encoder) if encoder else None,
-        "bits": bits,
-        "levels": levels,
-        "candidates": candidates,
-        "keep_vectors": keep_vectors,
-        "language": language,
-        "title_weight": title_weight,
-        "dense": dense,
-        "dense_key": dense_key,
-        "vectors_per_passage": vectors_per_passage,
-        "scorer": scoring.scorer,
-        "rerank": scoring.rerank,
-        "unit_vectors": scoring.unit_vectors,
-    }
-    with database.writing(f"creating collection {name!r}") as connection:
+    parameters = {field.name: getattr(settings, field.name) for field in fields(settings) if field.name != "scoring"}
+    parameters |= {"scorer": settings.scoring.scorer, "rerank": settings.scoring.rerank}
+    parameters["encoder"] = Jsonb(settings.encoder) if settings.encoder else None
+    with database.writing(f"creating collection {settings.name!r}") as connection:
         try:
             connection.execute(_SQL["create_collection"], parameters)
         except pg.UniqueViolation as error:
-            msg = f"collection {name!r} is there already; get_collection opens it, drop_collection removes it"
+            msg = f"collection {settings.name!r} is there already; get_collection opens it, drop_collection removes it"
             raise CollectionExistsError(msg) from error
 
 
@@ -305,7 +296,7 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         "rebuild_pays": pays,
         "bits": row.bits,
         "levels": row.levels,
-        "candidates": row.candidates,
+        "generator": row.generator,
         "keep_vectors": row.keep_vectors,
         "vectors_per_passage": row.vectors_per_passage,
         "codes_inline": inline,

@@ -1,5 +1,5 @@
 -- An error that names the value where a collection cannot be made with this scorer, these vectors and this generator of candidates.
-create or replace function pgretrieval.check_scorer(scorer text, rerank text, unit_vectors boolean, candidates text) returns void
+create or replace function pgretrieval.check_scorer(scorer text, rerank text, unit_vectors boolean, generator text) returns void
 language plpgsql immutable
 set search_path from current
 as $function$
@@ -16,9 +16,9 @@ begin
         raise exception 'unit_vectors is %, scorer is %', coalesce(unit_vectors::text, 'null'), scorer
             using errcode = 'PGR05', hint = 'Scores by all tokens are of unit vectors; give scorer xtr or colxtr to keep lengths.';
     end if;
-    if candidates = 'proxy' and scorer <> 'maxsim' then
-        raise exception 'candidates is proxy, scorer is %', scorer
-            using errcode = 'PGR05', hint = 'Retrieved tokens are the candidates there; leave candidates out, or give scorer maxsim.';
+    if generator = 'proxy' and scorer <> 'maxsim' then
+        raise exception 'generator is proxy, scorer is %', scorer
+            using errcode = 'PGR05', hint = 'Retrieved tokens are the candidates there; leave generator out, or give scorer maxsim.';
     end if;
 end
 $function$;

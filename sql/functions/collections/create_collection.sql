@@ -5,7 +5,7 @@ create or replace function pgretrieval.create_collection(
     encoder jsonb default null,
     bits integer default 4,
     levels text default 'lloyd-max',
-    candidates text default 'auto',
+    generator text default 'auto',
     keep_vectors boolean default false,
     language text default 'english',
     title_weight double precision default 1,
@@ -14,7 +14,8 @@ create or replace function pgretrieval.create_collection(
     vectors_per_passage integer default null,
     scorer text default 'maxsim',
     rerank text default null,
-    unit_vectors boolean default true
+    unit_vectors boolean default true,
+    candidates text default null
 ) returns integer
 language plpgsql volatile
 set search_path from current
@@ -39,8 +40,12 @@ begin
         raise exception 'levels is %', coalesce(quote_literal(create_collection.levels), 'null')
             using errcode = 'PGR05', hint = 'Give lloyd-max or quantile.';
     end if;
-    if create_collection.candidates is null or create_collection.candidates not in ('auto', 'proxy', 'postings') then
-        raise exception 'candidates is %', coalesce(quote_literal(create_collection.candidates), 'null')
+    if create_collection.candidates is not null then
+        raise exception 'candidates is %', quote_literal(left(create_collection.candidates, 60))
+            using errcode = 'PGR05', hint = format('It is called generator: generator => %L.', left(create_collection.candidates, 60));
+    end if;
+    if create_collection.generator is null or create_collection.generator not in ('auto', 'proxy', 'postings') then
+        raise exception 'generator is %', coalesce(quote_literal(create_collection.generator), 'null')
             using errcode = 'PGR05', hint = 'Give auto, proxy or postings.';
     end if;
     if create_collection.keep_vectors is null then
@@ -67,11 +72,11 @@ begin
         raise exception 'language is %', quote_literal(left(create_collection.language, 60)) using errcode = 'PGR05',
             hint = 'Give a text search configuration of the server, such as english or simple, or null.';
     end if;
-    perform pgretrieval.check_scorer(scorer, rerank, unit_vectors, candidates);
+    perform pgretrieval.check_scorer(scorer, rerank, unit_vectors, generator);
     insert into pgretrieval.collection (name, dim, encoder, bits, levels, candidates, keep_vectors, language,
                                         title_weight, dense, dense_key, vectors_per_passage, scorer, rerank, unit_vectors)
     values (create_collection.name, create_collection.dim, create_collection.encoder, create_collection.bits,
-            create_collection.levels, create_collection.candidates, create_collection.keep_vectors,
+            create_collection.levels, create_collection.generator, create_collection.keep_vectors,
             configuration::text, create_collection.title_weight, create_collection.dense,
             pgretrieval.dense_key(create_collection.dense, create_collection.dense_key), create_collection.vectors_per_passage,
             create_collection.scorer, create_collection.rerank, create_collection.unit_vectors)

@@ -15,7 +15,7 @@ begin
             'dim', held.dim,
             'bits', held.bits,
             'levels', held.levels,
-            'candidates', held.candidates,
+            'generator', held.candidates,
             'keep_vectors', held.keep_vectors,
             'vectors_per_passage', held.vectors_per_passage,
             'language', held.language,

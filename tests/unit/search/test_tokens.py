@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgretrieval.errors import ConfigError
-from pgretrieval.search.token_settings import TokenKnobs, check_scoring, choose_token_settings, read_token_knobs
+from pgretrieval.search.options import read_options
+from pgretrieval.search.token_settings import TokenSettings, choose_token_settings
 from pgretrieval.search.tokens import (
     TokenScores,
     last_retrieved,
@@ -91,28 +93,16 @@ def test_unknown_passages_score_as_those_without_a_retrieved_token():
 
 
 def test_defaults_follow_from_the_scorer():
-    """The preset of one scorer is the other's."""
-    xtr = choose_token_settings(10, Scoring("xtr"), TokenKnobs(), None, None)
-    colxtr = choose_token_settings(10, Scoring("colxtr", "maxsim"), TokenKnobs(), None, None)
+    """XTR averages over the query tokens, ColXTR sums, and both rerank as the collection was made."""
+
+    def settings(k: int, scoring: Scoring, **options: Any) -> TokenSettings:
+        return choose_token_settings(k, read_options(scoring, k, options).scan)
+
+    xtr, colxtr = settings(10, Scoring("xtr")), settings(10, Scoring("colxtr", "maxsim"))
     assert (xtr.reduction, xtr.rerank, xtr.reranked) == ("mean", "none", 128)
     assert (colxtr.reduction, colxtr.rerank, colxtr.probes, colxtr.k_tokens, colxtr.seen) == ("sum", "maxsim", None, 300, 1200)
-    assert choose_token_settings(100, Scoring("xtr"), TokenKnobs(), None, None).reranked == 500
-    asked = choose_token_settings(10, Scoring("xtr"), TokenKnobs(5, 0.0, "sum"), 3, 20)
+    assert settings(100, Scoring("xtr")).reranked == 500
+    options = {"k_tokens": 5, "imputation": 0.0, "reduction": "sum", "probes": 3, "rerank_depth": 20}
+    asked = settings(10, Scoring("xtr", "maxsim"), **options)
     assert (asked.probes, asked.k_tokens, asked.imputation, asked.reduction, asked.reranked) == (3, 5, 0.0, "sum", 20)
     assert asked.seen == 0
-
-
-def test_numbers_of_numpy_are_numbers():
-    """A knob computed with numpy is refused."""
-    knobs = read_token_knobs(Scoring("xtr"), None, np.int64(5), np.float32(0.5), None, None)
-    assert (knobs.k_tokens, knobs.imputation) == (5, 0.5)
-    with pytest.raises(ConfigError, match="imputation is inf"):
-        read_token_knobs(Scoring("xtr"), None, None, float("inf"), None, None)
-
-
-def test_what_an_encoder_says_of_lengths():
-    """Scores by all tokens get vectors of any length, or an explicit wish loses to the encoder."""
-    assert check_scoring("maxsim", None, None, "auto", encodes_unit=False).unit_vectors
-    assert not check_scoring("xtr", None, None, "auto", encodes_unit=False).unit_vectors
-    assert check_scoring("xtr", None, True, "auto", encodes_unit=False).unit_vectors
-    assert not check_scoring("colxtr", "none", False, "auto", encodes_unit=True).unit_vectors

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from pgretrieval.errors import ConfigError
-from pgretrieval.search.restriction import jsonpath, restriction
+from pgretrieval.search.filters import jsonpath, restriction
 
 ROWS: dict[str, Any] = {
     "old": {"year": 1980, "lang": "en", "tags": ["a", "b"]},

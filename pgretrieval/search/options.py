@@ -1,0 +1,331 @@
+"""Options of a search: declared once for Python and the command line, and read in one place."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn, TypedDict, cast
+
+from pgretrieval import validate
+from pgretrieval.db.selection import Ids
+from pgretrieval.errors import ConfigError, EncoderError
+from pgretrieval.search.filters import restriction
+from pgretrieval.types import GENERATORS, REDUCTIONS, RERANKS, Generator, Imputation, Reduction, Rerank, Restriction, Scoring
+
+DEFAULT_BUDGET = 500
+"""Calls of a search by a cross-encoder."""
+
+DEFAULT_ROUNDS = 5
+"""Rounds of a search by a cross-encoder that begins with another search."""
+
+DEFAULT_RERANK_DEPTH = 100
+"""Hits that a cross-encoder scores again."""
+
+DEFAULT_K_TOKENS = 300
+MAX_IMPUTATION = 1e9
+SEARCH_SCORERS = ("maxsim", "xtr", "colxtr", "cross_encoder")
+SEARCH_GENERATORS = (*GENERATORS, "text")
+_OLD_CANDIDATES = re.compile(rf"({'|'.join(SEARCH_GENERATORS)})(?::([0-9]{{1,10}}))?")
+
+
+class SearchOptions(TypedDict, total=False):
+    """Options of `Collection.search`, `search_many` and `explain`, and of `pgretrieval search`. None is the default of each."""
+
+    where: Mapping[str, Any] | str | None
+    """Restrict by metadata: a mapping such as `{"year": {"$gte": 1990}, "lang": "en"}`, or a jsonpath predicate."""
+
+    among: Ids | None
+    """Restrict to these ids: a list, or a SQLAlchemy select of one column."""
+
+    probes: int | None
+    """Centroids that each query token looks up. Default: by k and the size of the collection."""
+
+    candidates: int | None
+    """Passages that the generator gives. Default: by k and the size of the collection."""
+
+    generator: Literal["auto", "proxy", "postings", "text"] | None
+    """What generates candidates: "postings" of the probed centroids, learned "proxy" vectors, or "auto", the collection's choice.
+
+    Restricted searches use postings. A search in which a cross-encoder takes part can also begin with "text", the search by words;
+    with scorer "cross_encoder" the default is the factorisation.
+    """
+
+    pruning: int | None
+    """Candidates that the interaction with centroids leaves for decoding (PLAID's middle stage). Not for XTR."""
+
+    k_tokens: int | None
+    """Tokens that each query token retrieves (XTR). Default: 300."""
+
+    imputation: Imputation | None
+    """Score of a passage for a query token that retrieved none of its tokens: "kth" (default), "warp", "zero" or a number (XTR)."""
+
+    reduction: Reduction | None
+    """How the scores of the query's tokens become one: "mean" (default of "xtr") or "sum" (default of "colxtr") (XTR)."""
+
+    scorer: Literal["maxsim", "xtr", "colxtr", "cross_encoder"] | None
+    """What scores passages; default: the collection's scorer.
+
+    "cross_encoder" is the one that the collection was factorised by. Collections made with "xtr" or "colxtr" can do both.
+    """
+
+    rerank: str | os.PathLike[str] | object | None
+    """What scores the best passages again: a cross-encoder, as a name, a folder or an object; or, for a collection made with scorer
+    "xtr" or "colxtr", "maxsim" or "none". Default: what the collection was made with.
+    """
+
+    rerank_depth: int | None
+    """How many passages `rerank` scores. Default: 100 by a cross-encoder; by "maxsim" 128, or 5 k if that is more."""
+
+    budget: int | None
+    """Calls that a search with scorer "cross_encoder" may make. Default: 500, or k if that is more."""
+
+    rounds: int | None
+    """Rounds in which the budget is spent, each learning from those before. Default: two steps, anchors and then the best by
+    estimate; 5 rounds if another search begins.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class ScanOptions:
+    """Options of the scanners. None leaves the value to the scanner, which knows the size of the collection."""
+
+    probes: int | None = None
+    candidates: int | None = None
+    generator: Generator | None = None
+    pruning: int | None = None
+    k_tokens: int = DEFAULT_K_TOKENS
+    imputation: Imputation = "kth"
+    reduction: Reduction = "sum"
+    rerank: Rerank = "none"
+    rerank_depth: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CrossEncoderOptions:
+    """How a cross-encoder takes part in a search.
+
+    With a `model` it reranks the starting ranking. Without one the factorisation's cross-encoder scores `budget` passages in
+    `rounds`; None is two steps.
+    """
+
+    model: object | None
+    budget: int
+    rounds: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """A checked request of `k` hits.
+
+    `depth` is the number of hits of the collection's own search, 0 if there is none; `by_words` makes that the search by words.
+    A cross-encoder takes them as its starting ranking.
+    """
+
+    k: int
+    depth: int
+    by_words: bool
+    scan: ScanOptions
+    restriction: Restriction | None
+    cross_encoder: CrossEncoderOptions | None
+
+
+def read_k(k: Any) -> int:
+    """Return the number of hits that is asked for. Raises ConfigError."""
+    return validate.whole("k", k)
+
+
+def read_options(scoring: Scoring, k: Any, options: Mapping[str, Any]) -> SearchRequest:
+    """Check the options of a search of a collection with this scoring. Raises ConfigError that names the value."""
+    validate.option_names("a search", options, SearchOptions)
+    k = read_k(k)
+    scorer = _read_scorer(scoring, options.get("scorer"))
+    generator, by_words = _read_generator(options.get("generator"))
+    own_rerank, model = _read_rerank(options.get("rerank"))
+    cross_encoder, depth = _read_cross_encoder(k, options, scorer, model, begins=generator is not None or by_words)
+    if by_words and cross_encoder is None:
+        msg = 'generator is "text", which only a cross-encoder can begin with; use text_search, or give scorer= or rerank='
+        raise ConfigError(msg)
+    return SearchRequest(
+        k,
+        depth,
+        by_words,
+        _read_scan(scoring, scorer, depth or k, options, generator, own_rerank, reranks_by_model=model is not None),
+        restriction(options.get("where"), options.get("among")),
+        cross_encoder,
+    )
+
+
+def old_candidates(given: Any) -> tuple[str, int | None] | None:
+    """Return the generator and the number in an old spelling of `candidates` ("proxy", "proxy:512"), None for any other value."""
+    match = _OLD_CANDIDATES.fullmatch(given) if isinstance(given, str) else None
+    return (match[1], int(match[2]) if match[2] else None) if match else None
+
+
+def _read_scorer(scoring: Scoring, given: Any) -> str:
+    if given is None:
+        return scoring.scorer
+    scorer = validate.choice("scorer", given, SEARCH_SCORERS)
+    if scorer != "cross_encoder" and (scorer != "maxsim") != scoring.by_tokens:
+        msg = (
+            f'scorer is "{scorer}", and the collection stores what "{scoring.scorer}" needs; leave scorer out, or create a '
+            f'collection with scorer="{scorer}"'
+        )
+        raise ConfigError(msg)
+    return scorer
+
+
+def _read_generator(given: Any) -> tuple[Generator | None, bool]:
+    """Return the generator of candidates, and whether it is the search by words."""
+    if given is None:
+        return None, False
+    generator = validate.choice("generator", given, SEARCH_GENERATORS)
+    return (None, True) if generator == "text" else (cast("Generator", generator), False)
+
+
+def _read_rerank(given: Any) -> tuple[Rerank | None, object | None]:
+    """Return what of the collection's own reranks, or the cross-encoder that does."""
+    if given is None:
+        return None, None
+    if isinstance(given, str) and given in RERANKS:
+        return given, None
+    return None, validate.names_or_object("rerank", given, EncoderError)
+
+
+def _read_cross_encoder(
+    k: int, options: Mapping[str, Any], scorer: str, model: object | None, *, begins: bool
+) -> tuple[CrossEncoderOptions | None, int]:
+    """Return how a cross-encoder takes part, if it does, and how many hits the collection's own search is to give."""
+    budget = validate.whole_or_none("budget", options.get("budget"))
+    rounds = validate.whole_or_none("rounds", options.get("rounds"))
+    depth = validate.whole_or_none("rerank_depth", options.get("rerank_depth"))
+    if scorer != "cross_encoder":
+        if budget is not None or rounds is not None:
+            msg = 'budget and rounds are of searches with scorer="cross_encoder"; give that, too'
+            raise ConfigError(msg)
+        if model is None:
+            return None, k
+        depth = DEFAULT_RERANK_DEPTH if depth is None else depth
+        _at_least(k, "rerank_depth", depth)
+        return CrossEncoderOptions(model, 0, None), depth
+    if model is not None:
+        msg = 'scorer="cross_encoder" scores all that it finds exactly; leave rerank= out'
+        raise ConfigError(msg)
+    budget = max(DEFAULT_BUDGET, k) if budget is None else budget
+    _at_least(k, "budget", budget)
+    if not begins:
+        if options.get("candidates") is not None:
+            _refuse_candidates(options["candidates"], 'the factorisation gives them; say what gives so many: generator="postings"')
+        rounds = None if rounds is None else validate.whole("rounds", rounds, 2)
+        return CrossEncoderOptions(None, budget, None if rounds is None else min(rounds, budget)), 0
+    rounds = min(DEFAULT_ROUNDS if rounds is None else rounds, budget)
+    return CrossEncoderOptions(None, budget, rounds), -(-budget // rounds)
+
+
+def _read_scan(
+    scoring: Scoring,
+    scorer: str,
+    depth: int,
+    options: Mapping[str, Any],
+    generator: Generator | None,
+    rerank: Rerank | None,
+    *,
+    reranks_by_model: bool,
+) -> ScanOptions:
+    """Return what the scanner of the collection is told; `depth` is the number of its hits."""
+    candidates = _read_candidates(options.get("candidates"))
+    probes = validate.whole_or_none("probes", options.get("probes"))
+    pruning = validate.whole_or_none("pruning", options.get("pruning"))
+    rerank_depth = None if reranks_by_model else options.get("rerank_depth")  # was checked
+    if options.get("generator") == "text" and candidates is not None:
+        _refuse_candidates(candidates, "the search by words gives as many as are scored; leave it out")
+    if not scoring.by_tokens:
+        _refuse_token_options(options, rerank)
+        if rerank_depth is not None:
+            _refuse_depth(rerank_depth)
+        for name, given in (("candidates", candidates), ("pruning", pruning)):
+            if given is not None:
+                _at_least(depth, name, given)
+        return ScanOptions(probes, candidates, generator, pruning)
+    if candidates is not None:
+        _refuse_candidates(
+            candidates,
+            "the candidates of this collection are the passages of the retrieved tokens; leave it out, and set probes and k_tokens",
+        )
+    if generator == "proxy":
+        msg = 'generator is "proxy", and this collection finds passages by their tokens; leave it out'
+        raise ConfigError(msg)
+    if pruning is not None:
+        msg = f"pruning is {pruning}, and no candidate of this collection is pruned; give rerank_depth to rerank so many"
+        raise ConfigError(msg)
+    rerank = rerank or scoring.rerank or "none"
+    if rerank == "maxsim" and scoring.rerank is None:
+        msg = (
+            'rerank is "maxsim", and the collection stores no codes by passage; leave rerank out, or create a collection with '
+            'rerank="maxsim"'
+        )
+        raise ConfigError(msg)
+    if rerank_depth is not None:
+        if rerank == "none":
+            _refuse_depth(rerank_depth)
+        _at_least(depth, "rerank_depth", rerank_depth)
+    return ScanOptions(
+        probes=probes,
+        k_tokens=validate.whole_or_none("k_tokens", options.get("k_tokens")) or DEFAULT_K_TOKENS,
+        imputation=_read_imputation(options.get("imputation")),
+        reduction=_read_reduction(options.get("reduction"), scorer if scorer != "cross_encoder" else scoring.scorer),
+        rerank=rerank,
+        rerank_depth=rerank_depth,
+    )
+
+
+def _read_candidates(given: Any) -> int | None:
+    if (old := old_candidates(given)) is not None:
+        new = f'generator="{old[0]}"' + ("" if old[1] is None else f", candidates={old[1]}")
+        msg = f"candidates is {validate.shown(given)}; it is a number, and generator names what gives them: {new}"
+        raise ConfigError(msg)
+    return validate.whole_or_none("candidates", given)
+
+
+def _refuse_token_options(options: Mapping[str, Any], rerank: Rerank | None) -> None:
+    given = {"rerank": rerank, **{name: options.get(name) for name in ("k_tokens", "imputation", "reduction")}}
+    for name, value in given.items():
+        if value is not None:
+            msg = (
+                f"{name} is {validate.shown(value)}, and the collection is scored by all tokens of a passage; leave it out, or "
+                'create a collection with scorer="xtr" or "colxtr"'
+            )
+            raise ConfigError(msg)
+
+
+def _read_imputation(given: Any) -> Imputation:
+    if given is None:
+        return "kth"
+    if validate.is_number(given) and abs(given) <= MAX_IMPUTATION:
+        return float(given)
+    if not isinstance(given, str) or given not in ("kth", "warp", "zero"):
+        msg = f'imputation is {validate.shown(given)}; give "kth", "warp", "zero", or a finite number'
+        raise ConfigError(msg)
+    return cast("Imputation", given)
+
+
+def _read_reduction(given: Any, scorer: str) -> Reduction:
+    """Return the mean for "xtr", as XTR's paper has it, and the sum for "colxtr" and MaxSim, unless the caller says otherwise."""
+    return ("mean" if scorer == "xtr" else "sum") if given is None else validate.choice("reduction", given, REDUCTIONS)
+
+
+def _refuse_candidates(given: Any, why: str) -> NoReturn:
+    msg = f"candidates is {validate.shown(given)}, and {why}"
+    raise ConfigError(msg)
+
+
+def _refuse_depth(given: int) -> NoReturn:
+    msg = f"rerank_depth is {given}, and nothing is reranked; give rerank=, or leave rerank_depth out"
+    raise ConfigError(msg)
+
+
+def _at_least(k: int, name: str, given: int) -> None:
+    if given < k:
+        msg = f"{name} is {given}, less than the {k} hits asked for; give at least k"
+        raise ConfigError(msg)
