@@ -18,7 +18,7 @@ _SCHEMA = "pgretrieval"
 
 
 def upgrade_pgretrieval(since: str | None = None) -> None:
-    """Install the schema, or upgrade it to this package's revision; nothing where it is there already.
+    """Install the schema, or upgrade it to this package's revision.
 
     `since` is the revision that the database has, for offline mode (`--sql`), which cannot look; without it, a first installation
     is printed. Raises SchemaError where the database is newer than this package.
@@ -45,7 +45,7 @@ def downgrade_pgretrieval(revision: str = "base") -> None:
 def include_object(item: Any, _name: str | None, _kind: str, _reflected: bool, _compared: Any) -> bool:
     """For `context.configure(include_object=…)` in env.py: autogenerate leaves all that is in the schema of pgretrieval alone.
 
-    Without it, an application that includes other schemas is told to drop these tables, which are none of its models.
+    Without it autogenerate proposes to drop these tables, if the application includes other schemas.
     """
     table = item if getattr(item, "schema", None) is not None else getattr(item, "table", item)
     return getattr(table, "schema", None) != _SCHEMA

@@ -28,7 +28,7 @@ def read_passages(path: str | os.PathLike[str], name: str | None = None) -> Iter
 
 
 def read_queries(path: str | os.PathLike[str], name: str | None = None) -> list[tuple[str, str]]:
-    """The (id, text) pairs of a .jsonl or .jsonl.gz file, in file order; ids and texts obey the rules of passages.
+    """Read the (id, text) pairs of a .jsonl or .jsonl.gz file, in file order; ids and texts obey the rules of passages.
 
     `name` is what errors call the file.
     """

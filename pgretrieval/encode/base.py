@@ -25,10 +25,10 @@ _WITH_DENSE = "_with_dense"
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Anything that turns texts into token vectors: per text one (tokens, dim) float32 array with unit rows.
+    """An object that makes token vectors of texts: one (tokens, dim) float32 array with unit rows for each text.
 
-    One that also has `encode_query_with_dense` and `encode_document_with_dense`, which return such a list and one (texts, dense
-    dim) array, can fill the dense vectors of a collection.
+    An encoder can also fill the dense vectors of a collection: with `encode_query_with_dense` and `encode_document_with_dense`,
+    which return such a list and one (texts, dense dim) array.
     """
 
     def encode_query(self, texts: Sequence[str]) -> list[Float32Array]:

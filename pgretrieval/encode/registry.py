@@ -20,12 +20,11 @@ _VERSION, _UNVERSIONED = "version", "1"
 
 
 def load_encoder(source: str | os.PathLike[str] | object, device: str | None = None, *, unit: bool = True) -> CollectionEncoder:
-    """An encoder from "minilm", a model name or folder, a `MultiVectorEncoder`, or an object with both encode methods.
+    """Load an encoder: "minilm", a model name or folder, a `MultiVectorEncoder`, or an object with both encode methods.
 
-    "minilm" is the newest version of it, "minilm@1" the first. A name of the hub may carry a commit, as name@commit. Models load at
-    first use. `device` is a torch device for the models
-    loaded here; None takes "cuda" where torch sees one, else "cpu". Objects stay on the device they are on. With `unit` False token
-    vectors keep the lengths that the model gives them, as ColXTR's may have; otherwise they are scaled to 1.
+    "minilm" is its newest version, "minilm@1" the first. A name of the hub may carry a commit: name@commit. Models load at first
+    use, on the torch device `device`; None means "cuda" if torch sees one, else "cpu". Objects stay on their own device. `unit`
+    scales token vectors to length 1; False keeps the lengths that the model gives them (ColXTR).
     """
     if isinstance(source, CollectionEncoder):
         return source

@@ -27,7 +27,7 @@ class Difference:
 def paired_bootstrap(
     a: Sequence[float], b: Sequence[float], *, resamples: int = RESAMPLES, confidence: float = CONFIDENCE, seed: int = 0
 ) -> Difference:
-    """The difference of two systems' means over the same queries, from resamples of the queries (percentile interval)."""
+    """Compare two systems' means over the same queries by resampling the queries (percentile interval)."""
     if len(a) != len(b) or not len(a):
         msg = f"{len(a)} values of A and {len(b)} of B; give one of each per query, for at least one query"
         raise InputError(msg)

@@ -19,7 +19,7 @@ Search = Callable[[Float32Array, int], list[Hit]]
 class Outcome:
     """Rankings and times: `rankings[k][query id]` are the ids of the k hits, best first, and `scores` their scores.
 
-    `dropped` counts the queries whose own passage was among the hits of the deepest search, and was left out.
+    `dropped` counts the queries whose own passage was left out of the hits of the deepest search.
     """
 
     rankings: dict[int, dict[str, list[str]]] = field(default_factory=dict)
@@ -58,8 +58,8 @@ def evaluate_search(
 ) -> Outcome:
     """Encode and search every query at every depth, one at a time, as a user would wait for it.
 
-    One query is run beforehand and not counted, so that loading the model and the codebook is not measured. `drop_identical` leaves
-    out hits with the id of their query, where queries are passages of the collection; k are left, for one more is asked for.
+    One query runs first and is not counted, so that loading the model and the codebook is not measured. `drop_identical` leaves out
+    hits with the id of their query, for collections whose passages are the queries; one more is asked for, so that k are left.
     """
     outcome, more = Outcome(), int(drop_identical)
     for text in list(queries.values())[:1]:

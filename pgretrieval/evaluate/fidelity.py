@@ -8,7 +8,7 @@ from pgretrieval.errors import ConfigError, InputError
 
 
 def fidelity(returned: Sequence[Sequence[str]], exact: Sequence[Sequence[str]], k: int) -> float:
-    """Mean over queries of the share of the exact top `k` that the returned top `k` contains, from 0 to 1.
+    """Return the share of the exact top `k` that the returned top `k` contains, from 0 to 1, as a mean over queries.
 
     Both give one list of ids per query, best first. A query with no exact result has nothing to miss and counts 1.
     """

@@ -18,7 +18,7 @@ MAX_CUTOFF = 1_000_000
 
 
 def parse_metrics(text: str) -> tuple[Measure, ...]:
-    """The measures named in `text`, with spaces between them, in its order and without repetitions."""
+    """Parse measures with spaces between them, such as "nDCG@10 R@100"; in order, without repetitions."""
     if not text.strip():
         raise ConfigError(f"no metric given; write for example {EXAMPLES}")
     return tuple(dict.fromkeys(_parse(name) for name in text.split()))

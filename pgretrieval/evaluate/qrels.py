@@ -14,7 +14,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
 
 
 def read_qrels(path: str | os.PathLike[str], name: str | None = None) -> dict[str, dict[str, int]]:
-    """Relevance by query id and passage id, from a plain or gzip file with or without a header line.
+    """Read relevance by query id and passage id from a plain or gzip file, with or without a header line.
 
     A line has four columns with white space between them (query, 0, passage, relevance; TREC) or three with tabs
     (query, passage, relevance; BEIR). `name` is what errors call the file.

@@ -18,7 +18,7 @@ _TAG = "pgretrieval"
 
 
 def read_run(path: str | os.PathLike[str], name: str | None = None) -> Run:
-    """A plain or gzip file of lines "query Q0 passage rank score tag"; scores decide the order, ranks where they are equal.
+    """Read a plain or gzip file of lines "query Q0 passage rank score tag"; scores decide the order, and ranks break ties.
 
     `name` is what errors call the file.
     """
@@ -37,7 +37,7 @@ def read_run(path: str | os.PathLike[str], name: str | None = None) -> Run:
 
 
 def write_run(path: str | os.PathLike[str], run: Mapping[str, Iterable[tuple[str, float]]]) -> None:
-    """Passages and scores of each query, best first, as such a file. Raises InputError where an id has white space in it."""
+    """Write passages and scores of each query, best first, as a run file. Raises InputError for an id with white space."""
     lines = []
     for query_id, hits in run.items():
         for rank, (passage_id, score) in enumerate(hits, start=1):

@@ -117,10 +117,10 @@ class _LibraryModel:
 
 
 def load_cross_encoder(source: str | os.PathLike[str] | object, device: str | None = None) -> PairScorer:
-    """A scorer from a model name or folder, a `CrossEncoder`, or an object with predict(list of (query, passage)).
+    """Load a cross-encoder: a model name or folder, a `CrossEncoder`, or an object with predict(list of (query, passage)).
 
-    A name may carry a commit, as name@commit. Models load at first use; None as `device` takes "cuda" where torch sees one, else
-    "cpu".
+    A name may carry a commit: name@commit. Models load at first use, on the torch device `device`; None means "cuda" if torch sees
+    one, else "cpu".
     """
     if isinstance(source, PairScorer):
         return source

@@ -53,8 +53,8 @@ def train_cross_encoder(
 ) -> RunReport:
     """Train a cross-encoder from "minilm", or from the transformer of a folder or name, or go on training a `CrossEncoder`.
 
-    The folder and being called again are as with `train_retriever`. `load_cross_encoder(report.model)` reads the result. Raises
-    ConfigError where the aim has another head than a `CrossEncoder` that is given, or a scale without an "emb" head.
+    The folder and repeated calls are as with `train_retriever`. `load_cross_encoder(report.model)` reads the result. Raises
+    ConfigError if the aim has another head than a given `CrossEncoder`, or a scale without an "emb" head.
     """
     aim, options = _resolved(aim or CrossAim(), base), options or RunOptions(learning_rate=3e-5)
     data = joined(sets)

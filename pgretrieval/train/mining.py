@@ -34,7 +34,7 @@ class Miner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MiningOptions:
-    """How tuples are made.
+    """Settings of mining.
 
     Of the `depth` best passages of a query, without the `skip` first ones, negatives are drawn at random until there are `ways`
     passages with the positive. `margin` leaves out what the teacher scores less than that much below the positive, as it may be
@@ -66,11 +66,11 @@ def mine(
     options: MiningOptions | None = None,
     stage: Callable[[str, int, int], None] | None = None,
 ) -> TrainingSet:
-    """Tuples for the queries that are judged, one for each relevant passage; without judgements one for every query.
+    """Mine a tuple for each relevant passage of each judged query; without judgements, one for each query.
 
     `teacher` is a cross-encoder as `load_cross_encoder` takes it; without judgements it chooses the positive, the best of the
     passages. `stage` is told the name, done and total of searching ("mine") and scoring ("score"). The same arguments give the same
-    tuples. A collection too small for `ways` has its tuples filled up with passages from other queries.
+    tuples. If a query has too few negatives for `ways`, passages of other queries fill its tuple.
     """
     options = options or MiningOptions()
     scorer = None if teacher is None else load_cross_encoder(teacher)

@@ -23,7 +23,7 @@ Objective = Literal["colbert", "xtr"]
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """What is learnt: `objective` and its numbers; None leaves one to the objective's default.
+    """Objective of a training and its numbers; None is the objective's default.
 
     `ways` passages of each tuple are taken. Scores are multiplied by `scale`, a teacher's by `teacher_scale`; `distil` says whether
     a teacher's scores are used where tuples have them. `k_train` is XTR's. Queries and passages are cut to `query_tokens` and
@@ -64,9 +64,9 @@ def train_retriever(
     """Train a late-interaction model on tuples; the folder gets everything, its model in `folder/model`.
 
     `base` is "minilm", a model folder or name, or a `MultiVectorEncoder`; `pooling` puts ConstBERT's on it, `bottleneck` makes a
-    bare T5 one for ColXTR; `trained` "projection" leaves the transformer alone. Called again with the same arguments, an
-    interrupted training goes on from its last checkpoint; with other tuples, texts, scores or weights to begin with it is refused.
-    `tick` is told the steps done and in all.
+    bare T5 one for ColXTR; `trained` "projection" leaves the transformer alone. If the training is interrupted, call it again with
+    the same arguments: it continues from its last checkpoint. Other tuples, texts, scores or weights are refused. `tick` is told
+    the steps done and in all.
     """
     aim, options = aim or Aim(), options or RunOptions()
     data = joined(sets)

@@ -67,11 +67,11 @@ def train_in_rounds(
     mining: MiningOptions | None = None,
     stage: Stage | None = None,
 ) -> list[Path]:
-    """Index `passages` with the model so far, mine, train, and so on; the folders of the rounds' models.
+    """Train in rounds: index `passages` with the model so far, mine, train. Returns the model folder of each round.
 
     A round's folder has its tuples in `mined` and its training in `run`. Its collection, "training_round_N", is dropped once it is
-    mined. Called again, interrupted rounds go on: what was indexed, mined or trained is not done again. Raises ConfigError where
-    the folder holds rounds of other passages, queries, judgements, options, teacher or base; names of files may differ.
+    mined. If it is interrupted, call it again: it continues after the last finished step. Raises ConfigError if the folder holds
+    rounds of other passages, queries, judgements, options, teacher or base; names of files may differ.
     """
     if rounds < 1:
         msg = f"rounds is {rounds}; give at least 1"

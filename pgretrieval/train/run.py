@@ -29,7 +29,7 @@ _TOLD = ("base", "data")
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a training goes, whatever is trained.
+    """Settings of a training run.
 
     `batch` is queries at a time; gradients of `accumulation` such batches make one step. `steps`, where given, count instead of
     `epochs`. `warmup` is the share of steps over which the learning rate rises; then it falls to 0. `precision` "auto" is bfloat16
@@ -71,7 +71,7 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What a training did. `losses` are the last ones measured, by name; `resumed` is the step it went on from."""
+    """Result of a training run. `losses` are the last ones measured, by name; `resumed` is the step it continued from."""
 
     model: Path
     steps: int
@@ -149,7 +149,7 @@ def run(
 
 
 class FinishedRunError(ConfigError):
-    """A folder holds a run of the same settings and contents that has come to its end."""
+    """The folder holds a finished run of the same settings and contents."""
 
 
 def _check(folder: Path, config: Mapping[str, Any]) -> None:

@@ -56,7 +56,7 @@ def write_training_set(folder: str | os.PathLike[str], made: TrainingSet) -> Non
 
 
 def read_training_set(folder: str | os.PathLike[str]) -> TrainingSet:
-    """A set that `write_training_set` has written. Raises InputError for what cannot be one."""
+    """Read a folder that `write_training_set` has written. Raises InputError for anything else."""
     folder = Path(folder)
     passages = {str(record["id"]): str(record["text"]) for _, record in _records(folder / PASSAGES_FILE, ("id", "text"))}
     tuples = tuple(
