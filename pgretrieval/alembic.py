@@ -1,4 +1,4 @@
-"""The schema inside an application's own alembic migrations (docs/migrations.md has an example project).
+"""The schema inside an application's own alembic migrations (docs/alembic-example is a project that does it).
 
 A migration of the application calls `upgrade_pgretrieval`, and a later one again whenever the package was upgraded. All runs
 in the application's transaction, and the application's search path is as it was afterwards.

@@ -87,7 +87,7 @@ def test_compose_file_is_the_server_that_the_documentation_describes() -> None:
     assert "--host=127.0.0.1" in server["healthcheck"]["test"]
     assert {volume.partition(":")[0] for volume in server["volumes"]} == set(compose["volumes"])
     url = f"postgresql://{environment['POSTGRES_USER']}:{environment['POSTGRES_PASSWORD']}@localhost:5433/{environment['POSTGRES_DB']}"
-    assert url in read(ROOT / "README.md")
+    assert url in read(ROOT / "docs" / "guides" / "your-postgres.md")
     assert url in read(ROOT / "docker" / "README.md")
 
 

@@ -11,7 +11,7 @@ from tests.support.pages import RUN, SHOWN, blocks_of, running
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
-PAGES = GUIDES
+PAGES = [README, *GUIDES]
 
 
 def name_of(page: Path) -> str:
