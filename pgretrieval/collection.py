@@ -74,7 +74,7 @@ _Found = TypeVar("_Found", bound=Sized)
 
 
 class Collection:
-    """A named set of passages; `RetrievalDatabase.create_collection` and `get_collection` make it. Threads may share it."""
+    """A named set of passages, made by `RetrievalDatabase.create_collection` and `get_collection`. Threads may share it."""
 
     def __init__(
         self, database: Database, row: CollectionRow, encoder: CollectionEncoder | None, device: str | None = None
@@ -100,12 +100,12 @@ class Collection:
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The collection's name."""
         return self._row.name
 
     @property
     def bits(self) -> int:
-        """Bits that a residual takes per dimension."""
+        """Bits that a residual takes for each dimension."""
         return self._row.bits
 
     @property
@@ -120,7 +120,7 @@ class Collection:
 
     @property
     def rerank(self) -> Rerank | None:
-        """What scores the best passages by retrieved tokens again: "maxsim", or None."""
+        """What scores the best passages of "xtr" or "colxtr" again: "maxsim", or None."""
         return self._row.rerank
 
     @property
@@ -135,28 +135,32 @@ class Collection:
 
     @property
     def vectors_per_passage(self) -> int | None:
-        """How many vectors every passage has, None where that differs; a rebuild with another encoder changes it."""
+        """Number of vectors of every passage; None if it differs. A rebuild with another encoder changes it."""
         self._refresh()
         return self._row.vectors_per_passage
 
     @property
     def language(self) -> str | None:
-        """The text search configuration for searches by words, None where there are none."""
+        """Text search configuration for searches by words; None for none."""
         return self._row.language
 
     @property
     def dense(self) -> str | None:
-        """Where dense vectors are: "kept" in the collection, "schema.table.column" of yours, or None, nowhere."""
+        """Where dense vectors are: "kept" in the collection, "schema.table.column" of yours, or None."""
         return self._row.dense
 
     @property
     def texts_alone(self) -> bool:
-        """Whether its passages have no token vectors."""
+        """Whether the passages have no token vectors."""
         return self._row.texts_alone
 
     @property
     def encoder(self) -> CollectionEncoder:
-        """Encodes queries and passages the way this collection does. Raises EncoderError where it cannot be loaded."""
+        """The encoder of the collection, for queries and passages.
+
+        Raises:
+            EncoderError: It cannot be loaded.
+        """
         return self._encoder_and_encoding()[1]
 
     def _encoder_and_encoding(self) -> tuple[int, CollectionEncoder]:
@@ -233,18 +237,27 @@ class Collection:
         connection: Joined | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> AddReport:
-        """Store passages, all of them or none; any iterable, taken in batches.
+        """Store passages: all of them or none.
 
-        A passage is a mapping with id, text, and perhaps title and metadata. `vectors` has one (tokens, dim) array a passage; they
-        are scaled to unit length. Without it the encoder makes them from the title, a space, and the text; texts over the model's
-        length are cut, counted in the report and warned about. A collection that keeps dense vectors takes one a passage from
-        `dense`; where texts are encoded here, the encoder can make them too. `progress` is told how many were just finished.
+        After an error, also after a lost connection, the same call can be made again. Any iterable is taken in batches, so a
+        generator over a large file needs little memory. The encoder reads the title, a space, and the text; longer texts than it
+        reads are cut, counted and warned about.
 
-        `on_conflict` says what becomes of an id that the collection holds: "error"; "update", the new passage takes its place, and
-        is encoded only if its title or text differ; or "skip", the stored one stays. `connection` is one of psycopg or SQLAlchemy
-        whose transaction this becomes part of: the passages are there when that commits.
-        Raises InputError, ConfigError, DuplicateIdError, VectorError, DimensionMismatchError, ConflictError;
-        DatabaseUnavailableError when the connection is lost, after which the same call can be made again.
+        Args:
+            passages: Mappings with id, text, and optionally title and metadata; or `Passage` objects.
+            vectors: One (tokens, dim) array for each passage, instead of the encoder's; scaled to unit length.
+            dense: One dense vector for each passage, if the collection keeps them and the encoder does not make them.
+            on_conflict: What happens with an id that is there: "error"; "update", which replaces the passage and encodes it again
+                only if title or text differ; or "skip".
+            connection: A psycopg or SQLAlchemy connection, or a Session. The passages are there when its transaction commits.
+            progress: Told how many passages were just finished.
+
+        Raises:
+            InputError: A passage cannot be taken as it is.
+            DuplicateIdError: An id occurs twice, or is in the collection already.
+            VectorError: Vectors are wrong; DimensionMismatchError if only their dimension is.
+            ConflictError: Another transaction changed the same passages.
+            ConfigError: Another argument cannot be used.
         """
         on_conflict = validate.choice("on_conflict", on_conflict, ("error", "update", "skip"))
         passages, vectors, dense = _many(passages, vectors, dense, progress)
@@ -276,10 +289,20 @@ class Collection:
         connection: Joined | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> AddReport:
-        """Change passages that are there, all of them or none; what a mapping leaves out, of text, title and metadata, stays.
+        """Change passages that are there: all of them or none.
 
-        A passage is encoded again only if its title or text differ. The other arguments are those of `add`, which with
-        on_conflict="update" also takes passages that are new. Raises PassageNotFoundError, and what `add` raises.
+        What a mapping leaves out of text, title and metadata stays. A passage is encoded again only if title or text differ.
+
+        Args:
+            passages: Mappings with id and what changes; or `Passage` objects.
+            vectors: As for `add`.
+            dense: As for `add`.
+            connection: As for `add`.
+            progress: As for `add`.
+
+        Raises:
+            PassageNotFoundError: An id is not in the collection; `add` with on_conflict="update" takes new passages, too.
+            PgRetrievalError: What `add` raises.
         """
         passages, vectors, dense = _many(passages, vectors, dense, progress)
         changes = (to_change(record, f"passage {number}") for number, record in enumerate(passages, start=1))
@@ -300,11 +323,20 @@ class Collection:
         all: bool = False,
         connection: Joined | None = None,
     ) -> int:
-        """Delete passages by their ids, by their metadata, or by both; or `all` of them. Returns how many there were.
+        """Delete passages by ids, by metadata, or by both; or all of them.
 
-        `ids` is a list, or a SQLAlchemy select; ids that are not there are passed over. `where` and `connection` are those of
-        `search` and `add`, save that an empty `where` is an error: everything is deleted by `all=True` alone. Raises ConfigError
-        where none is given or `all` beside another, and ConflictError.
+        Args:
+            ids: A list, or a SQLAlchemy select; ids that are not there are passed over.
+            where: A filter as for `search`; an empty one is an error.
+            all: Delete every passage and keep the collection.
+            connection: As for `add`.
+
+        Returns:
+            How many passages were deleted.
+
+        Raises:
+            ConfigError: No argument is given, or `all` together with another.
+            ConflictError: Another transaction changed the same passages.
         """
         if validate.flag("all", all) != (ids is None and where is None):
             msg = "delete needs ids, where= or all=True, which deletes every passage; give ids or where=, or all=True alone"
@@ -318,9 +350,11 @@ class Collection:
         return removed
 
     def get(self, ids: Sequence[str]) -> dict[str, Passage]:
-        """The passages of some ids, by id; those that the collection does not hold are not there.
+        """Return the passages of some ids, by id. Ids that the collection does not hold are left out.
 
-        Raises ConfigError for what is no list, InputError for what is no id.
+        Raises:
+            ConfigError: `ids` is not a list.
+            InputError: An id cannot be one.
         """
         keys = validate.ids("ids", ids)
         with self._database.connection(f"reading collection {self.name!r}") as connection:
@@ -341,10 +375,13 @@ class Collection:
             compact_if_needed(self._database, self._row)
 
     def compact(self, *, stage: Stage | None = None) -> None:
-        """Merge the segments of postings that adds have written, and drop the entries of deleted passages.
+        """Merge posting segments of adds and remove entries of deleted passages.
 
-        Changes and searches go on meanwhile; interrupted, it goes on where it was when it is called again. Clients do this by
-        themselves once enough has gathered, unless `auto_compact` is switched off. `stage` is told the centroids done and in all.
+        Searches and changes continue. If it is interrupted, call it again: it continues where it was. Clients compact by
+        themselves unless `auto_compact` is off.
+
+        Args:
+            stage: Told the name, and the centroids done and in all.
         """
         stage = validate.called("stage", stage)
         self._refresh()
@@ -352,7 +389,7 @@ class Collection:
 
     @property
     def auto_compact(self) -> bool:
-        """Whether clients that change the collection compact it once enough has gathered; can be set."""
+        """Whether clients that change the collection compact it by themselves; can be set."""
         self._refresh()
         return self._row.auto_compact
 
@@ -397,26 +434,43 @@ class Collection:
         return self._row.encoding, GivenVectors(vectors, given, progress)
 
     def not_yet_added(self, passages: Sequence[Passage]) -> list[Passage]:
-        """Those that the collection does not hold. Raises DuplicateIdError where it holds an id with other content."""
+        """Return the passages of a list that the collection does not hold, to take up an interrupted load.
+
+        Raises:
+            DuplicateIdError: The collection holds an id with other content.
+        """
         listed = validate.listed("passages", passages, "passages", InputError)
         checked = [to_passage(record, f"passage {number}") for number, record in enumerate(listed, start=1)]
         return ingest.not_yet_added(self._target(), checked)
 
     def build(self, *, stage: Stage | None = None) -> BuildReport:
-        """Train the codebook and write codes and postings, while searches and changes go on.
+        """Train the codebook and write codes and postings. Searches and changes continue meanwhile.
 
-        `stage` is told the name, done and total of each stage. Interrupted, it can be called again and continues. Raises
-        IndexNotBuiltError where there is nothing to build from.
+        A built collection is left alone until it has more than twice the tokens of its training. If the build is interrupted, call
+        it again: it continues after the last committed stage.
+
+        Args:
+            stage: Told the name, done and total of each stage: encode, train, proxies, code, postings, words, index, switch, drop.
+
+        Raises:
+            IndexNotBuiltError: There is nothing to build from.
         """
         validate.called("stage", stage)
         return self._built(lambda: build(self._database, self._row, self._encoder_of_texts(), stage, self._computing))
 
     def rebuild(self, *, encoder: str | object | None = None, stage: Stage | None = None) -> BuildReport:
-        """Train a new codebook, and proxies, and code every passage anew, while searches and changes of the collection go on.
+        """Train a new codebook and code every passage again. Searches and changes continue meanwhile.
 
-        What changes meanwhile is caught up with; one transaction switches, and what was there before is dropped. With `encoder`,
-        all texts are encoded anew by it, and it becomes the collection's. Interrupted, the same call continues. Raises
-        IndexNotBuiltError where passages have neither stored vectors nor an encoder that makes them, EncoderError.
+        One short transaction switches to the new index, and the old one is dropped. If the rebuild is interrupted, call it again:
+        it continues after the last committed stage.
+
+        Args:
+            encoder: Change to this encoder: all stored texts are encoded again.
+            stage: As for `build`.
+
+        Raises:
+            IndexNotBuiltError: Passages have neither stored vectors nor an encoder that makes them.
+            EncoderError: The encoder cannot be loaded.
         """
         validate.called("stage", stage)
         if encoder is None:
@@ -459,11 +513,20 @@ class Collection:
         return report
 
     def search(self, query: str | None = None, k: int = 10, *, vectors: Any = None, **options: Unpack[SearchOptions]) -> list[Hit]:
-        """The k best passages for a query text or for (tokens, dim) `vectors`, best first; `SearchOptions` explains the options.
+        """Return the k best passages, best first. Before the first build all passages are compared.
 
-        Before the first build all passages are compared. docs/guides/cross-encoders.md has the details of searches with
-        scorer="cross_encoder", which find the best by the cross-encoder that the collection was factorized by, and of `rerank`.
-        Raises InputError, VectorError, ConfigError, IndexNotBuiltError without a factorisation, EncoderError.
+        Args:
+            query: The query text.
+            k: How many passages to return.
+            vectors: Token vectors of the query (tokens, dim), instead of a text.
+            options: See `SearchOptions`.
+
+        Raises:
+            InputError: The query is blank, or neither a text nor vectors.
+            VectorError: The vectors are wrong.
+            ConfigError: An option cannot be used.
+            IndexNotBuiltError: scorer="cross_encoder" without a factorisation.
+            EncoderError: The encoder or cross-encoder cannot be loaded.
         """
         return self._complete(self._search(_listed(query), k, _listed(vectors), options)[0].hits, read_k(k))
 
@@ -475,9 +538,16 @@ class Collection:
         vectors: Sequence[Any] | None = None,
         **options: Unpack[SearchOptions],
     ) -> list[list[Hit]]:
-        """`search` for several queries, encoded together; one list of hits each, in the order of the queries.
+        """Search for several queries, encoded together. The server works ahead on the next queries while one is scored.
 
-        The server works ahead on the next queries while the answers to one are scored.
+        Args:
+            queries: Query texts.
+            k: How many passages to return for each.
+            vectors: One (tokens, dim) array for each query, instead of texts.
+            options: See `SearchOptions`.
+
+        Returns:
+            The hits of each query, in the order of the queries.
         """
         k = read_k(k)
         texts, arrays = _several(queries, vectors)
@@ -488,7 +558,14 @@ class Collection:
     def explain(
         self, query: str | None = None, k: int = 10, *, vectors: Any = None, **options: Unpack[SearchOptions]
     ) -> Explanation:
-        """`search`, and what each stage did: milliseconds, probes, postings read, candidates, passages decoded, bytes, calls."""
+        """Search, and report what each stage did and how long it took. The arguments are those of `search`.
+
+        Args:
+            query: The query text.
+            k: How many passages to return.
+            vectors: Token vectors of the query (tokens, dim), instead of a text.
+            options: See `SearchOptions`.
+        """
         return self._search(_listed(query), k, _listed(vectors), options, counting=True)[0]
 
     def _search(
@@ -539,9 +616,17 @@ class Collection:
     def text_search(
         self, query: str, k: int = 10, *, where: Mapping[str, Any] | str | None = None, among: Ids | None = None
     ) -> list[Hit]:
-        """The k best passages for the words of a text, by BM25; those that hold none of them do not come.
+        """Return the k best passages for the words of a text, by BM25. Passages with none of the words are left out.
 
-        Raises InputError, and ConfigError, also where the collection was made without a language.
+        Args:
+            query: The words.
+            k: How many passages to return.
+            where: A filter as in `SearchOptions`.
+            among: Ids as in `SearchOptions`.
+
+        Raises:
+            InputError: The query is blank.
+            ConfigError: An argument cannot be used, or the collection was made without a language.
         """
         k = read_k(k)
         query, restricted = validate.query(query), self._restriction(where, among)
@@ -560,13 +645,24 @@ class Collection:
         weights: tuple[float, float, float] = (1.0, 0.4, 0.5),
         rank_constant: int = 60,
     ) -> list[Hit]:
-        """The k best passages by late interaction, words if the collection has a language, and dense vectors if it has them.
+        """Return the k best passages by late interaction, words and dense vectors together.
 
-        `vectors` (tokens, dim) and `dense` (dense dim,) are for a query encoded elsewhere. Dense vectors that the encoder made for
-        `add` it makes for the query too; given ones, and those of a table of yours, take part where `dense` is given. `fusion` is
-        "score", the sum of scores with mean 0 and variance 1 over the candidates, or "rank", reciprocal ranks with `rank_constant`;
-        `weights` are those of late interaction, words and dense vectors (docs/design/fusion.md has the measurements).
-        Raises what `search` and `text_search` raise.
+        Words take part if the collection has a language, dense vectors if it has them: those that the encoder made for `add` it
+        makes for the query too; others take part if `dense` is given.
+
+        Args:
+            query: The query text.
+            k: How many passages to return.
+            vectors: Token vectors of the query (tokens, dim), from elsewhere.
+            dense: Dense vector of the query (dense dim,), from elsewhere.
+            where: A filter as in `SearchOptions`.
+            among: Ids as in `SearchOptions`.
+            fusion: "score" sums scores scaled to mean 0 and variance 1 over the candidates; "rank" sums reciprocal ranks.
+            weights: Of late interaction, words and dense vectors.
+            rank_constant: Constant of "rank".
+
+        Raises:
+            PgRetrievalError: What `search` and `text_search` raise.
         """
         request = read_options(self._row.scoring, k, {"where": where, "among": among})
         fusing = read_fusion(fusion, weights, rank_constant)
@@ -619,22 +715,38 @@ class Collection:
         stage: Stage | None = None,
         costs: Callable[[Costs], None] | None = None,
     ) -> FactorizationReport:
-        """Score every passage for the anchor queries and make item embeddings of the scores, for searches by the cross-encoder.
+        """Score every passage for the anchor queries by a cross-encoder and make item embeddings of the scores (ANNCUR).
 
-        `cross_encoder` is a model name, a folder, a `CrossEncoder`, or an object with predict(list of (query, passage text)).
-        `anchor_items` is how many passages a query is scored with before all others are estimated, and the dimension of the
-        embeddings; `selection` is "greedy", "random", "kmeans" or "top". `element` is "vector", or "halfvec" for half the index and
-        up to 4,000 anchor items. `costs` is told what is to be paid before it begins, `stage` name, done and total of each stage.
+        Then `search` with scorer="cross_encoder" finds what it ranks first. If the call is interrupted, make it again: it
+        continues. Called again after passages were added it scores these alone; with other anchor items it scores nothing.
+        Searches and changes continue.
 
-        Interrupted, the same call goes on. Called again after passages were added it scores these alone; with other anchors it
-        scores nothing. Searches and changes go on meanwhile. Raises ConfigError, InputError, IndexNotBuiltError, EncoderError.
+        Args:
+            cross_encoder: A model name, a folder, a `CrossEncoder`, or an object with predict(list of (query, passage text)).
+            anchor_queries: A few hundred queries that are like those to come.
+            anchor_items: Passages that a query is scored with first, and the dimension of the embeddings.
+            selection: How anchor items are chosen: "greedy", "random", "kmeans" or "top".
+            seed: Seed of what is drawn.
+            element: Precision of the vector index: "vector", or "halfvec" for half the bytes and up to 4,000 anchor items.
+            stage: Told the name, done and total of each stage.
+            costs: Told what it will cost before it begins.
+
+        Raises:
+            IndexNotBuiltError: There are no passages.
+            InputError: An anchor query cannot be taken, or scores tell nothing.
+            EncoderError: The cross-encoder cannot be loaded.
+            ConfigError: Another argument cannot be used.
         """
         self._refresh()
         options = FactorizeOptions(anchor_items, selection, seed, element)
         return self._cross_encoder.factorize(self._row, cross_encoder, anchor_queries, options, stage, costs)
 
     def use_cross_encoder(self, cross_encoder: str | os.PathLike[str] | object) -> None:
-        """Search with this cross-encoder, where the collection was factorized by an object, which no database can keep."""
+        """Set the cross-encoder for searches of a collection that was factorised by an object, which no database can keep.
+
+        Args:
+            cross_encoder: The object, a model name, or a folder.
+        """
         self._cross_encoder.use(cross_encoder)
 
     def query_vectors(self, queries: Sequence[str] | None = None, vectors: Sequence[Any] | None = None) -> list[Float32Array]:
@@ -666,10 +778,17 @@ class Collection:
     def exact_rankings(
         self, queries: Sequence[Float32Array], k: int, *, progress: Callable[[int], None] | None = None
     ) -> list[list[str]]:
-        """Ids of the k best passages by exact MaxSim over unquantised vectors, for each (query tokens, dim).
+        """Return the ids of the k best passages by exact MaxSim over unquantised vectors, for each query.
 
-        Every stored text is encoded again, which takes as long as adding it did. Raises InputError where there is no encoder, or
-        where passages came with vectors of their own, which the index has not kept.
+        Every stored text is encoded again, which takes as long as adding it did.
+
+        Args:
+            queries: Token vectors of each query (tokens, dim).
+            k: How many ids.
+            progress: Told how many passages were just finished.
+
+        Raises:
+            InputError: There is no encoder, or passages came with vectors of their own.
         """
         k, _ = read_k(k), validate.called("progress", progress)
         self._refresh()
@@ -681,18 +800,24 @@ class Collection:
         return exact_rankings(self._database, self._row.collection_id, self.encoder, vectors, k, progress, unit=unit)
 
     def stats(self) -> dict[str, Any]:
-        """Passages, tokens, centroids, bits, dimension, encoder, state, and bytes by table.
+        """Return counts, settings and bytes of the collection by name.
 
-        "bytes" has the whole of each table, "index_bytes" the indexes' part of it.
+        "bytes" has each table with its indexes, "index_bytes" the indexes alone.
         """
         self._refresh()
         return catalog.stats(self._database, self.name)
 
     def check(self, *, stage: Stage | None = None) -> list[Violation]:
-        """What is wrong with the collection: an empty list where it is sound. Reads one snapshot, changes and locks nothing.
+        """Check that the collection is sound. Reads one snapshot, changes and locks nothing.
 
-        `stage` is told the name, done and total of each part. The SQL reference has the rules. Raises SchemaError where row-level
-        security hides passages from the caller.
+        Args:
+            stage: Told the name, done and total of each part.
+
+        Returns:
+            What is wrong; an empty list if nothing is.
+
+        Raises:
+            SchemaError: Row-level security hides passages from the caller.
         """
         validate.called("stage", stage)
         self._refresh()

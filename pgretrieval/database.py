@@ -44,12 +44,12 @@ class RetrievalDatabase:
 
     @property
     def url(self) -> str:
-        """What psycopg.connect takes."""
+        """Connection string of the server, as `psycopg.connect` takes it."""
         return self._url
 
     @property
     def data_dir(self) -> Path | None:
-        """Where the embedded server keeps its data; None for a server given by URL."""
+        """Data directory of the embedded server; None for a server given by URL."""
         return self._server.data_dir if self._server else None
 
     def create_collection(
@@ -57,11 +57,19 @@ class RetrievalDatabase:
     ) -> Collection:
         """Create a collection.
 
-        `encoder`: "minilm", a hub id or folder that sentence_transformers.MultiVectorEncoder loads, or an object with encode_query
-        and encode_document; "none" for texts alone, without token vectors, which are found by words and by a cross-encoder. Without
-        one the first `add` decides: given vectors fix the dimension, texts alone take "minilm". `bits` is 1, 2 or 4 a dimension.
-        `CollectionOptions` explains the options.
-        Raises ConfigError, CollectionExistsError, EncoderError, and DimensionMismatchError outside 48 to 1,024 dimensions.
+        Args:
+            name: 1 to 500 characters, not blank.
+            encoder: "minilm"; a hub name or folder that `MultiVectorEncoder` loads; an object with encode_query and
+                encode_document; or "none" for texts alone, which are found by words and by a cross-encoder. Without one the first
+                `add` decides: given vectors fix the dimension, texts alone take "minilm".
+            bits: Bits that a residual takes for each dimension: 1, 2 or 4.
+            options: See `CollectionOptions`.
+
+        Raises:
+            CollectionExistsError: The name is taken.
+            EncoderError: The encoder cannot be loaded.
+            DimensionMismatchError: The dimension is outside 48 to 1,024.
+            ConfigError: Another argument cannot be used.
         """
         settings = read_settings(name, bits, options)
         encoder = validate.names_or_object("encoder", encoder, EncoderError)
@@ -78,10 +86,16 @@ class RetrievalDatabase:
     def get_collection(
         self, name: str, *, encoder: str | object | None = None, cross_encoder: str | object | None = None
     ) -> Collection:
-        """Open a collection. `encoder` is needed where it was made with an object, which no database can keep, and `cross_encoder`
-        where it was factorized by one.
+        """Open a collection.
 
-        Raises CollectionNotFoundError, and DimensionMismatchError where the encoder has another dimension than the collection.
+        Args:
+            name: The collection's name.
+            encoder: Needed if the collection was made with an encoder object, which no database can keep.
+            cross_encoder: Needed if the collection was factorised by a cross-encoder object.
+
+        Raises:
+            CollectionNotFoundError: There is no collection of that name.
+            DimensionMismatchError: The encoder has another dimension than the collection.
         """
         name = validate.collection_name(name)
         encoder = validate.names_or_object("encoder", encoder, EncoderError)
@@ -95,11 +109,15 @@ class RetrievalDatabase:
         return collection
 
     def list_collections(self) -> list[str]:
-        """The names, sorted."""
+        """Return the names of all collections, sorted."""
         return catalog.names(self._database)
 
     def drop_collection(self, name: str) -> None:
-        """Drop a collection and free its space. Raises CollectionNotFoundError."""
+        """Drop a collection with all it holds and free its space.
+
+        Raises:
+            CollectionNotFoundError: There is no collection of that name.
+        """
         name = validate.collection_name(name)
         catalog.drop(self._database, name)
 
@@ -113,15 +131,25 @@ class RetrievalDatabase:
         metadata: str | Sequence[str] = (),
         query: str | None = None,
     ) -> int:
-        """Have a collection follow a table of yours; returns how many of its rows are queued for `work`.
+        """Make a collection follow a table of yours. From now on triggers queue each change of a row, in your transactions.
 
-        From now on triggers queue what is inserted, updated, deleted and truncated, in your transactions. `id` is the table's key,
-        and the passages' id; `text` one column, or several: then the first is the title, the others, joined by a blank line, are
-        the text. Rows without text are no passages. `metadata` names columns, too.
-        With `query`, a select or the name of a view, passages are its rows: `id` of each, `key`, which is that of the table's row,
-        and the columns for text and metadata; so one row can have several passages. Its tables and functions need their schema.
-        Raises ConfigError, naming what is not there, where the collection is attached already, or holds passages that the table
-        does not have; CollectionNotFoundError.
+        Args:
+            name: The collection.
+            table: The table, with its schema.
+            id: The table's key column, which is the passages' id.
+            text: The column with the text; or several: the first is the title, the others, joined by a blank line, are the text.
+                Rows without text are no passages.
+            metadata: Columns to filter by.
+            query: A view's name or a select that yields the passages: `id`, the key of the table's row as `key`, and the columns
+                for text and metadata. One row can have several passages. Name its tables and functions with their schema.
+
+        Returns:
+            How many rows are queued for `work`.
+
+        Raises:
+            ConfigError: Something named is not there, the collection is attached already, or it holds passages that the table does
+                not have.
+            CollectionNotFoundError: There is no collection of that name.
         """
         name = validate.collection_name(name)
         table = validate.text("table", table, most=validate.MAX_NAME)
@@ -129,19 +157,28 @@ class RetrievalDatabase:
         return attaching.attach(self._database, name, table, id, text, metadata, query)
 
     def detach(self, name: str) -> None:
-        """Remove the triggers and all that is queued; the passages stay.
+        """Remove the triggers of an attached collection and all that is queued; the passages stay.
 
-        Raises ConfigError where the collection is not attached, CollectionNotFoundError.
+        Raises:
+            ConfigError: The collection is not attached.
+            CollectionNotFoundError: There is no collection of that name.
         """
         name = validate.collection_name(name)
         attaching.find(self._database, name)
         attachments.detach(self._database, name)
 
     def resync(self, name: str, ids: Sequence[str] | None = None) -> None:
-        """Queue rows of an attached collection, all or those with some keys, as if they had changed.
+        """Queue rows of an attached collection as if they had changed.
 
-        For what no trigger tells of: partitions that were dropped, other tables that a query reads, parked rows to be tried again.
-        Raises ConfigError where the collection is not attached, CollectionNotFoundError.
+        Use it for what no trigger sees: dropped partitions, other tables that a query reads, parked rows to try again.
+
+        Args:
+            name: The collection.
+            ids: Keys of the rows; None for all.
+
+        Raises:
+            ConfigError: The collection is not attached.
+            CollectionNotFoundError: There is no collection of that name.
         """
         name = validate.collection_name(name)
         keys = None if ids is None else validate.ids("ids", ids)
@@ -157,13 +194,20 @@ class RetrievalDatabase:
         progress: Callable[[int], None] | None = None,
         poll: float = POLL,
     ) -> WorkReport:
-        """Bring attached collections up to their tables: the named ones, or all; what `pgretrieval worker` does.
+        """Bring attached collections up to their tables, as `pgretrieval worker` does. Several workers share the work.
 
-        If `once`, until nothing is due, else until `stopped`, which is asked after each batch. Several workers, also in other
-        processes, share the work. A collection made with an encoder object is given as it was opened. Rows that cannot be taken
-        are parked, after five attempts or at once where these would be in vain: `stats` shows them. `poll` is how many
-        seconds lie between two looks whether anything waits; `progress` is told how many entries of the queue were just settled.
-        Raises, if `once`, what is wrong with no single row: ConfigError, EncoderError, DatabaseUnavailableError and others.
+        Rows that cannot be taken are parked after five attempts, or at once if more would be in vain; `stats` shows them.
+
+        Args:
+            collections: Names, or open collections; none for all. Give a collection made with an encoder object as it was opened.
+            once: Stop when nothing is due.
+            stopped: Without `once`, asked after each batch whether to stop.
+            progress: Told how many queue entries were just settled.
+            poll: Seconds between two looks for work.
+
+        Raises:
+            PgRetrievalError: With `once`, what is wrong with no single row, such as ConfigError, EncoderError,
+                DatabaseUnavailableError.
         """
         of_collections = _collection_class()
         from pgretrieval.sync.worker import Worker
@@ -179,15 +223,15 @@ class RetrievalDatabase:
         return Worker(self._database, named, self.get_collection).run(once=once, stopped=stopped, progress=progress, poll=poll)
 
     def migrate(self) -> str:
-        """Install or upgrade the schema; returns its revision."""
+        """Install or upgrade the schema, and return its revision."""
         return schema.migrate(self._database)
 
     def diagnose(self) -> list[Finding]:
-        """What `pgretrieval doctor` reports."""
+        """Check server, schema and settings, as `pgretrieval doctor` does."""
         return diagnose(self._database)
 
     def close(self) -> None:
-        """Close the connections; the embedded server stops when no process uses it any more."""
+        """Close the connections. The embedded server stops when no process uses it any more."""
         try:
             self._database.close()
         finally:
@@ -208,11 +252,21 @@ def connect(
     *,
     device: str | None = None,
 ) -> RetrievalDatabase:
-    """Open the database at `url`, a text or a `sqlalchemy.URL`, or the embedded Postgres in `data_dir`; a path alone is that.
+    """Open the database at `url`, or the embedded Postgres in `data_dir`.
 
-    Without either the environment decides (PGRETRIEVAL_DATABASE_URL, PGRETRIEVAL_DATA_DIR), else the embedded server in the
-    user's data directory. An embedded database is migrated here; on any other SchemaError tells the owner what to run. `device`
-    is where encoders run (default: a GPU if torch sees one). Raises DatabaseUnavailableError, SchemaError, ConfigError.
+    Without either, the environment decides (PGRETRIEVAL_DATABASE_URL, PGRETRIEVAL_DATA_DIR), else the embedded server in the
+    user's data directory is used. An embedded database is installed and upgraded here; any other must have been migrated by its
+    owner.
+
+    Args:
+        url: A connection string, or a `sqlalchemy.URL`. A path here is the `data_dir`.
+        data_dir: Directory of an embedded Postgres; it is made if there is none.
+        device: Torch device for encoders. Default: a GPU if torch sees one.
+
+    Raises:
+        DatabaseUnavailableError: The server cannot be reached.
+        SchemaError: The schema is missing, or older or newer than the package.
+        ConfigError: An argument or variable cannot be used.
     """
     database = open_database(url, data_dir, device)
     try:
