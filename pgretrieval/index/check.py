@@ -23,9 +23,9 @@ _BATCH = 1024  # passages decoded together: some hundred megabytes at 240 tokens
 _SHORTEST = 1e-6  # below it the scaled vector is rounding error
 _TOKENS_THAT_TELL = 6  # of a passage, whose codes are another codebook's
 _LONGER = (
-    0.5  # part of the residuals' squared lengths by which tokens are too long: at most .25 of right codes, about 1 of foreign ones
+    0.5  # part of the residuals' squared lengths by which tokens are too long: at most 0 of right codes, about 1 of foreign ones
 )
-_RESIDUAL_THAT_TELLS = 1e-3  # squared length, by token
+_RESIDUAL_THAT_TELLS = 1e-3  # squared length beyond what rounding explains, by token
 
 
 def check(database: Database, collection: CollectionRow, stage: Stage | None = None) -> list[Violation]:
@@ -44,8 +44,10 @@ def check(database: Database, collection: CollectionRow, stage: Stage | None = N
     return found
 
 
-Sums: TypeAlias = NDArray[np.float64]
-"""(3, tokens or passages): how many tokens, by how much their squared lengths exceed their centroids', and their residuals'."""
+Float64Array: TypeAlias = NDArray[np.float64]
+Sums: TypeAlias = Float64Array
+"""(3, tokens or passages): how many tokens, by how much their squared lengths exceed their centroids', and their residuals' squared
+lengths; from both the most is taken that rounding to the codec's levels explains."""
 
 _SPOIL_DECODING = {"bad_codebook", "wrong_dimension"}
 
@@ -111,7 +113,9 @@ def _of_another_codebook(codebook: Codebook, stored: StoredCodes) -> list[str]:
     """Ids of passages whose codes do not fit the centroids that they name.
 
     A vector of length one is a centroid and a residual that leads back to that length. Another centroid has nothing to do with the
-    residual, so that the sum of both is longer, by the residual's own length.
+    residual, so that the sum of both is longer, by the residual's own length. A vector near its centroid becomes longer by its
+    rounding, since no level of the codec is 0; the rounding is therefore left out. With one bit that is the whole residual, and
+    nothing is told.
     """
     owners = np.repeat(np.arange(len(stored.ids)), np.diff(stored.offsets))
     sums = _added(np.zeros((3, len(stored.ids))), owners, _lengths(codebook, stored.centroid_ids, stored.residuals))
@@ -125,8 +129,18 @@ def _lengths(codebook: Codebook, centroid_ids: Int32Array, residuals: ByteArray)
     decoded = codebook.decode(np.where(known, centroid_ids, 0), residuals)
     residual = decoded - centroids
     squared = [np.einsum("td,td->t", rows, rows, dtype=np.float64) for rows in (decoded, centroids, residual)]
-    lengths: Sums = np.stack([known.astype(np.float64), (squared[0] - squared[1]) * known, squared[2] * known])
+    rounding = _rounding(codebook)[np.searchsorted(codebook.codec.cutoffs.numpy(), residual)].sum(axis=1)
+    told = np.stack([np.ones(len(known)), squared[0] - squared[1] - rounding, squared[2] - rounding])
+    lengths: Sums = told * known
     return lengths
+
+
+def _rounding(codebook: Codebook) -> Float64Array:
+    """(2**bits,): how far, squared, a coordinate of each bucket can be from the bucket's level, on the side of 0 at the ends."""
+    cutoffs, levels = codebook.codec.cutoffs.numpy().astype(np.float64), codebook.codec.weights.numpy().astype(np.float64)
+    below, above = levels[1:] - cutoffs, cutoffs - levels[:-1]
+    far: Float64Array = np.maximum(np.append(0, below), np.append(above, 0)) ** 2
+    return far
 
 
 def _added(sums: Sums, owners: NDArray[np.integer], values: Sums) -> Sums:
@@ -137,7 +151,7 @@ def _added(sums: Sums, owners: NDArray[np.integer], values: Sums) -> Sums:
     return added
 
 
-def _tells(tokens: NDArray[np.float64], excess: NDArray[np.float64], residual: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _tells(tokens: Float64Array, excess: Float64Array, residual: Float64Array) -> NDArray[np.bool_]:
     enough = (tokens >= _TOKENS_THAT_TELL) & (residual > _RESIDUAL_THAT_TELLS * tokens)
     told: NDArray[np.bool_] = enough & (excess > _LONGER * residual)
     return told
