@@ -19,7 +19,7 @@ def delete(
     ids: Annotated[list[str] | None, typer.Argument(help="Ids of passages.")] = None,
     where: Annotated[
         str | None,
-        typer.Option(help='What their metadata must be, as JSON: {"year": {"$lt": 1990}}; or a jsonpath predicate.'),
+        typer.Option(help='Passages whose metadata match: JSON such as {"year": {"$lt": 1990}}, or a jsonpath predicate.'),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Delete every passage, and keep the collection.")] = False,
 ) -> None:
@@ -37,10 +37,10 @@ def compact(
     name: NameArgument,
     auto: Annotated[
         bool | None,
-        typer.Option("--auto/--no-auto", help="Also switch on or off that clients compact the collection by themselves."),
+        typer.Option("--auto/--no-auto", help="Also set whether clients compact the collection by themselves."),
     ] = None,
 ) -> None:
-    """Merge what adds have written apart and drop what deletes have left; searches and changes go on meanwhile."""
+    """Merge posting segments and remove entries of deleted passages; searches and changes continue."""
     with context.obj.connect() as database:
         collection = database.get_collection(name)
         if auto is not None:

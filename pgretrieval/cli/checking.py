@@ -17,7 +17,7 @@ def check(
     name: Annotated[str | None, typer.Argument(help="The collection.", show_default="all of them")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object for each violation.")] = False,
 ) -> None:
-    """Check that a collection is sound; exit code 0 only where nothing is wrong."""
+    """Check that a collection is sound; exit code 0 only if nothing is wrong."""
     found: list[tuple[str, Violation]] = []
     with context.obj.connect() as database:
         names = [name] if name is not None else database.list_collections()

@@ -39,7 +39,7 @@ DropIdentical = Annotated[
     bool | None,
     typer.Option(
         "--drop-identical/--keep-identical",
-        help="Leave out hits with the id of their query, where queries are passages.",
+        help="Leave out hits with the id of their query, for collections whose passages are the queries.",
         show_default="by the dataset",
     ),
 ]
@@ -48,18 +48,20 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 def evaluate(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="The collection; for a dataset, one of its name.")] = None,
+    name: Annotated[str | None, typer.Argument(help="The collection; for a dataset, by default one named after it.")] = None,
     queries: Queries = None,
     qrels: Annotated[
         Path | None, typer.Option(help="TREC four-column or BEIR three-column judgements, with or without header.")
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option(help="An ir-datasets name, such as beir/scifact/test, instead of files: downloaded and indexed if need be."),
+        typer.Option(
+            help="An ir-datasets name such as beir/scifact/test, instead of files; it is downloaded and indexed if necessary."
+        ),
     ] = None,
     encoder: Annotated[str | None, typer.Option(help="For a dataset that is not indexed yet: a model name or folder.")] = None,
     run: Annotated[Path | None, typer.Option(help="Measure this TREC run file, not a collection.")] = None,
-    write: Annotated[Path | None, typer.Option("--write-run", help="Write what was found as a TREC run file.")] = None,
+    write: Annotated[Path | None, typer.Option("--write-run", help="Write the ranking as a TREC run file.")] = None,
     exact: Annotated[
         bool,
         typer.Option("--exact", help="Compare with exact MaxSim over unquantised vectors; encodes every passage again."),
@@ -127,15 +129,15 @@ def evaluate(
 def compare(
     context: typer.Context,
     a: Annotated[str, typer.Argument(help="A collection, or a TREC run file.")],
-    b: Annotated[str, typer.Argument(help="Another one.")],
+    b: Annotated[str, typer.Argument(help="A collection or TREC run file to compare with it.")],
     qrels: Annotated[Path, typer.Option(help="Judgements, as for evaluate.")],
     queries: Queries = None,
     drop_identical: DropIdentical = None,
     metrics: Metrics = _METRICS,
-    seed: Annotated[int, typer.Option(help="Of the resamples.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
     json: Json = False,
 ) -> None:
-    """Measure two collections or run files on the same queries: both, the difference, and its paired bootstrap interval."""
+    """Compare two collections or run files on the same queries: means, difference, and its paired bootstrap interval."""
     measures = parse_metrics(metrics)
     judgements = qrels_of(qrels)
     depths = _depths(required_depths(measures))

@@ -23,17 +23,19 @@ def factorize(
     name: Annotated[str, typer.Argument(help="The collection.")],
     cross_encoder: Annotated[str, typer.Option(help="Name or folder of a sentence_transformers.CrossEncoder.")],
     anchor_queries: Annotated[Path, typer.Option(help='.jsonl or .jsonl.gz of {"id", "text"}: a few hundred typical queries.')],
-    anchor_items: Annotated[int, typer.Option(help="Passages that a query is scored with before all others are estimated.")] = 200,
+    anchor_items: Annotated[
+        int, typer.Option(help="Passages that a query is scored with first; all others are estimated from them.")
+    ] = 200,
     selection: Annotated[Selection, typer.Option(help="How these passages are chosen.")] = "greedy",
-    queries: Annotated[int | None, typer.Option(help="Take the first so many of the anchor queries.", show_default="all")] = None,
-    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    queries: Annotated[int | None, typer.Option(help="Use only the first N anchor queries.", show_default="all")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of what is drawn.")] = 0,
     element: Annotated[Element, typer.Option(help="Precision of the index: halfvec takes half the bytes.")] = "vector",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would cost, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cost, and stop.")] = False,
 ) -> None:
-    """Score every passage for some queries by a cross-encoder, so that searches find what it would rank first.
+    """Score every passage for the anchor queries by a cross-encoder, so that searches find what it ranks first.
 
-    What it costs is printed before it begins. An interrupted run is finished by running it again; run again after passages were
-    added, it scores these alone.
+    The cost is printed first. An interrupted run continues when it is run again. Run again after passages were added, it scores
+    these alone.
     """
     texts = list(queries_of(anchor_queries).values())[:queries]
     with context.obj.connect() as database:

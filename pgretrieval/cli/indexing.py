@@ -26,13 +26,13 @@ def index(
     encoder: Annotated[
         str | None,
         typer.Option(
-            help="minilm, a hub id or a folder that MultiVectorEncoder loads; none for texts alone, without vectors.",
+            help="minilm; a hub name or folder that MultiVectorEncoder loads; or none for texts alone, without vectors.",
             show_default="minilm",
         ),
     ] = None,
     bits: Annotated[
         int | None,
-        typer.Option(help="Bits a residual takes per dimension: 1, 2 or 4.", show_default="4"),
+        typer.Option(help="Bits of a residual for each dimension: 1, 2 or 4.", show_default="4"),
     ] = None,
     generator: Annotated[
         str | None,
@@ -48,29 +48,27 @@ def index(
     scorer: Annotated[
         str | None,
         typer.Option(
-            help="What scores passages: maxsim (all their tokens), or xtr or colxtr (the tokens that were retrieved).",
+            help="What scores passages: maxsim (all tokens), or xtr or colxtr (retrieved tokens).",
             show_default="maxsim",
         ),
     ] = None,
     rerank: Annotated[
         str | None,
-        typer.Option(help="maxsim: store codes by passage, too, to score the best of xtr or colxtr again.", show_default="none"),
+        typer.Option(help="maxsim also stores codes by passage, to score the best of xtr or colxtr again.", show_default="none"),
     ] = None,
     unit_vectors: Annotated[
         bool | None,
-        typer.Option(help="Whether token vectors are scaled to length one; xtr and colxtr can do without.", show_default="yes"),
+        typer.Option(help="Whether token vectors are scaled to length one; xtr and colxtr can keep lengths.", show_default="yes"),
     ] = None,
     language: Annotated[
-        str | None, typer.Option(help="Text search configuration for searches by words.", show_default="english")
+        str | None, typer.Option(help="The server's text search configuration for searches by words.", show_default="english")
     ] = None,
-    update: Annotated[
-        bool, typer.Option("--update", help="Replace passages that the collection holds with another title, text or metadata.")
-    ] = False,
+    update: Annotated[bool, typer.Option("--update", help="Replace passages whose title, text or metadata changed.")] = False,
 ) -> None:
     """Add files of passages to a collection and build its index.
 
-    Passages that the collection holds already are left alone, so an interrupted run is finished by running it again; where one has
-    other content there, --update replaces it.
+    Passages that are there already are left alone, so an interrupted run continues when it is run again. One with other content is
+    an error, unless --update replaces it.
     """
     if candidates is not None:
         given = validate.shown(candidates)
@@ -102,12 +100,12 @@ def rebuild(
     name: Annotated[str, typer.Argument(help="The collection.")],
     encoder: Annotated[
         str | None,
-        typer.Option(help="Change to this encoder: minilm, a hub id or a folder.", show_default="the collection's own"),
+        typer.Option(help="Change to this encoder: minilm, a hub name or a folder.", show_default="the collection's own"),
     ] = None,
 ) -> None:
-    """Train a new codebook and code every passage anew, perhaps with another encoder, while searches and changes go on.
+    """Train a new codebook and code every passage again, optionally with another encoder, while searches and changes continue.
 
-    An interrupted run is finished by running it again.
+    An interrupted run continues when it is run again.
     """
     with context.obj.connect() as database:
         collection = database.get_collection(name)

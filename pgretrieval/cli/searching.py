@@ -20,27 +20,27 @@ def search(
     k: Annotated[int, typer.Option("-k", help="How many passages to return.")] = 10,
     candidates: Annotated[
         str | None,
-        typer.Option(help="How many passages the generator gives.", metavar="INTEGER", show_default="by size"),
+        typer.Option(help="Passages that the generator gives.", metavar="INTEGER", show_default="by size"),
     ] = None,
     generator: Annotated[
         str | None,
         typer.Option(
-            help="What generates candidates: postings, proxy or auto; where a cross-encoder takes part also text.",
+            help="What generates candidates: postings, proxy or auto; with a cross-encoder also text.",
             show_default="the collection's own",
         ),
     ] = None,
     pruning: Annotated[
-        int | None, typer.Option(help="How many candidates are decoded and scored exactly.", show_default="by size")
+        int | None, typer.Option(help="Candidates that are decoded and scored exactly.", show_default="by size")
     ] = None,
-    probes: Annotated[
-        int | None, typer.Option(help="How many centroids are looked up for each query token.", show_default="by size")
-    ] = None,
+    probes: Annotated[int | None, typer.Option(help="Centroids that each query token looks up.", show_default="by size")] = None,
     k_tokens: Annotated[
-        int | None, typer.Option(help="How many tokens each query token retrieves (xtr, colxtr).", show_default="300")
+        int | None, typer.Option(help="Tokens that each query token retrieves (xtr, colxtr).", show_default="300")
     ] = None,
     imputation: Annotated[
         str | None,
-        typer.Option(help="What a token counts that was not retrieved: kth, warp, zero, or a number.", show_default="kth"),
+        typer.Option(
+            help="Score for a query token that retrieved no token of the passage: kth, warp, zero, or a number.", show_default="kth"
+        ),
     ] = None,
     reduction: Annotated[
         str | None, typer.Option(help="mean or sum over the query's tokens.", show_default="mean for xtr, sum for colxtr")
@@ -48,7 +48,7 @@ def search(
     where: Annotated[
         str | None,
         typer.Option(
-            help="""Only where metadata match: JSON such as '{"year": {"$gte": 1990}}', or a jsonpath such as '$.year >= 1990'.""",
+            help="""Filter by metadata: JSON such as '{"year": {"$gte": 1990}}', or a jsonpath such as '$.year >= 1990'.""",
             metavar="FILTER",
         ),
     ] = None,
@@ -58,31 +58,29 @@ def search(
     scorer: Annotated[
         str | None,
         typer.Option(
-            help="maxsim, xtr or colxtr; cross_encoder: the one that the collection was factorised by.",
+            help="maxsim, xtr or colxtr; or cross_encoder, the one that the collection was factorised by.",
             show_default="the collection's own",
         ),
     ] = None,
-    budget: Annotated[int | None, typer.Option(help="Calls that a cross-encoder may take.", show_default="500")] = None,
+    budget: Annotated[int | None, typer.Option(help="Calls of the cross-encoder.", show_default="500")] = None,
     rounds: Annotated[
         int | None,
-        typer.Option(help="Spend the budget in so many rounds that learn from each other.", show_default="anchors first"),
+        typer.Option(help="Spend the budget in this many rounds, each learning from those before.", show_default="anchors first"),
     ] = None,
     rerank: Annotated[
         str | None,
         typer.Option(
-            help="What scores the best again: name or folder of a cross-encoder; maxsim, all their tokens (xtr, colxtr); none.",
+            help="What scores the best again: name or folder of a cross-encoder; maxsim (xtr, colxtr); or none.",
             show_default="as the collection was made",
         ),
     ] = None,
     rerank_depth: Annotated[
-        int | None, typer.Option(help="How many passages --rerank scores.", show_default="100 by a cross-encoder")
+        int | None, typer.Option(help="Passages that --rerank scores.", show_default="100 by a cross-encoder")
     ] = None,
     json: Annotated[
         bool, typer.Option("--json", help='One object a line: {"rank","id","score","title","text","metadata"}.')
     ] = False,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="What each stage did and how long it took, on standard error.")
-    ] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Report each stage and its time on standard error.")] = False,
 ) -> None:
     """Print the k best passages for a query, best first."""
     options: SearchOptions = {

@@ -20,7 +20,9 @@ def attach(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The collection; it is created if there is none.")],
     table: Annotated[str, typer.Option(help="The table to follow, with its schema.", metavar="TABLE")],
-    text: Annotated[str, typer.Option(help="The column with the text; or several: a title, and others.", metavar="COLUMNS")],
+    text: Annotated[
+        str, typer.Option(help="The column with the text; or several, the first of which is the title.", metavar="COLUMNS")
+    ],
     id: Annotated[str, typer.Option("--id", help="The table's key, and the passages' id.", metavar="COLUMN")] = "id",
     metadata: Annotated[str, typer.Option(help="Columns to filter by.", metavar="COLUMNS", show_default="none")] = "",
     query: Annotated[
@@ -31,10 +33,10 @@ def attach(
         ),
     ] = None,
     encoder: Annotated[
-        str | None, typer.Option(help="Of a new collection: minilm, a hub id or a folder.", show_default="minilm")
+        str | None, typer.Option(help="Encoder of a new collection: minilm, a hub name or a folder.", show_default="minilm")
     ] = None,
     language: Annotated[
-        str | None, typer.Option(help="Of a new collection: text search configuration for words.", show_default="english")
+        str | None, typer.Option(help="Text search configuration of a new collection.", show_default="english")
     ] = None,
 ) -> None:
     """Have a collection follow a table: triggers queue its changes, and `worker` applies them."""
@@ -66,7 +68,7 @@ def worker(
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Stop when nothing is left to do.")] = False,
 ) -> None:
-    """Bring attached collections up to their tables, and keep them there until SIGTERM or Ctrl-C."""
+    """Keep attached collections in step with their tables, until SIGTERM or Ctrl-C."""
     stopped = stop_on_signals()
     _log_to_console(quiet=once)
     with context.obj.connect() as database, _bar(database, names or []) if once else nullcontext(None) as progress:

@@ -30,12 +30,12 @@ app = typer.Typer(no_args_is_help=True, help="Train a late-interaction model or 
 _Kind = TypeVar("_Kind")
 
 Data = Annotated[
-    list[Path] | None, typer.Option(help="Folder of mined tuples; several times for several. Without one, tuples are mined here.")
+    list[Path] | None, typer.Option(help="Folder of mined tuples; repeatable. Without one, tuples are mined in rounds.")
 ]
 Output = Annotated[Path, typer.Option(help="Folder of the run: configuration, checkpoints, metrics, plot, model.")]
 Base = Annotated[str, typer.Option(help='What to start from: "minilm", or a model name or folder.')]
 TrainedOption = Annotated[Trained, typer.Option("--train", help="all, or the projection (and pooling) alone.")]
-Rounds = Annotated[int, typer.Option(help="Refresh rounds: index with the model so far, mine, train. Need --corpus.")]
+Rounds = Annotated[int, typer.Option(help="Refresh rounds: index with the model so far, mine, train. They need --corpus.")]
 Corpus = Annotated[Path | None, typer.Option(help="For rounds: .jsonl or .jsonl.gz of the passages.")]
 QueriesOption = Annotated[Path | None, typer.Option(help='For rounds: .jsonl or .jsonl.gz of {"id", "text"}.')]
 QrelsOption = Annotated[Path | None, typer.Option(help="For rounds: judgements; without them the teacher chooses the positives.")]
@@ -96,7 +96,7 @@ def _with(*declared: list[inspect.Parameter]) -> Callable[[Callable[..., None]],
 @_with(_declared(MiningOptions, defaults=_MINED))
 def mine_tuples(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The collection that mines.")],
+    name: Annotated[str, typer.Argument(help="The collection whose searches mine.")],
     queries: Annotated[Path, typer.Option(help='.jsonl or .jsonl.gz of {"id", "text"}.')],
     output: Annotated[Path, typer.Option(help="Folder for the tuples.")],
     qrels: Annotated[Path | None, typer.Option(help="Judgements; without them the cross-encoder chooses the positives.")] = None,
@@ -158,7 +158,7 @@ def _retriever(
 @app.command()
 @_retriever(leave_out=("objective", "k_train"))
 def colbert(given: dict[str, Any]) -> tuple[Aim, dict[str, Any]]:
-    """Train as ColBERTv2 is: distillation from the teacher's scores, and cross-entropy against the passages of other queries."""
+    """Train like ColBERTv2: distillation from the teacher's scores, and cross-entropy against the passages of other queries."""
     return _chosen(Aim, given, objective="colbert"), {}
 
 
@@ -175,7 +175,7 @@ def _colxtr(
 @app.command()
 @_retriever(list(inspect.signature(_colxtr, eval_str=True).parameters.values()), _declared(ColXtr, ("dim", "normalize")))
 def xtr(given: dict[str, Any]) -> tuple[Aim, dict[str, Any]]:
-    """Train as XTR, or ColXTR, is: scores are those of the tokens that a query retrieves from the batch."""
+    """Train like XTR or ColXTR: only tokens that a query token retrieves from the batch give scores."""
     if given["bottleneck"] is None and (given["keep_lengths"] or given["end_token"] != "own"):
         msg = "--keep-lengths and --end-token make a ColXTR of a bare T5; give --bottleneck, too"
         raise ConfigError(msg)
@@ -188,7 +188,7 @@ def xtr(given: dict[str, Any]) -> tuple[Aim, dict[str, Any]]:
 @app.command()
 @_retriever(_declared(Pooling), leave_out=())
 def constbert(given: dict[str, Any]) -> tuple[Aim, dict[str, Any]]:
-    """Train a pooling to a constant number of vectors, end to end with the model below it."""
+    """Train a pooling to a constant number of vectors (ConstBERT), end to end with the model."""
     return _chosen(Aim, given), {"pooling": _chosen(Pooling, given)}
 
 
@@ -196,12 +196,12 @@ def constbert(given: dict[str, Any]) -> tuple[Aim, dict[str, Any]]:
 @_with(_declared(CrossAim), _declared(RunOptions, defaults=_CROSS))
 def cross_encoder(
     output: Output,
-    data: Annotated[list[Path], typer.Option(help="Folder of mined tuples; several times for several.")],
+    data: Annotated[list[Path], typer.Option(help="Folder of mined tuples; repeatable.")],
     base: Base = "minilm",
     *,
     given: Mapping[str, Any],
 ) -> None:
-    """Train a cross-encoder: query and passage are read together."""
+    """Train a cross-encoder, which reads query and passage together."""
     aim, options = _chosen(CrossAim, given), _chosen(RunOptions, given)
     sets = [read_training_set(folder) for folder in data]
     with console.stage_bars() as stage:

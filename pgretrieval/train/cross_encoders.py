@@ -29,11 +29,13 @@ class CrossAim:
     distribution of a teacher's scores. `mini_batch` pairs are read at once.
     """
 
-    head: Literal["cls", "emb"] | None = option(None, "A layer on [CLS], or the dot product of marker vectors.", shown="cls")
-    labels: Literal["positive", "teacher"] = option("positive", "Learn which passage is right, or a teacher's scores.")
+    head: Literal["cls", "emb"] | None = option(
+        None, "cls, a layer on [CLS]; or emb, the dot product of marker vectors.", shown="cls"
+    )
+    labels: Literal["positive", "teacher"] = option("positive", "positive, which passage is relevant; or teacher, its scores.")
     ways: int | None = option(None, "Passages of each tuple that are used, 2 to 64.", shown="all")
     max_tokens: int | None = option(None, "Pairs are cut to this many tokens.", shown="256")
-    scale: float | None = option(None, "Of the dot product of an emb head.", shown="1")
+    scale: float | None = option(None, "Factor of the dot product of an emb head.", shown="1")
     mini_batch: int | None = option(None, "Pairs read by the model at once.", shown="all")
 
     def __post_init__(self) -> None:

@@ -42,10 +42,10 @@ class MiningOptions:
     """
 
     ways: int = option(64, "Passages of each tuple, 2 to 64: the positive and its negatives.")
-    depth: int = option(500, "Of how many best passages the negatives are drawn.")
-    skip: int = option(0, "Best passages that are no negatives.")
-    margin: float | None = option(None, "Leave out negatives that the teacher scores less than this below the positive.")
-    seed: int = option(0, "Of the draws.")
+    depth: int = option(500, "Negatives are drawn from this many best passages.")
+    skip: int = option(0, "This many best passages are not taken as negatives.")
+    margin: float | None = option(None, "Leave out negatives whose teacher score is less than this below the positive's.")
+    seed: int = option(0, "Seed of the draws.")
 
     def __post_init__(self) -> None:
         if not 2 <= self.ways <= MAX_WAYS:

@@ -23,7 +23,9 @@ class Pooling:
 
     vectors: int = option(32, "Vectors of every passage, such as 16, 32 or 64.")
     tokens: int = option(180, "Token vectors that are pooled; longer passages are cut.")
-    shape: Literal["tokens", "full"] = option("tokens", "Pool tokens alike in every dimension, or all their numbers.")
+    shape: Literal["tokens", "full"] = option(
+        "tokens", "tokens mixes tokens the same way in each dimension; full mixes all numbers."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class ColXtr:
 
     dim: int = option(xtr.DIM, "ColXTR: a bare T5 gets a projection to this many dimensions.")
     normalize: bool = option(True, "ColXTR: vectors are normalised.")
-    end_token: xtr.EndToken = option("own", "ColXTR: the vector of the end token.")
+    end_token: xtr.EndToken = option("own", "ColXTR: own keeps the end token's vector, mean replaces it by the mean of all.")
 
 
 def start_model(

@@ -30,11 +30,11 @@ class Aim:
     `passage_tokens` while training, and `mini_batch` passages are read at once.
     """
 
-    objective: Objective = option("colbert", "Whose loss it is trained with.")
+    objective: Objective = option("colbert", "Loss of the training.")
     ways: int | None = option(None, "Passages of each tuple that are used, 2 to 64.", shown="all")
     scale: float | None = option(None, "Scores are multiplied by it: 1 / temperature.", shown="1 of colbert, 20 of xtr")
     teacher_scale: float = option(1.0, "The teacher's scores are multiplied by it.")
-    distil: bool | None = option(None, "Learn the teacher's scores, where tuples have them.", shown="with colbert, not with xtr")
+    distil: bool | None = option(None, "Learn the teacher's scores, if tuples have them.", shown="with colbert, not with xtr")
     k_train: int | None = option(None, "XTR: tokens of the batch that each query token retrieves.", shown="256")
     query_tokens: int | None = option(None, "Cut queries to this many tokens while training.", shown="the model's")
     passage_tokens: int | None = option(None, "Cut passages to this many tokens while training.", shown="the model's")

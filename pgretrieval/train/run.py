@@ -38,20 +38,20 @@ class RunOptions:
     model of the lowest is kept. `checkpointing` computes activations twice to hold fewer.
     """
 
-    epochs: float = option(1.0, "Times that every tuple is trained on.")
-    steps: int | None = option(None, "Steps, instead of --epochs.")
-    batch: int = option(16, "Queries at a time.")
+    epochs: float = option(1.0, "Passes over the tuples.")
+    steps: int | None = option(None, "Number of steps, instead of --epochs.")
+    batch: int = option(16, "Queries in a batch.")
     accumulation: int = option(1, "Batches whose gradients make one step.")
-    learning_rate: float = option(1e-5, "The highest; it rises over the warm-up and falls to 0.")
+    learning_rate: float = option(1e-5, "Peak learning rate; it rises over the warm-up and falls to 0.")
     warmup: float = option(0.1, "Share of the steps that are warm-up.")
-    weight_decay: float = option(0.0, "Of AdamW.")
+    weight_decay: float = option(0.0, "Weight decay of AdamW.")
     precision: Precision = option("auto", "auto: bf16 or fp16 on a GPU, fp32 on a processor.")
-    seed: int = option(0, "Of weights, order and draws.")
+    seed: int = option(0, "Seed of weights, order and draws.")
     device: str | None = option(None, "A torch device.", shown="a GPU where there is one")
-    save_every: int = option(500, "Steps between checkpoints, and between measurements of the held out.")
+    save_every: int = option(500, "Steps between checkpoints, and between measurements of held-out queries.")
     log_every: int = option(10, "Steps between entries of metrics.jsonl.")
     held_out: float = option(0.0, "Share of queries that are measured and not trained on.")
-    checkpointing: bool = option(False, "Less memory, more time.")
+    checkpointing: bool = option(False, "Recompute activations: less memory, more time.")
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "accumulation", "learning_rate", "save_every", "log_every"):
