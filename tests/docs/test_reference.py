@@ -184,3 +184,8 @@ def test_directive_names_something_that_is_there(name: str) -> None:
     module, _, member = name.rpartition(".")
     __import__(module)
     assert inspect.getdoc(getattr(sys.modules[module], member))
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "docs" / "design").glob("*.md")))
+def test_design_page_is_at_most_a_page(name: str) -> None:
+    assert len((ROOT / "docs" / "design" / name).read_text(encoding="utf-8").split()) <= 660
