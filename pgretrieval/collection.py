@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import Unpack
@@ -51,8 +52,8 @@ from pgretrieval.search.exhaustive import exact_rankings
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.filters import restriction
 from pgretrieval.search.fusion import read_fusion
-from pgretrieval.search.options import SearchOptions, SearchRequest, read_k, read_options
-from pgretrieval.search.pipeline import Asking, Searcher
+from pgretrieval.search.options import QueryVectors, SearchOptions, SearchRequest, read_k, read_options
+from pgretrieval.search.pipeline import SearchPipeline
 from pgretrieval.types import (
     AddReport,
     Float32Array,
@@ -85,7 +86,7 @@ class Collection:
         self._device = device
         self._computing = compute_device(device)
         self._coders = Coders(row.collection_id, self._computing, row.scoring)
-        self._searcher = Searcher(database, row, self._coders)
+        self._pipeline = SearchPipeline(database, row, self._coders)
         self._cross_encoder = CollectionCrossEncoder(database, row, self._coders, device)
 
     def __repr__(self) -> str:
@@ -590,20 +591,17 @@ class Collection:
         self, request: SearchRequest, queries: list[str] | None, vectors: list[Any] | None, *, counting: bool
     ) -> list[Explanation]:
         """The collection's own search, which a cross-encoder may begin with."""
-        if request.depth == 0:
+        if request.scan.k == 0:
             return [Explanation() for _ in queries or vectors or ()]
         if request.by_words:
-            return [self._text_search(query, request.depth, request.restriction) for query in queries or []]
+            return [self._text_search(query, request.scan.k, request.scan.restriction) for query in queries or []]
 
         def work() -> list[Explanation]:
-            first = Explanation()
-            with first.stage("encode"):
-                asking = self._asking(queries, vectors)
-            where = request.depth, request.scan, request.restriction
-            if len(asking.vectors) != 1:
-                return [Explanation(hits=hits) for hits in self._searcher.search_many(asking, *where)]
-            self._searcher.explain(asking, *where, first, counting=counting)
-            return [first]
+            encoding = Explanation()
+            with encoding.stage("encode"):
+                encoded = self._query_vectors(queries, vectors)
+            found = self._pipeline.search(encoded, request.scan, counting=counting)
+            return [encoding.followed_by(found[0]), *found[1:]] if found else []
 
         return self._following(work)
 
@@ -670,14 +668,13 @@ class Collection:
         self._check_filter(where)
 
         def search() -> list[Hit]:
-            asking, encoded_dense = self._hybrid_vectors(query, vectors, dense)
+            encoded, encoded_dense = self._hybrid_vectors(query, vectors, dense)
             hybrid = HybridQuery(query if self._row.language else None, encoded_dense, fusing)
-            where = request.k, request.scan, request.restriction
-            return self._searcher.explain(asking, *where, Explanation(), hybrid=hybrid)
+            return self._pipeline.search(encoded, replace(request.scan, hybrid=hybrid))[0].hits
 
         return self._complete(self._following(search), request.k)
 
-    def _hybrid_vectors(self, query: str, vectors: Any, dense: Any) -> tuple[Asking, Float32Array | None]:
+    def _hybrid_vectors(self, query: str, vectors: Any, dense: Any) -> tuple[QueryVectors, Float32Array | None]:
         if self._row.keeps_dense and self._row.dense_dim is None:
             self._refresh()
         if dense is not None and self._row.dense is None:
@@ -687,11 +684,11 @@ class Collection:
         if checked is not None and self._row.keeps_dense:
             checked = unit_rows(checked[None])[0]  # any length would not fit half precision
         if vectors is not None or checked is not None or not self._row.keeps_dense or self._row.given_dense:
-            return self._asking([query] if vectors is None else None, _listed(vectors)), checked
+            return self._query_vectors([query] if vectors is None else None, _listed(vectors)), checked
         encoding, encoder = self._encoder_and_encoding()
         _warn_of_cut([query], encoder)
         tokens, rows = encoder.encode_query_with_dense(query)
-        return Asking(tokens, encoding), rows[0]
+        return QueryVectors(tokens, encoding), rows[0]
 
     def _restriction(self, where: Any, among: Any, what: str = "among") -> Restriction | None:
         """What a search or a delete is restricted to. Raises ConfigError, also where a text is no jsonpath predicate."""
@@ -751,18 +748,18 @@ class Collection:
 
     def query_vectors(self, queries: Sequence[str] | None = None, vectors: Sequence[Any] | None = None) -> list[Float32Array]:
         """One checked (tokens, dim) array a query."""
-        return list(self._asking(*_several(queries, vectors)).vectors)
+        return list(self._query_vectors(*_several(queries, vectors)).vectors)
 
-    def _asking(self, queries: Sequence[str] | None, vectors: Sequence[Any] | None) -> Asking:
+    def _query_vectors(self, queries: Sequence[str] | None, vectors: Sequence[Any] | None) -> QueryVectors:
         if (queries is None) == (vectors is None):
             msg = "give either query texts or vectors="
             raise ConfigError(msg)
         if vectors is not None:
-            return Asking(self._checked(vectors), None)
+            return QueryVectors(self._checked(vectors), None)
         encoding, encoder = self._encoder_and_encoding()
         texts = [validate.query(query) for query in queries or []]
         _warn_of_cut(texts, encoder)
-        return Asking(encoder.encode_query(texts), encoding)
+        return QueryVectors(encoder.encode_query(texts), encoding)
 
     def _checked(self, vectors: Sequence[Any]) -> list[Float32Array]:
         """Query vectors of the collection's dimension, which other processes may have settled or changed since."""

@@ -81,8 +81,8 @@ class CollectionCrossEncoder:
             return started
         if options.model is not None:
             return started.followed_by(rerank(self._reranker_of(options.model), query, started.hits, request.k))
-        begun = [hit.id for hit in started.hits] if request.depth else None
-        searched = Request(query, request.k, options.budget, options.rounds, request.restriction or Restriction())
+        begun = [hit.id for hit in started.hits] if request.scan.k else None
+        searched = Request(query, request.k, options.budget, options.rounds, request.scan.restriction or Restriction())
         return started.followed_by(self._searcher.search(searched, self._held_scorer(), begun))
 
     def _held_scorer(self) -> PairScorer:

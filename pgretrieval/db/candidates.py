@@ -40,6 +40,11 @@ class CodedPassages:
     residuals: ByteArray
 
     @property
+    def token_count(self) -> int:
+        """Tokens of all passages."""
+        return len(self.centroid_ids)
+
+    @property
     def bytes_moved(self) -> int:
         """Bytes of codes that came from the server."""
         return self.centroid_ids.nbytes + self.residuals.nbytes
@@ -51,6 +56,11 @@ class StoredPassages:
 
     passage_ids: Int32Array
     tokens: TokenMatrix
+
+    @property
+    def token_count(self) -> int:
+        """Tokens of all passages."""
+        return len(self.tokens.vectors)
 
     @property
     def bytes_moved(self) -> int:

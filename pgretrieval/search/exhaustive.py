@@ -1,4 +1,4 @@
-"""The exact answer: MaxSim of every passage over unquantised vectors, for evaluation and tests."""
+"""Exhaustive search: MaxSim of every passage over unquantised vectors, for evaluation and before the first build."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from pgretrieval.db.tables import passages
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.index.vectors import token_matrix
 from pgretrieval.numerics.maxsim import maxsim_many
+from pgretrieval.search.explain import Explanation
+from pgretrieval.search.fusion import HybridScores
+from pgretrieval.search.maxsim import best_first
+from pgretrieval.search.options import ScanRequest
+from pgretrieval.search.scanner import Ranking
 from pgretrieval.types import CollectionId, Float32Array, Int32Array, Int64Array, Restriction
 
 _BATCH = 512
@@ -46,6 +51,25 @@ def exact_rankings(
             if progress:
                 progress(len(batch))
     return [[keys[position] for position in row.tolist()] for row in positions]
+
+
+def compare_all(
+    connection: Connection, collection_id: CollectionId, queries: Sequence[Float32Array], request: ScanRequest
+) -> tuple[list[Ranking], Explanation]:
+    """The k best of all passages for each query, by their vectors as they were added."""
+    report = Explanation(round_trips=1)
+    restriction = request.restriction or Restriction()
+    with report.stage("exhaustive"):
+        passage_ids, scores = all_scores(connection, collection_id, queries, restriction)
+        if request.options.reduction == "mean":
+            scores /= np.array([[len(query)] for query in queries], dtype=np.float32)
+        if request.hybrid:
+            hybrid = HybridScores(connection, collection_id, request.hybrid, request.k, len(passage_ids), restriction)
+            hybrid.join(passage_ids)
+            scores = np.stack([hybrid.fuse(passage_ids, late) for late in scores])
+        orders = [best_first(one, passage_ids, request.k) for one in scores]
+    report.candidates = report.passages_decoded = len(passage_ids)
+    return [Ranking(passage_ids[order].tolist(), one[order].tolist()) for one, order in zip(scores, orders, strict=True)], report
 
 
 def all_scores(

@@ -1,4 +1,4 @@
-"""Words and dense vectors beside late interaction: their candidates, and one score from all, as in pgretrieval.hybrid_search."""
+"""Hybrid searches: candidates by words and dense vectors, and one score from these and late interaction, as in SQL."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ Scores = NDArray[np.float64]
 _NOTHING = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
 
 
-class Beside:
-    """What words and dense vectors say of one query; asked for at once, read when it is needed."""
+class HybridScores:
+    """Scores of words and dense vectors for one query; their candidates are asked for when this is made, and read when needed."""
 
     def __init__(
         self,
         connection: Connection,
         collection_id: CollectionId,
-        asked: HybridQuery,
+        query: HybridQuery,
         k: int,
         candidates: int,
-        restriction: Restriction,
+        restriction: Restriction | None,
     ) -> None:
         self._connection = connection
         self._collection_id = collection_id
-        self._asked = asked
+        self._query = query
         self._joining = min(max(_JOINING, _JOINING_PER_HIT * k), validate.INT4)
         self._listed = max(_WORDS_AT_MOST, candidates)
-        where = connection, collection_id, restriction
-        self._words = None if asked.text is None else read.by_words(*where, asked.text, self._listed)
-        self._near = None if asked.dense is None else read.by_dense(*where, asked.dense, self._joining)
+        where = connection, collection_id, restriction or Restriction()
+        self._words = None if query.text is None else read.by_words(*where, query.text, self._listed)
+        self._near = None if query.dense is None else read.by_dense(*where, query.dense, self._joining)
         self._dense: PendingScores | None = None
         self._word_ids, self._word_scores = _NOTHING
 
@@ -52,10 +52,10 @@ class Beside:
             self._word_ids, self._word_scores = self._words.read()
         order = np.lexsort((self._word_ids, -self._word_scores))
         groups = [passage_ids, self._word_ids[order[: self._joining]]]
-        if self._near and self._asked.dense is not None:
+        if self._near and self._query.dense is not None:
             groups.append(self._near.read()[0])
             joined = np.unique(np.concatenate(groups))
-            self._dense = read.dense_scores(self._connection, self._collection_id, joined, self._asked.dense)
+            self._dense = read.dense_scores(self._connection, self._collection_id, joined, self._query.dense)
             return joined
         return np.unique(np.concatenate(groups))
 
@@ -64,7 +64,7 @@ class Beside:
         dense = _looked_up(passage_ids, *self._dense.read()) if self._dense else np.full(len(passage_ids), np.nan)
         words = _looked_up(passage_ids, self._word_ids, self._word_scores)
         least = float(self._word_scores.min()) if len(self._word_scores) == self._listed else 0.0
-        return fuse(self._asked.fusion, passage_ids, late.astype(np.float64), words, dense, least)
+        return fuse(self._query.fusion, passage_ids, late.astype(np.float64), words, dense, least)
 
 
 def fuse(fusion: Fusion, passage_ids: Int32Array, late: Scores, words: Scores, dense: Scores, least_words: float) -> Float32Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, TypedDict, cast
 
@@ -12,7 +12,19 @@ from pgretrieval import validate
 from pgretrieval.db.selection import Ids
 from pgretrieval.errors import ConfigError, EncoderError
 from pgretrieval.search.filters import restriction
-from pgretrieval.types import GENERATORS, REDUCTIONS, RERANKS, Generator, Imputation, Reduction, Rerank, Restriction, Scoring
+from pgretrieval.types import (
+    GENERATORS,
+    REDUCTIONS,
+    RERANKS,
+    Float32Array,
+    Generator,
+    HybridQuery,
+    Imputation,
+    Reduction,
+    Rerank,
+    Restriction,
+    Scoring,
+)
 
 DEFAULT_BUDGET = 500
 """Calls of a search by a cross-encoder."""
@@ -88,6 +100,14 @@ class SearchOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
+class QueryVectors:
+    """Query vectors, (query tokens, dim) each, and the encoder generation that produced them; None for vectors that were given."""
+
+    vectors: Sequence[Float32Array]
+    encoding: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class ScanOptions:
     """Options of the scanners. None leaves the value to the scanner, which knows the size of the collection."""
 
@@ -100,6 +120,16 @@ class ScanOptions:
     reduction: Reduction = "sum"
     rerank: Rerank = "none"
     rerank_depth: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScanRequest:
+    """What a scanner is to find: `k` passages, among those that the restriction leaves, perhaps by words and dense vectors, too."""
+
+    k: int
+    options: ScanOptions
+    restriction: Restriction | None = None
+    hybrid: HybridQuery | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,16 +149,14 @@ class CrossEncoderOptions:
 class SearchRequest:
     """A checked request of `k` hits.
 
-    `depth` is the number of hits of the collection's own search, 0 if there is none; `by_words` makes that the search by words.
-    A cross-encoder takes them as its starting ranking.
+    `scan` is the collection's own search, for 0 hits if there is none; `by_words` makes it the search by words. A cross-encoder
+    takes its hits as the starting ranking.
     """
 
     k: int
-    depth: int
-    by_words: bool
-    scan: ScanOptions
-    restriction: Restriction | None
-    cross_encoder: CrossEncoderOptions | None
+    scan: ScanRequest
+    by_words: bool = False
+    cross_encoder: CrossEncoderOptions | None = None
 
 
 def read_k(k: Any) -> int:
@@ -147,14 +175,9 @@ def read_options(scoring: Scoring, k: Any, options: Mapping[str, Any]) -> Search
     if by_words and cross_encoder is None:
         msg = 'generator is "text", which only a cross-encoder can begin with; use text_search, or give scorer= or rerank='
         raise ConfigError(msg)
-    return SearchRequest(
-        k,
-        depth,
-        by_words,
-        _read_scan(scoring, scorer, depth or k, options, generator, own_rerank, reranks_by_model=model is not None),
-        restriction(options.get("where"), options.get("among")),
-        cross_encoder,
-    )
+    scan = _read_scan(scoring, scorer, depth or k, options, generator, own_rerank, reranks_by_model=model is not None)
+    restricted = restriction(options.get("where"), options.get("among"))
+    return SearchRequest(k, ScanRequest(depth, scan, restricted), by_words, cross_encoder)
 
 
 def old_candidates(given: Any) -> tuple[str, int | None] | None:

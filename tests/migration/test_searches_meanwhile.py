@@ -153,7 +153,7 @@ def test_the_client_searches_on_through_an_upgrade(
 ):
     """A client that was connected before fails while the schema moves under it."""
     docs.search(vectors=corpus.queries[0])
-    loaded = docs._searcher._index
+    loaded = docs._pipeline._indexes.current
     assert loaded is not None
     begin = candidates.SEARCH_STATEMENTS["begin"]  # clients of before revision 0012 asked for no identities
     for column, known in (("codebook.identity", loaded.identity), ("collection.identity", docs._row.identity)):

@@ -16,7 +16,7 @@ from pgretrieval.cli.app import app
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.errors import ConfigError, UnknownOptionError
 from pgretrieval.index.options import CollectionOptions, read_settings, with_encoder, without_token_vectors
-from pgretrieval.search.options import CrossEncoderOptions, ScanOptions, SearchOptions, SearchRequest, read_options
+from pgretrieval.search.options import CrossEncoderOptions, ScanOptions, ScanRequest, SearchOptions, SearchRequest, read_options
 from pgretrieval.types import Scoring
 from tests.support.cross_encoder import TableCrossEncoder
 
@@ -29,9 +29,9 @@ def refused(message: str) -> Any:
 
 def test_nothing_given_is_the_search_of_the_collection():
     """Without options the collection's own scanner gives k hits."""
-    assert read_options(PLAIN, 10, {}) == SearchRequest(10, 10, False, ScanOptions(), None, None)
-    assert read_options(XTR, 10, {}).scan == ScanOptions(reduction="mean")
-    assert read_options(RERANKED, 10, {}).scan == ScanOptions(reduction="sum", rerank="maxsim")
+    assert read_options(PLAIN, 10, {}) == SearchRequest(10, ScanRequest(10, ScanOptions()))
+    assert read_options(XTR, 10, {}).scan.options == ScanOptions(reduction="mean")
+    assert read_options(RERANKED, 10, {}).scan.options == ScanOptions(reduction="sum", rerank="maxsim")
 
 
 @pytest.mark.parametrize("scoring", [PLAIN, XTR, RERANKED], ids=["maxsim", "xtr", "reranked"])
@@ -114,7 +114,7 @@ def test_k_is_positive(k: int):
 
 def test_numbers_of_numpy_are_numbers():
     """A number that was computed with numpy is taken as Python's."""
-    scan = read_options(XTR, np.int64(10), {"k_tokens": np.int64(5), "imputation": np.float32(0.5)}).scan
+    scan = read_options(XTR, np.int64(10), {"k_tokens": np.int64(5), "imputation": np.float32(0.5)}).scan.options
     assert (scan.k_tokens, scan.imputation) == (5, 0.5)
     with refused("imputation is inf"):
         read_options(XTR, 10, {"imputation": float("inf")})
@@ -124,9 +124,9 @@ def test_a_reranking_cross_encoder_takes_as_many_hits_as_its_depth():
     """The collection's own search gives rerank_depth hits, 100 by default, and the model is kept as it was given."""
     model = TableCrossEncoder()
     request = read_options(PLAIN, 10, {"rerank": model})
-    assert (request.depth, request.cross_encoder) == (100, CrossEncoderOptions(model, 0, None))
-    assert read_options(RERANKED, 10, {"rerank": "some/model", "rerank_depth": 30}).depth == 30
-    assert read_options(RERANKED, 10, {"rerank": "some/model", "rerank_depth": 30}).scan.rerank_depth is None
+    assert (request.scan.k, request.cross_encoder) == (100, CrossEncoderOptions(model, 0, None))
+    assert read_options(RERANKED, 10, {"rerank": "some/model", "rerank_depth": 30}).scan.k == 30
+    assert read_options(RERANKED, 10, {"rerank": "some/model", "rerank_depth": 30}).scan.options.rerank_depth is None
     assert read_options(PLAIN, 10, {"rerank": model, "generator": "text"}).by_words
     with refused("rerank_depth is 9, less than the 10 hits"):
         read_options(PLAIN, 10, {"rerank": model, "rerank_depth": 9})
@@ -135,18 +135,18 @@ def test_a_reranking_cross_encoder_takes_as_many_hits_as_its_depth():
 def test_rerank_by_maxsim_is_the_collections_own():
     """A collection that stores codes by passage scores the best rerank_depth by all their tokens."""
     request = read_options(RERANKED, 10, {"rerank": "maxsim", "rerank_depth": 30})
-    assert (request.depth, request.cross_encoder, request.scan.rerank_depth) == (10, None, 30)
-    assert read_options(RERANKED, 10, {"rerank": "none"}).scan.rerank == "none"
+    assert (request.scan.k, request.cross_encoder, request.scan.options.rerank_depth) == (10, None, 30)
+    assert read_options(RERANKED, 10, {"rerank": "none"}).scan.options.rerank == "none"
 
 
 def test_a_search_by_cross_encoder_begins_with_what_its_generator_finds():
     """Without a generator the factorisation begins; with one, its hits are the first of five rounds."""
     alone = read_options(PLAIN, 10, {"scorer": "cross_encoder"})
-    assert (alone.depth, alone.cross_encoder) == (0, CrossEncoderOptions(None, 500, None))
+    assert (alone.scan.k, alone.cross_encoder) == (0, CrossEncoderOptions(None, 500, None))
     begun = read_options(PLAIN, 10, {"scorer": "cross_encoder", "generator": "postings", "budget": 42})
-    assert (begun.depth, begun.by_words, begun.cross_encoder) == (9, False, CrossEncoderOptions(None, 42, 5))
+    assert (begun.scan.k, begun.by_words, begun.cross_encoder) == (9, False, CrossEncoderOptions(None, 42, 5))
     words = read_options(PLAIN, 600, {"scorer": "cross_encoder", "generator": "text", "rounds": 1})
-    assert (words.depth, words.by_words, words.cross_encoder) == (600, True, CrossEncoderOptions(None, 600, 1))
+    assert (words.scan.k, words.by_words, words.cross_encoder) == (600, True, CrossEncoderOptions(None, 600, 1))
 
 
 @pytest.mark.parametrize(

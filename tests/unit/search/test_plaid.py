@@ -7,15 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgretrieval.errors import ConfigError
+from pgretrieval.search.loaded import CollectionStatistics
 from pgretrieval.search.options import ScanOptions, read_options
-from pgretrieval.search.settings import Searched, choose_settings
+from pgretrieval.search.plaid import choose_settings
 from pgretrieval.types import Scoring
 
 _some = st.none() | st.integers(1, 5000)
 
 
-def _collection(passages: int, tokens_each: int = 60, has_proxies: bool = False) -> Searched:
-    return Searched(passages, tokens_each * passages, "auto", has_proxies)
+def _collection(passages: int, tokens_each: int = 60, has_proxies: bool = False) -> CollectionStatistics:
+    return CollectionStatistics(passages, tokens_each * passages, "auto", has_proxies)
 
 
 @given(k=st.integers(1, 3000), passages=st.integers(0, 10**7), probes=_some, candidates=_some, pruning=_some, proxies=st.booleans())
@@ -27,7 +28,7 @@ def test_settings_always_leave_room_for_k(
         with pytest.raises(ConfigError, match="at least k"):
             read_options(Scoring(), k, given)
         return
-    settings = choose_settings(k, _collection(passages, has_proxies=proxies), read_options(Scoring(), k, given).scan)
+    settings = choose_settings(k, _collection(passages, has_proxies=proxies), read_options(Scoring(), k, given).scan.options)
     assert k <= settings.pruning <= settings.candidates
     assert settings.probes == (probes or settings.probes) >= 1
     assert candidates in (None, settings.candidates)
@@ -69,7 +70,7 @@ def test_short_passages_are_decoded_in_larger_numbers() -> None:
 
 
 def test_the_search_overrules_the_collection() -> None:
-    made_for = Searched(1000, 60_000, "postings", has_proxies=True)
+    made_for = CollectionStatistics(1000, 60_000, "postings", has_proxies=True)
     assert choose_settings(10, made_for, ScanOptions()).generator == "postings"
     assert choose_settings(10, made_for, ScanOptions(generator="proxy")).generator == "proxy"
     assert choose_settings(10, made_for, ScanOptions(generator="auto")).generator == "postings"
@@ -84,7 +85,7 @@ def test_proxies_that_are_not_there_are_refused_with_the_remedy() -> None:
 @pytest.mark.parametrize("k", [10, 100])
 def test_pooled_passages_are_probed_for_more_widely(passages: int, k: int) -> None:
     """Their posting lists are short, and the probes that are enough elsewhere name too few of them."""
-    pooled = Searched(passages, 32 * passages, "auto", has_proxies=False, vectors_per_passage=32)
+    pooled = CollectionStatistics(passages, 32 * passages, "auto", has_proxies=False, vectors_per_passage=32)
     usual = choose_settings(k, _collection(passages, 32), ScanOptions()).probes
     assert choose_settings(k, pooled, ScanOptions()).probes >= 4 * usual
     assert choose_settings(k, pooled, ScanOptions(probes=3)).probes == 3

@@ -1,4 +1,4 @@
-"""Last stages: centroid interaction on codes alone, and exact MaxSim of decoded vectors."""
+"""Last stage: exact MaxSim of decoded or stored vectors."""
 
 from __future__ import annotations
 
@@ -11,27 +11,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgretrieval.db.candidates import CodedPassages, ListedTokens
+from pgretrieval.db import candidates as read
+from pgretrieval.db.candidates import CodedPassages, ListedTokens, PendingCodes, PendingVectors, StoredPassages
+from pgretrieval.db.connection import Connection
 from pgretrieval.numerics.codebook import Codebook
-from pgretrieval.numerics.maxsim import blocks, quick_segment_max, segment_max, segment_max_on_device
+from pgretrieval.numerics.maxsim import blocks, segment_max, segment_max_on_device
+from pgretrieval.search.loaded import LoadedIndex
 from pgretrieval.types import ByteArray, Float32Array, Int32Array, Int64Array, TokenMatrix
 
 _ONE_THREAD = 2**18  # multiplications up to which OpenBLAS uses one thread
 _TOKENS_AT_ONCE = 2048  # decoded vectors stay in the cache, and in memory that the process keeps: of 2 MiB each, pages come anew
 
 
-def centroid_interaction(scores: Tensor, coded: CodedPassages) -> Float32Array:
-    """MaxSim with every token replaced by its centroid, negative similarities counted as 0 (PLAID, section 4.2).
+def ask(connection: Connection, index: LoadedIndex, passage_ids: Int32Array) -> PendingCodes | PendingVectors:
+    """Ask for what exact scores of passages need: their vectors if the collection keeps them, else all their codes."""
+    if index.keeps_vectors:
+        return read.vectors_of(connection, index.collection_id, passage_ids)
+    return read.codes_of(connection, index.collection_id, index.codebook_id, passage_ids)
 
-    `scores` is (query tokens, centroids) in the quick format; the result is (passages,).
-    """
-    if scores.dtype == torch.bfloat16:
-        bits = scores.view(torch.int16).numpy().take(coded.centroid_ids, axis=1)
-        similarity = torch.from_numpy(bits).view(torch.bfloat16)
-    else:
-        similarity = torch.from_numpy(scores.numpy().take(coded.centroid_ids, axis=1))
-    scores_by_passage: Float32Array = quick_segment_max(similarity, coded.offsets).sum(dim=0).numpy()
-    return scores_by_passage
+
+def exact_scores(query: Float32Array, codebook: Codebook, found: CodedPassages | StoredPassages) -> Float32Array:
+    """Exact MaxSim of (query tokens, dim) with each passage -> (passages,)."""
+    if isinstance(found, StoredPassages):
+        return stored_maxsim(query, found.tokens)
+    return decoded_maxsim(query, codebook, found)
 
 
 def decoded_maxsim(query: Float32Array, codebook: Codebook, coded: CodedPassages) -> Float32Array:

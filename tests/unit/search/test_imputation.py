@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgretrieval.search.options import read_options
-from pgretrieval.search.token_settings import TokenSettings, choose_token_settings
-from pgretrieval.search.tokens import (
+from pgretrieval.search.imputation import (
     TokenScores,
     last_retrieved,
     missed_scores,
@@ -19,6 +17,8 @@ from pgretrieval.search.tokens import (
     score_passages,
     walked_centroids,
 )
+from pgretrieval.search.options import read_options
+from pgretrieval.search.xtr import XtrSettings, choose_settings
 from pgretrieval.types import Scoring
 
 UNSEEN = -np.inf
@@ -95,14 +95,14 @@ def test_unknown_passages_score_as_those_without_a_retrieved_token():
 def test_defaults_follow_from_the_scorer():
     """XTR averages over the query tokens, ColXTR sums, and both rerank as the collection was made."""
 
-    def settings(k: int, scoring: Scoring, **options: Any) -> TokenSettings:
-        return choose_token_settings(k, read_options(scoring, k, options).scan)
+    def settings(k: int, scoring: Scoring, **options: Any) -> XtrSettings:
+        return choose_settings(k, read_options(scoring, k, options).scan.options)
 
     xtr, colxtr = settings(10, Scoring("xtr")), settings(10, Scoring("colxtr", "maxsim"))
-    assert (xtr.reduction, xtr.rerank, xtr.reranked) == ("mean", "none", 128)
+    assert (xtr.reduction, xtr.rerank, xtr.rerank_depth) == ("mean", "none", 128)
     assert (colxtr.reduction, colxtr.rerank, colxtr.probes, colxtr.k_tokens, colxtr.seen) == ("sum", "maxsim", None, 300, 1200)
-    assert settings(100, Scoring("xtr")).reranked == 500
+    assert settings(100, Scoring("xtr")).rerank_depth == 500
     options = {"k_tokens": 5, "imputation": 0.0, "reduction": "sum", "probes": 3, "rerank_depth": 20}
     asked = settings(10, Scoring("xtr", "maxsim"), **options)
-    assert (asked.probes, asked.k_tokens, asked.imputation, asked.reduction, asked.reranked) == (3, 5, 0.0, "sum", 20)
+    assert (asked.probes, asked.k_tokens, asked.imputation, asked.reduction, asked.rerank_depth) == (3, 5, 0.0, "sum", 20)
     assert asked.seen == 0

@@ -8,7 +8,8 @@ import torch
 
 from pgretrieval.db.candidates import CodedPassages
 from pgretrieval.numerics.codebook import Codebook, train_codebook
-from pgretrieval.search.rank import best_first, centroid_interaction, decoded_maxsim, maxsim_on_device
+from pgretrieval.search.interaction import centroid_interaction
+from pgretrieval.search.maxsim import best_first, decoded_maxsim, maxsim_on_device
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,261 @@
+"""Scanner of collections scored by retrieved tokens (XTR): read tokens of probed centroids, score passages by the best."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import Tensor
+
+from pgretrieval import validate
+from pgretrieval.db import candidates as read
+from pgretrieval.db.candidates import ListedTokens, Pending, PendingCodes, PendingTokens, PendingVectors
+from pgretrieval.db.connection import Connection
+from pgretrieval.search import maxsim
+from pgretrieval.search.explain import Explanation
+from pgretrieval.search.fusion import HybridScores
+from pgretrieval.search.imputation import (
+    Mask,
+    TokenScores,
+    missed_scores,
+    retrieved_tokens,
+    score_passages,
+    walked_centroids,
+)
+from pgretrieval.search.loaded import LoadedIndex
+from pgretrieval.search.maxsim import best_first, token_similarity
+from pgretrieval.search.options import ScanOptions, ScanRequest
+from pgretrieval.search.probe import best_centroids, centroid_scores, reaching
+from pgretrieval.search.scanner import Ranking
+from pgretrieval.types import Float32Array, Imputation, Int32Array, Int64Array, Reduction, Rerank, Restriction
+
+_ALL_TOKENS = 2**31 - 1
+_ENOUGH = 0.75  # of the tokens to be seen; a few that were deleted since are not worth another round trip
+_SEEN_PER_TOKEN = 4
+_RERANKED = 128
+_RERANKED_PER_HIT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class XtrSettings:
+    """How a search retrieves tokens and scores by them.
+
+    `probes`: centroids looked up per query token; None takes as many as hold `seen` tokens. `k_tokens`: tokens that each query
+    token retrieves of those of all probed centroids. `rerank_depth`: how many of the best passages are scored again by all their
+    tokens if `rerank` is "maxsim", or have a part in a hybrid search.
+    """
+
+    probes: int | None
+    k_tokens: int
+    imputation: Imputation
+    reduction: Reduction
+    rerank: Rerank
+    rerank_depth: int
+
+    @property
+    def seen(self) -> int:
+        """Tokens to look at for each query token: the best are not all in its nearest centroids (docs/design/tokens.md)."""
+        return _SEEN_PER_TOKEN * self.k_tokens if self.probes is None else 0
+
+
+def choose_settings(k: int, options: ScanOptions) -> XtrSettings:
+    """Return defaults for `k` hits where the caller gave no value; docs/design/tokens.md has the measurements."""
+    return XtrSettings(
+        options.probes,
+        options.k_tokens,
+        options.imputation,
+        options.reduction,
+        options.rerank,
+        options.rerank_depth or min(max(_RERANKED, _RERANKED_PER_HIT * k), validate.INT4),
+    )
+
+
+class XtrScanner:
+    """Scans by retrieved tokens as one request says."""
+
+    vector_index_depth = 1
+
+    def __init__(self, index: LoadedIndex, request: ScanRequest) -> None:
+        self._index = index
+        self._request = request
+        self._settings = choose_settings(request.k, request.options)
+
+    def send(self, connection: Connection, query: Float32Array) -> XtrScan:
+        """Ask for the tokens of the centroids that (query tokens, dim) probes."""
+        return XtrScan(connection, self._index, self._settings, self._request, query)
+
+
+class XtrScan:
+    """One query on its way. Its tokens are asked for when this is made."""
+
+    def __init__(
+        self, connection: Connection, index: LoadedIndex, settings: XtrSettings, request: ScanRequest, query: Float32Array
+    ) -> None:
+        self.report = Explanation()
+        self._connection = connection
+        self._index = index
+        self._settings = settings
+        self._request = request
+        self._query = query
+        self._restriction = request.restriction or (Restriction() if index.restricted else None)
+        self._probed: Int32Array  # (query tokens, most that one looks up) centroids
+        self._widths: Int64Array  # (query tokens,) how many of them each looks up
+        self._pending: PendingTokens
+        self._sizes: Pending | None = None
+        self._walked: Float32Array | None = None
+        self._scored: tuple[Int32Array, Float32Array]
+        self._asked: PendingCodes | PendingVectors | None = None
+        self._hybrid = (
+            HybridScores(connection, index.collection_id, request.hybrid, request.k, settings.rerank_depth, self._restriction)
+            if request.hybrid
+            else None
+        )
+        with self.report.stage("probe"):
+            self._scores: Tensor = centroid_scores(query, index.quick_centroids)
+            probed = self._probe()
+        self._ask(probed)
+        if settings.imputation == "warp":
+            self._sizes = read.centroid_sizes(connection, index.collection_id, index.codebook_id, index.codebook.codec.width)
+
+    def narrow(self) -> None:
+        """Read the tokens and score passages by them; ask for all codes of the best if these are scored again."""
+        found = self._score()
+        hybrid, again = self._hybrid, self._settings.rerank != "none"
+        if not again and hybrid is None:
+            self._scored = found.passage_ids, found.scores
+            return
+        passage_ids = found.passage_ids[best_first(found.scores, found.passage_ids, self._settings.rerank_depth)]
+        with self.report.stage("codes"):
+            if hybrid:
+                passage_ids = hybrid.join(passage_ids)
+            if again:
+                self.report.round_trips += 1
+                self._asked = maxsim.ask(self._connection, self._index, passage_ids)
+            else:
+                self._scored = passage_ids, found.of(passage_ids)
+
+    def rank(self) -> Ranking:
+        """Rank the passages by their retrieved tokens, or by all their tokens if they are scored again."""
+        passage_ids, scores = self._rescored(self._asked) if self._asked else self._scored
+        if self._settings.reduction == "mean":
+            scores = scores / np.float32(len(self._query))
+        if self._hybrid:
+            scores = self._hybrid.fuse(passage_ids, scores)
+        best = best_first(scores, passage_ids, self._request.k)
+        return Ranking(passage_ids[best].tolist(), scores[best].tolist())
+
+    def count_postings(self) -> None:
+        """Nothing more is to be done: the tokens that were read are the postings."""
+
+    def _rescored(self, asked: PendingCodes | PendingVectors) -> tuple[Int32Array, Float32Array]:
+        with self.report.stage("codes"):
+            found = asked.read()
+        self.report.bytes_moved += found.bytes_moved
+        with self.report.stage("maxsim"):
+            scores = maxsim.exact_scores(self._query, self._index.codebook, found)
+        self.report.tokens_decoded += found.token_count
+        self.report.passages_decoded = len(found.passage_ids)
+        return found.passage_ids, scores
+
+    def _score(self) -> TokenScores:
+        """The passages of retrieved tokens.
+
+        Where a query token sees too few tokens, it looks up more centroids, in the end all. Where fewer than k passages come though
+        more match, twice as many centroids are probed and twice as many tokens retrieved, in the end all.
+        """
+        matches: int | None = None
+        while True:
+            found = self._score_retrieved(self._read())
+            if len(found.passage_ids) >= self._request.k or self._has_all():
+                return found
+            if matches is None:
+                self.report.round_trips += 1
+                where = self._connection, self._index.collection_id
+                matches = read.count_matches(*where, self._request.k, self._restriction or Restriction())
+            if len(found.passage_ids) >= matches:
+                return found
+            self._widen()
+
+    def _probe(self) -> Int32Array:
+        """The best centroids of each query token, after `_widths` is set to how many it looks up at first."""
+        sizes, settings = self._index.centroid_sizes, self._settings
+        if settings.probes is None and sizes is not None and self._restriction is None:
+            probed, self._widths = reaching(self._scores, sizes, settings.seen)
+            return probed
+        centroids, tokens = self._scores.shape[1], self._index.statistics.tokens
+        each = math.ceil(settings.seen * centroids / max(tokens, 1)) if settings.probes is None else settings.probes
+        width = min(max(each, 1), centroids)
+        self._widths = np.full(len(self._query), width, dtype=np.int64)
+        return best_centroids(self._scores, width)
+
+    def _ask(self, probed: Int32Array) -> None:
+        index = self._index
+        with self.report.stage("probe"):
+            self._probed = probed
+            distinct = np.unique(self._probed[self._looked_up()])
+        self.report.probes = len(distinct)
+        with self.report.stage("candidates"):
+            self._pending = read.tokens_of_centroids(
+                self._connection, index.collection_id, index.codebook_id, distinct, index.codebook.codec.width, self._restriction
+            )
+
+    def _looked_up(self) -> Mask:
+        """(query tokens, most that one looks up) which of `_probed` each looks up."""
+        looked_up: Mask = np.arange(self._probed.shape[1]) < self._widths[:, None]
+        return looked_up
+
+    def _has_all(self) -> bool:
+        return bool((self._widths == self._scores.shape[1]).all()) and self._settings.k_tokens >= _ALL_TOKENS
+
+    def _widen(self) -> None:
+        centroids = self._scores.shape[1]
+        widths = np.minimum(2 * self._widths, centroids)
+        k_tokens = _ALL_TOKENS if (widths == centroids).all() else min(2 * self._settings.k_tokens, _ALL_TOKENS)
+        self._settings = replace(self._settings, k_tokens=k_tokens)
+        self._ask_again(widths)
+
+    def _ask_again(self, widths: Int64Array) -> None:
+        self._widths = widths
+        self.report.round_trips += 1
+        with self.report.stage("probe"):
+            probed = best_centroids(self._scores, int(widths.max()))
+        self._ask(probed)
+
+    def _read(self) -> ListedTokens:
+        """The tokens of centroids that hold enough for each query token, of those passages alone that count."""
+        report, centroids = self.report, self._scores.shape[1]
+        while True:
+            with report.stage("candidates"):
+                tokens = self._pending.read()
+                if self._sizes:
+                    self._walked, self._sizes = self._walk(self._sizes), None
+            report.bytes_moved += tokens.bytes_moved
+            report.postings_read = report.tokens_decoded = len(tokens.passage_ids)
+            counts = np.bincount(tokens.centroid_ids, minlength=centroids)
+            seen = (counts[self._probed] * self._looked_up()).sum(axis=1)
+            short = (seen < _ENOUGH * self._settings.seen) & (self._widths < centroids)
+            if not short.any():
+                return tokens
+            likely = np.ceil(self._widths * (self._settings.seen / np.maximum(seen, 1)))
+            wider = np.minimum(np.maximum(likely, 2 * self._widths), centroids).astype(np.int64)
+            self._ask_again(np.where(short, wider, self._widths))
+
+    def _score_retrieved(self, tokens: ListedTokens) -> TokenScores:
+        report = self.report
+        with report.stage("tokens"):
+            similarity = token_similarity(self._query, self._index.codebook, tokens)
+            retrieved = retrieved_tokens(similarity, self._settings.k_tokens)
+            missed = missed_scores(self._settings.imputation, similarity, retrieved, self._walked)
+            found = score_passages(similarity, retrieved, missed, tokens.passage_ids)
+        report.tokens_retrieved = found.retrieved
+        report.candidates = len(found.passage_ids)
+        return found
+
+    def _walk(self, sizes: Pending) -> Float32Array:
+        centroid_ids, counts = np.array(sizes.rows(), dtype=np.int64).reshape(-1, 2).T
+        if not len(centroid_ids):
+            return np.zeros(len(self._query), dtype=np.float32)
+        order = np.argsort(centroid_ids)
+        scores = self._query @ self._index.codebook.centroids[centroid_ids[order]].T
+        return walked_centroids(scores, counts[order])
