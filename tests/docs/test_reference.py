@@ -189,3 +189,16 @@ def test_directive_names_something_that_is_there(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "docs" / "design").glob("*.md")))
 def test_design_page_is_at_most_a_page(name: str) -> None:
     assert len((ROOT / "docs" / "design" / name).read_text(encoding="utf-8").split()) <= 660
+
+
+def test_files_and_folders_of_the_layout_page_exist() -> None:
+    text = (ROOT / "docs" / "design" / "layout.md").read_text(encoding="utf-8")
+    named = {name.strip("/") for name in re.findall(r"`([a-z_/]+(?:\.py|/))`", text)}
+    assert len(named) >= 25
+    assert [name for name in sorted(named) if not any((folder / name).exists() for folder in (ROOT, ROOT / "pgretrieval"))] == []
+
+
+def test_layout_page_names_each_folder_of_the_package() -> None:
+    text = (ROOT / "docs" / "design" / "layout.md").read_text(encoding="utf-8")
+    folders = [path.parent.name for path in (ROOT / "pgretrieval").glob("*/__init__.py")]
+    assert [folder for folder in folders if f"`{folder}/`" not in text] == []
