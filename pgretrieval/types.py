@@ -79,7 +79,14 @@ class Scoring:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One retrievable text. `id` is the caller's own and unique in its collection."""
+    """One text that a search can return.
+
+    Attributes:
+        id: The caller's id, unique in the collection.
+        text: The text.
+        title: Encoded before the text, with a space between.
+        metadata: Any JSON object, for filters.
+    """
 
     id: str
     text: str
@@ -126,7 +133,16 @@ class HybridQuery:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One answer of a search. `rank` starts at 1; `score` is the MaxSim over the decoded token vectors, or the kept ones."""
+    """A passage that a search returns.
+
+    Attributes:
+        rank: 1 for the best.
+        id: The passage's id.
+        score: By the scorer or cross-encoder that ranked last. Scores of different queries cannot be compared.
+        title: The passage's title.
+        text: The passage's text.
+        metadata: The passage's metadata.
+    """
 
     rank: int
     id: str
@@ -138,9 +154,13 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """Something that `check` found wrong: the rule, the id of the passage or the part of the index, and what is wrong with it.
+    """A violation that `check` found. At most 20 of each rule are reported.
 
-    Of each rule the first 20 are told; `total` is how many there are.
+    Attributes:
+        rule: Name of the rule.
+        id: Id of the passage, or the part of the index.
+        detail: What is wrong.
+        total: Number of violations of the rule.
     """
 
     rule: str
@@ -151,9 +171,14 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class AddReport:
-    """What one `add` or `update` stored: passages, token vectors, and how many texts the model's length cut.
+    """Result of `add` and `update`.
 
-    `updated` of the passages were there before; `skipped` counts those that were left as they are, beside `passages`.
+    Attributes:
+        passages: Passages that were stored.
+        tokens: Their token vectors.
+        truncated: Texts that were cut at the model's length.
+        updated: How many of the passages replaced another.
+        skipped: Passages that were left as they are.
     """
 
     passages: int
@@ -165,7 +190,14 @@ class AddReport:
 
 @dataclass(frozen=True, slots=True)
 class WorkReport:
-    """What a worker did: passages written and deleted, and keys that failed, to be tried again later or parked."""
+    """Result of a worker.
+
+    Attributes:
+        written: Passages written.
+        deleted: Passages deleted.
+        postponed: Keys that failed and are tried again.
+        parked: Keys that failed and wait for their next change.
+    """
 
     written: int = 0
     deleted: int = 0

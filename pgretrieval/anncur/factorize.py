@@ -49,9 +49,12 @@ class FactorizeOptions:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What is to be paid before a factorisation is there: pairs to score, about how long that takes, bytes of all tables.
+    """Estimated cost of a factorisation.
 
-    `seconds` is None for so few pairs that timing some would cost more than it tells.
+    Attributes:
+        pairs: Pairs that the cross-encoder scores.
+        seconds: Estimated time; None if timing some pairs would cost more than it tells.
+        bytes: Size of all tables of the factorisation.
     """
 
     pairs: int
@@ -61,9 +64,19 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class FactorizationReport:
-    """What one call did: `calls` of the cross-encoder, passages that got embeddings, and whether anchors were chosen anew.
+    """Result of `factorize`.
 
-    `constant_queries` tell nothing and take no part. The rest is what `stats` shows.
+    Attributes:
+        calls: Calls of the cross-encoder.
+        embedded: Passages that got embeddings.
+        solved: Whether anchor items were chosen again.
+        anchor_queries: Distinct anchor queries.
+        constant_queries: Anchor queries with the same score for every passage, which take no part.
+        anchor_items: Anchor items.
+        rank: Rank that the regularised inverse keeps.
+        condition: Condition number of the anchor items' scores.
+        held_out_error: Error of the estimates for held-out queries.
+        held_out_recall: Share of the best passages of held-out queries that the estimates find.
     """
 
     calls: int

@@ -20,7 +20,12 @@ _BYTES = {"B": 1, "kB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the doctor's report."""
+    """A line of the report of `pgretrieval doctor`.
+
+    Attributes:
+        level: "ok", "advice" (works, could be better) or "problem" (will not work).
+        text: What was found, and what to change.
+    """
 
     level: Literal["ok", "advice", "problem"]
     text: str

@@ -45,9 +45,14 @@ _LEFT_TO_SEGMENTS = 512  # passages that come as segments of their own
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """What a build did: passages and tokens under the codebook, its centroids, and whether there was anything to do.
+    """Result of a build.
 
-    `slow_plans` names what the server would read whole in a search instead of by an index; it is empty on a sound server.
+    Attributes:
+        passages: Passages under the active codebook.
+        tokens: Their token vectors.
+        centroids: Centroids of the codebook.
+        built: Whether there was anything to do.
+        slow_plans: Tables that a search would read whole instead of by an index; empty on a sound server.
     """
 
     passages: int

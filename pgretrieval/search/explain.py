@@ -13,11 +13,20 @@ from pgretrieval.types import Hit
 
 @dataclass(slots=True)
 class Explanation:
-    """One search, stage by stage. Milliseconds are wall time at the client; bytes are codes that left the server.
+    """A search, stage by stage.
 
-    `round_trips` counts the times that the client waited for the server: for candidates, for codes where they come apart, and for
-    texts. `tokens_retrieved` counts those that scored where retrieved tokens give the scores, over all query
-    tokens, `cross_encoder_calls` counts the pairs that a cross-encoder scored.
+    Attributes:
+        milliseconds: Wall time of each stage at the client.
+        probes: Distinct centroids looked up.
+        postings_read: Passages listed under them; with retrieved tokens, tokens.
+        candidates: Passages that the generator gave, or that have a retrieved token.
+        passages_decoded: Passages scored exactly.
+        tokens_decoded: Tokens decoded.
+        tokens_retrieved: Retrieved tokens, over all query tokens (XTR).
+        bytes_moved: Bytes of codes that left the server.
+        round_trips: Times that the client waited for the server.
+        cross_encoder_calls: Pairs that a cross-encoder scored.
+        hits: The hits.
     """
 
     milliseconds: dict[str, float] = field(default_factory=dict)

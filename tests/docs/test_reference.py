@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 import sys
@@ -177,6 +178,16 @@ def test_public_call_explains_each_argument(name: str) -> None:
     text = inspect.getdoc(CALLS[name]) or ""
     if len(parameters) > 1:
         assert [parameter for parameter in parameters if not re.search(rf"^    {parameter}: ", text, re.MULTILINE)] == []
+
+
+VALUES = [name for name in pgretrieval.__all__ if dataclasses.is_dataclass(getattr(pgretrieval, name))]
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_value_explains_each_attribute(name: str) -> None:
+    kind = getattr(pgretrieval, name)
+    explained = re.findall(r"^    (\w+): ", inspect.getdoc(kind) or "", re.MULTILINE)
+    assert explained == [field.name for field in dataclasses.fields(kind)]
 
 
 @pytest.mark.parametrize("name", DIRECTIVES)
