@@ -5,7 +5,7 @@ VENV := .venv
 # torch first and by its exact version: left to itself pip may fetch another build with gigabytes of libraries.
 TORCH := torch==2.13.0
 
-.PHONY: install demo test chaos docs lint clean
+.PHONY: install demo lint check test wheel docs chaos clean
 
 install: $(VENV)/.installed
 
@@ -23,9 +23,18 @@ lint: install
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+# What is run before a commit: no database, no network.
+check: lint
+	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n 2 --dist loadfile tests/unit
+
 # Two processes of one thread each, a file at a time: two of two threads each would be several times slower on two cores.
 test: lint
 	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n 2 --dist loadfile
+
+wheel: install
+	rm -rf dist
+	$(VENV)/bin/python -m build
+	$(VENV)/bin/python -m twine check --strict dist/*
 
 docs: install
 	$(VENV)/bin/python tools/build_site.py
