@@ -103,7 +103,7 @@ class RetrievalDatabase:
         loaded = load_encoder(encoder, self._device, unit=row.unit_vectors) if encoder is not None else None
         collection = _collection_class()(self._database, row, loaded, self._device)
         if loaded is not None:
-            collection.check_encoder(loaded)
+            collection._opened.check_encoder(loaded)
         if cross_encoder is not None:
             collection.use_cross_encoder(cross_encoder)
         return collection

@@ -35,7 +35,7 @@ def open_or_create(
             msg = f"collection {name!r} was made with {option} {held}, {flag} says {value}; drop it first, or leave {flag} out"
             raise ConfigError(msg)
     if encoder is not None:
-        collection.require_encoder(encoder)
+        collection._opened.require_encoder(encoder)
     return collection
 
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from pgretrieval.db import candidates as read
-from pgretrieval.db.connection import Connection, Database
+from pgretrieval.db.connection import Connection
 from pgretrieval.db.tables import passages
-from pgretrieval.encode.base import CollectionEncoder
+from pgretrieval.errors import InputError
+from pgretrieval.index.opened import OpenCollection
 from pgretrieval.index.vectors import token_matrix
 from pgretrieval.numerics.maxsim import maxsim_many
 from pgretrieval.search.explain import Explanation
@@ -23,25 +24,23 @@ _BATCH = 512
 
 
 def exact_rankings(
-    database: Database,
-    collection_id: CollectionId,
-    encoder: CollectionEncoder,
-    queries: Sequence[Float32Array],
-    k: int,
-    progress: Callable[[int], None] | None = None,
-    *,
-    unit: bool = True,
+    opened: OpenCollection, queries: Sequence[Float32Array], k: int, progress: Callable[[int], None] | None = None
 ) -> list[list[str]]:
     """The ids of the k best passages for each (query tokens, dim), by encoding every stored text again, batch by batch.
 
-    `progress` is told how many passages were just finished; `unit` scales vectors to length one.
+    `progress` is told how many passages were just finished. Raises InputError where passages came with vectors of their own.
     """
+    row = opened.row
+    if row.given_vectors:
+        msg = f"collection {row.name!r} holds passages with given vectors, which are not kept unquantised; compare outside"
+        raise InputError(msg)
+    encoder = opened.encoder()[1]
     scores = np.empty((len(queries), 0), dtype=np.float32)
     positions = np.empty((len(queries), 0), dtype=np.int64)
     keys: list[str] = []
-    with database.reading("reading all passages", apart=True) as connection:
-        for batch in passages.stream(connection, collection_id, _BATCH):
-            tokens = token_matrix(encoder.encode_document([passage.encoded_text for _, passage in batch]), unit=unit)
+    with opened.database.reading("reading all passages", apart=True) as connection:
+        for batch in passages.stream(connection, row.collection_id, _BATCH):
+            tokens = token_matrix(encoder.encode_document([passage.encoded_text for _, passage in batch]), unit=row.unit_vectors)
             added = maxsim_many(list(queries), tokens.vectors, tokens.offsets)
             scores = np.concatenate([scores, added], axis=1)
             fresh = np.broadcast_to(np.arange(len(keys), len(keys) + len(batch)), added.shape)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pgretrieval import validate
+from pgretrieval.db.connection import Database
+from pgretrieval.db.predicates import check_predicate
 from pgretrieval.db.selection import Ids, array_of
 from pgretrieval.errors import ConfigError
 from pgretrieval.types import Restriction
@@ -16,6 +18,19 @@ MAX_DEPTH = 100
 _COMPARISONS = {"$eq": "==", "$ne": "!=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _CONNECTIVES = {"$and": "&&", "$or": "||"}
 _OPERATORS = (*_COMPARISONS, "$in", "$nin", "$exists", "$not", *_CONNECTIVES)
+
+
+def read_restriction(database: Database, where: Any, among: Any, what: str = "among") -> Restriction | None:
+    """Return what a search or a delete is restricted to. Raises ConfigError, also where a text is no jsonpath predicate."""
+    restricted = restriction(where, among, what)
+    check_where(database, where)
+    return restricted
+
+
+def check_where(database: Database, where: Any) -> None:
+    """Raise ConfigError where a text is no jsonpath predicate, which the server tells; each text is asked for once."""
+    if isinstance(where, str):
+        check_predicate(database, where)
 
 
 def restriction(where: Mapping[str, Any] | str | None, among: Ids | None, what: str = "among") -> Restriction | None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NoReturn, TypedDict, cast
 
 from pgretrieval import validate
 from pgretrieval.db.selection import Ids
-from pgretrieval.errors import ConfigError, EncoderError
+from pgretrieval.errors import ConfigError, EncoderError, InputError
 from pgretrieval.search.filters import restriction
 from pgretrieval.types import (
     GENERATORS,
@@ -178,6 +178,31 @@ def read_options(scoring: Scoring, k: Any, options: Mapping[str, Any]) -> Search
     scan = _read_scan(scoring, scorer, depth or k, options, generator, own_rerank, reranks_by_model=model is not None)
     restricted = restriction(options.get("where"), options.get("among"))
     return SearchRequest(k, ScanRequest(depth, scan, restricted), by_words, cross_encoder)
+
+
+def one(given: Any) -> list[Any] | None:
+    """Return a list of one query, or None for none."""
+    return None if given is None else [given]
+
+
+def several(texts: Any, vectors: Any) -> tuple[list[Any] | None, list[Any] | None]:
+    """Return queries as lists of texts or of vectors; generators, arrays and Series are lists, too. Raises ConfigError."""
+    if isinstance(texts, str):
+        msg = f"search_many takes a list of queries, not one text ({texts[:40]!r}); use search for one"
+        raise ConfigError(msg)
+    listed = None if texts is None else list(validate.listed("queries", texts, "texts"))
+    arrays = None if vectors is None else list(validate.listed("vectors", vectors, "(tokens, dim) arrays, one a query"))
+    return listed, arrays
+
+
+def texts_for_cross_encoder(texts: list[Any] | None, vectors: list[Any] | None) -> list[str]:
+    """Return the query texts that a cross-encoder reads. Raises InputError without them, ConfigError if vectors are not as many."""
+    remedy = "a text that is not blank, since a cross-encoder reads texts"
+    checked = [validate.text("the query", text, InputError, remedy=remedy) for text in ([None] if texts is None else texts)]
+    if vectors is not None and len(vectors) != len(checked):
+        msg = f"there are {len(checked)} query texts and {len(vectors)} arrays of vectors; give one array a text"
+        raise ConfigError(msg)
+    return checked
 
 
 def old_candidates(given: Any) -> tuple[str, int | None] | None:

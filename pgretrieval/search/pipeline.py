@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NoReturn
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NoReturn
 
+from pgretrieval import validate
 from pgretrieval.db import candidates as read
-from pgretrieval.db.connection import Connection, Database
+from pgretrieval.db.connection import Connection
 from pgretrieval.db.tables import catalog, passages
-from pgretrieval.db.tables.catalog import CollectionRow
-from pgretrieval.errors import ConfigError, DimensionMismatchError, EncoderChangedError
-from pgretrieval.index.coding import Coders
+from pgretrieval.encode.base import CollectionEncoder
+from pgretrieval.errors import ConfigError, DimensionMismatchError, EncoderChangedError, PgRetrievalWarning
+from pgretrieval.index.opened import OpenCollection
+from pgretrieval.index.vectors import dense_array, token_array, unit_rows
 from pgretrieval.search.exhaustive import compare_all
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.loaded import IndexCache, LoadedIndex
-from pgretrieval.search.options import QueryVectors, ScanRequest
+from pgretrieval.search.options import QueryVectors, ScanRequest, one
 from pgretrieval.search.plaid import PlaidScanner
 from pgretrieval.search.scanner import PendingScan, Ranking, Scanner
 from pgretrieval.search.xtr import XtrScanner
-from pgretrieval.types import Hit
+from pgretrieval.types import Float32Array, Fusion, Hit, HybridQuery
 
 _QUERIES_AT_ONCE = 16  # searched in one transaction, their statements sent ahead
 
@@ -29,21 +33,57 @@ class SearchPipeline:
     What chooses candidates is computed on the processor, exact scores on the device of the coders.
     """
 
-    def __init__(self, database: Database, collection: CollectionRow, coders: Coders) -> None:
-        self._database = database
-        self._collection_id = collection.collection_id
-        self._identity = collection.identity
-        self._name = collection.name
-        self._indexes = IndexCache(collection.collection_id, coders)
-        self._scanner: Callable[[LoadedIndex, ScanRequest], Scanner] = XtrScanner if coders.scoring.by_tokens else PlaidScanner
+    def __init__(self, opened: OpenCollection) -> None:
+        self._opened = opened
+        self._database = opened.database
+        self._collection_id = opened.row.collection_id
+        self._identity = opened.row.identity
+        self._name = opened.name
+        self._indexes = IndexCache(self._collection_id, opened.coders)
+        self._scanner: Callable[[LoadedIndex, ScanRequest], Scanner] = (
+            XtrScanner if opened.coders.scoring.by_tokens else PlaidScanner
+        )
 
-    def search(self, queries: QueryVectors, request: ScanRequest, *, counting: bool = False) -> list[Explanation]:
+    def search(
+        self, texts: Sequence[str] | None, vectors: Sequence[Any] | None, request: ScanRequest, *, counting: bool = False
+    ) -> list[Explanation]:
         """Return the hits of each query, best first, with what each stage did; what queries share is told of the first.
 
-        The vectors must have been checked. With `counting` the postings that the first query read are counted. Before the first
-        build all passages are compared. Raises ConfigError where proxies are asked for and there are none; EncoderChangedError, or
-        DimensionMismatchError for given vectors, where the query was made for another encoder than the collection has.
+        With `counting` the postings that the first query read are counted. Before the first build all passages are compared. Texts
+        are encoded again if a rebuild changed the encoder. Raises ConfigError where proxies are asked for and there are none, and
+        DimensionMismatchError or EncoderChangedError for given vectors of another encoder than the collection has.
         """
+
+        try:
+            return self._encode_and_search(texts, vectors, request, counting=counting)
+        except EncoderChangedError:
+            self._opened.forget_old_encoder()
+        return self._encode_and_search(texts, vectors, request, counting=counting)
+
+    def hybrid_search(self, query: str, vectors: Any, dense: Any, fusion: Fusion, request: ScanRequest) -> list[Hit]:
+        """Return the best hits by late interaction, words and dense vectors; what the query has none of takes no part."""
+
+        def work() -> list[Hit]:
+            report = Explanation()
+            with report.stage("encode"):
+                queries, row = encode_hybrid_query(self._opened, query, vectors, dense)
+            hybrid = HybridQuery(query if self._opened.row.language else None, row, fusion)
+            return self._search_all(queries, replace(request, hybrid=hybrid), report)[0].hits
+
+        return self._opened.retry(work)
+
+    def _encode_and_search(
+        self, texts: Sequence[str] | None, vectors: Sequence[Any] | None, request: ScanRequest, *, counting: bool
+    ) -> list[Explanation]:
+        report = Explanation()
+        with report.stage("encode"):
+            queries = encode_queries(self._opened, texts, vectors)
+        return self._search_all(queries, request, report, counting=counting)
+
+    def _search_all(
+        self, queries: QueryVectors, request: ScanRequest, report: Explanation, *, counting: bool = False
+    ) -> list[Explanation]:
+        """Search for some queries at a time; `report` is what was done before."""
         found: list[Explanation] = []
         for start in range(0, len(queries.vectors), _QUERIES_AT_ONCE):
             some = QueryVectors(queries.vectors[start : start + _QUERIES_AT_ONCE], queries.encoding)
@@ -53,7 +93,7 @@ class SearchPipeline:
                 with self._database.connection(f"looking up collection {self._name!r}") as connection:
                     catalog.require(connection, self._collection_id, self._identity)
                 raise
-        return found
+        return [report.followed_by(found[0]), *found[1:]] if found else []
 
     def _search(self, queries: QueryVectors, request: ScanRequest, *, counting: bool) -> list[Explanation]:
         """Send the statements of all queries before the first answer is read: the server works ahead while answers are scored."""
@@ -127,3 +167,52 @@ class SearchPipeline:
             raise EncoderChangedError(self._name)
         rankings, report = compare_all(connection, self._collection_id, queries.vectors, request)
         return rankings, [report, *(Explanation() for _ in rankings[1:])]
+
+
+def encode_queries(opened: OpenCollection, texts: Sequence[str] | None, vectors: Sequence[Any] | None) -> QueryVectors:
+    """Encode texts, or check given vectors. Raises ConfigError unless one of the two is given, InputError, VectorError."""
+    if (texts is None) == (vectors is None):
+        msg = "give either query texts or vectors="
+        raise ConfigError(msg)
+    if vectors is not None:
+        return QueryVectors(checked_vectors(opened, vectors), None)
+    encoding, encoder = opened.encoder()
+    checked = [validate.query(text) for text in texts or []]
+    _warn_of_cut(checked, encoder)
+    return QueryVectors(encoder.encode_query(checked), encoding)
+
+
+def encode_hybrid_query(opened: OpenCollection, query: str, vectors: Any, dense: Any) -> tuple[QueryVectors, Float32Array | None]:
+    """Return the token vectors of one query and its dense vector (dense dim,), if there is one."""
+    row = opened.refresh() if opened.row.keeps_dense and opened.row.dense_dim is None else opened.row
+    if dense is not None and row.dense is None:
+        msg = f"collection {row.name!r} has no dense vectors; create it with dense=, or leave dense= out here"
+        raise ConfigError(msg)
+    given = None if dense is None else dense_array(dense, "the query", row.dense_dim)
+    if given is not None and row.keeps_dense:
+        given = unit_rows(given[None])[0]  # any length would not fit half precision
+    if vectors is not None or given is not None or not row.keeps_dense or row.given_dense:
+        return encode_queries(opened, [query] if vectors is None else None, one(vectors)), given
+    encoding, encoder = opened.encoder()
+    _warn_of_cut([query], encoder)
+    tokens, rows = encoder.encode_query_with_dense(query)
+    return QueryVectors(tokens, encoding), rows[0]
+
+
+def checked_vectors(opened: OpenCollection, vectors: Sequence[Any]) -> list[Float32Array]:
+    """Return query vectors of the collection's dimension, which other processes may have settled or changed since."""
+    whats = [f"query {number}" if len(vectors) > 1 else "the query" for number in range(1, len(vectors) + 1)]
+    try:
+        if opened.row.dim is not None:
+            return [token_array(*given, opened.row.dim) for given in zip(vectors, whats, strict=True)]
+    except DimensionMismatchError:
+        pass
+    dim = opened.refresh().dim
+    return [token_array(*given, dim) for given in zip(vectors, whats, strict=True)]
+
+
+def _warn_of_cut(texts: list[str], encoder: CollectionEncoder) -> None:
+    """Warn of queries that are longer than the model reads."""
+    if cut := encoder.count_truncated_queries(texts):
+        what = "the query was" if len(texts) == 1 else f"{cut} of {len(texts)} queries were"
+        warnings.warn(f"{what} longer than the model reads, and the end was cut off", PgRetrievalWarning, stacklevel=3)

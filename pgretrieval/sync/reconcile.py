@@ -12,6 +12,7 @@ from pgretrieval.db.tables import queue
 from pgretrieval.db.tables.attachments import Attached
 from pgretrieval.db.tables.queue import SourceRow
 from pgretrieval.errors import InputError
+from pgretrieval.index.changes import add_ahead
 from pgretrieval.index.sources import EncodedAhead
 from pgretrieval.types import Passage, WorkReport
 from pgretrieval.validate import MAX_ID_BYTES, shown
@@ -67,7 +68,7 @@ def reconcile(
         gone = [key for key in keys if key not in found.passages]
     if not ids:
         return WorkReport(0, collection.delete(gone, connection=connection) if gone else 0)
-    report = collection._add_ahead([found.passages[passage_id] for passage_id in ids], ahead, connection)
+    report = add_ahead(collection._opened, [found.passages[passage_id] for passage_id in ids], ahead, connection)
     return WorkReport(report.passages, collection.delete(gone, connection=connection) if gone else 0)
 
 

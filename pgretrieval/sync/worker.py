@@ -19,6 +19,7 @@ from pgretrieval.db.tables import attachments, catalog, queue
 from pgretrieval.db.tables.attachments import Attached
 from pgretrieval.db.tables.queue import Entries
 from pgretrieval.errors import ConfigError, ConflictError, EncoderChangedError, EncoderError, InputError, PgRetrievalError
+from pgretrieval.index.changes import encode_ahead
 from pgretrieval.index.compaction import compact_if_needed
 from pgretrieval.index.sources import EncodedAhead, NotEncodedError
 from pgretrieval.sync.attaching import find
@@ -175,7 +176,7 @@ class Worker:
         found = catalog.find(self._database, attached.name)
         held = found.encoder
         opened = self._open.get(attached.name)
-        changed = opened is not None and (not opened.collection.is_of(found) or opened.encoder not in (None, held))
+        changed = opened is not None and (not opened.collection._opened.is_of(found) or opened.encoder not in (None, held))
         if changed and opened and opened.given:
             msg = (
                 f"collection {attached.name!r} was made again or has another encoder, {held}; open it anew and start another worker"
@@ -184,7 +185,7 @@ class Worker:
         if opened is None or changed:
             opened = _Opened(self._opening(attached.name), given=False)
         opened = self._open[attached.name] = opened._replace(encoder=held)
-        opened.collection.check_encoder(opened.collection.encoder)
+        opened.collection._opened.check_encoder(opened.collection.encoder)
         return opened.collection
 
 
@@ -208,7 +209,7 @@ class _Batch:
             for _ in range(TRIES):
                 with queue.keeping(self._database, self._claimed):
                     found = self._rows(keys)
-                    self._ahead = ahead = self._collection._encode_ahead(list(found.passages.values()), self._ahead)
+                    self._ahead = ahead = encode_ahead(self._collection._opened, list(found.passages.values()), self._ahead)
                 with suppress(NotEncodedError, EncoderChangedError):
                     self._write(keys, ahead)
                     break

@@ -737,7 +737,7 @@ def test_several_queries_in_any_container(docs: pgretrieval.Collection):
     expected = docs.search_many(texts)
     for given in (tuple(texts), (text for text in texts), np.array(texts), np.array(texts, dtype=object), _Series(texts)):
         assert docs.search_many(given) == expected
-    vectors = docs.query_vectors(texts, None)
+    vectors = docs.encoder.encode_query(texts)
     for given in (tuple(vectors), (rows for rows in vectors), _Series(vectors), iter(vectors)):
         assert docs.search_many(vectors=given) == docs.search_many(vectors=vectors)
     assert docs.search_many([]) == docs.search_many(vectors=iter([])) == []

@@ -70,7 +70,7 @@ def test_every_call_does_with_one_connection(alone: pgretrieval.RetrievalDatabas
     docs.text_search("word1")
     docs.explain("word1")
     docs.delete(["1"])
-    docs.exact_rankings(docs.query_vectors(["word1"], None), 3, progress=look)
+    docs.exact_rankings(docs.encoder.encode_query(["word1"]), 3, progress=look)
     docs.stats()
     docs.not_yet_added([pgretrieval.Passage("1", "text")])
     assert docs.check(stage=look) == []

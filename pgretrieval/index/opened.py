@@ -1,0 +1,126 @@
+"""A collection as this process has it open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sized
+from typing import TypeVar
+
+from pgretrieval import validate
+from pgretrieval.db.connection import Database
+from pgretrieval.db.tables import catalog
+from pgretrieval.db.tables.catalog import CollectionRow
+from pgretrieval.encode import registry
+from pgretrieval.encode.base import CollectionEncoder
+from pgretrieval.errors import ConfigError, DimensionMismatchError, EncoderChangedError, EncoderError, InputError
+from pgretrieval.index.coding import Coders
+from pgretrieval.numerics.hardware import compute_device
+
+_Result = TypeVar("_Result")
+_Found = TypeVar("_Found", bound=Sized)
+
+
+class OpenCollection:
+    """The row of a collection as it was read last, its encoder, and what codes its passages; threads may share it."""
+
+    def __init__(
+        self, database: Database, row: CollectionRow, encoder: CollectionEncoder | None, device: str | None = None
+    ) -> None:
+        self.database = database
+        self.row = row
+        self.device = device
+        self.computing = compute_device(device)
+        self.coders = Coders(row.collection_id, self.computing, row.scoring)
+        self._loaded = None if encoder is None else (row.encoding, encoder)
+
+    @property
+    def name(self) -> str:
+        """The collection's name."""
+        return self.row.name
+
+    def refresh(self) -> CollectionRow:
+        """Read the row again, which other processes may have changed. Raises CollectionNotFoundError if it was dropped."""
+        found = catalog.find(self.database, self.name)
+        if found.identity != self.row.identity:
+            raise catalog.dropped(self.row.collection_id)
+        self.row = found
+        return found
+
+    def complete(self, found: _Found, wanted: int) -> _Found:
+        """Return what was found. Raises CollectionNotFoundError if that is too little because the collection was dropped."""
+        if len(found) < wanted:
+            self.refresh()
+        return found
+
+    def encoder(self) -> tuple[int, CollectionEncoder]:
+        """Return the encoder generation, which counts changes of the encoder, and the encoder.
+
+        Raises InputError where there is none, EncoderError where it cannot be loaded.
+        """
+        loaded = self._loaded
+        if loaded is None:
+            row = self.refresh()
+            if row.texts_alone:
+                msg = (
+                    f'collection {self.name!r} holds texts alone (encoder="none"), which have no token vectors: search by words or '
+                    "by a cross-encoder, or give it an encoder by rebuild(encoder=…)"
+                )
+                raise InputError(msg)
+            if row.encoder is not None:
+                encoder = registry.from_spec(row.encoder, self.device)
+            elif row.dim is None:
+                encoder = registry.load_encoder(registry.MINILM, self.device, unit=row.unit_vectors)
+            else:
+                msg = f"collection {self.name!r} holds given vectors and has no encoder; pass vectors=, or open it with encoder=…"
+                raise InputError(msg)
+            loaded = self._loaded = row.encoding, encoder
+        return loaded
+
+    def encoder_of_texts(self) -> CollectionEncoder | None:
+        """Return what makes again the vectors that are not stored any more, if anything does."""
+        row = self.refresh()
+        if row.texts_alone or row.given_vectors:
+            return None
+        loadable = self._loaded is not None or (row.encoder or {}).get("kind") not in (None, "object")
+        return self.encoder()[1] if loadable else None
+
+    def take_encoder(self, encoder: CollectionEncoder) -> None:
+        """Use this encoder for the generation that the row has now."""
+        self._loaded = self.row.encoding, encoder
+
+    def forget_old_encoder(self) -> None:
+        """Read the row again, and drop the encoder if a rebuild has changed it."""
+        row = self.refresh()
+        if self._loaded and self._loaded[0] != row.encoding:
+            self._loaded = None
+
+    def retry(self, work: Callable[[], _Result]) -> _Result:
+        """Run `work`; if a rebuild changed the encoder, reload it and retry once."""
+        try:
+            return work()
+        except EncoderChangedError:
+            self.forget_old_encoder()
+        return work()
+
+    def is_of(self, row: CollectionRow) -> bool:
+        """Tell whether this is the collection of a row, and not one of the same name that was made before it."""
+        return self.row.identity == row.identity
+
+    def check_encoder(self, encoder: CollectionEncoder) -> None:
+        """Raise DimensionMismatchError where an encoder has another dimension than the collection."""
+        if not isinstance(encoder, CollectionEncoder):
+            msg = f"encoder is {validate.shown(encoder)}; give one as the collection's property `encoder` is"
+            raise EncoderError(msg)
+        if self.row.dim is not None and encoder.dim != self.row.dim:
+            msg = f"encoder {encoder.spec} has {encoder.dim} dimensions, collection {self.name!r} has {self.row.dim}"
+            raise DimensionMismatchError(msg)
+
+    def require_encoder(self, source: str) -> None:
+        """Raise ConfigError where the collection was made with another encoder than `source` names."""
+        source = validate.path("source", source)
+        held, unit = self.row.encoder, self.row.unit_vectors
+        if held is None:
+            return
+        fits = self.row.texts_alone if source == "none" else registry.names(source, held, unit=unit)
+        if not fits:
+            msg = f"collection {self.name!r} was made with encoder {held}, not {source!r}; name that one, or change it by rebuild"
+            raise ConfigError(msg)
