@@ -267,3 +267,14 @@ def test_a_password_in_a_url_of_sqlalchemy_is_kept():
     """str() of a URL has stars for it."""
     made = URL.create("postgresql+psycopg", "me", "p@ss:word/", "host", 5432, "db")
     assert url_text(made) == "postgresql+psycopg://me:p%40ss%3Aword%2F@host:5432/db"
+
+
+def test_the_old_name_of_the_generator_is_answered_with_the_new(built: pgretrieval.Collection):
+    """`Collection.candidates` was the generator; an unknown option of a search is a TypeError as well."""
+    assert built.generator == built.stats()["generator"] == "auto"
+    with pytest.raises(AttributeError, match="what generates candidates is called generator"):
+        _ = built.candidates  # type: ignore[attr-defined]
+    assert not hasattr(built, "candidates")
+    for search in (built.search, built.search_many, built.explain):
+        with pytest.raises(TypeError, match="no option 'prob'; did you mean probes"):
+            search("text", prob=3)  # type: ignore[operator]

@@ -439,6 +439,26 @@ def test_scores_that_are_no_numbers(database: pgretrieval.RetrievalDatabase, cor
     assert len(model.asked) < 60 * 120
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"scorer": "cross_encoder", "budget": 40},
+        {"scorer": "cross_encoder", "budget": 40, "generator": "text"},
+        {"rerank": TableCrossEncoder(), "generator": "text", "rerank_depth": 12},
+        {"rerank": TableCrossEncoder(), "rerank_depth": 12},
+    ],
+    ids=["budget", "begun by words", "words reranked", "reranked"],
+)
+def test_search_many_takes_a_cross_encoder(shared: pgretrieval.Collection, corpus: Corpus, options: dict[str, Any]):
+    """Each query has its own starting ranking and its own budget."""
+    texts, vectors = ["passage 63", "passage 70"], corpus.queries[:2]
+    alone = [shared.search(text, 5, vectors=rows, **options) for text, rows in zip(texts, vectors, strict=True)]
+    assert shared.search_many(texts, 5, vectors=vectors, **options) == alone
+    with pytest.raises(ConfigError, match="2 query texts and 1 arrays"):
+        shared.search_many(texts, 5, vectors=vectors[:1], **options)
+    assert shared.search_many([], 5, **options) == []
+
+
 def test_an_empty_collection(database: pgretrieval.RetrievalDatabase, scores: TableCrossEncoder):
     """There is nothing to make anchors of."""
     with pytest.raises(IndexNotBuiltError, match="'none' is empty"):

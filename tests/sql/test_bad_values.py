@@ -78,6 +78,14 @@ def test_collections_that_cannot_be(sql: Any, arguments: str):
     assert sql(f"select pgretrieval.create_collection({arguments})") == "PGR05"
 
 
+def test_the_generator_of_a_collection_has_a_new_name(database: pgretrieval.RetrievalDatabase):
+    """`candidates` named it."""
+    with psycopg.connect(database.url) as connection, pytest.raises(psycopg.Error, match="candidates is 'proxy'") as raised:
+        connection.execute("select pgretrieval.create_collection('x', candidates => 'proxy')")
+    assert raised.value.sqlstate == "PGR05"
+    assert raised.value.diag.message_hint == "It is called generator: generator => 'proxy'."
+
+
 @pytest.mark.parametrize(
     "changes",
     [
