@@ -456,7 +456,7 @@ def test_search_many_takes_a_cross_encoder(shared: pgretrieval.Collection, corpu
     assert shared.search_many(texts, 5, vectors=vectors, **options) == alone
     with pytest.raises(ConfigError, match="2 query texts and 1 arrays"):
         shared.search_many(texts, 5, vectors=vectors[:1], **options)
-    assert shared.search_many([], 5, **options) == []
+    assert shared.search_many([], 5, vectors=[], **options) == []
 
 
 def test_an_empty_collection(database: pgretrieval.RetrievalDatabase, scores: TableCrossEncoder):

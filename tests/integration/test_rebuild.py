@@ -577,7 +577,7 @@ def stale(database: pgretrieval.RetrievalDatabase, monkeypatch: pytest.MonkeyPat
     before = database.get_collection("docs", encoder=HashedEncoder())
     before.search("aword3 one")
     docs.rebuild(encoder=OtherEncoder(64))
-    monkeypatch.setattr("pgretrieval.collection.from_spec", lambda _spec, _device: load_encoder(OtherEncoder(64)))
+    monkeypatch.setattr("pgretrieval.encode.registry.from_spec", lambda _spec, _device: load_encoder(OtherEncoder(64)))
     return before
 
 
@@ -643,7 +643,7 @@ def test_the_encoder_is_changed_while_others_search_and_add(
     docs = built(database, HashedEncoder())
     encoders = {64: HashedEncoder(), 96: OtherEncoder()}
     monkeypatch.setattr(
-        "pgretrieval.collection.from_spec",
+        "pgretrieval.encode.registry.from_spec",
         lambda spec, _device: load_encoder(encoders[96 if "OtherEncoder" in spec["type"] else 64]),
     )
     searching, adding = database.get_collection("docs"), database.get_collection("docs")
