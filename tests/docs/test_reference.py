@@ -134,8 +134,6 @@ def public_calls() -> Iterator[tuple[str, Any]]:
 
 
 CALLS = dict(public_calls())
-INTERNAL = {f"Collection.{name}" for name in ("is_of", "check_encoder", "require_encoder", "query_vectors")}
-"""What other parts of the package call; the page leaves them out."""
 DIRECTIVES = re.findall(r"^::: ([\w.]+)$", page("python") + page("python-modules"), re.MULTILINE)
 
 
@@ -172,7 +170,7 @@ def test_public_call_says_what_it_does_and_names_errors_that_exist(name: str) ->
     assert [error for error in re.findall(r"\b[A-Z]\w+Error\b", text) if error not in pgretrieval.__all__] == []
 
 
-@pytest.mark.parametrize("name", set(CALLS) - INTERNAL)
+@pytest.mark.parametrize("name", CALLS)
 def test_public_call_explains_each_argument(name: str) -> None:
     parameters = [parameter for parameter in inspect.signature(CALLS[name]).parameters if parameter != "self"]
     text = inspect.getdoc(CALLS[name]) or ""
