@@ -29,13 +29,7 @@ def bootstrap() -> str:
     return (SQL / "bootstrap.sql").read_text(encoding="utf-8")
 
 
-def version_table() -> str:
-    """The table that holds the schema's revision, as alembic makes it."""
-    return (SQL / "version_table.sql").read_text(encoding="utf-8")
-
-
 _VECTOR_SCHEMA = "@extschema:vector@"
-_TYPE_OF_VECTOR = re.compile(r"(?<= )(?:vector|halfvec)(?= not null|\[\]|\(\d|, text\[\]|\);|;)")
 
 
 def revisions() -> dict[str, Path]:
@@ -44,15 +38,8 @@ def revisions() -> dict[str, Path]:
 
 
 def revision(path: str | Path, suffix: str = ".sql") -> str:
-    """The SQL file beside a revision's Python file, to be run.
-
-    Revisions up to 0011 were released with pgvector's types unqualified; their names get the schema here.
-    """
-    file = Path(path)
-    text = file.with_suffix(suffix).read_text(encoding="utf-8")
-    if file.stem < "0012":
-        text = _TYPE_OF_VECTOR.sub(rf"{_VECTOR_SCHEMA}.\g<0>", text)
-    return _with_vector_schema(text)
+    """The SQL file beside a revision's Python file, to be run."""
+    return _with_vector_schema(Path(path).with_suffix(suffix).read_text(encoding="utf-8"))
 
 
 def _with_vector_schema(text: str) -> str:

@@ -103,8 +103,20 @@ begin
                   hint = 'Look what it is and drop it, or migrate as a role that is a member of its owner, then run this again.';
     end if;
 
-    if to_regclass('pgretrieval.schema_version') is not null then
-        lock table pgretrieval.schema_version in share row exclusive mode;
+    -- The revision of the schema, in the form that alembic gives such a table. Its lock makes other installers wait.
+    if to_regclass('pgretrieval.schema_version') is null then
+        create table if not exists pgretrieval.schema_version (
+            version_num varchar(32) not null,
+            constraint schema_version_pkc primary key (version_num)
+        );
+    end if;
+    lock table pgretrieval.schema_version in share row exclusive mode;
+    if exists (select from pgretrieval.schema_version where version_num collate "C" < '0100') then
+        raise exception 'the schema in this database is at revision %, of before version 0.1.0, which no release upgrades',
+            (select min(version_num) from pgretrieval.schema_version)
+            using errcode = 'PGR01',
+                  hint = 'Save the passages (select key, title, body, metadata from pgretrieval.passage), drop it (drop schema pgretrieval '
+                         'cascade), migrate again, and add the passages to new collections.';
     end if;
 
     -- Who reads the view locks it first and its table second. Revisions change the table and the view is created after them, so without

@@ -198,12 +198,7 @@ class _Factorizing:
         return self._report(calls, embedded, solved=solves)
 
     def _serves(self, held: FactorizationRow) -> bool:
-        """Whether the active factorisation is what is asked for, so that only passages that came since need work.
-
-        One without directions is made anew, which takes no calls.
-        """
-        if held.directions is None:
-            return False
+        """Whether the active factorisation is what is asked for, so that only passages that came since need work."""
         options = self._options
         asked = options.anchor_items, options.selection, options.seed, options.element
         return held.matrix_id == self._matrix_id and asked == (held.asked_items, held.selection, held.seed, held.element)

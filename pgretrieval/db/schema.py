@@ -20,6 +20,11 @@ _NEWER = (
     "the schema in this database is at revision {found}, newer than this client knows (its newest is {head}). "
     "Upgrade the package: pip install --upgrade pgretrieval"
 )
+_BEFORE_RELEASES = (
+    "the schema in this database is at revision {found}, of before version 0.1.0, which no release upgrades. Save the passages "
+    "(select key, title, body, metadata from pgretrieval.passage), drop it (drop schema pgretrieval cascade), migrate again, and "
+    "add the passages to new collections"
+)
 _MISSING = "this database has no pgretrieval schema. Its owner can install it: pgretrieval --database URL migrate"
 _OLDER = (
     "the schema in this database is at revision {found}, this client needs {head}. Its owner can upgrade it: "
@@ -53,11 +58,16 @@ def verify(database: Database) -> None:
     if found is None:
         raise SchemaError(_MISSING)
     if found != head:
-        raise SchemaError((_OLDER if found in assets.revisions() else _NEWER).format(found=found, head=head))
+        raise SchemaError((_OLDER if found in assets.revisions() else _unknown(found)).format(found=found, head=head))
     with database.connection("looking for pgvector") as connection:
         refused = one(connection, _SQL["refused_vector_schema"])
     if refused:
         raise ExtensionError(_NO_USAGE.format(schema=refused[0], role=refused[1]))
+
+
+def _unknown(found: str) -> str:
+    """What to say of a revision that this client does not know."""
+    return _BEFORE_RELEASES if found < next(iter(assets.revisions())) else _NEWER
 
 
 def is_current(database: Database, *, shared: bool) -> bool:
@@ -150,10 +160,9 @@ def _steps(since: str | None) -> str:
     since = validate.text_or_none("since", since, most=_MAX_REVISION)
     known = assets.revisions()
     if since is not None and since not in known:
-        raise SchemaError(_NEWER.format(found=since, head=head_revision()))
+        raise SchemaError(_unknown(since).format(found=since, head=head_revision()))
     return "\n".join(
         [
-            assets.version_table(),
             *(assets.revision(path) for revision, path in known.items() if since is None or revision > since),
             _SQL["set_version"].format(revision=head_revision()) + ";",
             assets.refuse_newer_functions(),

@@ -119,7 +119,7 @@ where collection.collection_id = %(collection_id)s
 
 -- name: directions
 select direction from pgretrieval.anchor_item
-where factorization_id = %(factorization_id)s and direction is not null
+where factorization_id = %(factorization_id)s
 order by place
 
 -- name: active_identity

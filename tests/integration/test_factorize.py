@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import pgretrieval
-from pgretrieval.db.tables import anchors
 from pgretrieval.errors import ConfigError, EncoderError, IndexNotBuiltError, InputError, PgRetrievalWarning
 from tests.fixtures.collections import Corpus
 from tests.support.cross_encoder import TableCrossEncoder, queries
@@ -300,39 +299,6 @@ def test_half_precision(docs: pgretrieval.Collection, scores: TableCrossEncoder,
     definition = connection.execute("select indexdef from pg_indexes where indexname ~ '^item_embedding_.*_hnsw$'").fetchone()
     assert "halfvec(30)" in definition[0]
     assert recall(docs, scores, budget=100) > 0.97
-
-
-def test_a_factorisation_from_before_directions(
-    docs: pgretrieval.Collection, scores: TableCrossEncoder, connection: Any, database_url: str
-):
-    """It serves no longer after an upgrade, or is kept when another is asked for; or scores are bought again."""
-    how: dict[str, Any] = {"scorer": "cross_encoder", "budget": 25}
-    expected = {rounds: docs.search("query 66", 25, rounds=rounds, **how) for rounds in (None, 3)}
-    number = connection.execute("select collection_id from pgretrieval.collection").fetchone()[0]
-    row = anchors.active(connection, number)
-    ids_ = anchors.scored(connection, number, row.matrix_id)
-    _, of_anchors = anchors.scores_of(connection, row.matrix_id, ids_, 60)
-    plain = row.directions @ row.inverse
-    centre = row.directions @ row.centre
-    connection.execute("delete from pgretrieval.item_embedding")
-    anchors.copy_embeddings(connection, row.factorization_id, ids_, (of_anchors @ plain.T - centre).astype(np.float32))
-    connection.execute("update pgretrieval.anchor_item set direction = null")
-    connection.execute(
-        "update pgretrieval.factorization set inverse = %(inverse)s, centre = %(centre)s",
-        {"inverse": plain.tobytes(), "centre": centre.astype(np.float32).tolist()},
-    )
-    connection.commit()
-    with pgretrieval.connect(url=database_url) as other:
-        older = other.get_collection("docs")
-        older.use_cross_encoder(scores)
-        for rounds, hits in expected.items():
-            assert [hit.id for hit in older.search("query 66", 25, rounds=rounds, **how)] == [hit.id for hit in hits]
-        assert older.check() == []
-        report = older.factorize(cross_encoder=scores, anchor_queries=TRAIN, anchor_items=30)
-        assert (report.calls, report.solved, report.embedded) == (0, True, 300)
-        assert not older.factorize(cross_encoder=scores, anchor_queries=TRAIN, anchor_items=30).solved
-    for rounds, hits in expected.items():
-        assert [hit.id for hit in docs.search("query 66", 25, rounds=rounds, **how)] == [hit.id for hit in hits]
 
 
 def test_a_handle_follows_another_factorisation(docs: pgretrieval.Collection, scores: TableCrossEncoder, database: Any):

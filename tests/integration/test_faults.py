@@ -224,8 +224,8 @@ def test_an_emptied_version_table_counts_as_no_schema(database_url: str):
 
 def test_an_older_schema_tells_its_owner_what_to_run(database_url: str, monkeypatch: pytest.MonkeyPatch):
     """A client of tomorrow uses a schema of today."""
-    monkeypatch.setattr(schema, "head_revision", lambda: "0013")
-    with pytest.raises(SchemaError, match=r"at revision 0012, this client needs 0013.*pgretrieval --database URL migrate"):
+    monkeypatch.setattr(schema, "head_revision", lambda: "0199")
+    with pytest.raises(SchemaError, match=r"at revision 0100, this client needs 0199.*pgretrieval --database URL migrate"):
         pgretrieval.connect(url=database_url)
 
 
@@ -457,7 +457,7 @@ def test_migrating_again_changes_nothing(database_url: str, corpus: Corpus):
         docs.build()
         before = execute(database_url, "select count(*) from pg_class"), docs.search(vectors=corpus.queries[0])
         for _ in range(2):
-            assert database.migrate() == "0012"
+            assert database.migrate() == schema.head_revision()
         assert (execute(database_url, "select count(*) from pg_class"), docs.search(vectors=corpus.queries[0])) == before
 
 
@@ -480,7 +480,7 @@ def test_threads_migrate_at_once(empty_database_url: str):
     for thread in threads:
         thread.join()
     assert failures == []
-    assert execute(empty_database_url, "select version_num from pgretrieval.schema_version") == [("0012",)]
+    assert execute(empty_database_url, "select version_num from pgretrieval.schema_version") == [(schema.head_revision(),)]
 
 
 def test_processes_migrate_at_once(empty_database_url: str):
@@ -488,7 +488,7 @@ def test_processes_migrate_at_once(empty_database_url: str):
     code = "import sys; from pgretrieval.database import open_database\nwith open_database(sys.argv[1]) as d: d.migrate()"
     running = [subprocess.Popen([sys.executable, "-c", code, empty_database_url]) for _ in range(2)]
     assert [process.wait(60) for process in running] == [0, 0]
-    assert execute(empty_database_url, "select version_num from pgretrieval.schema_version") == [("0012",)]
+    assert execute(empty_database_url, "select version_num from pgretrieval.schema_version") == [(schema.head_revision(),)]
 
 
 def test_migrating_while_searches_and_adds_go_on(database_url: str):

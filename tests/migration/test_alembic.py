@@ -23,7 +23,7 @@ from pgretrieval.db import schema
 from pgretrieval.db.revisions import upgrade
 from tests.fixtures.postgres import PostgresUnderTest
 from tests.support.catalog import catalogue
-from tests.support.revisions import REVISIONS
+from tests.support.revisions import later_revisions
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "alembic-example"
 
@@ -90,16 +90,38 @@ def test_the_printed_chain_leads_there_too(empty_database_url: str, expected: li
     assert without_collections(empty_database_url) == expected
 
 
-@pytest.mark.parametrize("since", REVISIONS)
-def test_an_older_schema_is_brought_up(empty_database_url: str, expected: list[str], since: str):
-    """What leads on from an older revision repeats it, or leaves something out."""
+@pytest.mark.parametrize("since", [0, 1])
+def test_an_older_schema_is_brought_up(
+    empty_database_url: str, postgres: PostgresUnderTest, expected: list[str], since: int, tmp_path: Path
+):
+    """What leads on from an older revision repeats nothing and leaves nothing out; so does the way back."""
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
         connection.execute("begin;" + schema.upgrade_script(None) + "commit;")
-        connection.execute("begin;" + schema.downgrade_script(since) + "commit;")
-        connection.execute("begin;" + schema.upgrade_script(since) + "commit;")
+        with later_revisions(tmp_path) as later:
+            newest = postgres.create_database(migrated=False)
+            expected_later = migrated(newest)
+            postgres.drop_database(newest)
+            older = ["0100", *later][since]
+            connection.execute("begin;" + schema.upgrade_script("0100") + "commit;")
+            connection.execute("begin;" + schema.downgrade_script(older) + "commit;")
+            assert connection.execute("select version_num from pgretrieval.schema_version").fetchone() == (older,)
+            connection.execute("begin;" + schema.upgrade_script(older) + "commit;")
+            assert catalogue(empty_database_url) == expected_later
+            with pgretrieval.connect(empty_database_url) as database:
+                assert database.list_collections() == []
+            connection.execute("begin;" + schema.downgrade_script("0100") + "commit;")
+        connection.execute("begin;" + schema.upgrade_script("0100") + "commit;")
     assert catalogue(empty_database_url) == expected
-    with pgretrieval.connect(empty_database_url) as database:
-        assert database.list_collections() == []
+
+
+def test_an_application_that_upgrades_the_package_upgrades_the_schema(project: Config, empty_database_url: str, tmp_path: Path):
+    """Its next migration calls `upgrade_pgretrieval` again, within the application's transaction."""
+    command.upgrade(project, "head")
+    engine = create_engine(sqlalchemy_url(empty_database_url), poolclass=pool.NullPool)
+    with later_revisions(tmp_path) as later, engine.begin() as connection:
+        upgrade(connection)
+        assert connection.exec_driver_sql("select version_num from pgretrieval.schema_version").scalar() == later[-1]
+        assert connection.exec_driver_sql("select count(*) from pgretrieval.collection where named = 'x'").scalar() == 1
 
 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg_async"])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from hashlib import sha256
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -14,146 +14,176 @@ from pgretrieval import assets
 from pgretrieval.database import open_database
 from pgretrieval.db import schema
 from tests.fixtures.collections import Corpus
+from tests.fixtures.postgres import PostgresUnderTest
+from tests.support.catalog import catalogue
 from tests.support.cross_encoder import TableCrossEncoder, queries
-from tests.support.encoder import HashedEncoder
-from tests.support.revisions import RELEASED, REVISIONS, downgrade
+from tests.support.released import Released
+from tests.support.revisions import downgrade, later_revisions, upgrade
 from tests.support.sql import vector_array
 
-VERSIONS = assets.MIGRATIONS / "versions"
+
+def test_what_was_released_is_as_it_was():
+    """Databases that ran a revision before an edit would differ from those that run it after, and nothing would say so."""
+    assert Released.read().violations() == []
 
 
-@pytest.mark.parametrize("name", sorted(RELEASED))
-def test_a_released_revision_is_not_edited(name: str):
-    """Databases that ran a revision before the edit differ from those that run it after, and nothing says so."""
-    path = VERSIONS / name
-    remedy = f"{name} was released and databases have run it: take the change back and write a new revision (CONTRIBUTING.md)"
-    assert path.exists(), remedy
-    assert sha256(path.read_text(encoding="utf-8").encode()).hexdigest() == RELEASED[name], remedy
+@pytest.fixture
+def working_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Copies of sql/ and migrations/ that a test may change, in one folder."""
+    for name, folder in (("SQL", assets.SQL), ("MIGRATIONS", assets.MIGRATIONS)):
+        monkeypatch.setattr(assets, name, tmp_path / folder.name)
+        shutil.copytree(folder, tmp_path / folder.name, ignore=shutil.ignore_patterns("__pycache__"))
+    assets.functions_digest.cache_clear()
+    return tmp_path
 
 
-def test_every_file_of_a_released_revision_is_held():
-    """A digest is missing, and the file can be edited after all."""
-    there = {path.name for path in VERSIONS.iterdir() if path.name.split("_")[0] in REVISIONS}
-    assert there == set(RELEASED)
+@pytest.fixture(autouse=True)
+def _digest_of_the_package():
+    yield
+    assets.functions_digest.cache_clear()
 
 
-def test_functions_that_differ_from_the_released_ones_have_a_higher_number():
-    """An older client takes changed functions for those of its own set, and puts its own in their place."""
-    released = json.loads(Path(__file__).with_name("released_functions.json").read_text(encoding="utf-8"))
-    number = assets.functions_number()
-    assert number >= max(map(int, released), default=1)
-    remedy = "the SQL functions were changed since the release: count sql/functions_number.txt up by one (CONTRIBUTING.md)"
-    assert released.get(str(number), assets.functions_digest()) == assets.functions_digest(), remedy
+def edit(path: Path, more: str = "-- more\n") -> None:
+    path.write_text(path.read_text(encoding="utf-8") + more, encoding="utf-8")
+
+
+INITIAL = Path("migrations/versions/0100_initial.sql")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda tree: edit(tree / INITIAL), ["0100_initial.sql was released: take the change back and write a new revision"]),
+        (lambda tree: (tree / INITIAL).unlink(), ["0100_initial.sql was released"]),
+        (lambda tree: (tree / INITIAL).with_name("0100_more.sql").write_text(""), ["0100_more.sql was released"]),
+        (lambda tree: (tree / INITIAL).with_name("0101_more.sql").write_text(""), []),
+        (lambda tree: edit(tree / "sql/functions/search/search.sql"), ["count sql/functions_number.txt up by one"]),
+        (lambda tree: (tree / "sql/functions_number.txt").write_text("0"), ["a higher number was released"]),
+    ],
+    ids=["edited", "removed", "added to", "a new revision", "functions", "an older number"],
+)
+def test_a_change_of_what_was_released_is_told(working_tree: Path, change: Callable[[Path], object], expected: list[str]):
+    """Each file of a released revision is held, and each numbered set of functions; what comes after is free."""
+    kept = working_tree / "released.json"
+    Released({}, {}).with_the_working_tree().write(kept)
+    assert Released.read(kept).violations() == []
+    change(working_tree)
+    assets.functions_digest.cache_clear()
+    found = Released.read(kept).violations()
+    assert len(found) == len(expected)
+    assert all(said in whole for said, whole in zip(expected, found, strict=True))
+    if found:
+        with pytest.raises(ValueError, match="released"):
+            Released.read(kept).with_the_working_tree()
+
+
+def test_the_next_release_holds_new_revisions_and_functions_too(working_tree: Path):
+    """Changed functions have a higher number, and those of before stay known."""
+    first = Released({}, {}).with_the_working_tree()
+    (working_tree / INITIAL).with_name("0101_more.sql").write_text("select 1;")
+    edit(working_tree / "sql/functions/search/search.sql")
+    (working_tree / "sql/functions_number.txt").write_text(str(assets.functions_number() + 1))
+    assets.functions_digest.cache_clear()
+    second = first.with_the_working_tree()
+    assert second.functions.keys() == {*first.functions, str(assets.functions_number())}
+    assert second.revisions.keys() - first.revisions.keys() == {"0101_more.sql"}
+    edit(working_tree / "migrations/versions/0101_more.sql")
+    assert len(second.violations()) == 1
 
 
 @pytest.mark.both_versions
-@pytest.mark.parametrize("revision", REVISIONS)
-def test_collections_of_a_released_revision_work_after_the_upgrade(database_url: str, corpus: Corpus, revision: str):
-    """An upgrade loses passages or an index, or collections that were there lack what later ones are made with."""
-    query = corpus.queries[0]
+@pytest.mark.parametrize("by", ["migrate", "alembic", "script"])
+def test_collections_work_after_an_upgrade_and_after_going_back(
+    postgres: PostgresUnderTest, database_url: str, corpus: Corpus, by: str, tmp_path: Path
+):
+    """Passages, scores and indexes stay, and all ways lead to the catalogue of a new installation."""
+    query, scores = corpus.queries[0], TableCrossEncoder()
+    today, head = catalogue(database_url), schema.head_revision()
     with pgretrieval.connect(url=database_url) as database:
         for name in ("built", "waiting"):
             database.create_collection(name).add(corpus.passages[:200], vectors=corpus.vectors[:200])
         docs = database.get_collection("built")
         docs.build()
         docs.add(corpus.passages[200:], vectors=corpus.vectors[200:])
-        before = docs.search(vectors=query)
-    downgrade(database_url, revision)
-    head = schema.head_revision()
-    with pytest.raises(pgretrieval.SchemaError, match=f"revision {revision}, this client needs {head}.*pgretrieval.*migrate"):
-        pgretrieval.connect(url=database_url)
+        docs.factorize(scores, anchor_queries=queries(range(60)), anchor_items=30)
+        before = docs.search(vectors=query), docs.search("query 66", scorer="cross_encoder", budget=100)
+    with later_revisions(tmp_path) as later:
+        newest = later[-1]
+        with pytest.raises(pgretrieval.SchemaError, match=f"revision {head}, this client needs {newest}.*pgretrieval.*migrate"):
+            pgretrieval.connect(url=database_url)
+        if by == "alembic":
+            upgrade(database_url, later[0])
+            upgrade(database_url, "head")
+        elif by == "script":
+            run(database_url, schema.upgrade_script(head))
+        with open_database(database_url) as database:  # after alembic's own upgrade it creates the functions
+            assert database.migrate() == newest
+        with pgretrieval.connect(url=database_url) as database:
+            docs, waiting = database.get_collection("built"), database.get_collection("waiting")
+            docs.use_cross_encoder(scores)
+            assert (docs.search(vectors=query), docs.search("query 66", scorer="cross_encoder", budget=100)) == before
+            docs.add([{"id": "new", "text": "after the upgrade"}], vectors=[query])
+            assert waiting.build().built
+            works(database_url, docs, waiting, corpus)
+            database.create_collection("later").add(corpus.passages[:20], vectors=corpus.vectors[:20])
+            database.drop_collection("later")
+        with psycopg.connect(database_url) as connection:
+            assert connection.execute("select count(*) from pgretrieval.note").fetchone() == (500,)
+        fresh = postgres.create_database(migrated=False)
+        with open_database(fresh) as database:
+            database.migrate()
+        expected = catalogue(fresh)
+        postgres.drop_database(fresh)
+        if by == "alembic":
+            downgrade(database_url, later[0])
+            downgrade(database_url, head)
+        else:
+            run(database_url, schema.downgrade_script(head))
     with open_database(database_url) as database:
         assert database.migrate() == head
-    with pgretrieval.connect(url=database_url) as database, psycopg.connect(database_url, autocommit=True) as connection:
+    with pgretrieval.connect(url=database_url) as database:
         docs, waiting = database.get_collection("built"), database.get_collection("waiting")
-        assert docs.generator == "auto"
-        assert docs.search(vectors=query) == before
-        searched = "select id from pgretrieval.search(%s, %s::vector[], 1)"
-        assert connection.execute(searched, ["built", vector_array(query)]).fetchone() == (before[0].id,)
-        assert docs.text_search("passage 250", k=1)[0].id == "p250"
-        docs.add([{"id": "new", "text": "after the upgrade"}], vectors=[query])
-        assert docs.search(vectors=query, k=1)[0].id == "new"
-        assert waiting.build().built
-        assert waiting.search(vectors=corpus.vectors[7], k=1)[0].id == "p7"
-        assert waiting.text_search("passage 150", k=1)[0].id == "p150"
+        works(database_url, docs, waiting, corpus)
+        assert docs.check() == waiting.check() == []
         for name in ("built", "waiting"):
             database.drop_collection(name)
+    assert catalogue(database_url) == today
+    with later_revisions(tmp_path / "again"), open_database(database_url) as database:
+        database.migrate()
+        assert catalogue(database_url) == expected
     # Nothing of a dropped collection is left.
     with psycopg.connect(database_url) as connection:
         left = connection.execute("select count(*) from pg_inherits join pg_class c on c.oid = inhrelid where c.relkind = 'r'")
         assert left.fetchone() == (0,)
 
 
-@pytest.mark.both_versions
-def test_scores_of_a_cross_encoder_outlive_a_downgrade(database_url: str, corpus: Corpus):
-    """Hours of scores are bought again, or embeddings that a revision cannot read serve its searches."""
-    scores, asked = TableCrossEncoder(), {"anchor_queries": queries(range(60)), "anchor_items": 30}
-    with pgretrieval.connect(url=database_url) as database:
-        docs = database.create_collection("docs")
-        docs.add(corpus.passages, vectors=corpus.vectors)
-        docs.factorize(scores, **asked)
-        before = docs.search("query 66", scorer="cross_encoder", budget=100)
-    downgrade(database_url, "0010")
-    with open_database(database_url) as database:
-        database.migrate()
-    with pgretrieval.connect(url=database_url) as database:
-        docs = database.get_collection("docs")
-        docs.use_cross_encoder(scores)
-        with pytest.raises(pgretrieval.IndexNotBuiltError, match="no factorisation"):
-            docs.search("query 66", scorer="cross_encoder", budget=100)
-        assert docs.check() == []
-        report = docs.factorize(scores, **asked)
-        assert (report.calls, report.solved) == (0, True)
-        assert docs.search("query 66", scorer="cross_encoder", budget=100) == before
+def works(url: str, docs: pgretrieval.Collection, waiting: pgretrieval.Collection, corpus: Corpus) -> None:
+    """Both collections find what they hold, from Python and in SQL."""
+    assert docs.search(vectors=corpus.queries[0], k=1)[0].id == "new"
+    assert docs.text_search("passage 250", k=1)[0].id == "p250"
+    assert waiting.search(vectors=corpus.vectors[7], k=1)[0].id == "p7"
+    assert waiting.text_search("passage 150", k=1)[0].id == "p150"
+    with psycopg.connect(url) as connection:
+        searched = "select id from pgretrieval.search(%s, %s::vector[], 1)"
+        assert connection.execute(searched, ["built", vector_array(corpus.queries[0])]).fetchone() == ("new",)
 
 
-def test_a_text_search_configuration_of_pgvectors_schema_is_found_after_the_upgrade(database_url: str, corpus: Corpus):
-    """Its name was kept without the schema, which functions do not look in any more."""
-    with psycopg.connect(database_url, autocommit=True) as connection, pgretrieval.connect(url=database_url) as database:
-        connection.execute('create text search configuration public."House Words" (copy = simple)')
-        docs = database.create_collection("docs", language='public."House Words"')
-        docs.add(corpus.passages[:20], vectors=corpus.vectors[:20])
-        docs.build()
-        before = docs.text_search("passage 7")
-        downgrade(database_url, "0011")
-        connection.execute("update pgretrieval.collection set language = '\"House Words\"'")
-    with open_database(database_url) as database:
-        database.migrate()
-    with pgretrieval.connect(url=database_url) as database:
-        assert database.get_collection("docs").text_search("passage 7") == before
+def run(url: str, script: str) -> None:
+    """A script in one transaction, which leaves the search path as it was."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"begin; {script} commit;")
+        assert connection.execute("show search_path").fetchone() == ('"$user", public',)
 
 
-def test_keys_in_another_form_lead_to_their_rows_after_the_upgrade(database_url: str):
-    """What was queued under another date style is taken off as a row that is gone, or its passage stays beside the new one."""
-    with psycopg.connect(database_url, autocommit=True) as connection, pgretrieval.connect(url=database_url) as database:
-        docs = database.create_collection("docs", encoder=HashedEncoder())
-        plain = database.create_collection("plain", encoder=HashedEncoder())
-        connection.execute("create table days (id date primary key, body text); insert into days values ('2024-03-04', 'one')")
-        connection.execute("create table notes (id integer primary key, body text); insert into notes values (1, 'one')")
-        for each, table in (("docs", "public.days"), ("plain", "public.notes")):
-            database.attach(each, table, text="body")
-        database.work([docs, plain])
-        downgrade(database_url, "0011")
-        connection.execute("update pgretrieval.passage set key = '04/03/2024' where key = '2024-03-04'")
-        connection.execute("insert into days values ('2024-03-05', 'two')")
-        connection.execute("insert into pgretrieval.queue (collection_id, key) values (1, '05/03/2024'), (2, '1')")
-    with open_database(database_url) as database:
-        database.migrate()
-    with psycopg.connect(database_url) as connection:
-        waiting = connection.execute("select collection_id, key from pgretrieval.queue order by 1").fetchall()
-    assert waiting == [(1, None), (2, "1")]
-    with pgretrieval.connect(url=database_url) as database:
-        docs = database.get_collection("docs", encoder=HashedEncoder())
-        database.work([docs])
-        assert sorted(docs.get(["2024-03-04", "2024-03-05", "04/03/2024"])) == ["2024-03-04", "2024-03-05"]
-        assert (docs.stats()["passages"], docs.check()) == (2, [])
-
-
-def test_long_keys_that_are_queued_survive_a_downgrade(database_url: str):
-    """An index of the older revision refuses them, and the way back is barred."""
-    with psycopg.connect(database_url, autocommit=True) as connection, pgretrieval.connect(url=database_url) as database:
-        database.create_collection("docs", encoder=HashedEncoder())
-        long = "".join(map(chr, range(0x4E00, 0x4E00 + 4000)))
-        connection.execute("insert into pgretrieval.queue (collection_id, key) values (1, %s), (1, 'k')", [long])
-        downgrade(database_url, "0011")
-        assert connection.execute("select key from pgretrieval.queue order by 1").fetchall() == [("k",), (None,)]
+def test_the_printed_script_of_a_first_installation_has_all_revisions(
+    empty_database_url: str, postgres: PostgresUnderTest, tmp_path: Path
+):
+    """`migrate --sql` of a later package installs what its `migrate` does."""
+    with later_revisions(tmp_path):
+        url = postgres.create_database(migrated=False)
+        with open_database(url) as database:
+            database.migrate()
+        with psycopg.connect(empty_database_url, autocommit=True) as connection:
+            connection.execute(schema.as_sql())
+        assert catalogue(empty_database_url) == catalogue(url)
+    postgres.drop_database(url)

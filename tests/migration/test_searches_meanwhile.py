@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,11 +15,10 @@ import pytest
 import pgretrieval
 from pgretrieval import assets
 from pgretrieval.database import open_database
-from pgretrieval.db import candidates
 from tests.fixtures.collections import Corpus
 from tests.support.catalog import catalogue
 from tests.support.meanwhile import meanwhile
-from tests.support.revisions import REVISIONS, downgrade
+from tests.support.revisions import later_revisions
 from tests.support.sql import vector_array
 
 pytestmark = pytest.mark.both_versions
@@ -147,19 +147,13 @@ def test_an_upgrade_that_may_not_wait_gives_up(database_url: str, docs: pgretrie
         installer.migrate()
 
 
-@pytest.mark.parametrize("revision", REVISIONS)
 def test_the_client_searches_on_through_an_upgrade(
-    docs: pgretrieval.Collection, database_url: str, corpus: Corpus, revision: str, monkeypatch: pytest.MonkeyPatch
+    docs: pgretrieval.Collection, in_sql: list[Search], database_url: str, corpus: Corpus, tmp_path: Path
 ):
-    """A client that was connected before fails while the schema moves under it."""
-    docs.search(vectors=corpus.queries[0])
-    loaded = docs._pipeline._indexes.current
-    assert loaded is not None
-    begin = candidates.SEARCH_STATEMENTS["begin"]  # clients of before revision 0012 asked for no identities
-    for column, known in (("codebook.identity", loaded.identity), ("collection.identity", docs._row.identity)):
-        begin = begin.replace(column, f"'{known}'::uuid")  # type: ignore[assignment]
-    monkeypatch.setitem(candidates.SEARCH_STATEMENTS, "begin", begin)
-    searches = by_the_client(docs, corpus)
-    downgrade(database_url, revision)
-    with meanwhile(*searches), open_database(database_url) as installer:
-        installer.migrate()
+    """A client that was connected before finds the same while the schema moves under it, and afterwards."""
+    with (
+        later_revisions(tmp_path) as later,
+        meanwhile(*by_the_client(docs, corpus), *in_sql),
+        open_database(database_url) as installer,
+    ):
+        assert installer.migrate() == later[-1]

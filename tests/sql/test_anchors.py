@@ -14,6 +14,7 @@ import pgretrieval
 from pgretrieval.anncur.selection import Selection, choose_anchors
 from pgretrieval.anncur.solving import solve
 from pgretrieval.anncur.whitening import whiten
+from pgretrieval.db.parameters import ADAPTERS
 from pgretrieval.db.tables import anchors
 from tests.fixtures.postgres import PostgresUnderTest
 from tests.support.cross_encoder import TableCrossEncoder
@@ -36,9 +37,7 @@ def table() -> np.ndarray:
 class Loaded:
     """6,000 passages with embeddings, and what these were made of."""
 
-    def __init__(
-        self, table: np.ndarray, connection: Connection, element: str, selection: Selection, *, whitened: bool = True
-    ) -> None:
+    def __init__(self, table: np.ndarray, connection: Connection, element: str, selection: Selection) -> None:
         self.selection = selection
         self.solved = solve(table[:TRAIN], partial(choose_anchors, count=ANCHORS, selection=selection, seed=0), 0)
         self.anchors = self.solved.anchors
@@ -62,12 +61,10 @@ class Loaded:
             "condition": 1.0, "held_out_error": self.solved.error, "held_out_recall": 1.0, "split": {"100": 50},
         }  # fmt: skip
         directions, inverse = whiten(self.solved.inverse, table[:TRAIN])
-        stored = (inverse @ table[:TRAIN]).T.astype(np.float32) if whitened else self.embeddings
+        stored = (inverse @ table[:TRAIN]).T.astype(np.float32)
         centre = stored.mean(axis=0)
         made = anchors.create(connection, number, settings, inverse, self.solved.intersection, centre)
         anchors.write_anchors(connection, made, ids[self.anchors], table[:TRAIN, self.anchors].mean(axis=0), directions)
-        if not whitened:  # as before there were directions
-            connection.execute("update pgretrieval.anchor_item set direction = null where factorization_id = %s", [made])
         anchors.copy_embeddings(connection, made, ids, stored - centre)
         anchors.index_embeddings(connection, made)
         anchors.switch(connection, number, matrix_id, made)
@@ -77,14 +74,14 @@ class Loaded:
 
 @pytest.fixture(
     scope="module",
-    params=[("vector", "greedy"), ("halfvec", "greedy"), ("vector", "top"), ("vector", "greedy", "without directions")],
+    params=[("vector", "greedy"), ("halfvec", "greedy"), ("vector", "top")],
     ids="-".join,
 )
 def items(request: Any, module_database: pgretrieval.RetrievalDatabase, table: np.ndarray) -> Any:
-    element, selection, *without = request.param
-    with psycopg.connect(module_database.url, autocommit=True) as connection:
+    element, selection = request.param
+    with psycopg.connect(module_database.url, autocommit=True, context=ADAPTERS) as connection:
         connection.execute("select pgretrieval.drop_collection('items')")
-        yield Loaded(table, connection, element, selection, whitened=not without)
+        yield Loaded(table, connection, element, selection)
 
 
 def asked(url: str, scores: Any, n: int, filter: str | None = None, *, by_index: bool = False) -> list[tuple[int, float]]:
@@ -288,7 +285,7 @@ def test_check_anchors(small: TableCrossEncoder, connection: Connection):
         "delete from pgretrieval.anchor_item where place = 3": [
             ("wrong_factorization", made, "11 anchor items are listed, 12 are noted")
         ],
-        "update pgretrieval.anchor_item set direction = null where place = 3": [
+        "update pgretrieval.anchor_item set direction = '[1,2]' where place = 3": [
             ("wrong_factorization", made, "1 of 12 anchor items have no direction of as many numbers")
         ],
         "update pgretrieval.anchor_item set direction = '[1,2]'": [

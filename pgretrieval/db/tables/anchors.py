@@ -41,8 +41,7 @@ class FactorizationRow:
     """One factorisation. `inverse` (anchor items, anchor queries) makes embeddings of scores: M^-1 U.
 
     `intersection` is C (anchor queries, anchor items). `directions` is M (anchor items, anchor items), symmetric, by which anchor
-    scores become query vectors; None, for the identity, of factorisations that were made before there were any. `centre` (anchor
-    items,) is what all embeddings have in common and is not in them.
+    scores become query vectors. `centre` (anchor items,) is what all embeddings have in common and is not in them.
     """
 
     factorization_id: int
@@ -55,7 +54,7 @@ class FactorizationRow:
     split: dict[int, int]
     inverse: Matrix
     intersection: Matrix
-    directions: Matrix | None
+    directions: Matrix
     centre: Matrix
     held_out_error: float
     cross_encoder: dict[str, str]
@@ -246,7 +245,7 @@ def active(connection: Connection, collection_id: CollectionId) -> Factorization
         split={int(budget): int(count) for budget, count in row[7].items()},
         inverse=np.frombuffer(row[8], dtype="<f8").astype(np.float64).reshape(items, -1),
         intersection=np.frombuffer(row[9], dtype="<f4").astype(np.float64).reshape(-1, items),
-        directions=wire.read_vectors(fields).astype(np.float64) if fields else None,
+        directions=wire.read_vectors(fields).astype(np.float64),
         centre=np.array(row[10], dtype=np.float64),
         held_out_error=row[11],
         cross_encoder=row[12],

@@ -33,9 +33,10 @@ begin
              where given.score in ('NaN', 'Infinity', '-Infinity')) using errcode = 'PGR05';
     end if;
     -- Each number of the query vector is one inner product: of the anchor scores and the direction at its place.
-    select coalesce(array_agg((-(item.direction operator(@extschema:vector@.<#>) scores::@extschema:vector@.vector))::real order by item.place), scores) into query
+    select array_agg((-(item.direction operator(@extschema:vector@.<#>) scores::@extschema:vector@.vector))::real order by item.place)
+        into query
     from pgretrieval.anchor_item as item
-    where item.factorization_id = held.factorization_id and item.direction is not null;
+    where item.factorization_id = held.factorization_id;
     return query
     select passage.key, found.score
     from pgretrieval.candidates_by_embedding(held.collection_id, held.factorization_id, query, n, filter, null, null) as found

@@ -22,11 +22,11 @@ begin atomic
         union all
         select format('%s of %s anchor items have no direction of as many numbers', counted.without, made.anchor_items)
         from (
-            select count(*) filter (where @extschema:vector@.vector_dims(anchor_item.direction) is distinct from made.anchor_items) as without,
-                   count(anchor_item.direction) as given
-            from pgretrieval.anchor_item where anchor_item.factorization_id = made.factorization_id
+            select count(*) as without from pgretrieval.anchor_item
+            where anchor_item.factorization_id = made.factorization_id
+              and @extschema:vector@.vector_dims(anchor_item.direction) <> made.anchor_items
         ) as counted
-        where counted.given > 0 and counted.without > 0
+        where counted.without > 0
         union all
         select format('%s anchor queries are listed, %s are noted', counted.listed, score_matrix.queries)
         from (

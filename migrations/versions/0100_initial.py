@@ -1,11 +1,11 @@
-"""Collections attached to the application's own tables: what they are attached to, and the queue of changes."""
+"""Every table of version 0.1.0. Numbers begin at 0100: databases of before 0.1.0 have lower ones, and are refused."""
 
 from __future__ import annotations
 
 from pgretrieval.db.revisions import run_sql_beside
 
-revision = "0007"
-down_revision = "0006"
+revision = "0100"
+down_revision = None
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,109 @@
+"""A database of before version 0.1.0, whose revisions 0001 to 0012 became one, is refused with what to do."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import psycopg
+import pytest
+from alembic import command as alembic
+from alembic.config import Config
+
+import pgretrieval
+from pgretrieval.corpus.jsonl import read_passages
+from pgretrieval.database import open_database
+from pgretrieval.db import schema
+from tests.fixtures.cli import Command
+from tests.fixtures.collections import Corpus
+from tests.support.catalog import catalogue
+
+REMEDY = (
+    r"revision {}, of before version 0\.1\.0, which no release upgrades.*select key, title, body, metadata from pgretrieval.passage"
+    r".*drop schema pgretrieval cascade.*migrate again.*add the passages to new collections"
+)
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+EXAMPLE = DOCS / "alembic-example"
+PAGE = (DOCS / "reference" / "servers.md").read_text(encoding="utf-8")
+SAVING = next(re.finditer(r'"(select jsonb_build_object.*?)"', PAGE, re.DOTALL))[1]
+
+old = pytest.mark.parametrize("revision", ["0001", "0007", "0012"])
+
+
+def be_of(url: str, revision: str) -> list[str]:
+    """Make a database one of another revision; returns its catalogue."""
+    with psycopg.connect(url) as connection:
+        connection.execute("update pgretrieval.schema_version set version_num = %s", [revision])
+    return catalogue(url)
+
+
+@old
+def test_connecting_and_migrating_say_what_to_do(database_url: str, revision: str):
+    """Nothing is changed, and the client of today does not take a revision for one of its own."""
+    before = be_of(database_url, revision)
+    with pytest.raises(pgretrieval.SchemaError, match=REMEDY.format(revision)):
+        pgretrieval.connect(url=database_url)
+    with open_database(database_url) as database:
+        with pytest.raises(pgretrieval.SchemaError, match=REMEDY.format(revision)):
+            database.migrate()
+        told = [finding for finding in database.diagnose() if "revision" in finding.text]
+        assert [finding.level for finding in told] == ["problem"]
+        assert re.search(REMEDY.format(revision), told[0].text)
+    assert catalogue(database_url) == before
+
+
+@old
+def test_scripts_say_what_to_do(database_url: str, revision: str, monkeypatch: pytest.MonkeyPatch):
+    """What `migrate --sql` prints, a migration of an application's own, and a printed one that starts from such a revision."""
+    before = be_of(database_url, revision)
+    told = f"revision {revision}, of before version 0.1.0"
+    with psycopg.connect(database_url, autocommit=True) as connection, pytest.raises(psycopg.Error, match=told):
+        connection.execute(schema.as_sql())
+    monkeypatch.setenv("DATABASE_URL", database_url.replace("postgresql://", "postgresql+psycopg://", 1))
+    with pytest.raises(psycopg.Error, match=told):
+        alembic.upgrade(Config(EXAMPLE / "alembic.ini"), "head")
+    assert catalogue(database_url) == before
+    with pytest.raises(pgretrieval.SchemaError, match=REMEDY.format(revision)):
+        schema.upgrade_script(revision)
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["migrate"], ["doctor"]])
+def test_the_command_line_says_what_to_do(database_url: str, command: Command, arguments: list[str]):
+    """No traceback, and exit code 1."""
+    be_of(database_url, "0007")
+    code, out, err = command(*arguments)
+    assert code == 1
+    assert "Traceback" not in err
+    assert re.search(REMEDY.format("0007"), " ".join((out + err).split()))
+
+
+def test_an_embedded_database_says_what_to_do(data_dir: Path):
+    """One that is migrated when it is opened is left as it is, too."""
+    with pgretrieval.connect(data_dir=data_dir) as database:
+        before = be_of(database.url, "0003")
+    with pytest.raises(pgretrieval.SchemaError, match=REMEDY.format("0003")):
+        pgretrieval.connect(data_dir=data_dir)
+    with open_database(data_dir=data_dir) as database:
+        assert catalogue(database.url) == before
+
+
+def test_doing_what_the_page_says_brings_the_passages_over(database_url: str, corpus: Corpus, tmp_path: Path):
+    """Keys, titles, texts and metadata come back."""
+    passages = [
+        {**passage, "title": f"title {number}", "metadata": {"n": number}} for number, passage in enumerate(corpus.passages[:20])
+    ]
+    with pgretrieval.connect(url=database_url) as database:
+        database.create_collection("docs").add(passages, vectors=corpus.vectors[:20])
+        before = database.get_collection("docs").get([passage["id"] for passage in passages])
+    be_of(database_url, "0012")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        printed = connection.execute(f"select saved::text from ({SAVING} order by passage_id) as saved (saved)").fetchall()
+        connection.execute("drop schema pgretrieval cascade")
+    file = tmp_path / "docs.jsonl"
+    file.write_text("\n".join(line for (line,) in printed), encoding="utf-8")
+    with open_database(database_url) as database:
+        database.migrate()
+    with pgretrieval.connect(url=database_url) as database:
+        docs = database.create_collection("docs")
+        docs.add(read_passages(file), vectors=corpus.vectors[:20])
+        assert docs.get([passage["id"] for passage in passages]) == before
