@@ -25,7 +25,7 @@ create table pgretrieval.collection (
     codebook_id integer,
     bits smallint not null check (bits in (1, 2, 4)),
     levels text not null check (levels in ('lloyd-max', 'quantile')),
-    candidates text not null default 'auto' check (candidates in ('auto', 'proxy', 'postings')),
+    generator text not null default 'auto' check (generator in ('auto', 'proxy', 'postings')),
     scorer text not null default 'maxsim' check (scorer in ('maxsim', 'xtr', 'colxtr')),
     rerank text check (rerank = 'maxsim'),
     factorization_id integer,
@@ -52,7 +52,7 @@ comment on column pgretrieval.collection.unit_vectors is 'Whether token vectors 
 comment on column pgretrieval.collection.vectors_per_passage is 'How many vectors every passage has; null where that differs.';
 comment on column pgretrieval.collection.keep_vectors is
     'Whether token vectors stay after a build, so that scores are those of the vectors themselves and not of their codes.';
-comment on column pgretrieval.collection.candidates is
+comment on column pgretrieval.collection.generator is
     'What generates candidates: proxy, postings, or auto, which leaves the choice to the client.';
 comment on column pgretrieval.collection.scorer is
     'What scores passages: maxsim, all their tokens; xtr or colxtr, the tokens that were retrieved.';

@@ -10,7 +10,7 @@ select pgretrieval.drop_collection(%(name)s)
 select pgretrieval.drop_leftover()
 
 -- name: collection
-select collection_id, name, encoder, dim, bits, levels, codebook_id, given_vectors, candidates, keep_vectors, language,
+select collection_id, name, encoder, dim, bits, levels, codebook_id, given_vectors, generator, keep_vectors, language,
        title_weight, dense, dense_key, dense_dim, given_dense, encoding, dense_encoding, mean_words is not null,
        auto_compact, vectors_per_passage, scorer, rerank, unit_vectors, identity
 from pgretrieval.collection
@@ -92,7 +92,7 @@ where oid = pg_catalog.to_regclass(pg_catalog.concat('pgretrieval.token_code_', 
 
 -- name: state
 -- Partitions are named by a parameter, not by a column: else the server looks at those of all collections.
-select collection.codebook_id, counted.passages, counted.tokens, staged.passages, collection.candidates, collection.keep_vectors,
+select collection.codebook_id, counted.passages, counted.tokens, staged.passages, collection.generator, collection.keep_vectors,
        pg_catalog.row_security_active('pgretrieval.passage'), collection.encoding, collection.vectors_per_passage, collection.identity,
        codebook.identity
 from pgretrieval.collection

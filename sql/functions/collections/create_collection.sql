@@ -73,7 +73,7 @@ begin
             hint = 'Give a text search configuration of the server, such as english or simple, or null.';
     end if;
     perform pgretrieval.check_scorer(scorer, rerank, unit_vectors, generator);
-    insert into pgretrieval.collection (name, dim, encoder, bits, levels, candidates, keep_vectors, language,
+    insert into pgretrieval.collection (name, dim, encoder, bits, levels, generator, keep_vectors, language,
                                         title_weight, dense, dense_key, vectors_per_passage, scorer, rerank, unit_vectors)
     values (create_collection.name, create_collection.dim, create_collection.encoder, create_collection.bits,
             create_collection.levels, create_collection.generator, create_collection.keep_vectors,

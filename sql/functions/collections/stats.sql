@@ -15,7 +15,7 @@ begin
             'dim', held.dim,
             'bits', held.bits,
             'levels', held.levels,
-            'generator', held.candidates,
+            'generator', held.generator,
             'keep_vectors', held.keep_vectors,
             'vectors_per_passage', held.vectors_per_passage,
             'language', held.language,
