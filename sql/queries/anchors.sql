@@ -85,7 +85,10 @@ copy pgretrieval.anchor_item (factorization_id, place, passage_id, mean_score, d
 copy pgretrieval.item_embedding (factorization_id, passage_id, embedding) from stdin (format binary)
 
 -- name: index_embeddings
-select pgretrieval.index_embeddings(%(factorization_id)s)
+select pgretrieval.index_vectors(
+    'item_embedding_' || factorization_id, anchor_items, vectors => 'embedding', element => element
+)
+from pgretrieval.factorization where factorization_id = %(factorization_id)s
 
 -- name: drop_embeddings_of_removed
 delete from pgretrieval.item_embedding

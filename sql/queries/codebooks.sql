@@ -17,4 +17,5 @@ where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s
 order by centroid_id
 
 -- name: index_centroids
-select pgretrieval.index_centroids(%(collection_id)s, %(codebook_id)s)
+select pgretrieval.index_vectors('centroid_' || %(collection_id)s::text, codebook.dim, 'codebook_id', codebook.codebook_id)
+from pgretrieval.codebook where codebook_id = %(codebook_id)s

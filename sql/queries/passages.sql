@@ -1,5 +1,7 @@
 -- name: reserve
-select * from pgretrieval.reserve_passage_ids(%(collection_id)s, %(n)s)
+-- Fresh numbers; those of work that was rolled back are not used again.
+select pg_catalog.nextval(('pgretrieval.passage_id_' || %(collection_id)s::text)::pg_catalog.regclass)::integer
+from pg_catalog.generate_series(1, %(n)s)
 
 -- name: copy
 copy pgretrieval.passage (collection_id, passage_id, key, title, body, metadata, token_count) from stdin (format binary)

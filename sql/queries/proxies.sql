@@ -6,7 +6,7 @@ values (%(codebook_id)s, %(threshold)s, %(directions)s, %(projection)s, %(anchor
 select threshold, directions, anchors, projection, baseline from pgretrieval.proxy_model where codebook_id = %(codebook_id)s
 
 -- name: create
-select pgretrieval.create_proxies(%(codebook_id)s)
+select pgretrieval.create_partition('proxy', 'codebook_id', %(codebook_id)s)
 
 -- name: copy
 copy pgretrieval.proxy (codebook_id, passage_id, vector) from stdin (format binary)
@@ -15,7 +15,7 @@ copy pgretrieval.proxy (codebook_id, passage_id, vector) from stdin (format bina
 insert into pgretrieval.proxy (codebook_id, passage_id, vector) values (%s, %s, %s)
 
 -- name: index
-select pgretrieval.index_proxies(%(codebook_id)s)
+select pgretrieval.index_vectors('proxy_' || %(codebook_id)s::text, 512)
 
 -- name: drop_proxies_of_removed
 delete from pgretrieval.proxy

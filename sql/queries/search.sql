@@ -95,7 +95,14 @@ from pgretrieval.tokens_among(
 )
 
 -- name: count_matches
-select pgretrieval.count_matches(%(collection_id)s, %(n)s, %(filter)s::jsonpath, {among})
+-- No more than n are counted.
+select pg_catalog.count(*)
+from (
+    select from pgretrieval.passage
+    where collection_id = %(collection_id)s
+      and (%(filter)s::jsonpath is null or metadata @@ %(filter)s::jsonpath) and ({among} is null or key = any({among}))
+    limit %(n)s
+) as matched
 
 -- name: centroid_sizes
 -- Tokens of each centroid.

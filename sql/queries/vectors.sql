@@ -11,7 +11,8 @@ insert into pgretrieval.token_vector (collection_id, encoding, passage_id, vecto
 insert into pgretrieval.dense_vector (collection_id, encoding, passage_id, vector) values (%s, %s, %s, %s)
 
 -- name: index_dense
-select pgretrieval.index_dense(%(collection_id)s, %(encoding)s, %(dim)s)
+select pgretrieval.index_vectors('dense_vector_' || %(collection_id)s::text, %(dim)s, 'encoding', %(encoding)s)
+where %(dim)s::integer is not null
 
 -- name: staged_ids
 -- The number of tokens from the size, which is known without reading the vectors: a halfvec takes eight bytes and two for each

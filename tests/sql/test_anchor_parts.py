@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 import pgretrieval
+from pgretrieval.db.tables import anchors
 from tests.support.cross_encoder import TableCrossEncoder, queries
 from tests.support.vectors import clustered
 
@@ -57,7 +58,7 @@ def test_create_partition(connection: Connection, database: pgretrieval.Retrieva
     assert one(connection, "select tableoid::regclass::text from pgretrieval.item_embedding") == "pgretrieval.item_embedding_9"
 
 
-def test_index_embeddings(docs: pgretrieval.Collection, connection: Connection):
+def test_the_vector_index_of_item_embeddings(docs: pgretrieval.Collection, connection: Connection):
     """The index is of another dimension or precision than searches ask for."""
     number = one(connection, "select factorization_id from pgretrieval.factorization")
     looked = "select indexdef from pg_indexes where indexname = %s"
@@ -65,7 +66,7 @@ def test_index_embeddings(docs: pgretrieval.Collection, connection: Connection):
         connection.execute(f"drop index pgretrieval.item_embedding_{number}_hnsw")
         connection.execute("update pgretrieval.factorization set element = %s", [element])
         for _ in range(2):
-            connection.execute("select pgretrieval.index_embeddings(%s)", [number])
+            anchors.index_embeddings(connection, number)
         assert f"{element}(12)) {element}_ip_ops" in one(connection, looked, f"item_embedding_{number}_hnsw")
 
 
@@ -88,12 +89,14 @@ def test_drop_factorizations(docs: pgretrieval.Collection, connection: Connectio
     assert one(connection, "select count(*) from pgretrieval.score_matrix") == 0
 
 
-def test_factorized_collection(docs: pgretrieval.Collection, connection: Connection, database: pgretrieval.RetrievalDatabase):
+def test_known_collection_that_is_to_be_factorised(
+    docs: pgretrieval.Collection, connection: Connection, database: pgretrieval.RetrievalDatabase
+):
     """A collection without factorisation is searched by one."""
-    assert one(connection, "select name from pgretrieval.factorized_collection('docs')") == "docs"
+    assert one(connection, "select name from pgretrieval.known_collection('docs', factorized => true)") == "docs"
     database.create_collection("plain")
     with pytest.raises(psycopg.errors.DatabaseError, match="'plain' has no factorisation") as caught:
-        connection.execute("select pgretrieval.factorized_collection('plain')")
+        connection.execute("select pgretrieval.known_collection('plain', factorized => true)")
     assert caught.value.sqlstate == "PGR05"
 
 

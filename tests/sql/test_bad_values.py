@@ -185,5 +185,5 @@ def test_the_rules_by_themselves(database: pgretrieval.RetrievalDatabase, databa
 
 def test_a_filter_is_checked(sql: Any):
     """A filter that is no predicate passes, or none at all is refused."""
-    assert sql("select pgretrieval.check_filter('$.n')") == "PGR05"
-    assert sql("select pgretrieval.check_filter('$.n == 1'), pgretrieval.check_filter(null)") is None
+    assert sql("select pgretrieval.check_search('$.n', 1)") == "PGR05"
+    assert sql("select pgretrieval.check_search('$.n == 1', 1), pgretrieval.check_search(null, 1)") is None

@@ -150,7 +150,7 @@ def fill(connection: Connection, number: int, codebooks: list[int]) -> None:
             [number, codebook],
         )
         if place == 0:
-            connection.execute("select pgretrieval.create_proxies(%s)", [codebook])
+            connection.execute("select pgretrieval.create_partition('proxy', 'codebook_id', %s)", [codebook])
             connection.execute(
                 """insert into pgretrieval.proxy (codebook_id, passage_id, vector)
                    select %s, n, array_fill(0, array[512])::halfvec from generate_series(1, 4) as n""",
@@ -260,12 +260,12 @@ def test_compact_postings(connection: Connection, held: tuple[int, int]):
     add_segment(connection, held, 9, 2)
     remove(connection, number, 2, compacting=True)
     remove(connection, number, 6)
-    connection.execute("select pgretrieval.compact_postings(%s, %s, 0, 2)", held)
+    connection.execute("select pgretrieval.compact_postings(%s, %s, 'posting', '-1', 2)", held)
     # centroid 0: 2 is dropped, 6 was removed later; centroid 1 has nobody left in segment 0; segment 9 is the next compaction's
     merged = [(0, 0, [1, 5, 6]), (0, 9, [2, 9]), (1, 9, [9])]
     assert postings(connection, codebook) == [*merged, (2, 0, [2]), (2, 5, [5])]
     assert postings(connection, later) == sorted(rows)
-    connection.execute("select pgretrieval.compact_postings(%s, %s, 2, 9)", held)
+    connection.execute("select pgretrieval.compact_postings(%s, %s, 'posting', '1', 7)", held)
     assert postings(connection, codebook) == [*merged, (2, 0, [5])]
 
 
@@ -275,14 +275,14 @@ def test_compact_postings_leaves_rows_alone_that_stay(connection: Connection, he
     remove(connection, held[0], 2, compacting=True)
     place = "select ctid from pgretrieval.posting where centroid_id = %s"
     before = [connection.execute(place, [centroid]).fetchone() for centroid in (0, 1)]
-    connection.execute("select pgretrieval.compact_postings(%s, %s, 0, 9)", held)
+    connection.execute("select pgretrieval.compact_postings(%s, %s, 'posting', '-1', 9)", held)
     after = [connection.execute(place, [centroid]).fetchone() for centroid in (0, 1)]
     assert after[0] == before[0]
     assert after[1] != before[1]
     assert postings(connection, held[1]) == [(0, 0, [1]), (1, 0, [1])]
 
 
-def test_compact_words(connection: Connection, held: tuple[int, int]):
+def test_compact_postings_of_words(connection: Connection, held: tuple[int, int]):
     """Weights go to other passages, more words are taken than were asked for, or it never says that it is done."""
     rows = [
         ("ale", 0, [1, 2], [0.25, 0.5]),
@@ -299,7 +299,7 @@ def test_compact_words(connection: Connection, held: tuple[int, int]):
     remove(connection, held[0], 6)
 
     def step(last: str | None) -> str | None:
-        call = "select pgretrieval.compact_words(%s, %s, %s, 2)"
+        call = "select pgretrieval.compact_postings(%s, %s, 'word_posting', %s, 2)"
         return connection.execute(call, [*held, last]).fetchone()[0]
 
     assert step(None) == "bun"

@@ -38,8 +38,8 @@ def sound(connection: Connection) -> Connection:
     )
     connection.execute("update pgretrieval.collection set codebook_id = %s, dense_dim = 2, mean_words = 1.5", [CODEBOOK])
     connection.execute("insert into pgretrieval.proxy_model values (%s, 0, '', '', '', '')", [CODEBOOK])
-    connection.execute("select pgretrieval.create_proxies(%s)", [CODEBOOK])
-    connection.execute("select pgretrieval.reserve_passage_ids(1, 3)")
+    connection.execute("select pgretrieval.create_partition('proxy', 'codebook_id', %s)", [CODEBOOK])
+    connection.execute("select nextval('pgretrieval.passage_id_1') from generate_series(1, 3)")
     for place in range(3):
         connection.execute("insert into pgretrieval.centroid values (1, %s, %s, %s::halfvec)", [CODEBOOK, place, axis(place)])
     for passage_id, body, centroids in PASSAGES:

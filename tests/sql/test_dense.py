@@ -409,10 +409,12 @@ def test_dense_source(docs: pgretrieval.Collection, connection: Connection):
     assert connection.execute(f"select count(*) from {source} as vectors where {wanted}").fetchone() == (300,)
 
 
-def test_index_dense(docs: pgretrieval.Collection, connection: Connection):
+def test_the_vector_index_of_dense_vectors(docs: pgretrieval.Collection, connection: Connection):
     """No vector index, or candidates that do not come by it."""
     number = connection.execute("select collection_id from pgretrieval.collection").fetchone()[0]
-    connection.execute("select pgretrieval.index_dense(%s, 0, dense_dim) from pgretrieval.collection", [number])
+    connection.execute(
+        "select pgretrieval.index_vectors('dense_vector_' || %s, dense_dim, 'encoding', 0) from pgretrieval.collection", [number]
+    )
     connection.execute("analyze")
     distance, source, wanted = connection.execute(
         "select distance, source, wanted from pgretrieval.dense_source(pgretrieval.known_collection('docs'))"

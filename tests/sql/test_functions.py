@@ -9,10 +9,12 @@ import psycopg
 import pytest
 
 from pgretrieval import assets
+from pgretrieval.db.tables import passages
 
 pytestmark = pytest.mark.both_versions
 
 Connection = psycopg.Connection[Any]
+INDEX_CENTROIDS = "select pgretrieval.index_vectors('centroid_' || %s, %s, 'codebook_id', %s)"
 PARTS = ("centroid", "passage", "posting", "token_code", "token_vector", "word_posting")
 
 
@@ -124,14 +126,12 @@ def test_drop_collection_of_an_unknown_name_is_false(connection: Connection):
     assert connection.execute("select pgretrieval.drop_collection('nobody')").fetchone() == (False,)
 
 
-def test_reserve_passage_ids_never_gives_a_number_twice(connection: Connection, database_url: str):
+def test_reserved_passage_ids_are_never_given_twice(connection: Connection, database_url: str):
     """Two adds at once, or one after a rollback, write under one passage id; or collections share a sequence."""
     first, second = create(connection, "first"), create(connection, "second")
 
     def reserve(where: Connection, collection_id: int, n: int) -> list[int]:
-        return [
-            row[0] for row in where.execute("select * from pgretrieval.reserve_passage_ids(%s, %s)", [collection_id, n]).fetchall()
-        ]
+        return passages.reserve_ids(where, collection_id, n).tolist()
 
     with psycopg.connect(database_url) as other:
         given = reserve(connection, first, 3) + reserve(other, first, 2)
@@ -159,18 +159,14 @@ def add_codebook(connection: Connection, collection_id: int, dim: int) -> int:
     return codebook_id
 
 
-def test_index_centroids_makes_one_vector_index_for_each_codebook(connection: Connection):
+def test_index_vectors_makes_one_vector_index_for_each_codebook(connection: Connection):
     """The index is missing, of another kind, made again at each build, or in the way of another dimension."""
     collection_id = create(connection)
     first = add_codebook(connection, collection_id, 48)
-    connection.execute(  # as collections were made with
-        f"create index centroid_{collection_id}_hnsw on pgretrieval.centroid_{collection_id}"
-        " using hnsw ((vector::halfvec(48)) halfvec_ip_ops)"
-    )
     for _ in range(2):
-        connection.execute("select pgretrieval.index_centroids(%s, %s)", [collection_id, first])
+        connection.execute(INDEX_CENTROIDS, [collection_id, 48, first])
     second = add_codebook(connection, collection_id, 96)
-    connection.execute("select pgretrieval.index_centroids(%s, %s)", [collection_id, second])
+    connection.execute(INDEX_CENTROIDS, [collection_id, 96, second])
     connection.execute("set enable_seqscan = off")
     for codebook_id, dim in ((first, 48), (second, 96)):
         plan = connection.execute(
@@ -193,7 +189,7 @@ def test_index_centroids_makes_one_vector_index_for_each_codebook(connection: Co
     connection.execute("set enable_seqscan = on")
     assert connection.execute("select count(*) from pgretrieval.centroid").fetchone() == (0,)
     first = add_codebook(connection, collection_id, 48)
-    connection.execute("select pgretrieval.index_centroids(%s, %s)", [collection_id, first])
+    connection.execute(INDEX_CENTROIDS, [collection_id, 48, first])
     found = connection.execute(
         "select pg_get_indexdef(indexrelid) from pg_index where indrelid = %s::regclass and not indisprimary",
         [f"pgretrieval.centroid_{collection_id}"],
@@ -278,11 +274,11 @@ def test_candidates_survive_a_hostile_search_path(connection: Connection):
     connection.execute("create function hostile.nextval(regclass) returns bigint language sql as 'select 666::bigint'")
     connection.execute("set search_path = hostile, pg_catalog")
     assert candidates(connection, collection_id, {10: 0.5, 11: 0.25}) == [(2, 0.75), (1, 0.5)]
-    assert connection.execute("select * from pgretrieval.reserve_passage_ids(%s, 1)", [collection_id]).fetchone() == (1,)
+    assert passages.reserve_ids(connection, collection_id, 1).tolist() == [1]
     other = connection.execute("select pgretrieval.create_collection('other', 48)").fetchone()[0]
     assert f"posting_{other}" in partitions(connection)
     connection.execute("select pgretrieval.clear_token_vectors(%s)", [other])
-    connection.execute("select pgretrieval.index_centroids(%s, %s)", [other, add_codebook(connection, other, 48)])
+    connection.execute(INDEX_CENTROIDS, [other, 48, add_codebook(connection, other, 48)])
     assert connection.execute("select pgretrieval.drop_replaced(%s, 10)", [other]).fetchone() == (True,)
     assert connection.execute("select (pgretrieval.stats('other')) ->> 'rebuild_pays'").fetchone() == ("false",)
     drift = "select added_passages, rebuild_pays from pgretrieval.drift(pgretrieval.known_collection('other'))"
@@ -292,7 +288,7 @@ def test_candidates_survive_a_hostile_search_path(connection: Connection):
 
 def add_proxies(connection: Connection, codebook_id: int, rows: dict[int, list[float]]) -> None:
     """A partition with proxies whose first numbers are given and whose others are 0."""
-    connection.execute("select pgretrieval.create_proxies(%s)", [codebook_id])
+    connection.execute("select pgretrieval.create_partition('proxy', 'codebook_id', %s)", [codebook_id])
     for passage_id, head in rows.items():
         vector = str(head + [0.0] * (512 - len(head)))
         connection.execute(
@@ -317,35 +313,36 @@ def test_candidates_by_proxy_are_those_with_the_highest_inner_product(connection
     add_proxies(connection, 8, {1: [100.0]})
     assert by_proxy(connection, docs, 7, [1.0, 1.0], 3) == [(2, 4.0), (3, 2.0)]  # passage 4 is not there (any more)
     assert by_proxy(connection, docs, 7, [-1.0, 0.5], 4)[:1] == [(3, 1.0)]
-    connection.execute("select pgretrieval.index_proxies(7)")
+    connection.execute("select pgretrieval.index_vectors('proxy_7', 512)")
     connection.execute("set local enable_seqscan = off")
     assert by_proxy(connection, docs, 7, [1.0, 1.0], 3) == [(2, 4.0), (3, 2.0)]
 
 
-def test_create_proxies_index_proxies_and_drop_proxies(connection: Connection):
+def test_partitions_of_proxies_are_made_indexed_and_dropped(connection: Connection):
     """Made twice they fail, or what they make is not what they drop."""
     for _ in range(2):
-        connection.execute("select pgretrieval.create_proxies(5)")
-        connection.execute("select pgretrieval.index_proxies(5)")
+        connection.execute("select pgretrieval.create_partition('proxy', 'codebook_id', 5)")
+        connection.execute("select pgretrieval.index_vectors('proxy_5', 512)")
     found = connection.execute(
         "select indexdef from pg_indexes where tablename = 'proxy_5' and indexname = 'proxy_5_hnsw'"
     ).fetchall()
     assert "hnsw (vector" in found[0][0]
     assert "halfvec_ip_ops" in found[0][0]
     for _ in range(2):
-        connection.execute("select pgretrieval.drop_proxies(5)")
+        connection.execute("select pgretrieval.empty_partitions('dropping proxies', array['proxy_5'], 0.5)")
     assert connection.execute("select count(*) from pgretrieval.proxy").fetchone() == (0,)
     assert connection.execute("select pgretrieval.drop_leftover()").fetchone() == (True,)
     assert connection.execute("select to_regclass('pgretrieval.proxy_5')").fetchone()[0] is None
 
 
-def test_limit_parallel_builds_keeps_workers_from_unsafe_versions(connection: Connection):
+def test_index_vectors_keeps_workers_from_unsafe_versions(connection: Connection):
     """pgvector before 0.8.4 builds with workers, or a newer one without."""
+    connection.execute("select pgretrieval.create_partition('proxy', 'codebook_id', 5)")
     for version, workers in (("0.8.4", "3"), ("0.8.3", "0")):
         with connection.transaction(force_rollback=True):
             connection.execute("set local max_parallel_maintenance_workers = 3")
             connection.execute("update pg_extension set extversion = %s where extname = 'vector'", [version])
-            connection.execute("select pgretrieval.limit_parallel_builds()")
+            connection.execute("select pgretrieval.index_vectors('proxy_5', 512)")
             assert connection.execute("show max_parallel_maintenance_workers").fetchone()[0] == workers
 
 

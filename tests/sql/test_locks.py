@@ -208,7 +208,7 @@ def test_nobody_without_rights_holds_anything_up(
             stranger.execute("select pg_advisory_lock(%s, %s), pg_advisory_lock(%s, 1)", [kind, number, kind])
         for attempt in (
             "select pgretrieval.lock_for_change(%s)",
-            "select pgretrieval.share_collection(%s, 'change')",
+            "select pgretrieval.lock_collection(%s, 'change', null)",
             "select pgretrieval.lock_collection(%s, 'change', 'access share')",
             "select pgretrieval.lock_collection(%s, 'build', 'share update exclusive')",
             "select pgretrieval.join_workers(%s)",
@@ -360,16 +360,20 @@ def test_empty_partitions_and_drop_leftover(connection: Connection, database_url
     connection.execute("select pgretrieval.create_partition('anchor_score', 'matrix_id', 7)")
 
 
-def test_drop_index_leaves_what_is_in_use(connection: Connection, database_url: str):
+def test_an_index_that_is_in_use_is_dropped_later(connection: Connection, database_url: str):
     """An index that a search uses makes all who come after wait."""
-    number = connection.execute("select pgretrieval.create_collection('docs', 48)").fetchone()[0]
-    connection.execute(f"create index extra on pgretrieval.centroid_{number} (codebook_id)")
-    drop = "select pgretrieval.drop_index(%s, 'extra')"
+    number = connection.execute("select pgretrieval.create_collection('docs', 48, dense => 'kept')").fetchone()[0]
+    old = f"dense_vector_{number}_7_hnsw"  # of an encoding that is used no more
+    connection.execute("select pgretrieval.index_vectors('dense_vector_' || %s, 16, 'encoding', 7)", [number])
+    drop = "select pgretrieval.drop_replaced(%s, 1000)"
+    there = "select to_regclass(%s)"
     with psycopg.connect(database_url) as reader:
-        reader.execute("select * from pgretrieval.centroid where collection_id = %s", [number])
-        assert connection.execute(drop, [f"centroid_{number}"]).fetchone() == (False,)
-    for _ in range(2):
-        assert connection.execute(drop, [f"centroid_{number}"]).fetchone() == (True,)
+        reader.execute("select * from pgretrieval.dense_vector where collection_id = %s", [number])
+        with pytest.raises(psycopg.errors.LockNotAvailable, match=f"dropping index {old}"):
+            connection.execute(drop, [number])
+        assert connection.execute(there, [f"pgretrieval.{old}"]).fetchone()[0] is not None
+    assert connection.execute(drop, [number]).fetchone() == (False,)
+    assert connection.execute(there, [f"pgretrieval.{old}"]).fetchone()[0] is None
 
 
 def queue_up(connection: Connection, number: int, *keys: str) -> None:
@@ -393,6 +397,19 @@ def test_claim_keys_and_held_by_others(connection: Connection, database_url: str
         assert connection.execute(left, [number]).fetchone() == (4,)
         first.commit()
         assert sorted(second.execute(claim, [number, 10]).fetchall()) == [("a", 1), ("b", 1)]
+
+
+def test_lock_keys_leaves_keys_out_of_which_another_worker_has_an_entry(connection: Connection, database_url: str):
+    """Two texts of one row are written by two workers at once."""
+    number = connection.execute("select pgretrieval.create_collection('docs', 48)").fetchone()[0]
+    lock = "select key, cardinality(entries) from pgretrieval.lock_keys(%s, %s)"
+    queue_up(connection, number, "a", "b", "a")
+    with psycopg.connect(database_url) as first, psycopg.connect(database_url) as second:
+        first.execute("select from pgretrieval.queue where queue_id = 1 for update")
+        assert second.execute(lock, [number, ["a", "b", "not queued"]]).fetchall() == [("b", 1)]
+        first.rollback()
+        second.rollback()
+        assert sorted(second.execute(lock, [number, ["a", "b"]]).fetchall()) == [("a", 2), ("b", 1)]
 
 
 def test_a_worker_that_can_take_nothing_does_not_say_that_all_is_done(

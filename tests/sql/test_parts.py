@@ -13,6 +13,7 @@ pytestmark = pytest.mark.both_versions
 
 Connection = psycopg.Connection[Any]
 DIM = 48
+INDEX_CENTROIDS = "select pgretrieval.index_vectors('centroid_' || %s, %s, 'codebook_id', %s)"
 
 
 def vector(*head: float) -> str:
@@ -80,16 +81,31 @@ def test_checked_vectors_come_back_as_they_are(connection: Connection):
         connection.execute("select pgretrieval.checked_vectors('it', %s::vector[], null)", [array(vector(1), "[1,2]")])
 
 
-def test_check_depth_and_depth_of_candidates(connection: Connection, held: tuple[int, int]):
+def test_depth_of_candidates(connection: Connection, held: tuple[int, int]):
     """The default does not follow from the tokens of a passage, or a given number is not taken."""
     row = "(select c from pgretrieval.collection c)"
-    for arguments, expected in (("10, null, null", 1024), ("10, 3, 77", 77), ("500, null, null", 2500)):
+    for arguments, expected in (("10, null", 1024), ("10, 77", 77), ("500, null", 2500)):
         assert connection.execute(f"select pgretrieval.depth_of_candidates({row}, {arguments})").fetchone() == (expected,)
     connection.execute("update pgretrieval.codebook set tokens = 600")
-    assert connection.execute(f"select pgretrieval.depth_of_candidates({row}, 10, null, null)").fetchone() == (200,)
-    for k in ("0", "null"):
-        with pytest.raises(psycopg.Error, match=f"k is {k}"):
-            connection.execute(f"select pgretrieval.check_depth({k})")
+    assert connection.execute(f"select pgretrieval.depth_of_candidates({row}, 10, null)").fetchone() == (200,)
+    with pytest.raises(psycopg.Error, match="candidates is 9, less than the 10 hits"):
+        connection.execute(f"select pgretrieval.depth_of_candidates({row}, 10, 9)")
+
+
+def test_check_search(connection: Connection):
+    """A number that no search can use passes, or the error calls it by another name."""
+    connection.execute("select pgretrieval.check_search(null, 1), pgretrieval.check_search(null, 100000000, 1000000)")
+    for arguments, said in (
+        ("0", "k is 0"),
+        ("null", "k is null"),
+        ("100000001", "k is 100000001"),
+        ("0, named => 'n'", "n is 0"),
+        ("1, 0", "probes is 0"),
+        ("1, 1000001", "probes is 1000001"),
+    ):
+        with pytest.raises(psycopg.Error, match=said) as caught:
+            connection.execute(f"select pgretrieval.check_search(null, {arguments})")  # type: ignore[call-overload]
+        assert caught.value.sqlstate == "PGR05"
 
 
 def test_centroid_at_reads_little_endian_numbers(connection: Connection):
@@ -101,7 +117,7 @@ def test_centroid_at_reads_little_endian_numbers(connection: Connection):
 
 def test_probe_weights_centroids_by_what_they_beat_a_miss(connection: Connection, held: tuple[int, int]):
     """A centroid counts once for each token, misses are not taken off, or weights fall below 0."""
-    connection.execute("select pgretrieval.index_centroids(%s, %s)", held)
+    connection.execute(INDEX_CENTROIDS, [held[0], DIM, held[1]])
     query = array(vector(0.8, 0.5, 0.25), vector(0.5, 0.0, 0.0))
     found = connection.execute(
         "select centroid_id, score from pgretrieval.probe(%s, %s, %s::vector[], 1) order by 1", [*held, query]
@@ -157,7 +173,7 @@ def test_candidates_among_and_ranked_among(connection: Connection, held: tuple[i
 
 def test_candidates_in_sql(connection: Connection, held: tuple[int, int]):
     """Without an index fewer than all matches come; with one, others than by postings."""
-    connection.execute("select pgretrieval.index_centroids(%s, %s)", held)
+    connection.execute(INDEX_CENTROIDS, [held[0], DIM, held[1]])
     for passage_id, centroids in ((1, [0]), (2, [1]), (3, [2])):
         add(connection, held, passage_id, centroids)
     statement = (
@@ -168,7 +184,7 @@ def test_candidates_in_sql(connection: Connection, held: tuple[int, int]):
     assert sorted(connection.execute(statement, [array(vector(0.0, 1.0)), "$.n > 1"]).fetchall()) == [(2,), (3,)]
 
 
-def test_score_centroids_score_codes_and_score_passages(connection: Connection, held: tuple[int, int]):
+def test_score_centroids_and_score_passages(connection: Connection, held: tuple[int, int]):
     """A token's centroid or residual is another's, decoded vectors are not scaled, or similarities below 0 count."""
     add(connection, held, 1, [0, 1])
     add(connection, held, 2, [2])
@@ -181,15 +197,11 @@ def test_score_centroids_score_codes_and_score_passages(connection: Connection, 
     length = (1.5**2 + (DIM - 1) * 0.25) ** 0.5
     expected = [(1, (1.5 - 0.5) / length), (2, (0.5 - 1.5) / length)]
     decoded = connection.execute(
-        "select passage_id, score from pgretrieval.score_codes(%s, %s, array[1, 2], %s::vector[]) order by 1", [*held, query]
-    ).fetchall()
-    assert decoded == [(number, pytest.approx(score, abs=1e-5)) for number, score in expected]
-    scored = connection.execute(
         """select passage_id, score from pgretrieval.score_passages(
                (select c from pgretrieval.collection c), array[1, 2], %s::vector[]) order by 1""",
         [query],
     )
-    assert scored.fetchall() == decoded
+    assert decoded.fetchall() == [(number, pytest.approx(score, abs=1e-5)) for number, score in expected]
 
 
 def test_worth_scoring(connection: Connection, held: tuple[int, int]):
@@ -230,15 +242,17 @@ def test_partitioned_tables(connection: Connection):
         assert partitions.fetchall() == [(f"{table}_{number}",) for (table,) in tables]
 
 
-def test_check_fusion(connection: Connection):
-    connection.execute("select pgretrieval.check_fusion('rank', '{1,0,2.5}', 0)")
-    for arguments in ("'sum', '{1,1,1}', 60", "'rank', '{1,1}', 60", "'rank', null, 60", "'score', '{1,1,1}', null"):
+def test_how_a_hybrid_search_can_fuse(connection: Connection, held: tuple[int, int]):
+    """A fusion that there is not passes, or weights that are none."""
+    search = "select pgretrieval.hybrid_search('docs', null, 'text', fusion => {}, weights => {}, rank_constant => {})"
+    connection.execute(search.format("'rank'", "'{1,0,2.5}'", 0))
+    for given in (("'sum'", "'{1,1,1}'", 60), ("'rank'", "'{1,1}'", 60), ("'rank'", "null", 60), ("'score'", "'{1,1,1}'", "null")):
         with pytest.raises(psycopg.Error, match=r"fusion is|weights are") as caught:
-            connection.execute(f"select pgretrieval.check_fusion({arguments})")  # type: ignore[call-overload]
+            connection.execute(search.format(*given))  # type: ignore[call-overload]
         assert caught.value.sqlstate == "PGR05"
 
 
-def test_score_vectors(connection: Connection, held: tuple[int, int]):
+def test_score_passages_by_stored_vectors(connection: Connection, held: tuple[int, int]):
     """Stored vectors are scored by something else than MaxSim, or without their passage."""
     add(connection, held, 1, [0])
     for passage_id in (1, 9):
@@ -247,7 +261,10 @@ def test_score_vectors(connection: Connection, held: tuple[int, int]):
             [held[0], passage_id, array(vector(0.5), vector(0.25, 0.5))],
         )
     query = array(vector(1.0), vector(0.0, 2.0))
-    found = connection.execute("select * from pgretrieval.score_vectors(%s, array[1, 9], %s::vector[])", [held[0], query])
+    connection.execute("update pgretrieval.collection set keep_vectors = true")
+    found = connection.execute(
+        "select * from pgretrieval.score_passages((select c from pgretrieval.collection c), array[1, 9], %s::vector[])", [query]
+    )
     assert found.fetchall() == [(1, 1.5)]
 
 
@@ -328,7 +345,7 @@ def test_candidates_by_text(connection: Connection, held: tuple[int, int]):
 
 def test_text_search_and_hybrid_search_have_the_columns_of_search(connection: Connection, held: tuple[int, int]):
     """A column is missing; what they find is tested in tests/integration/test_words.py."""
-    connection.execute("select pgretrieval.index_centroids(%s, %s)", held)
+    connection.execute(INDEX_CENTROIDS, [held[0], DIM, held[1]])
     add(connection, held, 1, [0], "red fox")
     for call in (
         "pgretrieval.text_search('docs', 'fox')",

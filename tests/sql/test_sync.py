@@ -41,7 +41,7 @@ def add_passage(connection: Connection, key: str) -> None:
     """Without vectors."""
     connection.execute(
         """insert into pgretrieval.passage (collection_id, passage_id, key, body, token_count)
-           select 1, pgretrieval.reserve_passage_ids(1, 1), %s, 'text', 1""",
+           select 1, nextval('pgretrieval.passage_id_1'), %s, 'text', 1""",
         [key],
     )
 
@@ -74,9 +74,9 @@ def test_qualified_name(odd: Connection):
     assert odd.execute("select pgretrieval.qualified_name(999999::oid::regclass)").fetchone() == (None,)
 
 
-def test_check_columns(odd: Connection):
+def test_check_source_names_missing_columns(odd: Connection):
     """A column that was dropped passes, or the error does not say which there are."""
-    call = "select pgretrieval.check_columns(%s::regclass, %s::text[])"
+    call = "select pgretrieval.check_source(%s::regclass, %s::text[])"
     for wanted in ([], COLUMNS):
         odd.execute(call, [ODD, wanted])
     there = "Its columns are 'The Key', 'Text '' of %s', 'select', 'n'. "
@@ -119,9 +119,9 @@ def test_source_of_a_table_and_of_a_query(odd: Connection):
     ]
 
 
-def test_check_policies(odd: Connection, postgres: Any):
+def test_check_source_refuses_rows_that_policies_hide(odd: Connection, postgres: Any):
     """A role that policies apply to passes, or one that they do not is refused."""
-    call = "select pgretrieval.check_policies(%s::regclass)"
+    call = "select pgretrieval.check_source(%s::regclass)"
     odd.execute(f"alter table {ODD} enable row level security; alter table {ODD} force row level security")
     odd.execute(call, [ODD])  # a superuser
     name, _ = postgres.create_role()

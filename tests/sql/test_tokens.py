@@ -215,8 +215,9 @@ def ids_of(connection: Connection) -> tuple[int, int]:
 
 def test_what_is_checked_first(reading: Connection):
     """Values that can be used are refused."""
-    reading.execute("select pgretrieval.check_scorer('xtr', 'maxsim', false, 'auto')")
-    reading.execute("select pgretrieval.check_token_knobs(10, null, null, '-0.5')")
+    reading.execute("select pgretrieval.create_collection('reranked', scorer => 'xtr', rerank => 'maxsim', unit_vectors => false)")
+    query = "array_fill(1, array[64])::vector"
+    reading.execute(f"select pgretrieval.xtr_search('xtr', array[{query}], 10, null, null, null, null, '-0.5')")
 
 
 def test_decoder(reading: Connection):
@@ -228,7 +229,7 @@ def test_decoder(reading: Connection):
     assert (levels[0x3A], levels[256 + 0x3A]) == (weights[3], weights[10])
 
 
-def test_tokens_among_and_count_matches(reading: Connection):
+def test_tokens_among(reading: Connection):
     """Tokens of passages that do not match leave the server, or some that do stay."""
     collection, codebook = ids_of(reading)
     found = reading.execute(
@@ -241,8 +242,6 @@ def test_tokens_among_and_count_matches(reading: Connection):
         "select sum(token_count) from pgretrieval.passage where collection_id = %s and key in ('p3', 'p4')", [collection]
     ).fetchone()[0]
     assert found == (tokens, 32 * tokens)
-    counted = "select pgretrieval.count_matches(%s, %s, '$.number < 20', null)"
-    assert [reading.execute(counted, [collection, n]).fetchone()[0] for n in (5, 100)] == [5, 20]
 
 
 def test_probes_for(reading: Connection, corpus: Corpus):
@@ -289,16 +288,16 @@ def test_score_tokens_and_retrieved_passages(reading: Connection, corpus: Corpus
     assert found == (290,)
 
 
-def test_compact_posting_codes_and_check_posting_codes(reading: Connection):
+def test_compact_postings_of_tokens_and_check_posting_codes(reading: Connection):
     """Segments that are not marked are merged, or tokens of removed passages stay."""
     collection, codebook = ids_of(reading)
     counted = "select count(*), sum(cardinality(passage_ids)) from pgretrieval.posting_code where collection_id = %s"
     before = reading.execute(counted, [collection]).fetchone()
-    reading.execute("select pgretrieval.compact_posting_codes(%s, %s, 0, 5000)", [collection, codebook])
+    reading.execute("select pgretrieval.compact_postings(%s, %s, 'posting_code', '-1', 5000)", [collection, codebook])
     assert reading.execute(counted, [collection]).fetchone() == before
     reading.execute("update pgretrieval.segment set compacting = true where collection_id = %s", [collection])
     reading.execute("update pgretrieval.removed_passage set compacting = true where collection_id = %s", [collection])
-    reading.execute("select pgretrieval.compact_posting_codes(%s, %s, 0, 5000)", [collection, codebook])
+    reading.execute("select pgretrieval.compact_postings(%s, %s, 'posting_code', '-1', 5000)", [collection, codebook])
     rows, tokens = reading.execute(counted, [collection]).fetchone()
     assert rows < before[0]
     live = reading.execute("select sum(token_count) from pgretrieval.passage where collection_id = %s", [collection]).fetchone()

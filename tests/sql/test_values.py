@@ -22,20 +22,20 @@ Connection = psycopg.Connection[Any]
         ('"text"', False),
     ],
 )
-def test_is_predicate_and_check_filter(connection: Connection, filter: str, is_one: bool):
+def test_is_predicate_and_check_search(connection: Connection, filter: str, is_one: bool):
     """A filter that can only find nothing is taken without a word, or a predicate is refused."""
     assert connection.execute("select pgretrieval.is_predicate(%s::jsonpath)", [filter]).fetchone() == (is_one,)
     if is_one:
-        connection.execute("select pgretrieval.check_filter(%s::jsonpath)", [filter])
+        connection.execute("select pgretrieval.check_search(%s::jsonpath, 1)", [filter])
     else:
         with pytest.raises(psycopg.errors.DatabaseError, match="is no predicate") as refused:
-            connection.execute("select pgretrieval.check_filter(%s::jsonpath)", [filter])
+            connection.execute("select pgretrieval.check_search(%s::jsonpath, 1)", [filter])
         assert refused.value.sqlstate == "PGR05"
 
 
 def test_no_filter_is_no_error(connection: Connection):
     """Searches without a filter are refused."""
-    connection.execute("select pgretrieval.check_filter(null)")
+    connection.execute("select pgretrieval.check_search(null, 1)")
 
 
 @pytest.mark.parametrize(

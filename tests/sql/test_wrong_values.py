@@ -34,8 +34,6 @@ OTHERS = {
     "maxsim": {"22000"},  # pgvector's, of two vectors whose dimensions differ
 }
 """What may come of some functions beside that."""
-AS_MANY_AS_ASKED = {("reserve_passage_ids", "n")}
-"""Rows that are numbers of a sequence: two billion of them take their time."""
 NO_PREDICATES = {"$", "$.n", "1"}
 FAULTS = ("XX", "53", "54", "57")
 """States that only a fault of a function leads to: internal errors, limits, a time that is up."""
@@ -120,8 +118,6 @@ class Function(NamedTuple):
         right = self.arguments()
         for name, kind in zip(self.names, self.types, strict=True):
             for wrong in [None, *WRONG.get(kind.removeprefix("public."), [])]:
-                if (self.name, name) in AS_MANY_AS_ASKED and wrong == "2147483647":
-                    continue
                 yield f"{name} => {str(wrong)[:40]}", {**right, name: wrong}
 
 

@@ -7,7 +7,7 @@ set plan_cache_mode = force_custom_plan
 as $function$
 #variable_conflict use_column
 declare
-    held pgretrieval.collection := pgretrieval.factorized_collection(anchor_items.collection);
+    held pgretrieval.collection := pgretrieval.known_collection(anchor_items.collection, factorized => true);
 begin
     return query
     select item.place, passage.key, passage.title, passage.body

@@ -9,15 +9,12 @@ set plan_cache_mode = force_custom_plan
 as $function$
 #variable_conflict use_column
 declare
-    held pgretrieval.collection := pgretrieval.factorized_collection(candidates_by_anchors.collection);
+    held pgretrieval.collection := pgretrieval.known_collection(candidates_by_anchors.collection, factorized => true);
     anchors integer;
     scores real[];
     query real[];
 begin
-    perform pgretrieval.check_filter(filter);
-    if n is null or n < 1 then
-        raise exception 'n is %', coalesce(n::text, 'null') using errcode = 'PGR05', hint = 'Give a whole number of at least 1.';
-    end if;
+    perform pgretrieval.check_search(filter, n, named => 'n');
     select f.anchor_items into strict anchors from pgretrieval.factorization f where f.factorization_id = held.factorization_id;
     if coalesce(cardinality(anchor_scores), 0) <> anchors or array_ndims(anchor_scores) <> 1 then
         raise exception 'there are % anchor scores, and % anchor items', coalesce(cardinality(anchor_scores), 0), anchors

@@ -72,7 +72,22 @@ begin
         raise exception 'language is %', quote_literal(left(create_collection.language, 60)) using errcode = 'PGR05',
             hint = 'Give a text search configuration of the server, such as english or simple, or null.';
     end if;
-    perform pgretrieval.check_scorer(scorer, rerank, unit_vectors, generator);
+    if scorer is null or scorer not in ('maxsim', 'xtr', 'colxtr') then
+        raise exception 'scorer is %', coalesce(quote_literal(scorer), 'null')
+            using errcode = 'PGR05', hint = 'Give maxsim, xtr or colxtr.';
+    end if;
+    if rerank <> 'maxsim' or rerank is not null and scorer = 'maxsim' then
+        raise exception 'rerank is %, scorer is %', quote_literal(rerank), scorer
+            using errcode = 'PGR05', hint = 'Give maxsim with scorer xtr or colxtr; leave it out otherwise.';
+    end if;
+    if unit_vectors is not true and (scorer = 'maxsim' or unit_vectors is null) then
+        raise exception 'unit_vectors is %, scorer is %', coalesce(unit_vectors::text, 'null'), scorer
+            using errcode = 'PGR05', hint = 'Scores by all tokens are of unit vectors; give scorer xtr or colxtr to keep lengths.';
+    end if;
+    if generator = 'proxy' and scorer <> 'maxsim' then
+        raise exception 'generator is proxy, scorer is %', scorer
+            using errcode = 'PGR05', hint = 'Retrieved tokens are the candidates there; leave generator out, or give scorer maxsim.';
+    end if;
     insert into pgretrieval.collection (name, dim, encoder, bits, levels, generator, keep_vectors, language,
                                         title_weight, dense, dense_key, vectors_per_passage, scorer, rerank, unit_vectors)
     values (create_collection.name, create_collection.dim, create_collection.encoder, create_collection.bits,

@@ -1,5 +1,5 @@
--- The collection's row; an error where there is none of that name.
-create or replace function pgretrieval.known_collection(name text) returns pgretrieval.collection
+-- The collection's row; an error where there is none of that name, or where it is to be factorised and is not.
+create or replace function pgretrieval.known_collection(name text, factorized boolean default false) returns pgretrieval.collection
 language plpgsql stable
 set search_path from current
 as $function$
@@ -10,6 +10,10 @@ begin
     if not found then
         raise exception 'no collection %', coalesce(quote_literal(known_collection.name), 'null')
             using errcode = 'PGR04', hint = 'select name from pgretrieval.collections lists those that there are.';
+    end if;
+    if factorized and found_row.factorization_id is null then
+        raise exception 'collection % has no factorisation', quote_literal(found_row.name)
+            using errcode = 'PGR05', hint = 'Make one: collection.factorize(…) in Python, or `pgretrieval factorize`.';
     end if;
     return found_row;
 end

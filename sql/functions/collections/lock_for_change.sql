@@ -7,7 +7,7 @@ as $function$
 declare
     held pgretrieval.collection;
 begin
-    perform pgretrieval.share_collection(in_collection, 'change');
+    perform pgretrieval.lock_collection(in_collection, 'change', null);
     if current_setting('transaction_isolation') = 'read committed' then
         select * into held from pgretrieval.collection c where c.collection_id = in_collection;
     else

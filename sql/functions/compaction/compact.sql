@@ -38,20 +38,15 @@ begin
         returning * into progress;
     end if;
     if progress.next_centroid < centroids then
-        if held.scorer = 'maxsim' then
-            perform pgretrieval.compact_postings(
-                held.collection_id, held.codebook_id, progress.next_centroid, progress.next_centroid + 512
-            );
-        else
-            perform pgretrieval.compact_posting_codes(
-                held.collection_id, held.codebook_id, progress.next_centroid, progress.next_centroid + 512
-            );
-        end if;
+        perform pgretrieval.compact_postings(
+            held.collection_id, held.codebook_id, case held.scorer when 'maxsim' then 'posting' else 'posting_code' end,
+            (progress.next_centroid - 1)::text, 512
+        );
         update pgretrieval.compaction set next_centroid = progress.next_centroid + 512
         where compaction.collection_id = held.collection_id;
         return true;
     end if;
-    until := pgretrieval.compact_words(held.collection_id, held.codebook_id, progress.next_word, 2000);
+    until := pgretrieval.compact_postings(held.collection_id, held.codebook_id, 'word_posting', progress.next_word, 2000);
     if until is not null then
         update pgretrieval.compaction set next_word = until where compaction.collection_id = held.collection_id;
         return true;

@@ -1,7 +1,10 @@
--- Merges the segments of some centroids that are marked compacting into segment 0 and drops the entries of removed passages that are. The
--- plan is fixed by its form, whatever statistics say: postings by their index, and removed passages as an array, which is hashed.
-create or replace function pgretrieval.compact_postings(in_collection integer, in_codebook integer, first_centroid integer, next_centroid integer)
-returns void
+-- Merges the segments that are marked compacting into segment 0, and drops the entries of removed passages that are, in one table of
+-- postings: those of the next `most` centroids or words after a number or word. Returns the last of them, null where no word is left.
+--
+-- The plan is fixed by its form, whatever statistics say: postings by their index, and removed passages as an array, which is hashed.
+create or replace function pgretrieval.compact_postings(
+    in_collection integer, in_codebook integer, relation text, after text, most integer
+) returns text
 language plpgsql volatile
 set search_path from current
 set plan_cache_mode = force_custom_plan
@@ -12,6 +15,14 @@ set enable_sort = off
 as $function$
 #variable_conflict use_column
 declare
+    of_words constant boolean := relation = 'word_posting';
+    key constant text := case when of_words then 'word' else 'centroid_id' end;
+    keys constant text := case when of_words then 'collection_id, word' else 'collection_id, codebook_id, centroid_id' end;
+    -- Each entry beside its passage: the columns that hold them, the entry's names, their order, and how they are put together again.
+    columns text;
+    names text;
+    places text;
+    merged text;
     merging integer[] := array(
         select segment from pgretrieval.segment
         where segment.collection_id = in_collection and segment.codebook_id = in_codebook and compacting
@@ -19,27 +30,73 @@ declare
     removed integer[] := array(
         select passage_id from pgretrieval.removed_passage where removed_passage.collection_id = in_collection and compacting
     );
-    changed integer[];
+    until text;
 begin
-    changed := array(
-        select distinct posting.centroid_id
-        from pgretrieval.posting
-        where posting.collection_id = in_collection and posting.codebook_id = in_codebook
-          and posting.centroid_id >= first_centroid and posting.centroid_id < next_centroid and posting.segment = any(merging)
-          and (posting.segment > 0
-               or exists (select from unnest(posting.passage_ids) as entry (passage_id) where entry.passage_id = any(removed)))
-    );
-    with gone as (
-        delete from pgretrieval.posting
-        where posting.collection_id = in_collection and posting.codebook_id = in_codebook
-          and posting.centroid_id = any(changed) and posting.segment = any(merging)
-        returning posting.centroid_id, posting.bucket, posting.passage_ids
-    )
-    insert into pgretrieval.posting (collection_id, codebook_id, centroid_id, bucket, segment, passage_ids)
-    select in_collection, in_codebook, gone.centroid_id, gone.bucket, 0, array_agg(entry.passage_id order by entry.passage_id)
-    from gone
-    cross join lateral unnest(gone.passage_ids) as entry (passage_id)
-    where entry.passage_id <> all(removed)
-    group by gone.centroid_id, gone.bucket;
+    if of_words then
+        select max(listed.word) into until
+        from (
+            select distinct word_posting.word from pgretrieval.word_posting
+            where word_posting.collection_id = in_collection and word_posting.word > coalesce(compact_postings.after, '')
+            order by word_posting.word limit most
+        ) as listed;
+        if until is null then
+            return null;
+        end if;
+    else
+        until := after::integer + most;
+    end if;
+    case relation
+        when 'posting' then
+            columns := 'passage_ids';
+            names := 'passage_id, place';
+            places := 'entry.passage_id';
+            merged := '';
+        when 'word_posting' then
+            columns := 'passage_ids, weights';
+            names := 'passage_id, weight, place';
+            places := 'entry.passage_id';
+            merged := ', array_agg(entry.weight order by entry.passage_id)';
+        when 'posting_code' then
+            columns := 'passage_ids, positions';
+            names := 'passage_id, position, place';
+            places := 'entry.passage_id, entry.position';
+            merged := (
+                select format(
+                    ', array_agg(entry.position order by %1$s),'
+                    ' string_agg(substr(gone.residuals, 1 + %2$s * (entry.place::integer - 1), %2$s), '''' order by %1$s)',
+                    places, (codebook.dim * codebook.bits + 7) / 8
+                )
+                from pgretrieval.codebook where codebook.codebook_id = in_codebook
+            );
+    end case;
+    execute format(
+        $statement$
+        with gone as (
+            delete from pgretrieval.%1$I as posting
+            where posting.collection_id = %2$s %3$s and posting.segment = any($1) and posting.%4$I = any(array(
+                select distinct changed.%4$I
+                from pgretrieval.%1$I as changed
+                where changed.collection_id = %2$s %5$s and changed.%4$I > %6$L and changed.%4$I <= %7$L and changed.segment = any($1)
+                  and (changed.segment > 0
+                       or exists (select from unnest(changed.passage_ids) as entry (passage_id) where entry.passage_id = any($2)))
+            ))
+            returning %8$s, posting.bucket, %9$s
+        )
+        insert into pgretrieval.%1$I (%10$s, bucket, segment, %11$s)
+        select %10$s, gone.bucket, 0, array_agg(entry.passage_id order by %12$s) %13$s
+        from gone
+        cross join lateral rows from (unnest(%14$s)) with ordinality as entry (%15$s)
+        where entry.passage_id <> all($2)
+        group by %10$s, gone.bucket
+        $statement$,
+        relation, in_collection,
+        case when not of_words then format('and posting.codebook_id = %s', in_codebook) end, key,
+        case when not of_words then format('and changed.codebook_id = %s', in_codebook) end,
+        coalesce(after, ''), until,
+        keys, columns || case relation when 'posting_code' then ', substr(posting.residuals, 1) as residuals' else '' end,
+        keys, columns || case relation when 'posting_code' then ', residuals' else '' end, places, merged, columns, names
+    ) using merging, removed;
+    return until;
 end
 $function$;
+revoke execute on function pgretrieval.compact_postings(integer, integer, text, text, integer) from public;

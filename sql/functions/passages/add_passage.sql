@@ -75,7 +75,7 @@ begin
         raise exception 'passage %: its vectors hold numbers above 65,504, which half precision does not have', quote_literal(add_passage.id)
             using errcode = 'PGR05', hint = 'Scale the vectors down, or create the collection with unit_vectors => true.';
     end if;
-    new_id := (select pgretrieval.reserve_passage_ids(held.collection_id, 1));
+    new_id := nextval(format('pgretrieval.passage_id_%s', held.collection_id)::regclass);
     begin
         insert into pgretrieval.passage (collection_id, passage_id, key, title, body, metadata, token_count)
         values (held.collection_id, new_id, add_passage.id, add_passage.title, add_passage.body,

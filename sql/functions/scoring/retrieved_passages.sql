@@ -7,6 +7,7 @@ create or replace function pgretrieval.retrieved_passages(
 ) returns table (passage_id integer, score real)
 language plpgsql stable rows 1000
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 #variable_conflict use_column
 declare
@@ -21,7 +22,6 @@ declare
     found_passages integer[];
     found_scores real[];
 begin
-    perform pgretrieval.check_token_knobs(k, probes, k_tokens, imputation);
     k_tokens := coalesce(k_tokens, 300);
     if probes is null then
         tokens_wanted := 4 * k_tokens::bigint;
@@ -42,7 +42,15 @@ begin
         );
         if wider = widths then
             exit when cardinality(found_passages) > k or k_tokens = all_tokens and centroids <= all (widths);
-            wanted := coalesce(wanted, pgretrieval.count_matches(held.collection_id, k, filter, among));
+            wanted := coalesce(wanted, (
+                select count(*)
+                from (
+                    select from pgretrieval.passage
+                    where passage.collection_id = held.collection_id
+                      and (filter is null or passage.metadata @@ filter) and (among is null or passage.key = any(among))
+                    limit k
+                ) as matched
+            ));
             exit when cardinality(found_passages) > wanted;
             wider := array(
                 select least(2 * token.width::bigint, centroids)

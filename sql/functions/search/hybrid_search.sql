@@ -33,9 +33,17 @@ declare
     scores real[];
     least_words double precision := 0;  -- of passages that are not among the first thousand
 begin
-    perform pgretrieval.check_filter(filter);
-    perform pgretrieval.check_fusion(fusion, weights, rank_constant);
-    candidates := pgretrieval.depth_of_candidates(held, k, probes, candidates);
+    perform pgretrieval.check_search(filter, k, probes);
+    if fusion is null or fusion not in ('score', 'rank') then
+        raise exception 'fusion is %', coalesce(quote_literal(fusion), 'null')
+            using errcode = 'PGR05', hint = 'Give ''score'' or ''rank''.';
+    end if;
+    if cardinality(weights) is distinct from 3 or exists (select from unnest(weights) as weight where (abs(weight) <= 1e9) is not true)
+       or rank_constant is null or rank_constant < 0 then
+        raise exception 'weights are %, rank_constant is %', weights, rank_constant using errcode = 'PGR05',
+            hint = 'Give three weights up to 1e9, of late interaction, words and dense vectors, and a constant of at least 0.';
+    end if;
+    candidates := pgretrieval.depth_of_candidates(held, k, candidates);
     if query_text is not null then
         select array_agg(passage_id order by found.score desc, passage_id), array_agg(found.score order by found.score desc, passage_id)
         into by_words, word_scores

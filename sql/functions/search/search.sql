@@ -22,7 +22,7 @@ declare
     chosen integer[];
     scores real[];
 begin
-    perform pgretrieval.check_filter(filter);
+    perform pgretrieval.check_search(filter, k, probes);
     if held.scorer <> 'maxsim' then
         if candidates is not null then
             raise exception 'candidates is %, and collection % is scored by retrieved tokens', candidates, quote_literal(held.name)
@@ -32,7 +32,7 @@ begin
         return;
     end if;
     query := pgretrieval.checked_vectors('the query', query, held.dim);
-    candidates := pgretrieval.depth_of_candidates(held, k, probes, candidates);
+    candidates := pgretrieval.depth_of_candidates(held, k, candidates);
     chosen := array(
         select pgretrieval.candidates_in_sql(held, query, probes, candidates, filter, among)
     );

@@ -16,8 +16,7 @@ declare
     chosen integer[];
     scores real[];
 begin
-    perform pgretrieval.check_filter(filter);
-    perform pgretrieval.check_depth(k);
+    perform pgretrieval.check_search(filter, k);
     select array_agg(passage_id), array_agg(found.score) into chosen, scores
     from pgretrieval.candidates_by_text(held, coalesce(query_text, ''), k, filter, among) as found;
     return query select * from pgretrieval.show(held, chosen, scores, k);

@@ -27,7 +27,7 @@ declare
     chosen integer[];
     scores real[];
 begin
-    perform pgretrieval.check_filter(filter);
+    perform pgretrieval.check_search(filter, k, probes);
     if held.scorer = 'maxsim' then
         raise exception 'collection % is scored by all tokens', quote_literal(held.name)
             using errcode = 'PGR05', hint = 'Use pgretrieval.search, or create the collection with scorer => ''xtr''.';
@@ -41,12 +41,18 @@ begin
         raise exception 'rerank is %', quote_literal(rerank) using errcode = 'PGR05',
             hint = 'Give none; maxsim needs a collection made with rerank => ''maxsim'', which stores codes by passage.';
     end if;
+    if k_tokens not between 1 and 100000000 then
+        raise exception 'k_tokens is %', k_tokens using errcode = 'PGR05', hint = 'Give a whole number from 1 to 100,000,000.';
+    end if;
+    if imputation is null or imputation !~ '^(kth|warp|zero|[+-]?[0-9]{1,9}(\.[0-9]{1,9})?)$' then
+        raise exception 'imputation is %', coalesce(quote_literal(imputation), 'null')
+            using errcode = 'PGR05', hint = 'Give kth, warp, zero, or a number such as 0.2.';
+    end if;
     query := pgretrieval.checked_vectors('the query', query, held.dim);
     if reduction = 'mean' then
         reduced := cardinality(query);
     end if;
     if held.codebook_id is null then
-        perform pgretrieval.check_token_knobs(k, probes, k_tokens, imputation);
         chosen := array(select pgretrieval.candidates_in_sql(held, query, 1, k, filter, among));
     else
         select array_agg(found.passage_id), array_agg(found.score / reduced) into chosen, scores

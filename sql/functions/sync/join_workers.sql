@@ -4,7 +4,7 @@ language plpgsql volatile
 set search_path from current
 as $function$
 begin
-    perform pgretrieval.share_collection(in_collection, 'following');
+    perform pgretrieval.lock_collection(in_collection, 'following', null);
     return exists (select from pgretrieval.attachment where collection_id = in_collection);
 end
 $function$;

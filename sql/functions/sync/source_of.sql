@@ -27,10 +27,9 @@ begin
         raise exception 'a collection is attached to %, which is no table any more', held.source_name using errcode = 'PGR05',
             hint = 'Detach the collection, and attach it to a table.';
     end if;
-    perform pgretrieval.check_columns(
+    perform pgretrieval.check_source(
         held.source, held.key_column || case when held.query is null then held.text_columns || held.metadata_columns else '{}' end
     );
-    perform pgretrieval.check_policies(held.source);
     -- A table without those that inherit from it, whose changes its triggers do not tell of.
     relation := case when held.query is not null then format(E'(\n%s\n)', held.query)
                      else case (select relkind from pg_class where oid = held.source) when 'r' then 'only ' else '' end
@@ -44,7 +43,7 @@ begin
         raise exception 'the query that is attached to % fails: %', held.source_name, sqlerrm using errcode = 'PGR05',
             hint = 'It needs columns id and key, and those of texts and metadata, and names of tables and functions with their schema.';
     end;
-    perform pgretrieval.check_policies(held.source);  -- from here on none can be made
+    perform pgretrieval.check_source(held.source);  -- from here on none can be made
 
     key := format('format(''%%s'', source.%I)', key_column);
     id := format('format(''%%s'', source.%I)', id_column);

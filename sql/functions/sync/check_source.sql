@@ -1,5 +1,7 @@
--- An error that names the columns which a table does not have, and those that it has.
-create or replace function pgretrieval.check_columns(source regclass, wanted text[]) returns void
+-- An error that names the columns which a table does not have, and those that it has; or where its row-level security applies to the
+-- caller: policies are code of the table's owner, which would run with the caller's rights, and rows that they hide would count as
+-- deleted.
+create or replace function pgretrieval.check_source(source regclass, wanted text[] default '{}') returns void
 language plpgsql stable
 set search_path from current
 as $function$
@@ -16,6 +18,11 @@ begin
                                 (select string_agg(quote_literal(name), ', ') from unnest(there) as name))
                          || case when missing[1] like '%,%' then
                                 ' A key of several columns does not do: attach a query that makes one id of them.' else '' end;
+    end if;
+    if row_security_active(source) then
+        raise exception 'row-level security hides rows of % from role %', pgretrieval.qualified_name(source), quote_ident(current_user)
+            using errcode = 'PGR06',
+                  hint = 'Rows that a worker does not see would count as deleted; let it work as a role with BYPASSRLS, or as the table''s owner.';
     end if;
 end
 $function$;

@@ -80,8 +80,8 @@ begin
             ),
             'access exclusive', 0.5
         );
-        perform pgretrieval.drop_index('centroid_' || in_collection, 'centroid_' || in_collection || '_' || old_codebook || '_hnsw');
-        perform pgretrieval.drop_proxies(old_codebook);
+        execute format('drop index if exists pgretrieval.%I', 'centroid_' || in_collection || '_' || old_codebook || '_hnsw');
+        perform pgretrieval.empty_partitions('dropping proxies', array['proxy_' || old_codebook], 0.5);
         delete from pgretrieval.centroid where collection_id = in_collection and codebook_id = old_codebook;
         delete from pgretrieval.segment where collection_id = in_collection and codebook_id = old_codebook;
         delete from pgretrieval.codebook where codebook_id = old_codebook;
@@ -153,9 +153,11 @@ begin
                   select encoding from pgretrieval.rebuild where collection_id = in_collection and not switched
               ))
         loop
-            if not pgretrieval.drop_index('dense_vector_' || in_collection, part) then
-                raise exception 'a search uses index %', part using errcode = 'lock_not_available';
-            end if;
+            perform pgretrieval.lock_briefly(
+                'dropping index ' || part, array[format('pgretrieval.%I', 'dense_vector_' || in_collection)]::regclass[],
+                'access exclusive', 0.5
+            );
+            execute format('drop index pgretrieval.%I', part);
         end loop;
     end if;
     delete from pgretrieval.rebuild where collection_id = in_collection and switched;

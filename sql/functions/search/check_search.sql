@@ -1,0 +1,21 @@
+-- An error that names the value where a search cannot return so many hits, or look up so many centroids, or where its filter is no
+-- predicate, so that it would be true of no passage. `named` is what the number of hits is called.
+create or replace function pgretrieval.check_search(filter jsonpath, hits integer, probes integer default null, named text default 'k')
+returns void
+language plpgsql immutable
+set search_path from current
+as $function$
+begin
+    if filter is not null and not pgretrieval.is_predicate(filter) then
+        raise exception 'filter is %, which is no predicate', quote_literal(filter::text)
+            using errcode = 'PGR05', hint = 'Compare with something, such as $.year >= 1990 or $.published == true.';
+    end if;
+    if hits is null or hits not between 1 and 100000000 then
+        raise exception '% is %', named, coalesce(hits::text, 'null')
+            using errcode = 'PGR05', hint = 'Give a whole number from 1 to 100,000,000.';
+    end if;
+    if probes not between 1 and 1000000 then
+        raise exception 'probes is %', probes using errcode = 'PGR05', hint = 'Give a whole number from 1 to 1,000,000.';
+    end if;
+end
+$function$;
