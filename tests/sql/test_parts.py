@@ -81,15 +81,20 @@ def test_checked_vectors_come_back_as_they_are(connection: Connection):
         connection.execute("select pgretrieval.checked_vectors('it', %s::vector[], null)", [array(vector(1), "[1,2]")])
 
 
-def test_depth_of_candidates(connection: Connection, held: tuple[int, int]):
+def test_plaid_settings(connection: Connection, held: tuple[int, int]):
     """The default does not follow from the tokens of a passage, or a given number is not taken."""
     row = "(select c from pgretrieval.collection c)"
-    for arguments, expected in (("10, null", 1024), ("10, 77", 77), ("500, null", 2500)):
-        assert connection.execute(f"select pgretrieval.depth_of_candidates({row}, {arguments})").fetchone() == (expected,)
+    settings = f"select probes, candidates, pruning from pgretrieval.plaid_settings({row}, %s, %s, %s)"
+    for k, probes, candidates, expected in (
+        (10, None, None, (8, 1024, 64)),
+        (10, 3, 77, (3, 77, 64)),
+        (500, None, None, (8, 2500, 2500)),
+    ):
+        assert connection.execute(settings, [k, probes, candidates]).fetchone() == expected
     connection.execute("update pgretrieval.codebook set tokens = 600")
-    assert connection.execute(f"select pgretrieval.depth_of_candidates({row}, 10, null)").fetchone() == (200,)
+    assert connection.execute(settings, [10, None, None]).fetchone() == (8, 200, 64)
     with pytest.raises(psycopg.Error, match="candidates is 9, less than the 10 hits"):
-        connection.execute(f"select pgretrieval.depth_of_candidates({row}, 10, 9)")
+        connection.execute(settings, [10, None, 9])
 
 
 def test_check_search(connection: Connection):
@@ -210,8 +215,8 @@ def test_worth_scoring(connection: Connection, held: tuple[int, int]):
         add(connection, held, passage_id, [int(passage_id > 90)])
     statement = "select pgretrieval.worth_scoring((select c from pgretrieval.collection c), %s, %s::vector[], %s)"
     everything, query = list(range(1, 101)), array(vector(0.0, 1.0))
-    for k, kept in ((5, 64), (14, 70), (30, 100)):
-        chosen = connection.execute(statement, [everything, query, k]).fetchone()[0]
+    for kept in (64, 70, 100):
+        chosen = connection.execute(statement, [everything, query, kept]).fetchone()[0]
         assert sorted(chosen) == (everything if kept == 100 else [*range(1, kept - 9), *range(91, 101)])
     connection.execute("update pgretrieval.collection set keep_vectors = true")
     assert connection.execute(statement, [everything, query, 5]).fetchone()[0] == everything

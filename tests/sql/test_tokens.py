@@ -215,7 +215,7 @@ def ids_of(connection: Connection) -> tuple[int, int]:
 
 def test_what_is_checked_first(reading: Connection):
     """Values that can be used are refused."""
-    reading.execute("select pgretrieval.create_collection('reranked', scorer => 'xtr', rerank => 'maxsim', unit_vectors => false)")
+    reading.execute("select pgretrieval.create_collection('fresh', scorer => 'xtr', rerank => 'maxsim', unit_vectors => false)")
     query = "array_fill(1, array[64])::vector"
     reading.execute(f"select pgretrieval.xtr_search('xtr', array[{query}], 10, null, null, null, null, '-0.5')")
 

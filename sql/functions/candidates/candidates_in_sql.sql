@@ -10,7 +10,6 @@ as $function$
 declare
     centroid_ids integer[];
     centroid_scores real[];
-    pooled integer := case when held.vectors_per_passage is null then 1 else 4 end;  -- lists of pooled passages are short (docs/design/pooling.md)
 begin
     if held.codebook_id is null then
         return query
@@ -21,7 +20,7 @@ begin
         return;
     end if;
     select array_agg(centroid_id), array_agg(probe.score) into centroid_ids, centroid_scores
-    from pgretrieval.probe(held.collection_id, held.codebook_id, query, coalesce(probes, 8 * pooled));
+    from pgretrieval.probe(held.collection_id, held.codebook_id, query, probes);
     return query
     select candidate.passage_id
     from pgretrieval.candidates_among(

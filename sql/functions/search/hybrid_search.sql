@@ -23,6 +23,7 @@ as $function$
 #variable_conflict use_column
 declare
     held pgretrieval.collection := pgretrieval.known_collection(hybrid_search.collection);
+    settings record;
     by_words integer[];
     word_scores real[];
     by_dense integer[];
@@ -43,7 +44,8 @@ begin
         raise exception 'weights are %, rank_constant is %', weights, rank_constant using errcode = 'PGR05',
             hint = 'Give three weights up to 1e9, of late interaction, words and dense vectors, and a constant of at least 0.';
     end if;
-    candidates := pgretrieval.depth_of_candidates(held, k, candidates);
+    select * into strict settings from pgretrieval.plaid_settings(held, k, probes, candidates);
+    candidates := settings.candidates;
     if query_text is not null then
         select array_agg(passage_id order by found.score desc, passage_id), array_agg(found.score order by found.score desc, passage_id)
         into by_words, word_scores
@@ -69,8 +71,8 @@ begin
                 order by found.score desc, found.passage_id limit greatest(128, 5 * k)
             );
         else
-            chosen := array(select pgretrieval.candidates_in_sql(held, query, probes, candidates, filter, among));
-            chosen := pgretrieval.worth_scoring(held, chosen, query, k);
+            chosen := array(select pgretrieval.candidates_in_sql(held, query, settings.probes, candidates, filter, among));
+            chosen := pgretrieval.worth_scoring(held, chosen, query, settings.pruning);
         end if;
     end if;
     chosen := array(

@@ -19,6 +19,7 @@ as $function$
 #variable_conflict use_column
 declare
     held pgretrieval.collection := pgretrieval.known_collection(search.collection);
+    settings record;
     chosen integer[];
     scores real[];
 begin
@@ -32,11 +33,11 @@ begin
         return;
     end if;
     query := pgretrieval.checked_vectors('the query', query, held.dim);
-    candidates := pgretrieval.depth_of_candidates(held, k, candidates);
+    select * into strict settings from pgretrieval.plaid_settings(held, k, probes, candidates);
     chosen := array(
-        select pgretrieval.candidates_in_sql(held, query, probes, candidates, filter, among)
+        select pgretrieval.candidates_in_sql(held, query, settings.probes, settings.candidates, filter, among)
     );
-    chosen := pgretrieval.worth_scoring(held, chosen, query, k);
+    chosen := pgretrieval.worth_scoring(held, chosen, query, settings.pruning);
     select array_agg(passage_id), array_agg(scored.score) into chosen, scores
     from pgretrieval.score_passages(held, chosen, query) as scored;
     return query select * from pgretrieval.show(held, chosen, scores, k);

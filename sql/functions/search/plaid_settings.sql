@@ -1,0 +1,35 @@
+-- How far a search in SQL looks for k hits: the centroids that each query token looks up, the passages that these give, and how many of
+-- them are decoded. An error where fewer than k candidates are given.
+--
+-- Probes are those of the Python client. Candidates and decoded passages are fewer, about 60,000 tokens of candidates: SQL pays more for
+-- each (docs/design/stages.md). tests/sql/test_defaults.py holds both to this.
+create or replace function pgretrieval.plaid_settings(
+    held pgretrieval.collection, k integer, given_probes integer, given_candidates integer
+) returns table (probes integer, candidates integer, pruning integer)
+language plpgsql stable rows 1
+set search_path from current
+as $function$
+declare
+    built pgretrieval.codebook;
+begin
+    if given_candidates < k then
+        raise exception 'candidates is %, less than the % hits asked for', given_candidates, k
+            using errcode = 'PGR05', hint = 'Give at least k.';
+    end if;
+    select * into built from pgretrieval.codebook c where c.codebook_id = held.codebook_id;
+    probes := coalesce(
+        given_probes,
+        case when k >= 50 or built.passages < 40000 then 8 else 4 end
+            -- lists of pooled passages are short (docs/design/pooling.md)
+            * case when held.vectors_per_passage is null then 1 when k >= 50 then 8 else 4 end
+    );
+    candidates := coalesce(
+        given_candidates,
+        greatest(5 * k, least(1024, greatest(128, 60000 * built.passages / greatest(built.tokens, 1))))
+    );
+    pruning := greatest(
+        64, 5 * k, case when held.vectors_per_passage is not null then least(256, 8192 / held.vectors_per_passage) end
+    );
+    return next;
+end
+$function$;

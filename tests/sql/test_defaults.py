@@ -1,0 +1,95 @@
+"""The defaults of searches and collections in SQL are those of the Python client, or differ as docs/design/stages.md says."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import psycopg
+import pytest
+
+import pgretrieval
+from pgretrieval.search import fusion, options, plaid, probe, xtr
+from pgretrieval.search.loaded import CollectionStatistics
+from pgretrieval.search.options import ScanOptions
+
+Connection = psycopg.Connection[Any]
+
+
+@pytest.mark.parametrize("vectors_per_passage", [None, 16, 64])
+@pytest.mark.parametrize("passages", [100, 9_999, 10_000, 39_999, 40_000, 10**6])
+def test_settings_of_a_search_by_all_tokens(connection: Connection, passages: int, vectors_per_passage: int | None):
+    """SQL and Python probe the same number of centroids; SQL compares and decodes no more passages than Python."""
+    collection = connection.execute(
+        "select pgretrieval.create_collection('docs', 48, vectors_per_passage => %s)", [vectors_per_passage]
+    ).fetchone()[0]
+    for each in (vectors_per_passage,) if vectors_per_passage else (4, 60, 250, 1000):
+        tokens = passages * each
+        connection.execute("update pgretrieval.collection set codebook_id = null")
+        connection.execute("delete from pgretrieval.codebook")
+        connection.execute(
+            """with made as (
+                   insert into pgretrieval.codebook (collection_id, dim, bits, cutoffs, weights, centroid_count, passages, tokens)
+                   values (%s, 48, 1, '{0}', '{-1,1}', 1, %s, %s) returning codebook_id)
+               update pgretrieval.collection set codebook_id = made.codebook_id from made""",
+            [collection, passages, tokens],
+        )
+        statistics = CollectionStatistics(passages, tokens, "auto", has_proxies=False, vectors_per_passage=vectors_per_passage)
+        for k in (1, 10, 49, 50, 100, 1000):
+            python = plaid.choose_settings(k, statistics, ScanOptions())
+            probes, candidates, pruning = connection.execute(
+                """select probes, candidates, pruning
+                   from pgretrieval.plaid_settings(pgretrieval.known_collection('docs'), %s, null, null)""",
+                [k],
+            ).fetchone()
+            assert probes == python.probes
+            assert k <= candidates <= python.candidates
+            assert k <= pruning <= python.pruning
+            assert candidates == max(5 * k, min(1024, max(128, 60_000 * passages // tokens)))
+
+
+@pytest.mark.parametrize(
+    ("function", "written"),
+    [
+        ("probe", f"nearest.score - {probe._MISSED} * greatest(nearest.missed, 0)"),
+        ("retrieved_passages", f"k_tokens := coalesce(k_tokens, {options.DEFAULT_K_TOKENS});"),
+        ("retrieved_passages", f"tokens_wanted := {xtr._SEEN_PER_TOKEN} * k_tokens::bigint;"),
+        ("retrieved_passages", f"enough constant real := {xtr._ENOUGH};"),
+        ("retrieved_passages", f"all_tokens constant integer := {xtr._ALL_TOKENS};"),
+        ("xtr_search", f"greatest({xtr._RERANKED}, {xtr._RERANKED_PER_HIT} * k)"),
+        ("hybrid_search", f"greatest({xtr._RERANKED}, {xtr._RERANKED_PER_HIT} * k)"),
+        ("hybrid_search", f"greatest(candidates, {fusion._WORDS_AT_MOST})"),
+        ("hybrid_search", f"by_words[:greatest({fusion._JOINING}, {fusion._JOINING_PER_HIT} * k)]"),
+        ("hybrid_search", f"query_dense, greatest({fusion._JOINING}, {fusion._JOINING_PER_HIT} * k)"),
+    ],
+)
+def test_constants_of_sql_are_those_of_python(connection: Connection, function: str, written: str):
+    """A number that both use is changed on both sides."""
+    source = connection.execute("select prosrc from pg_proc where oid = ('pgretrieval.' || %s)::regproc", [function]).fetchone()[0]
+    assert written in source
+
+
+@pytest.mark.parametrize("function", ["search", "xtr_search", "text_search", "hybrid_search"])
+def test_default_arguments_of_searches(connection: Connection, function: str):
+    """Arguments that both have, have one default; null in SQL is None in Python."""
+    method = getattr(pgretrieval.Collection, "search" if function == "xtr_search" else function)
+    python = {name: each.default for name, each in inspect.signature(method).parameters.items()}
+    arguments = connection.execute("select pg_get_function_arguments(('pgretrieval.' || %s)::regproc)", [function]).fetchone()[0]
+    compared = []
+    for name in ("k", "fusion", "weights", "rank_constant"):
+        if name in python:
+            default = next(each for each in arguments.split(", ") if each.startswith(f"{name} ")).split(" DEFAULT ")[1]
+            value = connection.execute(f"select {default}").fetchone()[0]
+            assert (tuple(value) if isinstance(value, list) else value) == python[name], name
+            compared.append(name)
+    assert compared == (["k", "fusion", "weights", "rank_constant"] if function == "hybrid_search" else ["k"])
+
+
+def test_a_collection_made_in_sql_is_one_made_in_python(database: pgretrieval.RetrievalDatabase, connection: Connection):
+    """Both store the same settings by default."""
+    database.create_collection("python")
+    connection.execute("select pgretrieval.create_collection('sql')")
+    rows = connection.execute(
+        "select to_jsonb(c) - '{collection_id,name,identity,created_at}'::text[] from pgretrieval.collection as c order by name"
+    ).fetchall()
+    assert rows[0] == rows[1]
