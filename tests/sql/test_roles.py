@@ -339,15 +339,18 @@ def test_passages_of_others_are_not_forgotten(tenants: dict[str, str], database_
 @pytest.mark.both_versions
 def test_a_collection_for_each_tenant(urls: dict[str, str], database_url: str, corpus: Corpus):
     """Another tenant's collection is found by its name or its number, or what belongs to it is read."""
-    page = (Path(__file__).parents[2] / "docs" / "row-level-security.md").read_text(encoding="utf-8")
-    policies = page.partition("## A collection for each tenant")[2].partition("```sql\n")[2].partition("```")[0]
+    page = (Path(__file__).parents[2] / "docs" / "guides" / "filters-and-security.md").read_text(encoding="utf-8")
+    block = page.partition("## A collection for each tenant")[2].partition("```sql\n")[2].partition("```")[0]
+    policies = [statement for statement in block.split(";\n") if statement.startswith(("alter table", "create policy"))]
+    assert len(policies) == 3
     with pgretrieval.connect(urls["owner"]) as database:
         for name in ("a", "b"):
             docs = database.create_collection(f"docs of {name}")
             docs.add(corpus.passages, vectors=corpus.vectors)
             docs.build()
     with psycopg.connect(urls["owner"], autocommit=True) as connection:
-        connection.execute(policies)
+        for statement in ["alter table pgretrieval.passage enable row level security", *policies]:
+            connection.execute(statement)
         numbers = dict(connection.execute("select name, collection_id from pgretrieval.collection").fetchall())
     of_a = {role: f"{urls[role]}&options=-capp.tenant%3Da" for role in ("reader", "writer")}
     query = vector_array(corpus.queries[0])
