@@ -175,6 +175,8 @@ def _called(name: str, arguments: dict[str, Any], opened: RetrievalDatabase, doc
         return function(docs, **arguments)
     if owner == "RetrievalDatabase":
         return function(opened, **arguments)
+    if owner == "CollectionEncoder":
+        return function(docs.encoder, **arguments)
     if owner == "alembic":
         with _Offline():
             return function(**arguments)

@@ -73,7 +73,7 @@ def test_a_change_of_what_was_released_is_told(working_tree: Path, change: Calla
     assert len(found) == len(expected)
     assert all(said in whole for said, whole in zip(expected, found, strict=True))
     if found:
-        with pytest.raises(ValueError, match="released"):
+        with pytest.raises(ValueError, match="release"):
             Released.read(kept).with_the_working_tree()
 
 

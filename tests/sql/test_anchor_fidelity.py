@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from pgretrieval.anncur.selection import Selection
+from pgretrieval.db.parameters import ADAPTERS
 from tests.sql.test_anchors import ITEMS, TRAIN, Loaded, asked, await_index_scans, index_scans
 
 pytestmark = pytest.mark.both_versions
@@ -26,7 +27,7 @@ def test_inner_products_of_decaying_directions(
     table = (rng.standard_normal((TRAIN + 20, 40)) * np.exp(-np.arange(40) / decay)) @ rng.standard_normal((40, ITEMS))
     table += noise * table.std() * rng.standard_normal(table.shape) - 3 * table.std()
     table += popularity * table.std() * rng.standard_normal(ITEMS)
-    with psycopg.connect(database.url, autocommit=True) as connection:
+    with psycopg.connect(database.url, autocommit=True, context=ADAPTERS) as connection:
         loaded = Loaded(table, connection, "vector", selection)
     before, shares = index_scans(database.url), []
     for query in table[TRAIN:, loaded.anchors]:

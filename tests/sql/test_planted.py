@@ -126,7 +126,10 @@ def test_no_function_runs_what_is_planted(planted: World):
 
 def test_no_call_of_the_client_and_no_migration_runs_what_is_planted(planted: World):
     """A statement of the client's, or of an installation, names a function that a stranger has made."""
-    with open_database(planted.url) as database:
+    with psycopg.connect(planted.url) as connection:
+        owner = connection.execute("select nspowner::regrole::text from pg_namespace where nspname = 'pgretrieval'").fetchone()
+    assert owner is not None
+    with open_database(psycopg.conninfo.make_conninfo(planted.url, options=f"-crole={owner[0]}")) as database:
         database.migrate()
     with psycopg.connect(planted.url, autocommit=True) as connection, pgretrieval.connect(planted.url) as database:
         assert not ran(connection)
