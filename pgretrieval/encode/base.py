@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from pgretrieval import validate
 from pgretrieval.encode.arrays import quote, unit_row_list, unit_rows
 from pgretrieval.errors import EncoderError, InputError, PgRetrievalError
 from pgretrieval.types import Float32Array
@@ -97,7 +98,7 @@ class CollectionEncoder:
         Raises EncoderError where the encoder gives no dense vectors.
         """
         tokens, dense = self._encode(_checked_queries(texts), "encode_query" + _WITH_DENSE)
-        return tokens, np.stack(dense)
+        return tokens, np.stack(dense) if dense else np.zeros((0, 0), dtype=np.float32)
 
     def encode_document_with_dense(
         self, texts: Sequence[str] | str, *, progress: Progress | None = None
@@ -107,25 +108,27 @@ class CollectionEncoder:
         Raises EncoderError where the encoder gives no dense vectors.
         """
         tokens, dense = self._encode(_text_list(texts), "encode_document" + _WITH_DENSE, progress)
-        return tokens, np.stack(dense)
+        return tokens, np.stack(dense) if dense else np.zeros((0, 0), dtype=np.float32)
 
-    def count_truncated(self, texts: Sequence[str]) -> int:
+    def count_truncated(self, texts: Sequence[str] | str) -> int:
         """How many documents are longer than the model reads; 0 where the encoder cannot tell (user objects)."""
         return self._count("count_truncated", texts)
 
-    def count_truncated_queries(self, texts: Sequence[str]) -> int:
+    def count_truncated_queries(self, texts: Sequence[str] | str) -> int:
         """How many queries are."""
         return self._count("count_truncated_queries", texts)
 
-    def _count(self, method: str, texts: Sequence[str]) -> int:
+    def _count(self, method: str, texts: Sequence[str] | str) -> int:
+        listed = _text_list(texts)
         with self._lock:
             count = getattr(self._loaded(), method, None)
-            return int(count(_text_list(texts))) if callable(count) else 0
+            return int(count(listed)) if callable(count) else 0
 
     def _encode(
         self, texts: list[str], method: str, progress: Progress | None = None
     ) -> tuple[list[Float32Array], list[Float32Array]]:
         """Token vectors of each text, and its dense vector where the method gives one."""
+        validate.called("progress", progress)
         # Longest first: texts of one call have like lengths, so little is padding, and memory peaks at the start.
         order = sorted(range(len(texts)), key=lambda number: -len(texts[number]))
         tokens: dict[int, Float32Array] = {}
@@ -171,10 +174,11 @@ class CollectionEncoder:
 
 
 def _text_list(texts: Sequence[str] | str) -> list[str]:
-    listed = [texts] if isinstance(texts, str) else list(texts)
+    listed = [texts] if isinstance(texts, str) else list(validate.listed("texts", texts, "texts", InputError))
     for number, text in enumerate(listed):
         if not isinstance(text, str):
-            raise InputError(f"text {number} is {type(text).__name__} ({text!r}); pass strings")
+            raise InputError(f"text {number} is {type(text).__name__} ({validate.shown(text)}); pass strings")
+        validate.storable(text, f"text {number}")
     return listed
 
 
