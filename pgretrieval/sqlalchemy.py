@@ -35,7 +35,7 @@ collections = sa.Table(
     sa.Column("bits", sa.SmallInteger),
     sa.Column("levels", sa.Text),
     sa.Column("encoder", postgresql.JSONB),
-    sa.Column("candidates", sa.Text),
+    sa.Column("generator", sa.Text),
     sa.Column("keep_vectors", sa.Boolean),
     sa.Column("language", sa.Text),
     sa.Column("title_weight", sa.REAL),

@@ -666,8 +666,7 @@ def test_a_worker_wakes_soon_and_drains_by_signal(database: pgretrieval.Retrieva
         until(lambda: "9" in held(articles), 10)
         assert time.monotonic() - begun < 5
         articles.execute("insert into articles values (10, 'T', 'ten')")
-        until(lambda: process.stdout is not None and process.stdout.readline() == "encoding 1\n")
-        until(lambda: process.stdout is not None and process.stdout.readline() == "encoding 1\n")
+        until(lambda: process.stdout is not None and process.stdout.readline() == "encoding T ten\n")
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
         assert process.stdout is not None

@@ -34,7 +34,7 @@ class SlowEncoder(HashedEncoder):
         self.seconds = seconds
 
     def encode_document(self, texts: Sequence[str]) -> list[Float32Array]:
-        say(f"encoding {len(texts)}")
+        say(f"encoding {len(texts) if len(texts) > 1 else texts[0]}")
         time.sleep(self.seconds)
         return super().encode_document(texts)
 
