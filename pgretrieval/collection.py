@@ -16,10 +16,10 @@ from pgretrieval.corpus.validate import to_change, to_passage
 from pgretrieval.db.connection import Database
 from pgretrieval.db.joining import Joined
 from pgretrieval.db.selection import Ids
-from pgretrieval.db.tables import catalog
+from pgretrieval.db.tables import collections
 from pgretrieval.db.tables import passages as stored_passages
-from pgretrieval.db.tables.anchors import Element
-from pgretrieval.db.tables.catalog import CollectionRow
+from pgretrieval.db.tables.collections import CollectionRow
+from pgretrieval.db.tables.factorizations import Element
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.encode.registry import load_encoder
 from pgretrieval.errors import EncoderError, InputError
@@ -231,7 +231,7 @@ class Collection:
         """
         keys = validate.ids("ids", ids)
         with self._database.connection(f"reading collection {self.name!r}") as connection:
-            catalog.require(connection, self._row.collection_id, self._row.identity)
+            collections.require(connection, self._row.collection_id, self._row.identity)
             found = stored_passages.existing(connection, self._row.collection_id, keys)
         return self._opened.complete(found, len(set(keys)))
 
@@ -256,7 +256,7 @@ class Collection:
     def auto_compact(self, wanted: bool) -> None:
         wanted = validate.flag("auto_compact", wanted)
         with self._database.writing(f"setting up collection {self.name!r}") as connection:
-            catalog.set_auto_compact(connection, self._row.collection_id, auto_compact=wanted)
+            collections.set_auto_compact(connection, self._row.collection_id, auto_compact=wanted)
 
     def not_yet_added(self, passages: Sequence[Passage]) -> list[Passage]:
         """Return the passages of a list that the collection does not hold, to take up an interrupted load.
@@ -510,7 +510,7 @@ class Collection:
         "bytes" has each table with its indexes, "index_bytes" the indexes alone.
         """
         self._opened.refresh()
-        return catalog.stats(self._database, self.name)
+        return collections.stats(self._database, self.name)
 
     def check(self, *, stage: Stage | None = None) -> list[Violation]:
         """Check that the collection is sound. Reads one snapshot, changes and locks nothing.

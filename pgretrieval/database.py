@@ -15,7 +15,7 @@ from pgretrieval.db import schema
 from pgretrieval.db.connection import Database
 from pgretrieval.db.doctor import Finding, diagnose
 from pgretrieval.db.embedded import EmbeddedServer, default_data_dir, open_server
-from pgretrieval.db.tables import attachments, catalog
+from pgretrieval.db.tables import attachments, collections
 from pgretrieval.db.urls import for_psycopg, url_text
 from pgretrieval.encode.registry import load_encoder
 from pgretrieval.errors import ConfigError, EncoderError
@@ -80,8 +80,8 @@ class RetrievalDatabase:
             if encoder is not None:
                 loaded = load_encoder(encoder, self._device, unit=settings.unit_vectors is not False)
             settings = with_encoder(settings, loaded)
-        catalog.create(self._database, settings)
-        return _collection_class()(self._database, catalog.find(self._database, settings.name), loaded, self._device)
+        collections.create(self._database, settings)
+        return _collection_class()(self._database, collections.find(self._database, settings.name), loaded, self._device)
 
     def get_collection(
         self, name: str, *, encoder: str | object | None = None, cross_encoder: str | object | None = None
@@ -99,7 +99,7 @@ class RetrievalDatabase:
         """
         name = validate.collection_name(name)
         encoder = validate.names_or_object("encoder", encoder, EncoderError)
-        row = catalog.find(self._database, name)
+        row = collections.find(self._database, name)
         loaded = load_encoder(encoder, self._device, unit=row.unit_vectors) if encoder is not None else None
         collection = _collection_class()(self._database, row, loaded, self._device)
         if loaded is not None:
@@ -110,7 +110,7 @@ class RetrievalDatabase:
 
     def list_collections(self) -> list[str]:
         """Return the names of all collections, sorted."""
-        return catalog.names(self._database)
+        return collections.names(self._database)
 
     def drop_collection(self, name: str) -> None:
         """Drop a collection with all it holds and free its space.
@@ -119,7 +119,7 @@ class RetrievalDatabase:
             CollectionNotFoundError: There is no collection of that name.
         """
         name = validate.collection_name(name)
-        catalog.drop(self._database, name)
+        collections.drop(self._database, name)
 
     def attach(
         self,

@@ -17,8 +17,8 @@ from pgretrieval.anncur.estimate import QueryModel
 from pgretrieval.anncur.inverse import Matrix
 from pgretrieval.anncur.solving import anchors_for, telling
 from pgretrieval.db.connection import Connection, Database
-from pgretrieval.db.tables import anchors, passages
-from pgretrieval.db.tables.anchors import Anchor, FactorizationRow, Item
+from pgretrieval.db.tables import factorizations, passages
+from pgretrieval.db.tables.factorizations import Anchor, FactorizationRow, Item
 from pgretrieval.errors import ConfigError, IndexNotBuiltError
 from pgretrieval.rerank import PairScorer
 from pgretrieval.search.explain import Explanation
@@ -102,9 +102,9 @@ class AnchorSearcher:
 
     def _current(self) -> _Loaded:
         with self._loading, self._database.reading(f"searching collection {self._name!r}") as connection:
-            active = anchors.active_identity(connection, self._collection_id)
+            active = factorizations.active_identity(connection, self._collection_id)
             if self._loaded is None or self._loaded.row.identity != active:
-                row = anchors.active(connection, self._collection_id)
+                row = factorizations.active(connection, self._collection_id)
                 if row is None:
                     msg = f"collection {self._name!r} has no factorisation; make one by factorize(cross_encoder, anchor_queries)"
                     raise IndexNotBuiltError(msg)
@@ -142,8 +142,12 @@ class _Search:
         self._loaded = loaded
         row = loaded.row
         with self._reading("anchors") as connection:
-            there = anchors.anchors(connection, self._collection_id, row.factorization_id, self._request.restriction)
-            begun = [] if started is None else anchors.named(connection, self._collection_id, row.factorization_id, list(started))
+            there = factorizations.anchors(connection, self._collection_id, row.factorization_id, self._request.restriction)
+            begun = (
+                []
+                if started is None
+                else factorizations.named(connection, self._collection_id, row.factorization_id, list(started))
+            )
         self._features = {anchor.passage_id: loaded.model.anchor_vectors[anchor.place] for anchor in there}
         rounds = self._request.rounds
         if rounds is None:
@@ -223,10 +227,10 @@ class _Search:
         row = self._loaded.row
         known = list(self._calls.scores)
         with self._reading("candidates") as connection:
-            found = anchors.nearest(
+            found = factorizations.nearest(
                 connection, self._collection_id, row.factorization_id, vector, count, self._request.restriction, known
             )
-            if not found and anchors.active_identity(connection, self._collection_id) != row.identity:
+            if not found and factorizations.active_identity(connection, self._collection_id) != row.identity:
                 raise _ReplacedError
         self.explanation.candidates += len(found)
         return found

@@ -18,7 +18,7 @@ from pgretrieval.anncur.factorize import (
     factorize,
 )
 from pgretrieval.db.connection import Database
-from pgretrieval.db.tables.catalog import CollectionRow
+from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.errors import EncoderError, InputError, PgRetrievalWarning
 from pgretrieval.index.coding import Coders
 from pgretrieval.index.work import Stage

@@ -20,9 +20,9 @@ from pgretrieval.anncur.solving import Solved, solve, telling
 from pgretrieval.anncur.spread import spread
 from pgretrieval.anncur.whitening import whiten
 from pgretrieval.db.connection import Connection, Database
-from pgretrieval.db.tables import anchors, catalog, passages
-from pgretrieval.db.tables.anchors import INDEXED_DIMENSIONS, Element, FactorizationRow
-from pgretrieval.db.tables.catalog import CollectionRow
+from pgretrieval.db.tables import collections, factorizations, passages
+from pgretrieval.db.tables.collections import CollectionRow
+from pgretrieval.db.tables.factorizations import INDEXED_DIMENSIONS, Element, FactorizationRow
 from pgretrieval.errors import ConfigError, IndexNotBuiltError, InputError, SchemaError
 from pgretrieval.index.coding import Coders
 from pgretrieval.index.work import Stage
@@ -134,8 +134,8 @@ def factorize(
     IndexNotBuiltError where there are no passages, EncoderError, SchemaError, InputError where scores tell nothing.
     """
     doing = f"factorizing collection {collection.name!r}"
-    with anchors.alone(database, doing, collection.collection_id), database.apart(doing) as connection:
-        state = catalog.state(connection, collection.collection_id)
+    with factorizations.alone(database, doing, collection.collection_id), database.apart(doing) as connection:
+        state = collections.state(connection, collection.collection_id)
         if state.restricted:
             msg = (
                 f"row-level security hides passages of collection {collection.name!r} from this role, so that they would not be "
@@ -172,28 +172,28 @@ class _Factorizing:
         self._options = options
         self._stage = stage
         where = connection, collection.collection_id
-        self._matrix_id = anchors.score_matrix(*where, scorer.spec, scorer.fingerprint, queries)
+        self._matrix_id = factorizations.score_matrix(*where, scorer.spec, scorer.fingerprint, queries)
 
     def run(self, costs: Callable[[Costs], None]) -> FactorizationReport:
         """All stages; what is there already is left."""
         connection, collection_id = self._connection, self._collection.collection_id
         calls = self._score(costs)
-        held = anchors.active(connection, collection_id)
+        held = factorizations.active(connection, collection_id)
         solves = held is None or not self._serves(held)
         if solves or held is None:
-            anchors.drop_replaced(connection, collection_id, held.factorization_id if held else None, self._matrix_id)
+            factorizations.drop_replaced(connection, collection_id, held.factorization_id if held else None, self._matrix_id)
             factorization_id, inverse, centre = self._solve()
         else:
             factorization_id, inverse, centre = held.factorization_id, held.inverse, held.centre
         embedded = self._embed(factorization_id, inverse, centre)
         self._stage("index", 0, 1)
-        anchors.index_embeddings(connection, factorization_id)
-        catalog.analyze(connection, factorization_id, "item_embedding")
+        factorizations.index_embeddings(connection, factorization_id)
+        collections.analyze(connection, factorization_id, "item_embedding")
         self._stage("index", 1, 1)
         self._stage("switch", 0, 1)
-        anchors.switch(connection, collection_id, self._matrix_id, factorization_id)
-        anchors.drop_replaced(connection, collection_id, factorization_id, self._matrix_id)
-        catalog.drop_leftovers(connection)
+        factorizations.switch(connection, collection_id, self._matrix_id, factorization_id)
+        factorizations.drop_replaced(connection, collection_id, factorization_id, self._matrix_id)
+        collections.drop_leftovers(connection)
         self._stage("switch", 1, 1)
         return self._report(calls, embedded, solved=solves)
 
@@ -205,7 +205,7 @@ class _Factorizing:
 
     def _score(self, costs: Callable[[Costs], None]) -> int:
         """Score the passages that have no scores yet, in blocks that are committed; returns the calls."""
-        missing = anchors.unscored(self._connection, self._collection.collection_id, self._matrix_id)
+        missing = factorizations.unscored(self._connection, self._collection.collection_id, self._matrix_id)
         before = self._scorer.calls
         pairs = len(missing) * len(self._queries)
         if not pairs:
@@ -228,8 +228,8 @@ class _Factorizing:
         scores = self._scorer.predict(pairs).reshape(-1, len(self._queries))
         ids = np.array(list(texts), dtype=np.int32)
         with connection.transaction():
-            there = anchors.lock_passages(connection, collection_id, ids)
-            anchors.copy_scores(connection, self._matrix_id, ids[there], scores[there])
+            there = factorizations.lock_passages(connection, collection_id, ids)
+            factorizations.copy_scores(connection, self._matrix_id, ids[there], scores[there])
 
     def _texts(self, passage_ids: Int32Array) -> dict[int, str]:
         found = passages.texts(self._connection, self._collection.collection_id, passage_ids.tolist())
@@ -281,16 +281,16 @@ class _Factorizing:
         with connection.transaction():
             factorization_id = self._write(solved, len(scores) - len(told), centre)
             means_of_scores = solved.intersection[told].mean(axis=0)
-            anchors.write_anchors(connection, factorization_id, ids[solved.anchors], means_of_scores, directions)
+            factorizations.write_anchors(connection, factorization_id, ids[solved.anchors], means_of_scores, directions)
         self._stage("solve", 3, 3)
         return factorization_id, inverse, centre.astype(np.float64)
 
     def _sample(self) -> tuple[Int32Array, Matrix]:
         """Passages, ascending, and their scores (queries, passages)."""
-        ids = anchors.scored(self._connection, self._collection.collection_id, self._matrix_id)
+        ids = factorizations.scored(self._connection, self._collection.collection_id, self._matrix_id)
         if len(ids) > _SAMPLE:
             ids = np.sort(np.random.default_rng(self._options.seed).choice(ids, _SAMPLE, replace=False))
-        found, scores = anchors.scores_of(self._connection, self._matrix_id, ids, len(self._queries))
+        found, scores = factorizations.scores_of(self._connection, self._matrix_id, ids, len(self._queries))
         return found, np.ascontiguousarray(scores.T)
 
     def _write(self, solved: Solved, constant: int, centre: Float32Array) -> int:
@@ -311,27 +311,27 @@ class _Factorizing:
             "held_out_recall": solved.recall,
             "split": {str(budget): count for budget, count in solved.split.items()},
         }
-        return anchors.create(
+        return factorizations.create(
             self._connection, self._collection.collection_id, settings, solved.inverse, solved.intersection, centre
         )
 
     def _embed(self, factorization_id: int, inverse: Matrix, centre: Matrix) -> int:
         """Embed the passages that are scored and have no embedding; how many there were."""
         connection, collection_id = self._connection, self._collection.collection_id
-        ids = anchors.embeddable(connection, collection_id, self._matrix_id, factorization_id)
+        ids = factorizations.embeddable(connection, collection_id, self._matrix_id, factorization_id)
         block = max(1, _VALUES_AT_ONCE // max(inverse.shape))
         for start in range(0, len(ids), block):
             self._stage("embed", start, len(ids))
-            found, scores = anchors.scores_of(connection, self._matrix_id, ids[start : start + block], len(self._queries))
+            found, scores = factorizations.scores_of(connection, self._matrix_id, ids[start : start + block], len(self._queries))
             with connection.transaction():
-                there = anchors.lock_passages(connection, collection_id, found)
+                there = factorizations.lock_passages(connection, collection_id, found)
                 embeddings = (scores[there] @ inverse.T - centre).astype(np.float32)
-                anchors.copy_embeddings(connection, factorization_id, found[there], embeddings)
+                factorizations.copy_embeddings(connection, factorization_id, found[there], embeddings)
         self._stage("embed", len(ids), len(ids))
         return len(ids)
 
     def _report(self, calls: int, embedded: int, *, solved: bool) -> FactorizationReport:
-        said = anchors.state(self._connection, self._collection.collection_id) or {}
+        said = factorizations.state(self._connection, self._collection.collection_id) or {}
         return FactorizationReport(
             calls,
             embedded,

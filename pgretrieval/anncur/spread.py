@@ -7,8 +7,8 @@ import torch
 
 from pgretrieval.db import candidates
 from pgretrieval.db.connection import Connection
-from pgretrieval.db.tables import anchors, catalog, vectors
-from pgretrieval.db.tables.catalog import CollectionRow
+from pgretrieval.db.tables import collections, factorizations, vectors
+from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.errors import ConfigError
 from pgretrieval.index.coding import Coders
 from pgretrieval.numerics.kmeans import train_centroids
@@ -47,14 +47,14 @@ def _mean_vectors(
 ) -> tuple[Int32Array, Float32Array]:
     """Dense vectors where the collection keeps them, else the means of the passages' token vectors, as stored or decoded."""
     if collection.keeps_dense:
-        return anchors.dense(connection, collection.collection_id, passage_ids)
+        return factorizations.dense(connection, collection.collection_id, passage_ids)
     if collection.codebook_id is None or collection.keep_vectors:
         ids, tokens = vectors.read(connection, collection.collection_id, collection.encoding, passage_ids)
         return ids, _means(tokens.vectors, tokens.offsets)
     found = candidates.codes_of(connection, collection.collection_id, collection.codebook_id, passage_ids).read()
     if not len(found.passage_ids):
         return found.passage_ids, np.empty((0, 1), dtype=np.float32)
-    identity = catalog.state(connection, collection.collection_id).codebook_identity
+    identity = collections.state(connection, collection.collection_id).codebook_identity
     codebook = coders.get(connection, collection.codebook_id, identity).codebook
     return found.passage_ids, _means(codebook.decode(found.centroid_ids, found.residuals), found.offsets)
 

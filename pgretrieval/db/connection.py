@@ -25,7 +25,7 @@ from pgretrieval.errors import ConfigError, SchemaError
 
 Connection: TypeAlias = "psycopg.Connection[TupleRow]"
 
-_SQL = statements("catalog")
+_SQL = statements("server")
 _ENCODING = "UTF8"
 _OPEN: weakref.WeakSet[Database] = weakref.WeakSet()
 

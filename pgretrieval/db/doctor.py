@@ -10,9 +10,10 @@ from pgretrieval import assets
 from pgretrieval.db import embedded, schema
 from pgretrieval.db.connection import Database
 from pgretrieval.db.errors import describe_server
-from pgretrieval.db.tables import attachments, catalog
+from pgretrieval.db.tables import attachments
 from pgretrieval.errors import SchemaError
 
+_SQL = assets.statements("server")
 _SAFE_PARALLEL_BUILDS = (0, 8, 4)
 _LATE = 600  # seconds that a change may wait for a worker
 _BYTES = {"B": 1, "kB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
@@ -33,7 +34,7 @@ class Finding:
 
 def diagnose(database: Database) -> list[Finding]:
     """Server, extension, schema, device and settings, each with what to change."""
-    settings = catalog.server_settings(database)
+    settings = _read_settings(database)
     return [
         Finding("ok", f"connected to {describe_server(database.url)}, PostgreSQL {settings['server_version']}"),
         _extension(settings.get("pgvector")),
@@ -42,6 +43,12 @@ def diagnose(database: Database) -> list[Finding]:
         *_settings(settings),
         *_attachments(database),
     ]
+
+
+def _read_settings(database: Database) -> dict[str, Any]:
+    """Return the server's version, pgvector's, and the settings that matter here."""
+    with database.connection("reading server settings") as connection:
+        return dict(connection.execute(_SQL["server_settings"]).fetchall())
 
 
 def _extension(version: str | None) -> Finding:

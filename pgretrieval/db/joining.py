@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Joined: TypeAlias = "psycopg.Connection[Any] | sqlalchemy.Connection | Session"
 """A connection of the caller's, to the same database."""
 
-_SQL = statements("catalog")
+_SQL = statements("server")
 _ENCODINGS = ("utf-8", "utf8")
 
 

@@ -85,7 +85,7 @@ def is_current(database: Database, *, shared: bool) -> bool:
 def functions_of(database: Database) -> tuple[str | None, int]:
     """Digest and number of the set of SQL functions that the database has; None and 0 where it does not say."""
     with database.connection("reading the schema version") as connection:
-        digest, number = one(connection, assets.statements("catalog")["functions"]) or (None, 0)
+        digest, number = one(connection, assets.statements("server")["functions"]) or (None, 0)
     return digest, number
 
 
@@ -99,7 +99,7 @@ def migrate(database: Database) -> str:
     with storage_errors(database.url, "creating or upgrading the schema"), database.session() as connection:
         connection.prepare_threshold = None  # nothing prepared stays behind in a session of a pooler
         if not connection.pooled:
-            connection.execute(assets.statements("catalog")["without_time_limits"], {"local": False})
+            connection.execute(assets.statements("server")["without_time_limits"], {"local": False})
         if database.embedded:
             connection.execute(_SQL["own_server"])
         while not _try_to_upgrade(connection, until):

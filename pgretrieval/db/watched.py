@@ -19,7 +19,7 @@ from psycopg.rows import TupleRow
 from pgretrieval.assets import statements
 from pgretrieval.db.parameters import ADAPTERS
 
-_SQL = statements("catalog")
+_SQL = statements("server")
 _SILENT_SECONDS = 10.0  # without a byte, after which the server is asked whether it is still at it
 _SELDOM = 60.0  # between two such questions of a long statement
 _ASKED_SECONDS = 5  # for the question

@@ -11,7 +11,7 @@ from pgretrieval.assets import statements
 from pgretrieval.db.connection import Connection, value
 from pgretrieval.db.parameters import Field
 
-_SQL = statements("catalog")
+_SQL = statements("server")
 
 
 def write_rows(

@@ -14,8 +14,8 @@ import torch
 
 from pgretrieval.db import plans
 from pgretrieval.db.connection import Connection, Database
-from pgretrieval.db.tables import catalog, codebooks, codes, proxies, rebuilds, vectors
-from pgretrieval.db.tables.catalog import CollectionRow, State
+from pgretrieval.db.tables import codebooks, codes, collections, proxies, rebuilds, vectors
+from pgretrieval.db.tables.collections import CollectionRow, State
 from pgretrieval.db.tables.rebuilds import Rebuild
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.errors import EncoderChangedError, IndexNotBuiltError, SchemaError
@@ -87,9 +87,9 @@ def build(
         database.apart(doing) as connection,
         database.apart(doing) as writing,
     ):
-        state = catalog.state(connection, collection.collection_id)
+        state = collections.state(connection, collection.collection_id)
         if state.identity != collection.identity:
-            raise catalog.dropped(collection.collection_id)
+            raise collections.dropped(collection.collection_id)
         if state.restricted:
             msg = (
                 f"row-level security hides passages of collection {collection.name!r} from this role, so that what belongs to them "
@@ -98,7 +98,7 @@ def build(
             raise SchemaError(msg)
         if not changes_encoder and state.encoding != collection.encoding:
             raise EncoderChangedError(collection.name)
-        current = catalog.find(database, collection.name)
+        current = collections.find(database, collection.name)
         making = rebuilds.find(connection, collection.collection_id)
         wanted = _wanted(current, state, encoder if changes_encoder else None)
         if making and making.switched:
@@ -171,7 +171,7 @@ def _take_up(connection: Connection, collection: CollectionRow, found: Rebuild |
 
 
 def _report(connection: Connection, collection: CollectionRow, *, built: bool, slow_plans: list[str] | None = None) -> BuildReport:
-    state = catalog.state(connection, collection.collection_id)
+    state = collections.state(connection, collection.collection_id)
     centroids = codebooks.trained_for(connection, _active(state)).centroids
     return BuildReport(state.passages, state.tokens, centroids, built, slow_plans or [])
 
@@ -180,10 +180,10 @@ def _build(work: Work) -> BuildReport:
     """The stages in order."""
     connection = work.connection
     if work.encodes and work.encoder is None:
-        state = catalog.state(connection, work.collection_id)
+        state = collections.state(connection, work.collection_id)
         required_encoder(work, state.passages - state.staged)
     encode_all(work)
-    catalog.analyze(connection, work.collection_id, "passage", "token_vector")
+    collections.analyze(connection, work.collection_id, "passage", "token_vector")
     codebook_id = train(work)
     coder = load_coder(connection, work.collection_id, codebook_id, work.device, work.collection.scoring)
     _code_all(work, codebook_id, coder)
@@ -302,8 +302,9 @@ def _index(work: Work, codebook_id: CodebookId) -> None:
         while wait([indexed], _POLLED_SECONDS).not_done:
             work.stage("index", min(plans.index_rows_done(work.connection, codebook_id), rows), rows)
         indexed.result()
-    catalog.analyze(work.connection, work.collection_id, "centroid", work.collection.scoring.postings, "word_posting")
-    catalog.vacuum(work.connection, work.collection_id, "passage", "token_code")  # so that what is left shows in the indexes alone
+    collections.analyze(work.connection, work.collection_id, "centroid", work.collection.scoring.postings, "word_posting")
+    # Pages become all-visible, so that index-only scans find what is still to be coded.
+    collections.vacuum(work.connection, work.collection_id, "passage", "token_code")
     work.stage("index", rows, rows)
 
 

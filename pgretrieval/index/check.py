@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pgretrieval.db import checks
 from pgretrieval.db.checks import StoredCodes
 from pgretrieval.db.connection import Connection, Database
-from pgretrieval.db.tables import catalog, codebooks, passages
-from pgretrieval.db.tables.catalog import CollectionRow
+from pgretrieval.db.tables import codebooks, collections, passages
+from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.index.coding import codebook_from_row
 from pgretrieval.index.work import Stage
 from pgretrieval.numerics.codebook import Codebook
@@ -33,7 +33,7 @@ def check(database: Database, collection: CollectionRow, stage: Stage | None = N
     stage = stage or _silent
     found: list[Violation] = []
     with database.reading(f"checking collection {collection.name!r}", apart=True) as connection:
-        current = catalog.state(connection, collection.collection_id)
+        current = collections.state(connection, collection.collection_id)
         for part in checks.parts(connection):
             stage(part, 0, 1)
             found += checks.violations(connection, collection.name, part)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 
 from pgretrieval.db.connection import Database
-from pgretrieval.db.tables import catalog
-from pgretrieval.db.tables.catalog import CollectionRow
+from pgretrieval.db.tables import collections
+from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.index.work import Stage
 
 
@@ -21,20 +21,20 @@ def compact(
     doing = f"compacting collection {collection.name!r}"
     with database.apart(doing) as connection:
         steps = 0
-        while catalog.compact(connection, collection.name):
+        while collections.compact(connection, collection.name):
             steps += 1
             if stage:
-                stage("compact", *catalog.compaction_progress(connection, collection.collection_id))
+                stage("compact", *collections.compaction_progress(connection, collection.collection_id))
             if stopping and stopping.is_set():
                 return
         if steps:
-            catalog.vacuum(connection, collection.collection_id, collection.scoring.postings, "word_posting")
+            collections.vacuum(connection, collection.collection_id, collection.scoring.postings, "word_posting")
 
 
 def compact_if_needed(database: Database, collection: CollectionRow) -> None:
     """Compact in the background where the collection does so by itself and enough has gathered."""
     with database.connection(f"looking after collection {collection.name!r}") as connection:
-        if not catalog.needs_compaction(connection, collection.collection_id):
+        if not collections.needs_compaction(connection, collection.collection_id):
             return
     database.background.start(
         f"compacting collection {collection.name!r}", lambda stopping: compact(database, collection, stopping=stopping)

@@ -12,8 +12,8 @@ from pgretrieval.db.connection import Connection, Database
 from pgretrieval.db.joining import Joined
 from pgretrieval.db.metadata import same
 from pgretrieval.db.selection import array_of
-from pgretrieval.db.tables import catalog, codes, passages, vectors
-from pgretrieval.db.tables.catalog import AddState
+from pgretrieval.db.tables import codes, collections, passages, vectors
+from pgretrieval.db.tables.collections import AddState
 from pgretrieval.errors import ConflictError, DimensionMismatchError, DuplicateIdError, EncoderChangedError, PassageNotFoundError
 from pgretrieval.index.coding import Coders, write_segment
 from pgretrieval.index.sources import EncodedAhead, VectorSource
@@ -120,7 +120,7 @@ def update(
 def remove(target: Target, restriction: Restriction, joined: Joined | None = None) -> int:
     """Delete the passages of a restriction, in one transaction, `joined` or of its own; how many there were."""
     with target.database.writing(f"deleting from collection {target.name!r}", joined) as connection:
-        catalog.lock_for_change(connection, target.collection_id, target.identity)
+        collections.lock_for_change(connection, target.collection_id, target.identity)
         return passages.remove(connection, target.collection_id, restriction)
 
 
@@ -186,7 +186,7 @@ class _Intake:
     def _look(self, keys: list[str]) -> tuple[AddState, dict[str, Passage]]:
         """The collection as it is now, and those of the ids that it holds; what comes next is for its encoder."""
         with self._target.database.looking(self._doing, self._joined) as connection:
-            state = catalog.add_state(connection, self._target.collection_id, self._target.identity)
+            state = collections.add_state(connection, self._target.collection_id, self._target.identity)
             held = passages.existing(connection, self._target.collection_id, keys)
         if state.encoding != self._target.encoding:
             self._follow()
@@ -276,7 +276,7 @@ class _Writing:
         self._target = target
         self._source = source
         self._on_conflict = on_conflict
-        self._held = catalog.lock_for_change(connection, target.collection_id, target.identity)
+        self._held = collections.lock_for_change(connection, target.collection_id, target.identity)
 
     def write(self, spool: Spool[_Prepared]) -> AddReport:
         """All batches. Raises _OutdatedError for those that do not fit any more."""
@@ -368,7 +368,7 @@ class _Writing:
             dim=held.dim or width, given_vectors=given, dense_dim=held.dense_dim or dense_width, given_dense=given_dense
         )
         if settled != held:
-            held = self._held = catalog.settle(
+            held = self._held = collections.settle(
                 self._connection, self._target.collection_id, width, source.spec, given, dense_width, given_dense
             )
         if width != held.dim:

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from pgretrieval import validate
 from pgretrieval.db.connection import Database
-from pgretrieval.db.tables import catalog
-from pgretrieval.db.tables.catalog import CollectionRow
+from pgretrieval.db.tables import collections
+from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.encode import registry
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.errors import ConfigError, DimensionMismatchError, EncoderChangedError, EncoderError, InputError
@@ -39,9 +39,9 @@ class OpenCollection:
 
     def refresh(self) -> CollectionRow:
         """Read the row again, which other processes may have changed. Raises CollectionNotFoundError if it was dropped."""
-        found = catalog.find(self.database, self.name)
+        found = collections.find(self.database, self.name)
         if found.identity != self.row.identity:
-            raise catalog.dropped(self.row.collection_id)
+            raise collections.dropped(self.row.collection_id)
         self.row = found
         return found
 

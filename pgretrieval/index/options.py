@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any, TypedDict
 
 from pgretrieval import validate
-from pgretrieval.db.tables import catalog
-from pgretrieval.db.tables.catalog import CollectionSettings
+from pgretrieval.db.tables import collections
+from pgretrieval.db.tables.collections import CollectionSettings
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.errors import ConfigError
 from pgretrieval.index.vectors import check_dim
@@ -121,10 +121,10 @@ def with_encoder(settings: CollectionSettings, encoder: CollectionEncoder | None
 
 def without_token_vectors(settings: CollectionSettings) -> CollectionSettings:
     """Return the settings of a collection of texts alone. Raises ConfigError for options that are of token vectors."""
-    if settings.dim is not None or settings.keep_vectors or settings.dense == catalog.KEPT or settings.scoring.by_tokens:
+    if settings.dim is not None or settings.keep_vectors or settings.dense == collections.KEPT or settings.scoring.by_tokens:
         msg = 'encoder "none" makes a collection of texts alone; leave dim, keep_vectors, dense="kept" and scorer out'
         raise ConfigError(msg)
-    return replace(with_encoder(settings, None), encoder=catalog.TEXTS_ALONE)
+    return replace(with_encoder(settings, None), encoder=collections.TEXTS_ALONE)
 
 
 def _read_scoring(scorer: Any, rerank: Any) -> Scoring:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from pgretrieval.db.tables import catalog, codes, proxies, rebuilds, vectors
+from pgretrieval.db.tables import codes, collections, proxies, rebuilds, vectors
 from pgretrieval.errors import IndexNotBuiltError
 from pgretrieval.index.coding import Coder, write_segment
 from pgretrieval.index.ingest import BATCH
@@ -95,10 +95,10 @@ def drop_replaced(work: Work, codebook_id: CodebookId) -> None:
     rebuilds.drop_replaced(connection, collection_id)
     postings = work.collection.scoring.postings
     halved = ("token_code", "token_vector", postings, *(["dense_vector"] if work.collection.keeps_dense else []))
-    catalog.vacuum(connection, collection_id, *halved, shorten=True)
-    catalog.vacuum(connection, collection_id, "centroid", "passage", "word_posting")
+    collections.vacuum(connection, collection_id, *halved, shorten=True)
+    collections.vacuum(connection, collection_id, "centroid", "passage", "word_posting")
     if work.wants_proxies:
-        catalog.vacuum(connection, codebook_id, "proxy")
+        collections.vacuum(connection, codebook_id, "proxy")
     vectors.clear(connection, collection_id)
-    catalog.drop_leftovers(connection)
+    collections.drop_leftovers(connection)
     work.stage("drop", 1, 1)

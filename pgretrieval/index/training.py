@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pgretrieval.db.connection import Connection
-from pgretrieval.db.tables import catalog, codebooks, passages, proxies, rebuilds, vectors
+from pgretrieval.db.tables import codebooks, collections, passages, proxies, rebuilds, vectors
 from pgretrieval.db.wire import offsets_of
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.errors import IndexNotBuiltError
@@ -32,7 +32,7 @@ def encode_all(work: Work) -> None:
         encoder = required_encoder(work, 1)
         _, dense = encoder.encode_document_with_dense(["dimension"])
         _index_dense(work, dense.shape[1])
-    state = catalog.state(work.connection, work.collection_id)
+    state = collections.state(work.connection, work.collection_id)
     done = len(_staged(work)[0])
     while batch := next_texts(work, work.connection):
         work.stage("encode", done, max(done + len(batch), state.passages))

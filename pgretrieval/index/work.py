@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pgretrieval.db.connection import Connection, Database
-from pgretrieval.db.tables.catalog import CollectionRow
+from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.db.tables.rebuilds import Rebuild
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.types import CollectionId, Int64Array

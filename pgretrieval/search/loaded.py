@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgretrieval.db import candidates as read
 from pgretrieval.db.connection import Connection
-from pgretrieval.db.tables import catalog
+from pgretrieval.db.tables import collections
 from pgretrieval.index.coding import Coders
 from pgretrieval.numerics.codebook import Codebook
 from pgretrieval.numerics.hardware import quick
@@ -74,13 +74,13 @@ class IndexCache:
     def load(self, connection: Connection, codebook_id: CodebookId, identity: UUID) -> LoadedIndex:
         """Return the index of the snapshot's active codebook, loading it unless another thread has."""
         with self._loading:
-            state = catalog.state(connection, self._collection_id)
+            state = collections.state(connection, self._collection_id)
             current = self.current
             if current is None or (current.identity, current.restricted) != (identity, state.restricted):
                 current = self.current = self._loaded(connection, codebook_id, identity, state)
             return current
 
-    def _loaded(self, connection: Connection, codebook_id: CodebookId, identity: UUID, state: catalog.State) -> LoadedIndex:
+    def _loaded(self, connection: Connection, codebook_id: CodebookId, identity: UUID, state: collections.State) -> LoadedIndex:
         coder = self._coders.get(connection, codebook_id, identity)
         codebook = coder.codebook
         sizes = None

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from pgretrieval import validate
 from pgretrieval.db import candidates as read
 from pgretrieval.db.connection import Connection
-from pgretrieval.db.tables import catalog, passages
+from pgretrieval.db.tables import collections, passages
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.errors import ConfigError, DimensionMismatchError, EncoderChangedError, PgRetrievalWarning
 from pgretrieval.index.opened import OpenCollection
@@ -91,7 +91,7 @@ class SearchPipeline:
                 found.extend(self._search(some, request, counting=counting))
             except ConfigError:  # perhaps a function that found no such collection, before this was noticed
                 with self._database.connection(f"looking up collection {self._name!r}") as connection:
-                    catalog.require(connection, self._collection_id, self._identity)
+                    collections.require(connection, self._collection_id, self._identity)
                 raise
         return [report.followed_by(found[0]), *found[1:]] if found else []
 
@@ -137,7 +137,7 @@ class SearchPipeline:
                 rows = begun.rows()
             active, codebook, collection, restricted = rows[0][:4] if rows else (None, None, None, False)
             if collection != self._identity:
-                raise catalog.dropped(self._collection_id)
+                raise collections.dropped(self._collection_id)
             if index and (codebook, restricted) == (index.identity, index.restricted):
                 if scanner is None:
                     self._refuse(queries, index.codebook.dim)
@@ -162,7 +162,7 @@ class SearchPipeline:
         self, connection: Connection, queries: QueryVectors, request: ScanRequest
     ) -> tuple[list[Ranking], list[Explanation]]:
         """Compare all passages, by their vectors as they were added: what a search does before the first build."""
-        state = catalog.state(connection, self._collection_id)  # raises where the collection was dropped
+        state = collections.state(connection, self._collection_id)  # raises where the collection was dropped
         if queries.encoding not in (None, state.encoding):
             raise EncoderChangedError(self._name)
         rankings, report = compare_all(connection, self._collection_id, queries.vectors, request)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pgretrieval.assets import statements
 from pgretrieval.db.connection import Database
-from pgretrieval.db.tables import catalog
-from pgretrieval.db.tables.catalog import CollectionRow
+from pgretrieval.db.tables import collections
+from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.search.explain import Explanation
 from pgretrieval.types import Hit, Restriction
 
@@ -20,7 +20,7 @@ def text_search(
     report, restricted = Explanation(), restriction or Restriction()
     named = {"name": collection.name, "query_text": query_text, "k": min(k, _MOST), **restricted.named}
     with report.stage("words"), database.reading(f"searching collection {collection.name!r}") as connection:
-        catalog.require(connection, collection.collection_id, collection.identity)
+        collections.require(connection, collection.collection_id, collection.identity)
         rows = connection.execute(_SQL["text_search"].format(among=restricted.ids), named).fetchall()
     report.hits = [Hit(*row) for row in rows]
     return report

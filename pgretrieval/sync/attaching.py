@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pgretrieval import validate
 from pgretrieval.db.connection import Database
-from pgretrieval.db.tables import attachments, catalog, queue
+from pgretrieval.db.tables import attachments, collections, queue
 from pgretrieval.errors import ConfigError, PgRetrievalWarning
 
 
@@ -20,7 +20,7 @@ def attach(
         raise ConfigError(msg)
     id = validate.text("id", id, most=validate.MAX_NAME)
     texts, fields = _columns(text, "text"), _columns(metadata, "metadata")
-    row = catalog.find(database, name)
+    row = collections.find(database, name)
     if row.given_vectors:
         msg = f"collection {name!r} holds passages with given vectors, and workers encode texts; attach another collection"
         raise ConfigError(msg)
@@ -51,7 +51,7 @@ def find(database: Database, name: str) -> attachments.Attached:
     for attached in attachments.attached(database):
         if attached.name == name:
             return attached
-    catalog.find(database, name)
+    collections.find(database, name)
     msg = (
         f"collection {name!r} is not attached to a table; attach it first: db.attach(…), or pgretrieval attach on the command line"
     )

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from pgretrieval.collection import Collection
 from pgretrieval.db.connection import Connection, Database
-from pgretrieval.db.tables import attachments, catalog, queue
+from pgretrieval.db.tables import attachments, collections, queue
 from pgretrieval.db.tables.attachments import Attached
 from pgretrieval.db.tables.queue import Entries
 from pgretrieval.errors import ConfigError, ConflictError, EncoderChangedError, EncoderError, InputError, PgRetrievalError
@@ -168,12 +168,12 @@ class Worker:
         _LOG.info("collection %r: %s", attached.name, batch.report)
         if progress:
             progress(len(claimed))
-        compact_if_needed(self._database, catalog.find(self._database, attached.name))
+        compact_if_needed(self._database, collections.find(self._database, attached.name))
         return True
 
     def _collection(self, attached: Attached) -> Collection:
         """As it is now: it may have been made again, or have another encoder since. Raises EncoderError, ConfigError."""
-        found = catalog.find(self._database, attached.name)
+        found = collections.find(self._database, attached.name)
         held = found.encoder
         opened = self._open.get(attached.name)
         changed = opened is not None and (not opened.collection._opened.is_of(found) or opened.encoder not in (None, held))

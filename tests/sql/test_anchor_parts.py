@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 import pgretrieval
-from pgretrieval.db.tables import anchors
+from pgretrieval.db.tables import factorizations
 from tests.support.cross_encoder import TableCrossEncoder, queries
 from tests.support.vectors import clustered
 
@@ -66,7 +66,7 @@ def test_the_vector_index_of_item_embeddings(docs: pgretrieval.Collection, conne
         connection.execute(f"drop index pgretrieval.item_embedding_{number}_hnsw")
         connection.execute("update pgretrieval.factorization set element = %s", [element])
         for _ in range(2):
-            anchors.index_embeddings(connection, number)
+            factorizations.index_embeddings(connection, number)
         assert f"{element}(12)) {element}_ip_ops" in one(connection, looked, f"item_embedding_{number}_hnsw")
 
 

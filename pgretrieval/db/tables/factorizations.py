@@ -23,7 +23,7 @@ from pgretrieval.db.parameters import Float4Array, Int4Array
 from pgretrieval.db.tables import rebuilds
 from pgretrieval.types import CollectionId, Float32Array, Int32Array, Passage, Restriction
 
-_SQL = statements("anchors")
+_SQL = statements("factorizations")
 _ATTEMPTS = 20
 _BETWEEN_ATTEMPTS = 0.5
 

@@ -13,11 +13,11 @@ from psycopg.types.json import Jsonb
 
 from pgretrieval.assets import statements
 from pgretrieval.db.connection import Connection, Database, one, value
-from pgretrieval.db.tables import anchors, attachments
+from pgretrieval.db.tables import attachments, factorizations
 from pgretrieval.errors import CollectionExistsError, CollectionNotFoundError
 from pgretrieval.types import CodebookId, CollectionId, Generator, Levels, Rerank, Scorer, Scoring
 
-_SQL = statements("catalog")
+_SQL = statements("collections")
 
 TEXTS_ALONE = {"kind": "none"}
 """What `encoder` says where passages have no token vectors."""
@@ -274,7 +274,7 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         error, added, added_error, pays = one(connection, _SQL["drift"], where) or (None, None, None, False)
         segments, removed = one(connection, _SQL["gathered"], where) or (0, 0)
         synced = attachments.state(connection, row.collection_id)
-        factorization = anchors.state(connection, row.collection_id)
+        factorization = factorizations.state(connection, row.collection_id)
         words_cut = value(connection, _SQL["words_cut"], where)
         # Sizes would tell of passages that row-level security hides.
         inline = None if current.restricted else value(connection, _SQL["codes_inline"], where)
@@ -335,9 +335,3 @@ def _maintain(connection: Connection, statement: str, number: int, tables: Seque
     for table in tables:
         partition = sql.Identifier("pgretrieval", f"{table}_{number}")
         connection.execute(sql.SQL(_SQL[statement]).format(partition=partition))
-
-
-def server_settings(database: Database) -> dict[str, Any]:
-    """Server version, pgvector version and the settings that matter here, as `doctor` shows them."""
-    with database.connection("reading server settings") as connection:
-        return dict(connection.execute(_SQL["server_settings"]).fetchall())
