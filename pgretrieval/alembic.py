@@ -1,7 +1,7 @@
-"""The schema inside an application's own alembic migrations (docs/alembic-example is a project that does it).
+"""Installation of the schema within an application's own alembic migrations (docs/alembic-example is a complete project).
 
-A migration of the application calls `upgrade_pgretrieval`, and a later one again whenever the package was upgraded. All runs
-in the application's transaction, and the application's search path is as it was afterwards.
+A migration of the application calls `upgrade_pgretrieval`; a later migration calls it again after each upgrade of the package.
+Everything runs in the application's transaction and restores the application's search path.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _SCHEMA = "pgretrieval"
 
 
 def upgrade_pgretrieval(since: str | None = None) -> None:
-    """Install the schema, or upgrade it to this package's revision.
+    """Install the schema, or upgrade it to the revision of this package.
 
-    `since` is the revision that the database has, for offline mode (`--sql`), which cannot look; without it, a first installation
-    is printed. Raises SchemaError where the database is newer than this package.
+    For offline mode (`--sql`), which cannot read the database, `since` is the revision that the database has; None prints a first
+    installation. Raises SchemaError if the database is newer than this package.
     """
     since = validate.text_or_none("since", since)
     if context.is_offline_mode():
@@ -31,9 +31,9 @@ def upgrade_pgretrieval(since: str | None = None) -> None:
 
 
 def downgrade_pgretrieval(revision: str = "base") -> None:
-    """Go back to an older revision; "base" removes the schema with everything in it.
+    """Go back to an older revision; "base" removes the schema and everything in it.
 
-    After going back to another revision, `pgretrieval migrate` of the package that knows it as its newest installs its functions.
+    Afterwards, run `pgretrieval migrate` of the package version whose newest revision this is: it installs its functions.
     """
     script = schema.downgrade_script(revision)
     if context.is_offline_mode():
@@ -43,9 +43,9 @@ def downgrade_pgretrieval(revision: str = "base") -> None:
 
 
 def include_object(item: Any, _name: str | None, _kind: str, _reflected: bool, _compared: Any) -> bool:
-    """For `context.configure(include_object=…)` in env.py: autogenerate leaves all that is in the schema of pgretrieval alone.
+    """Exclude the schema of pgretrieval from autogenerate; pass it to `context.configure(include_object=…)` in env.py.
 
-    Without it autogenerate proposes to drop these tables, if the application includes other schemas.
+    Without it, autogenerate proposes to drop these tables if the application includes other schemas.
     """
     table = item if getattr(item, "schema", None) is not None else getattr(item, "table", item)
     return getattr(table, "schema", None) != _SCHEMA

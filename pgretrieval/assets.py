@@ -1,4 +1,4 @@
-"""The SQL files that ship with the package."""
+"""SQL files that ship with the package."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing_extensions import LiteralString
 from pgretrieval.errors import SchemaError
 
 
-def _folder(name: str, holding: str) -> Path:
-    """A folder of the package; in a checkout it lies beside the package, at the repository's top level."""
+def _folder(name: str, marker: str) -> Path:
+    """Return a folder of the package; in a checkout it is at the top level of the repository."""
     package = Path(__file__).parent
     inside = package / name
-    return inside if (inside / holding).is_file() else package.parent / name
+    return inside if (inside / marker).is_file() else package.parent / name
 
 
 MIGRATIONS = _folder("migrations", "env.py")
@@ -25,7 +25,7 @@ SQL = _folder("sql", "bootstrap.sql")
 
 
 def bootstrap() -> str:
-    """The file that runs first at every migration."""
+    """Return the SQL that begins every migration."""
     return (SQL / "bootstrap.sql").read_text(encoding="utf-8")
 
 
@@ -33,33 +33,33 @@ _VECTOR_SCHEMA = "@extschema:vector@"
 
 
 def revisions() -> dict[str, Path]:
-    """Name of each revision -> its Python file, oldest first; a file is called NAME_what_it_does.py."""
+    """Return the Python file of each revision by its name, oldest first; a file is called NAME_description.py."""
     return {path.stem.partition("_")[0]: path for path in sorted((MIGRATIONS / "versions").glob("[0-9]*.py"))}
 
 
 def revision(path: str | Path, suffix: str = ".sql") -> str:
-    """The SQL file beside a revision's Python file, to be run."""
+    """Return the SQL of the file beside a revision's Python file."""
     return _with_vector_schema(Path(path).with_suffix(suffix).read_text(encoding="utf-8"))
 
 
 def _with_vector_schema(text: str) -> str:
-    """A file as a statement in which the server puts the name of pgvector's schema; as it is where it needs none."""
+    """Wrap SQL in a statement that fills in the name of pgvector's schema, if the SQL needs it."""
     if _VECTOR_SCHEMA not in text:
         return text
     return (SQL / "with_vector_schema.sql").read_text(encoding="utf-8").replace("FILE", text)
 
 
 def function_files() -> list[Path]:
-    """The files of SQL functions, each after those whose functions it names; by folder and name where the order is free.
+    """Return the files of the SQL functions in order of dependency, then of folder and name.
 
-    Raises SchemaError where functions name each other in a circle.
+    Raises SchemaError if functions depend on each other in a cycle.
     """
     files = {path.stem: path for path in sorted((SQL / "functions").rglob("*.sql"))}
     named = {name: sorted(set(_OWN_NAME.findall(_code(path))) & files.keys() - {name}) for name, path in files.items()}
     try:
         return [files[name] for name in TopologicalSorter(named).static_order()]
     except CycleError as error:
-        msg = f"SQL functions name each other in a circle: {', '.join(error.args[1])}; let one of them do without"
+        msg = f"SQL functions depend on each other in a cycle: {', '.join(error.args[1])}; remove one of the calls"
         raise SchemaError(msg) from error
 
 
@@ -67,40 +67,40 @@ _OWN_NAME = re.compile(r"\bpgretrieval\.(\w+)")
 
 
 def _code(path: Path) -> str:
-    """The file without comments and texts: a name in these binds nothing."""
+    """Return a file's SQL without comments and string literals, whose names are no dependencies."""
     return re.sub("'[^']*'", "''", re.sub("--.*", "", path.read_text(encoding="utf-8")))
 
 
 def functions() -> list[str]:
-    """The views and SQL functions, one a file, in an order in which they may be created."""
+    """Return the SQL of the views and functions, one for each file, in an order of creation."""
     paths = [*sorted((SQL / "views").glob("*.sql")), *function_files()]
     return [_with_vector_schema(path.read_text(encoding="utf-8")) for path in paths]
 
 
 @cache
 def functions_digest() -> str:
-    """Tells one version of the SQL functions from another; the schema's comment holds it."""
+    """Digest of the SQL functions; the schema's comment stores it."""
     return sha256("".join(functions()).encode()).hexdigest()[:16]
 
 
 def functions_number() -> int:
-    """Counts the sets of functions that were released: a higher one is newer."""
+    """Return the number of released sets of functions; a higher number is newer."""
     return int((SQL / "functions_number.txt").read_text(encoding="utf-8"))
 
 
 def refuse_newer_functions() -> str:
-    """The statement that ends a migration where the database has functions of a newer set."""
+    """Return the statement that stops a migration if the database has functions of a newer set."""
     return (SQL / "refuse_newer_functions.sql").read_text(encoding="utf-8").replace("NUMBER", str(functions_number()))
 
 
 def mark_functions() -> str:
-    """The statement that notes in the database which set of functions it has."""
+    """Return the statement that records the installed set of functions in the database."""
     text = (SQL / "mark_functions.sql").read_text(encoding="utf-8")
     return text.replace("DIGEST", functions_digest()).replace("NUMBER", str(functions_number()))
 
 
 def privileges(reader: str, writer: str, owner: str) -> str:
-    """The grants for three roles; their names are quoted here."""
+    """Return the grants for three roles, with quoted names."""
     text = (SQL / "privileges.sql").read_text(encoding="utf-8")
     quoted = {
         name: '"' + role.replace('"', '""') + '"' for name, role in (("READER", reader), ("WRITER", writer), ("OWNER", owner))
@@ -110,9 +110,9 @@ def privileges(reader: str, writer: str, owner: str) -> str:
 
 @cache
 def statements(name: str) -> dict[str, LiteralString]:
-    """The named statements of `sql/queries/NAME.sql`; each begins with a line `-- name: STATEMENT`.
+    """Return the named statements of `sql/queries/NAME.sql`; each begins with a line `-- name: STATEMENT`.
 
-    They count as literal: no value is ever pasted into them.
+    The texts are typed as literals, since no value is inserted into them.
     """
     text = (SQL / "queries" / f"{name}.sql").read_text(encoding="utf-8")
     _, *parts = text.split("-- name: ")

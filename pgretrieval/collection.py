@@ -1,4 +1,4 @@
-"""One collection: add passages, build the index, search it."""
+"""Collection: add passages, build the index, search."""
 
 from __future__ import annotations
 
@@ -35,14 +35,22 @@ from pgretrieval.search.exhaustive import exact_rankings
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.filters import check_where, read_restriction
 from pgretrieval.search.fusion import read_fusion
-from pgretrieval.search.options import SearchOptions, SearchRequest, one, read_k, read_options, several, texts_for_cross_encoder
+from pgretrieval.search.options import (
+    SearchOptions,
+    SearchRequest,
+    as_list,
+    as_lists,
+    read_k,
+    read_options,
+    texts_for_cross_encoder,
+)
 from pgretrieval.search.pipeline import SearchPipeline, checked_vectors
 from pgretrieval.search.words import text_search
 from pgretrieval.types import AddReport, Float32Array, Generator, Hit, OnConflict, Passage, Rerank, Restriction, Scorer, Violation
 
 
 class Collection:
-    """A named set of passages, made by `RetrievalDatabase.create_collection` and `get_collection`. Threads may share it."""
+    """Named set of passages, returned by `create_collection` and `get_collection` of `RetrievalDatabase`. Threads may share it."""
 
     def __init__(
         self, database: Database, row: CollectionRow, encoder: CollectionEncoder | None, device: str | None = None
@@ -59,46 +67,46 @@ class Collection:
     def __repr__(self) -> str:
         return f"<Collection {self.name!r}>"
 
-    if not TYPE_CHECKING:  # type checkers know that there is no such attribute
+    if not TYPE_CHECKING:  # type checkers report unknown attributes only without `__getattr__`
 
         def __getattr__(self, name: str) -> Any:
-            renamed = "; what generates candidates is called generator" if name == "candidates" else ""
+            renamed = "; use generator" if name == "candidates" else ""
             msg = f"{type(self).__name__!r} object has no attribute {name!r}{renamed}"
             raise AttributeError(msg)
 
     @property
     def name(self) -> str:
-        """The collection's name."""
+        """Name of the collection."""
         return self._row.name
 
     @property
     def bits(self) -> int:
-        """Bits that a residual takes for each dimension."""
+        """Bits of a residual for each dimension."""
         return self._row.bits
 
     @property
     def generator(self) -> Generator:
-        """What generates candidates: "proxy", "postings" or "auto"."""
+        """Candidate generator: "proxy", "postings" or "auto"."""
         return self._row.generator
 
     @property
     def scorer(self) -> Scorer:
-        """What scores passages: "maxsim", all their tokens; "xtr" or "colxtr", the retrieved ones."""
+        """Default scorer: "maxsim" scores all tokens of a passage, "xtr" and "colxtr" the retrieved ones."""
         return self._row.scorer
 
     @property
     def rerank(self) -> Rerank | None:
-        """What scores the best passages of "xtr" or "colxtr" again: "maxsim", or None."""
+        """Scorer of the best passages of "xtr" or "colxtr": "maxsim", or None."""
         return self._row.rerank
 
     @property
     def unit_vectors(self) -> bool:
-        """Whether token vectors are scaled to length one."""
+        """True if token vectors are scaled to unit length."""
         return self._row.unit_vectors
 
     @property
     def keep_vectors(self) -> bool:
-        """Whether token vectors stay beside their codes."""
+        """True if token vectors are stored in addition to their codes."""
         return self._row.keep_vectors
 
     @property
@@ -108,25 +116,25 @@ class Collection:
 
     @property
     def language(self) -> str | None:
-        """Text search configuration for searches by words; None for none."""
+        """Text search configuration for searches by words, or None."""
         return self._row.language
 
     @property
     def dense(self) -> str | None:
-        """Where dense vectors are: "kept" in the collection, "schema.table.column" of yours, or None."""
+        """Location of dense vectors: "kept" in the collection, the application's "schema.table.column", or None."""
         return self._row.dense
 
     @property
     def texts_alone(self) -> bool:
-        """Whether the passages have no token vectors."""
+        """True if the passages have no token vectors."""
         return self._row.texts_alone
 
     @property
     def encoder(self) -> CollectionEncoder:
-        """The encoder of the collection, for queries and passages.
+        """Encoder of queries and passages.
 
         Raises:
-            EncoderError: It cannot be loaded.
+            EncoderError: The encoder cannot be loaded.
         """
         return self._opened.encoder()[1]
 
@@ -140,27 +148,27 @@ class Collection:
         connection: Joined | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> AddReport:
-        """Store passages: all of them or none.
+        """Store passages, all or none.
 
-        After an error, also after a lost connection, the same call can be made again. Any iterable is taken in batches, so a
-        generator over a large file needs little memory. The encoder reads the title, a space, and the text; longer texts than it
-        reads are cut, counted and warned about.
+        After an error, even a lost connection, the call can be repeated. Iterables are read in batches, so a
+        generator over a large file needs little memory. The encoder reads the title, a space and the text; texts beyond its limit
+        are truncated, counted and reported by a warning.
 
         Args:
             passages: Mappings with id, text, and optionally title and metadata; or `Passage` objects.
-            vectors: One (tokens, dim) array for each passage, instead of the encoder's; scaled to unit length.
-            dense: One dense vector for each passage, if the collection keeps them and the encoder does not make them.
-            on_conflict: What happens with an id that is there: "error"; "update", which replaces the passage and encodes it again
+            vectors: A (tokens, dim) array for each passage, instead of the encoder's; scaled to unit length.
+            dense: A dense vector for each passage, if the collection stores them and the encoder does not compute them.
+            on_conflict: Action for an id that exists: "error"; "update", which replaces the passage and encodes it again
                 only if title or text differ; or "skip".
-            connection: A psycopg or SQLAlchemy connection, or a Session. The passages are there when its transaction commits.
-            progress: Told how many passages were just finished.
+            connection: A psycopg or SQLAlchemy connection, or a Session. The passages become visible when its transaction commits.
+            progress: Called with the number of passages just finished.
 
         Raises:
-            InputError: A passage cannot be taken as it is.
-            DuplicateIdError: An id occurs twice, or is in the collection already.
-            VectorError: Vectors are wrong; DimensionMismatchError if only their dimension is.
+            InputError: A passage is invalid.
+            DuplicateIdError: An id occurs twice, or exists in the collection.
+            VectorError: Vectors are invalid; DimensionMismatchError if only their dimension is wrong.
             ConflictError: Another transaction changed the same passages.
-            ConfigError: Another argument cannot be used.
+            ConfigError: Another argument is invalid.
         """
         on_conflict = validate.choice("on_conflict", on_conflict, ("error", "update", "skip"))
         passages, vectors, dense = changes.read_lists(passages, vectors, dense, progress)
@@ -176,20 +184,20 @@ class Collection:
         connection: Joined | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> AddReport:
-        """Change passages that are there: all of them or none.
+        """Change existing passages, all or none.
 
-        What a mapping leaves out of text, title and metadata stays. A passage is encoded again only if title or text differ.
+        Fields that a mapping omits are unchanged. A passage is encoded again only if title or text differ.
 
         Args:
-            passages: Mappings with id and what changes; or `Passage` objects.
+            passages: Mappings with id and the fields to change, or `Passage` objects.
             vectors: As for `add`.
             dense: As for `add`.
             connection: As for `add`.
             progress: As for `add`.
 
         Raises:
-            PassageNotFoundError: An id is not in the collection; `add` with on_conflict="update" takes new passages, too.
-            PgRetrievalError: What `add` raises.
+            PassageNotFoundError: An id is not in the collection; `add` with on_conflict="update" also stores new passages.
+            PgRetrievalError: The errors of `add`.
         """
         passages, vectors, dense = changes.read_lists(passages, vectors, dense, progress)
         checked = (to_change(record, f"passage {number}") for number, record in enumerate(passages, start=1))
@@ -203,19 +211,19 @@ class Collection:
         all: bool = False,
         connection: Joined | None = None,
     ) -> int:
-        """Delete passages by ids, by metadata, or by both; or all of them.
+        """Delete passages by ids, by metadata or by both, or delete all.
 
         Args:
-            ids: A list, or a SQLAlchemy select; ids that are not there are passed over.
+            ids: A list or a SQLAlchemy select; unknown ids are ignored.
             where: A filter as for `search`; an empty one is an error.
             all: Delete every passage and keep the collection.
             connection: As for `add`.
 
         Returns:
-            How many passages were deleted.
+            Number of deleted passages.
 
         Raises:
-            ConfigError: No argument is given, or `all` together with another.
+            ConfigError: No argument is given, or `all` is combined with another.
             ConflictError: Another transaction changed the same passages.
         """
         changes.check_deletion(ids, where, all)
@@ -223,11 +231,11 @@ class Collection:
         return changes.remove(self._opened, restricted, connection)
 
     def get(self, ids: Sequence[str]) -> dict[str, Passage]:
-        """Return the passages of some ids, by id. Ids that the collection does not hold are left out.
+        """Return passages by id. Unknown ids are left out.
 
         Raises:
             ConfigError: `ids` is not a list.
-            InputError: An id cannot be one.
+            InputError: An id is invalid.
         """
         keys = validate.ids("ids", ids)
         with self._database.connection(f"reading collection {self.name!r}") as connection:
@@ -238,18 +246,18 @@ class Collection:
     def compact(self, *, stage: Stage | None = None) -> None:
         """Merge posting segments of adds and remove entries of deleted passages.
 
-        Searches and changes continue. If it is interrupted, call it again: it continues where it was. Clients compact by
-        themselves unless `auto_compact` is off.
+        Searches and changes continue. If it is interrupted, call it again: it resumes. Clients compact automatically
+        unless `auto_compact` is off.
 
         Args:
-            stage: Told the name, and the centroids done and in all.
+            stage: Called with the name, centroids done and total.
         """
         stage = validate.called("stage", stage)
         compact(self._database, self._opened.refresh(), stage)
 
     @property
     def auto_compact(self) -> bool:
-        """Whether clients that change the collection compact it by themselves; can be set."""
+        """True if clients that change the collection compact it automatically. Writable."""
         return self._opened.refresh().auto_compact
 
     @auto_compact.setter
@@ -259,42 +267,43 @@ class Collection:
             collections.set_auto_compact(connection, self._row.collection_id, auto_compact=wanted)
 
     def not_yet_added(self, passages: Sequence[Passage]) -> list[Passage]:
-        """Return the passages of a list that the collection does not hold, to take up an interrupted load.
+        """Return the passages that the collection does not contain, to resume an interrupted load.
 
         Raises:
-            DuplicateIdError: The collection holds an id with other content.
+            DuplicateIdError: The collection contains an id with different content.
         """
         listed = validate.listed("passages", passages, "passages", InputError)
         checked = [to_passage(record, f"passage {number}") for number, record in enumerate(listed, start=1)]
         return changes.not_yet_added(self._opened, checked)
 
     def build(self, *, stage: Stage | None = None) -> BuildReport:
-        """Train the codebook and write codes and postings. Searches and changes continue meanwhile.
+        """Train the codebook and write codes and postings. Searches and changes continue.
 
-        A built collection is left alone until it has more than twice the tokens of its training. If the build is interrupted, call
+        A built collection is unchanged until it has more than twice the tokens of its training. If the build is interrupted, call
         it again: it continues after the last committed stage.
 
         Args:
-            stage: Told the name, done and total of each stage: encode, train, proxies, code, postings, words, index, switch, drop.
+            stage: Called with the name, done and total of each stage: encode, train, proxies, code, postings, words, index,
+                switch, drop.
 
         Raises:
-            IndexNotBuiltError: There is nothing to build from.
+            IndexNotBuiltError: The collection has no vectors and no texts to build from.
         """
         validate.called("stage", stage)
         return build_collection(self._opened, stage)
 
     def rebuild(self, *, encoder: str | object | None = None, stage: Stage | None = None) -> BuildReport:
-        """Train a new codebook and code every passage again. Searches and changes continue meanwhile.
+        """Train a new codebook and code every passage again. Searches and changes continue.
 
         One short transaction switches to the new index, and the old one is dropped. If the rebuild is interrupted, call it again:
         it continues after the last committed stage.
 
         Args:
-            encoder: Change to this encoder: all stored texts are encoded again.
+            encoder: New encoder; all stored texts are encoded again.
             stage: As for `build`.
 
         Raises:
-            IndexNotBuiltError: Passages have neither stored vectors nor an encoder that makes them.
+            IndexNotBuiltError: Passages have neither stored vectors nor an encoder to compute them.
             EncoderError: The encoder cannot be loaded.
         """
         validate.called("stage", stage)
@@ -306,22 +315,22 @@ class Collection:
         return rebuild_with(self._opened, changed, stage)
 
     def search(self, query: str | None = None, k: int = 10, *, vectors: Any = None, **options: Unpack[SearchOptions]) -> list[Hit]:
-        """Return the k best passages, best first. Before the first build all passages are compared.
+        """Return the k best passages, best first. Before the first build, the query is compared with all passages.
 
         Args:
             query: The query text.
-            k: How many passages to return.
-            vectors: Token vectors of the query (tokens, dim), instead of a text.
+            k: Number of passages to return.
+            vectors: Token vectors of the query (tokens, dim), instead of the text.
             options: See `SearchOptions`.
 
         Raises:
-            InputError: The query is blank, or neither a text nor vectors.
-            VectorError: The vectors are wrong.
-            ConfigError: An option cannot be used.
+            InputError: The query is blank, or neither text nor vectors are given.
+            VectorError: The vectors are invalid.
+            ConfigError: An option is invalid.
             IndexNotBuiltError: scorer="cross_encoder" without a factorisation.
             EncoderError: The encoder or cross-encoder cannot be loaded.
         """
-        return self._opened.complete(self._search(one(query), one(vectors), k, options)[0].hits, read_k(k))
+        return self._opened.complete(self._search(as_list(query), as_list(vectors), k, options)[0].hits, read_k(k))
 
     def search_many(
         self,
@@ -331,19 +340,19 @@ class Collection:
         vectors: Sequence[Any] | None = None,
         **options: Unpack[SearchOptions],
     ) -> list[list[Hit]]:
-        """Search for several queries, encoded together. The server works ahead on the next queries while one is scored.
+        """Search for several queries, encoded together. The server processes the next queries while one is scored.
 
         Args:
             queries: Query texts.
-            k: How many passages to return for each.
-            vectors: One (tokens, dim) array for each query, instead of texts.
+            k: Number of passages to return for each query.
+            vectors: A (tokens, dim) array for each query, instead of texts.
             options: See `SearchOptions`.
 
         Returns:
             The hits of each query, in the order of the queries.
         """
         k = read_k(k)
-        texts, arrays = several(queries, vectors)
+        texts, arrays = as_lists(queries, vectors)
         found = [each.hits for each in self._search(texts, arrays, k, options)]
         self._opened.complete(min(found, key=len, default=range(k)), k)
         return found
@@ -351,20 +360,20 @@ class Collection:
     def explain(
         self, query: str | None = None, k: int = 10, *, vectors: Any = None, **options: Unpack[SearchOptions]
     ) -> Explanation:
-        """Search, and report what each stage did and how long it took. The arguments are those of `search`.
+        """Search, and report the work and time of each stage. The arguments are those of `search`.
 
         Args:
             query: The query text.
-            k: How many passages to return.
-            vectors: Token vectors of the query (tokens, dim), instead of a text.
+            k: Number of passages to return.
+            vectors: Token vectors of the query (tokens, dim), instead of the text.
             options: See `SearchOptions`.
         """
-        return self._search(one(query), one(vectors), k, options, counting=True)[0]
+        return self._search(as_list(query), as_list(vectors), k, options, counting=True)[0]
 
     def _search(
         self, queries: list[str] | None, vectors: list[Any] | None, k: int, options: SearchOptions, *, counting: bool = False
     ) -> list[Explanation]:
-        """One explanation a query, with its hits."""
+        """Return one explanation for each query, with its hits."""
         request = read_options(self._row.scoring, k, options)
         check_where(self._database, options.get("where"))
         if request.cross_encoder is None:
@@ -374,7 +383,7 @@ class Collection:
         return [self._cross_encoder.search(text, request, each) for text, each in zip(texts, started, strict=True)]
 
     def _starting_rankings(self, request: SearchRequest, texts: list[str], vectors: list[Any] | None) -> list[Explanation]:
-        """What a cross-encoder begins with: nothing, the search by words, or the collection's own search."""
+        """Return the rankings that a cross-encoder starts with: empty, by words, or of the collection's own search."""
         scan = request.scan
         if scan.k == 0:
             return [Explanation() for _ in texts]
@@ -385,17 +394,17 @@ class Collection:
     def text_search(
         self, query: str, k: int = 10, *, where: Mapping[str, Any] | str | None = None, among: Ids | None = None
     ) -> list[Hit]:
-        """Return the k best passages for the words of a text, by BM25. Passages with none of the words are left out.
+        """Return the k best passages for the words of a query, by BM25. Passages with none of the words are left out.
 
         Args:
             query: The words.
-            k: How many passages to return.
+            k: Number of passages to return.
             where: A filter as in `SearchOptions`.
             among: Ids as in `SearchOptions`.
 
         Raises:
             InputError: The query is blank.
-            ConfigError: An argument cannot be used, or the collection was made without a language.
+            ConfigError: An argument is invalid, or the collection was created without a language.
         """
         k = read_k(k)
         query, restricted = validate.query(query), read_restriction(self._database, where, among)
@@ -414,24 +423,24 @@ class Collection:
         weights: tuple[float, float, float] = (1.0, 0.4, 0.5),
         rank_constant: int = 60,
     ) -> list[Hit]:
-        """Return the k best passages by late interaction, words and dense vectors together.
+        """Return the k best passages by late interaction, words and dense vectors combined.
 
-        Words take part if the collection has a language, dense vectors if it has them: those that the encoder made for `add` it
-        makes for the query too; others take part if `dense` is given.
+        Words are used if the collection has a language, dense vectors if it has them. If the encoder computed the dense vectors of
+        the passages, it also computes the query's; otherwise they are used only if `dense` is given.
 
         Args:
             query: The query text.
-            k: How many passages to return.
-            vectors: Token vectors of the query (tokens, dim), from elsewhere.
-            dense: Dense vector of the query (dense dim,), from elsewhere.
+            k: Number of passages to return.
+            vectors: Token vectors of the query (tokens, dim), instead of the encoder's.
+            dense: Dense vector of the query (dense dim,), instead of the encoder's.
             where: A filter as in `SearchOptions`.
             among: Ids as in `SearchOptions`.
             fusion: "score" sums scores scaled to mean 0 and variance 1 over the candidates; "rank" sums reciprocal ranks.
-            weights: Of late interaction, words and dense vectors.
-            rank_constant: Constant of "rank".
+            weights: Weights of late interaction, words and dense vectors.
+            rank_constant: Constant of reciprocal ranks.
 
         Raises:
-            PgRetrievalError: What `search` and `text_search` raise.
+            PgRetrievalError: The errors of `search` and `text_search`.
         """
         request = read_options(self._row.scoring, k, {"where": where, "among": among})
         fusing = read_fusion(fusion, weights, rank_constant)
@@ -451,33 +460,33 @@ class Collection:
         stage: Stage | None = None,
         costs: Callable[[Costs], None] | None = None,
     ) -> FactorizationReport:
-        """Score every passage for the anchor queries by a cross-encoder and make item embeddings of the scores (ANNCUR).
+        """Score every passage for the anchor queries by a cross-encoder and compute item embeddings from the scores (ANNCUR).
 
-        Then `search` with scorer="cross_encoder" finds what it ranks first. If the call is interrupted, make it again: it
-        continues. Called again after passages were added it scores these alone; with other anchor items it scores nothing.
+        Afterwards, `search` with scorer="cross_encoder" approximates its ranking. If the call is interrupted, repeat it: it
+        resumes. After an add, it scores only the new passages; with other anchor items, it scores nothing.
         Searches and changes continue.
 
         Args:
             cross_encoder: A model name, a folder, a `CrossEncoder`, or an object with predict(list of (query, passage text)).
-            anchor_queries: A few hundred queries that are like those to come.
-            anchor_items: Passages that a query is scored with first, and the dimension of the embeddings.
-            selection: How anchor items are chosen: "greedy", "random", "kmeans" or "top".
-            seed: Seed of what is drawn.
-            element: Precision of the vector index: "vector", or "halfvec" for half the bytes and up to 4,000 anchor items.
-            stage: Told the name, done and total of each stage.
-            costs: Told what it will cost before it begins.
+            anchor_queries: A few hundred queries similar to those of later searches.
+            anchor_items: Number of passages that are scored first for a query; also the dimension of the embeddings.
+            selection: Selection of anchor items: "greedy", "random", "kmeans" or "top".
+            seed: Seed of random choices.
+            element: Element type of the vector index: "vector", or "halfvec" for half the bytes and up to 4,000 anchor items.
+            stage: Called with the name, done and total of each stage.
+            costs: Called with the estimated cost before scoring starts.
 
         Raises:
             IndexNotBuiltError: There are no passages.
-            InputError: An anchor query cannot be taken, or scores tell nothing.
+            InputError: An anchor query is invalid, or too few queries have varying scores.
             EncoderError: The cross-encoder cannot be loaded.
-            ConfigError: Another argument cannot be used.
+            ConfigError: Another argument is invalid.
         """
         options = FactorizeOptions(anchor_items, selection, seed, element)
         return self._cross_encoder.factorize(self._opened.refresh(), cross_encoder, anchor_queries, options, stage, costs)
 
     def use_cross_encoder(self, cross_encoder: str | os.PathLike[str] | object) -> None:
-        """Set the cross-encoder for searches of a collection that was factorised by an object, which no database can keep.
+        """Set the cross-encoder of searches. Needed after a factorisation by an object, since the database stores names only.
 
         Args:
             cross_encoder: The object, a model name, or a folder.
@@ -489,15 +498,15 @@ class Collection:
     ) -> list[list[str]]:
         """Return the ids of the k best passages by exact MaxSim over unquantised vectors, for each query.
 
-        Every stored text is encoded again, which takes as long as adding it did.
+        Every stored text is encoded again, which takes as long as adding it.
 
         Args:
             queries: Token vectors of each query (tokens, dim).
-            k: How many ids.
-            progress: Told how many passages were just finished.
+            k: Number of ids.
+            progress: Called with the number of passages just finished.
 
         Raises:
-            InputError: There is no encoder, or passages came with vectors of their own.
+            InputError: There is no encoder, or passages were added with given vectors.
         """
         k, _ = read_k(k), validate.called("progress", progress)
         listed = list(validate.listed("queries", queries, "(tokens, dim) arrays, one a query"))
@@ -505,21 +514,21 @@ class Collection:
         return exact_rankings(self._opened, checked_vectors(self._opened, listed), k, progress)
 
     def stats(self) -> dict[str, Any]:
-        """Return counts, settings and bytes of the collection by name.
+        """Return counts, settings and sizes of the collection by name.
 
-        "bytes" has each table with its indexes, "index_bytes" the indexes alone.
+        "bytes" contains the size of each table with its indexes, "index_bytes" that of the indexes.
         """
         self._opened.refresh()
         return collections.stats(self._database, self.name)
 
     def check(self, *, stage: Stage | None = None) -> list[Violation]:
-        """Check that the collection is sound. Reads one snapshot, changes and locks nothing.
+        """Check the consistency of the collection. Reads one snapshot; changes and locks nothing.
 
         Args:
-            stage: Told the name, done and total of each part.
+            stage: Called with the name, done and total of each part.
 
         Returns:
-            What is wrong; an empty list if nothing is.
+            Violations; an empty list for a sound collection.
 
         Raises:
             SchemaError: Row-level security hides passages from the caller.

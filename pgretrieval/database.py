@@ -1,4 +1,4 @@
-"""`connect` and the collections of one database."""
+"""Database connection and its collections."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MAX_POLL = 86_400.0
 
 
 class RetrievalDatabase:
-    """An open database. Use it in a `with` block, or close it; several threads may share it."""
+    """Open database. Use it in a `with` block or close it. Threads may share it."""
 
     def __init__(self, url: str, server: EmbeddedServer | None = None, device: str | None = None) -> None:
         self._database = Database(server.conninfo if server else url, server=server)
@@ -44,7 +44,7 @@ class RetrievalDatabase:
 
     @property
     def url(self) -> str:
-        """Connection string of the server, as `psycopg.connect` takes it."""
+        """Connection string of the server, in the form of `psycopg.connect`."""
         return self._url
 
     @property
@@ -60,16 +60,16 @@ class RetrievalDatabase:
         Args:
             name: 1 to 500 characters, not blank.
             encoder: "minilm"; a hub name or folder that `MultiVectorEncoder` loads; an object with encode_query and
-                encode_document; or "none" for texts alone, which are found by words and by a cross-encoder. Without one the first
-                `add` decides: given vectors fix the dimension, texts alone take "minilm".
-            bits: Bits that a residual takes for each dimension: 1, 2 or 4.
+                encode_document; or "none" for texts only, which are found by words and by a cross-encoder. By default the first
+                `add` decides: given vectors set the dimension, texts without vectors use "minilm".
+            bits: Bits of a residual for each dimension: 1, 2 or 4.
             options: See `CollectionOptions`.
 
         Raises:
-            CollectionExistsError: The name is taken.
+            CollectionExistsError: A collection of this name exists.
             EncoderError: The encoder cannot be loaded.
             DimensionMismatchError: The dimension is outside 48 to 1,024.
-            ConfigError: Another argument cannot be used.
+            ConfigError: Another argument is invalid.
         """
         settings = read_settings(name, bits, options)
         encoder = validate.names_or_object("encoder", encoder, EncoderError)
@@ -90,12 +90,12 @@ class RetrievalDatabase:
 
         Args:
             name: The collection's name.
-            encoder: Needed if the collection was made with an encoder object, which no database can keep.
+            encoder: Needed if the collection was created with an encoder object, since the database stores names only.
             cross_encoder: Needed if the collection was factorised by a cross-encoder object.
 
         Raises:
-            CollectionNotFoundError: There is no collection of that name.
-            DimensionMismatchError: The encoder has another dimension than the collection.
+            CollectionNotFoundError: No collection has this name.
+            DimensionMismatchError: The dimensions of encoder and collection differ.
         """
         name = validate.collection_name(name)
         encoder = validate.names_or_object("encoder", encoder, EncoderError)
@@ -113,10 +113,10 @@ class RetrievalDatabase:
         return collections.names(self._database)
 
     def drop_collection(self, name: str) -> None:
-        """Drop a collection with all it holds and free its space.
+        """Drop a collection with its contents and free its space.
 
         Raises:
-            CollectionNotFoundError: There is no collection of that name.
+            CollectionNotFoundError: No collection has this name.
         """
         name = validate.collection_name(name)
         collections.drop(self._database, name)
@@ -131,25 +131,25 @@ class RetrievalDatabase:
         metadata: str | Sequence[str] = (),
         query: str | None = None,
     ) -> int:
-        """Make a collection follow a table of yours. From now on triggers queue each change of a row, in your transactions.
+        """Attach a collection to a table. From now on, triggers queue each change of a row in the transaction that makes it.
 
         Args:
             name: The collection.
             table: The table, with its schema.
-            id: The table's key column, which is the passages' id.
-            text: The column with the text; or several: the first is the title, the others, joined by a blank line, are the text.
-                Rows without text are no passages.
-            metadata: Columns to filter by.
-            query: A view's name or a select that yields the passages: `id`, the key of the table's row as `key`, and the columns
-                for text and metadata. One row can have several passages. Name its tables and functions with their schema.
+            id: The table's key column, used as the passages' id.
+            text: The text column; or several: the first is the title, the others, joined by a blank line, are the text.
+                Rows without text are skipped.
+            metadata: Columns to store as metadata, for filters.
+            query: A view or a select that returns the passages: `id`, the key of the table's row as `key`, and the columns
+                for text and metadata. A row can have several passages. Qualify its tables and functions with their schema.
 
         Returns:
-            How many rows are queued for `work`.
+            Number of rows queued for `work`.
 
         Raises:
-            ConfigError: Something named is not there, the collection is attached already, or it holds passages that the table does
-                not have.
-            CollectionNotFoundError: There is no collection of that name.
+            ConfigError: A table or column does not exist, the collection is already attached, or it contains passages that are
+                not in the table.
+            CollectionNotFoundError: No collection has this name.
         """
         name = validate.collection_name(name)
         table = validate.text("table", table, most=validate.MAX_NAME)
@@ -157,20 +157,20 @@ class RetrievalDatabase:
         return attaching.attach(self._database, name, table, id, text, metadata, query)
 
     def detach(self, name: str) -> None:
-        """Remove the triggers of an attached collection and all that is queued; the passages stay.
+        """Remove the triggers and the queue of an attached collection. Its passages stay.
 
         Raises:
             ConfigError: The collection is not attached.
-            CollectionNotFoundError: There is no collection of that name.
+            CollectionNotFoundError: No collection has this name.
         """
         name = validate.collection_name(name)
         attaching.find(self._database, name)
         attachments.detach(self._database, name)
 
     def resync(self, name: str, ids: Sequence[str] | None = None) -> None:
-        """Queue rows of an attached collection as if they had changed.
+        """Queue rows of an attached collection again.
 
-        Use it for what no trigger sees: dropped partitions, other tables that a query reads, parked rows to try again.
+        Use it after changes that no trigger detects, such as dropped partitions or changes of other tables in a query, and to
 
         Args:
             name: The collection.
@@ -178,7 +178,7 @@ class RetrievalDatabase:
 
         Raises:
             ConfigError: The collection is not attached.
-            CollectionNotFoundError: There is no collection of that name.
+            CollectionNotFoundError: No collection has this name.
         """
         name = validate.collection_name(name)
         keys = None if ids is None else validate.ids("ids", ids)
@@ -194,19 +194,19 @@ class RetrievalDatabase:
         progress: Callable[[int], None] | None = None,
         poll: float = POLL,
     ) -> WorkReport:
-        """Bring attached collections up to their tables, as `pgretrieval worker` does. Several workers share the work.
+        """Process the queues of attached collections, as `pgretrieval worker` does. Several workers share the work.
 
-        Rows that cannot be taken are parked after five attempts, or at once if more would be in vain; `stats` shows them.
+        Rows that fail are parked after five attempts, or at once if a retry cannot succeed; `stats` lists them.
 
         Args:
-            collections: Names, or open collections; none for all. Give a collection made with an encoder object as it was opened.
-            once: Stop when nothing is due.
-            stopped: Without `once`, asked after each batch whether to stop.
-            progress: Told how many queue entries were just settled.
-            poll: Seconds between two looks for work.
+            collections: Names or open collections; by default all. Pass a collection with an encoder object as an open one.
+            once: Stop when the queues are empty.
+            stopped: Called after each batch; True stops a worker that runs without `once`.
+            progress: Called with the number of queue entries just finished.
+            poll: Seconds between two reads of the queues.
 
         Raises:
-            PgRetrievalError: With `once`, what is wrong with no single row, such as ConfigError, EncoderError,
+            PgRetrievalError: With `once`, errors that concern no single row, such as ConfigError, EncoderError,
                 DatabaseUnavailableError.
         """
         of_collections = _collection_class()
@@ -216,7 +216,7 @@ class RetrievalDatabase:
         named = [each if isinstance(each, of_collections) else validate.collection_name(each) for each in named]
         once = validate.flag("once", once)
         if not callable(stopped):
-            msg = f"stopped is {validate.shown(stopped)}; give a function that says whether to stop"
+            msg = f"stopped is {validate.shown(stopped)}; give a function that returns whether to stop"
             raise ConfigError(msg)
         progress = validate.called("progress", progress)
         poll = validate.number("poll", poll, 0.01, MAX_POLL)
@@ -231,7 +231,7 @@ class RetrievalDatabase:
         return diagnose(self._database)
 
     def close(self) -> None:
-        """Close the connections. The embedded server stops when no process uses it any more."""
+        """Close the connections. The embedded server stops when its last process closes it."""
         try:
             self._database.close()
         finally:
@@ -254,19 +254,19 @@ def connect(
 ) -> RetrievalDatabase:
     """Open the database at `url`, or the embedded Postgres in `data_dir`.
 
-    Without either, the environment decides (PGRETRIEVAL_DATABASE_URL, PGRETRIEVAL_DATA_DIR), else the embedded server in the
-    user's data directory is used. An embedded database is installed and upgraded here; any other must have been migrated by its
-    owner.
+    The defaults are PGRETRIEVAL_DATABASE_URL and PGRETRIEVAL_DATA_DIR of the environment, then the embedded server in the
+    user's data directory. The schema of an embedded database is installed and upgraded automatically; on any other server its
+    owner must have run `pgretrieval migrate`.
 
     Args:
-        url: A connection string, or a `sqlalchemy.URL`. A path here is the `data_dir`.
-        data_dir: Directory of an embedded Postgres; it is made if there is none.
-        device: Torch device for encoders. Default: a GPU if torch sees one.
+        url: A connection string or a `sqlalchemy.URL`. A path is used as `data_dir`.
+        data_dir: Directory of an embedded Postgres; created if it does not exist.
+        device: Torch device for encoders; by default a GPU if torch finds one.
 
     Raises:
         DatabaseUnavailableError: The server cannot be reached.
         SchemaError: The schema is missing, or older or newer than the package.
-        ConfigError: An argument or variable cannot be used.
+        ConfigError: An argument or variable is invalid.
     """
     database = open_database(url, data_dir, device)
     try:
@@ -281,9 +281,9 @@ def connect(
 
 
 def install(database: RetrievalDatabase) -> None:
-    """Install or upgrade the schema of an embedded database where it is not this client's.
+    """Install or upgrade the schema of an embedded database.
 
-    Functions of a newer package stay, and those of another copy of the package while that is at work.
+    Functions of a newer package stay, and those of another copy of the package while it uses the server.
     """
     server = database._server
     if not schema.is_current(database._database, shared=server is not None and server.shared):
@@ -307,7 +307,7 @@ def open_database(
         url = os.environ.get(URL_VARIABLE) or None
         data_dir = os.environ.get(DATA_DIR_VARIABLE) or None
         if url is not None and data_dir is not None:
-            msg = f"both {URL_VARIABLE} and {DATA_DIR_VARIABLE} are set; unset one, or say which by url= or data_dir="
+            msg = f"both {URL_VARIABLE} and {DATA_DIR_VARIABLE} are set; unset one, or pass url= or data_dir="
             raise ConfigError(msg)
     server = None if url is not None else open_server(Path(data_dir) if data_dir is not None else default_data_dir())
     database = RetrievalDatabase(server.url if server else for_psycopg(url or ""), server, device)
@@ -320,7 +320,7 @@ def open_database(
 
 
 def _collection_class() -> type[Collection]:
-    """Imported when it is needed, since it brings torch."""
+    """Import `Collection` on first use, because it imports torch."""
     importing.whole("torch")
     from pgretrieval.collection import Collection
 

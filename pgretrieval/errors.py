@@ -1,4 +1,4 @@
-"""Every error that pgretrieval raises derives from `PgRetrievalError` and says which value is wrong and what to do."""
+"""Errors of pgretrieval. All derive from `PgRetrievalError`; messages name the wrong value and the remedy."""
 
 from __future__ import annotations
 
@@ -8,73 +8,73 @@ class PgRetrievalError(Exception):
 
 
 class PgRetrievalWarning(UserWarning):
-    """Something worth knowing that does not stop the work, such as passages cut at the model's length."""
+    """A condition that does not stop the work, such as truncated passages."""
 
 
 class ConfigError(PgRetrievalError, ValueError):
-    """An argument, option or environment variable has a value that cannot be used."""
+    """An argument, option or environment variable has an invalid value."""
 
 
 class UnknownOptionError(ConfigError, TypeError):
-    """A call was given an option that it does not take: names the option and those with a name like it."""
+    """A call has an unknown option; the message suggests options with similar names."""
 
 
 class InputError(PgRetrievalError, ValueError):
-    """A passage, query or judgement cannot be taken as it is: names the id, or the file and line."""
+    """A passage, query or judgement is invalid; the message names the id, or the file and line."""
 
 
 class DuplicateIdError(InputError):
-    """A passage id occurs twice in one `add`, or is in the collection already."""
+    """A passage id occurs twice in one `add`, or exists in the collection."""
 
 
 class PassageNotFoundError(InputError, LookupError):
-    """A passage that is to be updated is not in the collection."""
+    """A passage to update is not in the collection."""
 
 
 class VectorError(InputError):
-    """Token vectors are zero, not finite, not shaped (tokens, dim), or not as many as every passage has."""
+    """Token vectors are zero, not finite, not of shape (tokens, dim), or not of the number that every passage has."""
 
 
 class DimensionMismatchError(VectorError):
-    """Token vectors have another dimension than the collection."""
+    """The dimensions of token vectors and collection differ."""
 
 
 class EncoderError(PgRetrievalError):
-    """An encoder cannot be loaded, or does not return one (tokens, dim) array per text."""
+    """An encoder cannot be loaded, or does not return one (tokens, dim) array for each text."""
 
 
 class EncoderChangedError(ConfigError):
-    """The collection's encoder was changed by a rebuild since this handle was opened."""
+    """A rebuild changed the collection's encoder after this handle was opened."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"the encoder of collection {name!r} was changed by a rebuild since this handle was opened, so that vectors of the old "
-            "one do not fit any more; give vectors of the new one, or texts"
+            f"a rebuild changed the encoder of collection {name!r} after this handle was opened, so vectors of the old encoder "
+            "do not match the index; give vectors of the new encoder, or texts"
         )
 
 
 class CollectionNotFoundError(PgRetrievalError, LookupError):
-    """No collection of that name."""
+    """No collection has this name."""
 
 
 class CollectionExistsError(PgRetrievalError):
-    """A collection of that name is there already."""
+    """A collection of this name exists."""
 
 
 class IndexNotBuiltError(PgRetrievalError):
-    """The collection has no index yet, or nothing to build one from."""
+    """The collection has no index, or no vectors and texts to build one from."""
 
 
 class StorageError(PgRetrievalError):
-    """The database refused or lost a statement; the driver's error is the cause."""
+    """The database rejected or lost a statement; the driver's error is the cause."""
 
 
 class TimedOutError(StorageError):
-    """A statement, a wait for a lock or one for a free connection took longer than it may; the work was given up."""
+    """A statement, or the wait for a lock or a free connection, exceeded its time limit and was cancelled."""
 
 
 class ConflictError(StorageError):
-    """Another transaction changed the same passages at the same time; nothing was stored, and doing the same again helps."""
+    """Another transaction changed the same passages; nothing was stored, and the call can be repeated."""
 
 
 class DatabaseUnavailableError(StorageError):
@@ -82,7 +82,7 @@ class DatabaseUnavailableError(StorageError):
 
 
 class SchemaError(StorageError):
-    """The schema is missing, older or newer than this client, or may not be created."""
+    """The schema is missing, older or newer than this client, or cannot be created."""
 
 
 class ExtensionError(SchemaError):

@@ -1,4 +1,4 @@
-"""Imports that an interruption does not cut in two: half of torch in a process breaks every later import of it."""
+"""Imports that Ctrl-C cannot interrupt: a partial import of torch breaks every later import of it in the process."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _WAITING = "OMP_WAIT_POLICY"
 
 
 def is_a(given: object, module: str, name: str) -> bool:
-    """Whether a value is an instance of a class of a module that need not be imported: if nobody has, there is no instance."""
+    """Return whether a value is an instance of a class of a module, without importing the module."""
     kind = getattr(sys.modules.get(module), name, None)
     return kind is not None and isinstance(given, kind)
 
 
 def whole(*names: str) -> None:
-    """Import modules; a Ctrl-C meanwhile counts when they are there.
+    """Import modules; Ctrl-C is delivered after the import.
 
-    If torch comes with them, its threads sleep while they wait, unless the environment says otherwise or torch was imported before:
-    Postgres computes on the same cores, and threads that spin take these from it and from each other, so that under load a search
-    takes five times as long. OpenMP reads its environment once, when it is loaded; the environment is as it was afterwards.
+    If this imports torch, its OpenMP threads sleep while they wait, unless the environment sets OMP_WAIT_POLICY. Postgres computes
+    on the same cores, and spinning threads make a search under load five times slower. OpenMP reads the environment once, when it
+    is loaded; the environment is restored afterwards.
     """
     with undisturbed(), _sleeping_threads():
         for name in names:
@@ -46,7 +46,7 @@ def _sleeping_threads() -> Iterator[None]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Put Ctrl-C off until the end, where Python's own handler, or another in Python, is to have it."""
+    """Delay Ctrl-C until the end of the block, if a handler in Python receives it."""
     held = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(held):
         yield

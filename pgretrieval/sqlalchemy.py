@@ -1,10 +1,10 @@
-"""Composing with SQLAlchemy: tables of the schema, and the search functions as table-valued constructs.
+"""SQLAlchemy constructs: tables of the schema, and search functions as table-valued expressions.
 
     found = search("docs", query_vectors, k=20).alias("found")
     select(Article, found.c.score).join(found, found.c.id == Article.slug).order_by(found.c.rank)
 
-Everything works on synchronous and asynchronous engines and on any Postgres driver: token vectors go as text, of which
-the server makes vectors.
+They work with synchronous and asynchronous engines and with any Postgres driver, because token vectors are sent as text,
+which the server converts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pgretrieval.search.fusion import read_fusion
 from pgretrieval.search.options import read_k
 
 metadata = sa.MetaData(schema="pgretrieval")
-"""The tables here; not for `create_all`, since migrations make them."""
+"""Metadata of these tables; not for `create_all`, since migrations create them."""
 
 collections = sa.Table(
     "collections",
@@ -46,7 +46,7 @@ collections = sa.Table(
     sa.Column("created_at", sa.DateTime(timezone=True)),
     sa.Column("vectors_per_passage", sa.Integer),
 )
-"""The view of all collections."""
+"""View of all collections."""
 
 collection = sa.Table(
     "collection",
@@ -54,7 +54,7 @@ collection = sa.Table(
     sa.Column("collection_id", sa.Integer, primary_key=True),
     sa.Column("name", sa.Text),
 )
-"""For joins from a collection's name to `passage.collection_id`."""
+"""Collections, to join from a name to `passage.collection_id`."""
 
 passage = sa.Table(
     "passage",
@@ -68,7 +68,7 @@ passage = sa.Table(
     sa.Column("metadata", postgresql.JSONB, key="metadata_"),
     sa.Column("token_count", sa.Integer),
 )
-"""The texts; `key` is the application's own id."""
+"""Passages; `key` is the application's id."""
 
 centroid = sa.Table(
     "centroid",
@@ -78,7 +78,7 @@ centroid = sa.Table(
     sa.Column("centroid_id", sa.Integer, primary_key=True),
     sa.Column("vector", HALFVEC),
 )
-"""The centroids of token vectors."""
+"""Centroids of token vectors."""
 
 dense_vector = sa.Table(
     "dense_vector",
@@ -88,7 +88,7 @@ dense_vector = sa.Table(
     sa.Column("passage_id", sa.Integer, primary_key=True),
     sa.Column("vector", HALFVEC),
 )
-"""One dense vector a passage, where the collection keeps them."""
+"""Dense vectors of passages, if the collection stores them."""
 
 item_embedding = sa.Table(
     "item_embedding",
@@ -98,16 +98,16 @@ item_embedding = sa.Table(
     sa.Column("passage_id", sa.Integer, primary_key=True),
     sa.Column("embedding", VECTOR),
 )
-"""One embedding a passage, of a factorisation of a cross-encoder's scores."""
+"""Item embeddings of passages, from a factorisation of a cross-encoder's scores."""
 
 
 def token_vectors(vectors: Any, what: str = "the query") -> sa.ColumnElement[Any]:
-    """An array of shape (tokens, dim) as `vector[]`. Raises VectorError, naming `what`, where it is not one."""
+    """Return an array of shape (tokens, dim) as a `vector[]` expression. Raises VectorError, naming `what`, for other shapes."""
     return sa.func.pgretrieval.as_vectors(sa.literal(vector_array(vectors, what), sa.Text))
 
 
 def vector_array(vectors: Any, what: str = "the query") -> str:
-    """The text of a `vector[]`, for drivers without SQLAlchemy: what `pgretrieval.as_vectors` and a cast to `vector[]` take."""
+    """Return an array of shape (tokens, dim) as text for `pgretrieval.as_vectors` or a cast to `vector[]`, for other drivers."""
     return parameters.vector_array(token_array(vectors, validate.text("what", what, most=validate.MAX_NAME), None))
 
 
@@ -121,7 +121,10 @@ def search(
     probes: int | None = None,
     candidates: int | None = None,
 ) -> TableValuedAlias:
-    """`pgretrieval.search` with columns rank, id, score, title, body and metadata; `.alias(…)` names it, join on `c.id`."""
+    """Return a call of `pgretrieval.search` with columns rank, id, score, title, body and metadata.
+
+    Name it by `.alias(…)` and join on `c.id`.
+    """
     options = {
         "probes": sa.literal(validate.whole_or_none("probes", probes), sa.Integer),
         "candidates": sa.literal(validate.whole_or_none("candidates", candidates), sa.Integer),
@@ -137,7 +140,7 @@ def text_search(
     where: Mapping[str, Any] | str | None = None,
     among: Iterable[str] | sa.Select[Any] | None = None,
 ) -> TableValuedAlias:
-    """`pgretrieval.text_search`, with the columns of `search`."""
+    """Return a call of `pgretrieval.text_search`, with the columns of `search`."""
     return _hits("text_search", collection, [sa.literal(validate.query(query_text), sa.Text)], k, where, among, {})
 
 
@@ -154,7 +157,7 @@ def hybrid_search(
     weights: tuple[float, float, float] = (1.0, 0.4, 0.5),
     rank_constant: int = 60,
 ) -> TableValuedAlias:
-    """`pgretrieval.hybrid_search`, with the columns of `search`; `dense` is the query's dense vector, if there is one."""
+    """Return a call of `pgretrieval.hybrid_search`, with the columns of `search`; `dense` is the query's dense vector."""
     fusing = read_fusion(fusion, weights, rank_constant)
     options: dict[str, sa.ColumnElement[Any]] = {
         "fusion": sa.literal(fusing.by, sa.Text),
@@ -164,8 +167,8 @@ def hybrid_search(
     if dense is not None:
         text = parameters.vector(dense_array(dense, "the query", None))
         options["query_dense"] = sa.func.pgretrieval.as_vector(sa.literal(text, sa.Text))
-    asked = [token_vectors(query), sa.literal(validate.query(query_text), sa.Text)]
-    return _hits("hybrid_search", collection, asked, k, where, among, options)
+    query_arguments = [token_vectors(query), sa.literal(validate.query(query_text), sa.Text)]
+    return _hits("hybrid_search", collection, query_arguments, k, where, among, options)
 
 
 def _hits(
@@ -177,7 +180,7 @@ def _hits(
     among: Iterable[str] | sa.Select[Any] | None,
     options: Mapping[str, sa.ColumnElement[Any]],
 ) -> TableValuedAlias:
-    """The call, its later arguments by name; `metadata` is `c.metadata_`, since `c.metadata` would be SQLAlchemy's own."""
+    """Return a call with later arguments by name. `metadata` is `c.metadata_`, since `c.metadata` is SQLAlchemy's own."""
     named = {"filter": sa.cast(sa.literal(predicate(where), sa.Text), postgresql.JSONPATH()), "among": _ids(among), **options}
     name = validate.collection_name(collection)
     arguments = [sa.literal(name, sa.Text), *query, sa.literal(read_k(k), sa.Integer)]

@@ -1,4 +1,4 @@
-"""The values that move between the parts of pgretrieval."""
+"""Value types shared by the parts of pgretrieval."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ CollectionId = NewType("CollectionId", int)
 CodebookId = NewType("CodebookId", int)
 
 Levels = Literal["lloyd-max", "quantile"]
-"""How the residual codec places its levels."""
+"""Placement of the residual codec's levels."""
 
 Generator = Literal["auto", "proxy", "postings"]
-"""What generates candidates: learned proxies, postings of probed centroids, or whichever measured better (docs/design)."""
+"""Candidate generator: learned proxies, postings of probed centroids, or automatic choice (docs/design)."""
 
 Scorer = Literal["maxsim", "xtr", "colxtr"]
-"""What scores passages: all their tokens, or the tokens that were retrieved (XTR; ColXTR, with other defaults)."""
+"""Scorer of passages: by all their tokens, or by retrieved tokens (XTR; ColXTR has other defaults)."""
 
 Reduction = Literal["mean", "sum"]
-"""How the scores of a query's tokens become one."""
+"""Reduction of the scores of a query's tokens to one score."""
 
 Rerank = Literal["none", "maxsim"]
-"""What scores the best passages again."""
+"""Scorer of the best passages after retrieval."""
 
 Imputation: TypeAlias = Literal["kth", "warp", "zero"] | float
-"""What a passage scores for a query token that retrieved none of its tokens.
+"""Score of a passage for a query token that retrieved none of its tokens.
 
-"kth": the last score that the query token retrieved (XTR). "warp": the score of the centroid up to which the best hold more than
-sqrt(8 * tokens) tokens (WARP). "zero", or a number.
+"kth": the lowest score that the query token retrieved (XTR). "warp": the score of the centroid at which the best centroids contain
+more than sqrt(8 * tokens) tokens (WARP). "zero", or a number.
 """
 
 LEVELS: tuple[Levels, ...] = ("lloyd-max", "quantile")
@@ -42,10 +42,10 @@ REDUCTIONS: tuple[Reduction, ...] = ("mean", "sum")
 RERANKS: tuple[Rerank, ...] = ("none", "maxsim")
 
 OnConflict = Literal["error", "update", "skip"]
-"""What an add does with an id that the collection holds."""
+"""Action of an add for an id that exists."""
 
 Tick: TypeAlias = Callable[[int, int], None]
-"""Told the finished steps of a training, and the steps in all."""
+"""Callback with the finished steps of a training and the total."""
 
 Float32Array: TypeAlias = NDArray[np.float32]
 Int32Array: TypeAlias = NDArray[np.int32]
@@ -55,7 +55,7 @@ ByteArray: TypeAlias = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """What a collection was made with: its scorer, what that reranks by, and whether vectors are scaled to length one."""
+    """Scoring of a collection, fixed at creation: its scorer, the scorer that reranks, and unit vectors or not."""
 
     scorer: Scorer = "maxsim"
     rerank: Rerank | None = None
@@ -63,29 +63,29 @@ class Scoring:
 
     @property
     def by_tokens(self) -> bool:
-        """Whether retrieved tokens alone give the scores, so that postings hold the tokens' codes."""
+        """True if only retrieved tokens give the scores; postings then contain the tokens' codes."""
         return self.scorer != "maxsim"
 
     @property
     def codes_by_passage(self) -> bool:
-        """Whether codes are stored passage by passage."""
+        """True if codes are stored by passage."""
         return not self.by_tokens or self.rerank == "maxsim"
 
     @property
     def postings(self) -> str:
-        """The table that candidates are looked up in."""
+        """Table of the postings."""
         return "posting_code" if self.by_tokens else "posting"
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One text that a search can return.
+    """Passage, the unit of retrieval.
 
     Attributes:
         id: The caller's id, unique in the collection.
         text: The text.
-        title: Encoded before the text, with a space between.
-        metadata: Any JSON object, for filters.
+        title: Encoded before the text, separated by a space.
+        metadata: A JSON object, for filters.
     """
 
     id: str
@@ -95,13 +95,13 @@ class Passage:
 
     @property
     def encoded_text(self) -> str:
-        """What an encoder sees: the title, a space, and the text."""
+        """Text for encoders: the title, a space and the text."""
         return f"{self.title} {self.text}" if self.title else self.text
 
 
 @dataclass(frozen=True, slots=True)
 class Restriction:
-    """What a search is restricted to: a jsonpath predicate over metadata, and the SQL of an array of ids with its parameters."""
+    """Restriction of a search: a jsonpath predicate over metadata, and SQL for an array of ids with its parameters."""
 
     filter: str | None = None
     ids: LiteralString = "null::text[]"
@@ -109,13 +109,13 @@ class Restriction:
 
     @property
     def named(self) -> dict[str, Any]:
-        """What a statement with the predicate and the ids takes."""
+        """Parameters of a statement for the predicate and the ids."""
         return {"filter": self.filter, **self.parameters}
 
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """How a hybrid search joins its rankings: `by` "score" or "rank"; weights of late interaction, words and dense vectors."""
+    """Fusion of a hybrid search: `by` "score" or "rank", and the weights of late interaction, words and dense vectors."""
 
     by: str
     weights: tuple[float, float, float]
@@ -124,7 +124,7 @@ class Fusion:
 
 @dataclass(frozen=True, slots=True)
 class HybridQuery:
-    """What a hybrid search asks beside the token vectors: words, and a dense vector (dense dim,); None takes no part."""
+    """Words and dense vector (dense dim,) of a hybrid search; None leaves one out."""
 
     text: str | None
     dense: Float32Array | None
@@ -133,12 +133,12 @@ class HybridQuery:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage that a search returns.
+    """Result of a search.
 
     Attributes:
         rank: 1 for the best.
         id: The passage's id.
-        score: By the scorer or cross-encoder that ranked last. Scores of different queries cannot be compared.
+        score: Score by the last scorer or cross-encoder. Scores of different queries are not comparable.
         title: The passage's title.
         text: The passage's text.
         metadata: The passage's metadata.
@@ -154,7 +154,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A violation that `check` found. At most 20 of each rule are reported.
+    """Violation found by `check`. At most 20 of each rule are reported.
 
     Attributes:
         rule: Name of the rule.
@@ -176,9 +176,9 @@ class AddReport:
     Attributes:
         passages: Passages that were stored.
         tokens: Their token vectors.
-        truncated: Texts that were cut at the model's length.
-        updated: How many of the passages replaced another.
-        skipped: Passages that were left as they are.
+        truncated: Texts truncated at the model's length.
+        updated: Passages that replaced an older version.
+        skipped: Passages left unchanged.
     """
 
     passages: int
@@ -195,8 +195,8 @@ class WorkReport:
     Attributes:
         written: Passages written.
         deleted: Passages deleted.
-        postponed: Keys that failed and are tried again.
-        parked: Keys that failed and wait for their next change.
+        postponed: Keys that failed and are retried.
+        parked: Keys that failed and are not retried until their next change.
     """
 
     written: int = 0
@@ -219,9 +219,9 @@ class WorkReport:
 
 @dataclass(frozen=True, slots=True)
 class TokenMatrix:
-    """Token vectors of several passages, one below the other.
+    """Concatenated token vectors of several passages.
 
-    `vectors` is (tokens, dim), rows of passage i are `offsets[i]:offsets[i + 1]`; `offsets` has one entry more than passages.
+    `vectors` is (tokens, dim); rows of passage i are `offsets[i]:offsets[i + 1]`. `offsets` has one entry more than passages.
     """
 
     vectors: Float32Array
@@ -232,11 +232,11 @@ class TokenMatrix:
 
     @property
     def lengths(self) -> Int64Array:
-        """Tokens per passage."""
+        """Number of tokens of each passage."""
         return np.diff(self.offsets)
 
     def some(self, positions: Sequence[int]) -> TokenMatrix:
-        """The passages at some positions."""
+        """Return the passages at the given positions."""
         rows = [self.vectors[self.offsets[position] : self.offsets[position + 1]] for position in positions]
         lengths = np.array([0, *map(len, rows)], dtype=np.int64)
         return TokenMatrix(np.concatenate([self.vectors[:0], *rows]), np.cumsum(lengths))

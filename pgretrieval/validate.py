@@ -1,7 +1,7 @@
-"""Checks of what a caller gives: of its type first, then of its range. Truth is no check: [], 0 and "" are values like others.
+"""Validation of arguments: first the type, then the range. No check uses truth: [], 0 and "" are values like others.
 
-Each function returns the value in its plain Python form, so that a number of numpy becomes an int or a float, or raises an error
-that names the argument, the value and what to give instead.
+Each function returns the value in plain Python form, such as int for a numpy integer, or raises an error that names the argument,
+the value and the remedy.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from pgretrieval.errors import ConfigError, InputError, PgRetrievalError, UnknownOptionError
 
 INT4 = 2**31 - 1
-"""The largest number of a column or parameter of type integer."""
+"""Maximum of a column or parameter of type integer."""
 
 MAX_ID_BYTES = 2_000  # fits a btree entry of Postgres, 2,704 bytes
 MAX_INTEGER_BITS = 10_000  # json.dumps refuses integers of more than 4,300 digits
@@ -30,7 +30,7 @@ MAX_NAME = 500
 _MAX_PATH = 4_000
 _MAX_EXPONENT = 300
 NO_SCALAR = object()
-"""What `json_scalar` returns for what JSON has no form of."""
+"""Result of `json_scalar` for values without a JSON form."""
 _SHOWN = 120
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
@@ -39,7 +39,7 @@ _Error = type[PgRetrievalError]
 
 
 def shown(given: object) -> str:
-    """How an error shows a value: its repr, cut, on one line, and without what a terminal or a log cannot take."""
+    """Return a value's repr for an error message: truncated, on one line, without characters that break a terminal or log."""
     try:
         text = repr(given)
     except Exception:  # the caller's object may do anything
@@ -49,7 +49,7 @@ def shown(given: object) -> str:
 
 
 def whole(what: str, given: Any, least: int = 1, most: int = INT4) -> int:
-    """A whole number, of Python or numpy. True and False are none. Raises ConfigError."""
+    """Check an integer of Python or numpy, not a bool. Raises ConfigError."""
     if not isinstance(given, Integral) or isinstance(given, bool) or not least <= int(given) <= most:
         beyond = "" if most != INT4 or not isinstance(given, Integral) or int(given) <= most else f" and at most {most:,}"
         limits = f"of at least {least}{beyond}" if most == INT4 else f"from {least} to {most:,}"
@@ -58,12 +58,12 @@ def whole(what: str, given: Any, least: int = 1, most: int = INT4) -> int:
 
 
 def whole_or_none(what: str, given: Any, least: int = 1, most: int = INT4) -> int | None:
-    """`whole`, or None."""
+    """Check an integer or None."""
     return None if given is None else whole(what, given, least, most)
 
 
 def number(what: str, given: Any, least: float = -math.inf, most: float = math.inf) -> float:
-    """A finite number, of Python or numpy. Raises ConfigError."""
+    """Check a finite number of Python or numpy. Raises ConfigError."""
     if not is_number(given) or not least <= float(given) <= most:
         limits = "" if least == -math.inf else f" of at least {least:g}" if most == math.inf else f" from {least:g} to {most:g}"
         raise ConfigError(f"{what} is {shown(given)}; give a finite number{limits}")
@@ -71,7 +71,7 @@ def number(what: str, given: Any, least: float = -math.inf, most: float = math.i
 
 
 def is_number(given: Any) -> bool:
-    """Whether it is a finite number, of Python or numpy, that a float holds."""
+    """Return whether a value is a finite number of Python or numpy that fits a float."""
     if not isinstance(given, Real) or isinstance(given, bool):
         return False
     try:
@@ -81,14 +81,14 @@ def is_number(given: Any) -> bool:
 
 
 def flag(what: str, given: Any) -> bool:
-    """True or False, of Python or numpy; nothing else counts as either. Raises ConfigError."""
+    """Check True or False, of Python or numpy. Raises ConfigError."""
     if not isinstance(given, bool | np.bool_):
         raise ConfigError(f"{what} is {shown(given)}; give True or False")
     return bool(given)
 
 
 def choice(what: str, given: Any, options: Sequence[_Choice]) -> _Choice:
-    """One of a few texts. Raises ConfigError."""
+    """Check one of several texts. Raises ConfigError."""
     if not isinstance(given, str) or given not in options:
         listed = f"{', '.join(options[:-1])} or {options[-1]}" if len(options) > 1 else options[0]
         raise ConfigError(f"{what} is {shown(given)}; choose {listed}")
@@ -96,7 +96,7 @@ def choice(what: str, given: Any, options: Sequence[_Choice]) -> _Choice:
 
 
 def text(what: str, given: Any, error: _Error = ConfigError, *, most: int | None = None, remedy: str = "") -> str:
-    """A text that is not blank and that Postgres can hold: no NUL, no lone surrogate, not longer than `most` characters."""
+    """Check a text that Postgres can store: not blank, no NUL, no lone surrogate, at most `most` characters."""
     if not isinstance(given, str) or not given.strip():
         raise error(f"{what} is {shown(given)}; give {remedy or 'a text that is not blank'}")
     if found := _NO_TEXT.search(given):
@@ -107,17 +107,17 @@ def text(what: str, given: Any, error: _Error = ConfigError, *, most: int | None
 
 
 def text_or_none(what: str, given: Any, error: _Error = ConfigError, *, most: int | None = None) -> str | None:
-    """`text`, or None."""
+    """Check a text or None."""
     return None if given is None else text(what, given, error, most=most)
 
 
 def query(given: Any) -> str:
-    """What is searched for. Raises InputError."""
+    """Check a query text. Raises InputError."""
     return text("the query", given, InputError)
 
 
 def collection_name(given: Any) -> str:
-    """The name that a collection has or is to have. Raises ConfigError."""
+    """Check a collection name. Raises ConfigError."""
     if not isinstance(given, str) or not given.strip() or len(given) > MAX_NAME or _NO_TEXT.search(given):
         msg = (
             f"a collection cannot be called {shown(given)}; give a text of 1 to 500 characters that is not blank and has no NUL "
@@ -128,7 +128,7 @@ def collection_name(given: Any) -> str:
 
 
 def path(what: str, given: Any) -> str:
-    """The name of a file or folder. Raises ConfigError for what no file can be called."""
+    """Check the name of a file or folder. Raises ConfigError."""
     try:
         name = os.fspath(given)
     except TypeError:
@@ -137,7 +137,7 @@ def path(what: str, given: Any) -> str:
 
 
 def names_or_object(what: str, given: Any, error: _Error) -> Any:
-    """A name or a path is checked; any other object stays as it is, for the one who calls its methods. Raises `error`."""
+    """Check a name or path; return any other object unchanged. Raises `error`."""
     if not isinstance(given, str | os.PathLike):
         return given
     name = os.fspath(given)
@@ -145,7 +145,7 @@ def names_or_object(what: str, given: Any, error: _Error) -> Any:
 
 
 def called(what: str, given: Any) -> Any:
-    """A function, or None for none. Raises ConfigError."""
+    """Check a function or None. Raises ConfigError."""
     if given is not None and not callable(given):
         raise ConfigError(f"{what} is {shown(given)}; give a function, or leave it out")
     return given
@@ -162,7 +162,7 @@ def option_names(what: str, given: Iterable[str], declared: type) -> None:
 
 
 def listed(what: str, given: Any, of: str, error: _Error = ConfigError) -> Iterable[Any]:
-    """An iterable of several: a list, a generator, an array, a Series. A text, bytes and a mapping are one thing, and no list.
+    """Check an iterable of several values, such as a list, generator, array or Series; texts, bytes and mappings are single values.
 
     Raises `error`.
     """
@@ -170,21 +170,21 @@ def listed(what: str, given: Any, of: str, error: _Error = ConfigError) -> Itera
     if whole_thing or not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0:
         several = f"{what} is {shown(given)}"
         if isinstance(given, str | bytes):
-            several += ", which is one and no list"
+            several += ", which is a single value"
         raise error(f"{several}; give a list of {of}")
     return given
 
 
 def ids(what: str, given: Any) -> list[str]:
-    """Ids of passages as texts, from a list of texts, integers and UUIDs.
+    """Return passage ids as texts, from texts, integers and UUIDs.
 
-    Raises ConfigError for no list, InputError for what is no id.
+    Raises ConfigError if `given` is not a list, InputError for an invalid id.
     """
-    return [identifier(f"{what} holds an id that", each) for each in listed(what, given, "ids")]
+    return [identifier(f"{what} contains an id that", each) for each in listed(what, given, "ids")]
 
 
 def identifier(what: str, given: Any) -> str:
-    """An id as it is stored: a text, or that of an integer or UUID. Raises InputError."""
+    """Return a text, integer or UUID as an id. Raises InputError."""
     if isinstance(given, UUID):
         return str(given)
     if isinstance(given, Integral) and not isinstance(given, bool) and int(given).bit_length() <= MAX_INTEGER_BITS:
@@ -195,10 +195,9 @@ def identifier(what: str, given: Any) -> str:
 
 
 def json_scalar(given: Any) -> Any:
-    """A value as JSON has it: a text, a number, true, false or null; `NO_SCALAR` where there is no obvious one.
+    """Return a value as a JSON text, number, boolean or null, or `NO_SCALAR` if there is no obvious form.
 
-    Scalars of numpy are those of Python. A date, time or UUID is its ISO text, a Decimal the number that it is, where a float has
-    the same digits.
+    Scalars of numpy become Python's. A date, time or UUID becomes its ISO text, a Decimal the number of the same digits.
     """
     if isinstance(given, np.generic) and not isinstance(given, np.datetime64 | np.timedelta64):
         given = given.item()
@@ -222,7 +221,7 @@ def json_scalar(given: Any) -> Any:
 
 
 def storable(given: str, what: str, error: _Error = InputError) -> str:
-    """A text that Postgres can hold. Raises `error`."""
+    """Check a text that Postgres can store. Raises `error`."""
     if found := _NO_TEXT.search(given):
         if found[0] == "\0":
             raise error(f"{what} contains a NUL character (U+0000), which Postgres cannot store; remove it")

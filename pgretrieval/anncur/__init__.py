@@ -1,1 +1,1 @@
-"""Nearest neighbours for a cross-encoder (ANNCUR): factorise its scores, and search within a budget of its calls."""
+"""Approximate nearest neighbours for a cross-encoder (ANNCUR): factorise its scores, then search within a call budget."""

@@ -1,7 +1,7 @@
-"""Searching by a cross-encoder within a budget of its calls.
+"""Search by a cross-encoder within a budget of calls.
 
-Nothing is read while the cross-encoder works: a search holds no connection through its calls, and each of its looks into the
-database is a snapshot of its own. What was deleted in between is not found; what was scored stays scored.
+A search holds no connection while the cross-encoder runs; each read is a snapshot of its own. Passages that are deleted meanwhile
+are not found; scores already computed remain.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from pgretrieval.anncur.estimate import QueryModel
 from pgretrieval.anncur.inverse import Matrix
-from pgretrieval.anncur.solving import anchors_for, telling
+from pgretrieval.anncur.solving import anchors_for, informative_queries
 from pgretrieval.db.connection import Connection, Database
 from pgretrieval.db.tables import factorizations, passages
 from pgretrieval.db.tables.factorizations import Anchor, FactorizationRow, Item
@@ -24,12 +24,12 @@ from pgretrieval.rerank import PairScorer
 from pgretrieval.search.explain import Explanation
 from pgretrieval.types import CollectionId, Hit, Passage, Restriction
 
-_REPLACED_AT_MOST = 5  # times that a factorisation is replaced during one search
+_REPLACED_AT_MOST = 5  # attempts of one search; each replacement of the factorisation starts another
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One search; `rounds` None is ANNCUR's two steps, anchors and then the best by estimate."""
+    """Parameters of one search. `rounds` None selects ANNCUR's two steps: score anchors, then the best by estimate."""
 
     query: str
     k: int
@@ -45,11 +45,11 @@ class _Loaded:
 
 
 class _ReplacedError(Exception):
-    """Another factorisation took the place of the one that a search began with."""
+    """The factorisation that a search reads was replaced."""
 
 
 class CallBudget:
-    """The calls of one search: what was scored, and how many calls are left. No pair is scored twice."""
+    """Calls of one search: scores so far and the calls left. No pair is scored twice."""
 
     def __init__(self, scorer: PairScorer, query: str, budget: int) -> None:
         self.left = budget
@@ -59,7 +59,7 @@ class CallBudget:
         self._query = query
 
     def score(self, items: Sequence[Item]) -> int:
-        """Score as many of the items as there are calls left; return how many calls that took."""
+        """Score as many of the items as calls are left; return the number of calls."""
         new = list({item.passage_id: item for item in items if item.passage_id not in self.scores}.values())[: self.left]
         self.items.update((item.passage_id, item.passage) for item in items)
         if new:
@@ -70,7 +70,7 @@ class CallBudget:
 
 
 class AnchorSearcher:
-    """Searches one collection by the factorisation that it has; threads may share it. That is kept from one search to the next."""
+    """Searcher of one collection by its factorisation, which is cached between searches. Threads may share it."""
 
     def __init__(self, database: Database, collection_id: CollectionId, name: str) -> None:
         self._database = database
@@ -80,13 +80,14 @@ class AnchorSearcher:
         self._loading = threading.Lock()
 
     def row(self) -> FactorizationRow:
-        """The active factorisation. Raises IndexNotBuiltError where there is none."""
+        """Return the active factorisation. Raises IndexNotBuiltError if there is none."""
         return self._current().row
 
-    def search(self, request: Request, scorer: PairScorer, started: Sequence[str] | None) -> Explanation:
-        """The k best of what the budget pays for, with exact scores; `started` are ids that another search found, best first.
+    def search(self, request: Request, scorer: PairScorer, starting_ids: Sequence[str] | None) -> Explanation:
+        """Return the k best passages within the budget, with exact scores.
 
-        Raises IndexNotBuiltError where there is no factorisation, ConfigError where it is one of another cross-encoder.
+        `starting_ids` are the results of another search, best first. Raises IndexNotBuiltError without a factorisation, ConfigError
+        if the factorisation is of another cross-encoder.
         """
         search = _Search(self._database, self._collection_id, request, scorer)
         for _ in range(_REPLACED_AT_MOST):
@@ -94,10 +95,10 @@ class AnchorSearcher:
                 loaded = self._current()
             self._check(loaded.row, scorer)
             try:
-                return search.run(loaded, started)
+                return search.run(loaded, starting_ids)
             except _ReplacedError:
                 continue
-        msg = f"the factorisation of collection {self._name!r} was replaced again and again during this search; do the same again"
+        msg = f"the factorisation of collection {self._name!r} was replaced {_REPLACED_AT_MOST} times during a search; search again"
         raise ConfigError(msg)
 
     def _current(self) -> _Loaded:
@@ -106,25 +107,25 @@ class AnchorSearcher:
             if self._loaded is None or self._loaded.row.identity != active:
                 row = factorizations.active(connection, self._collection_id)
                 if row is None:
-                    msg = f"collection {self._name!r} has no factorisation; make one by factorize(cross_encoder, anchor_queries)"
+                    msg = f"collection {self._name!r} has no factorisation; call factorize(cross_encoder, anchor_queries)"
                     raise IndexNotBuiltError(msg)
-                told = row.intersection[telling(row.intersection)]
-                model = QueryModel(told if len(told) else row.intersection, row.held_out_error**2, row.directions)
+                informative = row.intersection[informative_queries(row.intersection)]
+                model = QueryModel(informative if len(informative) else row.intersection, row.held_out_error**2, row.directions)
                 self._loaded = _Loaded(row, model)
             return self._loaded
 
     def _check(self, row: FactorizationRow, scorer: PairScorer) -> None:
         if scorer.fingerprint != row.fingerprint:
             msg = (
-                f"the cross-encoder {scorer.spec} is not the one whose scores collection {self._name!r} was factorized by, "
-                f"{row.cross_encoder}, or has changed since (fingerprint {scorer.fingerprint!r:.60}, not {row.fingerprint!r:.60}); "
-                "give that one, or factorize with this one, which scores all passages anew"
+                f"the cross-encoder {scorer.spec} is not the one that collection {self._name!r} was factorized with, "
+                f"{row.cross_encoder}, or it has changed (fingerprint {scorer.fingerprint!r:.60}, not {row.fingerprint!r:.60}); "
+                "pass that one, or factorize with this one, which scores all passages again"
             )
             raise ConfigError(msg)
 
 
 class _Search:
-    """One search. `calls` and `explanation` stay where the factorisation is replaced and the search begins again with another."""
+    """One search. `_calls` and `explanation` survive a restart with another factorisation."""
 
     _loaded: _Loaded
     """The factorisation of the current attempt."""
@@ -137,62 +138,63 @@ class _Search:
         self._calls = CallBudget(scorer, request.query, request.budget)
         self._features: dict[int, Matrix] = {}
 
-    def run(self, loaded: _Loaded, started: Sequence[str] | None) -> Explanation:
-        """Spend the budget, and return the best of what was scored. Raises _ReplacedError."""
+    def run(self, loaded: _Loaded, starting_ids: Sequence[str] | None) -> Explanation:
+        """Spend the budget and return the best scored passages. Raises _ReplacedError."""
         self._loaded = loaded
         row = loaded.row
-        with self._reading("anchors") as connection:
-            there = factorizations.anchors(connection, self._collection_id, row.factorization_id, self._request.restriction)
-            begun = (
-                []
-                if started is None
-                else factorizations.named(connection, self._collection_id, row.factorization_id, list(started))
-            )
-        self._features = {anchor.passage_id: loaded.model.anchor_vectors[anchor.place] for anchor in there}
+        with self._timed_snapshot("anchors") as connection:
+            available = factorizations.anchors(connection, self._collection_id, row.factorization_id, self._request.restriction)
+            starting_items: list[Item] = []
+            if starting_ids is not None:
+                starting_items = factorizations.named(connection, self._collection_id, row.factorization_id, list(starting_ids))
+        self._features = {anchor.passage_id: loaded.model.anchor_vectors[anchor.place] for anchor in available}
         rounds = self._request.rounds
         if rounds is None:
-            self._in_two_steps(there)
-        elif rounds == 1 and started is not None:
-            self._take(begun)  # a rerank of what the other search found
+            self._in_two_steps(available)
+        elif rounds == 1 and starting_ids is not None:
+            self._score_candidates(starting_items)  # a rerank of what the other search found
         else:
-            self._in_rounds([anchor for anchor in there if anchor.searched], begun, rounds)
-        self.explanation.hits = self._hits({anchor.passage_id for anchor in there if not anchor.searched})
+            self._in_rounds([anchor for anchor in available if anchor.searched], starting_items, rounds)
+        self.explanation.hits = self._hits({anchor.passage_id for anchor in available if not anchor.searched})
         return self.explanation
 
-    def _in_two_steps(self, there: list[Anchor]) -> None:
-        """Anchors, as many as the budget's learnt split says, and then the best by estimate."""
-        calls, row, asked = self._calls, self._loaded.row, self._request
-        if asked.restriction != Restriction():
-            matching = self._nearest(self._loaded.model.mean, asked.budget)
-            if len(matching) < asked.budget:  # these are all, so no estimate is needed
+    def _in_two_steps(self, available: list[Anchor]) -> None:
+        """Score as many anchors as the learnt split gives for the budget, then the best by estimate."""
+        calls, row, request = self._calls, self._loaded.row, self._request
+        if request.restriction != Restriction():
+            matching = self._nearest(self._loaded.model.mean, request.budget)
+            if len(matching) < request.budget:  # all matching passages fit the budget, so no estimate is needed
                 self._score(matching)
                 return
-        first = there[: anchors_for(asked.budget, row.split, row.anchor_items)]
-        left = asked.budget - asked.k  # a call for each hit stays
-        outside = set([anchor for anchor in first if not anchor.searched][left:])
-        self._score(self._anchor_items([anchor for anchor in first if anchor not in outside]))
-        known = [anchor for anchor in there if anchor.passage_id in calls.scores]
+        first = available[: anchors_for(request.budget, row.split, row.anchor_items)]
+        left = request.budget - request.k  # reserve a call for each hit
+        unaffordable = set([anchor for anchor in first if not anchor.searched][left:])
+        self._score(self._anchor_items([anchor for anchor in first if anchor not in unaffordable]))
+        known = [anchor for anchor in available if anchor.passage_id in calls.scores]
         places = np.array([anchor.place for anchor in known], dtype=np.int64)
         scores = np.array([calls.scores[anchor.passage_id] for anchor in known])
         self._score(self._nearest(self._loaded.model.of_anchors(places, scores), calls.left))
 
-    def _in_rounds(self, there: list[Anchor], begun: list[Item], rounds: int) -> None:
-        """Equal shares of the budget, each for the best by an estimate from all scores so far; every call goes to a candidate."""
+    def _in_rounds(self, available: list[Anchor], starting_items: list[Item], rounds: int) -> None:
+        """Spend equal shares of the budget, each on the best by an estimate from all scores so far.
+
+        Every call scores a candidate, never an anchor that the restriction excludes.
+        """
         calls, budget = self._calls, self._request.budget
         for number in range(1, rounds + 1):
             before = len(calls.scores)
             wanted = calls.left - budget + round(budget * number / rounds)
             if number == 1:
-                items = begun[:wanted] or self._anchor_items(there[:wanted])
-                self._take(items)
+                items = starting_items[:wanted] or self._anchor_items(available[:wanted])
+                self._score_candidates(items)
                 wanted -= len(items)
             if wanted > 0:
-                self._take(self._nearest(self._vector(), wanted))
+                self._score_candidates(self._nearest(self._vector(), wanted))
                 if len(calls.scores) == before:
                     break  # no passage is left that has an embedding
-        self._take(begun)
+        self._score_candidates(starting_items)
 
-    def _take(self, items: Sequence[Item]) -> None:
+    def _score_candidates(self, items: Sequence[Item]) -> None:
         for item in items:
             if item.embedding is not None:
                 self._features.setdefault(item.passage_id, item.embedding + self._loaded.row.centre)
@@ -203,7 +205,7 @@ class _Search:
             self.explanation.cross_encoder_calls += self._calls.score(items)
 
     def _vector(self) -> Matrix:
-        """The query vector that all scores so far tell of."""
+        """Return the query vector estimated from all scores so far."""
         known = [passage_id for passage_id in self._calls.scores if passage_id in self._features]
         if not known:
             return self._loaded.model.mean
@@ -212,7 +214,7 @@ class _Search:
 
     def _anchor_items(self, chosen: Sequence[Anchor]) -> list[Item]:
         ids = [anchor.passage_id for anchor in chosen if anchor.passage_id not in self._calls.scores]
-        with self._reading("anchors") as connection:
+        with self._timed_snapshot("anchors") as connection:
             found = passages.texts(connection, self._collection_id, ids)
         return [
             Item(number, Passage(found[number][0], found[number][2], found[number][1], found[number][3]), None)
@@ -221,12 +223,12 @@ class _Search:
         ]
 
     def _nearest(self, vector: Matrix, count: int) -> list[Item]:
-        """The best by estimate of those that are not scored. Raises _ReplacedError where their factorisation is gone."""
+        """Return the best unscored items by estimate. Raises _ReplacedError if the factorisation was dropped."""
         if count < 1:
             return []
         row = self._loaded.row
         known = list(self._calls.scores)
-        with self._reading("candidates") as connection:
+        with self._timed_snapshot("candidates") as connection:
             found = factorizations.nearest(
                 connection, self._collection_id, row.factorization_id, vector, count, self._request.restriction, known
             )
@@ -236,15 +238,15 @@ class _Search:
         return found
 
     @contextmanager
-    def _reading(self, stage: str) -> Iterator[Connection]:
+    def _timed_snapshot(self, stage: str) -> Iterator[Connection]:
         self.explanation.round_trips += 1
         with self.explanation.stage(stage), self._database.reading("searching by a cross-encoder") as connection:
             yield connection
 
-    def _hits(self, outside: set[int]) -> list[Hit]:
-        """The k best of what was scored, best first, without the passages that were scored for the estimate alone."""
+    def _hits(self, estimate_only: set[int]) -> list[Hit]:
+        """Return the k best scored passages, best first, without those scored only for the estimate."""
         scores, items = self._calls.scores, self._calls.items
-        ranked = sorted((-score, number) for number, score in scores.items() if number not in outside)[: self._request.k]
+        ranked = sorted((-score, number) for number, score in scores.items() if number not in estimate_only)[: self._request.k]
         return [
             Hit(place, shown.id, -score, shown.title, shown.text, dict(shown.metadata))
             for place, (score, number) in enumerate(ranked, start=1)
@@ -253,7 +255,7 @@ class _Search:
 
 
 def rerank(scorer: PairScorer, query: str, hits: Sequence[Hit], k: int) -> Explanation:
-    """The k best of some hits by their exact scores."""
+    """Rerank hits by exact scores and return the k best."""
     explanation = Explanation(cross_encoder_calls=len(hits))
     with explanation.stage("cross_encoder"):
         texts = [Passage(hit.id, hit.text, hit.title).encoded_text for hit in hits]

@@ -1,4 +1,4 @@
-"""A collection's cross-encoder: factorise its scores, search within a budget of its calls, rerank what another search found."""
+"""Cross-encoder of a collection: factorise its scores, search within a call budget, rerank the hits of another search."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pgretrieval.types import Restriction
 
 
 class CollectionCrossEncoder:
-    """A collection's cross-encoder, and the factorisation of its scores; threads may share it."""
+    """Cross-encoder of a collection and the factorisation of its scores. Threads may share it."""
 
     def __init__(self, database: Database, row: CollectionRow, coders: Coders, device: str | None) -> None:
         self._database = database
@@ -40,7 +40,7 @@ class CollectionCrossEncoder:
         self._reranker: tuple[Any, PairScorer] | None = None
 
     def use(self, cross_encoder: str | os.PathLike[str] | object) -> PairScorer:
-        """Remember a cross-encoder for the searches to come. An object is asked for its fingerprint here and not by a search."""
+        """Set the cross-encoder of later searches. The fingerprint of an object is computed here, not during a search."""
         named = validate.names_or_object("cross_encoder", cross_encoder, EncoderError)
         scorer = load_cross_encoder(named, self._device)
         if scorer.spec["kind"] == "object":
@@ -57,36 +57,38 @@ class CollectionCrossEncoder:
         stage: Stage | None,
         costs: Callable[[Costs], None] | None,
     ) -> FactorizationReport:
-        """Score, choose anchors, solve, embed, switch; `row` is the collection as it is now."""
+        """Score, choose anchors, solve, embed and switch over; `row` is the current catalog row."""
         options = check_options(options)
         queries = list(validate.listed("anchor_queries", queries, "texts", InputError))
         distinct = distinct_queries(queries)
         validate.called("stage", stage)
         validate.called("costs", costs)
         scorer = self.use(cross_encoder)
-        report = factorize(self._database, row, self._coders, scorer, distinct, options, stage or _silent, costs or _untold)
+        report = factorize(
+            self._database, row, self._coders, scorer, distinct, options, stage or _no_progress, costs or _ignore_costs
+        )
         repeated = len(queries) - len(distinct)
         if repeated:
-            message = f"{repeated} of {len(queries)} anchor queries were there before and were left out"
+            message = f"{repeated} of {len(queries)} anchor queries are repetitions and were left out"
             warnings.warn(message, PgRetrievalWarning, stacklevel=3)
         return report
 
     def search(self, query: str, request: SearchRequest, started: Explanation) -> Explanation:
-        """Take the search `started` further: rerank its hits, or find the best that the budget pays for, beginning with them.
+        """Continue the search `started`: rerank its hits, or find the best within the budget, starting with them.
 
-        Raises IndexNotBuiltError where there is no factorisation, ConfigError where it is one of another cross-encoder.
+        Raises IndexNotBuiltError without a factorisation, ConfigError if the factorisation is of another cross-encoder.
         """
         options = request.cross_encoder
         if options is None:
             return started
         if options.model is not None:
             return started.followed_by(rerank(self._reranker_of(options.model), query, started.hits, request.k))
-        begun = [hit.id for hit in started.hits] if request.scan.k else None
+        starting_ids = [hit.id for hit in started.hits] if request.scan.k else None
         searched = Request(query, request.k, options.budget, options.rounds, request.scan.restriction or Restriction())
-        return started.followed_by(self._searcher.search(searched, self._held_scorer(), begun))
+        return started.followed_by(self._searcher.search(searched, self._current_scorer(), starting_ids))
 
-    def _held_scorer(self) -> PairScorer:
-        """The one that was given, or that the factorisation names."""
+    def _current_scorer(self) -> PairScorer:
+        """Return the cross-encoder that was set, or else the one that the factorisation names."""
         if self._scorer is None:
             self._scorer = from_spec(self._searcher.row().cross_encoder, self._device)
         return self._scorer
@@ -97,9 +99,9 @@ class CollectionCrossEncoder:
         return self._reranker[1]
 
 
-def _silent(_name: str, _done: int, _total: int) -> None:
+def _no_progress(_name: str, _done: int, _total: int) -> None:
     pass
 
 
-def _untold(_costs: Costs) -> None:
+def _ignore_costs(_costs: Costs) -> None:
     pass

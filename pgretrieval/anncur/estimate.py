@@ -1,10 +1,9 @@
-"""From a query's exact scores of some items to a query vector, whose inner products with item embeddings estimate all others.
+"""Query vectors from exact scores of some items; inner products with item embeddings then estimate the other scores.
 
-With item embeddings E = U R, a row of R is about c E, where c are the row's scores of the anchor items. So every query is such a
-vector c, or c M with embeddings M^-1 E, and the anchor queries' vectors say which are likely: their mean, and their
-covariance. Scores of any items, anchors or not, then give the most likely vector (a regression with that prior). For anchor items
-alone it is ANNCUR on a part of them; for those and others it is what ADACUR and AXN do, and each round takes one search for inner
-products.
+For item embeddings E = U R, a row of R is about c E, where c is the row's scores of the anchor items. Every query is such a vector
+c, or c M with embeddings M^-1 E. The mean and the covariance of the anchor queries' vectors are a prior, and a regression with this
+prior gives the most likely vector from scores of any items. With anchor items only this is ANNCUR on a part of them; with other
+items it is the estimate of ADACUR and AXN, and each round takes one search for inner products.
 """
 
 from __future__ import annotations
@@ -16,21 +15,21 @@ import numpy as np
 from pgretrieval.anncur.inverse import Matrix
 from pgretrieval.types import Int64Array
 
-_JITTER = 1e-10  # of the mean variance, so that items with equal embeddings do no harm
+_JITTER = 1e-10  # share of the mean variance; keeps the system solvable if items have equal embeddings
 
 
 class QueryModel:
-    """What anchor queries say of query vectors.
+    """Prior distribution of query vectors, from the anchor queries.
 
-    `intersection` is C (queries, anchors), `error` the mean square error of estimated scores; `directions` M (anchors, anchors),
-    None where query vectors are anchor scores.
+    `intersection` is C (queries, anchors), `error` the mean square error of estimated scores, `directions` M (anchors, anchors), or
+    None if query vectors are anchor scores.
     """
 
     def __init__(self, intersection: Matrix, error: float, directions: Matrix | None = None) -> None:
         anchors = intersection.shape[1]
         self._directions: Matrix = np.eye(anchors) if directions is None else directions
         self.anchor_vectors: Matrix = np.eye(anchors) if directions is None else np.linalg.inv(directions).T
-        """(anchors, anchors): those by which query vectors tell the anchors' own exact scores."""
+        """(anchors, anchors): embeddings whose products with query vectors are the anchors' exact scores."""
         self._expected: Matrix = intersection.mean(axis=0)
         self._centred: Matrix = intersection - self._expected
         self._variance: Matrix = self._centred.T @ self._centred / len(intersection)
@@ -40,9 +39,9 @@ class QueryModel:
         self._error = error
 
     def of_anchors(self, places: Int64Array, scores: Matrix) -> Matrix:
-        """The query vector (anchors,) from the scores of the anchors at some places, or for several queries (queries, anchors).
+        """Return the query vector (anchors,) from the scores of the anchors at `places`; (queries, anchors) for several queries.
 
-        Of all anchors it follows from their scores alone.
+        If all anchors are scored, no prior is used.
         """
         if len(places) == len(self.mean) and scores.ndim == 1:
             vector: Matrix = scores @ self._directions[places]
@@ -50,9 +49,9 @@ class QueryModel:
         return self._solved(self._towards[:, places], self._variance[np.ix_(places, places)], self._expected[places], scores)
 
     def of_items(self, embeddings: Matrix, scores: Matrix) -> Matrix:
-        """The query vector (anchors,) from scores (items,) of any items with embeddings (items, anchors); the mean for none.
+        """Return the query vector (anchors,) from scores (items,) of items with embeddings (items, anchors); the mean for no items.
 
-        An anchor's own scores are exact by another embedding than its stored one: that of `anchor_vectors`.
+        Anchors need their rows of `anchor_vectors`, not their stored embeddings, for their scores to be exact.
         """
         if not len(embeddings):
             return self.mean
@@ -62,8 +61,8 @@ class QueryModel:
         if len(embeddings) <= len(self._root):
             vector: Matrix = self.mean + together @ np.linalg.solve(embeddings @ together + ridge * np.eye(len(left)), left)
             return vector
-        # The same by least squares in as many unknowns as the covariance has directions: R' y with |E R' y - left|^2 + ridge |y|^2
-        # least, where R'R is the covariance. Not by normal equations, whose condition is the square.
+        # Equivalent least squares with one unknown for each direction of the covariance: R' y minimises |E R' y - left|^2 +
+        # ridge |y|^2, where R'R is the covariance. QR, because normal equations square the condition number.
         directions = len(self._root)
         whole = np.vstack([embeddings @ self._root.T, np.sqrt(ridge) * np.eye(directions)])
         basis, triangle = np.linalg.qr(whole)
@@ -72,7 +71,7 @@ class QueryModel:
 
     @cached_property
     def _root(self) -> Matrix:
-        """(directions, anchors) R, where R'R is the covariance of query vectors."""
+        """Square root R (directions, anchors) of the covariance of query vectors: R'R."""
         root: Matrix = np.linalg.qr(self._centred @ self._directions / np.sqrt(len(self._centred))).R
         return root
 

@@ -1,7 +1,7 @@
-"""Factorising a cross-encoder's scores: score, choose anchors, solve, embed, index, switch over.
+"""Factorisation of a cross-encoder's scores: score, choose anchors, solve, embed, index, switch over.
 
-Scores take hours, all the rest minutes: so scores are committed block by block and kept, and a run that is interrupted, has other
-anchors or comes after more passages were added scores only what is missing. The rest is made anew, beside what searches use.
+Scores take hours and the rest minutes, so scores are committed block by block and stored. A call after an interruption, with other
+anchors or after more passages were added computes only missing scores. The rest is rebuilt beside the factorisation in use.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from pgretrieval import validate
 from pgretrieval.anncur.inverse import Matrix
 from pgretrieval.anncur.selection import SELECTIONS, Selection, choose_anchors
-from pgretrieval.anncur.solving import Solved, solve, telling
+from pgretrieval.anncur.solving import Solved, informative_queries, solve
 from pgretrieval.anncur.spread import spread
 from pgretrieval.anncur.whitening import whiten
 from pgretrieval.db.connection import Connection, Database
@@ -39,7 +39,7 @@ _VALUES_AT_ONCE = 2**22
 
 @dataclass(frozen=True, slots=True)
 class FactorizeOptions:
-    """What one may choose; `element` is the precision of the indexed embeddings."""
+    """Options of a factorisation; `element` is the type of the indexed embeddings."""
 
     anchor_items: int = 200
     selection: Selection = "greedy"
@@ -75,8 +75,8 @@ class FactorizationReport:
         anchor_items: Anchor items.
         rank: Rank that the regularised inverse keeps.
         condition: Condition number of the anchor items' scores.
-        held_out_error: Error of the estimates for held-out queries.
-        held_out_recall: Share of the best passages of held-out queries that the estimates find.
+        held_out_error: Error of the estimates for active-out queries.
+        held_out_recall: Share of the best passages of active-out queries that the estimates find.
     """
 
     calls: int
@@ -92,7 +92,7 @@ class FactorizationReport:
 
 
 def check_options(options: FactorizeOptions) -> FactorizeOptions:
-    """The options as plain values. Raises ConfigError, naming the value, for what cannot be used."""
+    """Return the options as plain values. Raises ConfigError, naming the value, if one is invalid."""
     selection = validate.choice("selection", options.selection, SELECTIONS)
     element = validate.choice("element", options.element, tuple(INDEXED_DIMENSIONS))
     count = validate.whole("anchor_items", options.anchor_items)
@@ -106,12 +106,12 @@ def check_options(options: FactorizeOptions) -> FactorizeOptions:
 
 
 def distinct_queries(queries: Sequence[str]) -> list[str]:
-    """Each query once, in order. Raises InputError for what is no text, and where there are too few."""
+    """Return each query once, in order. Raises InputError for values that are not texts and for too few queries."""
     given = validate.listed("anchor_queries", queries, "texts", InputError)
     distinct = list(dict.fromkeys(validate.text("anchor_queries: one", query, InputError) for query in given))
     if len(distinct) < QUERIES_AT_LEAST:
         msg = (
-            f"there are {len(distinct)} different anchor queries; give at least {QUERIES_AT_LEAST}, and a few hundred for a good "
+            f"there are {len(distinct)} distinct anchor queries; give at least {QUERIES_AT_LEAST}, and a few hundred for a good "
             "estimate: as many as the score matrix has independent directions"
         )
         raise InputError(msg)
@@ -128,10 +128,10 @@ def factorize(
     stage: Stage,
     costs: Callable[[Costs], None],
 ) -> FactorizationReport:
-    """Make or complete the factorisation that searches use; `queries` and `options` must have been checked.
+    """Create or complete the factorisation that searches use; `queries` and `options` are already checked.
 
-    `costs` is told before anything is scored but for a few pairs that time the cross-encoder; it may raise to stop here. Raises
-    IndexNotBuiltError where there are no passages, EncoderError, SchemaError, InputError where scores tell nothing.
+    `costs` receives the estimate before scoring starts, except for a few pairs that time the cross-encoder, and may raise to stop.
+    Raises IndexNotBuiltError without passages, EncoderError, SchemaError, and InputError if too few queries have varying scores.
     """
     doing = f"factorizing collection {collection.name!r}"
     with factorizations.alone(database, doing, collection.collection_id), database.apart(doing) as connection:
@@ -150,7 +150,7 @@ def factorize(
 
 
 class _Factorizing:
-    """One call: the stages in order."""
+    """One call of `factorize`: its stages in order."""
 
     def __init__(
         self,
@@ -175,16 +175,16 @@ class _Factorizing:
         self._matrix_id = factorizations.score_matrix(*where, scorer.spec, scorer.fingerprint, queries)
 
     def run(self, costs: Callable[[Costs], None]) -> FactorizationReport:
-        """All stages; what is there already is left."""
+        """Run all stages; finished work is reused."""
         connection, collection_id = self._connection, self._collection.collection_id
         calls = self._score(costs)
-        held = factorizations.active(connection, collection_id)
-        solves = held is None or not self._serves(held)
-        if solves or held is None:
-            factorizations.drop_replaced(connection, collection_id, held.factorization_id if held else None, self._matrix_id)
+        active = factorizations.active(connection, collection_id)
+        solves = active is None or not self._is_current(active)
+        if solves or active is None:
+            factorizations.drop_replaced(connection, collection_id, active.factorization_id if active else None, self._matrix_id)
             factorization_id, inverse, centre = self._solve()
         else:
-            factorization_id, inverse, centre = held.factorization_id, held.inverse, held.centre
+            factorization_id, inverse, centre = active.factorization_id, active.inverse, active.centre
         embedded = self._embed(factorization_id, inverse, centre)
         self._stage("index", 0, 1)
         factorizations.index_embeddings(connection, factorization_id)
@@ -197,21 +197,26 @@ class _Factorizing:
         self._stage("switch", 1, 1)
         return self._report(calls, embedded, solved=solves)
 
-    def _serves(self, held: FactorizationRow) -> bool:
-        """Whether the active factorisation is what is asked for, so that only passages that came since need work."""
+    def _is_current(self, active: FactorizationRow) -> bool:
+        """Return whether the active factorisation has the requested options, so that only new passages need work."""
         options = self._options
-        asked = options.anchor_items, options.selection, options.seed, options.element
-        return held.matrix_id == self._matrix_id and asked == (held.asked_items, held.selection, held.seed, held.element)
+        requested = options.anchor_items, options.selection, options.seed, options.element
+        return active.matrix_id == self._matrix_id and requested == (
+            active.asked_items,
+            active.selection,
+            active.seed,
+            active.element,
+        )
 
     def _score(self, costs: Callable[[Costs], None]) -> int:
-        """Score the passages that have no scores yet, in blocks that are committed; returns the calls."""
+        """Score passages without scores, in committed blocks; return the number of calls."""
         missing = factorizations.unscored(self._connection, self._collection.collection_id, self._matrix_id)
         before = self._scorer.calls
         pairs = len(missing) * len(self._queries)
         if not pairs:
             return 0
-        seconds = self._seconds_each(missing) * pairs if pairs > _PAIRS_PER_BLOCK else None
-        costs(Costs(pairs, seconds, self._bytes(len(missing))))
+        seconds = self._seconds_per_pair(missing) * pairs if pairs > _PAIRS_PER_BLOCK else None
+        costs(Costs(pairs, seconds, self._estimated_bytes(len(missing))))
         block = max(1, _PAIRS_PER_BLOCK // len(self._queries))
         self._stage("score", 0, pairs)
         for start in range(0, len(missing), block):
@@ -235,8 +240,8 @@ class _Factorizing:
         found = passages.texts(self._connection, self._collection.collection_id, passage_ids.tolist())
         return {number: Passage(*row[:1], row[2], row[1]).encoded_text for number, row in sorted(found.items())}
 
-    def _seconds_each(self, missing: Int32Array) -> float:
-        """Of one pair, from some that are drawn from those to come. The first call loads the model and is not timed."""
+    def _seconds_per_pair(self, missing: Int32Array) -> float:
+        """Time a sample of the pairs to score; return seconds per pair. The first call loads the model and is not timed."""
         rng = np.random.default_rng(0)
         texts = list(self._texts(rng.choice(missing, min(len(missing), _PROBED_PAIRS), replace=False)).values()) or [""]
         queries = rng.choice(len(self._queries), _PROBED_PAIRS)
@@ -246,22 +251,22 @@ class _Factorizing:
         self._scorer.predict(pairs)
         return (time.perf_counter() - started) / len(pairs)
 
-    def _bytes(self, missing: int) -> int:
-        """Of scores, embeddings and their index, and of what makes embeddings of scores."""
+    def _estimated_bytes(self, missing: int) -> int:
+        """Return the estimated size of scores, embeddings, their index and the factorisation's matrices."""
         queries, items = len(self._queries), self._options.anchor_items
         embedding = items * (4 + (4 if self._options.element == "vector" else 2))
         return missing * (4 * queries + embedding) + items * (8 * queries + 4 * queries + 4 * items)
 
     def _solve(self) -> tuple[int, Matrix, Matrix]:
-        """Choose anchors, solve, and write the factorisation; its number, M^-1 U, and what embeddings have in common."""
+        """Choose anchors, solve and write the factorisation; return its id, M^-1 U and the mean embedding."""
         self._stage("solve", 0, 3)
         connection, options = self._connection, self._options
         ids, scores = self._sample()
-        told = telling(scores)
-        if len(told) < QUERIES_AT_LEAST:
+        informative = informative_queries(scores)
+        if len(informative) < QUERIES_AT_LEAST:
             msg = (
-                f"{len(scores) - len(told)} of {len(scores)} anchor queries get the same score with every passage, and at least "
-                f"{QUERIES_AT_LEAST} that do not are needed; check the cross-encoder {self._scorer.spec} and the queries"
+                f"{len(scores) - len(informative)} of {len(scores)} anchor queries have the same score for every passage; at least "
+                f"{QUERIES_AT_LEAST} with varying scores are needed; check the cross-encoder {self._scorer.spec} and the queries"
             )
             raise InputError(msg)
         self._stage("solve", 1, 3)
@@ -279,14 +284,14 @@ class _Factorizing:
         solved = replace(solved, inverse=inverse)
         centre = (inverse @ scores.mean(axis=1)).astype(np.float32)
         with connection.transaction():
-            factorization_id = self._write(solved, len(scores) - len(told), centre)
-            means_of_scores = solved.intersection[told].mean(axis=0)
+            factorization_id = self._write(solved, len(scores) - len(informative), centre)
+            means_of_scores = solved.intersection[informative].mean(axis=0)
             factorizations.write_anchors(connection, factorization_id, ids[solved.anchors], means_of_scores, directions)
         self._stage("solve", 3, 3)
         return factorization_id, inverse, centre.astype(np.float64)
 
     def _sample(self) -> tuple[Int32Array, Matrix]:
-        """Passages, ascending, and their scores (queries, passages)."""
+        """Return sampled passage ids, ascending, and their scores (queries, passages)."""
         ids = factorizations.scored(self._connection, self._collection.collection_id, self._matrix_id)
         if len(ids) > _SAMPLE:
             ids = np.sort(np.random.default_rng(self._options.seed).choice(ids, _SAMPLE, replace=False))
@@ -316,7 +321,7 @@ class _Factorizing:
         )
 
     def _embed(self, factorization_id: int, inverse: Matrix, centre: Matrix) -> int:
-        """Embed the passages that are scored and have no embedding; how many there were."""
+        """Embed scored passages that have no embedding; return their number."""
         connection, collection_id = self._connection, self._collection.collection_id
         ids = factorizations.embeddable(connection, collection_id, self._matrix_id, factorization_id)
         block = max(1, _VALUES_AT_ONCE // max(inverse.shape))
@@ -331,16 +336,16 @@ class _Factorizing:
         return len(ids)
 
     def _report(self, calls: int, embedded: int, *, solved: bool) -> FactorizationReport:
-        said = factorizations.state(self._connection, self._collection.collection_id) or {}
+        state = factorizations.state(self._connection, self._collection.collection_id) or {}
         return FactorizationReport(
             calls,
             embedded,
             solved,
             len(self._queries),
-            said["constant_queries"],
-            said["anchor_items"],
-            said["rank"],
-            float("inf") if said["condition"] is None else said["condition"],
-            said["held_out_error"],
-            said["held_out_recall"],
+            state["constant_queries"],
+            state["anchor_items"],
+            state["rank"],
+            float("inf") if state["condition"] is None else state["condition"],
+            state["held_out_error"],
+            state["held_out_recall"],
         )

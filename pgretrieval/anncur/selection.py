@@ -1,4 +1,4 @@
-"""Which items are anchors, and in which order: the first few of them must tell as much as so few can."""
+"""Selection of anchor items, ordered so that each prefix is a good smaller selection."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pgretrieval.types import Int64Array
 Selection = Literal["greedy", "random", "kmeans", "top"]
 SELECTIONS: tuple[Selection, ...] = ("greedy", "random", "kmeans", "top")
 
-_EXHAUSTED = 1e-12  # of the squared length that a column had
+_EXHAUSTED = 1e-12  # share of a column's squared length; less is rounding
 
 
 def choose_anchors(
     scores: Matrix, count: int, selection: Selection, seed: int, spread: Callable[[int], Int64Array] | None = None
 ) -> Int64Array:
-    """(queries, items) scores -> the places of `count` anchor items, the most telling first.
+    """Return the places of `count` anchor items for scores (queries, items), the most informative first.
 
-    "greedy" pivots over the columns of the scores; "random" draws; "top" takes the items with the highest mean score; "kmeans"
-    takes what `spread` gives, one place for each of so many means of the passages' vectors. All but the first are put in pivoted
-    order, so that the beginning of every selection serves a small budget.
+    "greedy" pivots over the columns of the scores, "random" draws, "top" takes the items with the highest mean score, and "kmeans"
+    takes the result of `spread`, one place for each mean of the passages' vectors. All but "greedy" are put in pivoted order, so
+    that a prefix of every selection serves a small budget.
     """
     count = min(count, scores.shape[1])
     if selection == "greedy":
@@ -38,9 +38,9 @@ def choose_anchors(
 
 
 def pivots(scores: Matrix, count: int) -> Int64Array:
-    """The columns that a QR decomposition with pivoting takes first: each is the one that the others before it explain least.
+    """Return the columns in the order of a pivoted QR decomposition: each is least explained by those before it.
 
-    Once they explain all columns, as soon as they are as many as queries, it begins again with the columns that are left.
+    If all columns are explained, at the latest after as many as there are queries, the order restarts with the remaining columns.
     """
     chosen: list[int] = []
     lengths = np.einsum("qi,qi->i", scores, scores)
@@ -54,7 +54,7 @@ def pivots(scores: Matrix, count: int) -> Int64Array:
         chosen.append(column)
         taken[column] = True
         rest = scores[:, column].copy()
-        for _ in range(2):  # once more against rounding
+        for _ in range(2):  # the second pass removes rounding errors
             rest -= basis.T @ (basis @ rest)
         length = np.linalg.norm(rest)
         if length > 0:

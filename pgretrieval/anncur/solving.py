@@ -1,4 +1,4 @@
-"""Solving a factorisation: anchors, the regularisation that does best on held-out queries, and the budget's split."""
+"""Solution of a factorisation: anchors, the regularisation that is best on held-out queries, and the split of the budget."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from pgretrieval.anncur.inverse import REGULARISATIONS, Decomposed, Matrix, Regu
 from pgretrieval.types import Int64Array
 
 BUDGETS = (10, 20, 50, 100, 200, 500, 1000, 2000)
-"""For these the split is learnt; others lie between."""
+"""Budgets whose split is learnt; others are interpolated."""
 
 _HELD_OUT_SHARE = 0.15
 _HELD_OUT = (2, 100)
-_DEPTH = 100  # of the exact ranking that held-out queries are measured by
+_DEPTH = 100  # depth of recall on held-out queries
 _DEPTHS_OF_SPLIT = (1, 10, 100)
 _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 @dataclass(frozen=True, slots=True)
 class Solved:
-    """The places of the anchors, U (anchors, queries), C (queries, anchors), and what held-out queries told.
+    """Anchor places, U (anchors, queries), C (queries, anchors), and measures on held-out queries.
 
-    `condition` is C's; `error` the root of the mean square of an estimated score's error, `recall` the share of a held-out query's
-    best items that are among the best by estimate. `split` is how many of a budget's calls go to anchors, by budget.
+    `condition` is the condition number of C, `error` the root mean square error of estimated scores, `recall` the share of a
+    held-out query's best items that are among the best by estimate. `split` maps a budget to the number of its calls that go to
+    anchors.
     """
 
     anchors: Int64Array
@@ -41,30 +42,30 @@ class Solved:
     split: dict[int, int]
 
 
-def telling(scores: Matrix) -> Int64Array:
-    """The queries whose scores differ between items; from the others nothing can be learnt."""
+def informative_queries(scores: Matrix) -> Int64Array:
+    """Return the places of queries whose scores vary between items; constant scores carry no information."""
     return np.flatnonzero(np.ptp(scores, axis=1) > 1e-9 * np.abs(scores).max(axis=1, initial=0))
 
 
 def solve(scores: Matrix, choose: Callable[[Matrix], Int64Array], seed: int) -> Solved:
-    """(queries, items) scores, of all items or a sample of them -> the factorisation by the anchors that are chosen of them.
+    """Return the factorisation of scores (queries, items), of all items or a sample.
 
-    Queries with constant scores take no part: their columns of U are zero. The regularisation is tried on held-out queries, with
-    the anchors that the others alone would choose: a greedy choice takes the best items of the very queries that it sees. By
-    recall it is chosen, then by error; anchors and U are made of all.
+    Queries with constant scores are excluded: their columns of U are zero. Regularisations are compared on held-out queries, with
+    the anchors that the other queries choose, because a greedy choice favours the best items of the queries that it sees. The
+    criterion is recall, then error. The final anchors and U use all queries.
     """
-    rows = telling(scores)
-    told = scores[rows]
-    held, kept = _held_out(len(told), seed)
-    tried = choose(told[kept])
-    fitted = Decomposed(told[np.ix_(kept, tried)])
-    trials = [_trial(fitted, regularisation, told, kept, held, tried) for regularisation in REGULARISATIONS]
+    rows = informative_queries(scores)
+    informative = scores[rows]
+    held_out, fitting = _held_out(len(informative), seed)
+    tried = choose(informative[fitting])
+    fitted = Decomposed(informative[np.ix_(fitting, tried)])
+    trials = [_trial(fitted, regularisation, informative, fitting, held_out, tried) for regularisation in REGULARISATIONS]
     best = max(range(len(trials)), key=lambda place: (round(trials[place][0], 4), -trials[place][1]))
     recall, error = trials[best]
     chosen = REGULARISATIONS[best]
-    split = learn_split(told, tried, fitted.inverse(chosen), kept, held, error)
-    anchors = choose(told)
-    whole = Decomposed(told[:, anchors])
+    split = learn_split(informative, tried, fitted.inverse(chosen), fitting, held_out, error)
+    anchors = choose(informative)
+    whole = Decomposed(informative[:, anchors])
     inverse = np.zeros((len(anchors), len(scores)))
     inverse[:, rows] = whole.inverse(chosen)
     return Solved(anchors, inverse, scores[:, anchors], chosen, whole.rank(chosen), whole.condition, error, recall, split)
@@ -77,73 +78,78 @@ def _held_out(queries: int, seed: int) -> tuple[Int64Array, Int64Array]:
 
 
 def _trial(
-    fitted: Decomposed, regularisation: Regularisation, told: Matrix, kept: Int64Array, held: Int64Array, anchors: Int64Array
+    fitted: Decomposed,
+    regularisation: Regularisation,
+    informative: Matrix,
+    fitting: Int64Array,
+    held_out: Int64Array,
+    anchors: Int64Array,
 ) -> tuple[float, float]:
-    """Recall and error of the held-out queries by the others' factorisation."""
-    estimated = told[np.ix_(held, anchors)] @ fitted.inverse(regularisation) @ told[kept]
-    exact = told[held]
-    depth = _depth(told.shape[1], _DEPTH)
+    """Return recall and error on held-out queries of a factorisation by the others."""
+    estimated = informative[np.ix_(held_out, anchors)] @ fitted.inverse(regularisation) @ informative[fitting]
+    exact = informative[held_out]
+    depth = _recall_depth(informative.shape[1], _DEPTH)
     error = float(np.sqrt(np.mean((estimated - exact) ** 2)))
     return recall(exact, estimated, depth), error
 
 
-def _depth(items: int, depth: int) -> int:
+def _recall_depth(items: int, depth: int) -> int:
     return max(1, min(depth, items // 10))
 
 
 def recall(exact: Matrix, estimated: Matrix, depth: int) -> float:
-    """Mean share of the `depth` best by `exact` (queries, items) that are among the best by `estimated`."""
-    return float((_among_best(exact, depth) & _among_best(estimated, depth)).sum()) / (depth * len(exact))
+    """Return the mean share of the `depth` best by `exact` (queries, items) that are among the best by `estimated`."""
+    return float((_top_mask(exact, depth) & _top_mask(estimated, depth)).sum()) / (depth * len(exact))
 
 
-def _among_best(scores: Matrix, depth: int) -> NDArray[np.bool_]:
+def _top_mask(scores: Matrix, depth: int) -> NDArray[np.bool_]:
     best = np.zeros(scores.shape, dtype=bool)
     np.put_along_axis(best, np.argpartition(-scores, depth - 1, axis=1)[:, :depth], values=True, axis=1)
     return best
 
 
-def _best(scores: Matrix, depth: int) -> Int64Array:
+def _top_places(scores: Matrix, depth: int) -> Int64Array:
     places: Int64Array = np.argsort(-scores, axis=1, kind="stable")[:, :depth]
     return places
 
 
 def learn_split(
-    told: Matrix, anchors: Int64Array, inverse: Matrix, kept: Int64Array, held: Int64Array, error: float
+    informative: Matrix, anchors: Int64Array, inverse: Matrix, fitting: Int64Array, held_out: Int64Array, error: float
 ) -> dict[int, int]:
-    """How many anchors to score for each budget, so that most of the held-out queries' best items are found by the rest.
+    """Return, for each budget, the number of anchors that gives the best recall on held-out queries.
 
-    Recall is the mean over depths of 1, 10 and 100, as far as the budget goes: nobody knows yet how many hits will be asked for.
+    Recall is the mean over depths 1, 10 and 100, up to the budget, because k of later searches is unknown.
     """
-    items = told.shape[1]
-    embeddings = inverse @ told[kept]
-    model = QueryModel(told[np.ix_(kept, anchors)], error**2)
-    exact = told[held]
-    ranked = _best(exact, min(_DEPTHS_OF_SPLIT[-1], items))
+    items = informative.shape[1]
+    embeddings = inverse @ informative[fitting]
+    model = QueryModel(informative[np.ix_(fitting, anchors)], error**2)
+    exact = informative[held_out]
+    ranked = _top_places(exact, min(_DEPTHS_OF_SPLIT[-1], items))
     split: dict[int, int] = {}
     for budget in BUDGETS:
         if budget >= items and split:
             break
         choices = sorted({min(max(1, round(share * budget)), len(anchors)) for share in _SHARES})
-        found = {count: _found(count, budget, anchors, embeddings, model, exact, ranked) for count in choices}
+        found = {count: _recall_of_split(count, budget, anchors, embeddings, model, exact, ranked) for count in choices}
         split[budget] = max(choices, key=lambda count: (round(found[count], 4), -count))
     return split
 
 
-def _found(
+def _recall_of_split(
     count: int, budget: int, anchors: Int64Array, embeddings: Matrix, model: QueryModel, exact: Matrix, ranked: Int64Array
 ) -> float:
-    """Mean recall where the first `count` anchors are scored, and the rest of the budget goes to the best by estimate."""
+    """Return the mean recall if the first `count` anchors are scored and the remaining calls go to the best by estimate."""
     first = anchors[:count]
     vectors = exact[:, first] if count == len(anchors) else model.of_anchors(np.arange(count), exact[:, first])
     estimated = vectors @ embeddings
-    estimated[:, first] = np.inf  # scored already
-    scored = _among_best(estimated, min(budget, estimated.shape[1]))
+    estimated[:, first] = np.inf  # already scored
+    scored = _top_mask(estimated, min(budget, estimated.shape[1]))
     reached = np.take_along_axis(scored, ranked, axis=1)
     return float(np.mean([reached[:, :depth].mean() for depth in _DEPTHS_OF_SPLIT if depth <= budget]))
 
 
 def anchors_for(budget: int, split: dict[int, int], anchors: int) -> int:
-    """How many anchors a budget pays: as learnt, in proportion between the budgets that were tried."""
+    """Return the number of anchors for a budget: the learnt split, interpolated between the measured budgets."""
     if not split:
         return min(max(1, budget // 2), anchors)
     budgets = sorted(split)

@@ -1,4 +1,4 @@
-"""Anchor items that are spread over the passages: one near each mean of the passages' vectors."""
+"""Anchor items spread over the passages: one near each mean of the passages' vectors."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _BATCH = 512
 def spread(
     connection: Connection, collection: CollectionRow, coders: Coders, passage_ids: Int32Array, count: int, seed: int
 ) -> Int64Array:
-    """Places of `count` of the passages, or of fewer. Raises ConfigError where none has vectors."""
+    """Return the places of at most `count` passages. Raises ConfigError if no passage has vectors."""
     batches = range(0, len(passage_ids), _BATCH)
     parts = [_mean_vectors(connection, collection, coders, passage_ids[start : start + _BATCH]) for start in batches]
     ids = np.concatenate([part[0] for part in parts])
     if not len(ids):
-        msg = f'collection {collection.name!r} has no vectors to make means of; choose another selection, such as "greedy"'
+        msg = f'collection {collection.name!r} has no vectors for selection "kmeans"; choose another selection, such as "greedy"'
         raise ConfigError(msg)
     rows = np.concatenate([part[1] for part in parts if len(part[0])])
     rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
@@ -35,7 +35,7 @@ def spread(
     for mean in range(len(means)):
         similar[chosen, mean] = -np.inf
         chosen.append(int(np.argmax(similar[:, mean])))
-    # Equal vectors have fewer means than are wanted; the rest is drawn.
+    # Equal vectors give fewer means than `count`; the rest is drawn at random.
     others = np.random.default_rng(seed).permutation(np.setdiff1d(np.arange(len(ids)), chosen))
     wanted = np.concatenate([np.array(chosen, dtype=np.int64), others])[: min(count, len(ids))]
     places: Int64Array = np.searchsorted(passage_ids, ids[wanted]).astype(np.int64)
@@ -45,7 +45,7 @@ def spread(
 def _mean_vectors(
     connection: Connection, collection: CollectionRow, coders: Coders, passage_ids: Int32Array
 ) -> tuple[Int32Array, Float32Array]:
-    """Dense vectors where the collection keeps them, else the means of the passages' token vectors, as stored or decoded."""
+    """Return dense vectors if the collection stores them, else the means of token vectors, stored or decoded."""
     if collection.keeps_dense:
         return factorizations.dense(connection, collection.collection_id, passage_ids)
     if collection.codebook_id is None or collection.keep_vectors:

@@ -1,9 +1,9 @@
-"""Item embeddings with the same variance in every direction, so that a vector index finds its way among them.
+"""Whitening of item embeddings: equal variance in every direction, so that a graph index reaches every item.
 
-With any invertible M, query vectors c M and embeddings M^-1 U R have the same products as anchor scores c and embeddings U R. As
-they come, embeddings of anchor items whose scores go up and down together have most of their variance in a few directions, and the
-neighbours of all by inner product are the few that are furthest out. Once it is spread evenly each item is near to itself before
-others, and a graph of neighbours reaches it.
+For any invertible M, query vectors c M and embeddings M^-1 U R have the same products as anchor scores c and embeddings U R.
+Without whitening, embeddings of correlated anchor items have most of their variance in a few directions, and the few outermost
+items are the neighbours of all others by inner product. With equal variance, each item is its own nearest neighbour, and a graph of
+neighbours reaches it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import numpy as np
 from pgretrieval.anncur.inverse import Matrix
 from pgretrieval.types import Float32Array
 
-_FLOOR = 1e-3  # of the largest variance, for directions that vary less: to stretch them further would stretch rounding
+_FLOOR = 1e-3  # share of the largest variance; stretching directions below it would amplify rounding errors
 
 
 def whiten(inverse: Matrix, scores: Matrix) -> tuple[Float32Array, Matrix]:
-    """U (anchors, queries) and R (queries, items) -> M (anchors, anchors), symmetric, and M^-1 U (anchors, queries).
+    """Return M (anchors, anchors), symmetric, and M^-1 U (anchors, queries) for U (anchors, queries) and R (queries, items).
 
-    M is the square root of the covariance of the embeddings U R, in single precision, as it is stored, and M^-1 undoes just that.
+    M is the square root of the covariance of the embeddings U R in the stored single precision, and M^-1 inverts exactly that
+    matrix.
     """
     centred = scores - scores.mean(axis=1, keepdims=True)
     covariance = inverse @ (centred @ centred.T / scores.shape[1]) @ inverse.T

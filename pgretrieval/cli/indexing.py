@@ -72,7 +72,7 @@ def index(
     """
     if candidates is not None:
         given = validate.shown(candidates)
-        msg = f"--candidates is {given}; what generates candidates is called --generator: --generator {candidates}"
+        msg = f"--candidates is {given}; use --generator instead: --generator {candidates}"
         raise ConfigError(msg)
     options = {
         "generator": None if generator is None else validate.choice("generator", generator, GENERATORS),

@@ -67,7 +67,7 @@ def read_settings(name: Any, bits: Any, options: Mapping[str, Any]) -> Collectio
     """Check the name and options of a new collection, all that can be checked without its encoder. Raises ConfigError."""
     if "candidates" in options:
         given = validate.shown(options["candidates"])
-        msg = f"candidates is {given}; what generates candidates is called generator: generator={given}"
+        msg = f"candidates is {given}; use generator instead: generator={given}"
         raise ConfigError(msg)
     validate.option_names("create_collection", options, CollectionOptions)
     name = validate.collection_name(name)

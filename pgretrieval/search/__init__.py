@@ -1,1 +1,1 @@
-"""From a query's token vectors to hits: probe, collect candidates, interact with centroids, decode and score, show."""
+"""Search by token vectors: probe centroids, generate candidates, interact with centroids, decode and score."""

@@ -26,13 +26,13 @@ _BATCH = 512
 def exact_rankings(
     opened: OpenCollection, queries: Sequence[Float32Array], k: int, progress: Callable[[int], None] | None = None
 ) -> list[list[str]]:
-    """The ids of the k best passages for each (query tokens, dim), by encoding every stored text again, batch by batch.
+    """Return the ids of the k best passages for each query (query tokens, dim), by encoding every stored text again in batches.
 
-    `progress` is told how many passages were just finished. Raises InputError where passages came with vectors of their own.
+    `progress` is called with the number of passages just finished. Raises InputError if passages were added with given vectors.
     """
     row = opened.row
     if row.given_vectors:
-        msg = f"collection {row.name!r} holds passages with given vectors, which are not kept unquantised; compare outside"
+        msg = f"collection {row.name!r} contains passages with given vectors; compute exact rankings from the originals"
         raise InputError(msg)
     encoder = opened.encoder()[1]
     scores = np.empty((len(queries), 0), dtype=np.float32)
@@ -43,8 +43,8 @@ def exact_rankings(
             tokens = token_matrix(encoder.encode_document([passage.encoded_text for _, passage in batch]), unit=row.unit_vectors)
             added = maxsim_many(list(queries), tokens.vectors, tokens.offsets)
             scores = np.concatenate([scores, added], axis=1)
-            fresh = np.broadcast_to(np.arange(len(keys), len(keys) + len(batch)), added.shape)
-            positions = np.concatenate([positions, fresh], axis=1)
+            added_positions = np.broadcast_to(np.arange(len(keys), len(keys) + len(batch)), added.shape)
+            positions = np.concatenate([positions, added_positions], axis=1)
             keys.extend(passage.id for _, passage in batch)
             scores, positions = _keep_best(scores, positions, k)
             if progress:
@@ -55,7 +55,7 @@ def exact_rankings(
 def compare_all(
     connection: Connection, collection_id: CollectionId, queries: Sequence[Float32Array], request: ScanRequest
 ) -> tuple[list[Ranking], Explanation]:
-    """The k best of all passages for each query, by their vectors as they were added."""
+    """Return the k best of all passages for each query, by their unquantised vectors."""
     report = Explanation(round_trips=1)
     restriction = request.restriction or Restriction()
     with report.stage("exhaustive"):
@@ -74,9 +74,9 @@ def compare_all(
 def all_scores(
     connection: Connection, collection_id: CollectionId, queries: Sequence[Float32Array], restriction: Restriction
 ) -> tuple[Int32Array, Float32Array]:
-    """Ids (passages,), ascending, and exact MaxSim (queries, passages) of every passage that the restriction leaves.
+    """Return ids (passages,), ascending, and exact MaxSim (queries, passages) of every passage that matches the restriction.
 
-    For a collection that has no index yet: its token vectors are read batch by batch, the next while one is compared.
+    Used before the first build. Token vectors are read in batches, the next while one is scored.
     """
     found = [np.empty(0, dtype=np.int32)]
     scores = [np.empty((len(queries), 0), dtype=np.float32)]

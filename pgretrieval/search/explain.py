@@ -1,4 +1,4 @@
-"""What each stage of a search did and how long it took."""
+"""Work and time of each stage of a search."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from pgretrieval.types import Hit
 
 @dataclass(slots=True)
 class Explanation:
-    """A search, stage by stage.
+    """Report of a search, stage by stage.
 
     Attributes:
         milliseconds: Wall time of each stage at the client.
-        probes: Distinct centroids looked up.
-        postings_read: Passages listed under them; with retrieved tokens, tokens.
-        candidates: Passages that the generator gave, or that have a retrieved token.
+        probes: Distinct centroids probed.
+        postings_read: Postings of these centroids: passages, or tokens with XTR.
+        candidates: Passages from the generator, or with a retrieved token.
         passages_decoded: Passages scored exactly.
         tokens_decoded: Tokens decoded.
         tokens_retrieved: Retrieved tokens, over all query tokens (XTR).
-        bytes_moved: Bytes of codes that left the server.
-        round_trips: Times that the client waited for the server.
-        cross_encoder_calls: Pairs that a cross-encoder scored.
-        hits: The hits.
+        bytes_moved: Bytes of codes and vectors read from the server.
+        round_trips: Round trips to the server.
+        cross_encoder_calls: Pairs scored by a cross-encoder.
+        hits: Results of the search.
     """
 
     milliseconds: dict[str, float] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Explanation:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage; one that runs twice adds up."""
+        """Time a stage; repeated stages add up."""
         started = time.perf_counter()
         try:
             yield
@@ -52,7 +52,7 @@ class Explanation:
             self.milliseconds[name] = self.milliseconds.get(name, 0.0) + spent
 
     def followed_by(self, later: Explanation) -> Explanation:
-        """Both together: times and counts are sums, the hits are those of the later one."""
+        """Return the sum of both reports with the hits of `later`."""
         counts = {name: getattr(self, name) + getattr(later, name) for name in _COUNTS}
         milliseconds = dict(self.milliseconds)
         for name, spent in later.milliseconds.items():
@@ -61,11 +61,11 @@ class Explanation:
 
     @property
     def search_milliseconds(self) -> float:
-        """All stages but encoding."""
+        """Time of all stages except encoding."""
         return sum(spent for name, spent in self.milliseconds.items() if name != "encode")
 
     def as_dict(self) -> dict[str, Any]:
-        """Without the hits, for JSON."""
+        """Return the report without hits, for JSON."""
         summary = asdict(self)
         del summary["hits"]
         return summary

@@ -1,4 +1,4 @@
-"""What a search is restricted to: `where` becomes a jsonpath predicate over metadata, `among` a list of ids in SQL."""
+"""Restrictions of a search: `where` becomes a jsonpath predicate over metadata, `among` an array of ids in SQL."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _OPERATORS = (*_COMPARISONS, "$in", "$nin", "$exists", "$not", *_CONNECTIVES)
 
 
 def read_restriction(database: Database, where: Any, among: Any, what: str = "among") -> Restriction | None:
-    """Return what a search or a delete is restricted to. Raises ConfigError, also where a text is no jsonpath predicate."""
+    """Return the restriction of a search or delete. Raises ConfigError, also if a text is not a jsonpath predicate."""
     restricted = restriction(where, among, what)
     check_where(database, where)
     return restricted
 
 
 def check_where(database: Database, where: Any) -> None:
-    """Raise ConfigError where a text is no jsonpath predicate, which the server tells; each text is asked for once."""
+    """Raise ConfigError if a text is not a jsonpath predicate. The server checks each text once."""
     if isinstance(where, str):
         check_predicate(database, where)
 
 
 def restriction(where: Mapping[str, Any] | str | None, among: Ids | None, what: str = "among") -> Restriction | None:
-    """None where nothing is restricted. Raises ConfigError or InputError where `where` or `among` cannot be understood."""
+    """Return the restriction, or None without `where` and `among`. Raises ConfigError or InputError for invalid values."""
     if where is None and among is None:
         return None
     filtered = predicate(where)
@@ -42,7 +42,7 @@ def restriction(where: Mapping[str, Any] | str | None, among: Ids | None, what: 
 
 
 def predicate(where: Any) -> str | None:
-    """`where` as a jsonpath predicate: a mapping is translated, a text is one already, None is none. Raises ConfigError."""
+    """Return `where` as a jsonpath predicate: translate a mapping, check a text, pass None through. Raises ConfigError."""
     if where is None:
         return None
     if isinstance(where, str):
@@ -56,10 +56,10 @@ def predicate(where: Any) -> str | None:
 def jsonpath(where: Mapping[str, Any]) -> str:
     """`{"year": {"$gte": 1990}, "lang": "en"}` -> `($."year" >= 1990) && ($."lang" == "en")`; {} -> `1 == 1` for every passage.
 
-    A key names a field of the metadata, dots lead into objects; a field that is a list matches by any of its elements. Values are
-    what metadata hold: texts, numbers, booleans and None; dates, times and UUIDs as their ISO texts, and Decimals. Operators: $eq
-    $ne $gt $gte $lt $lte $in $nin $exists $not $and $or. As in the query languages that this form comes from, $ne, $nin and $not
-    also match where the field is missing. Raises ConfigError, also beyond 100 levels.
+    A key names a field of the metadata; dots separate nested fields; a list matches if any element does. Values are
+    texts, numbers, booleans and None; dates, times and UUIDs, compared as ISO texts; and Decimals. Operators: $eq
+    $ne $gt $gte $lt $lte $in $nin $exists $not $and $or. As in MongoDB, $ne, $nin and $not
+    also match a missing field. Raises ConfigError, also beyond 100 levels.
     """
     return _all(where, MAX_DEPTH) if where else "1 == 1"
 
@@ -70,8 +70,7 @@ def _all(where: Any, levels: int) -> str:
         raise ConfigError(msg)
     if not isinstance(where, Mapping) or not where:
         msg = (
-            f"where has {validate.shown(where)} in a place that needs a mapping of fields to values, such as "
-            "{'year': {'$gte': 1990}}"
+            f"where has {validate.shown(where)} where a mapping of fields to values is needed, such as {{'year': {{'$gte': 1990}}}}"
         )
         raise ConfigError(msg)
     return _joined("&&", [_clause(key, value, levels - 1) for key, value in where.items()])
@@ -86,7 +85,7 @@ def _clause(key: Any, value: Any, levels: int) -> str:
     if key == "$not":
         return _negated(_all(value, levels))
     if not isinstance(key, str) or key.startswith("$"):
-        msg = f"where knows no operator {validate.shown(key)}; it knows {', '.join(_OPERATORS)}"
+        msg = f"where has no operator {validate.shown(key)}; the operators are {', '.join(_OPERATORS)}"
         raise ConfigError(msg)
     field = "$" + "".join(f".{_quoted('a field', part)}" for part in key.split("."))
     if not isinstance(value, Mapping):
@@ -120,12 +119,12 @@ def _condition(key: str, field: str, operator: Any, operand: Any, levels: int) -
         return exists if validate.flag(f"$exists of {key!r}", operand) else f"!{exists}"
     if operator == "$not" and isinstance(operand, Mapping):
         return _negated(_conditions(key, field, operand, levels))
-    msg = f"where knows no operator {validate.shown(operator)} for {key!r}; it knows {', '.join(_OPERATORS)}"
+    msg = f"where has no operator {validate.shown(operator)} for {key!r}; the operators are {', '.join(_OPERATORS)}"
     raise ConfigError(msg)
 
 
 def _joined(connective: str, parts: Sequence[str]) -> str:
-    """Parts in a balanced tree: Postgres reads a chain of thousands by a call within a call for each."""
+    """Join parts in a balanced tree, because Postgres parses a chain recursively."""
     if len(parts) == 1:
         return parts[0]
     half = len(parts) // 2
@@ -133,7 +132,7 @@ def _joined(connective: str, parts: Sequence[str]) -> str:
 
 
 def _negated(predicate: str) -> str:
-    """True also where the predicate is unknown, as it is when types do not compare."""
+    """Negate a predicate; also true if it is unknown, as for types that cannot be compared."""
     return f"!exists($ ? ({predicate}))"
 
 
@@ -149,5 +148,5 @@ def _literal(key: str, value: Any) -> str:
 
 
 def _quoted(what: str, text: str) -> str:
-    """A text as jsonpath has it. Raises ConfigError where Postgres cannot hold it."""
+    """Quote a text for jsonpath. Raises ConfigError if Postgres cannot store it."""
     return json.dumps(validate.storable(text, f"where: {what}", ConfigError))

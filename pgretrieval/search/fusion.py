@@ -1,4 +1,4 @@
-"""Hybrid searches: candidates by words and dense vectors, and one score from these and late interaction, as in SQL."""
+"""Hybrid search: candidates by words and dense vectors, and a fused score with late interaction, as in SQL."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from pgretrieval.db.connection import Connection
 from pgretrieval.errors import ConfigError
 from pgretrieval.types import CollectionId, Float32Array, Fusion, HybridQuery, Int32Array, Restriction
 
-_WORDS_AT_MOST = 1000  # passages whose words are scored; the others count as the last of them
+_WORDS_AT_MOST = 1000  # passages with word scores; others count with the lowest of these scores
 _JOINING = 64
 _JOINING_PER_HIT = 5
-MAX_WEIGHT = 1e9  # the sum of three such scores stays a finite number
+MAX_WEIGHT = 1e9  # keeps the sum of three scores finite
 
 Scores = NDArray[np.float64]
 _NOTHING = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
 
 
 class HybridScores:
-    """Scores of words and dense vectors for one query; their candidates are asked for when this is made, and read when needed."""
+    """Scores of words and dense vectors for one query. The constructor sends the statements; results are read when needed."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class HybridScores:
         self._word_ids, self._word_scores = _NOTHING
 
     def join(self, passage_ids: Int32Array) -> Int32Array:
-        """These passages, and the best by words and by dense vectors; asks for the dense scores of all."""
+        """Add the best passages by words and by dense vectors, and request the dense scores of all."""
         if self._words:
             self._word_ids, self._word_scores = self._words.read()
         order = np.lexsort((self._word_ids, -self._word_scores))
@@ -60,18 +60,18 @@ class HybridScores:
         return np.unique(np.concatenate(groups))
 
     def fuse(self, passage_ids: Int32Array, late: Float32Array) -> Float32Array:
-        """One score for each passage (passages,) from its MaxSim and what was asked for here."""
-        dense = _looked_up(passage_ids, *self._dense.read()) if self._dense else np.full(len(passage_ids), np.nan)
-        words = _looked_up(passage_ids, self._word_ids, self._word_scores)
+        """Return fused scores (passages,) from late-interaction scores and the requested ones."""
+        dense = _scores_of(passage_ids, *self._dense.read()) if self._dense else np.full(len(passage_ids), np.nan)
+        words = _scores_of(passage_ids, self._word_ids, self._word_scores)
         least = float(self._word_scores.min()) if len(self._word_scores) == self._listed else 0.0
         return fuse(self._query.fusion, passage_ids, late.astype(np.float64), words, dense, least)
 
 
 def fuse(fusion: Fusion, passage_ids: Int32Array, late: Scores, words: Scores, dense: Scores, least_words: float) -> Float32Array:
-    """Scores (passages,) of three kinds, NaN where there is none -> their weighted sum.
+    """Return the weighted sum of three kinds of scores (passages,), NaN where a passage has none.
 
-    By "score" each has mean 0 and variance 1 over the passages, and passages without words count as `least_words`; by "rank" it is
-    1 / (rank_constant + rank), and nothing where there is none (Cormack, Clarke and Buettcher 2009).
+    By "score" each kind is standardised to mean 0 and variance 1, and passages without a word score count as `least_words`. By
+    "rank" a score is 1 / (rank_constant + rank), and 0 where a passage has none (Cormack, Clarke and Buettcher 2009).
     """
     if fusion.by == "rank":
         parts = [_reciprocal_ranks(kind, passage_ids, fusion.rank_constant) for kind in (late, words, dense)]
@@ -82,7 +82,7 @@ def fuse(fusion: Fusion, passage_ids: Int32Array, late: Scores, words: Scores, d
 
 
 def read_fusion(fusion: Any, weights: Any, rank_constant: Any) -> Fusion:
-    """How a hybrid search joins its rankings, as the caller says. Raises ConfigError, naming the value, for what cannot be used."""
+    """Check the fusion options of a hybrid search. Raises ConfigError, naming the value."""
     by = validate.choice("fusion", fusion, ("score", "rank"))
     of = "three numbers, the weights of late interaction, words and dense vectors"
     given = list(validate.listed("weights", weights, of))
@@ -93,8 +93,8 @@ def read_fusion(fusion: Any, weights: Any, rank_constant: Any) -> Fusion:
     return Fusion(by, (late, words, dense), validate.whole("rank_constant", rank_constant, 0))
 
 
-def _looked_up(passage_ids: Int32Array, scored_ids: Int32Array, scores: Float32Array) -> Scores:
-    """The score of each passage, NaN where it has none."""
+def _scores_of(passage_ids: Int32Array, scored_ids: Int32Array, scores: Float32Array) -> Scores:
+    """Return the score of each passage, NaN where it has none."""
     order = np.argsort(scored_ids)
     places = np.searchsorted(scored_ids, passage_ids, sorter=order)
     found = np.full(len(passage_ids), np.nan)

@@ -1,4 +1,4 @@
-"""Middle stage of PLAID: score candidates by the centroids of their tokens alone."""
+"""Centroid interaction, the middle stage of PLAID: approximate scores from the centroids of tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pgretrieval.types import Float32Array
 def centroid_interaction(scores: Tensor, coded: CodedPassages) -> Float32Array:
     """MaxSim with every token replaced by its centroid, negative similarities counted as 0 (PLAID, section 4.2).
 
-    `scores` is (query tokens, centroids) in the quick format; the result is (passages,).
+    `scores` is (query tokens, centroids) in the format of `quick`; the result is (passages,).
     """
     if scores.dtype == torch.bfloat16:
         bits = scores.view(torch.int16).numpy().take(coded.centroid_ids, axis=1)

@@ -1,4 +1,4 @@
-"""The active index of a collection in memory: what all its searches share."""
+"""Active index of a collection in memory, shared by its searches."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from pgretrieval.types import CodebookId, CollectionId, Generator, Int64Array
 
 @dataclass(frozen=True, slots=True)
 class CollectionStatistics:
-    """What the defaults of a search follow from.
+    """Statistics from which the defaults of a search follow.
 
-    `generator` is the collection's choice. `vectors_per_passage` is the number of vectors of every passage, None if that differs.
+    `generator` is the collection's setting. `vectors_per_passage` is the constant number of vectors of a passage, else None.
     """
 
     passages: int
@@ -36,11 +36,11 @@ class CollectionStatistics:
 
 @dataclass(frozen=True, slots=True)
 class LoadedIndex:
-    """A codebook and its proxy model in memory; `identity` is the codebook's and comes only once, anywhere.
+    """Codebook and proxy model in memory; `identity` is the codebook's globally unique id.
 
-    `quick_centroids` is (centroids, dim) for scores that only choose. `restricted` tells whether row-level security hides passages
-    from this role. `encoding` is the encoder generation of the vectors. `centroid_sizes` (centroids,) counts the tokens that each
-    centroid lists; it is None for PLAID, and where it would tell of passages that the caller does not see.
+    `quick_centroids` is (centroids, dim) in a format for approximate scores. `restricted` is True if row-level security hides
+    passages from this role. `encoding` is the encoder generation of the vectors. `centroid_sizes` (centroids,) counts tokens by
+    centroid; None for PLAID and for restricted roles, to which counts would reveal hidden passages.
     """
 
     collection_id: CollectionId
@@ -56,14 +56,14 @@ class LoadedIndex:
     centroid_sizes: Int64Array | None
 
     def fits(self, queries: QueryVectors) -> bool:
-        """Tell whether the queries were encoded as the passages were, as far as that can be told."""
+        """Return whether the queries match the encoder of the index: by generation, or by dimension for given vectors."""
         if queries.encoding is None:
             return all(query.shape[1] == self.codebook.dim for query in queries.vectors)
         return queries.encoding == self.encoding
 
 
 class IndexCache:
-    """Keeps the index of one collection from one search to the next; threads may share it."""
+    """Cache of the active index of one collection. Threads may share it."""
 
     def __init__(self, collection_id: CollectionId, coders: Coders) -> None:
         self.current: LoadedIndex | None = None
@@ -72,7 +72,7 @@ class IndexCache:
         self._loading = threading.Lock()
 
     def load(self, connection: Connection, codebook_id: CodebookId, identity: UUID) -> LoadedIndex:
-        """Return the index of the snapshot's active codebook, loading it unless another thread has."""
+        """Return the index of the snapshot's active codebook; load it if it is not cached."""
         with self._loading:
             state = collections.state(connection, self._collection_id)
             current = self.current

@@ -19,42 +19,42 @@ from pgretrieval.numerics.maxsim import blocks, segment_max, segment_max_on_devi
 from pgretrieval.search.loaded import LoadedIndex
 from pgretrieval.types import ByteArray, Float32Array, Int32Array, Int64Array, TokenMatrix
 
-_ONE_THREAD = 2**18  # multiplications up to which OpenBLAS uses one thread
-_TOKENS_AT_ONCE = 2048  # decoded vectors stay in the cache, and in memory that the process keeps: of 2 MiB each, pages come anew
+_ONE_THREAD = 2**18  # multiplications; up to this number OpenBLAS uses one thread
+_TOKENS_AT_ONCE = 2048  # decoded vectors fit the cache and stay below the size from which malloc maps new pages
 
 
-def ask(connection: Connection, index: LoadedIndex, passage_ids: Int32Array) -> PendingCodes | PendingVectors:
-    """Ask for what exact scores of passages need: their vectors if the collection keeps them, else all their codes."""
+def request_passages(connection: Connection, index: LoadedIndex, passage_ids: Int32Array) -> PendingCodes | PendingVectors:
+    """Request the data for exact scores of passages: their vectors if the collection stores them, else their codes."""
     if index.keeps_vectors:
         return read.vectors_of(connection, index.collection_id, passage_ids)
     return read.codes_of(connection, index.collection_id, index.codebook_id, passage_ids)
 
 
 def exact_scores(query: Float32Array, codebook: Codebook, found: CodedPassages | StoredPassages) -> Float32Array:
-    """Exact MaxSim of (query tokens, dim) with each passage -> (passages,)."""
+    """Return exact MaxSim (passages,) of (query tokens, dim) with each passage."""
     if isinstance(found, StoredPassages):
         return stored_maxsim(query, found.tokens)
     return decoded_maxsim(query, codebook, found)
 
 
 def decoded_maxsim(query: Float32Array, codebook: Codebook, coded: CodedPassages) -> Float32Array:
-    """Exact MaxSim of (query tokens, dim) with the decoded vectors of each passage, re-normalised if they were -> (passages,)."""
+    """Return exact MaxSim (passages,) of (query tokens, dim) with decoded vectors, normalised if the originals were."""
     if not len(coded.passage_ids):
         return np.empty(0, dtype=np.float32)
     if codebook.device.type != "cpu":
         return maxsim_on_device(query, codebook, coded)
-    return _side_by_side(partial(_decoded_part, query, codebook, coded), coded.offsets)
+    return _in_parallel(partial(_decoded_part, query, codebook, coded), coded.offsets)
 
 
 def stored_maxsim(query: Float32Array, tokens: TokenMatrix) -> Float32Array:
-    """Exact MaxSim of (query tokens, dim) with the stored vectors of each passage -> (passages,)."""
+    """Return exact MaxSim (passages,) of (query tokens, dim) with the stored vectors of each passage."""
     if not len(tokens):
         return np.empty(0, dtype=np.float32)
-    return _side_by_side(partial(_stored_part, query, tokens), tokens.offsets)
+    return _in_parallel(partial(_stored_part, query, tokens), tokens.offsets)
 
 
-def _side_by_side(score: Callable[[tuple[int, int]], Float32Array], offsets: Int64Array) -> Float32Array:
-    """Scores of runs of passages, each computed by a thread of its own."""
+def _in_parallel(score: Callable[[tuple[int, int]], Float32Array], offsets: Int64Array) -> Float32Array:
+    """Score blocks of passages in parallel threads."""
     parts = blocks(offsets, _TOKENS_AT_ONCE)
     if len(parts) == 1:
         return score(parts[0])
@@ -63,7 +63,7 @@ def _side_by_side(score: Callable[[tuple[int, int]], Float32Array], offsets: Int
 
 @cache
 def _workers(_process: int) -> ThreadPoolExecutor:
-    """As many threads as torch uses, which sleep while there is nothing to do; a forked process gets its own."""
+    """Return a pool of as many threads as torch uses; a forked process gets its own."""
     return ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="pgretrieval-maxsim")
 
 
@@ -77,7 +77,9 @@ def _decoded_part(query: Float32Array, codebook: Codebook, coded: CodedPassages,
 
 
 def decoded_similarity(query: Float32Array, codebook: Codebook, centroid_ids: Int32Array, residuals: ByteArray) -> Float32Array:
-    """(query tokens, dim) and codes -> (query tokens, tokens) inner products with the vectors, re-normalised if they were."""
+    """Return inner products (query tokens, tokens) of (query tokens, dim) with decoded vectors, normalised if the originals
+    were.
+    """
     vectors = codebook.decode(centroid_ids, residuals)
     similarity = _products(query, vectors)
     if codebook.unit:
@@ -86,7 +88,7 @@ def decoded_similarity(query: Float32Array, codebook: Codebook, centroid_ids: In
 
 
 def token_similarity(query: Float32Array, codebook: Codebook, tokens: ListedTokens) -> Float32Array:
-    """`decoded_similarity` of many tokens: runs of them side by side, or on the device of the codebook."""
+    """Return `decoded_similarity` of many tokens, computed in parallel blocks or on the codebook's device."""
     if not len(tokens.passage_ids):
         return np.empty((len(query), 0), dtype=np.float32)
     if codebook.device.type != "cpu":
@@ -116,9 +118,10 @@ def _stored_part(query: Float32Array, tokens: TokenMatrix, part: tuple[int, int]
 
 
 def _products(query: Float32Array, vectors: Float32Array) -> Float32Array:
-    """(query tokens, dim), (tokens, dim) -> (query tokens, tokens), in products so small that BLAS keeps to one thread.
+    """Return inner products (query tokens, tokens), in blocks so small that BLAS uses one thread.
 
-    Its other threads would spin between products, and starve the server and other clients (docs/design/stages.md).
+    Otherwise idle BLAS threads would spin between products and take processor time from the server and other clients
+    (docs/design/stages.md).
     """
     at_once = max(1, _ONE_THREAD // query.size)
     whole = len(vectors) // at_once * at_once
@@ -130,12 +133,12 @@ def _products(query: Float32Array, vectors: Float32Array) -> Float32Array:
 
 
 def maxsim_on_device(query: Float32Array, codebook: Codebook, coded: CodedPassages) -> Float32Array:
-    """`decoded_maxsim` in torch, all tokens at once, on the device of the codebook."""
+    """Compute `decoded_maxsim` in torch, all tokens at once, on the codebook's device."""
     similarity = _similarity_on_device(query, codebook, coded.centroid_ids, coded.residuals)
     exact: Float32Array = segment_max_on_device(similarity, coded.offsets).sum(dim=0).cpu().numpy()
     return exact
 
 
 def best_first(scores: Float32Array, tie_breakers: Int32Array, k: int) -> Int64Array:
-    """Positions of the k highest scores, best first; equal scores in order of the tie breakers."""
+    """Return positions of the k highest scores, best first; ties in order of `tie_breakers`."""
     return np.lexsort((tie_breakers, -scores))[:k].astype(np.int64)

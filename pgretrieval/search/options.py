@@ -1,4 +1,4 @@
-"""Options of a search: declared once for Python and the command line, and read in one place."""
+"""Options of a search: declared once for Python and the command line, and checked in one place."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from pgretrieval.types import (
 )
 
 DEFAULT_BUDGET = 500
-"""Calls of a search by a cross-encoder."""
+"""Default call budget of a search by a cross-encoder."""
 
 DEFAULT_ROUNDS = 5
-"""Rounds of a search by a cross-encoder that begins with another search."""
+"""Default rounds of a search by a cross-encoder that starts with another search."""
 
 DEFAULT_RERANK_DEPTH = 100
-"""Hits that a cross-encoder scores again."""
+"""Default number of hits that a cross-encoder reranks."""
 
 DEFAULT_K_TOKENS = 300
 MAX_IMPUTATION = 1e9
@@ -43,7 +43,7 @@ _OLD_CANDIDATES = re.compile(rf"({'|'.join(SEARCH_GENERATORS)})(?::([0-9]{{1,10}
 
 
 class SearchOptions(TypedDict, total=False):
-    """Options of `Collection.search`, `search_many` and `explain`, and of `pgretrieval search`. None is the default of each."""
+    """Options of `Collection.search`, `search_many` and `explain`, and of `pgretrieval search`. The default of each is None."""
 
     where: Mapping[str, Any] | str | None
     """Restrict by metadata: a mapping such as `{"year": {"$gte": 1990}, "lang": "en"}`, or a jsonpath predicate."""
@@ -52,20 +52,20 @@ class SearchOptions(TypedDict, total=False):
     """Restrict to these ids: a list, or a SQLAlchemy select of one column."""
 
     probes: int | None
-    """Centroids that each query token looks up. Default: by k and the size of the collection."""
+    """Centroids that each query token probes. Default: by k and the size of the collection."""
 
     candidates: int | None
-    """Passages that the generator gives. Default: by k and the size of the collection."""
+    """Number of candidates from the generator. Default: by k and the size of the collection."""
 
     generator: Literal["auto", "proxy", "postings", "text"] | None
-    """What generates candidates: "postings" of the probed centroids, learned "proxy" vectors, or "auto", the collection's choice.
+    """Candidate generator: "postings" of the probed centroids, learned "proxy" vectors, or "auto", the collection's default.
 
-    Restricted searches use postings. A search in which a cross-encoder takes part can also begin with "text", the search by words;
-    with scorer "cross_encoder" the default is the factorisation.
+    Restricted searches use postings. With a cross-encoder, "text" starts with the search by words;
+    for scorer "cross_encoder" the default is the factorisation.
     """
 
     pruning: int | None
-    """Candidates that the interaction with centroids leaves for decoding (PLAID's middle stage). Not for XTR."""
+    """Number of candidates that remain for decoding after centroid interaction (PLAID). Not for XTR."""
 
     k_tokens: int | None
     """Tokens that each query token retrieves (XTR). Default: 300."""
@@ -74,34 +74,34 @@ class SearchOptions(TypedDict, total=False):
     """Score of a passage for a query token that retrieved none of its tokens: "kth" (default), "warp", "zero" or a number (XTR)."""
 
     reduction: Reduction | None
-    """How the scores of the query's tokens become one: "mean" (default of "xtr") or "sum" (default of "colxtr") (XTR)."""
+    """Reduction of the query tokens' scores: "mean" (default of "xtr") or "sum" (default of "colxtr"). XTR only."""
 
     scorer: Literal["maxsim", "xtr", "colxtr", "cross_encoder"] | None
-    """What scores passages; default: the collection's scorer.
+    """Scorer of passages. Default: the collection's scorer.
 
-    "cross_encoder" is the one that the collection was factorised by. Collections made with "xtr" or "colxtr" can do both.
+    "cross_encoder" is the one of the factorisation. Collections created with "xtr" or "colxtr" accept both.
     """
 
     rerank: str | os.PathLike[str] | object | None
-    """What scores the best passages again: a cross-encoder, as a name, a folder or an object; or, for a collection made with scorer
-    "xtr" or "colxtr", "maxsim" or "none". Default: what the collection was made with.
+    """Scorer of the best passages after the search: a cross-encoder (name, folder or object); or, for collections with scorer
+    "xtr" or "colxtr", "maxsim" or "none". Default: the collection's setting.
     """
 
     rerank_depth: int | None
-    """How many passages `rerank` scores. Default: 100 by a cross-encoder; by "maxsim" 128, or 5 k if that is more."""
+    """Number of passages to rerank. Default: 100 for a cross-encoder; for "maxsim" 128, or 5 k if that is more."""
 
     budget: int | None
-    """Calls that a search with scorer "cross_encoder" may make. Default: 500, or k if that is more."""
+    """Call budget for scorer "cross_encoder". Default: 500, or k if that is more."""
 
     rounds: int | None
-    """Rounds in which the budget is spent, each learning from those before. Default: two steps, anchors and then the best by
-    estimate; 5 rounds if another search begins.
+    """Rounds that divide the budget; each uses all scores of earlier rounds. Default: two steps, anchors and then the best by
+    estimate; 5 rounds if `generator` starts with another search.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class QueryVectors:
-    """Query vectors, (query tokens, dim) each, and the encoder generation that produced them; None for vectors that were given."""
+    """Query vectors, (query tokens, dim) each, and the encoder generation that produced them; None for given vectors."""
 
     vectors: Sequence[Float32Array]
     encoding: int | None
@@ -109,7 +109,7 @@ class QueryVectors:
 
 @dataclass(frozen=True, slots=True)
 class ScanOptions:
-    """Options of the scanners. None leaves the value to the scanner, which knows the size of the collection."""
+    """Options of the scanners. None leaves the value to the scanner, which has the collection's statistics."""
 
     probes: int | None = None
     candidates: int | None = None
@@ -124,7 +124,7 @@ class ScanOptions:
 
 @dataclass(frozen=True, slots=True)
 class ScanRequest:
-    """What a scanner is to find: `k` passages, among those that the restriction leaves, perhaps by words and dense vectors, too."""
+    """Request to a scanner: `k` passages that match the restriction, and words and dense vectors of a hybrid search."""
 
     k: int
     options: ScanOptions
@@ -134,10 +134,10 @@ class ScanRequest:
 
 @dataclass(frozen=True, slots=True)
 class CrossEncoderOptions:
-    """How a cross-encoder takes part in a search.
+    """Use of a cross-encoder in a search.
 
-    With a `model` it reranks the starting ranking. Without one the factorisation's cross-encoder scores `budget` passages in
-    `rounds`; None is two steps.
+    With a `model` it reranks the starting ranking. Without, the factorisation's cross-encoder scores `budget` passages in `rounds`;
+    None means two steps.
     """
 
     model: object | None
@@ -147,10 +147,10 @@ class CrossEncoderOptions:
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """A checked request of `k` hits.
+    """Checked request of `k` hits.
 
-    `scan` is the collection's own search, for 0 hits if there is none; `by_words` makes it the search by words. A cross-encoder
-    takes its hits as the starting ranking.
+    `scan` is the collection's own search, for 0 hits if there is none; `by_words` replaces it by the search by words. Its hits are
+    the starting ranking of a cross-encoder.
     """
 
     k: int
@@ -160,33 +160,33 @@ class SearchRequest:
 
 
 def read_k(k: Any) -> int:
-    """Return the number of hits that is asked for. Raises ConfigError."""
+    """Check the number of hits. Raises ConfigError."""
     return validate.whole("k", k)
 
 
 def read_options(scoring: Scoring, k: Any, options: Mapping[str, Any]) -> SearchRequest:
-    """Check the options of a search of a collection with this scoring. Raises ConfigError that names the value."""
+    """Check the options of a search of a collection with this scoring. Raises ConfigError, naming the value."""
     validate.option_names("a search", options, SearchOptions)
     k = read_k(k)
     scorer = _read_scorer(scoring, options.get("scorer"))
     generator, by_words = _read_generator(options.get("generator"))
     own_rerank, model = _read_rerank(options.get("rerank"))
-    cross_encoder, depth = _read_cross_encoder(k, options, scorer, model, begins=generator is not None or by_words)
+    cross_encoder, depth = _read_cross_encoder(k, options, scorer, model, has_generator=generator is not None or by_words)
     if by_words and cross_encoder is None:
-        msg = 'generator is "text", which only a cross-encoder can begin with; use text_search, or give scorer= or rerank='
+        msg = 'generator is "text", which needs a cross-encoder; use text_search, or give scorer= or rerank='
         raise ConfigError(msg)
     scan = _read_scan(scoring, scorer, depth or k, options, generator, own_rerank, reranks_by_model=model is not None)
     restricted = restriction(options.get("where"), options.get("among"))
     return SearchRequest(k, ScanRequest(depth, scan, restricted), by_words, cross_encoder)
 
 
-def one(given: Any) -> list[Any] | None:
-    """Return a list of one query, or None for none."""
+def as_list(given: Any) -> list[Any] | None:
+    """Return a list of one query, or None."""
     return None if given is None else [given]
 
 
-def several(texts: Any, vectors: Any) -> tuple[list[Any] | None, list[Any] | None]:
-    """Return queries as lists of texts or of vectors; generators, arrays and Series are lists, too. Raises ConfigError."""
+def as_lists(texts: Any, vectors: Any) -> tuple[list[Any] | None, list[Any] | None]:
+    """Return queries as lists of texts or vectors; generators, arrays and Series are accepted. Raises ConfigError."""
     if isinstance(texts, str):
         msg = f"search_many takes a list of queries, not one text ({texts[:40]!r}); use search for one"
         raise ConfigError(msg)
@@ -196,17 +196,17 @@ def several(texts: Any, vectors: Any) -> tuple[list[Any] | None, list[Any] | Non
 
 
 def texts_for_cross_encoder(texts: list[Any] | None, vectors: list[Any] | None) -> list[str]:
-    """Return the query texts that a cross-encoder reads. Raises InputError without them, ConfigError if vectors are not as many."""
+    """Return the query texts for a cross-encoder. Raises InputError without texts, ConfigError if the number of vectors differs."""
     remedy = "a text that is not blank, since a cross-encoder reads texts"
     checked = [validate.text("the query", text, InputError, remedy=remedy) for text in ([None] if texts is None else texts)]
     if vectors is not None and len(vectors) != len(checked):
-        msg = f"there are {len(checked)} query texts and {len(vectors)} arrays of vectors; give one array a text"
+        msg = f"there are {len(checked)} query texts and {len(vectors)} arrays of vectors; give one array for each text"
         raise ConfigError(msg)
     return checked
 
 
 def old_candidates(given: Any) -> tuple[str, int | None] | None:
-    """Return the generator and the number in an old spelling of `candidates` ("proxy", "proxy:512"), None for any other value."""
+    """Return generator and number from an old spelling of `candidates` ("proxy", "proxy:512"); None for other values."""
     match = _OLD_CANDIDATES.fullmatch(given) if isinstance(given, str) else None
     return (match[1], int(match[2]) if match[2] else None) if match else None
 
@@ -217,7 +217,7 @@ def _read_scorer(scoring: Scoring, given: Any) -> str:
     scorer = validate.choice("scorer", given, SEARCH_SCORERS)
     if scorer != "cross_encoder" and (scorer != "maxsim") != scoring.by_tokens:
         msg = (
-            f'scorer is "{scorer}", and the collection stores what "{scoring.scorer}" needs; leave scorer out, or create a '
+            f'scorer is "{scorer}", but the collection was created for "{scoring.scorer}"; leave scorer out, or create a '
             f'collection with scorer="{scorer}"'
         )
         raise ConfigError(msg)
@@ -225,7 +225,7 @@ def _read_scorer(scoring: Scoring, given: Any) -> str:
 
 
 def _read_generator(given: Any) -> tuple[Generator | None, bool]:
-    """Return the generator of candidates, and whether it is the search by words."""
+    """Return the candidate generator, and whether it is the search by words."""
     if given is None:
         return None, False
     generator = validate.choice("generator", given, SEARCH_GENERATORS)
@@ -233,7 +233,7 @@ def _read_generator(given: Any) -> tuple[Generator | None, bool]:
 
 
 def _read_rerank(given: Any) -> tuple[Rerank | None, object | None]:
-    """Return what of the collection's own reranks, or the cross-encoder that does."""
+    """Return the collection's own reranking, or a cross-encoder."""
     if given is None:
         return None, None
     if isinstance(given, str) and given in RERANKS:
@@ -242,15 +242,15 @@ def _read_rerank(given: Any) -> tuple[Rerank | None, object | None]:
 
 
 def _read_cross_encoder(
-    k: int, options: Mapping[str, Any], scorer: str, model: object | None, *, begins: bool
+    k: int, options: Mapping[str, Any], scorer: str, model: object | None, *, has_generator: bool
 ) -> tuple[CrossEncoderOptions | None, int]:
-    """Return how a cross-encoder takes part, if it does, and how many hits the collection's own search is to give."""
+    """Return the cross-encoder's options, if it is used, and the number of hits that the collection's own search must return."""
     budget = validate.whole_or_none("budget", options.get("budget"))
     rounds = validate.whole_or_none("rounds", options.get("rounds"))
     depth = validate.whole_or_none("rerank_depth", options.get("rerank_depth"))
     if scorer != "cross_encoder":
         if budget is not None or rounds is not None:
-            msg = 'budget and rounds are of searches with scorer="cross_encoder"; give that, too'
+            msg = 'budget and rounds need scorer="cross_encoder"; give that, too'
             raise ConfigError(msg)
         if model is None:
             return None, k
@@ -258,13 +258,16 @@ def _read_cross_encoder(
         _at_least(k, "rerank_depth", depth)
         return CrossEncoderOptions(model, 0, None), depth
     if model is not None:
-        msg = 'scorer="cross_encoder" scores all that it finds exactly; leave rerank= out'
+        msg = 'scorer="cross_encoder" already scores its hits exactly; leave rerank= out'
         raise ConfigError(msg)
     budget = max(DEFAULT_BUDGET, k) if budget is None else budget
     _at_least(k, "budget", budget)
-    if not begins:
+    if not has_generator:
         if options.get("candidates") is not None:
-            _refuse_candidates(options["candidates"], 'the factorisation gives them; say what gives so many: generator="postings"')
+            _refuse_candidates(
+                options["candidates"],
+                'the factorisation has none; leave it out, or give generator="postings"',
+            )
         rounds = None if rounds is None else validate.whole("rounds", rounds, 2)
         return CrossEncoderOptions(None, budget, None if rounds is None else min(rounds, budget)), 0
     rounds = min(DEFAULT_ROUNDS if rounds is None else rounds, budget)
@@ -281,13 +284,13 @@ def _read_scan(
     *,
     reranks_by_model: bool,
 ) -> ScanOptions:
-    """Return what the scanner of the collection is told; `depth` is the number of its hits."""
+    """Return the options of the scanner; `depth` is the number of its hits."""
     candidates = _read_candidates(options.get("candidates"))
     probes = validate.whole_or_none("probes", options.get("probes"))
     pruning = validate.whole_or_none("pruning", options.get("pruning"))
-    rerank_depth = None if reranks_by_model else options.get("rerank_depth")  # was checked
+    rerank_depth = None if reranks_by_model else options.get("rerank_depth")  # checked by _read_cross_encoder
     if options.get("generator") == "text" and candidates is not None:
-        _refuse_candidates(candidates, "the search by words gives as many as are scored; leave it out")
+        _refuse_candidates(candidates, "the search by words returns as many as are scored; leave it out")
     if not scoring.by_tokens:
         _refuse_token_options(options, rerank)
         if rerank_depth is not None:
@@ -302,15 +305,15 @@ def _read_scan(
             "the candidates of this collection are the passages of the retrieved tokens; leave it out, and set probes and k_tokens",
         )
     if generator == "proxy":
-        msg = 'generator is "proxy", and this collection finds passages by their tokens; leave it out'
+        msg = 'generator is "proxy", but this collection retrieves tokens; leave it out'
         raise ConfigError(msg)
     if pruning is not None:
-        msg = f"pruning is {pruning}, and no candidate of this collection is pruned; give rerank_depth to rerank so many"
+        msg = f"pruning is {pruning}, but this collection does not prune candidates; give rerank_depth to limit reranking"
         raise ConfigError(msg)
     rerank = rerank or scoring.rerank or "none"
     if rerank == "maxsim" and scoring.rerank is None:
         msg = (
-            'rerank is "maxsim", and the collection stores no codes by passage; leave rerank out, or create a collection with '
+            'rerank is "maxsim", but the collection stores no codes by passage; leave rerank out, or create a collection with '
             'rerank="maxsim"'
         )
         raise ConfigError(msg)
@@ -331,7 +334,7 @@ def _read_scan(
 def _read_candidates(given: Any) -> int | None:
     if (old := old_candidates(given)) is not None:
         new = f'generator="{old[0]}"' + ("" if old[1] is None else f", candidates={old[1]}")
-        msg = f"candidates is {validate.shown(given)}; it is a number, and generator names what gives them: {new}"
+        msg = f"candidates is {validate.shown(given)}; give a number, and the generator by its own option: {new}"
         raise ConfigError(msg)
     return validate.whole_or_none("candidates", given)
 
@@ -341,7 +344,7 @@ def _refuse_token_options(options: Mapping[str, Any], rerank: Rerank | None) -> 
     for name, value in given.items():
         if value is not None:
             msg = (
-                f"{name} is {validate.shown(value)}, and the collection is scored by all tokens of a passage; leave it out, or "
+                f"{name} is {validate.shown(value)}, but the collection scores all tokens of a passage; leave it out, or "
                 'create a collection with scorer="xtr" or "colxtr"'
             )
             raise ConfigError(msg)
@@ -359,7 +362,7 @@ def _read_imputation(given: Any) -> Imputation:
 
 
 def _read_reduction(given: Any, scorer: str) -> Reduction:
-    """Return the mean for "xtr", as XTR's paper has it, and the sum for "colxtr" and MaxSim, unless the caller says otherwise."""
+    """Return the reduction; by default the mean for "xtr", as in XTR's paper, and the sum for others."""
     return ("mean" if scorer == "xtr" else "sum") if given is None else validate.choice("reduction", given, REDUCTIONS)
 
 
@@ -369,11 +372,11 @@ def _refuse_candidates(given: Any, why: str) -> NoReturn:
 
 
 def _refuse_depth(given: int) -> NoReturn:
-    msg = f"rerank_depth is {given}, and nothing is reranked; give rerank=, or leave rerank_depth out"
+    msg = f"rerank_depth is {given}, but nothing is reranked; give rerank=, or leave rerank_depth out"
     raise ConfigError(msg)
 
 
 def _at_least(k: int, name: str, given: int) -> None:
     if given < k:
-        msg = f"{name} is {given}, less than the {k} hits asked for; give at least k"
+        msg = f"{name} is {given}, less than k, {k}; give at least k"
         raise ConfigError(msg)

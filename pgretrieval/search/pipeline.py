@@ -1,4 +1,4 @@
-"""The pipeline of a search: its stages in order, on one snapshot."""
+"""Pipeline of a search: its stages in order, on one snapshot."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from pgretrieval.index.vectors import dense_array, token_array, unit_rows
 from pgretrieval.search.exhaustive import compare_all
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.loaded import IndexCache, LoadedIndex
-from pgretrieval.search.options import QueryVectors, ScanRequest, one
+from pgretrieval.search.options import QueryVectors, ScanRequest, as_list
 from pgretrieval.search.plaid import PlaidScanner
 from pgretrieval.search.scanner import PendingScan, Ranking, Scanner
 from pgretrieval.search.xtr import XtrScanner
 from pgretrieval.types import Float32Array, Fusion, Hit, HybridQuery
 
-_QUERIES_AT_ONCE = 16  # searched in one transaction, their statements sent ahead
+_QUERIES_AT_ONCE = 16  # queries of one transaction; their statements are sent together
 
 
 class SearchPipeline:
-    """Searches one collection; threads may share it.
+    """Search of one collection. Threads may share it.
 
-    What chooses candidates is computed on the processor, exact scores on the device of the coders.
+    Candidates are chosen on the processor; exact scores are computed on the device of the coders.
     """
 
     def __init__(self, opened: OpenCollection) -> None:
@@ -47,11 +47,11 @@ class SearchPipeline:
     def search(
         self, texts: Sequence[str] | None, vectors: Sequence[Any] | None, request: ScanRequest, *, counting: bool = False
     ) -> list[Explanation]:
-        """Return the hits of each query, best first, with what each stage did; what queries share is told of the first.
+        """Return the hits of each query, best first, with a report of each stage; shared work is reported for the first query.
 
-        With `counting` the postings that the first query read are counted. Before the first build all passages are compared. Texts
-        are encoded again if a rebuild changed the encoder. Raises ConfigError where proxies are asked for and there are none, and
-        DimensionMismatchError or EncoderChangedError for given vectors of another encoder than the collection has.
+        `counting` counts the postings that the first query reads. Before the first build, all passages are compared. Texts are
+        encoded again if a rebuild changed the encoder. Raises ConfigError for generator "proxy" without proxies, and
+        DimensionMismatchError or EncoderChangedError for given vectors of another encoder.
         """
 
         try:
@@ -61,7 +61,7 @@ class SearchPipeline:
         return self._encode_and_search(texts, vectors, request, counting=counting)
 
     def hybrid_search(self, query: str, vectors: Any, dense: Any, fusion: Fusion, request: ScanRequest) -> list[Hit]:
-        """Return the best hits by late interaction, words and dense vectors; what the query has none of takes no part."""
+        """Return the best hits by late interaction, words and dense vectors; kinds that the query lacks are left out."""
 
         def work() -> list[Hit]:
             report = Explanation()
@@ -83,25 +83,25 @@ class SearchPipeline:
     def _search_all(
         self, queries: QueryVectors, request: ScanRequest, report: Explanation, *, counting: bool = False
     ) -> list[Explanation]:
-        """Search for some queries at a time; `report` is what was done before."""
+        """Search in groups of queries; `report` covers the work before."""
         found: list[Explanation] = []
         for start in range(0, len(queries.vectors), _QUERIES_AT_ONCE):
             some = QueryVectors(queries.vectors[start : start + _QUERIES_AT_ONCE], queries.encoding)
             try:
                 found.extend(self._search(some, request, counting=counting))
-            except ConfigError:  # perhaps a function that found no such collection, before this was noticed
+            except ConfigError:  # a SQL function may have noticed first that the collection was dropped
                 with self._database.connection(f"looking up collection {self._name!r}") as connection:
                     collections.require(connection, self._collection_id, self._identity)
                 raise
         return [report.followed_by(found[0]), *found[1:]] if found else []
 
     def _search(self, queries: QueryVectors, request: ScanRequest, *, counting: bool) -> list[Explanation]:
-        """Send the statements of all queries before the first answer is read: the server works ahead while answers are scored."""
+        """Send the statements of all queries before the first result is read, so that the server works while results are scored."""
         shared = Explanation()
         with self._database.reading(f"searching collection {self._name!r}", pipelined=True) as connection:
-            scans = self._send(connection, queries, request, shared)
+            scans = self._request_candidates(connection, queries, request, shared)
             if scans is None:
-                rankings, reports = self._compare_all(connection, queries, request)
+                rankings, reports = self._compare_exhaustively(connection, queries, request)
             else:
                 for scan in scans:
                     scan.narrow()
@@ -120,21 +120,21 @@ class SearchPipeline:
             ]
         return reports
 
-    def _send(
+    def _request_candidates(
         self, connection: Connection, queries: QueryVectors, request: ScanRequest, shared: Explanation
     ) -> list[PendingScan] | None:
-        """Ask for every query's candidates, as if the index in memory were the active one; if not, load that and ask again.
+        """Request every query's candidates with the cached index; if it is not the active one, load that and request again.
 
-        Returns None where there is no index yet.
+        Returns None before the first build.
         """
         index = self._indexes.current
         while True:
             scanner = self._scanner(index, request) if index and index.fits(queries) else None
-            begun = read.begin(connection, self._collection_id, scanner.vector_index_depth if scanner else 1)
+            first_statement = read.begin(connection, self._collection_id, scanner.vector_index_depth if scanner else 1)
             scans = [scanner.send(connection, query) for query in queries.vectors] if scanner else []
             with shared.stage("candidates"):
                 shared.round_trips += 1
-                rows = begun.rows()
+                rows = first_statement.rows()
             active, codebook, collection, restricted = rows[0][:4] if rows else (None, None, None, False)
             if collection != self._identity:
                 raise collections.dropped(self._collection_id)
@@ -148,21 +148,21 @@ class SearchPipeline:
                 index = self._indexes.load(connection, active, codebook)
 
     def _refuse(self, queries: QueryVectors, dim: int) -> NoReturn:
-        """Raise the error of queries that were made for another encoder than the index."""
+        """Raise the error for queries of another encoder than the index."""
         if queries.encoding is not None:
             raise EncoderChangedError(self._name)
         given = next(query.shape[1] for query in queries.vectors if query.shape[1] != dim)
         msg = (
-            f"the vectors of the query have {given} dimensions, collection {self._name!r} has {dim} since its encoder was changed; "
-            "encode queries with the new one"
+            f"the vectors of the query have {given} dimensions, and collection {self._name!r} has {dim} since its encoder changed; "
+            "encode queries with the new encoder"
         )
         raise DimensionMismatchError(msg)
 
-    def _compare_all(
+    def _compare_exhaustively(
         self, connection: Connection, queries: QueryVectors, request: ScanRequest
     ) -> tuple[list[Ranking], list[Explanation]]:
         """Compare all passages, by their vectors as they were added: what a search does before the first build."""
-        state = collections.state(connection, self._collection_id)  # raises where the collection was dropped
+        state = collections.state(connection, self._collection_id)  # raises if the collection was dropped
         if queries.encoding not in (None, state.encoding):
             raise EncoderChangedError(self._name)
         rankings, report = compare_all(connection, self._collection_id, queries.vectors, request)
@@ -170,7 +170,7 @@ class SearchPipeline:
 
 
 def encode_queries(opened: OpenCollection, texts: Sequence[str] | None, vectors: Sequence[Any] | None) -> QueryVectors:
-    """Encode texts, or check given vectors. Raises ConfigError unless one of the two is given, InputError, VectorError."""
+    """Encode texts, or check given vectors. Raises ConfigError unless exactly one is given, InputError, VectorError."""
     if (texts is None) == (vectors is None):
         msg = "give either query texts or vectors="
         raise ConfigError(msg)
@@ -178,29 +178,29 @@ def encode_queries(opened: OpenCollection, texts: Sequence[str] | None, vectors:
         return QueryVectors(checked_vectors(opened, vectors), None)
     encoding, encoder = opened.encoder()
     checked = [validate.query(text) for text in texts or []]
-    _warn_of_cut(checked, encoder)
+    _warn_if_truncated(checked, encoder)
     return QueryVectors(encoder.encode_query(checked), encoding)
 
 
 def encode_hybrid_query(opened: OpenCollection, query: str, vectors: Any, dense: Any) -> tuple[QueryVectors, Float32Array | None]:
-    """Return the token vectors of one query and its dense vector (dense dim,), if there is one."""
+    """Return the token vectors and the dense vector (dense dim,) or None of a query."""
     row = opened.refresh() if opened.row.keeps_dense and opened.row.dense_dim is None else opened.row
     if dense is not None and row.dense is None:
-        msg = f"collection {row.name!r} has no dense vectors; create it with dense=, or leave dense= out here"
+        msg = f"collection {row.name!r} has no dense vectors; create it with dense=, or leave dense= out of the search"
         raise ConfigError(msg)
     given = None if dense is None else dense_array(dense, "the query", row.dense_dim)
     if given is not None and row.keeps_dense:
-        given = unit_rows(given[None])[0]  # any length would not fit half precision
+        given = unit_rows(given[None])[0]  # vectors of any other length may exceed half precision
     if vectors is not None or given is not None or not row.keeps_dense or row.given_dense:
-        return encode_queries(opened, [query] if vectors is None else None, one(vectors)), given
+        return encode_queries(opened, [query] if vectors is None else None, as_list(vectors)), given
     encoding, encoder = opened.encoder()
-    _warn_of_cut([query], encoder)
+    _warn_if_truncated([query], encoder)
     tokens, rows = encoder.encode_query_with_dense(query)
     return QueryVectors(tokens, encoding), rows[0]
 
 
 def checked_vectors(opened: OpenCollection, vectors: Sequence[Any]) -> list[Float32Array]:
-    """Return query vectors of the collection's dimension, which other processes may have settled or changed since."""
+    """Check query vectors against the collection's dimension, which other processes may have changed."""
     whats = [f"query {number}" if len(vectors) > 1 else "the query" for number in range(1, len(vectors) + 1)]
     try:
         if opened.row.dim is not None:
@@ -211,8 +211,8 @@ def checked_vectors(opened: OpenCollection, vectors: Sequence[Any]) -> list[Floa
     return [token_array(*given, dim) for given in zip(vectors, whats, strict=True)]
 
 
-def _warn_of_cut(texts: list[str], encoder: CollectionEncoder) -> None:
-    """Warn of queries that are longer than the model reads."""
+def _warn_if_truncated(texts: list[str], encoder: CollectionEncoder) -> None:
+    """Warn about queries longer than the model's limit."""
     if cut := encoder.count_truncated_queries(texts):
         what = "the query was" if len(texts) == 1 else f"{cut} of {len(texts)} queries were"
-        warnings.warn(f"{what} longer than the model reads, and the end was cut off", PgRetrievalWarning, stacklevel=3)
+        warnings.warn(f"{what} longer than the model's limit and truncated", PgRetrievalWarning, stacklevel=3)

@@ -1,4 +1,4 @@
-"""Scanner of collections scored by all tokens (PLAID): postings or proxies, interaction with centroids, exact MaxSim."""
+"""Scanner of collections scored by all tokens (PLAID): postings or proxies, centroid interaction, exact MaxSim."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from pgretrieval.types import Float32Array, Generator, Restriction
 
 _MANY_HITS = 50
 _PROBES_BY_SIZE = ((40_000, 8),)
-_PROBES_BEYOND = 4  # lists are long there
+_PROBES_BEYOND = 4  # posting lists are long in large collections
 _PROBES_FOR_MANY = 8
-_PROBES_WHERE_FEW = 4  # times as many where passages are pooled: few vectors, so lists are short and hardly overlap
-_PROBES_WHERE_FEW_FOR_MANY = 8
+_PROBES_FACTOR_POOLED = 4  # factor for pooled passages: with few vectors, posting lists are short and hardly overlap
+_PROBES_FACTOR_POOLED_FOR_MANY = 8
 _CANDIDATES_BY_SIZE = ((10_000, 512), (40_000, 768))
 _CANDIDATES_BEYOND = 1024
 _CANDIDATES_AT_MOST = 4096
@@ -52,11 +52,10 @@ _PRUNING_PER_HIT = 5
 
 @dataclass(frozen=True, slots=True)
 class PlaidSettings:
-    """How far a search looks.
+    """Depths of a search.
 
-    `generator`: where candidates come from, "proxy" or "postings". `probes`: centroids looked up per query token, for postings.
-    `candidates`: passages that the generator gives. `pruning`: how many of these the interaction with centroids alone leaves for
-    decoding (PLAID's middle stage).
+    `generator`: "proxy" or "postings". `probes`: centroids probed per query token, for postings. `candidates`: passages from the
+    generator. `pruning`: passages that remain for decoding after centroid interaction (PLAID's middle stage).
     """
 
     generator: Generator
@@ -66,7 +65,7 @@ class PlaidSettings:
 
 
 class PlaidScanner:
-    """Scans by PLAID as one request says. Raises ConfigError where proxies are asked for and the collection has none."""
+    """Scanner by PLAID for one request. Raises ConfigError for generator "proxy" without proxies."""
 
     def __init__(self, index: LoadedIndex, request: ScanRequest) -> None:
         self._index = index
@@ -75,12 +74,14 @@ class PlaidScanner:
         self.vector_index_depth = self._settings.candidates
 
     def send(self, connection: Connection, query: Float32Array) -> PlaidScan:
-        """Ask for the candidates of (query tokens, dim)."""
+        """Request the candidates of (query tokens, dim)."""
         return PlaidScan(connection, self._index, self._settings, self._request, query)
 
 
 class PlaidScan:
-    """One query on its way. Its candidates are asked for when this is made; centroid scores wait until then if they can."""
+    """Pending scan of one query. The constructor requests candidates, and computes centroid scores while the server works if it
+    can.
+    """
 
     def __init__(
         self, connection: Connection, index: LoadedIndex, settings: PlaidSettings, request: ScanRequest, query: Float32Array
@@ -95,11 +96,11 @@ class PlaidScan:
         self._scores: Tensor | None = None  # (query tokens, centroids)
         self._probes: Probes | None = None
         self._found: CodedPassages
-        self._asked: PendingCodes | PendingVectors | None = None
+        self._requested: PendingCodes | PendingVectors | None = None
         with self.report.stage("probe"):
             source = self._query_proxy() or self._probe()
         with self.report.stage("candidates"):
-            self._candidates = self._ask_for_candidates(source)
+            self._candidates = self._request_candidates(source)
             self._hybrid = (
                 HybridScores(connection, index.collection_id, request.hybrid, request.k, settings.candidates, self._restriction)
                 if request.hybrid
@@ -110,7 +111,7 @@ class PlaidScan:
                 self._scores = centroid_scores(query, index.quick_centroids)
 
     def narrow(self) -> None:
-        """Read the candidates; ask for all codes of those that the interaction with centroids keeps."""
+        """Read the candidates and request the codes of those that centroid interaction keeps."""
         self._found = self._read_candidates()
         passage_ids = self._found.passage_ids
         if len(passage_ids) > self._settings.pruning:
@@ -118,19 +119,19 @@ class PlaidScan:
                 approximate = centroid_interaction(self._centroid_scores(), self._found)
                 passage_ids = passage_ids[best_first(approximate, passage_ids, self._settings.pruning)]
         elif len(self._found.residuals) and self._hybrid is None:
-            return  # the candidates came with all their codes
+            return  # the candidates include their codes
         with self.report.stage("codes"):
             self.report.round_trips += 1
             if self._hybrid:
                 passage_ids = self._hybrid.join(passage_ids)
-            self._asked = maxsim.ask(self._connection, self._index, passage_ids)
+            self._requested = maxsim.request_passages(self._connection, self._index, passage_ids)
 
     def rank(self) -> Ranking:
         """Score the passages exactly, by their decoded or stored vectors."""
         found: CodedPassages | StoredPassages = self._found
-        if self._asked:
+        if self._requested:
             with self.report.stage("codes"):
-                found = self._asked.read()
+                found = self._requested.read()
             self.report.bytes_moved += found.bytes_moved
         with self.report.stage("maxsim"):
             scores = maxsim.exact_scores(self._query, self._index.codebook, found)
@@ -142,13 +143,13 @@ class PlaidScan:
         return Ranking(found.passage_ids[best].tolist(), scores[best].tolist())
 
     def count_postings(self) -> None:
-        """Count the postings of the probed centroids, unless that would tell of passages that the caller does not see."""
+        """Count the postings of the probed centroids, unless the count could reveal hidden passages."""
         index = self._index
         if self._probes and not index.restricted:
             self.report.postings_read = read.postings_read(self._connection, index.collection_id, index.codebook_id, self._probes)
 
     def _query_proxy(self) -> QueryProxy | None:
-        """The query's proxy, if proxies generate the candidates; a restricted search takes them from postings."""
+        """Return the query's proxy if proxies generate candidates; restricted searches use postings."""
         model = self._index.proxy_model
         if self._settings.generator != "proxy" or model is None or self._restriction is not None:
             return None
@@ -164,44 +165,44 @@ class PlaidScan:
             self._scores = centroid_scores(self._query, self._index.quick_centroids)
         return self._scores
 
-    def _ask_for_candidates(self, source: Probes | QueryProxy) -> PendingCentroids | PendingCodes:
+    def _request_candidates(self, source: Probes | QueryProxy) -> PendingCentroids | PendingCodes:
         index, settings, each = self._index, self._settings, self._index.statistics.vectors_per_passage
         if self._restriction is not None and self._probes is not None:
-            return self._ask_among(self._probes, self._restriction)
+            return self._request_among(self._probes, self._restriction)
         where = self._connection, index.collection_id, index.codebook_id, source, settings.candidates
         if settings.pruning < settings.candidates or index.keeps_vectors:
             return read.centroids_only(*where, each)
         return read.with_residuals(*where)
 
-    def _ask_among(self, probes: Probes, restriction: Restriction) -> PendingCentroids:
+    def _request_among(self, probes: Probes, restriction: Restriction) -> PendingCentroids:
         index = self._index
         where = self._connection, index.collection_id, index.codebook_id
         return read.among(*where, probes, restriction, self._settings.candidates, index.statistics.vectors_per_passage)
 
     def _read_candidates(self) -> CodedPassages:
-        """The candidates. Passages that no probed centroid lists follow, where those listed are fewer than k."""
+        """Return the candidates. If fewer than k have a posting of a probed centroid, other passages follow."""
         with self.report.stage("candidates"):
             found = self._candidates.read()
             self.report.bytes_moved += found.bytes_moved
             if len(found.passage_ids) < self._request.k and self._restriction is None:
                 self.report.round_trips += 1
-                found = self._ask_among(select_probes(self._centroid_scores(), self._settings.probes), Restriction()).read()
+                found = self._request_among(select_probes(self._centroid_scores(), self._settings.probes), Restriction()).read()
                 self.report.bytes_moved += found.bytes_moved
         self.report.candidates = len(found.passage_ids)
         return found
 
 
 def choose_settings(k: int, statistics: CollectionStatistics, options: ScanOptions) -> PlaidSettings:
-    """Return defaults for `k` hits where the caller gave no value; docs/design/candidates.md has the measurements.
+    """Return the options, with defaults for `k` hits where they are None; docs/design/candidates.md has the measurements.
 
-    The options must have been checked. Raises ConfigError where proxies are asked for and the collection has none.
+    The options are already checked. Raises ConfigError for generator "proxy" without proxies.
     """
     generator = options.generator or statistics.generator
     if generator == "proxy" and not statistics.has_proxies:
         msg = 'the collection has no proxies; create it with generator="proxy", or search it with generator="postings"'
         raise ConfigError(msg)
     if generator == "auto":
-        generator = "postings"  # better at every size that was measured
+        generator = "postings"  # better at every measured size
     probes, candidates, pruning = options.probes, options.candidates, options.pruning
     if probes is None:
         probes = _default_probes(k, statistics)
@@ -218,25 +219,25 @@ def _default_probes(k: int, statistics: CollectionStatistics) -> int:
     usual = _PROBES_FOR_MANY if many else _by_size(_PROBES_BY_SIZE, statistics.passages, _PROBES_BEYOND)
     if statistics.vectors_per_passage is None:
         return usual
-    return usual * (_PROBES_WHERE_FEW_FOR_MANY if many else _PROBES_WHERE_FEW)
+    return usual * (_PROBES_FACTOR_POOLED_FOR_MANY if many else _PROBES_FACTOR_POOLED)
 
 
 def _posting_candidates(statistics: CollectionStatistics) -> int:
-    """More where many passages crowd the candidates, or where short ones make the interaction cheap, which costs by the token."""
+    """Return a number that grows with the collection, and for short passages, whose interaction is cheap."""
     affordable = _INTERACTION_TOKENS * statistics.passages // max(statistics.tokens, 1)
     return max(_by_size(_CANDIDATES_BY_SIZE, statistics.passages, _CANDIDATES_BEYOND), min(affordable, _CANDIDATES_AT_MOST))
 
 
 def _decoded_passages(statistics: CollectionStatistics) -> int:
-    """More where short passages make decoding cheap: their centroids tell less about them."""
+    """Return a number that grows for short passages: their decoding is cheap and their centroids are less informative."""
     affordable = _DECODED_TOKENS * statistics.passages // max(statistics.tokens, 1)
     return max(_by_size(_PRUNING_BY_SIZE, statistics.passages, _PRUNING_BEYOND), min(affordable, _PRUNING_AT_MOST))
 
 
 def _proxy_candidates(statistics: CollectionStatistics) -> int:
-    """No more than one scan of the vector index gives."""
+    """Return a number within one scan of the vector index."""
     return _by_size(_PROXY_CANDIDATES_BY_SIZE, statistics.passages, _PROXY_CANDIDATES_BEYOND)
 
 
 def _by_size(steps: tuple[tuple[int, int], ...], passages: int, beyond: int) -> int:
-    return next((kept for limit, kept in steps if passages < limit), beyond)
+    return next((value for limit, value in steps if passages < limit), beyond)

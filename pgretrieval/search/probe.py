@@ -1,4 +1,4 @@
-"""First stage: which centroids a query looks up."""
+"""First stage: selection of the centroids that a query probes."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from pgretrieval.numerics.hardware import quick
 from pgretrieval.types import Float32Array, Int32Array, Int64Array
 
 _MISSED = 0.9
-_SPREAD = 1.5  # how much further the first look goes than centroids of mean size need
+_SPREAD = 1.5  # margin of the first attempt over centroids of mean size
 
 
 def centroid_scores(query: Float32Array, centroids: Tensor) -> Tensor:
-    """(query tokens, dim), (centroids, dim) in the quick format -> (query tokens, centroids) inner products in that format."""
+    """Return inner products (query tokens, centroids) of (query tokens, dim) and (centroids, dim), in the format of `quick`."""
     return quick(torch.from_numpy(query)) @ centroids.T
 
 
 def best_centroids(scores: Tensor, probes: int) -> Int32Array:
-    """(query tokens, centroids) -> (query tokens, at most probes) the best centroids of each."""
+    """Return the best centroids of each query token, (query tokens, at most probes), from scores (query tokens, centroids)."""
     return scores.topk(min(probes, scores.shape[1]), dim=1).indices.numpy().astype(np.int32)
 
 
-def reaching(scores: Tensor, sizes: Int64Array, tokens: int) -> tuple[Int32Array, Int64Array]:
-    """(query tokens, centroids), (centroids,) tokens of each -> the best centroids, and how many of them hold `tokens` together.
+def centroids_with_tokens(scores: Tensor, sizes: Int64Array, tokens: int) -> tuple[Int32Array, Int64Array]:
+    """Return the best centroids of each query token, and how many of them contain `tokens` tokens together.
 
-    The first is (query tokens, as many as one of them needs), the second (query tokens,).
+    The first is (query tokens, largest number needed), the second (query tokens,); `sizes` (centroids,) counts tokens by centroid.
     """
     centroids = scores.shape[1]
     count = min(math.ceil(_SPREAD * tokens * centroids / max(int(sizes.sum()), 1)), centroids)
@@ -43,11 +43,11 @@ def reaching(scores: Tensor, sizes: Int64Array, tokens: int) -> tuple[Int32Array
 
 
 def select_probes(scores: Tensor, probes: int) -> Probes:
-    """The best `probes` centroids of every query token, each weighted by how much it beats what a miss would score anyway.
+    """Return the best `probes` centroids of every query token, weighted by their margin over a missed passage.
 
-    A passage that none of a token's probed centroids lists can still score nearly as much as the best centroid that was not
-    probed, so _MISSED of that score is taken off. One that several tokens choose comes once, its weights summed; summing per
-    passage over these equals summing over all (token, centroid) pairs (docs/design/candidates.md has both measured).
+    A passage without a posting of a probed centroid can still score nearly as much as the best centroid that was not probed, so
+    _MISSED of that score is subtracted. A centroid chosen by several tokens occurs once with the sum of weights, which gives the
+    same sums per passage (docs/design/candidates.md has the measurements).
     """
     count = min(probes, scores.shape[1])
     best = scores.topk(min(probes + 1, scores.shape[1]), dim=1)

@@ -1,4 +1,4 @@
-"""The protocol of scanners: how the pipeline finds and scores candidates, whatever the kind of index."""
+"""Protocol of scanners, which retrieve and score candidates for one kind of index."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ class Ranking:
 
 
 class PendingScan(Protocol):
-    """One query on its way. The pipeline calls `narrow`, then `rank`; `report` fills with what each stage did."""
+    """Pending scan of one query. The pipeline calls `narrow`, then `rank`; `report` collects work and time."""
 
     report: Explanation
 
     def narrow(self) -> None:
-        """Read the candidates, and ask for what the scores of the best of them need."""
+        """Read the candidates, and request the data to score the best."""
 
     def rank(self) -> Ranking:
-        """Score what was asked for, and return the k best."""
+        """Score the passages and return the k best."""
 
     def count_postings(self) -> None:
-        """Fill in how many postings were read, which may cost a statement."""
+        """Set the number of postings read, which may cost a statement."""
 
 
 class Scanner(Protocol):
-    """Searches one index as one request says."""
+    """Scanner of one index for one request."""
 
     vector_index_depth: int
-    """Rows that a scan of a vector index must be able to give."""
+    """Rows that a scan of a vector index must return."""
 
     def send(self, connection: Connection, query: Float32Array) -> PendingScan:
-        """Ask for the candidates of (query tokens, dim); nothing is waited for."""
+        """Request the candidates of (query tokens, dim) without waiting."""

@@ -1,4 +1,4 @@
-"""Searches by words alone: the server does all of it (docs/reference/sql.md)."""
+"""Search by words, computed on the server (docs/reference/sql.md)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pgretrieval.search.explain import Explanation
 from pgretrieval.types import Hit, Restriction
 
 _SQL = statements("words")
-_MOST = 100_000_000  # that the function takes
+_MOST = 100_000_000  # the function's maximum
 
 
 def text_search(
     database: Database, collection: CollectionRow, query_text: str, k: int, restriction: Restriction | None
 ) -> Explanation:
-    """The k best passages by BM25. Raises CollectionNotFoundError where the collection was dropped."""
+    """Return the k best passages by BM25. Raises CollectionNotFoundError if the collection was dropped."""
     report, restricted = Explanation(), restriction or Restriction()
     named = {"name": collection.name, "query_text": query_text, "k": min(k, _MOST), **restricted.named}
     with report.stage("words"), database.reading(f"searching collection {collection.name!r}") as connection:

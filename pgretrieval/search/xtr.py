@@ -18,32 +18,32 @@ from pgretrieval.search.fusion import HybridScores
 from pgretrieval.search.imputation import (
     Mask,
     TokenScores,
-    missed_scores,
+    imputed_scores,
     retrieved_tokens,
     score_passages,
-    walked_centroids,
+    warp_scores,
 )
 from pgretrieval.search.loaded import LoadedIndex
 from pgretrieval.search.maxsim import best_first, token_similarity
 from pgretrieval.search.options import ScanOptions, ScanRequest
-from pgretrieval.search.probe import best_centroids, centroid_scores, reaching
+from pgretrieval.search.probe import best_centroids, centroid_scores, centroids_with_tokens
 from pgretrieval.search.scanner import Ranking
 from pgretrieval.types import Float32Array, Imputation, Int32Array, Int64Array, Reduction, Rerank, Restriction
 
 _ALL_TOKENS = 2**31 - 1
-_ENOUGH = 0.75  # of the tokens to be seen; a few that were deleted since are not worth another round trip
-_SEEN_PER_TOKEN = 4
+_SUFFICIENT = 0.75  # share of the tokens to read; fewer, because of deleted tokens, are not worth another round trip
+_READ_PER_RETRIEVED = 4
 _RERANKED = 128
 _RERANKED_PER_HIT = 5
 
 
 @dataclass(frozen=True, slots=True)
 class XtrSettings:
-    """How a search retrieves tokens and scores by them.
+    """Depths of a search by retrieved tokens.
 
-    `probes`: centroids looked up per query token; None takes as many as hold `seen` tokens. `k_tokens`: tokens that each query
-    token retrieves of those of all probed centroids. `rerank_depth`: how many of the best passages are scored again by all their
-    tokens if `rerank` is "maxsim", or have a part in a hybrid search.
+    `probes`: centroids probed per query token; None takes as many as contain `seen` tokens. `k_tokens`: tokens that each query
+    token retrieves from the probed centroids. `rerank_depth`: number of best passages that are scored again if `rerank` is
+    "maxsim", or enter a hybrid search.
     """
 
     probes: int | None
@@ -55,12 +55,14 @@ class XtrSettings:
 
     @property
     def seen(self) -> int:
-        """Tokens to look at for each query token: the best are not all in its nearest centroids (docs/design/tokens.md)."""
-        return _SEEN_PER_TOKEN * self.k_tokens if self.probes is None else 0
+        """Tokens to read for each query token; more than `k_tokens`, since the best are not all in the nearest centroids
+        (docs/design/tokens.md).
+        """
+        return _READ_PER_RETRIEVED * self.k_tokens if self.probes is None else 0
 
 
 def choose_settings(k: int, options: ScanOptions) -> XtrSettings:
-    """Return defaults for `k` hits where the caller gave no value; docs/design/tokens.md has the measurements."""
+    """Return the options, with defaults for `k` hits where they are None; docs/design/tokens.md has the measurements."""
     return XtrSettings(
         options.probes,
         options.k_tokens,
@@ -72,7 +74,7 @@ def choose_settings(k: int, options: ScanOptions) -> XtrSettings:
 
 
 class XtrScanner:
-    """Scans by retrieved tokens as one request says."""
+    """Scanner by retrieved tokens for one request."""
 
     vector_index_depth = 1
 
@@ -82,12 +84,12 @@ class XtrScanner:
         self._settings = choose_settings(request.k, request.options)
 
     def send(self, connection: Connection, query: Float32Array) -> XtrScan:
-        """Ask for the tokens of the centroids that (query tokens, dim) probes."""
+        """Request the tokens of the centroids that (query tokens, dim) probes."""
         return XtrScan(connection, self._index, self._settings, self._request, query)
 
 
 class XtrScan:
-    """One query on its way. Its tokens are asked for when this is made."""
+    """Pending scan of one query. The constructor requests its tokens."""
 
     def __init__(
         self, connection: Connection, index: LoadedIndex, settings: XtrSettings, request: ScanRequest, query: Float32Array
@@ -99,13 +101,13 @@ class XtrScan:
         self._request = request
         self._query = query
         self._restriction = request.restriction or (Restriction() if index.restricted else None)
-        self._probed: Int32Array  # (query tokens, most that one looks up) centroids
-        self._widths: Int64Array  # (query tokens,) how many of them each looks up
+        self._probed: Int32Array  # (query tokens, largest width) centroids
+        self._widths: Int64Array  # (query tokens,) number of centroids that each probes
         self._pending: PendingTokens
         self._sizes: Pending | None = None
-        self._walked: Float32Array | None = None
+        self._warp_scores: Float32Array | None = None
         self._scored: tuple[Int32Array, Float32Array]
-        self._asked: PendingCodes | PendingVectors | None = None
+        self._requested: PendingCodes | PendingVectors | None = None
         self._hybrid = (
             HybridScores(connection, index.collection_id, request.hybrid, request.k, settings.rerank_depth, self._restriction)
             if request.hybrid
@@ -114,30 +116,30 @@ class XtrScan:
         with self.report.stage("probe"):
             self._scores: Tensor = centroid_scores(query, index.quick_centroids)
             probed = self._probe()
-        self._ask(probed)
+        self._request_tokens(probed)
         if settings.imputation == "warp":
             self._sizes = read.centroid_sizes(connection, index.collection_id, index.codebook_id, index.codebook.codec.width)
 
     def narrow(self) -> None:
-        """Read the tokens and score passages by them; ask for all codes of the best if these are scored again."""
+        """Read the tokens and score passages; request the codes of the best if they are reranked."""
         found = self._score()
-        hybrid, again = self._hybrid, self._settings.rerank != "none"
-        if not again and hybrid is None:
+        hybrid, reranks = self._hybrid, self._settings.rerank != "none"
+        if not reranks and hybrid is None:
             self._scored = found.passage_ids, found.scores
             return
         passage_ids = found.passage_ids[best_first(found.scores, found.passage_ids, self._settings.rerank_depth)]
         with self.report.stage("codes"):
             if hybrid:
                 passage_ids = hybrid.join(passage_ids)
-            if again:
+            if reranks:
                 self.report.round_trips += 1
-                self._asked = maxsim.ask(self._connection, self._index, passage_ids)
+                self._requested = maxsim.request_passages(self._connection, self._index, passage_ids)
             else:
                 self._scored = passage_ids, found.of(passage_ids)
 
     def rank(self) -> Ranking:
-        """Rank the passages by their retrieved tokens, or by all their tokens if they are scored again."""
-        passage_ids, scores = self._rescored(self._asked) if self._asked else self._scored
+        """Rank the passages by retrieved tokens, or by all tokens if they are reranked."""
+        passage_ids, scores = self._rescored(self._requested) if self._requested else self._scored
         if self._settings.reduction == "mean":
             scores = scores / np.float32(len(self._query))
         if self._hybrid:
@@ -146,11 +148,11 @@ class XtrScan:
         return Ranking(passage_ids[best].tolist(), scores[best].tolist())
 
     def count_postings(self) -> None:
-        """Nothing more is to be done: the tokens that were read are the postings."""
+        """Do nothing; the tokens read are the postings."""
 
-    def _rescored(self, asked: PendingCodes | PendingVectors) -> tuple[Int32Array, Float32Array]:
+    def _rescored(self, requested: PendingCodes | PendingVectors) -> tuple[Int32Array, Float32Array]:
         with self.report.stage("codes"):
-            found = asked.read()
+            found = requested.read()
         self.report.bytes_moved += found.bytes_moved
         with self.report.stage("maxsim"):
             scores = maxsim.exact_scores(self._query, self._index.codebook, found)
@@ -159,10 +161,10 @@ class XtrScan:
         return found.passage_ids, scores
 
     def _score(self) -> TokenScores:
-        """The passages of retrieved tokens.
+        """Return the passages of retrieved tokens.
 
-        Where a query token sees too few tokens, it looks up more centroids, in the end all. Where fewer than k passages come though
-        more match, twice as many centroids are probed and twice as many tokens retrieved, in the end all.
+        A query token that reads too few tokens probes more centroids, in the end all. If fewer than k passages are found and more
+        match, probes and retrieved tokens are doubled until all are read.
         """
         matches: int | None = None
         while True:
@@ -178,10 +180,10 @@ class XtrScan:
             self._widen()
 
     def _probe(self) -> Int32Array:
-        """The best centroids of each query token, after `_widths` is set to how many it looks up at first."""
+        """Return the best centroids of each query token; set `_widths` to the number that each probes first."""
         sizes, settings = self._index.centroid_sizes, self._settings
         if settings.probes is None and sizes is not None and self._restriction is None:
-            probed, self._widths = reaching(self._scores, sizes, settings.seen)
+            probed, self._widths = centroids_with_tokens(self._scores, sizes, settings.seen)
             return probed
         centroids, tokens = self._scores.shape[1], self._index.statistics.tokens
         each = math.ceil(settings.seen * centroids / max(tokens, 1)) if settings.probes is None else settings.probes
@@ -189,19 +191,19 @@ class XtrScan:
         self._widths = np.full(len(self._query), width, dtype=np.int64)
         return best_centroids(self._scores, width)
 
-    def _ask(self, probed: Int32Array) -> None:
+    def _request_tokens(self, probed: Int32Array) -> None:
         index = self._index
         with self.report.stage("probe"):
             self._probed = probed
-            distinct = np.unique(self._probed[self._looked_up()])
+            distinct = np.unique(self._probed[self._probe_mask()])
         self.report.probes = len(distinct)
         with self.report.stage("candidates"):
             self._pending = read.tokens_of_centroids(
                 self._connection, index.collection_id, index.codebook_id, distinct, index.codebook.codec.width, self._restriction
             )
 
-    def _looked_up(self) -> Mask:
-        """(query tokens, most that one looks up) which of `_probed` each looks up."""
+    def _probe_mask(self) -> Mask:
+        """Return the mask (query tokens, largest width) of the centroids in `_probed` that each query token probes."""
         looked_up: Mask = np.arange(self._probed.shape[1]) < self._widths[:, None]
         return looked_up
 
@@ -213,49 +215,49 @@ class XtrScan:
         widths = np.minimum(2 * self._widths, centroids)
         k_tokens = _ALL_TOKENS if (widths == centroids).all() else min(2 * self._settings.k_tokens, _ALL_TOKENS)
         self._settings = replace(self._settings, k_tokens=k_tokens)
-        self._ask_again(widths)
+        self._request_wider(widths)
 
-    def _ask_again(self, widths: Int64Array) -> None:
+    def _request_wider(self, widths: Int64Array) -> None:
         self._widths = widths
         self.report.round_trips += 1
         with self.report.stage("probe"):
             probed = best_centroids(self._scores, int(widths.max()))
-        self._ask(probed)
+        self._request_tokens(probed)
 
     def _read(self) -> ListedTokens:
-        """The tokens of centroids that hold enough for each query token, of those passages alone that count."""
+        """Read tokens until the probed centroids contain enough for each query token; only matching passages count."""
         report, centroids = self.report, self._scores.shape[1]
         while True:
             with report.stage("candidates"):
                 tokens = self._pending.read()
                 if self._sizes:
-                    self._walked, self._sizes = self._walk(self._sizes), None
+                    self._warp_scores, self._sizes = self._warp(self._sizes), None
             report.bytes_moved += tokens.bytes_moved
             report.postings_read = report.tokens_decoded = len(tokens.passage_ids)
             counts = np.bincount(tokens.centroid_ids, minlength=centroids)
-            seen = (counts[self._probed] * self._looked_up()).sum(axis=1)
-            short = (seen < _ENOUGH * self._settings.seen) & (self._widths < centroids)
+            seen = (counts[self._probed] * self._probe_mask()).sum(axis=1)
+            short = (seen < _SUFFICIENT * self._settings.seen) & (self._widths < centroids)
             if not short.any():
                 return tokens
             likely = np.ceil(self._widths * (self._settings.seen / np.maximum(seen, 1)))
             wider = np.minimum(np.maximum(likely, 2 * self._widths), centroids).astype(np.int64)
-            self._ask_again(np.where(short, wider, self._widths))
+            self._request_wider(np.where(short, wider, self._widths))
 
     def _score_retrieved(self, tokens: ListedTokens) -> TokenScores:
         report = self.report
         with report.stage("tokens"):
             similarity = token_similarity(self._query, self._index.codebook, tokens)
             retrieved = retrieved_tokens(similarity, self._settings.k_tokens)
-            missed = missed_scores(self._settings.imputation, similarity, retrieved, self._walked)
+            missed = imputed_scores(self._settings.imputation, similarity, retrieved, self._warp_scores)
             found = score_passages(similarity, retrieved, missed, tokens.passage_ids)
         report.tokens_retrieved = found.retrieved
         report.candidates = len(found.passage_ids)
         return found
 
-    def _walk(self, sizes: Pending) -> Float32Array:
+    def _warp(self, sizes: Pending) -> Float32Array:
         centroid_ids, counts = np.array(sizes.rows(), dtype=np.int64).reshape(-1, 2).T
         if not len(centroid_ids):
             return np.zeros(len(self._query), dtype=np.float32)
         order = np.argsort(centroid_ids)
         scores = self._query @ self._index.codebook.centroids[centroid_ids[order]].T
-        return walked_centroids(scores, counts[order])
+        return warp_scores(scores, counts[order])

@@ -38,4 +38,4 @@ def test_an_index_names_the_new_option(command: Command, corpus_file: Path):
     """`index --candidates` made a collection with a generator."""
     code, _, told = command("index", "docs", corpus_file, "--candidates", "proxy")
     assert code == 1
-    assert "--candidates is 'proxy'; what generates candidates is called --generator: --generator proxy" in told
+    assert "--candidates is 'proxy'; use --generator instead: --generator proxy" in told

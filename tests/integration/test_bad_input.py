@@ -331,7 +331,7 @@ def test_a_query_longer_than_the_model_reads(database: pgretrieval.RetrievalData
     docs = database.create_collection("docs", encoder=Short())
     docs.add([{"id": "a", "text": "one two"}])
     too_long, fits = "one two three four", "one two"
-    with pytest.warns(pgretrieval.PgRetrievalWarning, match="the query was longer than the model reads"):
+    with pytest.warns(pgretrieval.PgRetrievalWarning, match="the query was longer than the model's limit"):
         docs.search(too_long)
     with pytest.warns(pgretrieval.PgRetrievalWarning, match="1 of 2 queries were longer"):
         docs.search_many([too_long, fits])
@@ -555,7 +555,7 @@ def test_ids_of_other_types(docs: pgretrieval.Collection):
     assert set(docs.get([1, key])) == set(docs.get(np.array([1])).keys() | {str(key)}) == {"1", str(key)}
     for wrong in (None, True, 1.5, b"1", ["1"], "\0", "\ud800"):
         for use in (docs.get, docs.delete, lambda given: docs.search("x", among=given)):
-            with pytest.raises(InputError, match="holds an id that"):
+            with pytest.raises(InputError, match="contains an id that"):
                 use([wrong])
     assert docs.delete(np.array([1])) == 1
 

@@ -272,7 +272,7 @@ def test_a_password_in_a_url_of_sqlalchemy_is_kept():
 def test_the_old_name_of_the_generator_is_answered_with_the_new(built: pgretrieval.Collection):
     """`Collection.candidates` was the generator; an unknown option of a search is a TypeError as well."""
     assert built.generator == built.stats()["generator"] == "auto"
-    with pytest.raises(AttributeError, match="what generates candidates is called generator"):
+    with pytest.raises(AttributeError, match="use generator"):
         _ = built.candidates  # type: ignore[attr-defined]
     assert not hasattr(built, "candidates")
     for search in (built.search, lambda query, **options: built.search_many([query], **options), built.explain):

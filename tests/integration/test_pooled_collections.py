@@ -24,7 +24,7 @@ def test_a_collection_of_pooled_passages(
     random = np.random.default_rng(0)
     texts = [" ".join(random.choice(WORDS, size=random.integers(1, 30))) for _ in range(60)]
     collection = database.create_collection("pooled", encoder=str(tmp_path / "model"))
-    with pytest.warns(pgretrieval.PgRetrievalWarning, match="longer than the model reads"):
+    with pytest.warns(pgretrieval.PgRetrievalWarning, match="longer than the model's limit"):
         collection.add({"id": str(number), "text": text} for number, text in enumerate(texts))
     collection.build()
     assert collection.stats()["tokens"] == 4 * len(texts)

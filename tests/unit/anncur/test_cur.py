@@ -12,7 +12,7 @@ import pytest
 from pgretrieval.anncur.estimate import QueryModel
 from pgretrieval.anncur.inverse import Decomposed, Regularisation
 from pgretrieval.anncur.selection import SELECTIONS, choose_anchors, pivots
-from pgretrieval.anncur.solving import anchors_for, recall, solve, telling
+from pgretrieval.anncur.solving import anchors_for, informative_queries, recall, solve
 from pgretrieval.anncur.whitening import whiten
 
 NO_CUT = Regularisation("truncation", 1e-15)
@@ -124,7 +124,7 @@ def test_constant_rows_take_no_part():
     scores = low_rank(60, 400, 10)
     spoilt = scores.copy()
     spoilt[[3, 7]] = 1e4
-    assert len(telling(spoilt)) == 58
+    assert len(informative_queries(spoilt)) == 58
     solved = solve(spoilt, partial(choose_anchors, count=20, selection="random", seed=0), seed=0)
     assert not solved.inverse[:, [3, 7]].any()
     assert solved.error / np.abs(scores).max() < 1e-6

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from pgretrieval.search.imputation import (
     TokenScores,
+    imputed_scores,
     last_retrieved,
-    missed_scores,
     retrieved_tokens,
     score_passages,
-    walked_centroids,
+    warp_scores,
 )
 from pgretrieval.search.options import read_options
 from pgretrieval.search.xtr import XtrSettings, choose_settings
@@ -55,7 +55,7 @@ def test_no_token_at_all():
     """Nothing was read, as for an index without passages."""
     empty = np.empty((3, 0), dtype=np.float32)
     retrieved = retrieved_tokens(empty, 5)
-    missed = missed_scores("kth", empty, retrieved, None)
+    missed = imputed_scores("kth", empty, retrieved, None)
     scored = score_passages(empty, retrieved, missed, np.empty(0, dtype=np.int32))
     assert scored.retrieved == 0
     assert scored.of(np.array([4, 5], dtype=np.int32)).tolist() == [0, 0]
@@ -75,15 +75,15 @@ def test_scores_and_what_is_missed():
 def test_imputations(imputation: str | float, expected: list[float]):
     """One is taken for another."""
     retrieved = retrieved_tokens(SIMILARITY, 2)
-    assert missed_scores(imputation, SIMILARITY, retrieved, None).tolist() == pytest.approx(expected)
+    assert imputed_scores(imputation, SIMILARITY, retrieved, None).tolist() == pytest.approx(expected)
 
 
 def test_walked_centroids():
     """The walk begins at another centroid, or has no end where the collection is small."""
     scores = np.array([[0.9, 0.1, 0.5], [0.1, 0.2, 0.3]], dtype=np.float32)
-    assert walked_centroids(scores, np.array([100, 100, 100])).tolist() == pytest.approx([0.9, 0.3])  # budget 48.98
-    assert walked_centroids(scores, np.array([10, 500, 20])).tolist() == pytest.approx([0.1, 0.2])  # budget 65.1
-    assert walked_centroids(scores, np.array([1, 1, 1])).tolist() == pytest.approx([0.1, 0.1])  # 4.9, more than there are
+    assert warp_scores(scores, np.array([100, 100, 100])).tolist() == pytest.approx([0.9, 0.3])  # budget 48.98
+    assert warp_scores(scores, np.array([10, 500, 20])).tolist() == pytest.approx([0.1, 0.2])  # budget 65.1
+    assert warp_scores(scores, np.array([1, 1, 1])).tolist() == pytest.approx([0.1, 0.1])  # 4.9, more than there are
 
 
 def test_unknown_passages_score_as_those_without_a_retrieved_token():

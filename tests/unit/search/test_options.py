@@ -169,7 +169,7 @@ def test_options_that_do_not_go_together(options: dict[str, Any], message: str):
 def test_the_generator_of_a_collection_has_a_new_name():
     """`candidates` names no generator any more."""
     assert read_settings("docs", 4, {"generator": "proxy"}).generator == "proxy"
-    with refused("candidates is 'proxy'; what generates candidates is called generator: generator='proxy'"):
+    with refused("candidates is 'proxy'; use generator instead: generator='proxy'"):
         read_settings("docs", 4, {"candidates": "proxy"})
     with refused("generator is 'hnsw'; choose auto, proxy or postings"):
         read_settings("docs", 4, {"generator": "hnsw"})

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pgretrieval.numerics.hardware import quick
-from pgretrieval.search.probe import centroid_scores, reaching, select_probes
+from pgretrieval.search.probe import centroid_scores, centroids_with_tokens, select_probes
 
 
 def test_a_centroid_that_two_tokens_choose_comes_once() -> None:
@@ -37,7 +37,7 @@ def test_as_many_centroids_as_hold_what_is_to_be_seen(tokens: int) -> None:
     rng = np.random.default_rng(tokens)
     sizes = rng.integers(0, 9, 30)
     scores = torch.from_numpy(rng.normal(size=(5, 30)).astype(np.float32))
-    best, widths = reaching(scores, sizes, tokens)
+    best, widths = centroids_with_tokens(scores, sizes, tokens)
     order = np.argsort(-scores.numpy(), axis=1)
     assert best.tolist() == order[:, : widths.max()].tolist()
     for row, width in zip(sizes[order], widths.tolist(), strict=True):
@@ -49,7 +49,7 @@ def test_far_more_is_looked_up_where_the_best_centroids_hold_little() -> None:
     """The first look goes by the mean, and is the last."""
     sizes = np.array([1] * 90 + [1000] * 10)
     scores = torch.arange(100, 0, -1, dtype=torch.float32)[None]
-    assert reaching(scores, sizes, 500)[1].tolist() == [91]
+    assert centroids_with_tokens(scores, sizes, 500)[1].tolist() == [91]
 
 
 def test_scores_are_inner_products() -> None:
