@@ -1,1 +1,1 @@
-"""From passages to rows: take in, train, code, and write codes and postings."""
+"""Indexing: ingest passages, train codebooks, compute codes, write codes and postings."""

@@ -1,7 +1,7 @@
-"""Building the index: train a codebook and a proxy model on a sample, code every passage, index, switch over.
+"""Build of the index: train a codebook and a proxy model on a sample, code every passage, index, switch over.
 
-A first build and a rebuild are the same work: all is made beside what searches use, while passages come, change and go. Every stage
-commits what it made before the next begins, so that a build that is interrupted goes on where it was.
+A first build and a rebuild are the same: the new index is written beside the one in use, while passages are added, changed and
+deleted. Each stage commits before the next begins, so that an interrupted build resumes.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from pgretrieval.types import CodebookId, Int32Array, Int64Array
 
 _POLLED_SECONDS = 0.5
 _ROUNDS_BEFORE_POSTINGS = 5
-_CODES_AT_ONCE = 2**28  # bytes of residuals that are sorted by centroid together
-_LEFT_TO_SEGMENTS = 512  # passages that come as segments of their own
+_CODES_AT_ONCE = 2**28  # bytes of residuals that are sorted by centroid at once
+_LEFT_TO_SEGMENTS = 512  # passages that are left to be written as segments
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ class BuildReport:
         passages: Passages under the active codebook.
         tokens: Their token vectors.
         centroids: Centroids of the codebook.
-        built: Whether there was anything to do.
-        slow_plans: Tables that a search would read whole instead of by an index; empty on a sound server.
+        built: True if an index was built, False if the existing one was sufficient.
+        slow_plans: Tables that a search would scan instead of using an index; normally empty.
     """
 
     passages: int
@@ -72,16 +72,16 @@ def build(
     anew: bool = False,
     changes_encoder: bool = False,
 ) -> BuildReport:
-    """Train, code and switch over; searches, adds, updates and deletes go on meanwhile.
+    """Train, code and switch over, while searches and changes continue.
 
-    A build that was interrupted continues after its last finished stage, and coding after the last part. A built collection is left
-    alone until it has grown to more than twice the tokens its codebook was trained for, unless `anew`. `encoder` makes vectors that
-    are not stored any more; with `changes_encoder` all are made by it, and it becomes the collection's. Raises IndexNotBuiltError
-    where there is nothing to build from, EncoderChangedError where the collection has another encoder than it had in `collection`,
-    SchemaError where row-level security hides passages from the role.
+    An interrupted build resumes after its last committed stage, and coding after the last committed part. Unless `anew`, a built
+    collection is unchanged until it has more than twice the tokens its codebook was trained for. `encoder` computes vectors that
+    are not stored; with `changes_encoder` it computes all and becomes the collection's encoder. Raises IndexNotBuiltError without
+    vectors and texts to build from, EncoderChangedError if the encoder is not the one in `collection`, SchemaError if row-level
+    security hides passages from the role.
     """
     doing = f"building collection {collection.name!r}"
-    stage = stage or _silent
+    stage = stage or _no_progress
     with (
         rebuilds.alone(database, doing, collection.collection_id) as lock,
         database.apart(doing) as connection,
@@ -92,7 +92,7 @@ def build(
             raise collections.dropped(collection.collection_id)
         if state.restricted:
             msg = (
-                f"row-level security hides passages of collection {collection.name!r} from this role, so that what belongs to them "
+                f"row-level security hides passages of collection {collection.name!r} from this role, so their codes and postings "
                 "would be lost; build as the owner of the schema, not forced to follow policies, or as a role with BYPASSRLS"
             )
             raise SchemaError(msg)
@@ -100,18 +100,18 @@ def build(
             raise EncoderChangedError(collection.name)
         current = collections.find(database, collection.name)
         making = rebuilds.find(connection, collection.collection_id)
-        wanted = _wanted(current, state, encoder if changes_encoder else None)
+        wanted = _required(current, state, encoder if changes_encoder else None)
         if making and making.switched:
             drop_replaced(_work(database, connection, writing, lock, current, making, encoder, device, stage), _active(state))
-            if anew and _same(making, wanted):
+            if anew and _makes_the_same(making, wanted):
                 return _report(connection, current, built=True)
             making = None
-        if not anew and _good_enough(connection, state, encoder):
+        if not anew and _is_sufficient(connection, state, encoder):
             return _report(connection, current, built=False)
         if not state.passages:
             msg = f"collection {collection.name!r} is empty; add passages, then build"
             raise IndexNotBuiltError(msg)
-        making = _take_up(connection, current, making, wanted)
+        making = _resume_or_begin(connection, current, making, wanted)
         return _build(_work(database, connection, writing, lock, current, making, encoder, device, stage))
 
 
@@ -129,7 +129,7 @@ def _work(
     return Work(database, connection, writing, lock, collection, making, encoder, device or torch.device("cpu"), stage)
 
 
-def _silent(_name: str, _done: int, _total: int) -> None:
+def _no_progress(_name: str, _done: int, _total: int) -> None:
     pass
 
 
@@ -137,8 +137,8 @@ def _active(state: State) -> CodebookId:
     return state.codebook_id or CodebookId(0)
 
 
-def _wanted(collection: CollectionRow, state: State, changed: CollectionEncoder | None) -> Rebuild:
-    """What is to be made: of the stored vectors where all are there, else of vectors made from the texts."""
+def _required(collection: CollectionRow, state: State, changed: CollectionEncoder | None) -> Rebuild:
+    """Return the rebuild to make: of the stored vectors if all are stored, else of vectors computed from texts."""
     if changed is not None:
         return Rebuild(changed.spec, changed.dim, collection.encoding + 1, vectors_per_passage=changed.vectors_per_passage)
     complete = state.staged >= state.passages
@@ -146,8 +146,8 @@ def _wanted(collection: CollectionRow, state: State, changed: CollectionEncoder 
     return Rebuild(None, collection.dim or 1, encoding, vectors_per_passage=collection.vectors_per_passage)
 
 
-def _good_enough(connection: Connection, state: State, encoder: CollectionEncoder | None) -> bool:
-    """Whether the active codebook serves the collection as it is, or has to."""
+def _is_sufficient(connection: Connection, state: State, encoder: CollectionEncoder | None) -> bool:
+    """Return whether the active codebook can stay, or has to because no encoder can recompute vectors."""
     if state.codebook_id is None:
         return False
     trained = codebooks.trained_for(connection, state.codebook_id)
@@ -155,16 +155,16 @@ def _good_enough(connection: Connection, state: State, encoder: CollectionEncode
     return state.tokens <= GROWTH_THAT_RETRAINS * trained.tokens or untrainable
 
 
-def _same(one: Rebuild, other: Rebuild) -> bool:
+def _makes_the_same(one: Rebuild, other: Rebuild) -> bool:
     return (one.encoder, one.dim, one.vectors_per_passage) == (other.encoder, other.dim, other.vectors_per_passage)
 
 
-def _take_up(connection: Connection, collection: CollectionRow, found: Rebuild | None, wanted: Rebuild) -> Rebuild:
-    """The interrupted rebuild, if that was making the same; else a new one, which gives up the other and drops what that made."""
-    if found is not None and _same(found, wanted):
+def _resume_or_begin(connection: Connection, collection: CollectionRow, found: Rebuild | None, wanted: Rebuild) -> Rebuild:
+    """Return the interrupted rebuild if it makes the same index; else begin a new one and drop the other's data."""
+    if found is not None and _makes_the_same(found, wanted):
         return found
     if found is not None and wanted.encoding != collection.encoding:
-        wanted = replace(wanted, encoding=found.encoding + 1)  # not to be mixed up with vectors that the other has made
+        wanted = replace(wanted, encoding=found.encoding + 1)  # distinguishes new vectors from those of the abandoned rebuild
     rebuilds.begin(connection, collection.collection_id, wanted)
     rebuilds.drop_replaced(connection, collection.collection_id)
     return wanted
@@ -177,7 +177,7 @@ def _report(connection: Connection, collection: CollectionRow, *, built: bool, s
 
 
 def _build(work: Work) -> BuildReport:
-    """The stages in order."""
+    """Run the stages in order."""
     connection = work.connection
     if work.encodes and work.encoder is None:
         state = collections.state(connection, work.collection_id)
@@ -196,7 +196,7 @@ def _build(work: Work) -> BuildReport:
 
 
 def _code_all(work: Work, codebook_id: CodebookId, coder: Coder) -> None:
-    """Code all passages, and those that came meanwhile, until few are left; nothing once postings are written."""
+    """Code all passages, and those added meanwhile, until few are left. Does nothing once postings exist."""
     if codes.has_postings(work.connection, work.collection_id, codebook_id):
         return
     for _ in range(_ROUNDS_BEFORE_POSTINGS):
@@ -207,9 +207,9 @@ def _code_all(work: Work, codebook_id: CodebookId, coder: Coder) -> None:
 
 
 def _code(work: Work, codebook_id: CodebookId, coder: Coder) -> None:
-    """Read staged vectors part by part and write codes and proxies, each part committed.
+    """Read staged vectors in parts and write codes and proxies, with one commit for each part.
 
-    The next part is read and coded while the last one is written, over a connection of its own.
+    The next part is read and coded while a second connection writes the previous one.
     """
     connection, encoding = work.connection, work.making.encoding
     staged, lengths = vectors.staged(connection, work.collection_id, encoding, work.making.dim)
@@ -237,7 +237,7 @@ def _write(work: Work, codebook_id: CodebookId, coded: Coded) -> None:
 
 
 def _write_postings(work: Work, codebook_id: CodebookId) -> None:
-    """Postings of all coded passages, from their stored codes, and of their words, in one transaction."""
+    """Write postings of all coded passages from their codes, and postings of words, in one transaction."""
     connection, collection_id = work.connection, work.collection_id
     if codes.has_postings(connection, collection_id, codebook_id):
         return
@@ -257,7 +257,7 @@ def _write_postings(work: Work, codebook_id: CodebookId) -> None:
 
 
 def _postings(work: Work, codebook_id: CodebookId, coded: Int32Array) -> Postings:
-    """The passages of each centroid."""
+    """Return the posting lists of all centroids."""
     pairs: list[Int64Array] = [np.empty(0, dtype=np.int64)]
     at_once = max(1, VALUES_AT_ONCE // 2048)
     for start in range(0, len(coded), at_once):
@@ -269,7 +269,7 @@ def _postings(work: Work, codebook_id: CodebookId, coded: Int32Array) -> Posting
 
 
 def _copy_posting_codes(work: Work, codebook_id: CodebookId, coded: Int32Array) -> None:
-    """The tokens of each centroid, so many centroids at a time that their codes fit into memory; all passages are read for each."""
+    """Write the tokens of each centroid, for as many centroids at a time as fit in memory; each pass reads all passages."""
     if not len(coded):
         return
     where = work.connection, work.collection_id, codebook_id
@@ -294,7 +294,7 @@ def _copy_posting_codes(work: Work, codebook_id: CodebookId, coded: Int32Array) 
 
 
 def _index(work: Work, codebook_id: CodebookId) -> None:
-    """Vector indexes, over a connection of their own."""
+    """Create vector indexes over a second connection, and report progress."""
     rows = len(codes.coded(work.connection, work.collection_id, codebook_id)) if work.wants_proxies else 1
     work.stage("index", 0, rows)
     with ThreadPoolExecutor(1, thread_name_prefix="pgretrieval-index") as indexer:
@@ -303,8 +303,7 @@ def _index(work: Work, codebook_id: CodebookId) -> None:
             work.stage("index", min(plans.index_rows_done(work.connection, codebook_id), rows), rows)
         indexed.result()
     collections.analyze(work.connection, work.collection_id, "centroid", work.collection.scoring.postings, "word_posting")
-    # Pages become all-visible, so that index-only scans find what is still to be coded.
-    collections.vacuum(work.connection, work.collection_id, "passage", "token_code")
+    collections.vacuum(work.connection, work.collection_id, "passage", "token_code")  # so that index-only scans skip the heap
     work.stage("index", rows, rows)
 
 

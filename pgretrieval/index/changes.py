@@ -1,4 +1,4 @@
-"""Changes of a collection: check what the caller gives, find where vectors come from, and write both."""
+"""Changes of a collection: check arguments, choose the source of vectors, and write passages and vectors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pgretrieval.index import ingest
 from pgretrieval.index.compaction import compact_if_needed
 from pgretrieval.index.ingest import Change, Target
 from pgretrieval.index.opened import OpenCollection
-from pgretrieval.index.sources import EncodedAhead, EncodedVectors, GivenDense, GivenVectors, NoVectors, TextsAlone, VectorSource
+from pgretrieval.index.sources import EncodedAhead, EncodedVectors, GivenDense, GivenVectors, NoVectors, TextsOnly, VectorSource
 from pgretrieval.types import AddReport, OnConflict, Passage, Restriction
 
 Progress = Callable[[int], None]
@@ -29,10 +29,10 @@ def add(
     connection: Joined | None,
     progress: Progress | None,
 ) -> AddReport:
-    """Store checked passages, all of them or none, with their vectors."""
+    """Store checked passages with their vectors, all or none."""
     encoding, source = vector_source(opened, vectors, dense, progress)
-    renew = partial(_renewed, opened)
-    return _written(
+    renew = partial(_current_source, opened)
+    return _write_and_compact(
         opened, connection, lambda: ingest.add(_target(opened, encoding), passages, source, on_conflict, connection, renew)
     )
 
@@ -45,56 +45,58 @@ def update(
     connection: Joined | None,
     progress: Progress | None,
 ) -> AddReport:
-    """Change passages that are there, all of them or none."""
+    """Change existing passages, all or none."""
     encoding, source = vector_source(opened, vectors, dense, progress, changing=True)
-    renew = partial(_renewed, opened)
+    renew = partial(_current_source, opened)
     target = _target(opened, encoding)
-    return _written(opened, connection, lambda: ingest.update(target, changes, source, connection, renew))
+    return _write_and_compact(opened, connection, lambda: ingest.update(target, changes, source, connection, renew))
 
 
 def remove(opened: OpenCollection, restriction: Restriction, connection: Joined | None) -> int:
-    """Delete passages; returns how many there were."""
+    """Delete passages and return their number."""
     removed = ingest.remove(_target(opened), restriction, connection)
     _compact_if_needed(opened, connection)
     return removed
 
 
 def not_yet_added(opened: OpenCollection, passages: Sequence[Passage]) -> list[Passage]:
-    """Those that the collection does not hold. Raises DuplicateIdError where it holds an id with other content."""
+    """Return the passages that the collection does not contain. Raises DuplicateIdError for an id with different content."""
     return ingest.not_yet_added(_target(opened), passages)
 
 
 def encode_ahead(opened: OpenCollection, passages: Sequence[Passage], known: EncodedAhead | None = None) -> EncodedAhead:
-    """For `add_ahead`: the vectors of what is new among checked passages; those `known` are not made again."""
+    """Encode new texts of checked passages for `add_ahead`, except those in `known`."""
     encoding, source = vector_source(opened, None, None, None, changing=True)
-    return ingest.encode_ahead(_target(opened, encoding), passages, source, partial(_renewed, opened), known)
+    return ingest.encode_ahead(_target(opened, encoding), passages, source, partial(_current_source, opened), known)
 
 
 def add_ahead(opened: OpenCollection, passages: Sequence[Passage], ahead: EncodedAhead, connection: Joined) -> AddReport:
-    """`add` with "update" that encodes nothing, in a transaction. Raises NotEncodedError, EncoderChangedError."""
+    """Add with "update" in the caller's transaction without encoding. Raises NotEncodedError, EncoderChangedError."""
     return ingest.add(_target(opened, ahead.encoding), passages, ahead, "update", connection)
 
 
 def read_lists(
     passages: Any, vectors: Any, dense: Any, progress: Any
 ) -> tuple[Iterable[Any], Iterable[Any] | None, Iterable[Any] | None]:
-    """Check that passages, and what is given beside them, are lists. Raises InputError, VectorError."""
+    """Check that passages, vectors and dense vectors are iterables. Raises InputError, VectorError."""
     validate.called("progress", progress)
     if isinstance(passages, Passage):
         msg = "passages is one Passage; give a list of passages"
         raise InputError(msg)
-    arrays = None if vectors is None else validate.listed("vectors", vectors, "(tokens, dim) arrays, one a passage", VectorError)
-    rows = None if dense is None else validate.listed("dense", dense, "vectors, one a passage", VectorError)
+    arrays = (
+        None if vectors is None else validate.listed("vectors", vectors, "(tokens, dim) arrays, one for each passage", VectorError)
+    )
+    rows = None if dense is None else validate.listed("dense", dense, "vectors, one for each passage", VectorError)
     return validate.listed("passages", passages, "passages", InputError), arrays, rows
 
 
 def check_deletion(ids: Any, where: Any, everything: Any) -> None:
-    """Raise ConfigError unless what is to be deleted is said: ids, a condition, or everything."""
+    """Raise ConfigError unless ids, a condition or `all` select the passages to delete."""
     if validate.flag("all", everything) != (ids is None and where is None):
-        msg = "delete needs ids, where= or all=True, which deletes every passage; give ids or where=, or all=True alone"
+        msg = "delete needs ids, where= or all=True, which deletes every passage; give ids or where=, or only all=True"
         raise ConfigError(msg)
     if isinstance(where, Mapping) and not where:
-        msg = "where is {}, which would delete every passage; give a condition, or say all=True"
+        msg = "where is {}, which would delete every passage; give a condition, or all=True"
         raise ConfigError(msg)
 
 
@@ -106,17 +108,17 @@ def vector_source(
     *,
     changing: bool = False,
 ) -> tuple[int, VectorSource]:
-    """Return the encoder generation of passages to come, and where their vectors come from; `changing` may need none."""
+    """Return the encoder generation of new passages and the source of their vectors; with `changing` there may be no source."""
     if opened.row.texts_alone:
-        opened.refresh()  # a rebuild may have given it an encoder
+        opened.refresh()  # a rebuild may have set an encoder
     row = opened.row
     if row.texts_alone:
         if vectors is not None or dense is not None:
-            msg = f'collection {row.name!r} holds texts alone (encoder="none"); leave vectors= and dense= out'
+            msg = f'collection {row.name!r} stores texts only (encoder="none"); leave vectors= and dense= out'
             raise ConfigError(msg)
-        return row.encoding, TextsAlone(progress)
+        return row.encoding, TextsOnly(progress)
     if dense is not None and not row.keeps_dense:
-        msg = f'collection {row.name!r} keeps no dense vectors; create it with dense="kept", or leave dense= out'
+        msg = f'collection {row.name!r} stores no dense vectors; create it with dense="kept", or leave dense= out'
         raise ConfigError(msg)
     given = GivenDense(dense) if dense is not None else None
     if vectors is None:
@@ -128,13 +130,13 @@ def vector_source(
             raise
         return encoding, EncodedVectors(encoder, given, progress, with_dense=row.keeps_dense)
     if row.keeps_dense and given is None:
-        msg = f"collection {row.name!r} keeps dense vectors; give dense=, one vector a passage, beside vectors="
+        msg = f"collection {row.name!r} stores dense vectors; give dense=, one vector for each passage, with vectors="
         raise InputError(msg)
     return row.encoding, GivenVectors(vectors, given, progress)
 
 
-def _renewed(opened: OpenCollection) -> tuple[int, VectorSource]:
-    """Where vectors of texts come from after a rebuild has changed the encoder."""
+def _current_source(opened: OpenCollection) -> tuple[int, VectorSource]:
+    """Return generation and source of vectors after a rebuild changed the encoder."""
     opened.forget_old_encoder()
     return vector_source(opened, None, None, None, changing=True)
 
@@ -145,14 +147,14 @@ def _target(opened: OpenCollection, encoding: int | None = None) -> Target:
     return Target(opened.database, row.collection_id, row.name, held, opened.coders, row.identity)
 
 
-def _written(opened: OpenCollection, connection: Joined | None, write: Callable[[], AddReport]) -> AddReport:
+def _write_and_compact(opened: OpenCollection, connection: Joined | None, write: Callable[[], AddReport]) -> AddReport:
     try:
         report = write()
     except EncoderChangedError:
-        _renewed(opened)
+        _current_source(opened)
         raise
     if report.truncated:
-        message = f"{report.truncated} of {report.passages} texts were longer than the model reads and were cut"
+        message = f"{report.truncated} of {report.passages} texts were longer than the model's limit and were truncated"
         warnings.warn(message, PgRetrievalWarning, stacklevel=4)
     _compact_if_needed(opened, connection)
     return report

@@ -1,4 +1,4 @@
-"""Token vectors -> codes and postings, as arrays."""
+"""Conversion of token vectors to codes and postings, as arrays."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ from pgretrieval.types import (
 
 
 class Coded(NamedTuple):
-    """Passages as stored: codes (tokens,), passage i's at offsets[i]:offsets[i + 1], and proxies (passages, rank) or None.
+    """Passages in stored form: codes (tokens,), those of passage i at offsets[i]:offsets[i + 1], and proxies (passages, rank) or
+    None.
 
-    `quantization_error` is the mean over the tokens of 1 - cosine between a vector and what its code decodes to, where measured.
+    `quantization_error` is the mean over tokens of 1 - cosine of a vector and its decoded code, or None.
     """
 
     passage_ids: Int32Array
@@ -45,7 +46,7 @@ class Coded(NamedTuple):
 
 
 class Coder(NamedTuple):
-    """Turns token vectors of passages into what is stored for `scoring`; computes on `device`."""
+    """Converter of token vectors to the stored form for `scoring`; computes on `device`."""
 
     codebook: Codebook
     proxy_model: ProxyModel | None
@@ -53,7 +54,7 @@ class Coder(NamedTuple):
     scoring: Scoring
 
     def code(self, passage_ids: Int32Array, tokens: TokenMatrix, *, measured: bool = False) -> Coded:
-        """Codes and, where the collection has them, proxies."""
+        """Compute codes, and proxies if the collection has them."""
         fitted = self.proxy_model.passages(tokens, self.device) if self.proxy_model else None
         centroid_ids, residuals = self.codebook.encode(tokens.vectors)
         error = self.codebook.quantization_error(tokens.vectors, centroid_ids, residuals) if measured else None
@@ -63,27 +64,27 @@ class Coder(NamedTuple):
 def load_coder(
     connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, device: torch.device, scoring: Scoring
 ) -> Coder:
-    """A stored codebook and its proxy model, if it has one. Raises StorageError where a rebuild has just dropped it."""
+    """Load a codebook and its proxy model, if any. Raises StorageError if a rebuild has just dropped it."""
     codebook = codebook_from_row(codebooks.load(connection, collection_id, codebook_id), device, unit=scoring.unit_vectors)
     model = proxies.load_model(connection, codebook_id, codebook.dim)
     return Coder(codebook, proxy_model_from_row(model) if model else None, device, scoring)
 
 
 class Coders:
-    """The coder of a collection's active codebook, kept from one call to the next; threads may share it."""
+    """Cache of the coder of a collection's active codebook. Threads may share it."""
 
     def __init__(self, collection_id: CollectionId, device: torch.device, scoring: Scoring) -> None:
         self.scoring = scoring
         self._collection_id = collection_id
         self._device = device
-        self._kept: tuple[UUID | None, Coder] | None = None
+        self._cached: tuple[UUID | None, Coder] | None = None
 
     def get(self, connection: Connection, codebook_id: CodebookId, identity: UUID | None) -> Coder:
-        """Loaded unless it is the one that is kept, by its identity. Raises StorageError where a rebuild has just dropped it."""
-        kept = self._kept
-        if kept is None or kept[0] != identity:
-            kept = self._kept = identity, load_coder(connection, self._collection_id, codebook_id, self._device, self.scoring)
-        return kept[1]
+        """Return the coder, from the cache if `identity` matches. Raises StorageError if a rebuild has just dropped it."""
+        cached = self._cached
+        if cached is None or cached[0] != identity:
+            cached = self._cached = identity, load_coder(connection, self._collection_id, codebook_id, self._device, self.scoring)
+        return cached[1]
 
 
 def write_coded(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, coded: Coded) -> None:
@@ -96,7 +97,7 @@ def write_coded(connection: Connection, collection_id: CollectionId, codebook_id
 def write_segment(
     connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, coded: Coded, scoring: Scoring
 ) -> None:
-    """Write codes, proxies, and one segment of postings, numbered by its first passage."""
+    """Write codes, proxies and a segment of postings, whose number is its first passage id."""
     segment = int(coded.passage_ids.min())
     if scoring.by_tokens:
         tokens = posting_codes_of(coded.centroid_ids, coded.offsets, coded.passage_ids, coded.residuals)
@@ -112,12 +113,12 @@ def write_segment(
 
 
 def without_codes(coded: Coded) -> Coded:
-    """The same passages with no token each: rows that only tell that they are coded."""
+    """Return the passages without tokens, as rows that only mark them as coded."""
     return coded._replace(offsets=np.zeros_like(coded.offsets), centroid_ids=coded.centroid_ids[:0], residuals=coded.residuals[:0])
 
 
 class Postings(NamedTuple):
-    """Posting lists: those of centroid_ids[i] are passage_ids[offsets[i]:offsets[i + 1]], ascending."""
+    """Posting lists: passages of centroid_ids[i] are passage_ids[offsets[i]:offsets[i + 1]], ascending."""
 
     centroid_ids: Int32Array
     offsets: Int64Array
@@ -125,23 +126,23 @@ class Postings(NamedTuple):
 
 
 def codebook_from_row(row: CodebookRow, device: torch.device | None = None, *, unit: bool = True) -> Codebook:
-    """The stored numbers as a working codebook, which codes on `device`."""
+    """Return a codebook from stored values; it computes on `device`."""
     cutoffs, weights = torch.tensor(row.cutoffs), torch.tensor(row.weights)
     return Codebook(row.centroids, ResidualCodec(row.centroids.shape[1], row.bits, cutoffs, weights), device, unit=unit)
 
 
 def proxy_model_from_row(row: ProxyModelRow) -> ProxyModel:
-    """The stored numbers as a working model."""
+    """Return a proxy model from stored values."""
     return ProxyModel(row.directions, row.threshold, row.projection, row.anchors, row.baseline)
 
 
 def row_from_proxy_model(model: ProxyModel) -> ProxyModelRow:
-    """A trained model as it is stored."""
+    """Return a trained proxy model in stored form."""
     return ProxyModelRow(model.threshold, model.directions, model.projection, model.anchors, model.baseline)
 
 
 def row_from_codebook(codebook: Codebook, passages: int, tokens: int, quantization_error: float | None) -> CodebookRow:
-    """A trained codebook as it is stored."""
+    """Return a trained codebook in stored form."""
     codec = codebook.codec
     return CodebookRow(
         codec.bits, codec.cutoffs.tolist(), codec.weights.tolist(), codebook.centroids, passages, tokens, quantization_error
@@ -149,13 +150,13 @@ def row_from_codebook(codebook: Codebook, passages: int, tokens: int, quantizati
 
 
 def centroid_passage_pairs(centroid_ids: Int32Array, offsets: Int64Array, passage_ids: Int32Array) -> Int64Array:
-    """The distinct (centroid, passage) pairs of coded passages, each as one number: centroid * 2**32 + passage."""
+    """Return the distinct (centroid, passage) pairs of coded passages, each as a number: centroid * 2**32 + passage."""
     owners = np.repeat(passage_ids.astype(np.int64), np.diff(offsets))
     return np.unique((centroid_ids.astype(np.int64) << 32) | owners)
 
 
 def postings_of(pairs: Int64Array) -> Postings:
-    """Distinct pairs, in any order -> posting lists."""
+    """Return the posting lists of distinct pairs in any order."""
     ordered = np.sort(pairs)
     centroids = (ordered >> 32).astype(np.int32)
     passages = (ordered & 0xFFFFFFFF).astype(np.int32)
@@ -166,7 +167,7 @@ def postings_of(pairs: Int64Array) -> Postings:
 def posting_codes_of(
     centroid_ids: Int32Array, offsets: Int64Array, passage_ids: Int32Array, residuals: ByteArray, first: int = 0, end: int = 2**31
 ) -> PostingCodes:
-    """Codes of passages -> the tokens of centroids from `first` up to `end`."""
+    """Return the tokens of centroids from `first` up to `end`, from codes of passages."""
     inside = np.flatnonzero((centroid_ids >= first) & (centroid_ids < end))
     owners = np.searchsorted(offsets, inside, side="right") - 1
     order = np.lexsort((inside, passage_ids[owners], centroid_ids[inside]))
@@ -177,7 +178,7 @@ def posting_codes_of(
 
 
 def merged(parts: Sequence[PostingCodes]) -> PostingCodes:
-    """Several passages' tokens by centroid as one; those of the first part come first."""
+    """Merge tokens by centroid of several parts; tokens of earlier parts come first."""
     centroid_ids = np.concatenate([np.repeat(part.centroid_ids, np.diff(part.offsets)) for part in parts])
     order = np.argsort(centroid_ids, kind="stable")
     distinct, lengths = np.unique(centroid_ids, return_counts=True)

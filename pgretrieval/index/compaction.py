@@ -1,4 +1,4 @@
-"""Compaction: segments of postings are merged, and entries of removed passages dropped, in short transactions."""
+"""Compaction: merge posting segments and drop entries of removed passages, in short transactions."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pgretrieval.index.work import Stage
 def compact(
     database: Database, collection: CollectionRow, stage: Stage | None = None, stopping: threading.Event | None = None
 ) -> None:
-    """Tidy up what adds and deletes have left; searches, adds and deletes go on meanwhile.
+    """Merge posting segments and drop entries of removed passages, while searches and changes continue.
 
-    Each step is committed, so that a compaction that is interrupted, by `stopping` or by force, goes on where it was. It returns at
-    once where another session is at it.
+    Each step is committed, so that an interrupted compaction resumes, also one ended by `stopping`. Returns at once if another
+    session compacts the collection.
     """
     doing = f"compacting collection {collection.name!r}"
     with database.apart(doing) as connection:
@@ -32,8 +32,8 @@ def compact(
 
 
 def compact_if_needed(database: Database, collection: CollectionRow) -> None:
-    """Compact in the background where the collection does so by itself and enough has gathered."""
-    with database.connection(f"looking after collection {collection.name!r}") as connection:
+    """Compact in the background if the collection compacts automatically and enough entries have accumulated."""
+    with database.connection(f"checking the segments of collection {collection.name!r}") as connection:
         if not collections.needs_compaction(connection, collection.collection_id):
             return
     database.background.start(

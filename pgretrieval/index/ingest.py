@@ -1,4 +1,4 @@
-"""Taking passages in: check, encode, and write them with their vectors or, once there is an index, with their codes."""
+"""Ingestion: check passages, encode them, and write them with vectors or, after the first build, codes."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from pgretrieval.index.spool import Spool
 from pgretrieval.index.vectors import check_counts, no_tokens, token_matrix
 from pgretrieval.types import AddReport, CollectionId, Float32Array, OnConflict, Passage, Restriction, TokenMatrix
 
-BATCH = 512  # passages checked, encoded and written together: some hundred megabytes at 1,024 dimensions
-_ATTEMPTS = 10  # to write a batch whose ids others add at the same time
-_SHOWN = 5  # duplicate ids that an error names
+BATCH = 512  # passages of one batch: some hundred megabytes at 1,024 dimensions
+_ATTEMPTS = 10  # attempts to write a batch whose ids others add concurrently
+_SHOWN = 5  # duplicate ids named in an error
 
 
 Item = TypeVar("Item")
 
 Change: TypeAlias = tuple[str, Callable[[Passage], Passage]]
-"""The id of a passage, and what makes its new form of the stored one."""
+"""Id of a passage, and a function from the stored to the changed passage."""
 
 Renew: TypeAlias = Callable[[], tuple[int, VectorSource]]
-"""Where vectors of texts come from once a rebuild has changed the encoder, and of which of the collection's encoders they are."""
+"""Function that returns encoder generation and vector source after a rebuild changed the encoder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The collection that passages go to, which of its encoders their vectors are of, and what codes them."""
+    """Collection that receives passages, its encoder generation, and its coders."""
 
     database: Database
     collection_id: CollectionId
@@ -48,10 +48,11 @@ class Target:
 
 
 class _Prepared(NamedTuple):
-    """One batch, ready to be written: passages, positions to write anew, with their vectors, and those that have other metadata.
+    """Batch that is ready to be written.
 
-    `first` are the positions that count, `held` is what was stored for its ids when that was decided, `changes` what made the
-    passages of it in an update. The vectors are of the encoder that `encoding` counts.
+    `first` are the positions without repeated ids, `held` the stored passages of these ids at that time, `changes` the changes of
+    an update. `anew` are positions to write, with their vectors of generation `encoding`; `relabelled` those of which only the
+    metadata differ.
     """
 
     batch: list[Passage]
@@ -67,13 +68,13 @@ class _Prepared(NamedTuple):
 
     @property
     def size(self) -> int:
-        """About the bytes that it takes."""
+        """Approximate size in bytes."""
         texts = sum(len(passage.text) for passage in self.batch)
         return 2 * texts + self.tokens.vectors.nbytes + (0 if self.dense is None else self.dense.nbytes)
 
 
 class _OutdatedError(ConflictError):
-    """A batch was prepared for what is not so any more."""
+    """Stored passages changed after a batch was prepared."""
 
     def __init__(self, places: list[int]) -> None:
         super().__init__("other transactions kept changing the same passages")
@@ -88,22 +89,22 @@ def add(
     joined: Joined | None = None,
     renew: Renew | None = None,
 ) -> AddReport:
-    """Store passages with their token vectors, in one transaction, `joined` or of its own: all of them or none.
+    """Store passages with their token vectors, all or none, in one transaction: `joined` or a new one.
 
-    All is encoded before the transaction begins, so that no connection or lock is held meanwhile. With "update" passages replace
-    those of the same id, and what they have in common with these is not encoded again; with "skip" these stay. Where a rebuild has
-    changed the encoder meanwhile, `renew` tells of the new one. Raises InputError, DuplicateIdError, VectorError,
-    DimensionMismatchError, EncoderError, ConflictError, EncoderChangedError without `renew`, and DatabaseUnavailableError where the
-    connection is lost, after which the same call can be made again.
+    Passages are encoded before the transaction begins, so that no connection or lock is held meanwhile. With "update" passages
+    replace those of the same id, and unchanged texts are not encoded again; with "skip" stored ones stay. If a rebuild changed the
+    encoder meanwhile, `renew` returns the new one. Raises InputError, DuplicateIdError, VectorError, DimensionMismatchError,
+    EncoderError, ConflictError, EncoderChangedError without `renew`, and DatabaseUnavailableError if the connection is lost; then
+    the call can be repeated.
     """
-    return _Intake(target, vector_source, on_conflict, joined, renew).take(source, updating=False)
+    return _Ingestion(target, vector_source, on_conflict, joined, renew).take(source, updating=False)
 
 
 def encode_ahead(
     target: Target, batch: Sequence[Passage], source: VectorSource, renew: Renew, known: EncodedAhead | None
 ) -> EncodedAhead:
-    """What an `add` with "update" of these passages would encode now, made outside any transaction; `known` is not made again."""
-    return _Intake(target, source, "update", None, renew).ahead(batch, known)
+    """Encode, outside any transaction, the texts that an add with "update" would encode, except those in `known`."""
+    return _Ingestion(target, source, "update", None, renew).ahead(batch, known)
 
 
 def update(
@@ -113,19 +114,19 @@ def update(
     joined: Joined | None = None,
     renew: Renew | None = None,
 ) -> AddReport:
-    """`add` with "update" for passages that are there, of which a change may tell a part. Raises PassageNotFoundError, too."""
-    return _Intake(target, vector_source, "update", joined, renew).take(changes, updating=True)
+    """Add with "update" for existing passages, from partial changes. Also raises PassageNotFoundError."""
+    return _Ingestion(target, vector_source, "update", joined, renew).take(changes, updating=True)
 
 
 def remove(target: Target, restriction: Restriction, joined: Joined | None = None) -> int:
-    """Delete the passages of a restriction, in one transaction, `joined` or of its own; how many there were."""
+    """Delete the passages that match a restriction in one transaction, `joined` or a new one; return their number."""
     with target.database.writing(f"deleting from collection {target.name!r}", joined) as connection:
         collections.lock_for_change(connection, target.collection_id, target.identity)
         return passages.remove(connection, target.collection_id, restriction)
 
 
-class _Intake:
-    """One call: batches are sorted out and encoded one after the other, and then written in one transaction."""
+class _Ingestion:
+    """One call: batches are prepared one after the other, then written in one transaction."""
 
     def __init__(
         self, target: Target, source: VectorSource, on_conflict: OnConflict, joined: Joined | None, renew: Renew | None
@@ -139,7 +140,7 @@ class _Intake:
         self._dim: int | None = None
 
     def take(self, items: Iterable[Passage] | Iterable[Change], *, updating: bool) -> AddReport:
-        """All of them or none."""
+        """Store all passages or none."""
         seen: set[str] = set()
         with Spool[_Prepared]() as spool:
             for part in batches(items, BATCH):
@@ -153,13 +154,13 @@ class _Intake:
             return self._write(spool)
 
     def ahead(self, given: Sequence[Passage], known: EncodedAhead | None) -> EncodedAhead:
-        """Vectors of what is new among some passages."""
+        """Return the vectors of new texts."""
         made = known
         for batch in batches(given, BATCH):
-            state, held = self._look([passage.id for passage in batch])
+            state, held = self._read_stored([passage.id for passage in batch])
             if made is None or made.encoding != self._target.encoding:
                 made = EncodedAhead(self._source.spec, self._target.encoding)
-            anew, _ = self._sorted_out(batch, range(len(batch)), held)
+            anew, _ = self._classify(batch, range(len(batch)), held)
             missing = list(
                 {batch[position].encoded_text: position for position in anew if batch[position].encoded_text not in made}.values()
             )
@@ -168,13 +169,13 @@ class _Intake:
         return made or EncodedAhead(self._source.spec, self._target.encoding)
 
     def _prepare(self, batch: list[Passage], changes: list[Change] | None, keys: list[str], first: list[int]) -> _Prepared:
-        """Look what is stored for the ids, then encode what is new."""
-        state, held = self._look(keys)
+        """Read the stored passages of the ids, then encode what is new."""
+        state, held = self._read_stored(keys)
         if changes is not None:
             batch = self._changed(changes, held)
         elif self._on_conflict == "error" and held:
-            raise self._stored_already(held)
-        anew, relabelled = self._sorted_out(batch, first, held)
+            raise self._duplicates(held)
+        anew, relabelled = self._classify(batch, first, held)
         taken = self._source.take(batch, anew, self._dim or state.dim)
         tokens = token_matrix(taken.arrays, unit=self._unit) if taken.arrays else no_tokens(len(anew))
         check_counts(tokens, [batch[position].id for position in anew], state.vectors_per_passage)
@@ -183,17 +184,17 @@ class _Intake:
         encoding = self._target.encoding
         return _Prepared(batch, changes, first, held, anew, relabelled, tokens, taken.dense, taken.truncated, encoding)
 
-    def _look(self, keys: list[str]) -> tuple[AddState, dict[str, Passage]]:
-        """The collection as it is now, and those of the ids that it holds; what comes next is for its encoder."""
+    def _read_stored(self, keys: list[str]) -> tuple[AddState, dict[str, Passage]]:
+        """Return the state of the collection and the stored passages of the ids; follow a change of the encoder."""
         with self._target.database.looking(self._doing, self._joined) as connection:
             state = collections.add_state(connection, self._target.collection_id, self._target.identity)
             held = passages.existing(connection, self._target.collection_id, keys)
         if state.encoding != self._target.encoding:
-            self._follow()
+            self._use_new_encoder()
         return state, held
 
-    def _follow(self) -> None:
-        """Encode by the collection's new encoder from now on. Raises EncoderChangedError where vectors are the caller's."""
+    def _use_new_encoder(self) -> None:
+        """Use the collection's new encoder from now on. Raises EncoderChangedError for given vectors."""
         if self._renew is None or self._source.given or self._source.given_dense:
             raise EncoderChangedError(self._target.name)
         encoding, self._source = self._renew()
@@ -205,42 +206,40 @@ class _Intake:
         if missing:
             msg = (
                 f"ids are not in collection {self._target.name!r}: {_shown(missing)}. Nothing of this call was stored; add them, "
-                'or use add(…, on_conflict="update") for what may be new'
+                'or use add(…, on_conflict="update") for passages that may be new'
             )
             raise PassageNotFoundError(msg)
         return [apply(held[key]) for key, apply in changes]
 
-    def _sorted_out(
-        self, batch: Sequence[Passage], first: Sequence[int], held: Mapping[str, Passage]
-    ) -> tuple[list[int], list[int]]:
-        """Positions of what is written anew, and of what differs from the stored in its metadata alone."""
+    def _classify(self, batch: Sequence[Passage], first: Sequence[int], held: Mapping[str, Passage]) -> tuple[list[int], list[int]]:
+        """Return positions of passages to write, and of those of which only the metadata differ."""
         if self._on_conflict == "skip":
             return [position for position in first if batch[position].id not in held], []
         if self._source.given or self._source.given_dense:
             return list(first), []
         anew, relabelled = [], []
         for position in first:
-            passage, there = batch[position], held.get(batch[position].id)
-            if there is None or (passage.title, passage.text) != (there.title, there.text):
+            passage, stored = batch[position], held.get(batch[position].id)
+            if stored is None or (passage.title, passage.text) != (stored.title, stored.text):
                 anew.append(position)
-            elif not same(passage.metadata, there.metadata):
+            elif not same(passage.metadata, stored.metadata):
                 relabelled.append(position)
         return anew, relabelled
 
-    def _again(self, prepared: _Prepared) -> _Prepared:
-        """A batch for what is stored now. Vectors of the caller's stay; others are made again."""
+    def _prepare_again(self, prepared: _Prepared) -> _Prepared:
+        """Prepare a batch again for the current state. Given vectors are reused; others are computed again."""
         keys = [passage.id for passage in prepared.batch]
         if self._source.given:
-            _, held = self._look(keys)
+            _, held = self._read_stored(keys)
             batch = prepared.batch if prepared.changes is None else self._changed(prepared.changes, held)
             return prepared._replace(batch=batch, held=held)
         if self._source.given_dense:
-            raise self._contended(prepared)
+            raise self._conflict(prepared)
         self._source = self._source.again()
         return self._prepare(prepared.batch, prepared.changes, keys, prepared.first)
 
     def _write(self, spool: Spool[_Prepared]) -> AddReport:
-        """In one transaction; again where a batch was prepared for what is not so any more."""
+        """Write all batches in one transaction; prepare outdated batches again and retry."""
         for _ in range(_ATTEMPTS):
             try:
                 with self._target.database.writing(self._doing, self._joined) as connection:
@@ -248,28 +247,28 @@ class _Intake:
             except _OutdatedError as outdated:
                 places = outdated.places
             for place in places:
-                spool.replace(place, self._again(spool[place]))
-        raise self._contended(spool[places[0]])
+                spool.replace(place, self._prepare_again(spool[place]))
+        raise self._conflict(spool[places[0]])
 
     @property
     def _unit(self) -> bool:
         return self._target.coders.scoring.unit_vectors
 
-    def _contended(self, prepared: _Prepared) -> ConflictError:
+    def _conflict(self, prepared: _Prepared) -> ConflictError:
         return ConflictError(
             f"other transactions kept changing the same ids in collection {self._target.name!r}: "
-            f"{_shown([passage.id for passage in prepared.batch])}. Nothing of this call was stored; do the same again"
+            f"{_shown([passage.id for passage in prepared.batch])}. Nothing of this call was stored; repeat the call"
         )
 
-    def _stored_already(self, held: Mapping[str, Passage]) -> DuplicateIdError:
+    def _duplicates(self, held: Mapping[str, Passage]) -> DuplicateIdError:
         return DuplicateIdError(
             f"ids are in collection {self._target.name!r} already: {_shown(list(held))}. Nothing of this call was stored; "
-            'leave them out, give the new passages other ids, or say on_conflict="update" or "skip"'
+            'leave them out, give the new passages other ids, or use on_conflict="update" or "skip"'
         )
 
 
 class _Writing:
-    """The transaction of one call."""
+    """Transaction of one call."""
 
     def __init__(self, connection: Connection, target: Target, source: VectorSource, on_conflict: OnConflict) -> None:
         self._connection = connection
@@ -279,23 +278,23 @@ class _Writing:
         self._held = collections.lock_for_change(connection, target.collection_id, target.identity)
 
     def write(self, spool: Spool[_Prepared]) -> AddReport:
-        """All batches. Raises _OutdatedError for those that do not fit any more."""
+        """Write all batches. Raises _OutdatedError for batches that no longer match the stored passages."""
         if len(spool) and self._held.encoding != self._target.encoding:
             raise _OutdatedError(list(range(len(spool))))
         report = AddReport(0, 0, 0)
         for place in range(len(spool)):
             prepared = spool[place]
-            if prepared.encoding != self._held.encoding or not self._fits(prepared):
+            if prepared.encoding != self._held.encoding or not self._is_current(prepared):
                 raise _OutdatedError([place])
             report = _sum(report, self._batch(prepared))
         return report
 
-    def _fits(self, prepared: _Prepared) -> bool:
-        """Whether what was stored when the batch was sorted out still is, as far as it mattered."""
+    def _is_current(self, prepared: _Prepared) -> bool:
+        """Return whether the stored passages that the batch depends on are unchanged."""
         if self._on_conflict == "error" or (self._source.given and prepared.changes is None):
             return True
-        there = passages.existing(self._connection, self._target.collection_id, [passage.id for passage in prepared.batch])
-        return there.keys() == prepared.held.keys() if self._on_conflict == "skip" else there == prepared.held
+        stored = passages.existing(self._connection, self._target.collection_id, [passage.id for passage in prepared.batch])
+        return stored.keys() == prepared.held.keys() if self._on_conflict == "skip" else stored == prepared.held
 
     def _batch(self, prepared: _Prepared) -> AddReport:
         batch, anew, relabelled = prepared.batch, prepared.anew, prepared.relabelled
@@ -303,7 +302,7 @@ class _Writing:
         if anew:
             if len(prepared.tokens.vectors):
                 self._settle(prepared.tokens.vectors.shape[1], prepared.dense)
-            written = self._anew([batch[position] for position in anew], prepared.tokens, prepared.dense)
+            written = self._write_passages([batch[position] for position in anew], prepared.tokens, prepared.dense)
         if relabelled:
             changed = [batch[position] for position in relabelled]
             passages.set_metadata(self._connection, self._target.collection_id, changed)
@@ -311,8 +310,8 @@ class _Writing:
         skipped = len(batch) - len(anew) - len(relabelled)
         return _sum(written, AddReport(len(relabelled), 0, prepared.truncated, updated, skipped))
 
-    def _anew(self, batch: list[Passage], tokens: TokenMatrix, dense: Float32Array | None) -> AddReport:
-        """What another transaction was faster with is looked at again where that is no error."""
+    def _write_passages(self, batch: list[Passage], tokens: TokenMatrix, dense: Float32Array | None) -> AddReport:
+        """Write passages. Ids that another transaction stored first are checked again, unless conflicts are errors."""
         if self._on_conflict == "error":
             return self._store(batch, tokens, dense)
         for _ in range(_ATTEMPTS):
@@ -328,23 +327,23 @@ class _Writing:
             return _sum(written, AddReport(0, 0, 0, skipped=len(batch) - len(kept)))
         msg = (
             f"other transactions kept adding the same ids to collection {self._target.name!r}: {_shown([p.id for p in batch])}. "
-            "Nothing of this call was stored; do the same again"
+            "Nothing of this call was stored; repeat the call"
         )
         raise ConflictError(msg)
 
     def _make_room(self, batch: Sequence[Passage]) -> list[int]:
-        """Positions of the passages to store: all, after those of the same id are removed, or those that are not there."""
+        """Return positions of the passages to store: all, after deleting those of the same ids, or those not stored yet."""
         keys = [passage.id for passage in batch]
         where = self._connection, self._target.collection_id
-        there = passages.existing(*where, keys)
+        stored = passages.existing(*where, keys)
         if self._on_conflict == "update":
-            if there:
-                passages.remove(*where, Restriction(None, *array_of(list(there))))
+            if stored:
+                passages.remove(*where, Restriction(None, *array_of(list(stored))))
             return list(range(len(batch)))
-        return [position for position, key in enumerate(keys) if key not in there]
+        return [position for position, key in enumerate(keys) if key not in stored]
 
     def _store(self, batch: Sequence[Passage], tokens: TokenMatrix, dense: Float32Array | None) -> AddReport:
-        """Passages, and their vectors and, once there is an index, codes, proxies and one segment of postings."""
+        """Store passages with their vectors and, after the first build, codes, proxies and a segment of postings."""
         connection, collection_id, held = self._connection, self._target.collection_id, self._held
         passage_ids = passages.reserve_ids(connection, collection_id, len(batch))
         passages.copy(connection, collection_id, passage_ids, batch, tokens.lengths)
@@ -360,7 +359,7 @@ class _Writing:
         return AddReport(len(batch), len(tokens.vectors), 0)
 
     def _settle(self, width: int, dense: Float32Array | None) -> None:
-        """Write down what this call decides for the collection: dimensions and encoder, if it is the first, and given vectors."""
+        """Store dimensions and encoder with the first vectors, and whether there are given vectors."""
         held, source, name = self._held, self._source, self._target.name
         dense_width = None if dense is None else dense.shape[1]
         given, given_dense = held.given_vectors or source.given, held.given_dense or source.given_dense
@@ -372,36 +371,36 @@ class _Writing:
                 self._connection, self._target.collection_id, width, source.spec, given, dense_width, given_dense
             )
         if width != held.dim:
-            msg = f"{source} has {width} dimensions, collection {name!r} has {held.dim}"
+            msg = f"{source} has {width} dimensions, but collection {name!r} has {held.dim}"
             raise DimensionMismatchError(msg)
         if dense_width is not None and dense_width != held.dense_dim:
-            msg = f"dense vectors have {dense_width} dimensions, those of collection {name!r} have {held.dense_dim}"
+            msg = f"dense vectors have {dense_width} dimensions, but those of collection {name!r} have {held.dense_dim}"
             raise DimensionMismatchError(msg)
 
 
 def not_yet_added(target: Target, batch: Sequence[Passage]) -> list[Passage]:
-    """Those of the passages that the collection does not hold; for taking up an interrupted load.
+    """Return the passages that the collection does not contain, to resume an interrupted load.
 
-    Raises DuplicateIdError where it holds an id with another title, text or metadata.
+    Raises DuplicateIdError for an id with another title, text or metadata.
     """
     with target.database.connection(f"reading collection {target.name!r}") as connection:
-        there = passages.existing(connection, target.collection_id, [passage.id for passage in batch])
-    different = [passage.id for passage in batch if not _alike(passage, there.get(passage.id, passage))]
+        stored = passages.existing(connection, target.collection_id, [passage.id for passage in batch])
+    different = [passage.id for passage in batch if not _same_content(passage, stored.get(passage.id, passage))]
     if different:
         msg = (
-            f"ids are in collection {target.name!r} already, with other content: {_shown(different)}. Give these passages "
+            f"ids are in collection {target.name!r} already, with different content: {_shown(different)}. Give these passages "
             "other ids, or replace the stored ones (--update)"
         )
         raise DuplicateIdError(msg)
-    return [passage for passage in batch if passage.id not in there]
+    return [passage for passage in batch if passage.id not in stored]
 
 
-def _alike(one: Passage, other: Passage) -> bool:
+def _same_content(one: Passage, other: Passage) -> bool:
     return (one.title, one.text) == (other.title, other.text) and same(one.metadata, other.metadata)
 
 
 def batches(source: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of `size` items, the last one shorter."""
+    """Yield lists of `size` items; the last may be shorter."""
     items = iter(source)
     while batch := list(islice(items, size)):
         yield batch
@@ -412,7 +411,7 @@ def _sum(one: AddReport, other: AddReport) -> AddReport:
 
 
 def _first_of_each(keys: Sequence[str], seen: set[str], on_conflict: OnConflict) -> list[int]:
-    """Positions of the ids that did not come before; one that did is an error unless conflicts are skipped."""
+    """Return positions of the first occurrence of each id. Repeated ids are an error unless conflicts are skipped."""
     first, repeated = [], []
     for position, key in enumerate(keys):
         if key in seen:
@@ -421,7 +420,7 @@ def _first_of_each(keys: Sequence[str], seen: set[str], on_conflict: OnConflict)
             first.append(position)
         seen.add(key)
     if repeated and on_conflict != "skip":
-        msg = f"ids occur twice in this call: {_shown(repeated)}. Nothing of it was stored; give each passage its own id"
+        msg = f"ids occur twice in this call: {_shown(repeated)}. Nothing of this call was stored; give each passage its own id"
         raise DuplicateIdError(msg)
     return first
 

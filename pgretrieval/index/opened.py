@@ -1,4 +1,4 @@
-"""A collection as this process has it open."""
+"""Open collection of this process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _Found = TypeVar("_Found", bound=Sized)
 
 
 class OpenCollection:
-    """The row of a collection as it was read last, its encoder, and what codes its passages; threads may share it."""
+    """Catalog row of a collection as last read, its encoder and its coders. Threads may share it."""
 
     def __init__(
         self, database: Database, row: CollectionRow, encoder: CollectionEncoder | None, device: str | None = None
@@ -34,11 +34,11 @@ class OpenCollection:
 
     @property
     def name(self) -> str:
-        """The collection's name."""
+        """Name of the collection."""
         return self.row.name
 
     def refresh(self) -> CollectionRow:
-        """Read the row again, which other processes may have changed. Raises CollectionNotFoundError if it was dropped."""
+        """Read the row again, since other processes may have changed it. Raises CollectionNotFoundError if it was dropped."""
         found = collections.find(self.database, self.name)
         if found.identity != self.row.identity:
             raise collections.dropped(self.row.collection_id)
@@ -46,7 +46,7 @@ class OpenCollection:
         return found
 
     def complete(self, found: _Found, wanted: int) -> _Found:
-        """Return what was found. Raises CollectionNotFoundError if that is too little because the collection was dropped."""
+        """Return `found`. Raises CollectionNotFoundError if it is shorter than `wanted` because the collection was dropped."""
         if len(found) < wanted:
             self.refresh()
         return found
@@ -54,14 +54,14 @@ class OpenCollection:
     def encoder(self) -> tuple[int, CollectionEncoder]:
         """Return the encoder generation, which counts changes of the encoder, and the encoder.
 
-        Raises InputError where there is none, EncoderError where it cannot be loaded.
+        Raises InputError if there is none, EncoderError if it cannot be loaded.
         """
         loaded = self._loaded
         if loaded is None:
             row = self.refresh()
             if row.texts_alone:
                 msg = (
-                    f'collection {self.name!r} holds texts alone (encoder="none"), which have no token vectors: search by words or '
+                    f'collection {self.name!r} stores texts only (encoder="none"), which have no token vectors: search by words or '
                     "by a cross-encoder, or give it an encoder by rebuild(encoder=…)"
                 )
                 raise InputError(msg)
@@ -70,13 +70,15 @@ class OpenCollection:
             elif row.dim is None:
                 encoder = registry.load_encoder(registry.MINILM, self.device, unit=row.unit_vectors)
             else:
-                msg = f"collection {self.name!r} holds given vectors and has no encoder; pass vectors=, or open it with encoder=…"
+                msg = (
+                    f"collection {self.name!r} contains given vectors and has no encoder; pass vectors=, or open it with encoder=…"
+                )
                 raise InputError(msg)
             loaded = self._loaded = row.encoding, encoder
         return loaded
 
     def encoder_of_texts(self) -> CollectionEncoder | None:
-        """Return what makes again the vectors that are not stored any more, if anything does."""
+        """Return the encoder that can recompute vectors from texts, or None."""
         row = self.refresh()
         if row.texts_alone or row.given_vectors:
             return None
@@ -84,7 +86,7 @@ class OpenCollection:
         return self.encoder()[1] if loadable else None
 
     def take_encoder(self, encoder: CollectionEncoder) -> None:
-        """Use this encoder for the generation that the row has now."""
+        """Use this encoder for the current generation."""
         self._loaded = self.row.encoding, encoder
 
     def forget_old_encoder(self) -> None:
@@ -102,25 +104,25 @@ class OpenCollection:
         return work()
 
     def is_of(self, row: CollectionRow) -> bool:
-        """Tell whether this is the collection of a row, and not one of the same name that was made before it."""
+        """Return whether the row is of this collection, not of another one of the same name."""
         return self.row.identity == row.identity
 
     def check_encoder(self, encoder: CollectionEncoder) -> None:
-        """Raise DimensionMismatchError where an encoder has another dimension than the collection."""
+        """Raise DimensionMismatchError if the dimensions of encoder and collection differ."""
         if not isinstance(encoder, CollectionEncoder):
-            msg = f"encoder is {validate.shown(encoder)}; give one as the collection's property `encoder` is"
+            msg = f"encoder is {validate.shown(encoder)}; give an encoder such as the collection's property `encoder`"
             raise EncoderError(msg)
         if self.row.dim is not None and encoder.dim != self.row.dim:
-            msg = f"encoder {encoder.spec} has {encoder.dim} dimensions, collection {self.name!r} has {self.row.dim}"
+            msg = f"encoder {encoder.spec} has {encoder.dim} dimensions, but collection {self.name!r} has {self.row.dim}"
             raise DimensionMismatchError(msg)
 
     def require_encoder(self, source: str) -> None:
-        """Raise ConfigError where the collection was made with another encoder than `source` names."""
+        """Raise ConfigError if the collection was created with another encoder than `source`."""
         source = validate.path("source", source)
         held, unit = self.row.encoder, self.row.unit_vectors
         if held is None:
             return
         fits = self.row.texts_alone if source == "none" else registry.names(source, held, unit=unit)
         if not fits:
-            msg = f"collection {self.name!r} was made with encoder {held}, not {source!r}; name that one, or change it by rebuild"
+            msg = f"collection {self.name!r} was created with encoder {held}, not {source!r}; use that one, or change it by rebuild"
             raise ConfigError(msg)

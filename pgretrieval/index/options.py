@@ -1,4 +1,4 @@
-"""Options of a new collection: declared once, and read in one place."""
+"""Options of a new collection: declared once, and checked in one place."""
 
 from __future__ import annotations
 
@@ -24,47 +24,47 @@ class CollectionOptions(TypedDict, total=False):
     """Dimension of the token vectors, 48 to 1,024. Default: the encoder's, or that of the first vectors added."""
 
     levels: Levels
-    """Where the residual codec places its levels: "lloyd-max" (default), or "quantile" as in the paper."""
+    """Placement of the residual codec's levels: "lloyd-max" (default), or "quantile" as in the paper."""
 
     generator: Generator
-    """What generates candidates: "postings" of probed centroids, "proxy" (one learned vector a passage, beside the postings), or
-    "auto" (default), which is postings, since they measured better at every size (docs/design/candidates.md).
+    """Candidate generator: "postings" of probed centroids; "proxy", a learned vector for each passage in addition to postings; or
+    "auto" (default), which uses postings, since they measured better at every size (docs/design/candidates.md).
     """
 
     keep_vectors: bool
-    """Keep the token vectors in half precision beside their codes: four times the bytes, exact scores, a fast last stage in SQL."""
+    """Store token vectors in half precision in addition to codes: four times the bytes, exact scores, a fast last stage in SQL."""
 
     language: str | None
-    """Text search configuration of the server for searches by words. Default: "english"; None for none."""
+    """Text search configuration of the server for searches by words, or None. Default: "english"."""
 
     title_weight: float
-    """How many times a word of the title counts in searches by words. Default: 1."""
+    """Weight of a word of the title in searches by words. Default: 1."""
 
     dense: str | None
-    """Where one dense vector per passage is, for hybrid searches: "kept" in the collection, from the encoder or given to `add`; or
-    "schema.table.column", a table of yours. Default: nowhere.
+    """Location of a dense vector for each passage, for hybrid searches: "kept" in the collection, from the encoder or `add`; or
+    "schema.table.column" in the application. Default: None, no dense vectors.
     """
 
     dense_key: str | None
-    """Column of that table that holds the passages' ids. Default: its primary key."""
+    """Column of that table with the passages' ids. Default: its primary key."""
 
     vectors_per_passage: int | None
-    """Number of vectors of every passage, which makes rows of one size (ConstBERT). Default: that of an encoder which pools so."""
+    """Constant number of vectors of every passage (ConstBERT). Default: that of the encoder, if it pools to a constant number."""
 
     scorer: Scorer
-    """What scores passages: "maxsim" (default), all their tokens; "xtr" or "colxtr", the tokens that a query retrieves, whose codes
+    """Scorer of passages: "maxsim" (default) uses all tokens; "xtr" and "colxtr" use the tokens that a query retrieves, whose codes
     are stored by centroid.
     """
 
     rerank: Rerank | None
-    """What scores the best by "xtr" or "colxtr" again: "maxsim", for which codes are stored by passage, too; "none" (default)."""
+    """Scorer of the best passages after "xtr" or "colxtr": "maxsim", which also stores codes by passage, or "none" (default)."""
 
     unit_vectors: bool | None
-    """Whether token vectors are scaled to length one; "xtr" and "colxtr" can keep lengths. Default: what the encoder does."""
+    """True to scale token vectors to unit length; "xtr" and "colxtr" also accept False. Default: the encoder's setting."""
 
 
 def read_settings(name: Any, bits: Any, options: Mapping[str, Any]) -> CollectionSettings:
-    """Check the name and options of a new collection, all that can be checked without its encoder. Raises ConfigError."""
+    """Check name and options of a new collection, except those that depend on its encoder. Raises ConfigError."""
     if "candidates" in options:
         given = validate.shown(options["candidates"])
         msg = f"candidates is {given}; use generator instead: generator={given}"
@@ -73,7 +73,7 @@ def read_settings(name: Any, bits: Any, options: Mapping[str, Any]) -> Collectio
     name = validate.collection_name(name)
     bits = validate.whole("bits", bits)
     if bits not in (1, 2, 4):
-        msg = f"bits is {bits!r}; the residual codec knows 1, 2 and 4"
+        msg = f"bits is {bits!r}; the residual codec supports 1, 2 and 4"
         raise ConfigError(msg)
     dim, unit_vectors = options.get("dim"), options.get("unit_vectors")
     settings = CollectionSettings(
@@ -96,33 +96,33 @@ def read_settings(name: Any, bits: Any, options: Mapping[str, Any]) -> Collectio
 
 
 def with_encoder(settings: CollectionSettings, encoder: CollectionEncoder | None) -> CollectionSettings:
-    """Return the settings with what the encoder decides. Raises ConfigError where the two do not fit."""
+    """Return the settings completed by the encoder's. Raises ConfigError if they contradict."""
     unit = settings.unit_vectors
     if unit is None:
         unit = encoder is None or encoder.unit or not settings.scoring.by_tokens
     settings = replace(settings, unit_vectors=unit)
     if encoder is None:
         return settings
-    made_dim, made_vectors = check_dim(encoder.dim), encoder.vectors_per_passage
-    if settings.dim not in (None, made_dim):
-        msg = f"dim is {settings.dim}, encoder {encoder.spec} has {made_dim}"
+    encoder_dim, encoder_vectors = check_dim(encoder.dim), encoder.vectors_per_passage
+    if settings.dim not in (None, encoder_dim):
+        msg = f"dim is {settings.dim}, but encoder {encoder.spec} has {encoder_dim}; leave it out"
         raise ConfigError(msg)
     given = settings.vectors_per_passage
-    if given is not None and made_vectors not in (None, given):
-        msg = f"vectors_per_passage is {given}, encoder {encoder.spec} makes {made_vectors}; leave it out"
+    if given is not None and encoder_vectors not in (None, given):
+        msg = f"vectors_per_passage is {given}, but encoder {encoder.spec} returns {encoder_vectors}; leave it out"
         raise ConfigError(msg)
     return replace(
         settings,
         encoder=encoder.spec,
-        dim=made_dim,
-        vectors_per_passage=given if made_vectors is None else made_vectors,
+        dim=encoder_dim,
+        vectors_per_passage=given if encoder_vectors is None else encoder_vectors,
     )
 
 
 def without_token_vectors(settings: CollectionSettings) -> CollectionSettings:
-    """Return the settings of a collection of texts alone. Raises ConfigError for options that are of token vectors."""
+    """Return the settings of a collection of texts only. Raises ConfigError for options of token vectors."""
     if settings.dim is not None or settings.keep_vectors or settings.dense == collections.KEPT or settings.scoring.by_tokens:
-        msg = 'encoder "none" makes a collection of texts alone; leave dim, keep_vectors, dense="kept" and scorer out'
+        msg = 'encoder "none" creates a collection of texts only; leave dim, keep_vectors, dense="kept" and scorer out'
         raise ConfigError(msg)
     return replace(with_encoder(settings, None), encoder=collections.TEXTS_ALONE)
 
@@ -137,12 +137,12 @@ def _check_together(settings: CollectionSettings) -> None:
     scoring = settings.scoring
     if scoring.by_tokens:
         if settings.generator == "proxy":
-            msg = f'generator is "proxy", and scorer {scoring.scorer!r} finds passages by their tokens; leave generator out'
+            msg = f'generator is "proxy", but scorer {scoring.scorer!r} retrieves tokens; leave generator out'
             raise ConfigError(msg)
         return
     if scoring.rerank is not None:
-        msg = 'rerank is "maxsim", which scorer "maxsim" does anyway; leave rerank out, or give scorer="xtr" or "colxtr"'
+        msg = 'rerank is "maxsim", which scorer "maxsim" includes; leave rerank out, or give scorer="xtr" or "colxtr"'
         raise ConfigError(msg)
     if settings.unit_vectors is False:
-        msg = 'unit_vectors is False, and scorer "maxsim" is over unit vectors; leave it out, or give scorer="xtr" or "colxtr"'
+        msg = 'unit_vectors is False, but scorer "maxsim" needs unit vectors; leave it out, or give scorer="xtr" or "colxtr"'
         raise ConfigError(msg)

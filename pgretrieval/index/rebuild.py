@@ -1,4 +1,4 @@
-"""Builds of an open collection: the first, and rebuilds, perhaps with another encoder."""
+"""Builds and rebuilds of an open collection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pgretrieval.index.work import Stage
 
 
 def build_collection(opened: OpenCollection, stage: Stage | None, *, anew: bool = False) -> BuildReport:
-    """Build the index, `anew` if there is one, with the collection's own encoder."""
+    """Build the index with the collection's encoder; with `anew`, rebuild an existing one."""
 
     def work() -> BuildReport:
         encoder = opened.encoder_of_texts()
@@ -24,7 +24,7 @@ def build_collection(opened: OpenCollection, stage: Stage | None, *, anew: bool 
 
 
 def rebuild_with(opened: OpenCollection, encoder: CollectionEncoder, stage: Stage | None) -> BuildReport:
-    """Build the index anew with another encoder, which becomes the collection's."""
+    """Rebuild the index with another encoder, which becomes the collection's."""
 
     def work() -> BuildReport:
         return build(opened.database, opened.row, encoder, stage, opened.computing, anew=True, changes_encoder=True)

@@ -1,4 +1,4 @@
-"""Where the vectors of new passages come from: the caller, or the encoder."""
+"""Sources of the vectors of new passages: the caller or the encoder."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from pgretrieval.types import Float32Array, Passage
 Progress = Callable[[int], None]
 
 
-class Taken(NamedTuple):
-    """Vectors of a batch: (tokens, dim) for each passage, unit rows (passages, dense dim) if any, and how many texts were cut."""
+class BatchVectors(NamedTuple):
+    """Vectors of a batch: (tokens, dim) for each passage, unit rows (passages, dense dim) or None, and the number of truncated
+    texts.
+    """
 
     arrays: list[Float32Array]
     dense: Float32Array | None
@@ -24,38 +26,38 @@ class Taken(NamedTuple):
 
 
 class VectorSource(Protocol):
-    """Gives the vectors of batches of passages, in order."""
+    """Source of the vectors of batches of passages, in order."""
 
     given: bool
-    """Whether token vectors are the caller's, so that encoding the text again would not give them."""
+    """True if token vectors are given by the caller, so that encoding the text again would not reproduce them."""
 
     @property
     def given_dense(self) -> bool:
-        """Whether dense vectors are the caller's."""
+        """True if dense vectors are given by the caller."""
 
     @property
     def spec(self) -> dict[str, str] | None:
-        """The encoder to remember."""
+        """Encoder to store in the catalog."""
 
-    def take(self, batch: Sequence[Passage], wanted: Sequence[int], dim: int | None) -> Taken:
-        """The vectors of the next batch's passages at the wanted positions."""
+    def take(self, batch: Sequence[Passage], wanted: Sequence[int], dim: int | None) -> BatchVectors:
+        """Return the vectors of the next batch's passages at the wanted positions."""
 
     def finish(self) -> None:
-        """Called when there are no more passages."""
+        """Check that no vectors are left."""
 
     def again(self) -> VectorSource:
-        """What gives the vectors of passages that were taken before; only where none are the caller's."""
+        """Return a source for passages that were taken before; not for given vectors."""
 
 
 class GivenDense:
-    """The caller's dense vectors, one a passage."""
+    """Dense vectors from the caller, one for each passage."""
 
     def __init__(self, rows: Iterable[Any]) -> None:
         self._rest = iter(rows)
 
     def take(self, batch: Sequence[Passage], wanted: Sequence[int]) -> Float32Array | None:
-        """Unit rows (wanted, dense dim). Raises VectorError, DimensionMismatchError, InputError where they end too early."""
-        rows = _one_each(batch, self._rest, "dense")
+        """Return unit rows (wanted, dense dim). Raises VectorError, DimensionMismatchError, InputError if there are too few."""
+        rows = _next_batch(batch, self._rest, "dense")
         checked: list[Float32Array] = []
         for position in wanted:
             what = f"passage {batch[position].id!r}"
@@ -63,12 +65,12 @@ class GivenDense:
         return unit_rows(np.stack(checked)) if checked else None
 
     def finish(self) -> None:
-        """Raises InputError where vectors are left."""
-        _none_left(self._rest, "dense")
+        """Raise InputError if vectors are left."""
+        _check_exhausted(self._rest, "dense")
 
 
 class GivenVectors:
-    """The caller's arrays, one a passage."""
+    """Token vectors from the caller, one array for each passage."""
 
     given = True
     spec = None
@@ -83,34 +85,34 @@ class GivenVectors:
 
     @property
     def given_dense(self) -> bool:
-        """Whether there are any."""
+        """True if dense vectors are given."""
         return self._dense is not None
 
-    def take(self, batch: Sequence[Passage], wanted: Sequence[int], dim: int | None) -> Taken:
-        """Checked arrays. Raises VectorError, DimensionMismatchError, InputError where they end too early."""
+    def take(self, batch: Sequence[Passage], wanted: Sequence[int], dim: int | None) -> BatchVectors:
+        """Return checked arrays. Raises VectorError, DimensionMismatchError, InputError if there are too few."""
         arrays: list[Float32Array] = []
-        given = _one_each(batch, self._rest, "vectors")
+        given = _next_batch(batch, self._rest, "vectors")
         for position in wanted:
             arrays.append(token_array(given[position], f"passage {batch[position].id!r}", dim))
             dim = arrays[-1].shape[1]
         dense = self._dense.take(batch, wanted) if self._dense else None
         if self._progress:
             self._progress(len(batch))
-        return Taken(arrays, dense, 0)
+        return BatchVectors(arrays, dense, 0)
 
     def again(self) -> VectorSource:
-        """The caller's arrays come once."""
+        """Return the same source, since given arrays can be read only once."""
         return self
 
     def finish(self) -> None:
-        """Raises InputError where arrays are left."""
-        _none_left(self._rest, "vectors")
+        """Raise InputError if arrays are left."""
+        _check_exhausted(self._rest, "vectors")
         if self._dense:
             self._dense.finish()
 
 
 class EncodedVectors:
-    """The encoder's vectors of title, a space, and text; its dense vectors too where these are wanted and not given."""
+    """Vectors from the encoder, for title, a space and text; also dense vectors if required and not given."""
 
     given = False
 
@@ -127,45 +129,45 @@ class EncodedVectors:
 
     @property
     def spec(self) -> dict[str, str]:
-        """The encoder's own."""
+        """Specification of the encoder."""
         return self._encoder.spec
 
     @property
     def given_dense(self) -> bool:
-        """Whether there are any."""
+        """True if dense vectors are given."""
         return self._dense is not None
 
-    def take(self, batch: Sequence[Passage], wanted: Sequence[int], dim: int | None) -> Taken:
-        """Encoded texts. Raises EncoderError."""
+    def take(self, batch: Sequence[Passage], wanted: Sequence[int], dim: int | None) -> BatchVectors:
+        """Encode the texts. Raises EncoderError."""
         texts = [batch[position].encoded_text for position in wanted]
         if self._progress and len(wanted) < len(batch):
             self._progress(len(batch) - len(wanted))
         if not texts:
             if self._dense:
                 self._dense.take(batch, wanted)
-            return Taken([], None, 0)
+            return BatchVectors([], None, 0)
         truncated = self._encoder.count_truncated(texts)
         if self._with_dense:
-            return Taken(*self._encoder.encode_document_with_dense(texts, progress=self._progress), truncated)
+            return BatchVectors(*self._encoder.encode_document_with_dense(texts, progress=self._progress), truncated)
         dense = self._dense.take(batch, wanted) if self._dense else None
-        return Taken(self._encoder.encode_document(texts, progress=self._progress), dense, truncated)
+        return BatchVectors(self._encoder.encode_document(texts, progress=self._progress), dense, truncated)
 
     def again(self) -> VectorSource:
-        """The same encoder; nothing is told to be finished twice."""
+        """Return a source with the same encoder that reports no progress."""
         return EncodedVectors(self._encoder, self._dense, None, with_dense=self._with_dense)
 
     def finish(self) -> None:
-        """Raises InputError where dense vectors are left."""
+        """Raise InputError if dense vectors are left."""
         if self._dense:
             self._dense.finish()
 
 
 class NotEncodedError(ConflictError):
-    """A text was to be encoded ahead and was not: it has changed since."""
+    """A text changed after it was encoded ahead."""
 
 
 class EncodedAhead:
-    """Vectors of texts that were encoded before, so that nothing is encoded in a transaction."""
+    """Vectors of texts encoded earlier, so that nothing is encoded in a transaction."""
 
     given = False
     given_dense = False
@@ -173,7 +175,7 @@ class EncodedAhead:
     def __init__(self, spec: dict[str, str] | None, encoding: int) -> None:
         self.spec = spec
         self.encoding = encoding
-        """Of which of the collection's encoders they are."""
+        """Encoder generation of the vectors."""
         self._vectors: dict[str, Float32Array | None] = {}
         self._dense: dict[str, Float32Array] = {}
 
@@ -183,32 +185,32 @@ class EncodedAhead:
     def __contains__(self, text: object) -> bool:
         return text in self._vectors
 
-    def keep(self, texts: Sequence[str], taken: Taken) -> None:
-        """What was made of texts."""
+    def keep(self, texts: Sequence[str], taken: BatchVectors) -> None:
+        """Store the vectors of texts."""
         self._vectors |= zip(texts, taken.arrays, strict=True) if taken.arrays else dict.fromkeys(texts)
         if taken.dense is not None:
             self._dense |= zip(texts, taken.dense, strict=True)
 
-    def take(self, batch: Sequence[Passage], wanted: Sequence[int], dim: int | None) -> Taken:
-        """Raises NotEncodedError."""
+    def take(self, batch: Sequence[Passage], wanted: Sequence[int], dim: int | None) -> BatchVectors:
+        """Return the stored vectors. Raises NotEncodedError."""
         texts = [batch[position].encoded_text for position in wanted]
         missing = [batch[position].id for position, text in zip(wanted, texts, strict=True) if text not in self]
         if missing:
-            raise NotEncodedError(f"passage {missing[0]!r} has changed since it was encoded; do the same again")
+            raise NotEncodedError(f"passage {missing[0]!r} has changed since it was encoded; repeat the call")
         arrays = [self._vectors[text] for text in texts]
         dense = np.stack([self._dense[text] for text in texts]) if texts and self._dense else None
-        return Taken([array for array in arrays if array is not None], dense, 0)
+        return BatchVectors([array for array in arrays if array is not None], dense, 0)
 
     def again(self) -> VectorSource:
-        """The same vectors."""
+        """Return the same source."""
         return self
 
     def finish(self) -> None:
-        """Nothing is left."""
+        """Do nothing."""
 
 
 class NoVectors:
-    """Nothing that makes vectors: for changes of metadata alone."""
+    """Source without vectors, for changes of metadata only."""
 
     given = False
     given_dense = False
@@ -217,22 +219,22 @@ class NoVectors:
     def __init__(self, reason: InputError) -> None:
         self._reason = reason
 
-    def take(self, batch: Sequence[Passage], wanted: Sequence[int], dim: int | None) -> Taken:
-        """Raises InputError where a vector is wanted."""
+    def take(self, batch: Sequence[Passage], wanted: Sequence[int], dim: int | None) -> BatchVectors:
+        """Raise InputError if a vector is wanted."""
         if wanted:
             raise self._reason
-        return Taken([], None, 0)
+        return BatchVectors([], None, 0)
 
     def again(self) -> VectorSource:
-        """Nothing either."""
+        """Return the same source."""
         return self
 
     def finish(self) -> None:
-        """Nothing is left."""
+        """Do nothing."""
 
 
-class TextsAlone:
-    """No vectors at all, for collections that are found by words and by cross-encoders."""
+class TextsOnly:
+    """Source without vectors, for collections of texts only."""
 
     given = False
     given_dense = False
@@ -241,31 +243,31 @@ class TextsAlone:
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
 
-    def take(self, batch: Sequence[Passage], wanted: Sequence[int], dim: int | None) -> Taken:
-        """Nothing for each."""
+    def take(self, batch: Sequence[Passage], wanted: Sequence[int], dim: int | None) -> BatchVectors:
+        """Return no vectors, and report progress."""
         if self._progress:
             self._progress(len(batch))
-        return Taken([], None, 0)
+        return BatchVectors([], None, 0)
 
     def again(self) -> VectorSource:
-        """Nothing is told to be finished twice."""
-        return TextsAlone(None)
+        """Return a source that reports no progress."""
+        return TextsOnly(None)
 
     def finish(self) -> None:
-        """Nothing is left."""
+        """Do nothing."""
 
 
-def _one_each(batch: Sequence[Passage], rest: Iterator[Any], name: str) -> list[Any]:
+def _next_batch(batch: Sequence[Passage], rest: Iterator[Any], name: str) -> list[Any]:
     given = [row for _, row in zip(batch, rest, strict=False)]
     if len(given) < len(batch):
-        msg = f"{name}= ended before passage {batch[len(given)].id!r}; give one {_FORMS[name]} a passage"
+        msg = f"{name}= ended before passage {batch[len(given)].id!r}; give one {_FORMS[name]} for each passage"
         raise InputError(msg)
     return given
 
 
-def _none_left(rest: Iterator[Any], name: str) -> None:
+def _check_exhausted(rest: Iterator[Any], name: str) -> None:
     if next(rest, None) is not None:
-        msg = f"there are more arrays in {name}= than passages; give one {_FORMS[name]} a passage"
+        msg = f"there are more arrays in {name}= than passages; give one {_FORMS[name]} for each passage"
         raise InputError(msg)
 
 

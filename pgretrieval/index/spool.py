@@ -1,4 +1,4 @@
-"""Batches that wait to be written, in memory or, where they are many, in a temporary file."""
+"""Spool of batches that wait to be written, in memory or, beyond a limit, in a temporary file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 
 
 class Spool(Generic[Item]):
-    """A list of items of which at most 64 MiB are in memory; the file goes with the `with` block, whatever ends that."""
+    """List of items of which at most 64 MiB are in memory; the file is deleted at the end of the `with` block."""
 
     def __init__(self) -> None:
         self._items: list[Item | int] = []
@@ -28,7 +28,7 @@ class Spool(Generic[Item]):
         return len(self._items)
 
     def append(self, item: Item, size: int) -> None:
-        """`size` is about the bytes that it takes."""
+        """Append an item of about `size` bytes."""
         self._items.append(item)
         self._bytes += size
         if self._file is not None or self._bytes > _IN_MEMORY:
@@ -38,12 +38,12 @@ class Spool(Generic[Item]):
         item = self._items[place]
         if isinstance(item, int) and self._file is not None:
             self._file.seek(item)
-            read: Item = pickle.load(self._file)  # what this process has just written, in a file without a name
+            read: Item = pickle.load(self._file)  # safe: written by this process to an unlinked file
             return read
         return item  # type: ignore[return-value]
 
     def replace(self, place: int, item: Item) -> None:
-        """Put another in its place."""
+        """Replace the item at a place."""
         self._items[place] = item
         if self._file is not None:
             self._spill()
@@ -58,8 +58,8 @@ class Spool(Generic[Item]):
                     pickle.dump(item, self._file, protocol=5)
         except OSError as error:
             msg = (
-                f"the temporary directory {tempfile.gettempdir()} takes no more of what waits to be written: {error}. Nothing of "
-                "this call was stored. Make room there, name another by TMPDIR, or give less at once"
+                f"batches cannot be written to the temporary directory {tempfile.gettempdir()}: {error}. "
+                "Nothing of this call was stored. Free space there, set TMPDIR to another directory, or add fewer passages at once"
             )
             raise StorageError(msg) from error
 

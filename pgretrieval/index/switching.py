@@ -1,4 +1,4 @@
-"""The last stages of a build: what changed meanwhile, the switch, and dropping what it replaced."""
+"""Last stages of a build: catch up with changes, switch over, drop the replaced index."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pgretrieval.index.training import encode, next_texts
 from pgretrieval.index.work import Work
 from pgretrieval.types import CodebookId
 
-_LEFT_TO_THE_SWITCH = 16  # passages: so many are coded in a fraction of a second
+_LEFT_TO_THE_SWITCH = 16  # passages that are coded in a fraction of a second
 _TRIES_WITHOUT_MODEL = 20
 _BETWEEN_ATTEMPTS = 0.2
 
 
 def switch(work: Work, codebook_id: CodebookId, coder: Coder) -> None:
-    """Catch up with what changed, in rounds, until so little is left that the rest and the switch keep nobody waiting.
+    """Catch up with changes in rounds, until the rest fits in the short transaction that switches over.
 
-    One transaction makes the codebook active. Whoever adds, updates or deletes waits for that alone. Texts are encoded before it;
-    only where others added some in between again and again, so few are encoded in it.
+    The transaction makes the codebook active; adds, updates and deletes wait only for it. Texts are encoded before it; only if
+    passages are added again and again are a few encoded within it.
     """
     work.stage("switch", 0, 1)
     connection, where = work.connection, (work.connection, work.collection_id, codebook_id)
@@ -33,7 +33,7 @@ def switch(work: Work, codebook_id: CodebookId, coder: Coder) -> None:
             if alone and without_model < _TRIES_WITHOUT_MODEL and next_texts(work, connection):
                 without_model += 1
             elif alone and (len(codes.uncoded(*where)) <= _LEFT_TO_THE_SWITCH or not coded):
-                rebuilds.lock(work.lock, work.collection_id)  # still ours, or another build may have come in between
+                rebuilds.lock(work.lock, work.collection_id)  # raises if the lock was lost, since another build may have run
                 catch_up(work, codebook_id, coder)
                 _forget_removed(work, codebook_id)
                 _refuse_uncoded(work, len(codes.uncoded(*where)))
@@ -45,7 +45,7 @@ def switch(work: Work, codebook_id: CodebookId, coder: Coder) -> None:
 
 
 def catch_up(work: Work, codebook_id: CodebookId, coder: Coder) -> int:
-    """Encode and code passages that came since, as segments of their own; each is kept at once. Returns how many were coded."""
+    """Encode and code new passages as segments, with a commit for each; return the number of coded passages."""
     connection, collection_id = work.connection, work.collection_id
     while batch := next_texts(work, connection):
         encode(work, batch)
@@ -74,7 +74,7 @@ def _refuse_uncoded(work: Work, missing: int) -> None:
 
 
 def _forget_removed(work: Work, codebook_id: CodebookId) -> None:
-    """What was made of passages that are gone."""
+    """Delete the new index's entries of removed passages."""
     codes.drop_removed(work.connection, work.collection_id, codebook_id)
     if work.wants_proxies:
         proxies.drop_removed(work.connection, work.collection_id, codebook_id)
@@ -89,7 +89,7 @@ def _dense_dim(work: Work) -> int | None:
 
 
 def drop_replaced(work: Work, codebook_id: CodebookId) -> None:
-    """Drop what searches do not use any more, without keeping anybody waiting, and give the space back."""
+    """Drop the replaced index without blocking other sessions, and release its space."""
     connection, collection_id = work.connection, work.collection_id
     work.stage("drop", 0, 1)
     rebuilds.drop_replaced(connection, collection_id)

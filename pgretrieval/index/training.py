@@ -1,4 +1,4 @@
-"""The first stages of a build: vectors of passages that have none, a codebook and a proxy model trained on a sample of them."""
+"""First stages of a build: encode passages without vectors, train a codebook and a proxy model on a sample."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _SEED = 0
 
 
 def encode_all(work: Work) -> None:
-    """Make the vectors of passages that have none of the encoding; each batch is kept at once."""
+    """Encode passages without vectors of the new generation; each batch is committed."""
     if not work.encodes:
         return
-    if work.makes_dense:  # before there are any: adds wait while an index is built over many
+    if work.makes_dense:  # before there are rows: building an index over many blocks adds
         encoder = required_encoder(work, 1)
         _, dense = encoder.encode_document_with_dense(["dimension"])
         _index_dense(work, dense.shape[1])
@@ -50,12 +50,12 @@ def _index_dense(work: Work, dim: int) -> None:
 
 
 def next_texts(work: Work, connection: Connection) -> list[tuple[int, Passage]]:
-    """Some passages without vectors of the encoding."""
+    """Return a batch of passages without vectors of the new generation."""
     return passages.without_vectors(connection, work.collection_id, work.making.encoding, BATCH) if work.encodes else []
 
 
 def encode(work: Work, batch: list[tuple[int, Passage]]) -> None:
-    """Make the vectors of some passages from their texts, and then write them in one transaction."""
+    """Encode passages, then write their vectors in one transaction."""
     connection = work.connection
     encoder = required_encoder(work, len(batch))
     ids = np.array([passage_id for passage_id, _ in batch], dtype=np.int32)
@@ -70,18 +70,18 @@ def encode(work: Work, batch: list[tuple[int, Passage]]) -> None:
 
 
 def required_encoder(work: Work, missing: int) -> CollectionEncoder:
-    """Raises IndexNotBuiltError where there is none."""
+    """Return the encoder. Raises IndexNotBuiltError if there is none."""
     if work.encoder is None:
         msg = (
-            f"{missing} passages of collection {work.collection.name!r} have no vectors to train on, and there is no encoder to "
-            "make them; open it with get_collection(name, encoder=…), or name the encoder that it changes to: rebuild(encoder=…)"
+            f"{missing} passages of collection {work.collection.name!r} have no vectors to train on, and no encoder to "
+            "compute them; open it with get_collection(name, encoder=…), or change the encoder by rebuild(encoder=…)"
         )
         raise IndexNotBuiltError(msg)
     return work.encoder
 
 
 def train(work: Work) -> CodebookId:
-    """A codebook and, where wanted, a proxy model, trained on one sample; those that an interrupted build left are taken."""
+    """Train a codebook and, if required, a proxy model on one sample; reuse those of an interrupted build."""
     connection = work.connection
     ids, lengths = _staged(work)
     tokens = int(lengths.sum())
@@ -128,7 +128,7 @@ def _train_codebook(work: Work, sample: TokenMatrix, count: int, passage_count: 
 
 
 def _error_of(codebook: Codebook, sample: Float32Array) -> float:
-    """The quantisation error of vectors that the k-means has not seen, so that it compares with that of later passages."""
+    """Return the quantisation error of held-out vectors, comparable with that of later passages."""
     measured = sample[: held_out(*sample.shape)]
     return codebook.quantization_error(measured, *codebook.encode(measured))
 
@@ -138,7 +138,7 @@ def _staged(work: Work) -> tuple[Int32Array, Int64Array]:
 
 
 def _sample(work: Work, ids: Int32Array, lengths: Int64Array, at_most: int) -> TokenMatrix:
-    """Random passages in random order: as many as the paper takes, or fewer where they hold `at_most` tokens already."""
+    """Return random passages in random order: the number of the paper, or fewer if they contain `at_most` tokens."""
     dim = work.making.dim
     at_most = min(at_most, _TRAINING_VALUES_AT_MOST // dim)
     order = np.random.default_rng(_SEED).permutation(len(ids))[: sample_passage_count(len(ids))]

@@ -1,4 +1,4 @@
-"""Checks token vectors that a caller or an encoder gives."""
+"""Validation of token vectors and dense vectors."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pgretrieval.types import Float32Array, TokenMatrix
 
 MIN_DIM, MAX_DIM = 48, 1024
 NOT_NUMBERS = (TypeError, ValueError, OverflowError)
-"""What numpy raises for an array of what is no number, or is too large for one."""
+"""Errors of numpy for values that are not numbers or too large."""
 HALF_AT_MOST = 65_504
-MAX_DENSE_DIM = 4000  # of a halfvec under HNSW
+MAX_DENSE_DIM = 4000  # limit of pgvector for an HNSW index of halfvec
 
 
 def check_dim(dim: int) -> int:
-    """Raises ConfigError for what is no whole number, DimensionMismatchError outside 48 to 1,024."""
+    """Check a dimension. Raises ConfigError for other values than integers, DimensionMismatchError outside 48 to 1,024."""
     dim = validate.whole("dim", dim, -(2**63), 2**63)
     if not MIN_DIM <= dim <= MAX_DIM:
         msg = f"the vectors have {dim} dimensions; collections take {MIN_DIM} to {MAX_DIM}"
@@ -29,10 +29,10 @@ def check_dim(dim: int) -> int:
 
 
 def token_array(vectors: Any, what: str, dim: int | None) -> Float32Array:
-    """One passage's or query's vectors as (tokens, dim) float32.
+    """Return the vectors of one passage or query as (tokens, dim) float32.
 
-    Raises VectorError, naming `what`, unless it is two-dimensional, has a token, is finite and has no zero row;
-    DimensionMismatchError unless it has `dim` columns.
+    Raises VectorError, naming `what`, unless they are two-dimensional, finite, not empty and without zero rows;
+    DimensionMismatchError unless they have `dim` columns.
     """
     vectors = _on_host(vectors, f"the vectors of {what}")
     try:
@@ -44,24 +44,24 @@ def token_array(vectors: Any, what: str, dim: int | None) -> Float32Array:
         msg = f"the vectors of {what} have shape {array.shape}; (tokens, dim) with at least one token is needed"
         raise VectorError(msg)
     if dim is not None and array.shape[1] != dim:
-        msg = f"the vectors of {what} have {array.shape[1]} dimensions, the collection has {dim}"
+        msg = f"the vectors of {what} have {array.shape[1]} dimensions, but the collection has {dim}"
         raise DimensionMismatchError(msg)
     check_dim(array.shape[1])
     if not np.isfinite(array).all():
         row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
-        msg = f"the vectors of {what} hold NaN or infinity (first at token {row})"
+        msg = f"the vectors of {what} contain NaN or infinity (first at token {row})"
         raise VectorError(msg)
     if not array.any(axis=1).all():
         row = int(np.flatnonzero(~array.any(axis=1))[0])
-        msg = f"the vectors of {what} hold a zero vector (first at token {row}), which has no direction; leave such tokens out"
+        msg = f"the vectors of {what} contain a zero vector (first at token {row}), which has no direction; leave such tokens out"
         raise VectorError(msg)
     return array
 
 
 def _on_host(vectors: Any, what: str) -> Any:
-    """A tensor as an array, anything else as it is. Raises VectorError for what numpy would read otherwise than it is meant."""
+    """Return a tensor as an array, other values unchanged. Raises VectorError for values that numpy would misread."""
     if isinstance(vectors, np.ma.MaskedArray):
-        msg = f"{what} are a masked array, of which the masked numbers would count; give an array without a mask"
+        msg = f"{what} are a masked array, whose masked numbers would count; give an array without a mask"
         raise VectorError(msg)
     if isinstance(vectors, str | bytes) or getattr(getattr(vectors, "dtype", None), "kind", "") == "c":
         msg = f"{what} are not an array of numbers: {validate.shown(vectors)}"
@@ -70,23 +70,23 @@ def _on_host(vectors: Any, what: str) -> Any:
 
 
 def check_counts(tokens: TokenMatrix, ids: Sequence[str], vectors_per_passage: int | None) -> None:
-    """Raises VectorError, naming the first, unless every passage has so many vectors; None takes any number."""
+    """Raise VectorError, naming the first passage, unless every passage has the given number of vectors; None allows any."""
     if vectors_per_passage is None:
         return
     wrong = np.flatnonzero(tokens.lengths != vectors_per_passage)
     if len(wrong):
         msg = (
-            f"passage {ids[wrong[0]]!r} has {tokens.lengths[wrong[0]]} vectors, every passage of this collection has "
-            f"{vectors_per_passage} (vectors_per_passage); give as many, or create a collection without that number"
+            f"passage {ids[wrong[0]]!r} has {tokens.lengths[wrong[0]]} vectors, but every passage of this collection has "
+            f"{vectors_per_passage} (vectors_per_passage); give as many, or create a collection without vectors_per_passage"
         )
         raise VectorError(msg)
 
 
 def dense_array(vector: Any, what: str, dim: int | None) -> Float32Array:
-    """One dense vector as (dense dim,) float32.
+    """Return a dense vector as (dense dim,) float32.
 
-    Raises VectorError, naming `what`, unless it is one row of finite numbers, not all zero, at most 4,000;
-    DimensionMismatchError unless there are `dim`.
+    Raises VectorError, naming `what`, unless it is a row of at most 4,000 finite numbers, not all zero; DimensionMismatchError
+    unless it has `dim` entries.
     """
     vector = _on_host(vector, f"the dense vector of {what}")
     try:
@@ -98,35 +98,35 @@ def dense_array(vector: Any, what: str, dim: int | None) -> Float32Array:
         msg = f"the dense vector of {what} has shape {array.shape}; one row of 1 to {MAX_DENSE_DIM} numbers is needed"
         raise VectorError(msg)
     if dim is not None and len(array) != dim:
-        msg = f"the dense vector of {what} has {len(array)} dimensions, the collection's have {dim}"
+        msg = f"the dense vector of {what} has {len(array)} dimensions, but the collection's have {dim}"
         raise DimensionMismatchError(msg)
     if not np.isfinite(array).all() or not array.any():
-        msg = f"the dense vector of {what} holds NaN or infinity, or is zero and has no direction"
+        msg = f"the dense vector of {what} contains NaN or infinity, or is zero and has no direction"
         raise VectorError(msg)
     return array
 
 
 def unit_rows(vectors: Float32Array) -> Float32Array:
-    """Rows scaled to length one, whatever their magnitude; to the same bits as by pgvector's l2_normalize."""
+    """Return rows scaled to unit length, bit-identical to pgvector's l2_normalize."""
     norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
     scaled: Float32Array = np.divide(vectors, norms[:, None], dtype=np.float64).astype(np.float32)
     return scaled
 
 
 def no_tokens(passages: int) -> TokenMatrix:
-    """Passages without vectors."""
+    """Return passages without vectors."""
     return TokenMatrix(np.empty((0, 1), dtype=np.float32), np.zeros(passages + 1, dtype=np.int64))
 
 
 def token_matrix(arrays: Sequence[Float32Array], *, unit: bool = True) -> TokenMatrix:
-    """Vectors of several passages below one another, as `unit` rows or as they are.
+    """Return vectors of several passages as one matrix, with `unit` rows or unchanged.
 
-    Raises VectorError where they are to stay as they are and half precision has no such number.
+    Raises VectorError if unchanged vectors exceed half precision.
     """
     rows = np.concatenate(arrays)
     if not unit and np.abs(rows).max(initial=0) > HALF_AT_MOST:
         msg = (
-            f"token vectors hold numbers up to {np.abs(rows).max():g}, and collections that keep lengths store none above 65,504; "
+            f"token vectors contain numbers up to {np.abs(rows).max():g}, but without unit vectors the maximum is 65,504; "
             "scale the vectors down, or create the collection with unit_vectors=True"
         )
         raise VectorError(msg)

@@ -1,4 +1,4 @@
-"""What the stages of a build share."""
+"""State shared by the stages of a build."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.types import CollectionId, Int64Array
 
 Stage = Callable[[str, int, int], None]
-"""Told the stage's name, the units done and the units in all."""
+"""Callback with a stage's name, the units done and the total."""
 
-VALUES_AT_ONCE = 2**24  # read and coded together: 131,072 tokens of 128 dimensions, 64 MiB
+VALUES_AT_ONCE = 2**24  # values read and coded at once: 131,072 tokens of 128 dimensions, 64 MiB
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What one build works on: the collection as it is, what is made of it, and where it computes.
+    """State of one build: the collection, the new index, connections and device.
 
-    `writing` is a second connection, for what is written while more is read; `lock` is the one that keeps other builds away. None
-    is of the pool.
+    `connection` reads, `writing` writes meanwhile, and `lock` excludes other builds. None is from the pool.
     """
 
     database: Database
@@ -41,32 +40,32 @@ class Work:
 
     @property
     def collection_id(self) -> CollectionId:
-        """Of the collection."""
+        """Id of the collection."""
         return self.collection.collection_id
 
     @property
     def wants_proxies(self) -> bool:
-        """Whether the collection asks for proxies; "auto" has postings alone, which measured better."""
+        """True if the collection uses proxies; "auto" uses only postings, which measured better."""
         return self.collection.generator == "proxy"
 
     @property
     def encodes(self) -> bool:
-        """Whether vectors are made from texts: those that are stored are of another encoder, or are not there."""
+        """True if vectors are computed from texts, because the stored ones are missing or of another encoder."""
         return self.making.encoding != self.collection.encoding
 
     @property
     def makes_dense(self) -> bool:
-        """Whether the collection's dense vectors are made anew."""
+        """True if the collection's dense vectors are recomputed."""
         return self.making.encoder is not None and self.collection.keeps_dense and not self.collection.given_dense
 
     @property
     def writes_words(self) -> bool:
-        """Whether postings of words are still to be written; those of a built collection do not change with its codebook."""
+        """True if postings of words are missing; those of a built collection do not depend on its codebook."""
         return self.collection.language is not None and not self.collection.has_words
 
 
 def parts(lengths: Int64Array, tokens: int) -> list[tuple[int, int]]:
-    """Runs of passages with about `tokens` tokens each."""
+    """Return ranges of passages with about `tokens` tokens each."""
     if not len(lengths):
         return []
     owner = np.cumsum(lengths) // tokens

@@ -1,1 +1,1 @@
-"""Collections that follow tables of the application: attaching them, and the workers that keep them up."""
+"""Attached collections: installation of triggers, and workers that process their queues."""

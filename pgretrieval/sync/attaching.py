@@ -1,4 +1,4 @@
-"""What may be attached, and the first filling of the queue."""
+"""Attaching a collection to a table: checks, and the first filling of the queue."""
 
 from __future__ import annotations
 
@@ -14,22 +14,26 @@ from pgretrieval.errors import ConfigError, PgRetrievalWarning
 def attach(
     database: Database, name: str, table: str, id: str, text: str | Sequence[str], metadata: str | Sequence[str], query: str | None
 ) -> int:
-    """Install the triggers, then queue every key; returns how many are queued. Raises ConfigError, CollectionNotFoundError."""
+    """Install the triggers and queue every key; return the number of queued entries. Raises ConfigError,
+    CollectionNotFoundError.
+    """
     if not isinstance(id, str) or not id.strip():
-        msg = f"id is {validate.shown(id)}; name one column. Where the key has several, attach a query that makes one id of them"
+        msg = (
+            f"id is {validate.shown(id)}; name one column. For a key of several columns, attach a query that combines them to an id"
+        )
         raise ConfigError(msg)
     id = validate.text("id", id, most=validate.MAX_NAME)
     texts, fields = _columns(text, "text"), _columns(metadata, "metadata")
     row = collections.find(database, name)
     if row.given_vectors:
-        msg = f"collection {name!r} holds passages with given vectors, and workers encode texts; attach another collection"
+        msg = f"collection {name!r} contains passages with given vectors, but workers encode texts; attach another collection"
         raise ConfigError(msg)
     indexed = attachments.attach(database, name, table, id, texts, fields, query)
     if not indexed:
-        message = f"no index of {table} begins with {id!r}: for each batch of changes a worker reads the whole table; create one"
+        message = f"no index of {table} begins with {id!r}, so a worker reads the whole table for each batch of changes; create one"
         warnings.warn(message, PgRetrievalWarning, stacklevel=3)
-    # In a transaction after the one of the triggers: writers of the table wait for that one alone, and what they change after it is
-    # queued by their own.
+    # In a second transaction, because writers of the table wait only for that of the triggers; these queue
+    # all later changes.
     with (
         database.apart(f"queueing the rows of {table}") as session,
         queue.claiming(session, row.collection_id) as connection,
@@ -40,14 +44,16 @@ def attach(
 
 
 def queued(database: Database, name: str) -> int:
-    """Entries of an attached collection that wait for a worker. Raises ConfigError where it is not attached."""
+    """Return the number of queue entries of an attached collection. Raises ConfigError if it is not attached."""
     attached = find(database, name)
-    with database.connection(f"looking at the queue of collection {name!r}") as connection:
+    with database.connection(f"reading the queue of collection {name!r}") as connection:
         return int(attachments.state(connection, attached.collection_id)["queued"] or 0)
 
 
 def find(database: Database, name: str) -> attachments.Attached:
-    """Raises ConfigError where the collection is not attached, CollectionNotFoundError where there is none."""
+    """Return the attachment of a collection. Raises ConfigError if it is not attached, CollectionNotFoundError if it does not
+    exist.
+    """
     for attached in attachments.attached(database):
         if attached.name == name:
             return attached

@@ -1,4 +1,4 @@
-"""Making a collection agree with rows of its table, whatever was done to them and however often this is repeated."""
+"""Reconciliation of a collection with rows of its table; idempotent."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from pgretrieval.validate import MAX_ID_BYTES, shown
 
 
 @dataclass(slots=True)
-class Wanted:
-    """Passages of some rows by id, the key of the row of each, and the keys whose rows are no passages, with the reason."""
+class DesiredPassages:
+    """Passages of rows by id, the key of each passage's row, and the reasons for which rows were refused, by key."""
 
     passages: dict[str, Passage] = field(default_factory=dict)
     keys_of: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def wanted(source: str, rows: Sequence[SourceRow]) -> Wanted:
-    """What the collection should hold for rows."""
-    found = Wanted()
+def desired_passages(source: str, rows: Sequence[SourceRow]) -> DesiredPassages:
+    """Return the passages that the collection should contain for the given rows."""
+    found = DesiredPassages()
     by_key: dict[str, list[SourceRow]] = {}
     for row in rows:
         by_key.setdefault(row.key, []).append(row)
     for key, of_key in by_key.items():
-        _take(found, source, key, of_key)
+        _add_key(found, source, key, of_key)
     return found
 
 
-def _take(found: Wanted, source: str, key: str, rows: Sequence[SourceRow]) -> None:
-    """All passages of a key, or none."""
+def _add_key(found: DesiredPassages, source: str, key: str, rows: Sequence[SourceRow]) -> None:
+    """Add all passages of a key, or none."""
     try:
         if len(key.encode()) > MAX_ID_BYTES:
-            msg = f"the key {shown(key)} of {source} has {len(key.encode()):,} bytes; a key may have {MAX_ID_BYTES:,}"
+            msg = f"the key {shown(key)} of {source} has {len(key.encode()):,} bytes; the maximum is {MAX_ID_BYTES:,}"
             raise InputError(msg)
         passages = _passages(source, rows, found)
     except InputError as error:
@@ -53,11 +53,16 @@ def _take(found: Wanted, source: str, key: str, rows: Sequence[SourceRow]) -> No
 
 
 def reconcile(
-    collection: Collection, attached: Attached, keys: Sequence[str], found: Wanted, ahead: EncodedAhead, connection: Connection
+    collection: Collection,
+    attached: Attached,
+    keys: Sequence[str],
+    found: DesiredPassages,
+    ahead: EncodedAhead,
+    connection: Connection,
 ) -> WorkReport:
-    """Write and delete in the transaction that has `keys` locked, which are those to settle, without the refused.
+    """Write and delete passages of `keys` in the transaction that has locked them; refused keys are excluded.
 
-    Raises NotEncodedError where a text is not among those encoded `ahead`.
+    Raises NotEncodedError if a text is not in `ahead`.
     """
     settled = set(keys)
     ids = [passage_id for passage_id, key in found.keys_of.items() if key in settled]
@@ -72,20 +77,20 @@ def reconcile(
     return WorkReport(report.passages, collection.delete(gone, connection=connection) if gone else 0)
 
 
-def _passages(source: str, rows: Sequence[SourceRow], found: Wanted) -> dict[str, Passage]:
+def _passages(source: str, rows: Sequence[SourceRow], found: DesiredPassages) -> dict[str, Passage]:
     passages: dict[str, Passage] = {}
     for row in rows:
         if (passage := _passage(source, row)) is None:
             continue
         if passage.id in passages or passage.id in found.passages:
-            msg = f"{source} yields the id {passage.id!r} twice; each passage needs one of its own, which a query can make"
+            msg = f"{source} returns the id {passage.id!r} twice; each passage needs its own id, which a query can compute"
             raise InputError(msg)
         passages[passage.id] = passage
     return passages
 
 
 def _passage(source: str, row: SourceRow) -> Passage | None:
-    """The first of several texts is the title; without another it is the text. A row without any is no passage."""
+    """Return the passage of a row, None without text. The first of several texts is the title, or the text if there is no other."""
     title, *rest = row.texts if len(row.texts) > 1 else (None, *row.texts)
     body = "\n\n".join(text for text in rest if text and text.strip())
     if not body:

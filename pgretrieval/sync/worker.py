@@ -1,7 +1,7 @@
-"""The worker: claims changed rows, has them encoded, and writes them with the end of their entries in one transaction.
+"""Worker: claim changed rows, encode them, and write them in one transaction with the removal of their queue entries.
 
-Nothing is locked while a model computes. Before it writes, the worker locks the entries and reads the rows again: what has changed
-since is encoded again, and what another worker has done meanwhile is left.
+Nothing is locked while a model computes. Before writing, the worker locks the entries and reads the rows again: changed rows are
+encoded again, and rows that another worker has finished are skipped.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from pgretrieval.index.changes import encode_ahead
 from pgretrieval.index.compaction import compact_if_needed
 from pgretrieval.index.sources import EncodedAhead, NotEncodedError
 from pgretrieval.sync.attaching import find
-from pgretrieval.sync.reconcile import Wanted, reconcile, wanted
+from pgretrieval.sync.reconcile import DesiredPassages, desired_passages, reconcile
 from pgretrieval.types import WorkReport
 
-BATCH = 256  # keys claimed together; each holds one lock of the server's while the batch is written
-POLL = 0.2  # seconds between looks whether anything waits
-TRIES = 5  # to encode rows that keep changing, before they are left for the next batch
-ATTEMPTS = 5  # of a row that fails, before it is parked
+BATCH = 256  # keys claimed at once; each takes one lock on the server while the batch is written
+POLL = 0.2  # seconds between reads of the queue
+TRIES = 5  # attempts to encode rows that keep changing, before they are left for the next batch
+ATTEMPTS = 5  # attempts for a failing row, before it is parked
 _LONGEST_PAUSE = 60.0
-_PATIENCE = 60.0  # seconds that entries of others are waited for while nothing is done
-_BETWEEN_LOOKS = 0.25
-_NAP = 0.2  # seconds between two looks whether to stop
+_WAIT_FOR_OTHERS = 60.0  # seconds to wait for entries claimed by others
+_BETWEEN_ATTEMPTS = 0.25
+_BETWEEN_STOP_CHECKS = 0.2  # seconds between two calls of `stopped`
 _PROBE = "a word"
-_LOOKING = ""  # beside the names of collections, which are not blank
+_QUEUE = ""  # key in `_pauses`; names of collections are not blank
 _LOG = logging.getLogger("pgretrieval")
 
 
 class _Opened(NamedTuple):
-    """A collection that the worker has open, and the encoder that it had then; `given`, the caller opened it."""
+    """Open collection of the worker and its encoder at that time; `given` is True if the caller opened it."""
 
     collection: Collection
     given: bool
@@ -48,7 +48,7 @@ class _Opened(NamedTuple):
 
 
 class Worker:
-    """Works through the queues of attached collections: the named ones, or all there are, also those that are attached later."""
+    """Worker on the queues of attached collections: the named ones, or all, including those attached later."""
 
     def __init__(
         self, database: Database, collections: Iterable[str | Collection], opening: Callable[[str], Collection], batch: int = BATCH
@@ -70,24 +70,24 @@ class Worker:
         progress: Callable[[int], None] | None = None,
         poll: float,
     ) -> WorkReport:
-        """Until nothing is due, if `once`, or until `stopped`, which is asked after each batch.
+        """Process queues until they are empty, with `once`, or until `stopped` returns True, which is called after each batch.
 
-        What concerns no single row, such as a column that is gone or a server that is down, is raised if `once`, after all else is
-        done; otherwise it is logged and tried again. `progress` is told how many entries were just settled; `poll` is how many
-        seconds lie between two looks whether anything waits.
+        Errors that concern no single row, such as a missing column or a server that is down, are raised at the end with `once`;
+        otherwise they are logged and the work is retried. `progress` is called with the number of entries just finished; `poll` is
+        the number of seconds between two reads of the queues.
         """
-        patience = _PATIENCE
+        seconds_left = _WAIT_FOR_OTHERS
         while not stopped():
-            worked = self._guarded(_LOOKING, "looking at the queue", lambda: self._round(stopped, progress))
-            patience = _PATIENCE if worked else patience
+            worked = self._run_or_pause(_QUEUE, "reading the queue", lambda: self._round(stopped, progress))
+            seconds_left = _WAIT_FOR_OTHERS if worked else seconds_left
             if not worked and once:
                 held = self._held_by_others()
                 if not held:
                     break
-                if patience <= 0:
+                if seconds_left <= 0:
                     raise ConflictError(held)
-                patience -= _BETWEEN_LOOKS
-                time.sleep(_BETWEEN_LOOKS)
+                seconds_left -= _BETWEEN_ATTEMPTS
+                time.sleep(_BETWEEN_ATTEMPTS)
             elif not worked:
                 self._wait(stopped, poll)
         failures = [pause.error for pause in self._pauses.values()]
@@ -96,34 +96,34 @@ class Worker:
         return self._report
 
     def _held_by_others(self) -> str | None:
-        """What to say where changed rows are due that other sessions keep locked, which may be workers that are not done yet."""
+        """Return the message about changed rows that other sessions keep locked, or None. The sessions may be workers."""
         for attached in attachments.attached(self._database):
             if attached.name in self._pauses or (self._names and attached.name not in self._names):
                 continue
-            with self._database.connection(f"looking at the queue of collection {attached.name!r}") as connection:
+            with self._database.connection(f"reading the queue of collection {attached.name!r}") as connection:
                 entries, holders = queue.held_by_others(connection, attached.collection_id)
             if entries:
                 return (
-                    f"{entries} changed rows of collection {attached.name!r} are left: for {_PATIENCE:.0f} seconds other sessions "
-                    f"kept them locked or claimed ({holders or 'they have gone now'}); let these end, then run this again"
+                    f"{entries} changed rows of collection {attached.name!r} are left: for {_WAIT_FOR_OTHERS:.0f} seconds other "
+                    f"sessions kept them locked or claimed ({holders or 'now ended'}); let them end, then run this again"
                 )
         return None
 
     def _wait(self, stopped: Callable[[], bool], poll: float) -> None:
-        """Until anything is due, a pause is over, or `stopped`. One look costs much less than a round."""
-        look = time.monotonic() + poll
+        """Wait until a queue has entries, a pause ends or `stopped`. Reading the queue is much cheaper than a round."""
+        next_read = time.monotonic() + poll
         while not stopped() and not any(pause.left <= 0 for pause in self._pauses.values()):
-            time.sleep(min(poll, _NAP))
-            if time.monotonic() >= look and _LOOKING not in self._pauses:
-                if self._guarded(_LOOKING, "looking at the queue", self._is_due):
+            time.sleep(min(poll, _BETWEEN_STOP_CHECKS))
+            if time.monotonic() >= next_read and _QUEUE not in self._pauses:
+                if self._run_or_pause(_QUEUE, "reading the queue", self._is_due):
                     return
-                look = time.monotonic() + poll
+                next_read = time.monotonic() + poll
 
     def _is_due(self) -> bool:
         return queue.is_due(self._database, self._names, list(self._pauses))
 
-    def _guarded(self, name: str, doing: str, work: Callable[[], object]) -> bool:
-        """Whether it did something. What it raises puts it off, each time for longer."""
+    def _run_or_pause(self, name: str, doing: str, work: Callable[[], object]) -> bool:
+        """Return whether `work` did something. After an error, `work` pauses, each time for longer."""
         pause = self._pauses.get(name)
         if pause and pause.left > 0:
             return False
@@ -132,25 +132,27 @@ class Worker:
         except PgRetrievalError as error:
             seconds = min(2 * pause.seconds, _LONGEST_PAUSE) if pause else 1.0
             self._pauses[name] = _Pause(error, seconds, time.monotonic() + seconds)
-            _LOG.warning("%s: %s; it is tried again in %.0f s", doing, error, seconds)
+            _LOG.warning("%s: %s; retrying in %.0f s", doing, error, seconds)
             return False
         self._pauses.pop(name, None)
         return worked
 
     def _round(self, stopped: Callable[[], bool], progress: Callable[[int], None] | None) -> bool:
-        """One batch of each collection; whether there was any."""
+        """Process one batch of each collection; return whether there was any."""
         worked = False
         everything = attachments.attached(self._database)
-        kept = {_LOOKING, *(attached.name for attached in everything)}
+        kept = {_QUEUE, *(attached.name for attached in everything)}
         self._pauses = {name: pause for name, pause in self._pauses.items() if name in kept}
         for attached in everything:
             if not stopped() and (not self._names or attached.name in self._names):
-                worked |= self._guarded(attached.name, f"collection {attached.name!r}", partial(self._batch, attached, progress))
+                worked |= self._run_or_pause(
+                    attached.name, f"collection {attached.name!r}", partial(self._batch, attached, progress)
+                )
         return worked
 
     def _batch(self, attached: Attached, progress: Callable[[int], None] | None) -> bool:
-        """Whether anything was due."""
-        with self._database.apart(f"bringing collection {attached.name!r} up to {attached.source}") as session:
+        """Process one batch; return whether there was any work."""
+        with self._database.apart(f"updating collection {attached.name!r} from {attached.source}") as session:
             with queue.claiming(session, attached.collection_id) as connection:
                 if connection is None or queue.expand(connection, attached.collection_id) is not None:
                     return connection is not None
@@ -161,7 +163,7 @@ class Worker:
             claimed = [entry for of_key in entries.values() for entry in of_key]
             try:
                 batch = _Batch(self._database, self._collection(attached), attached, session, claimed)
-                batch.settle(list(entries))
+                batch.process(list(entries))
             finally:
                 queue.release_claim(self._database, claimed)
         self._report += batch.report
@@ -172,14 +174,17 @@ class Worker:
         return True
 
     def _collection(self, attached: Attached) -> Collection:
-        """As it is now: it may have been made again, or have another encoder since. Raises EncoderError, ConfigError."""
+        """Return the collection in its current state: it may have been created again or have another encoder.
+
+        Raises EncoderError, ConfigError.
+        """
         found = collections.find(self._database, attached.name)
         held = found.encoder
         opened = self._open.get(attached.name)
         changed = opened is not None and (not opened.collection._opened.is_of(found) or opened.encoder not in (None, held))
         if changed and opened and opened.given:
             msg = (
-                f"collection {attached.name!r} was made again or has another encoder, {held}; open it anew and start another worker"
+                f"collection {attached.name!r} was replaced or has another encoder, {held}; open it again and start another worker"
             )
             raise ConfigError(msg)
         if opened is None or changed:
@@ -190,7 +195,7 @@ class Worker:
 
 
 class _Batch:
-    """Claimed keys. What fails is rolled back and halved until the rows that are to blame are alone."""
+    """Batch of claimed keys. A failing batch is rolled back and halved until single failing rows remain."""
 
     def __init__(
         self, database: Database, collection: Collection, attached: Attached, session: Connection, claimed: Sequence[int]
@@ -203,8 +208,8 @@ class _Batch:
         self._ahead: EncodedAhead | None = None
         self.report = WorkReport()
 
-    def settle(self, keys: Sequence[str]) -> None:
-        """Make the collection agree with the rows of `keys`, and delete their entries. Raises what is no row's fault."""
+    def process(self, keys: Sequence[str]) -> None:
+        """Reconcile the collection with the rows of `keys` and delete their entries. Raises errors that no row causes."""
         try:
             for _ in range(TRIES):
                 with queue.keeping(self._database, self._claimed):
@@ -219,16 +224,18 @@ class _Batch:
             if len(keys) == 1:
                 self._fail(keys[0], str(error), at_once=isinstance(error, InputError))
             else:
-                self.settle(keys[: len(keys) // 2])
-                self.settle(keys[len(keys) // 2 :])
+                self.process(keys[: len(keys) // 2])
+                self.process(keys[len(keys) // 2 :])
 
-    def _rows(self, keys: Sequence[str]) -> Wanted:
-        """The rows as they are now."""
+    def _rows(self, keys: Sequence[str]) -> DesiredPassages:
+        """Return the desired passages of the current rows."""
         rows = queue.source_rows(self._database, self._attached.name, self._attached.collection_id, keys)
-        return wanted(self._attached.source, rows)
+        return desired_passages(self._attached.source, rows)
 
     def _write(self, keys: Sequence[str], ahead: EncodedAhead) -> None:
-        """In one transaction, those of `keys` that nobody else has or has done. Raises NotEncodedError, EncoderChangedError."""
+        """Write, in one transaction, the keys that can be locked and are unfinished. Raises NotEncodedError,
+        EncoderChangedError.
+        """
         done = WorkReport()
         with self._writing(keys) as (connection, entries):
             found = self._rows(list(entries))
@@ -242,7 +249,7 @@ class _Batch:
 
     @contextmanager
     def _writing(self, keys: Sequence[str]) -> Iterator[tuple[Connection, Entries]]:
-        """The transaction of what is written, and those of the keys that it has locked: none after a detach."""
+        """Open the transaction for writing, and yield it with the keys that it locked; none after a detach."""
         with queue.claiming(self._session, self._attached.collection_id) as connection:
             attached = connection is not None and self._attached in attachments.attached(self._database)
             yield self._session, queue.lock(self._session, self._attached.collection_id, keys) if attached else {}
@@ -254,7 +261,7 @@ class _Batch:
 
     def _failed(self, connection: Connection, key: str, entries: Sequence[int], reason: str, *, at_once: bool) -> WorkReport:
         parked = queue.failed(connection, entries, reason, at_once=at_once, most=ATTEMPTS)
-        then = "parked until the row changes" if parked else "tried again later"
+        then = "parked until the row changes" if parked else "retried later"
         _LOG.warning("collection %r, row %r of %s: %s; %s", self._attached.name, key, self._attached.source, reason, then)
         return WorkReport(parked=1) if parked else WorkReport(postponed=1)
 
@@ -263,7 +270,7 @@ class _Batch:
             try:
                 self._collection.encoder.encode_document([_PROBE])
             except EncoderError:
-                return False  # it encodes nothing at all
+                return False  # the encoder fails for any text
             return True
         if isinstance(error, PgRetrievalError) or queue.is_of_the_server(error):
             return isinstance(error, InputError) or queue.is_rows_fault(error)
@@ -271,7 +278,7 @@ class _Batch:
 
 
 class _Pause(NamedTuple):
-    """What failed is left alone until then."""
+    """Pause of failed work until a time."""
 
     error: PgRetrievalError
     seconds: float

@@ -121,7 +121,7 @@ def test_index_again_adds_nothing(url: str, indexed: Done, files: list[Path]):
     ("option", "said"),
     [
         (["--bits", "2"], "made with bits 4, --bits says 2"),
-        (["--encoder", "some/model"], "was made with encoder {'kind': 'minilm', 'version': '2'}"),
+        (["--encoder", "some/model"], "was created with encoder {'kind': 'minilm', 'version': '2'}"),
     ],
 )
 def test_index_with_other_settings_is_refused(

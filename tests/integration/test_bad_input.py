@@ -214,7 +214,7 @@ def test_vectors_of_a_wrong_shape(docs: pgretrieval.Collection, vectors: Any, sa
 
 def test_vectors_of_another_dimension_than_the_collection(docs: pgretrieval.Collection):
     """They are stored, and the search breaks much later."""
-    with pytest.raises(DimensionMismatchError, match=r"passage 'p1' have 96 dimensions, the collection has 64"):
+    with pytest.raises(DimensionMismatchError, match=r"passage 'p1' have 96 dimensions, but the collection has 64"):
         docs.add(passages(2), vectors=[clustered(1)[0], clustered(1, dim=96)[0]])
     assert_unchanged(docs)
 
@@ -222,7 +222,7 @@ def test_vectors_of_another_dimension_than_the_collection(docs: pgretrieval.Coll
 def test_vectors_of_two_dimensions_in_one_first_add(database: pgretrieval.RetrievalDatabase):
     """The first passage decides nothing, and the collection holds two dimensions."""
     fresh = database.create_collection("fresh")
-    with pytest.raises(DimensionMismatchError, match=r"passage 'p1' have 96 dimensions, the collection has 64"):
+    with pytest.raises(DimensionMismatchError, match=r"passage 'p1' have 96 dimensions, but the collection has 64"):
         fresh.add(passages(2), vectors=[clustered(1)[0], clustered(1, dim=96)[0]])
     assert (fresh.stats()["passages"], fresh.stats()["dim"]) == (0, None)
 
@@ -242,13 +242,13 @@ def test_dimensions_out_of_range(database: pgretrieval.RetrievalDatabase, dim: i
 
 def test_a_query_of_another_dimension(built: pgretrieval.Collection):
     """torch's own message about matrix shapes comes out."""
-    with pytest.raises(DimensionMismatchError, match="the query have 128 dimensions, the collection has 64"):
+    with pytest.raises(DimensionMismatchError, match="the query have 128 dimensions, but the collection has 64"):
         built.search(vectors=clustered(1, dim=128)[0])
 
 
 def test_an_encoder_of_another_dimension(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection):
     """The collection takes vectors of another encoder."""
-    with pytest.raises(DimensionMismatchError, match="96 dimensions, collection 'docs' has 64"):
+    with pytest.raises(DimensionMismatchError, match="96 dimensions, but collection 'docs' has 64"):
         database.get_collection("docs", encoder=HashedEncoder(96))
     with pytest.raises(ConfigError, match=r"dim is 128, encoder .* has 64"):
         database.create_collection("other", encoder=HashedEncoder(), dim=128)

@@ -80,7 +80,7 @@ def test_the_number_is_given_or_the_encoders(database: pgretrieval.RetrievalData
     assert connection.execute("select pgretrieval.stats('docs') -> 'vectors_per_passage'").fetchone() == (C,)
     assert database.create_collection("given", vectors_per_passage=5).stats()["vectors_per_passage"] == 5
     assert database.create_collection("words", encoder=HashedEncoder()).stats()["vectors_per_passage"] is None
-    with pytest.raises(pgretrieval.ConfigError, match=r"vectors_per_passage is 5, encoder .* makes 8; leave it out"):
+    with pytest.raises(pgretrieval.ConfigError, match=r"vectors_per_passage is 5, but encoder .* returns 8; leave it out"):
         database.create_collection("both", encoder=PoolingEncoder(C), vectors_per_passage=5)
     for wrong in (0, True, "8"):
         with pytest.raises(pgretrieval.ConfigError, match=r"vectors_per_passage is .*at least 1"):
@@ -98,7 +98,7 @@ def test_every_add_is_checked(database: pgretrieval.RetrievalDatabase, connectio
     docs.add(passages(40), vectors=given)
     if built:
         docs.build()
-    message = "passage 'q1' has 7 vectors, every passage of this collection has 8"
+    message = "passage 'q1' has 7 vectors, but every passage of this collection has 8"
     for change in (docs.add, lambda *taken: docs.add(*taken, on_conflict="update")):
         with pytest.raises(pgretrieval.VectorError, match=message):
             change([{"id": "q0", "text": "a"}, {"id": "q1", "text": "b"}], [given[0], given[1][:7]])
@@ -173,7 +173,7 @@ def test_an_encoder_that_does_not_do_what_it_says(database: pgretrieval.Retrieva
     """A rebuild stores passages of another number than it says, and switches to them."""
     docs = database.create_collection("docs", encoder=HashedEncoder())
     docs.add(texts(10))
-    with pytest.raises(pgretrieval.VectorError, match="passage 'p0' has 3 vectors, every passage of this collection has 8"):
+    with pytest.raises(pgretrieval.VectorError, match="passage 'p0' has 3 vectors, but every passage of this collection has 8"):
         docs.rebuild(encoder=PoolingEncoder(C, made=3))
     assert held(connection) is None
     docs.rebuild(encoder=PoolingEncoder(3))

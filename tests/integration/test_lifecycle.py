@@ -50,7 +50,7 @@ def test_a_collection_made_with_an_object_is_opened_with_one(database_url: str):
     with pgretrieval.connect(url=database_url) as database:
         with pytest.raises(pgretrieval.EncoderError, match=r"HashedEncoder.*encoder=… to get_collection"):
             database.get_collection("docs").search("two")
-        with pytest.raises(pgretrieval.DimensionMismatchError, match="96 dimensions, collection 'docs' has 64"):
+        with pytest.raises(pgretrieval.DimensionMismatchError, match="96 dimensions, but collection 'docs' has 64"):
             database.get_collection("docs", encoder=HashedEncoder(96))
         assert database.get_collection("docs", encoder=HashedEncoder()).search("two")[0].id == "a"
 

@@ -619,7 +619,7 @@ def test_a_handle_from_before_whose_encoder_cannot_be_loaded(database: pgretriev
     docs.rebuild(encoder=OtherEncoder())
     with pytest.raises(pgretrieval.EncoderError, match="encoder=… to get_collection"):
         before.search("aword3 one")
-    with pytest.raises(pgretrieval.DimensionMismatchError, match="64 dimensions, the collection has 96"):
+    with pytest.raises(pgretrieval.DimensionMismatchError, match="64 dimensions, but the collection has 96"):
         before.search(vectors=HashedEncoder().encode_query(["aword3 one"])[0])
 
 
@@ -631,7 +631,7 @@ def test_a_given_query_of_the_old_dimension(database: pgretrieval.RetrievalDatab
     assert before.search(vectors=query, k=1)[0].id == "a3"
     docs.rebuild(encoder=OtherEncoder())
     with pytest.raises(
-        pgretrieval.DimensionMismatchError, match="64 dimensions, collection 'docs' has 96 since its encoder was changed"
+        pgretrieval.DimensionMismatchError, match="64 dimensions, and collection 'docs' has 96 since its encoder changed"
     ):
         before.search(vectors=query)
 

@@ -301,7 +301,7 @@ def test_an_id_twice(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.
         database.attach("docs", "articles", text="body")
     assert database.work([docs]) == WorkReport(written=1, parked=1)
     assert docs.stats()["parked_keys"][0]["key"] == "1"
-    assert "yields the id '1' twice" in docs.stats()["parked_keys"][0]["error"]
+    assert "returns the id '1' twice" in docs.stats()["parked_keys"][0]["error"]
 
 
 @pytest.mark.parametrize(

@@ -251,7 +251,7 @@ def test_adds_must_fit(docs: pgretrieval.Collection, database: pgretrieval.Retri
         docs.add(record, vectors=vectors, dense=[])
     with pytest.raises(InputError, match="more arrays in dense= than passages"):
         docs.add(record, vectors=vectors, dense=own[:2])
-    with pytest.raises(DimensionMismatchError, match="dense vectors have 23 dimensions, those of collection 'docs' have 24"):
+    with pytest.raises(DimensionMismatchError, match="dense vectors have 23 dimensions, but those of collection 'docs' have 24"):
         docs.add(record, vectors=vectors, dense=own[:1, :23])
     for wrong in (np.zeros(24), np.full(24, np.nan), np.ones((2, 12)), "no"):
         with pytest.raises(VectorError, match="dense vector of passage 'new'"):

@@ -416,7 +416,7 @@ def test_a_worker_that_can_take_nothing_does_not_say_that_all_is_done(
     database: pgretrieval.RetrievalDatabase, connection: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
 ):
     """`worker --once` ends with exit code 0, and rows are still queued."""
-    monkeypatch.setattr("pgretrieval.sync.worker._PATIENCE", 1.0)
+    monkeypatch.setattr("pgretrieval.sync.worker._WAIT_FOR_OTHERS", 1.0)
     connection.execute("create table public.articles (id text primary key, body text)")
     connection.execute("insert into public.articles values ('1', 'one')")
     docs = database.create_collection("docs", encoder=HashedEncoder())
