@@ -344,7 +344,7 @@ def _refuse_token_options(options: Mapping[str, Any], rerank: Rerank | None) -> 
     for name, value in given.items():
         if value is not None:
             msg = (
-                f"{name} is {validate.shown(value)}, but the collection scores all tokens of a passage; leave it out, or "
+                f"{name} is {validate.shown(value)}, but the collection is scored by all tokens of a passage; leave it out, or "
                 'create a collection with scorer="xtr" or "colxtr"'
             )
             raise ConfigError(msg)

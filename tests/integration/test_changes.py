@@ -157,7 +157,7 @@ def test_metadata_of_given_vectors_change_without_an_encoder(large: pgretrieval.
     """A collection without an encoder cannot change what needs none."""
     assert large.update([{"id": "p7", "metadata": {"number": -7}}]).updated == 1
     assert large.text_search("7", where={"number": -7})[0].id == "p7"
-    with pytest.raises(pgretrieval.InputError, match="holds given vectors and has no encoder"):
+    with pytest.raises(pgretrieval.InputError, match="contains given vectors and has no encoder"):
         large.update([{"id": "p7", "metadata": {}}, {"id": "p8", "text": "new"}])
     assert large.text_search("7", where={"number": -7})[0].id == "p7"
 

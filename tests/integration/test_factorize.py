@@ -346,8 +346,8 @@ def test_rerank_of_any_search(database: pgretrieval.RetrievalDatabase, corpus: C
 @pytest.mark.parametrize(
     ("arguments", "error", "said"),
     [
-        ({"anchor_queries": TRAIN[:9]}, InputError, "9 different anchor queries"),
-        ({"anchor_queries": TRAIN[:9] * 5}, InputError, "9 different anchor queries"),
+        ({"anchor_queries": TRAIN[:9]}, InputError, "9 distinct anchor queries"),
+        ({"anchor_queries": TRAIN[:9] * 5}, InputError, "9 distinct anchor queries"),
         ({"anchor_queries": [*TRAIN, " "]}, InputError, "' '"),
         ({"anchor_queries": "query 1"}, InputError, "a list of texts"),
         ({"anchor_items": 0}, ConfigError, "anchor_items is 0"),
@@ -387,7 +387,7 @@ def test_scores_that_tell_nothing(database: pgretrieval.RetrievalDatabase, corpu
     assert recall(collection, model, budget=60, rounds=4) > 0.9
     model.table[:55] = 7.5
     model.fingerprint = "another"
-    with pytest.raises(InputError, match="55 of 60 anchor queries get the same score"):
+    with pytest.raises(InputError, match="55 of 60 anchor queries have the same score"):
         collection.factorize(model, TRAIN, 30)
 
 
@@ -442,7 +442,7 @@ def test_more_anchors_than_passages(database: pgretrieval.RetrievalDatabase, sco
 
 def test_a_changed_cross_encoder_is_refused(docs: pgretrieval.Collection, database: Any, scores: TableCrossEncoder):
     """Anchor scores of one model meet embeddings of another."""
-    with pytest.raises(ConfigError, match=r"not the one whose scores.*or factorize with this one"):
+    with pytest.raises(ConfigError, match=r"not the one that collection.*or factorize with this one"):
         database.get_collection("docs", cross_encoder=TableCrossEncoder(seed=1)).search(
             "query 61", scorer="cross_encoder", budget=50
         )
@@ -460,7 +460,7 @@ def test_a_changed_cross_encoder_is_refused(docs: pgretrieval.Collection, databa
         ({"rounds": 1}, "rounds is 1"),
         ({"rounds": 0, "generator": "text"}, "rounds is 0"),
         ({"scorer": "cross-encoder"}, "scorer is 'cross-encoder'"),
-        ({"scorer": None}, "budget and rounds are of"),
+        ({"scorer": None}, "budget and rounds need"),
         ({"rerank": TableCrossEncoder()}, "leave rerank= out"),
         ({"scorer": None, "budget": None, "rerank": TableCrossEncoder(), "rerank_depth": 3}, "rerank_depth is 3"),
         ({"k": 0}, "k is 0"),

@@ -526,7 +526,7 @@ def test_a_collection_keeps_its_version_of_minilm_until_it_is_rebuilt(database: 
     assert again.search("tea water", k=1)[0].score == pytest.approx((query @ vectors[0].T).max(axis=1).sum(), abs=0.02)
     again._opened.require_encoder("minilm")
     again.add([{"id": "late", "text": "Water is warm."}])
-    with pytest.raises(pgretrieval.ConfigError, match=r"made with encoder {'kind': 'minilm'}, not 'minilm@2'.*rebuild"):
+    with pytest.raises(pgretrieval.ConfigError, match=r"created with encoder {'kind': 'minilm'}, not 'minilm@2'.*rebuild"):
         again._opened.require_encoder("minilm@2")
     again.rebuild(encoder="minilm")
     assert again.stats()["encoder"] == {"kind": "minilm", "version": NEWEST}

@@ -52,7 +52,7 @@ def test_what_needs_vectors_says_so(texts: pgretrieval.Collection, database: Any
         database.create_collection("other", encoder="none", keep_vectors=True)
     with pytest.raises(Exception, match="'texts' holds texts alone"):
         connection.execute("select pgretrieval.add_passage('texts', 'new', 'text', array['[1,2]']::vector[])")
-    with pytest.raises(ConfigError, match="no vectors to make means of"):
+    with pytest.raises(ConfigError, match="no vectors for selection"):
         texts.factorize(TableCrossEncoder(), queries(range(40)), 20, selection="kmeans")
 
 

@@ -56,7 +56,7 @@ def test_functions_in_a_circle_are_refused(tmp_path: Path, monkeypatch: pytest.M
     for name, other in (("one", "two"), ("two", "one")):
         (tmp_path / "functions" / "search" / f"{name}.sql").write_text(f"… pgretrieval.{other}() …")
     monkeypatch.setattr(assets, "SQL", tmp_path)
-    with pytest.raises(SchemaError, match="in a circle: one, two, one"):
+    with pytest.raises(SchemaError, match="in a cycle: one, two, one"):
         assets.function_files()
 
 

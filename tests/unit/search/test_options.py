@@ -86,7 +86,7 @@ def test_an_unknown_option_is_named_with_those_like_it(name: str, message: str):
 )
 def test_an_old_spelling_is_answered_with_the_new(old: str, new: str):
     """`candidates` was a generator, a number, or both."""
-    with refused(f"candidates is '{old}'; it is a number, and generator names what gives them: {new}"):
+    with refused(f"candidates is '{old}'; give a number, and the generator by its own option: {new}"):
         read_options(PLAIN, 10, {"candidates": old})
 
 
@@ -128,7 +128,7 @@ def test_a_reranking_cross_encoder_takes_as_many_hits_as_its_depth():
     assert read_options(RERANKED, 10, {"rerank": "some/model", "rerank_depth": 30}).scan.k == 30
     assert read_options(RERANKED, 10, {"rerank": "some/model", "rerank_depth": 30}).scan.options.rerank_depth is None
     assert read_options(PLAIN, 10, {"rerank": model, "generator": "text"}).by_words
-    with refused("rerank_depth is 9, less than the 10 hits"):
+    with refused("rerank_depth is 9, less than k, 10"):
         read_options(PLAIN, 10, {"rerank": model, "rerank_depth": 9})
 
 
@@ -154,10 +154,10 @@ def test_a_search_by_cross_encoder_begins_with_what_its_generator_finds():
     [
         ({"generator": "text"}, "use text_search"),
         ({"scorer": "cross-encoder"}, "choose maxsim, xtr, colxtr or cross_encoder"),
-        ({"scorer": "cross_encoder", "candidates": 512}, 'say what gives so many: generator="postings"'),
-        ({"scorer": "cross_encoder", "generator": "text", "candidates": 512}, "gives as many as are scored"),
+        ({"scorer": "cross_encoder", "candidates": 512}, 'the factorisation has none; leave it out, or give generator="postings"'),
+        ({"scorer": "cross_encoder", "generator": "text", "candidates": 512}, "returns as many as are scored"),
         ({"scorer": "cross_encoder", "rerank": "some/model"}, "leave rerank= out"),
-        ({"budget": 10}, 'of searches with scorer="cross_encoder"'),
+        ({"budget": 10}, 'budget and rounds need scorer="cross_encoder"'),
     ],
 )
 def test_options_that_do_not_go_together(options: dict[str, Any], message: str):
@@ -194,5 +194,5 @@ def test_the_encoder_says_whether_lengths_are_kept():
 @pytest.mark.parametrize("options", [{"dim": 64}, {"keep_vectors": True}, {"dense": "kept"}, {"scorer": "xtr"}], ids=str)
 def test_texts_alone_have_no_token_vectors(options: dict[str, Any]):
     """Options of token vectors are refused where there are none."""
-    with refused("makes a collection of texts alone"):
+    with refused("creates a collection of texts only"):
         without_token_vectors(read_settings("docs", 4, options))
