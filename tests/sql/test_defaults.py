@@ -53,8 +53,8 @@ def test_settings_of_a_search_by_all_tokens(connection: Connection, passages: in
     [
         ("probe", f"nearest.score - {probe._MISSED} * greatest(nearest.missed, 0)"),
         ("retrieved_passages", f"k_tokens := coalesce(k_tokens, {options.DEFAULT_K_TOKENS});"),
-        ("retrieved_passages", f"tokens_wanted := {xtr._SEEN_PER_TOKEN} * k_tokens::bigint;"),
-        ("retrieved_passages", f"enough constant real := {xtr._ENOUGH};"),
+        ("retrieved_passages", f"tokens_wanted := {xtr._READ_PER_RETRIEVED} * k_tokens::bigint;"),
+        ("retrieved_passages", f"enough constant real := {xtr._SUFFICIENT};"),
         ("retrieved_passages", f"all_tokens constant integer := {xtr._ALL_TOKENS};"),
         ("xtr_search", f"greatest({xtr._RERANKED}, {xtr._RERANKED_PER_HIT} * k)"),
         ("hybrid_search", f"greatest({xtr._RERANKED}, {xtr._RERANKED_PER_HIT} * k)"),
