@@ -1,1 +1,1 @@
-"""The command line: parses, wires the parts, prints. Results go to standard output, progress and errors to standard error."""
+"""Command line: parse arguments, connect the parts, print. Results go to standard output, progress and errors to standard error."""

@@ -29,7 +29,7 @@ def stats(
     name: NameArgument,
     json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Show what a collection holds and how many bytes each of its tables takes."""
+    """Show the counts and settings of a collection, and the size of each of its tables."""
     with context.obj.connect() as database:
         measured = database.get_collection(name).stats()
     if json:
@@ -46,7 +46,7 @@ def stats(
 
 
 def drop(context: typer.Context, name: NameArgument) -> None:
-    """Remove a collection with everything it holds, and free its space."""
+    """Remove a collection with its contents, and free its space."""
     with context.obj.connect() as database:
         database.drop_collection(name)
     console.errors.print(f"dropped {name!r}")
@@ -54,11 +54,9 @@ def drop(context: typer.Context, name: NameArgument) -> None:
 
 def migrate(
     context: typer.Context,
-    sql: Annotated[
-        bool, typer.Option("--sql", help="Print the installation as SQL for psql instead; connects to nothing.")
-    ] = False,
+    sql: Annotated[bool, typer.Option("--sql", help="Print the installation as SQL for psql, without connecting.")] = False,
 ) -> None:
-    """Install or upgrade the schema; run it again at any time."""
+    """Install or upgrade the schema. It can be run at any time."""
     if sql:
         typer.echo(schema.as_sql())
         return
@@ -72,12 +70,12 @@ def privileges(
     writer: Annotated[str, typer.Option(help="The role that also adds and deletes passages.", metavar="ROLE")],
     owner: Annotated[str, typer.Option(help="The role that also creates, builds, drops and migrates.", metavar="ROLE")],
 ) -> None:
-    """Print the grants for three roles as SQL for psql; connects to nothing."""
+    """Print the grants for three roles as SQL for psql, without connecting."""
     typer.echo(assets.privileges(reader, writer, owner))
 
 
 def doctor(context: typer.Context) -> None:
-    """Check server, schema and settings, and say what to change."""
+    """Check server, schema and settings, and recommend changes."""
     with context.obj.inspect() as database:
         findings = database.diagnose()
     for finding in findings:

@@ -1,4 +1,4 @@
-"""`pgretrieval`: global options, errors, and the commands."""
+"""Application `pgretrieval`: global options, errors, and the commands."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def options(
     context: typer.Context,
     database: Annotated[
         str | None,
-        typer.Option(help=f"URL of a Postgres with pgvector, as psql takes it. Environment: {URL_VARIABLE}.", metavar="URL"),
+        typer.Option(help=f"URL of a Postgres with pgvector, in the form of psql. Environment: {URL_VARIABLE}.", metavar="URL"),
     ] = None,
     data_dir: Annotated[
         str | None,
@@ -49,7 +49,7 @@ def options(
 ) -> None:
     """Late-interaction retrieval in the Postgres you already run.
 
-    Without --database, --data-dir or their environment variables the embedded Postgres in the user's data directory is used.
+    The default database is the embedded Postgres in the user's data directory.
     """
     context.obj = Target(database, data_dir)
 
@@ -79,26 +79,26 @@ app.command()(checking.check)
 
 def run() -> None:
     """Run a command; exit code 0 only on success."""
-    for stream in (sys.stdout, sys.stderr):  # a terminal, or a locale, that has no such character gets its number
+    for stream in (sys.stdout, sys.stderr):  # characters that the terminal or locale lacks are printed as escapes
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         app(standalone_mode=True)
     except PgRetrievalError as error:
         _fail(str(error))
-    except SystemExit as stop:  # typer makes this of Ctrl-C, without a word
+    except SystemExit as stop:  # raised by typer for Ctrl-C, without a message
         if stop.code == INTERRUPTED:
             console.errors.print(INTERRUPTION)
         raise
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
-    except OSError as error:  # of a file that cannot be written: no room, no right, no such name
+    except OSError as error:  # from writing a file: no space, no permission, no such name
         _fail(f"{validate.shown(error.filename)}: {error.strerror}" if error.filename else str(error))
 
 
 def _fail(message: str) -> NoReturn:
-    """One line, and exit code 1."""
+    """Print an error on one line and exit with code 1."""
     console.errors.print("error:", style="bold red", end=" ")
     console.errors.print(" ".join(message.splitlines()), soft_wrap=True)
     sys.exit(1)

@@ -19,13 +19,13 @@ def delete(
     ids: Annotated[list[str] | None, typer.Argument(help="Ids of passages.")] = None,
     where: Annotated[
         str | None,
-        typer.Option(help='Passages whose metadata match: JSON such as {"year": {"$lt": 1990}}, or a jsonpath predicate.'),
+        typer.Option(help='Filter by metadata: JSON such as {"year": {"$lt": 1990}}, or a jsonpath predicate.'),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Delete every passage, and keep the collection.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Delete every passage but keep the collection.")] = False,
 ) -> None:
-    """Delete passages by their ids, by their metadata, or by both; or all. In one transaction."""
+    """Delete passages by ids, by metadata, or by both, or delete all, in one transaction."""
     if not ids and where is None and not everything:
-        msg = "name ids, or say --where, or --all; `pgretrieval drop` removes the whole collection"
+        msg = "give ids, --where or --all; `pgretrieval drop` removes the whole collection"
         raise ConfigError(msg)
     with context.obj.connect() as database:
         deleted = database.get_collection(name).delete(ids or None, where=read_where(where), all=everything)
@@ -37,7 +37,7 @@ def compact(
     name: NameArgument,
     auto: Annotated[
         bool | None,
-        typer.Option("--auto/--no-auto", help="Also set whether clients compact the collection by themselves."),
+        typer.Option("--auto/--no-auto", help="Also set whether clients compact the collection automatically."),
     ] = None,
 ) -> None:
     """Merge posting segments and remove entries of deleted passages; searches and changes continue."""

@@ -29,13 +29,13 @@ from pgretrieval.types import Hit
 
 
 class _Console(Console):
-    """Prints texts as they are: no markup, no codes of emoji, and controls of a terminal by their number."""
+    """Console that prints texts literally: no markup, no emoji codes, and control characters as escapes."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """The one way by which texts, and cells of tables that are texts, are rendered."""
+        """Render a text; all texts and cells of tables go through this method."""
         return super().render_str(visible(text), **options)
 
 
@@ -47,12 +47,12 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # all but 
 
 
 def visible(text: str) -> str:
-    """A text without what a terminal takes for a command, such as the escape that begins a change of colour or of the title."""
+    """Escape the control characters of a text, such as the escape that changes a terminal's colour or title."""
     return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on one line of standard output, in ASCII where that has no other characters."""
+    """Print a JSON value on one line of standard output, in ASCII if the encoding is not UTF-8."""
     plain = not (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
     text = json.dumps(value, ensure_ascii=plain)
     typer.echo(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
@@ -60,7 +60,7 @@ def print_json(value: Any) -> None:
 
 @contextmanager
 def progress_bar(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error with rate and time left; yields the function that advances it."""
+    """Show a bar on standard error with rate and time left; yield the function that advances it."""
     with _progress() as bars:
         task = bars.add_task(visible(description), total=total)
         yield lambda done: bars.advance(task, done)
@@ -68,7 +68,7 @@ def progress_bar(description: str, total: int | None) -> Iterator[Callable[[int]
 
 @contextmanager
 def stage_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each stage of a build or part of a check, as these name them."""
+    """Show a bar for each stage of a build or part of a check; yield the function that updates them."""
     labels = {
         "encode": "encoding",
         "train": "training the codebook",
@@ -87,12 +87,12 @@ def stage_bars() -> Iterator[Callable[[str, int, int], None]]:
     with _progress() as bars:
         tasks: dict[str, Any] = {}
 
-        def tell(name: str, done: int, total: int) -> None:
+        def update(name: str, done: int, total: int) -> None:
             if name not in tasks:
                 tasks[name] = bars.add_task(visible(labels.get(name, name)), total=total)
             bars.update(tasks[name], completed=done, total=total)
 
-        yield tell
+        yield update
 
 
 def _progress() -> Progress:
@@ -108,15 +108,15 @@ def _progress() -> Progress:
 
 
 class _Rate(ProgressColumn):
-    """Steps a second, once known."""
+    """Column with the steps per second, once known."""
 
     def render(self, task: Task) -> Text:
-        """The text of one task."""
+        """Return the text of one task."""
         return Text(f"{task.speed:,.0f}/s" if task.speed else "", style="dim")
 
 
 def print_hits(hits: list[Hit]) -> None:
-    """Hits for reading: rank, score, id, title and the beginning of the text."""
+    """Print hits: rank, score, id, title and the beginning of the text."""
     for hit in hits:
         results.print(f"{hit.rank:>3}", style="bold", end="")
         results.print(f"  {hit.score:7.3f}  ", end="")
@@ -127,7 +127,7 @@ def print_hits(hits: list[Hit]) -> None:
 
 
 def hit_as_dict(hit: Hit) -> dict[str, Any]:
-    """The JSON form of a hit."""
+    """Return a hit in JSON form."""
     return {
         "rank": hit.rank,
         "id": hit.id,
@@ -139,7 +139,7 @@ def hit_as_dict(hit: Hit) -> dict[str, Any]:
 
 
 def explanation_table(explanation: Explanation) -> Table:
-    """Milliseconds by stage, then the counts."""
+    """Return a table of milliseconds by stage, then the counts."""
     table = Table(show_header=False, box=None, pad_edge=False)
     for stage, spent in explanation.milliseconds.items():
         table.add_row(stage, f"{spent:.1f} ms")

@@ -28,11 +28,11 @@ def demo(context: typer.Context) -> None:
     with context.obj.connect() as database:
         collection = loading.open_or_create(database, name, None, None)
         loading.load(collection, sources, loading.count_checked(sources))
-        held = collection.stats()
+        stats = collection.stats()
         spent = time.perf_counter() - started
         console.results.print(
-            f"Collection {name!r}: {held['passages']:,} docstrings, {held['tokens']:,} token vectors, "
-            f"{held['centroids']:,} centroids, {sum(held['bytes'].values()) / 1e6:,.0f} MB in Postgres; ready in {spent:,.0f} s.",
+            f"Collection {name!r}: {stats['passages']:,} docstrings, {stats['tokens']:,} token vectors, "
+            f"{stats['centroids']:,} centroids, {sum(stats['bytes'].values()) / 1e6:,.0f} MB in Postgres; ready in {spent:,.0f} s.",
         )
         collection.search("warm up")
         for question in QUESTIONS:

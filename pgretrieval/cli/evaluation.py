@@ -34,12 +34,12 @@ _SMALLEST_DEPTH = 10
 _METRICS = "nDCG@10 R@100 RR@10 Success@5"
 
 Queries = Annotated[Path | None, typer.Option(help='.jsonl or .jsonl.gz of {"id", "text"}.')]
-Metrics = Annotated[str, typer.Option(help="Measures as ir-measures names them.")]
+Metrics = Annotated[str, typer.Option(help="Measures by their names in ir-measures.")]
 DropIdentical = Annotated[
     bool | None,
     typer.Option(
         "--drop-identical/--keep-identical",
-        help="Leave out hits with the id of their query, for collections whose passages are the queries.",
+        help="Leave out hits with the id of their query, for collections whose queries are passages.",
         show_default="by the dataset",
     ),
 ]
@@ -48,39 +48,36 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 def evaluate(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="The collection; for a dataset, by default one named after it.")] = None,
+    name: Annotated[str | None, typer.Argument(help="The collection; for a dataset, the default is named after it.")] = None,
     queries: Queries = None,
     qrels: Annotated[
-        Path | None, typer.Option(help="TREC four-column or BEIR three-column judgements, with or without header.")
+        Path | None, typer.Option(help="Judgements in four TREC columns or three BEIR columns, with or without header.")
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option(
-            help="An ir-datasets name such as beir/scifact/test, instead of files; it is downloaded and indexed if necessary."
-        ),
+        typer.Option(help="An ir-datasets name such as beir/scifact/test, instead of files; downloaded and indexed if necessary."),
     ] = None,
-    encoder: Annotated[str | None, typer.Option(help="For a dataset that is not indexed yet: a model name or folder.")] = None,
-    run: Annotated[Path | None, typer.Option(help="Measure this TREC run file, not a collection.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Encoder for a dataset that is not indexed yet: a model name or folder.")
+    ] = None,
+    run: Annotated[Path | None, typer.Option(help="Measure this TREC run file instead of a collection.")] = None,
     write: Annotated[Path | None, typer.Option("--write-run", help="Write the ranking as a TREC run file.")] = None,
     exact: Annotated[
         bool,
-        typer.Option("--exact", help="Compare with exact MaxSim over unquantised vectors; encodes every passage again."),
+        typer.Option("--exact", help="Compare with exact MaxSim over unquantised vectors; this encodes every passage again."),
     ] = False,
     drop_identical: DropIdentical = None,
     metrics: Metrics = _METRICS,
     json: Json = False,
 ) -> None:
-    """Measure a collection, or a run file, on judged queries: quality, milliseconds, and agreement with exact MaxSim.
+    """Measure a collection or a run file on judged queries: quality, milliseconds, and agreement with exact MaxSim.
 
-    Each measure is computed on a search of its own depth (nDCG@10 on k = 10, R@100 on k = 100), but at least on k = 10.
+    Each measure uses a search of its own depth (nDCG@10 with k = 10, R@100 with k = 100), with k of at least 10.
     """
     measures = parse_metrics(metrics)
     if run is not None:
         if name or queries or dataset or exact or write or qrels is None:
-            msg = (
-                "--run measures a file with --qrels; leave the collection and all other options but --drop-identical, --metrics "
-                "and --json out"
-            )
+            msg = "--run needs --qrels; apart from these, only --drop-identical, --metrics and --json can be given"
             raise ConfigError(msg)
         found, dropped = without_identical(run_of(run)) if drop_identical else (run_of(run), 0)
         means = mean_metrics(measures, qrels_of(qrels), {MAX_CUTOFF: found})
@@ -98,7 +95,7 @@ def evaluate(
             judgements = qrels_of(qrels)
             all_texts = queries_of(queries)
         else:
-            msg = "name a collection with --queries and --qrels, or a --dataset, or a --run with --qrels"
+            msg = "give a collection with --queries and --qrels, or --dataset, or --run with --qrels"
             raise ConfigError(msg)
         texts = _judged(all_texts, judgements, qrels or dataset, queries or dataset)
         depths = sorted({*_depths(required_depths(measures)), *(_FIDELITY_DEPTHS if exact else ())})
@@ -148,7 +145,7 @@ def compare(
             read = run_of(Path(source))
             runs: Mapping[int, Any] = {MAX_CUTOFF: without_identical(read)[0] if drop_identical else read}
         elif all_texts is None:
-            msg = f"{source!r} is no file, so it names a collection, which needs --queries"
+            msg = f"{source!r} is not a file, and a collection needs --queries"
             raise ConfigError(msg)
         else:
             texts = _judged(all_texts, judgements, qrels, queries)
@@ -180,15 +177,17 @@ def _depths(required: list[int]) -> list[int]:
     return sorted({max(depth, _SMALLEST_DEPTH) for depth in required})
 
 
-def _judged(all_texts: Mapping[str, str], judgements: Mapping[str, object], judged_by: object, asked_by: object) -> dict[str, str]:
-    """The judged queries; those that have no text count as found nothing."""
+def _judged(
+    all_texts: Mapping[str, str], judgements: Mapping[str, object], judgements_from: object, queries_from: object
+) -> dict[str, str]:
+    """Return the judged queries; those without text count as failed."""
     texts = {query_id: text for query_id, text in all_texts.items() if query_id in judgements}
     if not texts:
-        msg = f"none of the {len(judgements)} judged queries of {judged_by} is in {asked_by}; do the ids belong together?"
+        msg = f"none of the {len(judgements)} judged queries of {judgements_from} is in {queries_from}; check the ids"
         raise InputError(msg)
     if len(texts) < len(judgements):
         missing = len(judgements) - len(texts)
-        console.errors.print(f"{missing} judged queries are not in {asked_by}: they count as found nothing")
+        console.errors.print(f"{missing} judged queries are not in {queries_from} and count as failed")
     return texts
 
 
@@ -207,7 +206,7 @@ def _searched(collection: Collection, texts: dict[str, str], depths: list[int], 
 def _indexed(
     database: RetrievalDatabase, dataset: str, name: str | None, encoder: str | None
 ) -> tuple[Collection, dict[str, str], dict[str, dict[str, int]], bool]:
-    """A collection with all passages of a dataset, its queries and judgements, and whether its queries are passages."""
+    """Return a collection with all passages of a dataset, its queries and judgements, and whether its queries are passages."""
     from pgretrieval.evaluate.benchmarks import Benchmark
 
     benchmark = Benchmark(dataset)

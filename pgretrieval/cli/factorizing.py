@@ -24,33 +24,37 @@ def factorize(
     cross_encoder: Annotated[str, typer.Option(help="Name or folder of a sentence_transformers.CrossEncoder.")],
     anchor_queries: Annotated[Path, typer.Option(help='.jsonl or .jsonl.gz of {"id", "text"}: a few hundred typical queries.')],
     anchor_items: Annotated[
-        int, typer.Option(help="Passages that a query is scored with first; all others are estimated from them.")
+        int, typer.Option(help="Number of passages that are scored first for a query; the others are estimated from them.")
     ] = 200,
-    selection: Annotated[Selection, typer.Option(help="How these passages are chosen.")] = "greedy",
+    selection: Annotated[Selection, typer.Option(help="Selection of these passages.")] = "greedy",
     queries: Annotated[int | None, typer.Option(help="Use only the first N anchor queries.", show_default="all")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of what is drawn.")] = 0,
-    element: Annotated[Element, typer.Option(help="Precision of the index: halfvec takes half the bytes.")] = "vector",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cost, and stop.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of random choices.")] = 0,
+    element: Annotated[Element, typer.Option(help="Element type of the index: halfvec takes half the bytes.")] = "vector",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the estimated cost and stop.")] = False,
 ) -> None:
-    """Score every passage for the anchor queries by a cross-encoder, so that searches find what it ranks first.
+    """Score every passage for the anchor queries by a cross-encoder, so that searches can approximate its ranking.
 
-    The cost is printed first. An interrupted run continues when it is run again. Run again after passages were added, it scores
-    these alone.
+    The estimated cost is printed first. After an interruption, run the command again to resume. After an add, it scores only the
+    new passages.
     """
     texts = list(queries_of(anchor_queries).values())[:queries]
     with context.obj.connect() as database:
         collection = database.get_collection(name)
 
-        def told(costs: Costs) -> None:
-            time = "" if costs.seconds is None else f"about {costs.seconds / 3600:,.2f} hours here ({costs.seconds:,.0f} s), "
-            said = f"{costs.pairs:,} pairs to score: {time}{costs.bytes / _MEBIBYTE:,.1f} MiB"
-            console.errors.print(said)
+        def show_costs(costs: Costs) -> None:
+            time = (
+                ""
+                if costs.seconds is None
+                else f"about {costs.seconds / 3600:,.2f} hours on this machine ({costs.seconds:,.0f} s), "
+            )
+            message = f"{costs.pairs:,} pairs to score: {time}{costs.bytes / _MEBIBYTE:,.1f} MiB"
+            console.errors.print(message)
             if dry_run:
                 raise typer.Exit
 
         with console.stage_bars() as stage:
             report = collection.factorize(
-                cross_encoder, texts, anchor_items, selection, seed=seed, element=element, stage=stage, costs=told
+                cross_encoder, texts, anchor_items, selection, seed=seed, element=element, stage=stage, costs=show_costs
             )
     console.errors.print(
         f"factorised {name!r}: {report.embedded:,} passages embedded with {report.calls:,} cross-encoder calls, "

@@ -1,4 +1,4 @@
-"""Files that commands read, which may also be pipes, such as the shell's `<(…)`, or standard input (`-`)."""
+"""Files that commands read; they can be pipes, such as the shell's `<(…)`, or standard input (`-`)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pgretrieval.evaluate.runs import Run, read_run
 
 
 def queries_of(path: Path) -> dict[str, str]:
-    """Texts of queries by id."""
+    """Read query texts by id."""
     with held([path]) as [file]:
         return dict(read_queries(*file))
 
 
 def qrels_of(path: Path) -> dict[str, dict[str, int]]:
-    """Judgements by query id and passage id."""
+    """Read judgements by query id and passage id."""
     with held([path]) as [file]:
         return read_qrels(*file)
 
 
 def run_of(path: Path) -> Run:
-    """What a run file found."""
+    """Read a run file."""
     with held([path]) as [file]:
         return read_run(*file)

@@ -18,7 +18,7 @@ from pgretrieval.types import GENERATORS
 
 def index(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The collection; it is created if there is none.")],
+    name: Annotated[str, typer.Argument(help="The collection; created if it does not exist.")],
     corpus: Annotated[
         list[Path],
         typer.Argument(help='.jsonl or .jsonl.gz files of {"id", "title"?, "text", "metadata"?}, one object a line.'),
@@ -26,7 +26,7 @@ def index(
     encoder: Annotated[
         str | None,
         typer.Option(
-            help="minilm; a hub name or folder that MultiVectorEncoder loads; or none for texts alone, without vectors.",
+            help="minilm; a hub name or folder that MultiVectorEncoder loads; or none for texts only, without vectors.",
             show_default="minilm",
         ),
     ] = None,
@@ -37,28 +37,29 @@ def index(
     generator: Annotated[
         str | None,
         typer.Option(
-            help="What generates candidates: proxy (one learned vector a passage), postings (of centroids), or auto (postings).",
+            help="Candidate generator: proxy (a learned vector for each passage), postings (of centroids), or auto (postings).",
             show_default="auto",
         ),
     ] = None,
-    candidates: Annotated[str | None, typer.Option(hidden=True, help="The old name of --generator.")] = None,
+    candidates: Annotated[str | None, typer.Option(hidden=True, help="Old name of --generator.")] = None,
     keep_vectors: Annotated[
-        bool, typer.Option("--keep-vectors", help="Keep token vectors beside their codes: exact scores for four times the bytes.")
+        bool,
+        typer.Option("--keep-vectors", help="Store token vectors in addition to codes: exact scores for four times the bytes."),
     ] = False,
     scorer: Annotated[
         str | None,
         typer.Option(
-            help="What scores passages: maxsim (all tokens), or xtr or colxtr (retrieved tokens).",
+            help="Scorer: maxsim (all tokens), or xtr or colxtr (retrieved tokens).",
             show_default="maxsim",
         ),
     ] = None,
     rerank: Annotated[
         str | None,
-        typer.Option(help="maxsim also stores codes by passage, to score the best of xtr or colxtr again.", show_default="none"),
+        typer.Option(help="maxsim also stores codes by passage, to rerank the best of xtr or colxtr.", show_default="none"),
     ] = None,
     unit_vectors: Annotated[
         bool | None,
-        typer.Option(help="Whether token vectors are scaled to length one; xtr and colxtr can keep lengths.", show_default="yes"),
+        typer.Option(help="Scale token vectors to unit length, or (xtr, colxtr) keep their lengths.", show_default="yes"),
     ] = None,
     language: Annotated[
         str | None, typer.Option(help="The server's text search configuration for searches by words.", show_default="english")
@@ -67,7 +68,7 @@ def index(
 ) -> None:
     """Add files of passages to a collection and build its index.
 
-    Passages that are there already are left alone, so an interrupted run continues when it is run again. One with other content is
+    Existing passages are unchanged, so an interrupted run can be resumed by running it again. A passage with different content is
     an error, unless --update replaces it.
     """
     if candidates is not None:
@@ -90,8 +91,8 @@ def index(
             stored = loading.load(collection, sources, total, update=update)
             held = collection.stats()
     console.errors.print(
-        f"{stored:,} passages {'added or changed' if update else 'added'}, {total - stored:,} were there already; {name!r} now "
-        f"holds {held['passages']:,} passages, {held['tokens']:,} tokens and {held['centroids']:,} centroids",
+        f"{stored:,} passages {'added or changed' if update else 'added'}, {total - stored:,} already stored; {name!r} now "
+        f"contains {held['passages']:,} passages, {held['tokens']:,} tokens and {held['centroids']:,} centroids",
     )
 
 
@@ -100,12 +101,12 @@ def rebuild(
     name: Annotated[str, typer.Argument(help="The collection.")],
     encoder: Annotated[
         str | None,
-        typer.Option(help="Change to this encoder: minilm, a hub name or a folder.", show_default="the collection's own"),
+        typer.Option(help="New encoder: minilm, a hub name or a folder.", show_default="the collection's own"),
     ] = None,
 ) -> None:
     """Train a new codebook and code every passage again, optionally with another encoder, while searches and changes continue.
 
-    An interrupted run continues when it is run again.
+    An interrupted run can be resumed by running it again.
     """
     with context.obj.connect() as database:
         collection = database.get_collection(name)

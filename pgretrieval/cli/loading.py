@@ -1,4 +1,4 @@
-"""Putting a corpus into a collection so that an interrupted run can be repeated."""
+"""Loading of a corpus into a collection; an interrupted run can be repeated."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Source = Callable[[], Iterable[Passage]]
 def open_or_create(
     database: RetrievalDatabase, name: str, encoder: str | None, bits: int | None, options: Mapping[str, Any] | None = None
 ) -> Collection:
-    """The collection of that name, made where there is none; None leaves a setting to its default.
+    """Open the collection, or create it; None leaves a setting at its default.
 
-    Raises ConfigError where it was made with other settings.
+    Raises ConfigError if it exists with other settings.
     """
     wanted = {"bits": bits, **(options or {})}
     wanted = {option: value for option, value in wanted.items() if value is not None}
@@ -32,7 +32,7 @@ def open_or_create(
     for option, value in wanted.items():
         held, flag = getattr(collection, option), "--" + option.replace("_", "-")
         if held != value:
-            msg = f"collection {name!r} was made with {option} {held}, {flag} says {value}; drop it first, or leave {flag} out"
+            msg = f"collection {name!r} was created with {option} {held}, but {flag} is {value}; drop it first, or leave {flag} out"
             raise ConfigError(msg)
     if encoder is not None:
         collection._opened.require_encoder(encoder)
@@ -40,7 +40,7 @@ def open_or_create(
 
 
 def count_checked(sources: Iterable[Source]) -> int:
-    """Read every passage once, so that bad input is known before hours of encoding. Raises InputError, DuplicateIdError."""
+    """Read every passage once, to find invalid input before hours of encoding. Raises InputError, DuplicateIdError."""
     seen: set[str] = set()
     with console.progress_bar("checking the corpus", None) as advance:
         for source in sources:
@@ -54,9 +54,9 @@ def count_checked(sources: Iterable[Source]) -> int:
 
 
 def load(collection: Collection, sources: Iterable[Source], total: int, *, update: bool = False) -> int:
-    """Add what the collection does not hold yet, batch by batch, each kept at once, then build. Returns how many were stored.
+    """Add the passages that the collection does not contain in committed batches, then build; return the number of stored passages.
 
-    With `update`, passages of other content than the stored take their place; without, they are an error.
+    Passages with different content are replaced with `update`, and otherwise an error.
     """
     from pgretrieval.index.ingest import BATCH, batches
 
@@ -71,7 +71,7 @@ def load(collection: Collection, sources: Iterable[Source], total: int, *, updat
                 added += report.passages
                 truncated += report.truncated
     if truncated:
-        console.errors.print(f"{truncated:,} texts were longer than the model reads and were cut at its limit")
+        console.errors.print(f"{truncated:,} texts were longer than the model's limit and were truncated")
     if not collection.texts_alone:
         with console.stage_bars() as stage:
             collection.build(stage=stage)

@@ -1,4 +1,4 @@
-"""Where a command begins: what it needs is imported here, which takes seconds, and may be interrupted."""
+"""Entry point. It imports the command's modules, which can take seconds and be interrupted."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ def main() -> None:
 
 
 def _leave(_number: int, _frame: Any) -> None:
-    """Nothing is under way yet; an exception would come out of the middle of an import."""
+    """Exit at once: no work has started, and an exception would interrupt an import."""
     os.write(2, f"{INTERRUPTION}\n".encode())
     os._exit(INTERRUPTED)

@@ -16,23 +16,23 @@ from pgretrieval.search.options import SearchOptions, old_candidates
 def search(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The collection.")],
-    query: Annotated[str, typer.Argument(help="What to look for, in plain words.")],
-    k: Annotated[int, typer.Option("-k", help="How many passages to return.")] = 10,
+    query: Annotated[str, typer.Argument(help="The query text.")],
+    k: Annotated[int, typer.Option("-k", help="Number of passages to return.")] = 10,
     candidates: Annotated[
         str | None,
-        typer.Option(help="Passages that the generator gives.", metavar="INTEGER", show_default="by size"),
+        typer.Option(help="Number of candidates from the generator.", metavar="INTEGER", show_default="by size"),
     ] = None,
     generator: Annotated[
         str | None,
         typer.Option(
-            help="What generates candidates: postings, proxy or auto; with a cross-encoder also text.",
+            help="Candidate generator: postings, proxy or auto; with a cross-encoder also text.",
             show_default="the collection's own",
         ),
     ] = None,
     pruning: Annotated[
-        int | None, typer.Option(help="Candidates that are decoded and scored exactly.", show_default="by size")
+        int | None, typer.Option(help="Number of candidates to decode and score exactly.", show_default="by size")
     ] = None,
-    probes: Annotated[int | None, typer.Option(help="Centroids that each query token looks up.", show_default="by size")] = None,
+    probes: Annotated[int | None, typer.Option(help="Centroids that each query token probes.", show_default="by size")] = None,
     k_tokens: Annotated[
         int | None, typer.Option(help="Tokens that each query token retrieves (xtr, colxtr).", show_default="300")
     ] = None,
@@ -43,7 +43,8 @@ def search(
         ),
     ] = None,
     reduction: Annotated[
-        str | None, typer.Option(help="mean or sum over the query's tokens.", show_default="mean for xtr, sum for colxtr")
+        str | None,
+        typer.Option(help="Reduction over the query's tokens: mean or sum.", show_default="mean for xtr, sum for colxtr"),
     ] = None,
     where: Annotated[
         str | None,
@@ -52,33 +53,31 @@ def search(
             metavar="FILTER",
         ),
     ] = None,
-    among: Annotated[
-        list[str] | None, typer.Option(help="Only passages with these ids; give it once for each.", metavar="ID")
-    ] = None,
+    among: Annotated[list[str] | None, typer.Option(help="Only passages with this id; repeatable.", metavar="ID")] = None,
     scorer: Annotated[
         str | None,
         typer.Option(
-            help="maxsim, xtr or colxtr; or cross_encoder, the one that the collection was factorised by.",
+            help="Scorer: maxsim, xtr or colxtr; or cross_encoder, the one of the factorisation.",
             show_default="the collection's own",
         ),
     ] = None,
-    budget: Annotated[int | None, typer.Option(help="Calls of the cross-encoder.", show_default="500")] = None,
+    budget: Annotated[int | None, typer.Option(help="Call budget of the cross-encoder.", show_default="500")] = None,
     rounds: Annotated[
         int | None,
-        typer.Option(help="Spend the budget in this many rounds, each learning from those before.", show_default="anchors first"),
+        typer.Option(help="Rounds that divide the budget; each uses the scores of earlier rounds.", show_default="anchors first"),
     ] = None,
     rerank: Annotated[
         str | None,
         typer.Option(
-            help="What scores the best again: name or folder of a cross-encoder; maxsim (xtr, colxtr); or none.",
-            show_default="as the collection was made",
+            help="Scorer of the best passages: name or folder of a cross-encoder; maxsim (xtr, colxtr); or none.",
+            show_default="the collection's own",
         ),
     ] = None,
     rerank_depth: Annotated[
-        int | None, typer.Option(help="Passages that --rerank scores.", show_default="100 by a cross-encoder")
+        int | None, typer.Option(help="Number of passages to rerank.", show_default="100 for a cross-encoder")
     ] = None,
     json: Annotated[
-        bool, typer.Option("--json", help='One object a line: {"rank","id","score","title","text","metadata"}.')
+        bool, typer.Option("--json", help='Print one JSON object for each hit: {"rank","id","score","title","text","metadata"}.')
     ] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Report each stage and its time on standard error.")] = False,
 ) -> None:
@@ -108,24 +107,24 @@ def search(
 
 
 def checked_by_search(**options: str | float | None) -> SearchOptions:
-    """Options whose values the search checks itself."""
+    """Return options that the search checks."""
     return cast("SearchOptions", options)
 
 
 def read_candidates(candidates: str | None) -> int | None:
-    """Read the number of candidates. Raises ConfigError, which names the new options where a generator is given."""
+    """Read the number of candidates. Raises ConfigError, which names the new options for an old spelling."""
     if candidates is None or candidates.isdecimal():
         return None if candidates is None else int(candidates)
     if old := old_candidates(candidates):
         new = f"--generator {old[0]}" + ("" if old[1] is None else f" --candidates {old[1]}")
-        msg = f"--candidates is {validate.shown(candidates)}; it is a number, and --generator names what gives them: {new}"
+        msg = f"--candidates is {validate.shown(candidates)}; give a number, and the generator by its own option: {new}"
     else:
         msg = f"--candidates is {validate.shown(candidates)}; give a whole number of at least 1"
     raise ConfigError(msg)
 
 
 def read_imputation(imputation: str | None) -> str | float | None:
-    """Read an option that is a name or a number."""
+    """Read a name or a number."""
     try:
         return imputation if imputation is None else float(imputation)
     except ValueError:
@@ -133,7 +132,7 @@ def read_imputation(imputation: str | None) -> str | float | None:
 
 
 def read_where(where: str | None) -> dict[str, Any] | str | None:
-    """An option that begins like a JSON object is one. Raises ConfigError where it cannot be read."""
+    """Read a JSON object, or return another text unchanged. Raises ConfigError for invalid JSON."""
     if where is None or not where.lstrip().startswith("{"):
         return where
     try:

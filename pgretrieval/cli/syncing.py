@@ -13,22 +13,22 @@ import typer
 from pgretrieval.cli import console, loading
 from pgretrieval.database import RetrievalDatabase
 
-_GRACE = 5  # seconds from a signal to the end of a batch, before it is broken off
+_GRACE = 5  # seconds after a signal until the current batch is interrupted
 
 
 def attach(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The collection; it is created if there is none.")],
-    table: Annotated[str, typer.Option(help="The table to follow, with its schema.", metavar="TABLE")],
-    text: Annotated[
-        str, typer.Option(help="The column with the text; or several, the first of which is the title.", metavar="COLUMNS")
-    ],
-    id: Annotated[str, typer.Option("--id", help="The table's key, and the passages' id.", metavar="COLUMN")] = "id",
-    metadata: Annotated[str, typer.Option(help="Columns to filter by.", metavar="COLUMNS", show_default="none")] = "",
+    name: Annotated[str, typer.Argument(help="The collection; created if it does not exist.")],
+    table: Annotated[str, typer.Option(help="The table to attach to, with its schema.", metavar="TABLE")],
+    text: Annotated[str, typer.Option(help="The text column; or several, with the title first.", metavar="COLUMNS")],
+    id: Annotated[str, typer.Option("--id", help="The table's key column, used as passage id.", metavar="COLUMN")] = "id",
+    metadata: Annotated[
+        str, typer.Option(help="Columns to store as metadata, for filters.", metavar="COLUMNS", show_default="none")
+    ] = "",
     query: Annotated[
         str | None,
         typer.Option(
-            help="A view or a select that yields passages: id, the table's key as key, and the columns of --text and --metadata.",
+            help="A view or a select of passages: id, the table's key as key, and the columns of --text and --metadata.",
             metavar="SELECT",
         ),
     ] = None,
@@ -39,7 +39,7 @@ def attach(
         str | None, typer.Option(help="Text search configuration of a new collection.", show_default="english")
     ] = None,
 ) -> None:
-    """Have a collection follow a table: triggers queue its changes, and `worker` applies them."""
+    """Attach a collection to a table: triggers queue its changes, and `worker` applies them."""
     with context.obj.connect() as database:
         created = name not in database.list_collections()
         loading.open_or_create(database, name, encoder, None, {"language": language})
@@ -50,12 +50,12 @@ def attach(
                 database.drop_collection(name)
             raise
     console.errors.print(
-        f"{name!r} follows {table}; {queued:,} rows are queued. `pgretrieval worker` makes passages of them, and of what changes",
+        f"{name!r} is attached to {table}; {queued:,} rows are queued. Run `pgretrieval worker` to index them and later changes",
     )
 
 
 def detach(context: typer.Context, name: Annotated[str, typer.Argument(help="The collection.")]) -> None:
-    """Remove the triggers of an attached collection and all that is queued; its passages stay."""
+    """Remove the triggers and the queue of an attached collection. Its passages stay."""
     with context.obj.connect() as database:
         database.detach(name)
     console.errors.print(f"{name!r} is detached; it keeps its passages")
@@ -64,11 +64,11 @@ def detach(context: typer.Context, name: Annotated[str, typer.Argument(help="The
 def worker(
     context: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(help="Collections; all that are attached if none is named.", metavar="[NAME]...")
+        list[str] | None, typer.Argument(help="Collections; by default all attached ones.", metavar="[NAME]...")
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="Stop when nothing is left to do.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Stop when the queues are empty.")] = False,
 ) -> None:
-    """Keep attached collections in step with their tables, until SIGTERM or Ctrl-C."""
+    """Process the queues of attached collections until SIGTERM or Ctrl-C."""
     stopped = stop_on_signals()
     _log_to_console(quiet=once)
     with context.obj.connect() as database, _bar(database, names or []) if once else nullcontext(None) as progress:
@@ -77,22 +77,22 @@ def worker(
 
 
 def stop_on_signals() -> Callable[[], bool]:
-    """Tells whether SIGTERM or SIGINT has come.
+    """Return a function that returns whether SIGTERM or SIGINT was received.
 
-    A second one interrupts at once, and so do some seconds without an end; what was under way is rolled back.
+    A second signal, or a few seconds without an end, interrupts the batch, which is rolled back.
     """
     received: list[int] = []
 
-    def note(number: int, _frame: Any) -> None:
+    def receive(number: int, _frame: Any) -> None:
         received.append(number)
         if len(received) > 1:
             raise KeyboardInterrupt
         if hasattr(signal, "SIGALRM"):
-            signal.signal(signal.SIGALRM, note)
+            signal.signal(signal.SIGALRM, receive)
             signal.setitimer(signal.ITIMER_REAL, _GRACE)
 
-    signal.signal(signal.SIGTERM, note)
-    signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGTERM, receive)
+    signal.signal(signal.SIGINT, receive)
     return lambda: bool(received)
 
 
@@ -111,7 +111,7 @@ class _ToConsole(logging.Handler):
 
 
 def _log_to_console(*, quiet: bool) -> None:
-    """Warnings, and unless `quiet` each batch, with their time."""
+    """Log warnings and, unless `quiet`, each batch, with the time."""
     handler = _ToConsole()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log = logging.getLogger("pgretrieval")

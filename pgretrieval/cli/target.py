@@ -1,4 +1,4 @@
-"""Which database a command works on."""
+"""Database that a command uses."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from pgretrieval.database import RetrievalDatabase, connect, install, open_datab
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The global options; None where not given."""
+    """Global options; None if not given."""
 
     database: str | None
     data_dir: str | None
 
     @contextmanager
     def connect(self) -> Iterator[RetrievalDatabase]:
-        """The database, with its schema checked."""
+        """Connect to the database and check its schema."""
         with connect(self.database, self.data_dir) as database:
             yield database
 
     @contextmanager
     def connect_unchecked(self) -> Iterator[RetrievalDatabase]:
-        """The database whatever its schema, for `migrate`."""
+        """Connect to the database without checking its schema, for `migrate`."""
         with open_database(self.database, self.data_dir) as database:
             yield database
 
     @contextmanager
     def inspect(self) -> Iterator[RetrievalDatabase]:
-        """The database as another command would find it, for `doctor`: an embedded one is migrated, any other is left as it is."""
+        """Connect for `doctor`: migrate an embedded database as other commands do; leave any other unchanged."""
         with self.connect_unchecked() as database:
             if database.data_dir is not None:
                 install(database)

@@ -1,4 +1,4 @@
-"""`pgretrieval mine`, and `pgretrieval train` with what is trained."""
+"""`pgretrieval mine`, and `pgretrieval train` with its kinds of models."""
 
 from __future__ import annotations
 
@@ -29,13 +29,11 @@ app = typer.Typer(no_args_is_help=True, help="Train a late-interaction model or 
 
 _Kind = TypeVar("_Kind")
 
-Data = Annotated[
-    list[Path] | None, typer.Option(help="Folder of mined tuples; repeatable. Without one, tuples are mined in rounds.")
-]
+Data = Annotated[list[Path] | None, typer.Option(help="Folder of mined tuples; repeatable. By default tuples are mined in rounds.")]
 Output = Annotated[Path, typer.Option(help="Folder of the run: configuration, checkpoints, metrics, plot, model.")]
-Base = Annotated[str, typer.Option(help='What to start from: "minilm", or a model name or folder.')]
-TrainedOption = Annotated[Trained, typer.Option("--train", help="all, or the projection (and pooling) alone.")]
-Rounds = Annotated[int, typer.Option(help="Refresh rounds: index with the model so far, mine, train. They need --corpus.")]
+Base = Annotated[str, typer.Option(help='Model to start from: "minilm", or a model name or folder.')]
+TrainedOption = Annotated[Trained, typer.Option("--train", help="Parameters to train: all, or only the projection (and pooling).")]
+Rounds = Annotated[int, typer.Option(help="Refresh rounds: index with the current model, mine, train. They need --corpus.")]
 Corpus = Annotated[Path | None, typer.Option(help="For rounds: .jsonl or .jsonl.gz of the passages.")]
 QueriesOption = Annotated[Path | None, typer.Option(help='For rounds: .jsonl or .jsonl.gz of {"id", "text"}.')]
 QrelsOption = Annotated[Path | None, typer.Option(help="For rounds: judgements; without them the teacher chooses the positives.")]
@@ -44,37 +42,39 @@ Teacher = Annotated[str | None, typer.Option("--cross-encoder", help="For rounds
 _FLAGS = {"checkpointing": "--gradient-checkpointing"}
 _MINED = {"ways": 16, "depth": 200}
 _CROSS = {"batch": 8, "learning_rate": 3e-5}
-"""Defaults of the command line: of tuples for models that are trained on a processor, and of cross-encoders."""
+"""Defaults of the command line, for training on a processor and for cross-encoders."""
 
 
 def _declared(
     kind: type, leave_out: Collection[str] = (), defaults: Mapping[str, Any] = MappingProxyType({})
 ) -> list[inspect.Parameter]:
-    """The fields of options as those of a command."""
+    """Return the fields of an options class as parameters of a command."""
     hints = get_type_hints(kind)
     made = []
     for one in fields(kind):
         if one.name not in leave_out:
             flags = [_FLAGS[one.name]] if one.name in _FLAGS else []
-            said: Any = {"help": one.metadata["help"]} | ({"show_default": one.metadata["shown"]} if one.metadata["shown"] else {})
+            summary: Any = {"help": one.metadata["help"]} | (
+                {"show_default": one.metadata["shown"]} if one.metadata["shown"] else {}
+            )
             made.append(
                 inspect.Parameter(
                     one.name,
                     inspect.Parameter.KEYWORD_ONLY,
                     default=defaults.get(one.name, one.default),
-                    annotation=Annotated[hints[one.name], typer.Option(*flags, **said)],
+                    annotation=Annotated[hints[one.name], typer.Option(*flags, **summary)],
                 )
             )
     return made
 
 
 def _chosen(kind: type[_Kind], given: Mapping[str, Any], **fixed: Any) -> _Kind:
-    """Options as they were given on the command line."""
+    """Return an options object from the values given on the command line."""
     return kind(**{one.name: given[one.name] for one in fields(kind) if one.name in given} | fixed)  # type: ignore[arg-type]
 
 
 def _with(*declared: list[inspect.Parameter]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A command of a function with options of its own, and declared ones that it takes as `given`."""
+    """Return a decorator that adds declared options to a command; the function receives them as `given`."""
 
     def made(function: Callable[..., None]) -> Callable[..., None]:
         own = [one for name, one in inspect.signature(function, eval_str=True).parameters.items() if name != "given"]
@@ -96,7 +96,7 @@ def _with(*declared: list[inspect.Parameter]) -> Callable[[Callable[..., None]],
 @_with(_declared(MiningOptions, defaults=_MINED))
 def mine_tuples(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The collection whose searches mine.")],
+    name: Annotated[str, typer.Argument(help="The collection to search.")],
     queries: Annotated[Path, typer.Option(help='.jsonl or .jsonl.gz of {"id", "text"}.')],
     output: Annotated[Path, typer.Option(help="Folder for the tuples.")],
     qrels: Annotated[Path | None, typer.Option(help="Judgements; without them the cross-encoder chooses the positives.")] = None,
@@ -104,7 +104,7 @@ def mine_tuples(
     *,
     given: Mapping[str, Any],
 ) -> None:
-    """Mine tuples for training: each query's relevant passages, and hard negatives among the best that the collection finds."""
+    """Mine training tuples: each query's relevant passages, and hard negatives from the collection's search results."""
     _refuse_old(output)
     options = _chosen(MiningOptions, given)
     texts = queries_of(queries)
@@ -114,7 +114,7 @@ def mine_tuples(
         made = mine(collection, texts, judgements, teacher=cross_encoder, options=options, stage=stage)
     write_training_set(output, made)
     console.errors.print(
-        f"{len(made.tuples):,} tuples of {made.ways} passages, {len(made.passages):,} different ones, are in {output}", markup=False
+        f"{len(made.tuples):,} tuples of {made.ways} passages, {len(made.passages):,} distinct, are in {output}", markup=False
     )
 
 
@@ -130,7 +130,7 @@ def _shared(
     qrels: QrelsOption = None,
     cross_encoder: Teacher = None,
 ) -> None:
-    """What all late-interaction models are trained with, beside `RunOptions`, `Aim` and `MiningOptions`."""
+    """Declare the options of all late-interaction models, apart from `RunOptions`, `Aim` and `MiningOptions`."""
 
 
 _Aiming = Callable[[dict[str, Any]], tuple[Aim, dict[str, Any]]]
@@ -139,9 +139,9 @@ _Aiming = Callable[[dict[str, Any]], tuple[Aim, dict[str, Any]]]
 def _retriever(
     *own: list[inspect.Parameter], leave_out: Collection[str] = ("objective",)
 ) -> Callable[[_Aiming], Callable[..., None]]:
-    """A command that trains a late-interaction model; the function makes the aim and the kind of model of what was given."""
+    """Return a decorator for a command that trains a late-interaction model; the function returns aim and kind of model."""
     shared = list(inspect.signature(_shared, eval_str=True).parameters.values())
-    mining = _declared(MiningOptions, ("ways", "seed"), _MINED)  # tuples are as wide as those trained on, and of one seed
+    mining = _declared(MiningOptions, ("ways", "seed"), _MINED)  # taken from `Aim` and `RunOptions`
     declared = [shared, *own, _declared(Aim, leave_out), _declared(RunOptions), mining]
 
     def made(aim: _Aiming) -> Callable[..., None]:
@@ -158,7 +158,7 @@ def _retriever(
 @app.command()
 @_retriever(leave_out=("objective", "k_train"))
 def colbert(given: dict[str, Any]) -> tuple[Aim, dict[str, Any]]:
-    """Train like ColBERTv2: distillation from the teacher's scores, and cross-entropy against the passages of other queries."""
+    """Train like ColBERTv2: distil the teacher's scores, and use cross-entropy against the passages of other queries."""
     return _chosen(Aim, given, objective="colbert"), {}
 
 
@@ -167,17 +167,17 @@ _DIM = next(one.metadata["help"] for one in fields(ColXtr) if one.name == "dim")
 
 def _colxtr(
     bottleneck: Annotated[int | None, typer.Option(help=_DIM)] = None,
-    keep_lengths: Annotated[bool, typer.Option("--keep-lengths", help="ColXTR: vectors are not normalised.")] = False,
+    keep_lengths: Annotated[bool, typer.Option("--keep-lengths", help="ColXTR: do not normalise vectors.")] = False,
 ) -> None:
-    """Options of ColXTR that go by other names on the command line."""
+    """Declare the options of ColXTR that have other names on the command line."""
 
 
 @app.command()
 @_retriever(list(inspect.signature(_colxtr, eval_str=True).parameters.values()), _declared(ColXtr, ("dim", "normalize")))
 def xtr(given: dict[str, Any]) -> tuple[Aim, dict[str, Any]]:
-    """Train like XTR or ColXTR: only tokens that a query token retrieves from the batch give scores."""
+    """Train like XTR or ColXTR: only tokens that a query token retrieves from the batch are scored."""
     if given["bottleneck"] is None and (given["keep_lengths"] or given["end_token"] != "own"):
-        msg = "--keep-lengths and --end-token make a ColXTR of a bare T5; give --bottleneck, too"
+        msg = "--keep-lengths and --end-token are options of ColXTR; give --bottleneck, too"
         raise ConfigError(msg)
     colxtr = None
     if given["bottleneck"] is not None:
@@ -201,21 +201,21 @@ def cross_encoder(
     *,
     given: Mapping[str, Any],
 ) -> None:
-    """Train a cross-encoder, which reads query and passage together."""
+    """Train a cross-encoder, which scores pairs of query and passage."""
     aim, options = _chosen(CrossAim, given), _chosen(RunOptions, given)
     sets = [read_training_set(folder) for folder in data]
     with console.stage_bars() as stage:
         tick = partial(stage, f"training in {output}")
         report = train_cross_encoder(sets, output, base=base, aim=aim, options=options, tick=tick)
-    console.errors.print(_told(report))
+    console.errors.print(_summary(report))
 
 
 def _train(given: dict[str, Any], aim: Aim, kind: dict[str, Any]) -> None:
-    """Train on mined tuples, or in rounds that mine their own."""
+    """Train on mined tuples, or mine and train in rounds."""
     data, corpus, queries = given["data"], given["corpus"], given["queries"]
     mines = corpus is not None and queries is not None
     if bool(data) == mines or (given["rounds"] > 1 and not mines):
-        msg = "give mined tuples with --data, or --corpus and --queries to mine in --rounds, and not both"
+        msg = "give mined tuples with --data, or --corpus and --queries to mine in --rounds, not both"
         raise ConfigError(msg)
     options, trained = _chosen(RunOptions, given), given["trained"]
     with console.stage_bars() as stage:
@@ -225,7 +225,7 @@ def _train(given: dict[str, Any], aim: Aim, kind: dict[str, Any]) -> None:
             return train_retriever(sets, folder, base=base, aim=aim, trained=trained, options=options, tick=tick, **kind)
 
         if not mines:
-            said = _told(train([read_training_set(folder) for folder in data], given["output"], given["base"]))
+            summary = _summary(train([read_training_set(folder) for folder in data], given["output"], given["base"]))
         else:
             with held([corpus]) as [passages], given["context"].obj.connect() as database:
                 models = train_in_rounds(
@@ -241,13 +241,13 @@ def _train(given: dict[str, Any], aim: Aim, kind: dict[str, Any]) -> None:
                     mining=_chosen(MiningOptions, given, ways=aim.ways or _MINED["ways"]),
                     stage=stage,
                 )
-            said = f"the model of the last of {len(models)} rounds is in {models[-1]}"
-    console.errors.print(said)
+            summary = f"the model of the last of {len(models)} rounds is in {models[-1]}"
+    console.errors.print(summary)
 
 
-def _told(report: RunReport) -> str:
+def _summary(report: RunReport) -> str:
     losses = ", ".join(f"{name} {value:.4f}" for name, value in report.losses.items())
-    after = f" (went on from step {report.resumed:,})" if report.resumed else ""
+    after = f" (resumed from step {report.resumed:,})" if report.resumed else ""
     return (
         f"{report.steps:,} steps{after} in {report.seconds:,.0f} s on {report.device}, {report.precision}; last {losses}; "
         f"the model is in {report.model}"
@@ -256,5 +256,7 @@ def _told(report: RunReport) -> str:
 
 def _refuse_old(output: Path) -> None:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        msg = f"{output} is {'not empty' if output.is_dir() else 'a file'}; name another folder, so that no earlier tuples are lost"
+        msg = (
+            f"{output} is {'not empty' if output.is_dir() else 'a file'}; name another folder, so that existing tuples are not lost"
+        )
         raise ConfigError(msg)

@@ -1,4 +1,4 @@
-"""Texts in, token vectors out. Importing this package loads neither torch nor sentence-transformers."""
+"""Encoders: texts to token vectors. Importing this package loads neither torch nor sentence-transformers."""
 
 from __future__ import annotations
 

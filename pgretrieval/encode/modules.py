@@ -1,6 +1,6 @@
-"""Modules of our own for models of sentence-transformers: they are saved, loaded and trained with the model.
+"""Modules for models of sentence-transformers, which are saved, loaded and trained with the model.
 
-Importing this imports torch and the library, so only what loads or builds a model does.
+Importing this module imports torch and the library.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from sentence_transformers.base.modules.module import Module
 from sentence_transformers.multi_vector_encoder.modules.token_pooling import BaseTokenPooling
 from torch import Tensor, nn
 
-from pgretrieval.encode.vetting import CLOSED, CLOSED_WEIGHTS, prepared, unattended
+from pgretrieval.encode.vetting import CLOSED, CLOSED_WEIGHTS, vetted_folder, without_stdin
 from pgretrieval.errors import ConfigError
 
 Shape = Literal["tokens", "full"]
-"""What a pooling mixes: token vectors alike in every dimension, or all their numbers."""
+"""Weights of a pooling: shared by all dimensions ("tokens"), or one for each pair of dimensions ("full")."""
 
 _FIRST_WEIGHT = 0.05
 _SPREAD = 0.1
@@ -28,10 +28,10 @@ _NOISE = 0.02
 class ConstPooling(BaseTokenPooling):  # type: ignore[misc]
     """Learned pooling to a constant number of vectors (ConstBERT): [δ1|…|δC] = Wᵀ [d1|…|dM].
 
-    A passage's (M, dim) token vectors, padded to M = `tokens`, become (C, dim) with C = `vectors`. `shape` "tokens" has W as
-    (M, C), shared by the dimensions; "full" as (M·dim, C·dim), as the paper writes it. `masked` makes positions without a token,
-    or with a skipped one, zero before; otherwise they count as the encoder gave them. `normalize` scales the pooled vectors to unit
-    length. Queries stay as they are.
+    The (M, dim) token vectors of a passage, padded to M = `tokens`, become (C, dim) with C = `vectors`. With `shape` "tokens" W is
+    (M, C), shared by the dimensions; with "full" it is (M·dim, C·dim), as in the paper. `masked` zeroes positions without a token,
+    or with a skipped one, before the pooling; otherwise they count. `normalize` scales the pooled vectors to unit length. Queries
+    are unchanged.
     """
 
     config_keys = ["tokens", "vectors", "dim", "shape", "bias", "masked", "normalize", "tasks"]  # noqa: RUF012
@@ -59,7 +59,7 @@ class ConstPooling(BaseTokenPooling):  # type: ignore[misc]
         self.shape, self.bias, self.masked, self.normalize = shape, bias, masked, normalize
         width = 1 if shape == "tokens" else dim
         self.linear = nn.Linear(tokens * width, vectors * width, bias=bias)
-        self._start()
+        self._initialise()
 
     def forward(self, features: dict[str, Tensor], task: str | None = None) -> dict[str, Tensor]:
         """Replace (batch, tokens, dim) vectors of passages, and their mask, by (batch, `vectors`, dim)."""
@@ -72,17 +72,17 @@ class ConstPooling(BaseTokenPooling):  # type: ignore[misc]
         return features
 
     def pool_one(self, embedding: Tensor, **_: Any) -> Tensor:
-        """One passage's (tokens, dim) vectors as (`vectors`, dim)."""
+        """Pool the (tokens, dim) vectors of one passage to (`vectors`, dim)."""
         mask = torch.ones(1, len(embedding), dtype=torch.bool, device=embedding.device)
         return self._pooled(embedding[None], mask)[0]
 
     def on_model_ready(self, model: Any) -> None:
-        """Passages are cut where the pooling ends, and counted as cut."""
+        """Truncate passages at the number of pooled tokens, so that truncation is counted."""
         length = model[0].document_length
         model[0].document_length = min(length or self.tokens, self.tokens)
 
     def get_config_dict(self) -> dict[str, Any]:
-        """What a saved model says of it."""
+        """Return the configuration to save."""
         return {key: getattr(self, key) for key in self.config_keys}
 
     def save(self, output_path: str, *_: Any, safe_serialization: bool = True, **__: Any) -> None:
@@ -92,7 +92,7 @@ class ConstPooling(BaseTokenPooling):  # type: ignore[misc]
 
     @classmethod
     def load(cls, model_name_or_path: str, subfolder: str = "", **options: Any) -> ConstPooling:
-        """Read what `save` has written."""
+        """Load a saved module."""
         where = {"subfolder": subfolder, **{key: options[key] for key in _HUB_OPTIONS if key in options}}
         module = cls(**cls.load_config(model_name_or_path, **where))
         loaded: ConstPooling = cls.load_torch_weights(model_name_or_path, model=module, **where)
@@ -102,22 +102,22 @@ class ConstPooling(BaseTokenPooling):  # type: ignore[misc]
         if self.masked:
             vectors = vectors * mask.unsqueeze(-1)
         missing = self.tokens - vectors.shape[1]
-        padded = nn.functional.pad(vectors, (0, 0, 0, missing))  # a negative number cuts
+        padded = nn.functional.pad(vectors, (0, 0, 0, missing))  # a negative number truncates
         if self.shape == "tokens":
             pooled: Tensor = self.linear(padded.transpose(1, 2)).transpose(1, 2)
         else:
             pooled = self.linear(padded.flatten(1)).unflatten(1, (self.vectors, self.dim))
         if not self.normalize:
             return pooled
-        precise = torch.promote_types(pooled.dtype, torch.float32)  # squares of half precision overflow
+        precise = torch.promote_types(pooled.dtype, torch.float32)  # squares overflow in half precision
         unit: Tensor = nn.functional.normalize(pooled.to(precise), dim=-1)
         return unit.to(pooled.dtype)
 
-    def _start(self) -> None:
-        """Vector c begins as the mean of a window of neighbouring tokens, which are the most alike.
+    def _initialise(self) -> None:
+        """Initialise vector c as the mean of a window of neighbouring tokens, which are the most similar.
 
-        A tenth of the tokens c, c + C, c + 2C, …, and noise, give a passage that is too short for window c a vector, too. Weights
-        begin small: only their ratios count, and an optimizer's steps are of one size.
+        A tenth of the tokens c, c + C, c + 2C, …, and noise give a vector also to passages too short for window c. Weights start
+        small, because only their ratios count and optimizer steps have a fixed size.
         """
         place = torch.arange(self.tokens)
         slot = torch.arange(self.vectors)[:, None]
@@ -132,14 +132,14 @@ class ConstPooling(BaseTokenPooling):  # type: ignore[misc]
 
 
 class LowerCase(Module):  # type: ignore[misc]
-    """Makes the model's tokenizer lower-case its texts; a tokenizer of the T5 family forgets that when it is saved."""
+    """Module that makes the model's tokenizer lower-case texts; tokenizers of the T5 family lose this setting when saved."""
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Nothing changes."""
+        """Return the features unchanged."""
         return features
 
     def on_model_ready(self, model: Any) -> None:
-        """Lower-case before anything else the tokenizer does with a text."""
+        """Lower-case texts before all other normalisation."""
         from tokenizers.normalizers import Lowercase, Sequence
 
         backend = model.tokenizer.backend_tokenizer
@@ -152,14 +152,16 @@ class LowerCase(Module):  # type: ignore[misc]
 
 
 class EndTokenMean(Module):  # type: ignore[misc]
-    """Replaces the vector of the end-of-text token by the mean of the text's token vectors, as the published ColXTR code does."""
+    """Module that replaces the vector of the end-of-text token by the mean of the token vectors, as in the published ColXTR
+    code.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._end: int | None = None
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        """(batch, tokens, dim) stays that."""
+        """Replace the end token's vector in (batch, tokens, dim)."""
         vectors, mask = features["token_embeddings"], features["attention_mask"].bool().unsqueeze(-1)
         mean = (vectors * mask).sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp(min=1)
         ends = torch.eq(features["input_ids"], -1 if self._end is None else self._end).unsqueeze(-1) & mask
@@ -167,7 +169,7 @@ class EndTokenMean(Module):  # type: ignore[misc]
         return features
 
     def on_model_ready(self, model: Any) -> None:
-        """Learn which token ends a text."""
+        """Read the id of the end-of-text token."""
         self._end = model.tokenizer.eos_token_id
 
     def save(self, output_path: str, *_: Any, **__: Any) -> None:
@@ -178,20 +180,20 @@ class EndTokenMean(Module):  # type: ignore[misc]
 _HUB_OPTIONS = ("token", "cache_folder", "revision", "local_files_only")
 
 OWN = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in (ConstPooling, LowerCase, EndTokenMean)}
-"""The modules here by the names that a saved model calls them by."""
+"""Modules of this file by their names in a saved model."""
 
 
 def load_model(name: str | os.PathLike[str], device: str | None) -> Any:
-    """A saved `MultiVectorEncoder`, also one with modules from here, without running any other code that comes with it."""
+    """Load a saved `MultiVectorEncoder`, which may contain modules of this file, without running code from the model."""
     from sentence_transformers import MultiVectorEncoder
 
-    folder = prepared(name)
-    with unattended():
+    folder = vetted_folder(name)
+    with without_stdin():
         return MultiVectorEncoder._load_with_module_classes(folder, OWN, device=device, model_kwargs=dict(CLOSED_WEIGHTS), **CLOSED)
 
 
 def projection_dim(model: Any) -> int:
-    """Width of the token vectors that a model's last projection gives."""
+    """Return the dimension of the token vectors after a model's last projection."""
     for module in reversed(list(model)):
         if isinstance(module, Dense) and module.module_output_name == "token_embeddings":
             return int(module.out_features)
@@ -199,16 +201,16 @@ def projection_dim(model: Any) -> int:
 
 
 def pooled_vectors(model: Any) -> int | None:
-    """How many vectors every document of a model has, None where that depends on the document."""
+    """Return the constant number of vectors of a model's documents, or None."""
     poolings = [module for module in model if isinstance(module, BaseTokenPooling) and module.applies_to("document")]
     last = poolings[-1] if poolings else None
     return last.vectors if isinstance(last, ConstPooling) else None
 
 
 def with_pooling(model: Any, vectors: int, *, tokens: int, device: str | None = None, **options: Any) -> Any:
-    """A model whose passages have `vectors` vectors each, pooled from at most `tokens` token vectors; not trained yet.
+    """Return a model that pools each passage from at most `tokens` token vectors to `vectors` vectors; untrained.
 
-    The pooling comes before the normalisation of token vectors, after the mask. `options` are those of `ConstPooling`.
+    The pooling follows the mask and precedes the normalisation of token vectors. `options` are those of `ConstPooling`.
     """
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.base.modules import Normalize

@@ -1,4 +1,4 @@
-"""From what a caller names, or a database has stored, to an encoder."""
+"""Creation of encoders from a caller's argument or a stored specification."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from pgretrieval.errors import EncoderError
 MINILM = minilm.NAME
 _METHODS = ("encode_query", "encode_document")
 _KEPT = {"lengths": "kept"}
-"""What a spec says of an encoder whose token vectors are not scaled."""
+"""Entry in the spec of an encoder whose token vectors are not scaled."""
 _VERSION, _UNVERSIONED = "version", "1"
-"""What a spec says of "minilm", and the version that one means which says nothing of it."""
+"""Key of the version in a spec of "minilm", and the version of specs without it."""
 
 
 def load_encoder(source: str | os.PathLike[str] | object, device: str | None = None, *, unit: bool = True) -> CollectionEncoder:
     """Load an encoder: "minilm", a model name or folder, a `MultiVectorEncoder`, or an object with both encode methods.
 
-    "minilm" is its newest version, "minilm@1" the first. A name of the hub may carry a commit: name@commit. Models load at first
-    use, on the torch device `device`; None means "cuda" if torch sees one, else "cpu". Objects stay on their own device. `unit`
-    scales token vectors to length 1; False keeps the lengths that the model gives them (ColXTR).
+    "minilm" is the newest version, "minilm@1" the first. A hub name can include a commit: name@commit. Models load at first use, on
+    the torch device `device`; None means "cuda" if torch finds one, else "cpu". Objects stay on their own device. `unit` scales
+    token vectors to unit length; False keeps the model's lengths (ColXTR).
     """
     if isinstance(source, CollectionEncoder):
         return source
@@ -40,31 +40,34 @@ def load_encoder(source: str | os.PathLike[str] | object, device: str | None = N
 
 
 def from_spec(spec: Mapping[str, Any], device: str | None = None) -> CollectionEncoder:
-    """The encoder that a stored `spec` describes. Raises EncoderError for an object, which cannot be found again, and for a folder
-    that this program has not allowed (`sources.check_named_by_database`)."""
+    """Return the encoder of a stored `spec`.
+
+    Raises EncoderError for an object, which is not stored, and for a folder that this program has not allowed
+    (`sources.check_named_by_database`).
+    """
     kind, name, unit = spec.get("kind"), spec.get("name"), spec.get("lengths") != _KEPT["lengths"]
     if kind == MINILM:
         version = spec.get(_VERSION, _UNVERSIONED)
         if version in minilm.VERSIONS:
             return _minilm(version, device, unit)
-        raise EncoderError(f"this collection was made with version {version} of minilm, which this package lacks; upgrade it")
+        raise EncoderError(f"this collection needs version {version} of minilm, which this package lacks; upgrade the package")
     if kind == "model" and isinstance(name, str) and name:
         sources.check_named_by_database(spec, "the encoder", "pass encoder=… to get_collection")
         return _from_model(spec, device, unit)
     if kind == "object":
         raise EncoderError(
-            f"this collection was made with an encoder object of type {spec.get('type')}, which is not stored; "
+            f"this collection was created with an encoder object of type {spec.get('type')}, which is not stored; "
             "pass encoder=… to get_collection"
         )
     raise EncoderError(
-        f"the stored encoder {dict(spec)} is of no known kind (minilm, model, object); pass encoder=… to get_collection"
+        f"the stored encoder {dict(spec)} has an unknown kind (known: minilm, model, object); pass encoder=… to get_collection"
     )
 
 
 def names(source: str, spec: Mapping[str, Any], *, unit: bool = True) -> bool:
-    """Whether a stored `spec` is that of the encoder `source`; "minilm" is any version of it there."""
-    asked = load_encoder(source, unit=unit).spec
-    return asked == spec or (source == MINILM and {**asked, _VERSION: None} == {**spec, _VERSION: None})
+    """Return whether a stored `spec` is that of the encoder `source`; "minilm" matches any version."""
+    given_spec = load_encoder(source, unit=unit).spec
+    return given_spec == spec or (source == MINILM and {**given_spec, _VERSION: None} == {**spec, _VERSION: None})
 
 
 def _from_name(name: str, device: str | None, unit: bool) -> CollectionEncoder:

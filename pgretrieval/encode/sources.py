@@ -1,4 +1,4 @@
-"""Where a model is: a folder, or a name on the Hugging Face hub, perhaps at one commit. What a database may name of them."""
+"""Sources of models: folders and names on the Hugging Face hub, optionally at a commit; which of them a database may name."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from typing import Any
 from pgretrieval.errors import EncoderError
 
 FOLDERS_VARIABLE = "PGRETRIEVAL_MODEL_FOLDERS"
-"""Folders, separated as in PATH, from which models are loaded that only a database names."""
+"""Folders, separated as in PATH, from which models named only by a database may be loaded."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _FILES = ("*.json", "*.txt", "*.model", "*.metadata", "*.jinja", "*.safetensors", "*/pytorch_model.bin")
-"""What is fetched of a model: never a file of code."""
+"""Files of a model to download; no code."""
 _WEIGHTS_WITHOUT_SAFETENSORS = "*.bin"
 
 _named: set[Path] = set()
-"""Folders that the program has named itself."""
+"""Folders named by the program itself."""
 
 
 def spec_of(source: str | os.PathLike[str]) -> dict[str, str]:
-    """What a database keeps of a model that the program names: a folder, a hub name, or "name@commit".
+    """Return the specification to store for a model named by the program: a folder, a hub name, or "name@commit".
 
-    A folder may then be named by a database, too. Raises EncoderError where a revision is no commit.
+    From then on a database may also name the folder. Raises EncoderError if a revision is not a commit.
     """
     text = os.fspath(source)
     found = existing(text)
     if found is not None:
-        folder = found.resolve()  # a stored relative path would be another one from another working directory
+        folder = found.resolve()  # a relative path would change with the working directory
         _named.add(folder)
         return {"kind": "model", "name": str(folder)}
-    name, revision = _divided(text)
+    name, revision = _split_revision(text)
     return {"kind": "model", "name": name} | ({} if revision is None else {"revision": revision})
 
 
 def existing(name: str) -> Path | None:
-    """The file or folder of a name; None where there is none, as where it is too long, or the home of an unknown user."""
+    """Return the path of an existing file or folder, else None, also for names that are too long or of unknown users."""
     try:
         path = Path(name).expanduser()
         return path if path.exists() else None
@@ -47,14 +47,14 @@ def existing(name: str) -> Path | None:
 
 
 def source_of(spec: Mapping[str, Any]) -> str:
-    """The model that a spec names, as `local_folder` takes it."""
+    """Return the model of a spec, in the form for `local_folder`."""
     return str(spec["name"]) + (f"@{spec['revision']}" if spec.get("revision") else "")
 
 
 def check_named_by_database(spec: Mapping[str, Any], role: str, remedy: str) -> None:
-    """Raise EncoderError where a database names a folder that the program has neither named itself nor allowed.
+    """Raise EncoderError if a database names a folder that the program has neither named nor allowed.
 
-    Whoever may write into the database chooses the path. `role` is what it is named as, `remedy` the other way to give it.
+    The path is chosen by whoever can write to the database. `role` is its use, `remedy` another way to pass it.
     """
     name = str(spec["name"])
     found = existing(name)
@@ -65,21 +65,21 @@ def check_named_by_database(spec: Mapping[str, Any], role: str, remedy: str) -> 
     if folder in _named or any(folder.is_relative_to(parent) for parent in allowed):
         return
     msg = (
-        f"the database names the folder {str(folder)!r} as {role}, and folders that only a database names are not loaded: set "
-        f"{FOLDERS_VARIABLE} to a folder that holds it, if you trust it, or {remedy}"
+        f"the database names the folder {str(folder)!r} as {role}, but folders named only by a database are not loaded: set "
+        f"{FOLDERS_VARIABLE} to a folder that contains it, if you trust it, or {remedy}"
     )
     raise EncoderError(msg)
 
 
 def local_folder(source: str | os.PathLike[str]) -> Path:
-    """The folder of a model; one of the hub is fetched into the hub's cache, as it is at its commit, without any code."""
+    """Return the folder of a model; one of the hub is downloaded to the hub's cache, at its commit, without code."""
     text = os.fspath(source)
     found = existing(text)
     if found is not None and found.is_dir():
         return found
     from huggingface_hub import snapshot_download
 
-    name, revision = _divided(text)
+    name, revision = _split_revision(text)
     where: dict[str, Any] = {"revision": revision, "cache_dir": os.getenv("SENTENCE_TRANSFORMERS_HOME")}
     fetched = Path(snapshot_download(name, allow_patterns=list(_FILES), **where))
     if not any(fetched.glob("*.safetensors")):
@@ -87,11 +87,11 @@ def local_folder(source: str | os.PathLike[str]) -> Path:
     return fetched
 
 
-def _divided(text: str) -> tuple[str, str | None]:
-    """A hub name, and the commit after its @."""
+def _split_revision(text: str) -> tuple[str, str | None]:
+    """Split a hub name from the commit after @."""
     name, at, revision = text.partition("@")
     if at and not _COMMIT.fullmatch(revision):
-        msg = f"the revision of {text!r} is no commit; give all 40 hexadecimal digits of one after the @, or leave it out"
+        msg = f"the revision of {text!r} is not a commit; give all 40 hexadecimal digits of a commit after the @, or leave it out"
         raise EncoderError(msg)
     return name, revision or None
 

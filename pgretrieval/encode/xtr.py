@@ -1,4 +1,4 @@
-"""Models of the T5 family in the layout of google/xtr-base-en: lower-cased, without markers, Dense 768 -> 128 without bias."""
+"""Models of the T5 family in the layout of google/xtr-base-en: lower-cased, no markers, Dense 768 -> 128 without bias."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pgretrieval.encode.vetting import CLOSED, CLOSED_WEIGHTS, prepared, read_json, unattended
+from pgretrieval.encode.vetting import CLOSED, CLOSED_WEIGHTS, read_json, vetted_folder, without_stdin
 from pgretrieval.errors import ConfigError
 
 DENSE_FOLDER = "2_Dense"
@@ -14,11 +14,11 @@ DIM = 128
 _FAMILY = ("t5", "mt5", "umt5")
 
 EndToken = Literal["own", "mean"]
-"""The vector of the end-of-text token: as the encoder gives it, or the mean of the text's token vectors."""
+"""Vector of the end-of-text token: the encoder's own, or the mean of the text's token vectors."""
 
 
 def is_xtr(config: Mapping[str, Any], made_for: str | None) -> bool:
-    """Whether files describe a T5 that this package must put together, not a saved `MultiVectorEncoder`."""
+    """Return whether the files are a T5 that this package assembles, not a saved `MultiVectorEncoder`."""
     return config.get("model_type") in _FAMILY and made_for not in ("MultiVectorEncoder", "ColBERT")
 
 
@@ -32,19 +32,19 @@ def load_xtr(
     query_length: int = 32,
     document_length: int = 512,
 ) -> Any:
-    """A `MultiVectorEncoder` of a T5 encoder and its token projection, of a folder or a Hugging Face name.
+    """Return a `MultiVectorEncoder` of a T5 encoder and its token projection, from a folder or a Hugging Face name.
 
-    The defaults are XTR's. ColXTR's published code leaves vectors at the length they come in (`normalize=False`) and gives the end
-    token the mean of all (`end_token="mean"`), which its paper does not say; its checkpoints could not be looked at, so choose. To
-    use a choice in a collection, `save` the model to a folder and name that as the encoder.
+    The defaults are XTR's. The published ColXTR code does not normalise vectors (`normalize=False`) and uses the mean for the end
+    token (`end_token="mean"`), which the paper does not mention. Its checkpoints are not available, so choose. To use a choice in a
+    collection, `save` the model to a folder and use that as the encoder.
     """
     from sentence_transformers.base.modules import Dense, Transformer
 
     if end_token not in ("own", "mean"):
         msg = f'end_token is {end_token!r}; give "own" or "mean"'
         raise ConfigError(msg)
-    folder = prepared(name)
-    with unattended():
+    folder = vetted_folder(name)
+    with without_stdin():
         transformer = Transformer.load(
             folder, subfolder=_folder(folder, "Transformer", ""), model_kwargs=dict(CLOSED_WEIGHTS), **CLOSED
         )
@@ -64,12 +64,12 @@ def new_xtr(
     query_length: int = 32,
     document_length: int = 512,
 ) -> Any:
-    """The same over a T5 without projection, which gets a random one: the bottleneck that ColXTR trains."""
+    """Return the same for a T5 without projection, with a new random one: the bottleneck that ColXTR trains."""
     from sentence_transformers.base.modules import Dense, Transformer
     from torch import nn
 
-    folder = prepared(name)
-    with unattended():
+    folder = vetted_folder(name)
+    with without_stdin():
         transformer = Transformer(
             folder, model_kwargs=dict(CLOSED_WEIGHTS), processor_kwargs=dict(CLOSED), config_kwargs=dict(CLOSED)
         )
@@ -101,6 +101,6 @@ def _assemble(
 
 
 def _folder(folder: str, kind: str, default: str) -> str:
-    """Where a module of the model is, as its modules.json says."""
+    """Return the folder of a module according to modules.json."""
     modules = read_json(Path(folder) / "modules.json") or []
     return next((str(module["path"]) for module in modules if str(module["type"]).endswith(kind)), default)

@@ -1,1 +1,1 @@
-"""How good and how fast answers are: judgements, metrics, agreement with exact search, and times."""
+"""Evaluation of quality and speed: judgements, metrics, agreement with exact search, and times."""

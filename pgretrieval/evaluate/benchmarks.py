@@ -1,4 +1,4 @@
-"""Test collections by their ir-datasets names, such as beir/scifact/test: downloaded at first use, and kept."""
+"""Test collections by their ir-datasets names, such as beir/scifact/test; downloaded at first use and cached."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _QUERIES_ARE_PASSAGES = re.compile(r"beir/(arguana|quora)(/.*)?")
 
 
 class Benchmark:
-    """Passages, queries and judgements of one ir-datasets name. Raises ConfigError where it is unknown or lacks one of these."""
+    """Passages, queries and judgements of an ir-datasets name. Raises ConfigError if it is unknown or incomplete."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -24,7 +24,7 @@ class Benchmark:
 
     @property
     def collection_name(self) -> str:
-        """A name for a collection of its passages, which splits share."""
+        """Name for a collection of its passages, the same for all splits."""
         import ir_datasets
 
         whole = str(ir_datasets.docs_parent_id(self.name))
@@ -32,11 +32,11 @@ class Benchmark:
 
     @property
     def drops_identical(self) -> bool:
-        """Whether its queries are passages, which BEIR's evaluation leaves out of the hits of the query of the same id."""
+        """True if its queries are passages; BEIR's evaluation drops the hit with the query's id."""
         return _QUERIES_ARE_PASSAGES.fullmatch(self.name) is not None
 
     def passages(self) -> Iterator[Passage]:
-        """All passages with a text or at least a title, which then is the text."""
+        """Yield all passages with a text; a title without text becomes the text."""
         documents = self._reading(lambda: iter(self._dataset.docs_iter()))
         while (document := self._reading(lambda: next(documents, None))) is not None:
             title = str(getattr(document, "title", "") or "").strip()
@@ -45,11 +45,11 @@ class Benchmark:
                 yield Passage(str(document.doc_id), text, title if title and text != title else None)
 
     def queries(self) -> dict[str, str]:
-        """Texts of the queries by id."""
+        """Return query texts by id."""
         return self._reading(lambda: {str(query.query_id): _text(query, "") for query in self._dataset.queries_iter()})
 
     def qrels(self) -> dict[str, dict[str, int]]:
-        """Judgements by query id and passage id."""
+        """Return judgements by query id and passage id."""
         qrels: dict[str, dict[str, int]] = {}
         for judgement in self._reading(lambda: list(self._dataset.qrels_iter())):
             qrels.setdefault(str(judgement.query_id), {})[str(judgement.doc_id)] = int(judgement.relevance)
@@ -58,10 +58,10 @@ class Benchmark:
     def _reading(self, read: Callable[[], Result]) -> Result:
         try:
             return read()
-        except Exception as error:  # whatever the library, its network client and its parsers raise
+        except Exception as error:  # the library, its network client and its parsers raise many types
             msg = (
-                f"dataset {self.name!r} cannot be read: {type(error).__name__}: {error}. Its first use is a download, which needs "
-                "a network; without one give files with --queries and --qrels, or set IR_DATASETS_HOME to where it was downloaded"
+                f"dataset {self.name!r} cannot be read: {type(error).__name__}: {error}. The first use downloads it and needs "
+                "a network; otherwise give files with --queries and --qrels, or set IR_DATASETS_HOME to the folder of a download"
             )
             raise InputError(msg) from error
 
@@ -75,16 +75,16 @@ def _known(name: str) -> Any:
     try:
         dataset = ir_datasets.load(name)
     except KeyError as error:
-        msg = f"ir-datasets knows no dataset {name!r}; see https://ir-datasets.com for the names, such as beir/scifact/test"
+        msg = f"ir-datasets has no dataset {name!r}; see https://ir-datasets.com for the names, such as beir/scifact/test"
         raise ConfigError(msg) from error
     missing = [kind for kind in ("docs", "queries", "qrels") if not getattr(dataset, f"has_{kind}")()]
     if missing:
-        msg = f"dataset {name!r} has no {' and no '.join(missing)}; name a split of it, such as {name}/test"
+        msg = f"dataset {name!r} has no {' and no '.join(missing)}; give a split of it, such as {name}/test"
         raise ConfigError(msg)
     return dataset
 
 
 def _text(record: Any, otherwise: str) -> str:
-    """The text of a passage or query: its field of that name, else what the library takes for it."""
+    """Return the text of a passage or query: the field `text`, or else the library's default text."""
     text = getattr(record, "text", None)
     return str(record.default_text() if text is None else text).strip() or otherwise

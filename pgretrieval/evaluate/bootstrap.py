@@ -1,4 +1,4 @@
-"""Whether a difference between two systems would survive other queries: the paired bootstrap."""
+"""Paired bootstrap of the difference between two systems."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def paired_bootstrap(
 ) -> Difference:
     """Compare two systems' means over the same queries by resampling the queries (percentile interval)."""
     if len(a) != len(b) or not len(a):
-        msg = f"{len(a)} values of A and {len(b)} of B; give one of each per query, for at least one query"
+        msg = f"{len(a)} values of A and {len(b)} of B; give one of each for every query, and at least one query"
         raise InputError(msg)
     if not 0 < confidence < 1 or resamples < 1:
         msg = f"confidence is {confidence} and resamples {resamples}; give a confidence between 0 and 1, and at least 1 resample"

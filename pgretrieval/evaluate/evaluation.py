@@ -1,4 +1,4 @@
-"""Running judged queries through a search and measuring it; takes callables, knows no database."""
+"""Evaluation of a search on judged queries; takes callables and needs no database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Search = Callable[[Float32Array, int], list[Hit]]
 class Outcome:
     """Rankings and times: `rankings[k][query id]` are the ids of the k hits, best first, and `scores` their scores.
 
-    `dropped` counts the queries whose own passage was left out of the hits of the deepest search.
+    `dropped` counts the queries whose own passage was removed from the hits of the deepest search.
     """
 
     rankings: dict[int, dict[str, list[str]]] = field(default_factory=dict)
@@ -30,18 +30,18 @@ class Outcome:
     dropped: int = 0
 
     def runs(self) -> dict[int, dict[str, dict[str, float]]]:
-        """The rankings as runs, by depth."""
+        """Return the rankings as runs, by depth."""
         return {k: {query_id: run_from_ranking(ids) for query_id, ids in by_query.items()} for k, by_query in self.rankings.items()}
 
     def deepest(self) -> dict[str, list[tuple[str, float]]]:
-        """Ids and scores of the deepest search, best first, for a run file."""
+        """Return ids and scores of the deepest search, best first, for a run file."""
         depth = max(self.rankings)
         return {
             query_id: list(zip(ids, self.scores[depth][query_id], strict=True)) for query_id, ids in self.rankings[depth].items()
         }
 
     def milliseconds(self) -> dict[str, dict[str, float]]:
-        """p50 and p95 of encoding, of the search at the smallest depth ("search"), and of each depth ("search@k")."""
+        """Return p50 and p95 of encoding, of the search at the smallest depth ("search"), and of each depth ("search@k")."""
         by_depth = {f"search@{k}": percentiles(times) for k, times in sorted(self.search_ms.items())}
         smallest = percentiles(self.search_ms[min(self.search_ms)])
         return {"encode": percentiles(self.encode_ms), "search": smallest, **by_depth}
@@ -56,15 +56,15 @@ def evaluate_search(
     *,
     drop_identical: bool = False,
 ) -> Outcome:
-    """Encode and search every query at every depth, one at a time, as a user would wait for it.
+    """Encode and search every query at every depth, one at a time, as in interactive use.
 
-    One query runs first and is not counted, so that loading the model and the codebook is not measured. `drop_identical` leaves out
-    hits with the id of their query, for collections whose passages are the queries; one more is asked for, so that k are left.
+    An unmeasured query comes first, so that loading the model and the codebook is not measured. `drop_identical` removes hits with
+    the id of their query, for collections whose queries are passages; the search returns one more hit, so that k remain.
     """
-    outcome, more = Outcome(), int(drop_identical)
+    outcome, extra = Outcome(), int(drop_identical)
     for text in list(queries.values())[:1]:
         for k in depths:
-            search(encode(text), k + more)
+            search(encode(text), k + extra)
     for query_id, text in queries.items():
         started = time.perf_counter()
         outcome.vectors[query_id] = encode(text)
@@ -72,7 +72,7 @@ def evaluate_search(
     for k in depths:
         for query_id, vectors in outcome.vectors.items():
             started = time.perf_counter()
-            hits = search(vectors, k + more)
+            hits = search(vectors, k + extra)
             outcome.search_ms.setdefault(k, []).append((time.perf_counter() - started) * 1e3)
             if drop_identical:
                 others = [hit for hit in hits if str(hit.id) != query_id]
@@ -86,7 +86,7 @@ def evaluate_search(
 
 
 def fidelities(outcome: Outcome, exact: Mapping[str, Sequence[str]], depths: Sequence[int]) -> dict[str, float]:
-    """ "fidelity@k" for each depth: the mean share of the exact top k that the search of depth k returned."""
+    """Return "fidelity@k" for each depth: the mean share of the exact top k that the search of depth k returned."""
     return {
         f"fidelity@{k}": fidelity([outcome.rankings[k][query_id] for query_id in exact], [exact[query_id] for query_id in exact], k)
         for k in depths

@@ -10,12 +10,12 @@ from pgretrieval.errors import ConfigError, InputError
 def fidelity(returned: Sequence[Sequence[str]], exact: Sequence[Sequence[str]], k: int) -> float:
     """Return the share of the exact top `k` that the returned top `k` contains, from 0 to 1, as a mean over queries.
 
-    Both give one list of ids per query, best first. A query with no exact result has nothing to miss and counts 1.
+    Both contain one list of ids for each query, best first. A query without exact results counts 1.
     """
     if k < 1:
         raise ConfigError(f"k is {k}; it must be at least 1")
     if len(returned) != len(exact):
-        raise InputError(f"{len(returned)} returned lists but {len(exact)} exact ones; give one of each per query")
+        raise InputError(f"{len(returned)} returned lists but {len(exact)} exact ones; give one of each for every query")
     if not exact:
         raise InputError("no queries; fidelity needs at least one")
     shares = [_share(set(found[:k]), set(best[:k])) for found, best in zip(returned, exact, strict=True)]

@@ -1,4 +1,4 @@
-"""Retrieval metrics by ir-measures, each computed on the results retrieved for its own cutoff."""
+"""Retrieval metrics of ir-measures, each computed on results retrieved for its cutoff."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def parse_metrics(text: str) -> tuple[Measure, ...]:
 
 
 def required_depths(measures: Sequence[Measure]) -> list[int]:
-    """How many results to retrieve, ascending: one run per cutoff, and one of 1,000 for measures without a cutoff."""
+    """Return the depths to retrieve, ascending: one for each cutoff, and 1,000 for measures without a cutoff."""
     return sorted({measure.params.get("cutoff", UNCUT_DEPTH) for measure in measures})
 
 
 def run_from_ranking(ids: Sequence[str]) -> dict[str, float]:
-    """Scores that fall by one per rank, because trec_eval orders ties by id and not as they were returned."""
+    """Return scores that decrease by one per rank, because trec_eval breaks ties by id, not by rank."""
     run = {passage_id: float(len(ids) - i) for i, passage_id in enumerate(ids)}
     if len(run) != len(ids):
         repeated = next(passage_id for i, passage_id in enumerate(ids) if run[passage_id] != len(ids) - i)
-        raise InputError(f"the passage id {repeated!r} occurs twice in one ranking; keep the better rank only")
+        raise InputError(f"the passage id {repeated!r} occurs twice in one ranking; keep only the better rank")
     return run
 
 
@@ -43,7 +43,7 @@ def mean_metrics(
     qrels: Mapping[str, Mapping[str, int]],
     runs: Mapping[int, Mapping[str, Mapping[str, float]]],
 ) -> dict[str, float]:
-    """Mean of each measure over all judged queries, as `query_metrics` has them."""
+    """Return the mean of each measure over all judged queries."""
     by_query = query_metrics(measures, qrels, runs)
     return {name: sum(values.values()) / len(values) for name, values in by_query.items()}
 
@@ -53,10 +53,10 @@ def query_metrics(
     qrels: Mapping[str, Mapping[str, int]],
     runs: Mapping[int, Mapping[str, Mapping[str, float]]],
 ) -> dict[str, dict[str, float]]:
-    """Each measure by judged query, in their order; a judged query without results has 0.
+    """Return each measure by judged query, in their order; a judged query without results has 0.
 
-    `runs[k]` maps query ids to the scores of the k results retrieved. A measure is computed on the shallowest run that
-    reaches its cutoff, a measure without a cutoff on the deepest. Results with equal scores count in the order given.
+    `runs[k]` maps query ids to the scores of the k results retrieved. A measure uses the shallowest run that reaches its cutoff; a
+    measure without a cutoff uses the deepest. Ties keep the given order.
     """
     judged = {query_id: dict(judgements) for query_id, judgements in qrels.items() if judgements}
     if not judged:
@@ -92,7 +92,7 @@ def _depth(measure: Measure, runs: Mapping[int, object]) -> int:
     cutoff = measure.params.get("cutoff", max(runs, default=1))
     depth = min((k for k in runs if k >= cutoff), default=None)
     if depth is None:
-        raise ConfigError(f"{measure} needs a run of at least {cutoff} results, the runs have {sorted(runs)}")
+        raise ConfigError(f"{measure} needs a run of at least {cutoff} results, but the runs have {sorted(runs)}")
     return depth
 
 

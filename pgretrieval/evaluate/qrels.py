@@ -8,7 +8,7 @@ import re
 from pgretrieval.corpus.lines import read_lines
 from pgretrieval.errors import InputError
 
-MAX_RELEVANCE = 1_000  # trec_eval's time grows with the value, and beyond 31 bits its answers are wrong
+MAX_RELEVANCE = 1_000  # trec_eval's time grows with the value, and beyond 31 bits its results are wrong
 _HEADER_WORDS = {"score", "rel", "relevance", "label"}
 _INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
 
@@ -17,7 +17,7 @@ def read_qrels(path: str | os.PathLike[str], name: str | None = None) -> dict[st
     """Read relevance by query id and passage id from a plain or gzip file, with or without a header line.
 
     A line has four columns with white space between them (query, 0, passage, relevance; TREC) or three with tabs
-    (query, passage, relevance; BEIR). `name` is what errors call the file.
+    (query, passage, relevance; BEIR). `name` is the name of the file in errors.
     """
     qrels: dict[str, dict[str, int]] = {}
     for line_index, (where, line) in enumerate(read_lines(path, name)):

@@ -1,4 +1,4 @@
-"""Run files: what a system found for each query, in the six columns of TREC."""
+"""Run files: the results of a system for each query, in the six columns of TREC."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TAG = "pgretrieval"
 def read_run(path: str | os.PathLike[str], name: str | None = None) -> Run:
     """Read a plain or gzip file of lines "query Q0 passage rank score tag"; scores decide the order, and ranks break ties.
 
-    `name` is what errors call the file.
+    `name` is the name of the file in errors.
     """
     found: dict[str, list[tuple[float, int, str]]] = {}
     for where, line in read_lines(path, name):
@@ -43,14 +43,14 @@ def write_run(path: str | os.PathLike[str], run: Mapping[str, Iterable[tuple[str
         for rank, (passage_id, score) in enumerate(hits, start=1):
             for key in (query_id, passage_id):
                 if len(key.split()) != 1 or key.split()[0] != key:
-                    msg = f"the id {key!r} has white space in it, which run files cannot hold; rename it, or leave the run file out"
+                    msg = f"the id {key!r} contains white space, which run files cannot represent; rename it, or write no run file"
                     raise InputError(msg)
             lines.append(f"{query_id} Q0 {passage_id} {rank} {score!r} {_TAG}\n")
     Path(path).write_text("".join(lines), encoding="utf-8")
 
 
 def without_identical(run: Run) -> tuple[Run, int]:
-    """The run without passages that have the id of their query, and how many these were."""
+    """Return the run without passages that have the id of their query, and the number of removed passages."""
     kept = {query_id: {key: score for key, score in hits.items() if key != query_id} for query_id, hits in run.items()}
     return kept, sum(map(len, run.values())) - sum(map(len, kept.values()))
 
@@ -58,7 +58,7 @@ def without_identical(run: Run) -> tuple[Run, int]:
 def _scores(query_id: str, rows: list[tuple[float, int, str]], path: str | os.PathLike[str]) -> dict[str, float]:
     scores = {passage_id: -negative for negative, _, passage_id in rows}
     if len(scores) != len(rows):
-        msg = f"{path}: a passage occurs twice for query {query_id!r}; keep the better line only"
+        msg = f"{path}: a passage occurs twice for query {query_id!r}; keep only the better line"
         raise InputError(msg)
     return scores
 
@@ -69,6 +69,6 @@ def _number(written: str, where: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        msg = f"{where}: {written!r} is no finite number; rank and score must be"
+        msg = f"{where}: {written!r} is not a finite number; give finite numbers for rank and score"
         raise InputError(msg)
     return number

@@ -10,7 +10,7 @@ from pgretrieval.errors import InputError
 
 
 def percentiles(ms: Sequence[float]) -> dict[str, float]:
-    """{"p50", "p95"} of milliseconds, interpolated linearly between the two nearest measurements."""
+    """Return {"p50", "p95"} of milliseconds, by linear interpolation."""
     if not len(ms):
         raise InputError("no measured times; percentiles need at least one")
     p50, p95 = np.percentile(ms, [50, 95])

@@ -15,7 +15,7 @@ from sentence_transformers.base.modules.module import Module
 from torch import Tensor, nn
 
 from pgretrieval.encode.minilm import model_folder
-from pgretrieval.encode.vetting import CLOSED, CLOSED_WEIGHTS, prepared, unattended
+from pgretrieval.encode.vetting import CLOSED, CLOSED_WEIGHTS, vetted_folder, without_stdin
 from pgretrieval.errors import ConfigError
 
 Head = Literal["cls", "emb"]
@@ -79,8 +79,8 @@ OWN = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in (MarkedTransfo
 
 def load_model(name: str | os.PathLike[str], device: str | None) -> CrossEncoder:
     """A saved `CrossEncoder`, also one with an [EMB] head, without running any other code that comes with it."""
-    folder = prepared(name)
-    with unattended():
+    folder = vetted_folder(name)
+    with without_stdin():
         return CrossEncoder._load_with_module_classes(folder, OWN, device=device, model_kwargs=dict(CLOSED_WEIGHTS), **CLOSED)
 
 
@@ -88,16 +88,16 @@ def new_cross_encoder(
     base: str | os.PathLike[str], head: Head = "cls", *, max_length: int = 256, scale: float = 1.0, device: str | None = None
 ) -> CrossEncoder:
     """An untrained cross-encoder over "minilm", or over the transformer of a folder or name. `scale` is that of `MarkerScore`."""
-    folder = prepared(model_folder() if base == "minilm" else base)
+    folder = vetted_folder(model_folder() if base == "minilm" else base)
     weights = {**CLOSED_WEIGHTS, "dtype": torch.float32}
     if head == "cls":
         options = {"num_labels": 1, "max_length": max_length, "activation_fn": nn.Identity()}
-        with unattended():
+        with without_stdin():
             return CrossEncoder(folder, device=device, model_kwargs=weights, **options, **CLOSED)
     if head != "emb":
         msg = f'head is {head!r}; give "cls" or "emb"'
         raise ConfigError(msg)
-    with unattended():
+    with without_stdin():
         transformer = MarkedTransformer(
             folder, max_seq_length=max_length, model_kwargs=weights, processor_kwargs=dict(CLOSED), config_kwargs=dict(CLOSED)
         )

@@ -13,7 +13,7 @@ import numpy as np
 
 from pgretrieval.encode import sources
 from pgretrieval.encode.library import quiet, resolve_device
-from pgretrieval.encode.vetting import prepared, read_json
+from pgretrieval.encode.vetting import read_json, vetted_folder
 from pgretrieval.errors import EncoderError, PgRetrievalError
 from pgretrieval.importing import whole
 from pgretrieval.rerank import fingerprint
@@ -160,7 +160,7 @@ def _load_named(name: str, device: str | None) -> _LibraryModel:
         from pgretrieval.rerank.markers import load_model
 
         with quiet():
-            folder = prepared(name)
+            folder = vetted_folder(name)
             model = load_model(folder, resolved)
             trained = _is_trained(Path(folder))
     except EncoderError:

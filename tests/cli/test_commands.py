@@ -107,14 +107,14 @@ def indexed(url: str, files: list[Path]) -> Done:
 def test_index_says_what_it_did_on_standard_error(indexed: Done):
     """Progress is on standard output, or a file was not read."""
     assert (indexed.code, indexed.out) == (0, ""), indexed.err
-    assert "60 passages added, 0 were there already; 'animals' now holds 60 passages" in indexed.err
+    assert "60 passages added, 0 already stored; 'animals' now contains 60 passages" in indexed.err
 
 
 def test_index_again_adds_nothing(url: str, indexed: Done, files: list[Path]):
     """Running it again duplicates passages or fails on them."""
     done = run("--database", url, "index", "animals", *files)
     assert done.code == 0, done.err
-    assert "0 passages added, 60 were there already; 'animals' now holds 60 passages" in done.err
+    assert "0 passages added, 60 already stored; 'animals' now contains 60 passages" in done.err
 
 
 @pytest.mark.parametrize(
@@ -366,7 +366,7 @@ def test_an_interrupted_index_is_finished_by_running_it_again(database_url: str,
         assert stored in (1024, 2048)
         again = run("--database", database_url, "index", "numbers", path)
         assert again.code == 0, again.err
-        assert f"{2500 - stored:,} passages added, {stored:,} were there already" in again.err
+        assert f"{2500 - stored:,} passages added, {stored:,} already stored" in again.err
         counted = connection.execute("select count(*), count(distinct key) from pgretrieval.passage").fetchone()
         assert counted == (2500, 2500)
         assert connection.execute("select count(*) from pgretrieval.token_code").fetchone() == (2500,)
@@ -387,7 +387,7 @@ def test_check_succeeds_only_where_nothing_is_wrong(
         connection.execute("delete from pgretrieval.token_code where collection_id = %s", [broken])
     sound = run_here(monkeypatch, capsys, "--database", database_url, "check", "sound")
     assert (sound.code, sound.out) == (0, "")
-    assert "nothing is wrong with 'sound'" in sound.err
+    assert "no violations in 'sound'" in sound.err
     for named in (["broken"], []):
         shown = run_here(monkeypatch, capsys, "--database", database_url, "check", *named)
         assert shown.code == 1

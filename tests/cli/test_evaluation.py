@@ -185,18 +185,18 @@ def test_a_dataset_that_cannot_be_downloaded(database_url: str, tmp_path: Path):
     )
     assert done.returncode == 1
     assert "dataset 'beir/scifact/test' cannot be read" in done.stderr
-    assert "needs a network; without one give files with --queries" in " ".join(done.stderr.split())
+    assert "needs a network; otherwise give files with --queries" in " ".join(done.stderr.split())
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["evaluate", "animals"], "name a collection with --queries and --qrels, or a --dataset"),
-        (["evaluate", "--dataset", "no/such"], "ir-datasets knows no dataset 'no/such'"),
-        (["evaluate", "--dataset", "beir/scifact"], "dataset 'beir/scifact' has no qrels; name a split"),
+        (["evaluate", "animals"], "give a collection with --queries and --qrels, or --dataset"),
+        (["evaluate", "--dataset", "no/such"], "ir-datasets has no dataset 'no/such'"),
+        (["evaluate", "--dataset", "beir/scifact"], "dataset 'beir/scifact' has no qrels; give a split"),
         (["evaluate", "--dataset", "beir/scifact/test", "--qrels", "QRELS"], "has queries and qrels of its own"),
-        (["evaluate", "animals", "--run", "QRELS", "--qrels", "QRELS"], "--run measures a file with --qrels; leave"),
-        (["compare", "animals", "others", "--qrels", "QRELS"], "'animals' is no file, so it names a collection"),
+        (["evaluate", "animals", "--run", "QRELS", "--qrels", "QRELS"], "--run needs --qrels; apart from these"),
+        (["compare", "animals", "others", "--qrels", "QRELS"], "'animals' is not a file, and a collection needs --queries"),
     ],
 )
 def test_what_does_not_go_together_is_refused(command: Command, files: dict[str, Path], arguments: list[str], said: str):

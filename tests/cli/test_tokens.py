@@ -18,7 +18,7 @@ def test_index_and_search(command: Command, tmp_path: Path):
         code, _, told = command("index", "kitchen", corpus, "--encoder", "minilm", *options)
         assert code == 0, told
     code, _, told = command("index", "kitchen", corpus, "--scorer", "xtr")
-    assert (code, "was made with scorer colxtr, --scorer says xtr" in told) == (1, True)
+    assert (code, "was created with scorer colxtr, but --scorer is xtr" in told) == (1, True)
 
     code, out, _ = command("search", "kitchen", "bread", "-k", "2", "--json", "--probes", "1000", "--k-tokens", "1000")
     hits = [json.loads(line) for line in out.splitlines()]

@@ -293,8 +293,8 @@ def test_a_k_that_makes_no_sense(built: pgretrieval.Collection, corpus: Corpus, 
         ({"probes": 0}, "probes is 0"),
         ({"candidates": -5}, "candidates is -5"),
         ({"pruning": 0}, "pruning is 0"),
-        ({"candidates": 9}, "candidates is 9, less than the 10 hits"),
-        ({"pruning": 9}, "pruning is 9, less than the 10 hits"),
+        ({"candidates": 9}, "candidates is 9, less than k, 10"),
+        ({"pruning": 9}, "pruning is 9, less than k, 10"),
     ],
 )
 def test_knobs_that_make_no_sense(built: pgretrieval.Collection, corpus: Corpus, knobs: dict[str, int], said: str):

@@ -150,11 +150,9 @@ def test_batches_hold_about_as_many_characters(minilm: CollectionEncoder) -> Non
 
 
 def test_unknown_versions() -> None:
-    with pytest.raises(
-        EncoderError, match=r'no encoder \'minilm@9\'; there are "minilm@1", "minilm@2", and "minilm" is the newest'
-    ):
+    with pytest.raises(EncoderError, match=r'no encoder \'minilm@9\'; choose "minilm@1", "minilm@2", or "minilm" for the newest'):
         load_encoder("minilm@9")
-    with pytest.raises(EncoderError, match="version 9 of minilm, which this package lacks; upgrade it"):
+    with pytest.raises(EncoderError, match="version 9 of minilm, which this package lacks; upgrade the package"):
         from_spec({"kind": "minilm", "version": "9"})
 
 

@@ -58,7 +58,7 @@ def test_relative_path_is_stored_absolute(library_folder: Path, monkeypatch: pyt
 
 def test_a_model_without_trained_projection_is_refused(tiny_bert: Path) -> None:
     encoder = load_encoder(tiny_bert, device="cpu")
-    with pytest.raises(EncoderError, match="no late-interaction model"):
+    with pytest.raises(EncoderError, match="not a late-interaction model"):
         encoder.encode_query("a bank")
 
 

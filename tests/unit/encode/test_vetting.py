@@ -18,7 +18,7 @@ from pgretrieval.encode import from_spec, load_encoder, sources
 from pgretrieval.encode.constbert import load_constbert
 from pgretrieval.encode.modules import load_model
 from pgretrieval.encode.sources import FOLDERS_VARIABLE
-from pgretrieval.encode.vetting import unattended
+from pgretrieval.encode.vetting import without_stdin
 from pgretrieval.encode.xtr import load_xtr, new_xtr
 from pgretrieval.errors import EncoderError, PgRetrievalError
 from pgretrieval.rerank import from_spec as scorer_from_spec
@@ -186,11 +186,11 @@ def test_standard_input_ends_for_the_thread_that_loads(monkeypatch: pytest.Monke
     """A question is answered from standard input, or other threads cannot read theirs meanwhile."""
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\nanother\nthird\n"))
     read: list[str] = []
-    with unattended():
+    with without_stdin():
         with pytest.raises(EOFError):
             input("run it? ")
         assert list(sys.stdin) == []
-        with unattended(), pytest.raises(EOFError):
+        with without_stdin(), pytest.raises(EOFError):
             input("and now? ")
         other = threading.Thread(target=lambda: read.extend([sys.stdin.readline(), next(iter(sys.stdin))]))
         other.start()
@@ -256,5 +256,5 @@ def test_a_name_of_the_hub_may_carry_a_commit(copied: Path, tmp_path: Path, monk
         load_encoder("some/model@" + "a" * 40, "cpu").encode_query("a bank")
     assert load_cross_encoder(f"some/model@{COMMIT}").spec == pinned.spec
     for wrong in ("some/model@main", "some/model@0123", "some/model@"):
-        with pytest.raises(EncoderError, match="is no commit; give all 40"):
+        with pytest.raises(EncoderError, match="is not a commit; give all 40"):
             load_encoder(wrong)

@@ -31,8 +31,8 @@ def test_scores_decide_and_then_ranks(tmp_path: Path):
     [
         ("", "has no results"),
         ("q Q0 a 1 1.0\n", r"run:1: found 5 columns; write six"),
-        ("q Q0 a 1 best x\n", "'best' is no finite number"),
-        ("q Q0 a 1 nan x\n", "'nan' is no finite number"),
+        ("q Q0 a 1 best x\n", "'best' is not a finite number"),
+        ("q Q0 a 1 nan x\n", "'nan' is not a finite number"),
         ("q Q0 a 1 1.0 x\nq Q0 a 2 0.5 x\n", "a passage occurs twice for query 'q'"),
     ],
 )
@@ -44,6 +44,6 @@ def test_bad_files_are_named(tmp_path: Path, content: str, message: str):
 
 def test_ids_with_white_space_are_refused(tmp_path: Path):
     """The file is written, and read with its columns shifted."""
-    with pytest.raises(InputError, match="the id 'a b' has white space"):
+    with pytest.raises(InputError, match="the id 'a b' contains white space"):
         write_run(tmp_path / "run", {"q": [("a b", 1.0)]})
     assert not (tmp_path / "run").exists()
