@@ -243,7 +243,7 @@ def test_adds_must_fit(docs: pgretrieval.Collection, database: pgretrieval.Retri
     """A passage without a vector, or with one of another width, is stored."""
     record, vectors = [{"id": "new", "text": "new"}], clustered(1, seed=9)
     none = database.create_collection("none")
-    with pytest.raises(ConfigError, match=r"'none' keeps no dense vectors.*dense=\"kept\""):
+    with pytest.raises(ConfigError, match=r"'none' stores no dense vectors.*dense=\"kept\""):
         none.add(record, vectors=vectors, dense=own[:1])
     with pytest.raises(InputError, match=r"'docs' keeps dense vectors; give dense="):
         docs.add(record, vectors=vectors)

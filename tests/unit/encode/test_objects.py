@@ -147,7 +147,7 @@ def test_dense_vectors_of_an_object_come_in_the_order_of_the_texts() -> None:
 
 
 def test_an_encoder_without_dense_vectors_says_what_to_do() -> None:
-    with pytest.raises(EncoderError, match=r"no dense vectors.*encode_query_with_dense.*dense="):
+    with pytest.raises(EncoderError, match=r"no method encode_query_with_dense for dense vectors.*dense="):
         load_encoder(WordEncoder()).encode_query_with_dense("aa")
 
 
