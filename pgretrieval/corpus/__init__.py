@@ -1,1 +1,1 @@
-"""Passages and queries from files and from the Python standard library, checked before anything stores them."""
+"""Passages and queries from files and from the Python standard library, checked before they are stored."""

@@ -1,4 +1,4 @@
-"""The docstrings of the installed Python standard library as a corpus that every machine has."""
+"""Docstrings of the installed Python standard library as a corpus available on every machine."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def standard_library_passages() -> Iterator[Passage]:
             yield passage
             empty = False
     if empty:
-        raise InputError(f"{root}: no Python sources of the standard library here; use a corpus file instead")
+        raise InputError(f"{root}: contains no Python sources of the standard library; use a corpus file instead")
 
 
 def _modules(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
@@ -80,7 +80,7 @@ def _parse(path: Path) -> ast.Module | None:
 
 
 def _definitions(parent: ast.AST, prefix: str, *, in_class: bool) -> Iterator[_Definition]:
-    """Classes, functions and methods below `parent`, also those under an `if` or `try`, in source order."""
+    """Yield classes, functions and methods below `parent`, also under `if` and `try`, in source order."""
     for node in ast.iter_child_nodes(parent):
         if isinstance(node, ast.ClassDef):
             yield _Definition(node, prefix + node.name, "class")
@@ -92,6 +92,6 @@ def _definitions(parent: ast.AST, prefix: str, *, in_class: bool) -> Iterator[_D
 
 
 def _docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> str:
-    """The cleaned docstring, "" if there is none; NUL and lone surrogates become escapes as in the source."""
+    """Return the cleaned docstring or ""; NUL and lone surrogates become escapes as in the source."""
     text = inspect.cleandoc(ast.get_docstring(node, clean=False) or "").replace("\0", r"\0")
     return text.encode("utf-8", "backslashreplace").decode("utf-8").strip()

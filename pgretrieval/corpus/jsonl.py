@@ -37,7 +37,7 @@ def read_queries(path: str | os.PathLike[str], name: str | None = None) -> list[
     for where, record in _read_objects(path, name):
         query = to_passage({**record, "title": None, "metadata": None}, where)
         if query.id in places:
-            raise InputError(f"{where}: the query id {query.id!r} is at {places[query.id]} already; rename one")
+            raise InputError(f"{where}: the query id {query.id!r} occurs at {places[query.id]}, too; rename one")
         places[query.id] = where
         queries.append((query.id, query.text))
     if not queries:
@@ -57,19 +57,19 @@ def _read_objects(path: str | os.PathLike[str], name: str | None = None) -> Iter
 
 
 def _number(written: str) -> float:
-    """A float, but for what a float has no room for."""
+    """Return a float. Raises ValueError for numbers beyond its range."""
     number = float(written)
     if math.isinf(number):
-        msg = f"the number {written[:40]} is larger than a float can be; write it as a text"
+        msg = f"the number {written[:40]} exceeds the range of a float; write it as a text"
         raise ValueError(msg)
     return number
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of different keys; of two that are equal one would be lost."""
+    """Return an object. Raises ValueError for repeated keys, of which one would be lost."""
     made = dict(pairs)
     if len(made) < len(pairs):
         twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
-        msg = f"the key {twice[:60]!r} is there twice in one object"
+        msg = f"the key {twice[:60]!r} occurs twice in one object"
         raise ValueError(msg)
     return made

@@ -1,4 +1,4 @@
-"""Text files read line by line, with the place of every line for error messages."""
+"""Text files read line by line, with the position of each line for error messages."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from pgretrieval import validate
 from pgretrieval.errors import InputError
 
 MAX_LINE_BYTES = 32 * 2**20
-"""A line is read at once, and a compressed one may be a thousand times as long as its file."""
+"""Limit of a line, because a compressed line can be a thousand times as long as its file."""
 _STANDARD_INPUT = Path("-")
 
 
 class Held(NamedTuple):
-    """A file that can be read again, and what errors call it."""
+    """File that can be read repeatedly, and its name in errors."""
 
     path: Path
     name: str
@@ -31,7 +31,7 @@ class Held(NamedTuple):
 
 @contextmanager
 def held(paths: Sequence[Path]) -> Iterator[list[Held]]:
-    """Files as they are; what can be read only once, such as a pipe or standard input (`-`), as a copy that goes at the end."""
+    """Yield files as they are; pipes and standard input (`-`) are copied to temporary files."""
     with tempfile.TemporaryDirectory(prefix="pgretrieval-") as folder:
         yield [_held(path, Path(folder, f"{number}{path.suffix}")) for number, path in enumerate(paths)]
 
@@ -57,7 +57,7 @@ def read_lines(path: str | os.PathLike[str], name: str | None = None) -> Iterato
     """Yield ("FILE:LINE", text) for every line that is not blank; a name ending in .gz is decompressed.
 
     Only a line feed ends a line; a byte order mark before the first line and a carriage return at the end are dropped. `name` is
-    what errors call the file. Raises InputError, also for a line of more than 32 MiB.
+    the name of the file in errors. Raises InputError, also for a line of more than 32 MiB.
     """
     path = Path(validate.path("path", path))
     name = str(path) if name is None else name

@@ -1,4 +1,4 @@
-"""What a passage must look like to be stored; the one check behind the file reader and `Collection.add`."""
+"""Validation of passages, for the file reader and `Collection.add`."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def to_passage(record: Mapping[str, Any] | Passage, where: str) -> Passage:
 
 
 def to_change(record: Mapping[str, Any] | Passage, where: str) -> tuple[str, Callable[[Passage], Passage]]:
-    """The id of a passage to update, and what makes its new form of the stored one; what a mapping leaves out stays.
+    """Return the id of a passage to update, and a function from the stored to the changed passage; omitted fields stay.
 
-    Raises InputError here for the id, and from the function for the rest.
+    Raises InputError for the id; the function raises it for other fields.
     """
     if not isinstance(record, Passage | Mapping):
         raise InputError(f"{where}: expected a Passage or an object with id, found {_kind(record)}")
@@ -54,14 +54,14 @@ def _changed(record: dict[str, Any] | Passage, key: str, where: str, held: Passa
 
 
 def _id_of(record: Mapping[str, Any]) -> Any:
-    """What "id" has, or else "_id"; a null counts as missing."""
+    """Return "id", or else "_id"; null counts as missing."""
     given = record.get("id")
     return record.get("_id") if given is None else given
 
 
 def _string_id(value: Any, where: str) -> str:
     if value is None:
-        raise InputError(f"{where}: the id is missing; give each one an id of its own")
+        raise InputError(f"{where}: the id is missing; give each passage its own id")
     scalar = validate.json_scalar(value)
     if isinstance(scalar, str):
         return scalar
@@ -72,10 +72,10 @@ def _string_id(value: Any, where: str) -> str:
 
 def _checked_id(passage_id: str, where: str) -> str:
     if not passage_id.strip():
-        raise InputError(f"{where}: the id is empty{' or blank' if passage_id else ''}; give each one an id of its own")
+        raise InputError(f"{where}: the id is empty{' or blank' if passage_id else ''}; give each passage its own id")
     size = len(_storable(passage_id, "id", where).encode())
     if size > validate.MAX_ID_BYTES:
-        raise InputError(f"{where}: the id has {size:,} bytes in UTF-8; at most {validate.MAX_ID_BYTES:,} are possible")
+        raise InputError(f"{where}: the id has {size:,} bytes in UTF-8; the maximum is {validate.MAX_ID_BYTES:,}")
     return passage_id
 
 
@@ -116,7 +116,7 @@ def _plain_object(value: Mapping[Any, Any], field: str, where: str, depth: int) 
 
 
 def _plain_value(value: Any, field: str, where: str, depth: int) -> Any:
-    """`value` made of plain JSON types only; mappings become dicts, tuples become lists."""
+    """Convert `value` to plain JSON types: mappings to dicts, tuples to lists."""
     scalar = validate.json_scalar(value)
     if isinstance(scalar, str):
         return _storable(scalar, field, where)
@@ -128,11 +128,11 @@ def _plain_value(value: Any, field: str, where: str, depth: int) -> Any:
         numbered = {str(i): item for i, item in enumerate(value)}
         return list(_plain_object(numbered, field, where, depth + 1).values())
     found = validate.shown(value) if isinstance(value, float | Decimal) else _kind(value)
-    raise InputError(f"{where}: {field} is {found}, which JSON cannot hold; use strings, numbers, lists or objects")
+    raise InputError(f"{where}: {field} is {found}, which JSON cannot represent; use strings, numbers, lists or objects")
 
 
 def _storable(text: str, field: str, where: str) -> str:
-    """`text`, unless Postgres cannot hold it."""
+    """Check that Postgres can store `text`."""
     return validate.storable(text, f"{where}: {field}")
 
 

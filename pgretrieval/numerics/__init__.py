@@ -1,1 +1,1 @@
-"""Arrays in, arrays out: k-means, the residual codec, MaxSim and learned proxies. No database and no models."""
+"""Numerics on arrays: k-means, residual codec, MaxSim and learned proxies. No database and no models."""

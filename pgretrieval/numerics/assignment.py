@@ -14,8 +14,8 @@ from torch import Tensor
 
 from pgretrieval.numerics.hardware import quick
 
-_EXACT_BELOW = 2048  # centroids up to which one full product is as fast as two levels
-_CHUNK = 32_768  # tokens per product: the similarity block stays within some tens of megabytes
+_EXACT_BELOW = 2048  # centroids; up to this number one full product is as fast as two levels
+_CHUNK = 32_768  # tokens per product; keeps the similarity block within tens of megabytes
 _GROUP_ROUNDS = 6
 _SEED = 20_041
 
@@ -28,7 +28,7 @@ def nearest(vectors: Tensor, centroids: Tensor, *, unit: bool = True) -> Tensor:
 
 
 def quickly_nearest(vectors: Tensor, centroids: Tensor, *, unit: bool = True) -> Tensor:
-    """`nearest` in the quick format, if `unit`: among centroids within half a percent of the best, any may come."""
+    """`nearest` in the format of `quick`, if `unit`: any centroid within half a percent of the best may be returned."""
     if not unit:
         return nearest(vectors, centroids, unit=False)
     centroids = quick(centroids)
@@ -37,7 +37,7 @@ def quickly_nearest(vectors: Tensor, centroids: Tensor, *, unit: bool = True) ->
 
 
 def _handicaps(centroids: Tensor, unit: bool) -> Tensor | None:
-    """Half the squared length of each centroid, None where all are of length one."""
+    """Return half the squared length of each centroid, or None for unit vectors."""
     return None if unit else centroids.square().sum(dim=1) / 2
 
 
@@ -48,7 +48,7 @@ def _closeness(vectors: Tensor, columns: Tensor, handicaps: Tensor | None) -> Te
 
 
 class CentroidIndex:
-    """Assigns token vectors to centroids.
+    """Index that assigns token vectors to centroids.
 
     Up to 2,048 centroids the answer is exact. Beyond, the centroids are grouped around about sqrt(centroids) heads and only the
     members of a token's `groups_searched` best heads are compared, in the quick format: the chosen centroid is on average less
@@ -90,7 +90,7 @@ class CentroidIndex:
 
 
 def _rows_by_group(similarity: Tensor, groups_searched: int) -> Iterator[tuple[int, Tensor]]:
-    """For each group, the rows of (tokens, groups) `similarity` that have it among their best."""
+    """Yield, for each group, the rows of `similarity` (tokens, groups) that have it among their best."""
     wanted = similarity.topk(min(groups_searched, similarity.shape[1]), dim=1, sorted=False).indices
     order = wanted.flatten().argsort()
     rows = order.div(wanted.shape[1], rounding_mode="floor")
@@ -101,7 +101,7 @@ def _rows_by_group(similarity: Tensor, groups_searched: int) -> Iterator[tuple[i
 
 
 def _group(centroids: Tensor, unit: bool) -> tuple[Tensor, list[Tensor]]:
-    """Heads (groups, dim) and the members of each, by a few rounds of k-means over the centroids themselves."""
+    """Return heads (groups, dim) and the members of each, by a few rounds of k-means over the centroids."""
     groups = 2 ** round(torch.tensor(len(centroids)).sqrt().log2().item())
     generator = torch.Generator().manual_seed(_SEED)
     heads = centroids[torch.randperm(len(centroids), generator=generator)[:groups].to(centroids.device)]
@@ -114,7 +114,7 @@ def _group(centroids: Tensor, unit: bool) -> tuple[Tensor, list[Tensor]]:
 
 
 def means(vectors: Tensor, owner: Tensor, previous: Tensor, *, unit: bool) -> Tensor:
-    """`mean_directions` of unit vectors; of others the mean itself."""
+    """Return `mean_directions` of unit vectors, or the means of other vectors."""
     if unit:
         return mean_directions(vectors, owner, previous)
     sums = torch.zeros_like(previous).index_add_(0, owner, vectors)
@@ -123,7 +123,7 @@ def means(vectors: Tensor, owner: Tensor, previous: Tensor, *, unit: bool) -> Te
 
 
 def mean_directions(vectors: Tensor, owner: Tensor, previous: Tensor) -> Tensor:
-    """Unit mean of the vectors of each owner, (owners, dim); one without vectors, or with a zero sum, stays where it was."""
+    """Return unit means (owners, dim) of the vectors of each owner; without vectors, or with a zero sum, the previous one."""
     sums = torch.zeros_like(previous).index_add_(0, owner, vectors)
     norms = sums.norm(dim=1, keepdim=True)
     return torch.where(norms > 1e-6, sums / norms.clamp(min=1e-6), previous)

@@ -16,15 +16,15 @@ SUPPORTED_BITS = (1, 2, 4)
 
 
 def values_per_byte(bits: int) -> int:
-    """How many `bits`-bit values fit a byte. Raises ConfigError unless bits is 1, 2 or 4."""
+    """Return the number of `bits`-bit values in a byte. Raises ConfigError unless bits is 1, 2 or 4."""
     if bits not in SUPPORTED_BITS:
-        msg = f"bits is {bits!r}; the residual codec knows 1, 2 and 4"
+        msg = f"bits is {bits!r}; the residual codec supports 1, 2 and 4"
         raise ConfigError(msg)
     return 8 // bits
 
 
 def packed_width(dim: int, bits: int) -> int:
-    """Bytes that one token's residual takes."""
+    """Return the bytes of one token's residual."""
     per_byte = values_per_byte(bits)
     return -(-dim // per_byte)
 
@@ -50,6 +50,6 @@ def unpack(packed: Tensor, dim: int, bits: int) -> Tensor:
 
 
 def byte_table(levels: Tensor, bits: int) -> Tensor:
-    """(2**bits,) levels -> (256, values per byte): what each packed byte stands for."""
+    """(2**bits,) levels -> (256, values per byte): the values of each packed byte."""
     every_byte = torch.arange(256, dtype=torch.uint8).unsqueeze(1)
     return levels[unpack(every_byte, values_per_byte(bits), bits).long()]

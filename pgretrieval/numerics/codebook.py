@@ -1,4 +1,4 @@
-"""A trained codebook: the centroids and the residual codec that together turn token vectors into bytes and back."""
+"""Codebook: centroids and residual codec, which convert token vectors to bytes and back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pgretrieval.numerics.kmeans import train_centroids
 from pgretrieval.numerics.residual import ResidualCodec, fit_codec
 from pgretrieval.types import ByteArray, Float32Array, Int32Array, Levels, Tick
 
-_EXACT_PRODUCTS = 2**28  # tokens times centroids up to which comparing all takes less than a second
+_EXACT_PRODUCTS = 2**28  # tokens times centroids; up to this number a full comparison takes less than a second
 _DECODED_AT_ONCE = 16_384  # tokens
 _HELD_OUT_SHARE = 0.05
 _HELD_OUT_AT_MOST = 50_000
@@ -22,7 +22,7 @@ _TINY = 1e-30
 
 
 class Codebook:
-    """Centroids (count, dim), representable in half precision, with their codec; of length one, as all vectors, if `unit`."""
+    """Centroids (count, dim), representable in half precision, with their codec; of unit length if `unit`."""
 
     def __init__(
         self, centroids: Float32Array, codec: ResidualCodec, device: torch.device | None = None, *, unit: bool = True
@@ -49,7 +49,7 @@ class Codebook:
         return ids.cpu().numpy().astype(np.int32), packed.cpu().numpy()
 
     def decode(self, centroid_ids: Int32Array, packed: ByteArray) -> Float32Array:
-        """The inverse, up to quantisation: (tokens, dim), not yet re-normalised."""
+        """Return vectors (tokens, dim) up to quantisation, not normalised."""
         keys = packed if self.codec.width % 2 else packed.view(np.uint16)
         decoded = self._table.take(keys, axis=0).reshape(len(packed), -1)[:, : self.dim]
         vectors: Float32Array = self.centroids.take(centroid_ids, axis=0)
@@ -57,7 +57,7 @@ class Codebook:
         return vectors
 
     def quantization_error(self, vectors: Float32Array, centroid_ids: Int32Array, packed: ByteArray) -> float:
-        """Mean of 1 - cosine between (tokens, dim) vectors and what their codes decode to."""
+        """Return the mean of 1 - cosine of vectors (tokens, dim) and their decoded codes."""
         total = 0.0
         for start in range(0, len(vectors), _DECODED_AT_ONCE):
             part = slice(start, start + _DECODED_AT_ONCE)
@@ -89,7 +89,7 @@ class Codebook:
 
     @cached_property
     def _table(self) -> Float32Array:
-        """What one packed byte stands for, or two bytes at a time where tokens have an even number of them."""
+        """Values of one packed byte, or of two bytes at once for tokens with an even number of bytes."""
         single = self.codec.table().numpy()
         if self.codec.width % 2:
             return single
@@ -122,7 +122,7 @@ def train_codebook(
 
 
 def held_out(tokens: int, dim: int) -> int:
-    """How many vectors at the beginning of a sample show what the codec loses: those that the k-means has not seen, else all."""
+    """Return the number of vectors at the start of a sample that measure the codec: those unseen by k-means, else all."""
     spared = _spared(tokens)
     return spared if spared * dim >= _VALUES_TO_MEASURE else tokens
 
@@ -132,5 +132,5 @@ def _spared(tokens: int) -> int:
 
 
 def _as_stored(centroids: Tensor) -> Tensor:
-    """Rounded to half precision, as the database keeps them, so that coding and decoding see the same numbers."""
+    """Round to half precision as stored, so that coding and decoding use the same values."""
     return centroids.half().float().contiguous()

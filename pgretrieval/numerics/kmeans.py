@@ -1,4 +1,4 @@
-"""k-means, spherical for unit vectors, seeded; in two levels where the centroids are many (ColBERTv2 section 3.3)."""
+"""Seeded k-means, spherical for unit vectors, in two levels for many centroids (ColBERTv2 section 3.3)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from pgretrieval.numerics.assignment import CentroidIndex, means, quickly_nearest
 from pgretrieval.types import Tick
 
-_FLAT_UP_TO = 1024  # centroids up to which plain Lloyd is used
+_FLAT_UP_TO = 1024  # centroids; plain Lloyd up to this number
 _FLAT_ROUNDS = 8
 _GROUP_ROUNDS = 5
 _REFINE_ROUNDS = 3
@@ -19,13 +19,13 @@ _HEAD_SAMPLE = 128  # tokens per head that train the first level
 
 
 def centroid_count(tokens: int) -> int:
-    """2^floor(log2(16 * sqrt(tokens))), the paper's count, but never more than a quarter of the tokens."""
+    """Return 2^floor(log2(16 * sqrt(tokens))), as in the paper, but at most a quarter of the tokens."""
     wanted = min(16 * math.sqrt(tokens), tokens / _TOKENS_PER_CENTROID_AT_LEAST)
     return 2 ** int(math.log2(wanted)) if wanted >= 1 else 1
 
 
 def sample_passage_count(passages: int) -> int:
-    """Passages whose tokens train the centroids: 1 + 16 * sqrt(120 * passages), all where that is more."""
+    """Return the number of passages whose tokens train the centroids: 1 + 16 * sqrt(120 * passages), at most all."""
     return min(1 + int(16 * math.sqrt(120 * passages)), passages)
 
 
@@ -62,13 +62,13 @@ def _lloyd(vectors: Tensor, count: int, rounds: int, generator: torch.Generator,
 
 
 def _starting_points(vectors: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """`count` random vectors; where that draws equal ones, as many of them as are distinct."""
+    """Return `count` random vectors, or the distinct ones among them."""
     drawn = vectors[torch.randperm(len(vectors), generator=generator)[:count].to(vectors.device)]
     return _distinct(drawn)
 
 
 def _two_levels(sample: Tensor, count: int, generator: torch.Generator, tick: Tick, unit: bool) -> Tensor:
-    """Heads first, then centroids inside each head's share of the sample, then a few rounds over everything."""
+    """Train heads, then centroids within each head's share of the sample, then a few rounds over everything."""
     heads_wanted = 2 ** round(math.log2(math.sqrt(count)))
     picked = torch.randperm(len(sample), generator=generator)[: heads_wanted * _HEAD_SAMPLE].to(sample.device)
     heads = _lloyd(sample[picked], heads_wanted, _FLAT_ROUNDS, generator, unit)

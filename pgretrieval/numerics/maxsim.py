@@ -1,4 +1,4 @@
-"""MaxSim: the score of a passage is the sum over query tokens of the best inner product with any of its tokens (ColBERT, eq. 1)."""
+"""MaxSim: sum over query tokens of the best inner product with a token of the passage (ColBERT, eq. 1)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pgretrieval.types import Float32Array, Int64Array
 
-_CHUNK = 8192  # tokens whose similarities are held at once when nothing is kept
+_CHUNK = 8192  # tokens whose similarities are in memory at once
 
 
 def segment_max(similarity: Float32Array, offsets: Int64Array) -> Float32Array:
@@ -64,7 +64,7 @@ def _best(stacked: Float32Array, vectors: Float32Array, offsets: Int64Array) -> 
 
 
 def blocks(offsets: Int64Array, at_most: int = _CHUNK) -> list[tuple[int, int]]:
-    """Runs of whole passages with about `at_most` tokens each."""
+    """Return ranges of whole passages with about `at_most` tokens each."""
     total = int(offsets[-1])
     marks = np.searchsorted(offsets, np.arange(0, total, at_most))
     edges = np.unique(np.append(marks, len(offsets) - 1)).tolist()

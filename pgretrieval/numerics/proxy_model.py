@@ -1,4 +1,4 @@
-"""The proxy model: a small network psi over token vectors, and the least squares that fit a passage to it."""
+"""Proxy model: a small network psi over token vectors, and the least-squares fit of a passage to it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pgretrieval.numerics.proxy_targets import best_similarities
 from pgretrieval.types import Float32Array, TokenMatrix
 
 RANK = 512
-"""Dimensions of a proxy; models of small collections fill the last ones with zeros."""
+"""Dimension of a proxy; models of small collections pad with zeros."""
 
-_RIDGE = 1e-2  # of the mean diagonal
+_RIDGE = 1e-2  # share of the mean diagonal
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class ProxyModel:
     baseline: Float32Array
 
     def query(self, query: Float32Array) -> Float32Array:
-        """(query tokens, dim) -> (RANK,), of unit length: only directions matter for the order of passages."""
+        """(query tokens, dim) -> (RANK,), of unit length, since only the direction affects the ranking."""
         hidden = hidden_layer(torch.from_numpy(query), torch.from_numpy(self.directions), self.threshold)
         summed: Float32Array = (hidden.sum(dim=0) @ torch.from_numpy(self.projection)).numpy()
         return summed / max(float(np.linalg.norm(summed)), 1e-12)
 
     def passages(self, tokens: TokenMatrix, device: torch.device) -> Float32Array:
-        """(tokens, dim) of several passages -> (passages, RANK). Needs no training: new passages get theirs at any time."""
+        """(tokens, dim) of several passages -> (passages, RANK), without training."""
         solver, anchors, baseline = self._solver.to(device), torch.from_numpy(self.anchors), torch.from_numpy(self.baseline)
         similarity = best_similarities(anchors.to(device), tokens) - baseline.to(device)[:, None]
         fitted: Float32Array = (solver @ similarity).T.cpu().numpy()

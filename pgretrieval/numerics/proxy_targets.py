@@ -1,4 +1,4 @@
-"""What proxies are fitted to: how well each passage answers single token vectors."""
+"""Targets of proxies: the best similarity of each passage to single token vectors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pgretrieval.numerics.hardware import quick
 from pgretrieval.numerics.maxsim import blocks, quick_segment_max
 from pgretrieval.types import TokenMatrix
 
-_HELD = 2**25  # similarities held at once: 64 MiB in bf16
+_HELD = 2**25  # similarities in memory at once: 64 MiB in bf16
 
 
 def best_similarities(anchors: Tensor, tokens: TokenMatrix) -> Tensor:

@@ -1,4 +1,4 @@
-"""Training of psi: hidden directions drawn from the collection's tokens, output weights by reduced-rank regression."""
+"""Training of psi: hidden directions sampled from the collection's tokens, output weights by reduced-rank regression."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FEATURES_AT_LEAST = 256
 _TOKENS_PER_FEATURE = 8
 _TOKENS = 12_288
 _PASSAGES = 2048
-_RIDGE = 1e-2  # of the mean diagonal
+_RIDGE = 1e-2  # share of the mean diagonal
 _OVERSAMPLED = 32
 _POWER_ROUNDS = 2
 
@@ -51,7 +51,7 @@ def _silent(_done: int, _steps: int) -> None:
 
 
 def _reduced_rank(hidden: Tensor, targets: Tensor, seed: int) -> Tensor:
-    """(tokens, features), (tokens, passages) -> (features, RANK) output weights; columns without any use are zero."""
+    """(tokens, features), (tokens, passages) -> (features, RANK) output weights; unused columns are zero."""
     gram = hidden.T @ hidden
     gram.diagonal().add_(_RIDGE * float(gram.diagonal().mean()))
     lower = torch.linalg.cholesky(gram)
@@ -76,11 +76,11 @@ def _leading_directions(matrix: Tensor, rank: int, seed: int) -> tuple[Tensor, T
 
 
 def _passages(sample: TokenMatrix, chosen: np.ndarray) -> TokenMatrix:
-    """Some passages of the sample."""
+    """Return the chosen passages of the sample."""
     parts = [sample.vectors[sample.offsets[i] : sample.offsets[i + 1]] for i in chosen.tolist()]
     return TokenMatrix(np.concatenate(parts), np.concatenate([[0], np.cumsum([len(part) for part in parts], dtype=np.int64)]))
 
 
 def _as_stored(vectors: np.ndarray) -> Tensor:
-    """Rounded to half precision, as the database keeps them."""
+    """Round to half precision as stored."""
     return torch.from_numpy(np.ascontiguousarray(vectors)).half().float()

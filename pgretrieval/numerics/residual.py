@@ -1,4 +1,4 @@
-"""The residual codec: token vector = centroid + one of 2**bits levels per dimension (ColBERTv2, section 3.3)."""
+"""Residual codec: token vector = centroid + one of 2**bits levels per dimension (ColBERTv2, section 3.3)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 from pgretrieval.numerics.bitpack import byte_table, pack, packed_width, values_per_byte
 from pgretrieval.types import Levels
 
-_FIT_VALUES = 2**22  # pooled residual coordinates that the levels are fitted on; the fit changes below 1e-3 beyond
+_FIT_VALUES = 2**22  # residual coordinates to fit the levels on; more change the fit by less than 1e-3
 _LLOYD_ROUNDS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class ResidualCodec:
-    """One scalar quantiser shared by all dimensions.
+    """Scalar quantiser shared by all dimensions.
 
     `cutoffs` is (2**bits - 1,) and ascending: a coordinate x falls into the bucket that counts the cutoffs below x.
     `weights` is (2**bits,): the value a bucket decodes to.
@@ -29,7 +29,7 @@ class ResidualCodec:
 
     @property
     def width(self) -> int:
-        """Bytes per token."""
+        """Bytes of one token."""
         return packed_width(self.dim, self.bits)
 
     def encode(self, residuals: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class ResidualCodec:
         return pack(buckets.to(torch.uint8), self.bits)
 
     def table(self) -> Tensor:
-        """(256, values per byte) float32: the residual coordinates each packed byte stands for."""
+        """(256, values per byte) float32: residual coordinates of each packed byte."""
         return byte_table(self.weights, self.bits)
 
     def decode(self, packed: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ def _quantiles(ordered: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 
 
 def _lloyd_max(ordered: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Alternate nearest-level cut-offs and bucket means until they stand still (Lloyd 1982)."""
+    """Alternate nearest-level cut-offs and bucket means until convergence (Lloyd 1982)."""
     sums = torch.cat([ordered.new_zeros(1), ordered.cumsum(0)])
     for _ in range(_LLOYD_ROUNDS):
         cutoffs = (weights[1:] + weights[:-1]) / 2

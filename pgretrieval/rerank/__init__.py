@@ -1,4 +1,4 @@
-"""Cross-encoders: a query and a passage read together give one score. Importing this package loads no model library."""
+"""Cross-encoders, which score pairs of query and passage. Importing this package loads no model library."""
 
 from __future__ import annotations
 

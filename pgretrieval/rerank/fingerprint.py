@@ -1,5 +1,4 @@
-"""Telling a cross-encoder from what it was: all that the scores of the library's models follow from, a mark or sample scores of
-other objects."""
+"""Fingerprints of cross-encoders: from all parameters of the library's models, from an attribute or sample scores of others."""
 
 from __future__ import annotations
 
@@ -15,10 +14,10 @@ PROBES = (
     ("BRCA1", "breast-ovarian cancer, familial, susceptibility to, 1"),
     ("how do I list files", "tar: archiving utility"),
 )
-"""What objects without a mark of their own are told apart by."""
+"""Sample pairs whose scores identify objects without an attribute `fingerprint`."""
 
-_SAMPLED = 1024  # numbers of each weight matrix
-_DIGITS = 3  # processors differ in the last ones
+_SAMPLED = 1024  # sampled numbers of each weight matrix
+_DIGITS = 3  # further digits differ between processors
 _CONFIGURED = (
     "model_type",
     "hidden_act",
@@ -32,7 +31,7 @@ _CONFIGURED = (
 
 
 def of_library_model(model: Any) -> str:
-    """From all weights, and from all else that its scores depend on."""
+    """Return the fingerprint of weights, settings and tokenizer."""
     import torch
 
     digest = hashlib.sha256(json.dumps([_settings(model), _tokenizer(model.tokenizer)]).encode())
@@ -43,9 +42,9 @@ def of_library_model(model: Any) -> str:
 
 
 def mark_of_library_model(model: Any) -> tuple[Any, ...]:
-    """What tells within milliseconds that a model changed since.
+    """Return a mark that changes when the model changes, computed within milliseconds.
 
-    Settings, the counters of changes that torch keeps, and, for changes that it does not count, some numbers of every matrix.
+    It consists of settings, torch's version counters and, for changes that these miss, some numbers of every matrix.
     """
     import torch
 
@@ -62,13 +61,13 @@ def _settings(model: Any) -> str:
     prompt = [str(getattr(model, key, None)) for key in ("prompts", "default_prompt_name")]
     heads = [
         [type(module).__name__, *(f"{key} {getattr(module, key, None)!r}" for key in getattr(module, "config_keys", ()))]
-        for module in list(model)[1:]  # the first is the transformer, which the rest says all of
+        for module in list(model)[1:]  # the first is the transformer, covered by the rest
     ]
     return json.dumps([configured, prompt, heads, str(model.max_seq_length)])
 
 
 def _tokenizer(tokenizer: Any) -> str:
-    """Its vocabulary and rules; truncation and padding are set anew for each batch."""
+    """Return its vocabulary and rules, without truncation and padding, which change with each batch."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return json.dumps(sorted(tokenizer.get_vocab().items()))
@@ -76,10 +75,10 @@ def _tokenizer(tokenizer: Any) -> str:
 
 
 def of_object(mark: Any) -> str:
-    """From an object's own attribute `fingerprint`."""
+    """Return the fingerprint from an object's attribute `fingerprint`."""
     return f"given {mark() if callable(mark) else mark}"
 
 
 def of_scores(scores: Float32Array) -> str:
-    """From its scores of the probes."""
+    """Return the fingerprint from scores of the probes."""
     return "scores " + " ".join(f"{score:.{_DIGITS}e}" for score in scores.tolist())

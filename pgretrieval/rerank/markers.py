@@ -1,6 +1,7 @@
-"""Cross-encoders with an [EMB] head: query and passage are read together, and the score is a dot product of marker vectors.
+"""Cross-encoders with an [EMB] head: the score is a dot product of marker vectors of the query and the passage.
 
-The matrix of such scores has a low rank, which a factorisation of it needs. Importing this imports torch and sentence-transformers.
+The matrix of such scores has a low rank, as a factorisation requires. Importing this module imports torch and
+sentence-transformers.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from pgretrieval.encode.vetting import CLOSED, CLOSED_WEIGHTS, vetted_folder, wi
 from pgretrieval.errors import ConfigError
 
 Head = Literal["cls", "emb"]
-"""What scores: a linear layer on [CLS], or the dot product of the vectors of markers."""
+"""Head: a linear layer on [CLS], or the dot product of marker vectors."""
 
 MARKERS = ("[Q]", "[/Q]", "[P]", "[/P]")
-"""Around the query, and around the passage."""
+"""Markers around the query and around the passage."""
 
 
 def _marked(pair: Any) -> tuple[str, str]:
@@ -31,18 +32,18 @@ def _marked(pair: Any) -> tuple[str, str]:
 
 
 class MarkedTransformer(Transformer):  # type: ignore[misc]
-    """A transformer that reads pairs with markers around each text. Its tokenizer knows them as tokens of their own."""
+    """Transformer that adds markers around each text of a pair. Its tokenizer has them as tokens."""
 
     def preprocess(self, inputs: list[Any], prompt: str | None = None, **options: Any) -> dict[str, Any]:
-        """Token ids of the marked pairs."""
+        """Return token ids of the marked pairs."""
         features: dict[str, Any] = super().preprocess([_marked(pair) for pair in inputs], prompt=prompt, **options)
         return features
 
 
 class MarkerScore(Module):  # type: ignore[misc]
-    """The dot product of the mean vector of the query's markers and that of the passage's, times `scale`.
+    """Dot product of the mean vectors of the query's and of the passage's markers, times `scale`.
 
-    A passage that is cut loses its second marker; the first stands for both then.
+    A truncated passage loses its second marker; then only the first counts.
     """
 
     config_keys = ["scale"]  # noqa: RUF012
@@ -54,13 +55,13 @@ class MarkerScore(Module):  # type: ignore[misc]
         self._passage: list[int] = []
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        """(batch, tokens, dim) token vectors -> (batch, 1) scores."""
+        """Return scores (batch, 1) from token vectors (batch, tokens, dim)."""
         query, passage = (self._mean(features, ids) for ids in (self._query, self._passage))
         features["scores"] = self.scale * (query * passage).sum(dim=-1, keepdim=True)
         return features
 
     def on_model_ready(self, model: Any) -> None:
-        """Learn which tokens the markers are."""
+        """Read the token ids of the markers."""
         ids = model.tokenizer.convert_tokens_to_ids(list(MARKERS))
         self._query, self._passage = ids[:2], ids[2:]
 
@@ -78,7 +79,7 @@ OWN = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in (MarkedTransfo
 
 
 def load_model(name: str | os.PathLike[str], device: str | None) -> CrossEncoder:
-    """A saved `CrossEncoder`, also one with an [EMB] head, without running any other code that comes with it."""
+    """Load a saved `CrossEncoder`, which may have an [EMB] head, without running code from the model."""
     folder = vetted_folder(name)
     with without_stdin():
         return CrossEncoder._load_with_module_classes(folder, OWN, device=device, model_kwargs=dict(CLOSED_WEIGHTS), **CLOSED)
@@ -87,7 +88,7 @@ def load_model(name: str | os.PathLike[str], device: str | None) -> CrossEncoder
 def new_cross_encoder(
     base: str | os.PathLike[str], head: Head = "cls", *, max_length: int = 256, scale: float = 1.0, device: str | None = None
 ) -> CrossEncoder:
-    """An untrained cross-encoder over "minilm", or over the transformer of a folder or name. `scale` is that of `MarkerScore`."""
+    """Return an untrained cross-encoder over "minilm" or the transformer of a folder or name. `scale` is that of `MarkerScore`."""
     folder = vetted_folder(model_folder() if base == "minilm" else base)
     weights = {**CLOSED_WEIGHTS, "dtype": torch.float32}
     if head == "cls":

@@ -1,4 +1,4 @@
-"""Cross-encoders as the rest of the package uses them: lazily loaded, checked, their calls counted."""
+"""Cross-encoder wrapper: lazily loaded, checked, with counted calls."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from pgretrieval.rerank import fingerprint
 from pgretrieval.types import Float32Array
 
 Pair = tuple[str, str]
-"""A query, and what an encoder would see of a passage."""
+"""Query text and encoded text of a passage."""
 
 PAIRS_PER_CALL = 2_048
-"""Pairs scored at once: the model sorts them by length, so that little of a batch is padding."""
+"""Pairs of one call; the model sorts them by length, which saves padding."""
 _BATCH_CPU = 32
 _BATCH_ACCELERATOR = 256
 
 
 class PairScorer:
-    """Scores pairs of query and passage; `calls` counts them. `spec` says which model does."""
+    """Scorer of pairs of query and passage. `calls` counts the pairs; `spec` identifies the model."""
 
     def __init__(self, load: Callable[[], Any], spec: dict[str, str]) -> None:
         self.spec = spec
@@ -43,9 +43,9 @@ class PairScorer:
         return f"{type(self).__name__}({self.spec})"
 
     def predict(self, pairs: Sequence[Pair], progress: Callable[[int], None] | None = None) -> Float32Array:
-        """(pairs,) float32 scores, without an activation where the model is of the library. Raises EncoderError.
+        """Return scores (pairs,) float32, without activation for models of the library. Raises EncoderError.
 
-        `progress` is told how many were just scored.
+        `progress` is called with the number of pairs just scored.
         """
         parts = [np.empty(0, dtype=np.float32)]
         for start in range(0, len(pairs), PAIRS_PER_CALL):
@@ -58,10 +58,10 @@ class PairScorer:
 
     @property
     def fingerprint(self) -> str:
-        """Tells it from another, and from itself after more training. Raises EncoderError.
+        """Fingerprint that distinguishes models, also before and after training. Raises EncoderError.
 
-        Models of the library are looked at each time, and so are objects with an attribute `fingerprint`; others are asked once for
-        four scores, which count as calls.
+        Models of the library and objects with an attribute `fingerprint` are read each time; other objects score four pairs once,
+        which count as calls.
         """
         model = self._loaded()
         if isinstance(model, _LibraryModel):
@@ -84,7 +84,7 @@ class PairScorer:
             returned = self._loaded().predict(pairs)
         except PgRetrievalError:
             raise
-        except Exception as error:  # whatever a model or a user's object raises
+        except Exception as error:  # a model or a user's object may raise anything
             msg = f"cross-encoder {self.spec} failed on {len(pairs)} pairs, the first {pairs[0]!r:.80}: {error}"
             raise EncoderError(msg) from error
         if hasattr(returned, "detach"):
@@ -97,19 +97,19 @@ class PairScorer:
             raise EncoderError(msg)
         if not np.isfinite(scores).all():
             query, passage = pairs[int(np.flatnonzero(~np.isfinite(scores))[0])]
-            msg = f"cross-encoder {self.spec} gave no finite score to query {query[:60]!r} with passage {passage[:60]!r}"
+            msg = f"cross-encoder {self.spec} returned no finite score for query {query[:60]!r} and passage {passage[:60]!r}"
             raise EncoderError(msg)
         return scores
 
 
 class _LibraryModel:
-    """A `CrossEncoder` that gives logits: an activation flattens differences that a student learns from."""
+    """`CrossEncoder` that returns logits, because an activation flattens differences that a student should learn."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
 
     def predict(self, pairs: list[Pair]) -> Any:
-        """One logit a pair."""
+        """Return one logit for each pair."""
         from torch import nn
 
         batch = _BATCH_CPU if self.model.device.type == "cpu" else _BATCH_ACCELERATOR
@@ -119,8 +119,8 @@ class _LibraryModel:
 def load_cross_encoder(source: str | os.PathLike[str] | object, device: str | None = None) -> PairScorer:
     """Load a cross-encoder: a model name or folder, a `CrossEncoder`, or an object with predict(list of (query, passage)).
 
-    A name may carry a commit: name@commit. Models load at first use, on the torch device `device`; None means "cuda" if torch sees
-    one, else "cpu".
+    A name can include a commit: name@commit. Models load at first use, on the torch device `device`; None means "cuda" if torch
+    finds one, else "cpu".
     """
     if isinstance(source, PairScorer):
         return source
@@ -139,12 +139,14 @@ def load_cross_encoder(source: str | os.PathLike[str] | object, device: str | No
 
 
 def from_spec(spec: dict[str, str], device: str | None = None) -> PairScorer:
-    """The scorer that a stored `spec` describes. Raises EncoderError where it was an object, which nothing can find again, or is a
-    folder that this program has not allowed."""
+    """Return the scorer of a stored `spec`.
+
+    Raises EncoderError for an object, which is not stored, and for a folder that this program has not allowed.
+    """
     if spec.get("kind") == "model" and spec.get("name"):
-        sources.check_named_by_database(spec, "the cross-encoder", "give it again (use_cross_encoder)")
+        sources.check_named_by_database(spec, "the cross-encoder", "pass it to use_cross_encoder")
         return _from_model(spec, device)
-    msg = f"the cross-encoder was an object of type {spec.get('type')}, which no database keeps; give it again (use_cross_encoder)"
+    msg = f"the cross-encoder was an object of type {spec.get('type')}, which is not stored; pass it to use_cross_encoder"
     raise EncoderError(msg)
 
 
@@ -165,17 +167,17 @@ def _load_named(name: str, device: str | None) -> _LibraryModel:
             trained = _is_trained(Path(folder))
     except EncoderError:
         raise
-    except Exception as error:  # the library and the hub raise dozens of kinds
+    except Exception as error:  # the library and the hub raise many types
         msg = f"cannot load cross-encoder {name!r} on {resolved}. Check the name and the network. {type(error).__name__}: {error}"
         raise EncoderError(msg) from error
     if not trained:
-        msg = f"{name!r} is no cross-encoder: it has no trained head. Train one with `pgretrieval train cross-encoder`"
+        msg = f"{name!r} is not a cross-encoder: it has no trained head. Train one with `pgretrieval train cross-encoder`"
         raise EncoderError(msg)
     return _LibraryModel(model)
 
 
 def _is_trained(folder: Path) -> bool:
-    """Any other model would get a random head from the library."""
+    """Return whether the model has a trained head; the library adds a random one to other models."""
     if (folder / "modules.json").exists():
         return True
     kinds = (read_json(folder / "config.json") or {}).get("architectures") or []

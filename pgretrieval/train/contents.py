@@ -1,4 +1,4 @@
-"""What a training is made of, as digests: the same contents give the same, wherever their files are."""
+"""Digests of the contents of a training, independent of file locations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SUFFIXES = (".safetensors", ".bin", ".json", ".txt", ".model")
 
 
 def of_set(made: TrainingSet) -> dict[str, str]:
-    """Of the tuples, of the texts of their passages, and of a teacher's scores."""
+    """Return digests of the tuples, the passages' texts, and the teacher's scores."""
     return {
         "tuples": digest((one.query_id, one.query, one.passages, one.relevant) for one in made.tuples),
         "passages": digest(sorted(made.passages.items())),
@@ -25,7 +25,7 @@ def of_set(made: TrainingSet) -> dict[str, str]:
 
 
 def of_model(model: Any) -> str:
-    """Of a model's weights, its modules and what its tokenizer knows."""
+    """Return the digest of a model's weights, modules and vocabulary."""
     import torch
 
     found = hashlib.sha256()
@@ -40,7 +40,7 @@ def of_model(model: Any) -> str:
 
 
 def of_named(base: str) -> str:
-    """Of a model by its name: what is in a folder, the version of "minilm", else the name itself."""
+    """Return the digest of a named model: of the files in a folder, the version of "minilm", or else the name."""
     version = minilm.version_named(base)
     if version is not None:
         return f"{minilm.NAME}@{version}"
@@ -52,7 +52,7 @@ def of_named(base: str) -> str:
 
 
 def digest(parts: Iterable[Any]) -> str:
-    """Of values that JSON can hold, one after another."""
+    """Return the digest of a sequence of JSON values."""
     found = hashlib.sha256()
     for part in parts:
         found.update(json.dumps(part, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")

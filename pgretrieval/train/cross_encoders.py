@@ -1,4 +1,4 @@
-"""Training of cross-encoders with either head, on the tuples that late interaction is trained with."""
+"""Training of cross-encoders with either head, on the tuples for late interaction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pgretrieval.errors import ConfigError
 from pgretrieval.train.contents import of_set
 from pgretrieval.train.options import option
 from pgretrieval.train.retrievers import split
-from pgretrieval.train.run import Ingredients, RunOptions, RunReport, run
+from pgretrieval.train.run import RunOptions, RunReport, TrainingParts, run
 from pgretrieval.train.tuples import TrainingSet, as_lists, checked_ways, joined, judged_texts
 from pgretrieval.types import Tick
 
@@ -22,21 +22,21 @@ _TOKENS = 256
 
 @dataclass(frozen=True, slots=True)
 class CrossAim:
-    """What a cross-encoder learns: `head` "cls", or "emb" with its `scale`; None takes that of a `CrossEncoder` that is trained on.
+    """Objective of a cross-encoder: `head` "cls", or "emb" with its `scale`. None takes the value of a given `CrossEncoder`.
 
-    For another base None is "cls", a scale of 1, and 256 tokens, to which pairs are cut. `labels` are "positive", softmax
-    cross-entropy with the first passage of a tuple, and any other that is judged relevant, as the right one, or "teacher", the
-    distribution of a teacher's scores. `mini_batch` pairs are read at once.
+    For another base, None is "cls", a scale of 1, and 256 tokens, at which pairs are truncated. `labels` "positive" is softmax
+    cross-entropy in which the first passage of a tuple, and any other judged relevant, is correct; "teacher" is the distribution of
+    a teacher's scores. `mini_batch` pairs are processed at once.
     """
 
     head: Literal["cls", "emb"] | None = option(
         None, "cls, a layer on [CLS]; or emb, the dot product of marker vectors.", shown="cls"
     )
-    labels: Literal["positive", "teacher"] = option("positive", "positive, which passage is relevant; or teacher, its scores.")
-    ways: int | None = option(None, "Passages of each tuple that are used, 2 to 64.", shown="all")
-    max_tokens: int | None = option(None, "Pairs are cut to this many tokens.", shown="256")
+    labels: Literal["positive", "teacher"] = option("positive", "positive (which passage is relevant) or teacher (its scores).")
+    ways: int | None = option(None, "Passages used of each tuple, 2 to 64.", shown="all")
+    max_tokens: int | None = option(None, "Truncate pairs to this many tokens.", shown="256")
     scale: float | None = option(None, "Factor of the dot product of an emb head.", shown="1")
-    mini_batch: int | None = option(None, "Pairs read by the model at once.", shown="all")
+    mini_batch: int | None = option(None, "Pairs of one forward pass.", shown="all")
 
     def __post_init__(self) -> None:
         if self.labels not in ("positive", "teacher"):
@@ -53,9 +53,9 @@ def train_cross_encoder(
     options: RunOptions | None = None,
     tick: Tick | None = None,
 ) -> RunReport:
-    """Train a cross-encoder from "minilm", or from the transformer of a folder or name, or go on training a `CrossEncoder`.
+    """Train a cross-encoder from "minilm" or the transformer of a folder or name, or continue to train a `CrossEncoder`.
 
-    The folder and repeated calls are as with `train_retriever`. `load_cross_encoder(report.model)` reads the result. Raises
+    The folder and repeated calls work as for `train_retriever`. `load_cross_encoder(report.model)` loads the result. Raises
     ConfigError if the aim has another head than a given `CrossEncoder`, or a scale without an "emb" head.
     """
     aim, options = _resolved(aim or CrossAim(), base), options or RunOptions(learning_rate=3e-5)
@@ -73,7 +73,7 @@ def train_cross_encoder(
         "contents": of_set(data),
     }
 
-    def make(device: str) -> Ingredients:
+    def make(device: str) -> TrainingParts:
         from sentence_transformers import CrossEncoderTrainer
         from sentence_transformers.cross_encoder import CrossEncoderTrainingArguments
         from sentence_transformers.cross_encoder.losses import ListNetLoss
@@ -90,7 +90,7 @@ def train_cross_encoder(
             for module in model:
                 if isinstance(module, MarkerScore):
                     module.scale = aim.scale or module.scale
-        return Ingredients(
+        return TrainingParts(
             CrossEncoderTrainer,
             CrossEncoderTrainingArguments,
             model,
@@ -103,7 +103,7 @@ def train_cross_encoder(
 
 
 def _resolved(aim: CrossAim, base: str | os.PathLike[str] | Any) -> CrossAim:
-    """The aim with what is left to the base, so that the run's config says what was trained."""
+    """Return the aim with the base's values in place of None, so that the run's configuration is complete."""
     if isinstance(base, (str, os.PathLike)):
         head, scale, tokens = aim.head or "cls", 1.0, _TOKENS
     else:
@@ -112,7 +112,7 @@ def _resolved(aim: CrossAim, base: str | os.PathLike[str] | Any) -> CrossAim:
         scales = [float(module.scale) for module in base if isinstance(module, MarkerScore)]
         head, scale, tokens = "emb" if scales else "cls", scales[0] if scales else 1.0, int(base.max_seq_length)
         if aim.head not in (None, head):
-            msg = f'head is {aim.head!r}, and the cross-encoder to be trained on has a head of kind "{head}"; leave it out'
+            msg = f'head is {aim.head!r}, and the cross-encoder to train has head "{head}"; leave it out'
             raise ConfigError(msg)
     if head == "cls" and aim.scale is not None:
         msg = f'scale is {aim.scale!r}, which only an "emb" head has; leave it out, or give head="emb"'
@@ -122,7 +122,7 @@ def _resolved(aim: CrossAim, base: str | os.PathLike[str] | Any) -> CrossAim:
 
 
 def _labels(data: TrainingSet, ways: int, aim: CrossAim) -> list[list[float]]:
-    """Numbers whose softmax is the distribution to learn."""
+    """Return logits whose softmax is the target distribution."""
     if aim.labels == "teacher":
         return [list((one.scores or ())[:ways]) for one in data.tuples]
     judged = judged_texts(data)

@@ -1,4 +1,4 @@
-"""A transformer that is left alone while what follows it is trained: what it gives for a text is computed once."""
+"""Frozen transformer: its output for each text is computed once while later modules are trained."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ import torch
 from torch import Tensor, nn
 
 REMEMBERED_BYTES = 4 * 2**30
-"""Of vectors that are kept; further texts are computed again each time."""
+"""Limit of cached vectors; further texts are computed each time."""
 
-_ROWS_AT_ONCE = 32  # on a processor, in whose caches activations then stay
+_ROWS_AT_ONCE = 32  # activations then fit a processor's caches
 
 
 def freeze(transformer: Any) -> None:
-    """Leave the weights of a library Transformer alone, and remember its vectors; in place.
+    """Freeze the weights of a library Transformer and cache its output, in place.
 
-    Dropout is taken out: texts have the vectors that they will have later, and the same in every epoch.
+    Dropout is removed, so that texts have the same vectors in every epoch and after training.
     """
     for parameter in transformer.parameters():
         parameter.requires_grad_(False)
     model = without_dropout(transformer).model
-    model.forward = _Remembering(model.forward, model.config.pad_token_id)
+    model.forward = _CachedForward(model.forward, model.config.pad_token_id)
 
 
 def without_dropout(module: Any) -> Any:
-    """The same module, whose dropout leaves everything as it is."""
+    """Remove dropout from a module and return it."""
     for part in module.modules():
         if isinstance(part, nn.Dropout):
             part.p = 0.0
     return module
 
 
-class _Remembering:
-    """A model's forward that reads each row of token ids once.
+class _CachedForward:
+    """A model's forward that computes each row of token ids once.
 
-    Rows are kept by their ids and mask, without the padding at their ends, in the precision that is computed in.
+    Rows are cached by ids and mask, without padding at the end, in the computing precision.
     """
 
     def __init__(self, forward: Any, padding: int | None) -> None:
@@ -78,7 +78,7 @@ class _Remembering:
                 self._bytes += size
 
     def _lengths(self, ids: Tensor, mask: Tensor) -> list[int]:
-        """Up to the last token that is attended to or is no padding, as a query's expansion."""
+        """Return the length up to the last token that is attended to or is not padding, such as a query's expansion."""
         used = mask.bool() if self._padding is None else mask.bool() | (ids != self._padding)
         lengths: list[int] = (used * torch.arange(1, mask.shape[1] + 1, device=mask.device)).amax(dim=1).tolist()
         return lengths

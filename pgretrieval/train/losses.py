@@ -1,6 +1,6 @@
-"""What late-interaction models are trained with: tuples of a query, its positive and negatives, and perhaps a teacher's scores.
+"""Losses for late-interaction models, on tuples of a query, its positive and negatives, and optionally a teacher's scores.
 
-Importing this imports torch and sentence-transformers, whose scores and batching of columns it uses.
+Importing this module imports torch and sentence-transformers, whose scores and column batching it uses.
 """
 
 from __future__ import annotations
@@ -23,25 +23,24 @@ Scores = Callable[..., Tensor]
 """(queries, tokens, dim), (queries, ways, tokens, dim) and their masks -> (queries, queries x ways), tuple by tuple."""
 
 InBatch = Literal["others", "all"]
-"""What a positive is compared with inside a batch: the passages of other queries, or these and its own negatives."""
+"""Negatives within a batch: the passages of other queries ("others"), or these and the query's own negatives ("all")."""
 
 COLBERT_SCALE = 1.0
 XTR_SCALE = 20.0
 K_TRAIN = 256
 JUDGED = "judged"
-"""What of the query's column says which passages of the batch are relevant for each query."""
+"""Feature of the query column with the relevant passages of the batch for each query."""
 
 
 class TupleLoss(nn.Module):
-    """Distillation from a teacher's scores, and cross-entropy inside the batch; their sum is trained.
+    """Distillation from a teacher's scores, plus cross-entropy within the batch.
 
     A batch has columns query, positive, negative, negative, … and, for distillation, labels (queries, ways): KL(teacher ‖ student)
-    over each tuple, the teacher's scores times `teacher_scale`. Where there are no labels, a tuple's own cross-entropy takes the
-    place of distillation if `in_batch` leaves its negatives out. `scale` multiplies all scores, as a temperature would divide.
-
-    A passage of the batch that is judged relevant for a query is no negative of it: the query's column says which these are
-    ("judged", of `JudgingCollator`); without it equal queries share their positives. Nor is a copy of such a passage
-    (`spare_copies`). The published code of ColBERTv2 has no such rules; it trains on a set where both are rare.
+    over each tuple, with the teacher's scores times `teacher_scale`. Without labels, cross-entropy over the tuple replaces
+    distillation if `in_batch` excludes its negatives. `scale` multiplies all scores, as 1 / temperature. A passage of the batch
+    that is judged relevant for a query is not a negative of it; the feature "judged" of `JudgingCollator` marks these, and without
+    it equal queries share their positives. Copies of such passages are not negatives either (`spare_copies`). The published
+    ColBERTv2 code has no such rules; both cases are rare in its training set.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class TupleLoss(nn.Module):
         self.mini_batch_size = mini_batch_size
 
     def forward(self, sentence_features: Iterable[dict[str, Any]], labels: Tensor | None = None) -> dict[str, Tensor]:
-        """The parts of the loss by name; the trainer adds them up and logs each."""
+        """Return the parts of the loss by name; the trainer adds and logs them."""
         query, *passages = [dict(features) for features in sentence_features]
         prints = fingerprints(passages)
         judged = query.pop(JUDGED, None)
@@ -83,9 +82,9 @@ class TupleLoss(nn.Module):
         return self.parts(scored * self.scale, prints, labels if self.distil else None, judged)
 
     def parts(self, scores: Tensor, prints: Tensor, labels: Tensor | None, judged: Tensor) -> dict[str, Tensor]:
-        """The same from (queries, queries x ways) scores and the (queries, ways) fingerprints of passages.
+        """Return the parts of the loss from scores (queries, queries x ways) and fingerprints (queries, ways) of passages.
 
-        `judged` is (queries, queries x ways), true where a passage is relevant for a query.
+        `judged` is (queries, queries x ways), True for passages relevant for a query.
         """
         queries, ways = prints.shape
         spared = self._spared(prints, judged.to(prints.device))
@@ -93,7 +92,7 @@ class TupleLoss(nn.Module):
         parts = {}
         if labels is not None:
             if labels.shape != own.shape:
-                msg = f"the teacher's scores are {tuple(labels.shape)}, the tuples {tuple(own.shape)}; each passage needs one score"
+                msg = f"the teacher's scores have shape {tuple(labels.shape)}, not {tuple(own.shape)}; give each passage one score"
                 raise ConfigError(msg)
             teacher = functional.log_softmax(labels.to(own) * self.teacher_scale, dim=-1)
             student = functional.log_softmax(own, dim=-1)
@@ -106,9 +105,9 @@ class TupleLoss(nn.Module):
         return parts
 
     def _spared(self, prints: Tensor, judged: Tensor) -> Tensor:
-        """(queries, queries x ways): what is relevant for a query, or a copy of that, but for its positive in its own tuple."""
+        """Return the mask (queries, queries x ways) of relevant passages and their copies, except each query's own positive."""
         queries, ways = prints.shape
-        positive = _mine(queries, ways, prints.device) & _first(queries, ways, prints.device)
+        positive = _own_tuple(queries, ways, prints.device) & _positives(queries, ways, prints.device)
         relevant = judged.bool() | positive
         if self.spare_copies:
             texts, number = prints.flatten().unique(return_inverse=True)
@@ -117,59 +116,60 @@ class TupleLoss(nn.Module):
         return relevant & ~positive
 
     def _left_out(self, spared: Tensor) -> Tensor:
-        """(queries, queries x ways): what is no negative of a query inside the batch, and is not its positive."""
+        """Return the mask (queries, queries x ways) of passages that are neither negatives nor the positive of a query."""
         queries = len(spared)
         ways = spared.shape[1] // queries
         if self.in_batch == "all":
             return spared
-        return spared | _mine(queries, ways, spared.device) & ~_first(queries, ways, spared.device)
+        return spared | _own_tuple(queries, ways, spared.device) & ~_positives(queries, ways, spared.device)
 
 
-def _mine(queries: int, ways: int, device: torch.device) -> Tensor:
-    """(queries, queries x ways): the passages of a query's own tuple."""
+def _own_tuple(queries: int, ways: int, device: torch.device) -> Tensor:
+    """Return the mask (queries, queries x ways) of each query's own tuple."""
     return torch.eye(queries, dtype=torch.bool, device=device).repeat_interleave(ways, dim=1)
 
 
-def _first(queries: int, ways: int, device: torch.device) -> Tensor:
-    """(queries x ways): the positives of all tuples."""
+def _positives(queries: int, ways: int, device: torch.device) -> Tensor:
+    """Return the mask (queries x ways) of the positives of all tuples."""
     return torch.arange(queries * ways, device=device) % ways == 0
 
 
 def _of_own(values: Tensor, ways: int) -> Tensor:
-    """(queries, queries x ways) -> (queries, ways): those of a query's own tuple."""
+    """Return the values (queries, ways) of each query's own tuple, from (queries, queries x ways)."""
     queries = len(values)
     return values.view(queries, queries, ways).diagonal(dim1=0, dim2=1).T
 
 
 def _shared_positives(same: Tensor, ways: int) -> Tensor:
-    """(queries, queries), whether they are one query -> (queries, queries x ways): each is relevant for what is one with it."""
+    """Return the mask (queries, queries x ways) of the positives of equal queries, from their mask (queries, queries)."""
     judged = torch.zeros(*same.shape, ways, dtype=torch.bool, device=same.device)
     judged[:, :, 0] = same
     return judged.flatten(1)
 
 
 class Float32Scores:
-    """Scores in single precision whatever the model computes in: the top k of half-precision similarities are not the top k."""
+    """Scores in single precision, because the top k of half-precision similarities differ."""
 
     def __init__(self, scores: Scores) -> None:
         self.scores = scores
 
     def __call__(self, queries: Tensor, passages: Tensor, **masks: Tensor) -> Tensor:
-        """What the scores inside give."""
+        """Return the scores of the wrapped function."""
         with torch.autocast(queries.device.type, enabled=False):
             return self.scores(queries.float(), passages.float(), **masks)
 
 
 def colbert_loss(model: nn.Module, **options: Any) -> TupleLoss:
-    """ColBERTv2's: distillation over the w passages of a query, and cross-entropy against the passages of other queries."""
+    """Return ColBERTv2's loss: distillation over the w passages of a query, and cross-entropy against passages of other queries."""
     return TupleLoss(model, colbert_scores, **{"scale": COLBERT_SCALE, "in_batch": "others", **options})
 
 
 def xtr_loss(model: nn.Module, *, k_train: int = K_TRAIN, **options: Any) -> TupleLoss:
-    """XTR's: cross-entropy over all passages of a batch, scored by the tokens that each query token retrieves from the batch.
+    """Return XTR's loss: cross-entropy over all passages of a batch, scored by the tokens retrieved from the batch.
 
-    A query token retrieves its `k_train` best of the batch's token vectors; a passage's score is the sum of the best similarity of
-    each query token that retrieved one of its tokens, divided by their number Z, and 0 where none did. ColXTR's loss is the same.
+    Each query token retrieves the `k_train` best token vectors of the batch. A passage's score is the sum, over the query tokens
+    that retrieved one of its tokens, of the best similarity, divided by the number Z of these query tokens; 0 if there are none.
+    ColXTR's loss is the same.
     """
     if k_train < 1:
         msg = f"k_train is {k_train}; give at least 1"
@@ -178,7 +178,7 @@ def xtr_loss(model: nn.Module, *, k_train: int = K_TRAIN, **options: Any) -> Tup
 
 
 def fingerprints(passages: list[dict[str, Any]]) -> Tensor:
-    """(queries, ways) numbers that tell texts apart by their tokens, from the columns of a batch."""
+    """Return numbers (queries, ways) that distinguish texts by their tokens, from the columns of a batch."""
     widest = max(column["input_ids"].shape[1] for column in passages)
     weights = torch.randint(1, 2**62, (widest,), generator=torch.Generator().manual_seed(0))
     prints = []
@@ -190,13 +190,13 @@ def fingerprints(passages: list[dict[str, Any]]) -> Tensor:
 
 @dataclass
 class JudgingCollator(MultiVectorEncoderDataCollator):  # type: ignore[misc]
-    """Batches whose query column says which of all their passages are judged relevant for each query."""
+    """Data collator that marks which passages of a batch are judged relevant for each query."""
 
     judged: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
-    """Texts that are relevant, by the text of the query."""
+    """Relevant texts by query text."""
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
-        """A batch of the library, and the mask (queries, queries x ways)."""
+        """Return the library's batch with the mask (queries, queries x ways)."""
         batch: dict[str, Any] = super().__call__(features)
         columns = [name for name in features[0] if name not in ("query", *self.valid_label_columns)]
         texts = [row[name] for row in features for name in columns]

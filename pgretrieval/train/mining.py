@@ -1,4 +1,4 @@
-"""Hard negatives and a teacher's scores, mined with a collection: what its index ranks high and nobody judged relevant."""
+"""Mining of hard negatives and teacher scores: passages that a collection ranks high and that are not judged relevant."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ MAX_WAYS = 64
 
 
 class Miner(Protocol):
-    """A `Collection`, as far as mining needs one."""
+    """Interface of a `Collection` for mining."""
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """Name of the collection."""
 
     def search_many(self, queries: Sequence[str] | None = None, k: int = 10) -> list[list[Hit]]:
-        """The k best passages of each query."""
+        """Return the k best passages of each query."""
 
     def get(self, ids: Sequence[str]) -> dict[str, Passage]:
-        """Passages by id."""
+        """Return passages by id."""
 
 
 @dataclass(frozen=True, slots=True)
 class MiningOptions:
     """Settings of mining.
 
-    Of the `depth` best passages of a query, without the `skip` first ones, negatives are drawn at random until there are `ways`
-    passages with the positive. `margin` leaves out what the teacher scores less than that much below the positive, as it may be
-    relevant, too: then, and where nothing is judged, the teacher scores all of `depth`, otherwise only the drawn ones.
+    Negatives are drawn at random from the `depth` best passages of a query, without the first `skip`, until there are `ways`
+    passages with the positive. `margin` excludes passages whose teacher score is less than that much below the positive's, because
+    they may be relevant. With a margin, or without judgements, the teacher scores all `depth` passages, otherwise only those drawn.
     """
 
     ways: int = option(64, "Passages of each tuple, 2 to 64: the positive and its negatives.")
-    depth: int = option(500, "Negatives are drawn from this many best passages.")
-    skip: int = option(0, "This many best passages are not taken as negatives.")
-    margin: float | None = option(None, "Leave out negatives whose teacher score is less than this below the positive's.")
-    seed: int = option(0, "Seed of the draws.")
+    depth: int = option(500, "Number of best passages to draw negatives from.")
+    skip: int = option(0, "Number of best passages to exclude.")
+    margin: float | None = option(None, "Exclude negatives whose teacher score is less than this below the positive's.")
+    seed: int = option(0, "Seed of random choices.")
 
     def __post_init__(self) -> None:
         if not 2 <= self.ways <= MAX_WAYS:
@@ -68,43 +68,43 @@ def mine(
 ) -> TrainingSet:
     """Mine a tuple for each relevant passage of each judged query; without judgements, one for each query.
 
-    `teacher` is a cross-encoder as `load_cross_encoder` takes it; without judgements it chooses the positive, the best of the
-    passages. `stage` is told the name, done and total of searching ("mine") and scoring ("score"). The same arguments give the same
-    tuples. If a query has too few negatives for `ways`, passages of other queries fill its tuple.
+    `teacher` is a cross-encoder in a form of `load_cross_encoder`; without judgements its best passage is the positive. `stage` is
+    called with name, done and total of searching ("mine") and scoring ("score"). The same arguments give the same tuples. A query
+    with too few negatives for `ways` is filled with passages of other queries.
     """
     options = options or MiningOptions()
     scorer = None if teacher is None else load_cross_encoder(teacher)
     if scorer is None and (qrels is None or options.margin is not None):
-        msg = "without a teacher there is nothing to choose positives or a margin by; give teacher=, or qrels and no margin"
+        msg = "positives without qrels, and margin, need a teacher; give teacher=, or qrels and no margin"
         raise ConfigError(msg)
-    asked = _asked(queries, qrels)
+    relevant_by_query = _relevant_by_query(queries, qrels)
     relevant: dict[str, set[str]] = {}
-    for key, passages in asked.items():
+    for key, passages in relevant_by_query.items():
         relevant.setdefault(queries[key], set()).update(passages)
     work = _Mining(collection, scorer, options, relevant)
-    keys = list(asked)
+    keys = list(relevant_by_query)
     for start in range(0, len(keys), QUERIES_AT_ONCE):
         some = keys[start : start + QUERIES_AT_ONCE]
-        work.take({key: (queries[key], asked[key]) for key in some})
+        work.take({key: (queries[key], relevant_by_query[key]) for key in some})
         if stage is not None:
             stage("mine", start + len(some), len(keys))
     return work.finish(stage)
 
 
-def _asked(queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]] | None) -> dict[str, list[str]]:
-    """Relevant passages by query id; none where nothing is judged at all."""
+def _relevant_by_query(queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]] | None) -> dict[str, list[str]]:
+    """Return relevant passages by query id; empty lists without judgements."""
     if qrels is None:
         return {key: [] for key in queries}
     judged = {key: [passage for passage, grade in qrels.get(key, {}).items() if grade > 0] for key in queries}
     relevant = {key: found for key, found in judged.items() if found}
     if not relevant:
-        msg = f"none of the {len(queries)} queries has a relevant passage in the qrels; do the ids belong together?"
+        msg = f"none of the {len(queries)} queries has a relevant passage in the qrels; check that their ids match"
         raise InputError(msg)
     return relevant
 
 
 class _Mining:
-    """One call: candidates are searched for and scored some queries at a time."""
+    """One call of `mine`: candidates are retrieved and scored for a group of queries at a time."""
 
     def __init__(
         self, collection: Miner, scorer: PairScorer | None, options: MiningOptions, relevant: Mapping[str, set[str]]
@@ -118,26 +118,26 @@ class _Mining:
         self._drawn: list[TrainingTuple] = []
         self._missing: set[str] = set()
 
-    def take(self, asked: Mapping[str, tuple[str, list[str]]]) -> None:
-        """Tuples of some queries: texts and relevant passages by query id."""
-        rankings = self._collection.search_many([text for text, _ in asked.values()], self._options.depth)
-        self._texts.update((hit.id, _seen(hit)) for hits in rankings for hit in hits)
-        self._fetch({key for _, relevant in asked.values() for key in relevant})
-        for (query_id, (query, relevant)), hits in zip(asked.items(), rankings, strict=True):
+    def take(self, relevant_by_query: Mapping[str, tuple[str, list[str]]]) -> None:
+        """Mine tuples of queries; `relevant_by_query` maps query ids to text and relevant passages."""
+        rankings = self._collection.search_many([text for text, _ in relevant_by_query.values()], self._options.depth)
+        self._texts.update((hit.id, _encoded_text(hit)) for hits in rankings for hit in hits)
+        self._fetch({key for _, relevant in relevant_by_query.values() for key in relevant})
+        for (query_id, (query, relevant)), hits in zip(relevant_by_query.items(), rankings, strict=True):
             found = [hit.id for hit in hits]
             if relevant:
                 positives = [key for key in relevant if key in self._texts]
                 negatives = self._not_relevant(query, found[self._options.skip :])
             else:
-                positives, negatives = self._taught(query, found)
+                positives, negatives = self._split_by_teacher(query, found)
             for positive in positives:
                 passages = (positive, *self._draw(query, positive, negatives))
                 self._drawn.append(TrainingTuple(query_id, query, passages, relevant=tuple(positives)))
 
     def finish(self, stage: Callable[[str, int, int], None] | None) -> TrainingSet:
-        """All tuples, filled up to the same length, with the teacher's scores, and the texts that they need."""
+        """Return all tuples, of equal length and with the teacher's scores, and the texts that they need."""
         if not self._drawn:
-            msg = f"collection {self._collection.name!r} holds none of the relevant passages; is it the corpus of these qrels?"
+            msg = f"collection {self._collection.name!r} contains no relevant passage; check that it is the corpus of these qrels"
             raise InputError(msg)
         full = self._scored([self._filled(one) for one in self._drawn], stage)
         used = {key: self._texts[key] for one in full for key in one.passages}
@@ -152,14 +152,14 @@ class _Mining:
         return TrainingSet(tuple(full), used, settings)
 
     def _fetch(self, keys: set[str]) -> None:
-        """Texts of relevant passages that were not found."""
+        """Read the texts of relevant passages that the search did not return."""
         wanted = sorted(keys - self._texts.keys())
         there = self._collection.get(wanted) if wanted else {}
         self._texts.update((key, passage.encoded_text) for key, passage in there.items())
         self._missing.update(set(wanted) - there.keys())
 
-    def _taught(self, query: str, found: list[str]) -> tuple[list[str], list[str]]:
-        """The best of the passages by the teacher, and the others."""
+    def _split_by_teacher(self, query: str, found: list[str]) -> tuple[list[str], list[str]]:
+        """Return the teacher's best passage, and the others."""
         if not found or self._scorer is None:
             return [], []
         scores = self._scorer.predict([(query, self._texts[key]) for key in found])
@@ -167,7 +167,7 @@ class _Mining:
         return [best], [key for key in found[self._options.skip :] if self._texts[key] != self._texts[best]]
 
     def _not_relevant(self, query: str, keys: Iterable[str]) -> list[str]:
-        """Those that nobody judged relevant for the words of a query, under whatever id of the query, or of a copy of them."""
+        """Return the passages that are not judged relevant for a query text, under any id of the query or of a copy."""
         relevant = self._relevant.get(query, set())
         texts = {self._texts[key] for key in relevant if key in self._texts}
         return [key for key in keys if key not in relevant and self._texts[key] not in texts]
@@ -182,7 +182,7 @@ class _Mining:
         return [negatives[place] for place in chosen]
 
     def _filled(self, one: TrainingTuple) -> TrainingTuple:
-        """The same with passages of other queries where there were too few; never one that is relevant to the query."""
+        """Fill a tuple with passages of other queries, never one relevant to the query."""
         missing = self._options.ways - len(one.passages)
         if missing <= 0:
             return one
@@ -190,7 +190,7 @@ class _Mining:
         others = [key for key in self._texts if key not in one.passages and self._texts[key] not in own]
         pool = self._not_relevant(one.query, others)
         if len(pool) < missing:
-            msg = f"{len(self._texts)} passages are too few for {self._options.ways} ways; mine fewer ways"
+            msg = f"{len(self._texts)} passages are too few for {self._options.ways} ways; use fewer ways"
             raise InputError(msg)
         more = self._random.choice(len(pool), missing, replace=False)
         return replace(one, passages=(*one.passages, *(pool[place] for place in more)))
@@ -201,16 +201,16 @@ class _Mining:
         pairs = [(one.query, self._texts[key]) for one in drawn for key in one.passages]
         done = 0
 
-        def tell(count: int) -> None:
+        def report(count: int) -> None:
             nonlocal done
             done += count
             if stage is not None:
                 stage("score", done, len(pairs))
 
-        scores = self._scorer.predict(pairs, tell).reshape(len(drawn), -1).tolist()
+        scores = self._scorer.predict(pairs, report).reshape(len(drawn), -1).tolist()
         return [replace(one, scores=tuple(row)) for one, row in zip(drawn, scores, strict=True)]
 
 
-def _seen(hit: Hit) -> str:
-    """What an encoder sees of a hit."""
+def _encoded_text(hit: Hit) -> str:
+    """Return the text of a hit for encoders."""
     return Passage(hit.id, hit.text, hit.title).encoded_text

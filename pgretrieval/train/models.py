@@ -1,4 +1,4 @@
-"""What a training starts from, and what is shipped of one that trained a projection alone."""
+"""Models to start a training from, and the export of a trained projection."""
 
 from __future__ import annotations
 
@@ -14,27 +14,25 @@ from pgretrieval.errors import ConfigError, EncoderError
 from pgretrieval.train.options import option
 
 Trained = Literal["all", "projection"]
-"""What of a model is trained: everything, or all but the transformer."""
+"""Trained parameters: all, or all but the transformer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pooling:
-    """A ConstBERT pooling that is put on a model: `vectors` of at most `tokens` token vectors."""
+    """ConstBERT pooling to add to a model: `vectors` from at most `tokens` token vectors."""
 
     vectors: int = option(32, "Vectors of every passage, such as 16, 32 or 64.")
-    tokens: int = option(180, "Token vectors that are pooled; longer passages are cut.")
-    shape: Literal["tokens", "full"] = option(
-        "tokens", "tokens mixes tokens the same way in each dimension; full mixes all numbers."
-    )
+    tokens: int = option(180, "Token vectors to pool; longer passages are truncated.")
+    shape: Literal["tokens", "full"] = option("tokens", "tokens (weights shared by all dimensions) or full (separate weights).")
 
 
 @dataclass(frozen=True, slots=True)
 class ColXtr:
-    """What a bare T5 becomes: a bottleneck of `dim`, un-normalised vectors or not, and the end token's vector."""
+    """ColXTR settings for a bare T5: dimension of the bottleneck, normalisation, and the end token's vector."""
 
-    dim: int = option(xtr.DIM, "ColXTR: a bare T5 gets a projection to this many dimensions.")
-    normalize: bool = option(True, "ColXTR: vectors are normalised.")
-    end_token: xtr.EndToken = option("own", "ColXTR: own keeps the end token's vector, mean replaces it by the mean of all.")
+    dim: int = option(xtr.DIM, "ColXTR: dimension of the projection added to a bare T5.")
+    normalize: bool = option(True, "ColXTR: normalise vectors.")
+    end_token: xtr.EndToken = option("own", "ColXTR: own (the end token's vector) or mean (of all tokens).")
 
 
 def start_model(
@@ -45,9 +43,9 @@ def start_model(
     bottleneck: ColXtr | None = None,
     trained: Trained = "all",
 ) -> Any:
-    """A `MultiVectorEncoder` in single precision: "minilm", a folder or name of a late-interaction model, or of a bare transformer.
+    """Load a `MultiVectorEncoder` in single precision: "minilm", or a late-interaction model or bare transformer by folder or name.
 
-    A bare transformer gets a random projection. `pooling` is put on top where the model has none.
+    A bare transformer gets a random projection. `pooling` is added if the model has none.
     """
     model = _loaded(base, device, bottleneck).float()
     if pooling is not None:
@@ -60,19 +58,19 @@ def start_model(
 
         freeze(model[0])
         if not any(parameter.requires_grad for parameter in model.parameters()):
-            msg = f"{base!r} has nothing but a transformer; there is no projection to train"
+            msg = f"{base!r} consists of a transformer only and has no projection to train"
             raise ConfigError(msg)
     return model
 
 
 def export_projection(model: Any, path: str | os.PathLike[str]) -> None:
-    """Write the projection of a model in the form in which "minilm" has its own. Raises EncoderError where it has none."""
+    """Write the projection of a model in the format of "minilm". Raises EncoderError if it has none."""
     from safetensors.torch import save_file
     from sentence_transformers.base.modules import Dense
 
     dense = [module for module in model if isinstance(module, Dense) and module.module_output_name == "token_embeddings"]
     if len(dense) != 1 or dense[0].bias:
-        msg = f"the model has {len(dense)} projections of token vectors; one without bias can be exported"
+        msg = f"the model has {len(dense)} projections of token vectors; exactly one without bias can be exported"
         raise EncoderError(msg)
     save_file({minilm.PROJECTION_KEY: dense[0].linear.weight.detach().cpu().contiguous()}, path)
 
@@ -89,7 +87,7 @@ def _loaded(base: str | os.PathLike[str] | Any, device: str, bottleneck: ColXtr 
     if _is_bare_t5(name):
         return xtr.new_xtr(name, device, **asdict(bottleneck or ColXtr()))
     if bottleneck is not None:
-        msg = f"{name!r} is no bare T5, so it has its projection already; leave the bottleneck out"
+        msg = f"{name!r} is not a bare T5 and has a projection; leave the bottleneck out"
         raise ConfigError(msg)
     return load_library_model(name, device, untrained=True)
 

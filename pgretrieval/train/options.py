@@ -1,4 +1,4 @@
-"""How an option is declared: once, as a field of a dataclass, from which the command line makes its own."""
+"""Declaration of an option as a dataclass field, from which the command line derives its own."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from typing import Any
 
 
 def option(default: Any, help: str, *, shown: str | None = None) -> Any:
-    """A field with its default and what the command line says of it; `shown` is what None stands for."""
+    """Return a field with its default and help text; `shown` describes the meaning of None."""
     return field(default=default, metadata={"help": help, "shown": shown})

@@ -1,4 +1,4 @@
-"""The course of a training as a picture."""
+"""Plot of a training."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _NO_CURVE = {"step", "epoch"}
 
 
 def plot_metrics(history: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Losses above, learning rate and gradient norm below, over the steps."""
-    from matplotlib.figure import Figure  # the figure alone: no window system, no global state
+    """Plot losses above, learning rate and gradient norm below, over the steps."""
+    from matplotlib.figure import Figure  # without pyplot: no window system, no global state
 
     curves: dict[str, tuple[list[int], list[float]]] = {}
     for entry in history:

@@ -14,7 +14,7 @@ from pgretrieval.errors import ConfigError
 from pgretrieval.train.contents import of_set
 from pgretrieval.train.models import ColXtr, Pooling, Trained, start_model
 from pgretrieval.train.options import option
-from pgretrieval.train.run import Ingredients, RunOptions, RunReport, run
+from pgretrieval.train.run import RunOptions, RunReport, TrainingParts, run
 from pgretrieval.train.tuples import TrainingSet, TrainingTuple, as_columns, checked_ways, joined, judged_texts
 from pgretrieval.types import Tick
 
@@ -23,29 +23,29 @@ Objective = Literal["colbert", "xtr"]
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """Objective of a training and its numbers; None is the objective's default.
+    """Objective of a training and its parameters; None is the objective's default.
 
-    `ways` passages of each tuple are taken. Scores are multiplied by `scale`, a teacher's by `teacher_scale`; `distil` says whether
-    a teacher's scores are used where tuples have them. `k_train` is XTR's. Queries and passages are cut to `query_tokens` and
-    `passage_tokens` while training, and `mini_batch` passages are read at once.
+    `ways` passages of each tuple are used. Scores are multiplied by `scale`, a teacher's by `teacher_scale`; `distil` decides
+    whether a teacher's scores are used if tuples have them. `k_train` is XTR's. Queries and passages are truncated to
+    `query_tokens` and `passage_tokens` in training, and `mini_batch` passages are processed at once.
     """
 
     objective: Objective = option("colbert", "Loss of the training.")
-    ways: int | None = option(None, "Passages of each tuple that are used, 2 to 64.", shown="all")
-    scale: float | None = option(None, "Scores are multiplied by it: 1 / temperature.", shown="1 of colbert, 20 of xtr")
-    teacher_scale: float = option(1.0, "The teacher's scores are multiplied by it.")
-    distil: bool | None = option(None, "Learn the teacher's scores, if tuples have them.", shown="with colbert, not with xtr")
+    ways: int | None = option(None, "Passages used of each tuple, 2 to 64.", shown="all")
+    scale: float | None = option(None, "Factor of the scores: 1 / temperature.", shown="1 for colbert, 20 for xtr")
+    teacher_scale: float = option(1.0, "Factor of the teacher's scores.")
+    distil: bool | None = option(None, "Distil the teacher's scores, if tuples have them.", shown="with colbert, not with xtr")
     k_train: int | None = option(None, "XTR: tokens of the batch that each query token retrieves.", shown="256")
-    query_tokens: int | None = option(None, "Cut queries to this many tokens while training.", shown="the model's")
-    passage_tokens: int | None = option(None, "Cut passages to this many tokens while training.", shown="the model's")
-    mini_batch: int | None = option(None, "Passages read by the model at once.", shown="all")
+    query_tokens: int | None = option(None, "Truncate queries to this many tokens in training.", shown="the model's")
+    passage_tokens: int | None = option(None, "Truncate passages to this many tokens in training.", shown="the model's")
+    mini_batch: int | None = option(None, "Passages of one forward pass.", shown="all")
 
     def __post_init__(self) -> None:
         if self.objective not in ("colbert", "xtr"):
             msg = f'objective is {self.objective!r}; give "colbert" or "xtr"'
             raise ConfigError(msg)
         if self.k_train is not None and self.objective != "xtr":
-            msg = f"k_train is XTR's; the objective {self.objective!r} has none"
+            msg = f"k_train is {self.k_train}, but objective {self.objective!r} has none; leave it out, or give objective xtr"
             raise ConfigError(msg)
 
 
@@ -61,12 +61,12 @@ def train_retriever(
     options: RunOptions | None = None,
     tick: Tick | None = None,
 ) -> RunReport:
-    """Train a late-interaction model on tuples; the folder gets everything, its model in `folder/model`.
+    """Train a late-interaction model on tuples; `folder` receives all files, the model in `folder/model`.
 
-    `base` is "minilm", a model folder or name, or a `MultiVectorEncoder`; `pooling` puts ConstBERT's on it, `bottleneck` makes a
-    bare T5 one for ColXTR; `trained` "projection" leaves the transformer alone. If the training is interrupted, call it again with
-    the same arguments: it continues from its last checkpoint. Other tuples, texts, scores or weights are refused. `tick` is told
-    the steps done and in all.
+    `base` is "minilm", a model folder or name, or a `MultiVectorEncoder`. `pooling` adds ConstBERT's pooling, `bottleneck` makes
+    ColXTR from a bare T5, and `trained` "projection" freezes the transformer. If the training is interrupted, call it again with
+    the same arguments: it resumes from its last checkpoint. Other tuples, texts, scores or weights raise an error. `tick` is called
+    with the steps done and the total.
     """
     aim, options = aim or Aim(), options or RunOptions()
     data = joined(sets)
@@ -87,12 +87,12 @@ def train_retriever(
         "contents": of_set(data),
     }
 
-    def make(device: str) -> Ingredients:
+    def make(device: str) -> TrainingParts:
         from sentence_transformers import MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments
 
         model = start_model(base, device, pooling=pooling, bottleneck=bottleneck, trained=trained)
         lengths = {"query": aim.query_tokens, "document": aim.passage_tokens}
-        return Ingredients(
+        return TrainingParts(
             _judging(MultiVectorEncoderTrainer, judged_texts(data)),
             MultiVectorEncoderTrainingArguments,
             model,
@@ -120,7 +120,7 @@ def _judging(kind: Any, judged: Mapping[str, frozenset[str]]) -> Any:
 
 
 def split(data: TrainingSet, share: float, seed: int) -> tuple[TrainingSet, TrainingSet | None]:
-    """All but a share of the queries, and that share; a query's tuples stay together."""
+    """Split off a share of the queries; a query's tuples stay together."""
     keys = sorted({one.query_id for one in data.tuples})
     count = round(share * len(keys))
     if count == 0:
@@ -130,7 +130,7 @@ def split(data: TrainingSet, share: float, seed: int) -> tuple[TrainingSet, Trai
     for one in data.tuples:
         parts[one.query_id in chosen].append(one)
     if not parts[0]:
-        msg = f"held_out is {share}, which leaves none of {len(keys)} queries to train on"
+        msg = f"held_out is {share}, which leaves none of {len(keys)} queries to train on; give a smaller share"
         raise ConfigError(msg)
     kept, held_out = (TrainingSet(tuple(some), data.passages, data.settings) for some in parts)
     return kept, held_out

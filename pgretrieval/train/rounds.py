@@ -1,4 +1,4 @@
-"""Refresh rounds: a collection of the model so far mines the tuples that it is trained on next (ColBERTv2, section 3.2)."""
+"""Refresh rounds: a collection of the current model mines the tuples of the next training (ColBERTv2, section 3.2)."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from pgretrieval.types import Passage
 
 Stage = Callable[[str, int, int], None]
 Train = Callable[[TrainingSet, Path, str], object]
-"""Trains on a set, in a folder, from a model, and leaves the result in `folder/model`; raises FinishedRunError where that is there
-already, as `train_retriever` does."""
+"""Function that trains on a set, in a folder, from a model, and writes `folder/model`; raises FinishedRunError if that exists,
+as `train_retriever` does."""
 
 ROUNDS_FILE = "rounds.json"
 _PREFIX = "training_round_"
 
 
-class Collected(Miner, Protocol):
-    """A `Collection`, as far as rounds need one."""
+class TrainingCollection(Miner, Protocol):
+    """Interface of a `Collection` for rounds."""
 
     def add(self, passages: Iterable[Passage], *, on_conflict: Any = "error", progress: Callable[[int], None] | None = None) -> Any:
         """Store passages."""
@@ -37,24 +37,24 @@ class Collected(Miner, Protocol):
         """Build the index."""
 
 
-class Collections(Protocol):
-    """A `RetrievalDatabase`, as far as rounds need one."""
+class TrainingDatabase(Protocol):
+    """Interface of a `RetrievalDatabase` for rounds."""
 
-    def create_collection(self, name: str, *, encoder: str | object | None = None) -> Collected:
-        """A new collection."""
+    def create_collection(self, name: str, *, encoder: str | object | None = None) -> TrainingCollection:
+        """Create a collection."""
 
-    def get_collection(self, name: str, *, encoder: str | object | None = None) -> Collected:
-        """One that is there."""
+    def get_collection(self, name: str, *, encoder: str | object | None = None) -> TrainingCollection:
+        """Open a collection."""
 
     def list_collections(self) -> list[str]:
-        """Their names."""
+        """Return the names of the collections."""
 
     def drop_collection(self, name: str) -> None:
-        """Remove one."""
+        """Drop a collection."""
 
 
 def train_in_rounds(
-    database: Collections,
+    database: TrainingDatabase,
     passages: Callable[[], Iterable[Passage]],
     queries: Mapping[str, str],
     qrels: Mapping[str, Mapping[str, int]] | None,
@@ -67,11 +67,11 @@ def train_in_rounds(
     mining: MiningOptions | None = None,
     stage: Stage | None = None,
 ) -> list[Path]:
-    """Train in rounds: index `passages` with the model so far, mine, train. Returns the model folder of each round.
+    """Train in rounds: index `passages` with the current model, mine, train; return the model folder of each round.
 
-    A round's folder has its tuples in `mined` and its training in `run`. Its collection, "training_round_N", is dropped once it is
-    mined. If it is interrupted, call it again: it continues after the last finished step. Raises ConfigError if the folder holds
-    rounds of other passages, queries, judgements, options, teacher or base; names of files may differ.
+    A round's folder contains its tuples in `mined` and its training in `run`. Its collection, "training_round_N", is dropped after
+    mining. If it is interrupted, call it again: it resumes after the last finished step. Raises ConfigError if the folder contains
+    rounds of other passages, queries, judgements, options, teacher or base; file names may differ.
     """
     if rounds < 1:
         msg = f"rounds is {rounds}; give at least 1"
@@ -106,7 +106,7 @@ def train_in_rounds(
 
 
 def _claim(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write what the rounds are made of, or find the same there."""
+    """Write the configuration of the rounds, or check that the folder has the same."""
     file = folder / ROUNDS_FILE
     check_same(file, config, "rounds")
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,19 +114,19 @@ def _claim(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def _indexed(
-    database: Collections, name: str, passages: Callable[[], Iterable[Passage]], model: str, stage: Stage | None
-) -> Collected:
-    there = name in database.list_collections()
-    collection = database.get_collection(name, encoder=model) if there else database.create_collection(name, encoder=model)
+    database: TrainingDatabase, name: str, passages: Callable[[], Iterable[Passage]], model: str, stage: Stage | None
+) -> TrainingCollection:
+    exists = name in database.list_collections()
+    collection = database.get_collection(name, encoder=model) if exists else database.create_collection(name, encoder=model)
     total = sum(1 for _ in passages())
     done = 0
 
-    def tell(count: int) -> None:
+    def report(count: int) -> None:
         nonlocal done
         done += count
         if stage is not None:
             stage("encode", done, total)
 
-    collection.add(passages(), on_conflict="skip", progress=tell)
+    collection.add(passages(), on_conflict="skip", progress=report)
     collection.build(stage=stage)
     return collection

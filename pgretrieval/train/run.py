@@ -1,4 +1,4 @@
-"""One training in its folder: configuration, checkpoints to go on from, metrics, a plot, and the model at the end."""
+"""Training run in a folder: configuration, checkpoints, metrics, a plot, and the model."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 CONFIG_FILE, METRICS_FILE, PLOT_FILE, REPORT_FILE = "config.json", "metrics.jsonl", "training.png", "report.json"
 CHECKPOINTS, MODEL = "checkpoints", "model"
 _KEPT_CHECKPOINTS = 2
-_TOLD = ("base", "data")
-"""Of a configuration: names of files, and how tuples were made; `contents` decide."""
+_INFORMATIVE = ("base", "data")
+"""Parts of a configuration that may differ, since `contents` decide: file names, and how tuples were mined."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """Settings of a training run.
 
-    `batch` is queries at a time; gradients of `accumulation` such batches make one step. `steps`, where given, count instead of
-    `epochs`. `warmup` is the share of steps over which the learning rate rises; then it falls to 0. `precision` "auto" is bfloat16
-    on a GPU that has it, float16 on another, float32 on a processor. `save_every` steps there is a checkpoint, from which an
-    interrupted training goes on. `held_out` is the share of queries that are not trained on but whose loss is measured then; the
-    model of the lowest is kept. `checkpointing` computes activations twice to hold fewer.
+    `batch` is the number of queries in a batch; gradients of `accumulation` batches make one step. `steps` replaces `epochs`.
+    `warmup` is the share of steps over which the learning rate rises; then it falls to 0. `precision` "auto" is bfloat16 on a GPU
+    that supports it, float16 on another, float32 on a processor. A checkpoint is written every `save_every` steps, from which an
+    interrupted training resumes. `held_out` is the share of queries that are excluded from training and measured at checkpoints;
+    the model with the lowest loss is saved. `checkpointing` recomputes activations to save memory.
     """
 
     epochs: float = option(1.0, "Passes over the tuples.")
@@ -47,10 +47,10 @@ class RunOptions:
     weight_decay: float = option(0.0, "Weight decay of AdamW.")
     precision: Precision = option("auto", "auto: bf16 or fp16 on a GPU, fp32 on a processor.")
     seed: int = option(0, "Seed of weights, order and draws.")
-    device: str | None = option(None, "A torch device.", shown="a GPU where there is one")
-    save_every: int = option(500, "Steps between checkpoints, and between measurements of held-out queries.")
+    device: str | None = option(None, "A torch device.", shown="a GPU if there is one")
+    save_every: int = option(500, "Steps between checkpoints and measurements of held-out queries.")
     log_every: int = option(10, "Steps between entries of metrics.jsonl.")
-    held_out: float = option(0.0, "Share of queries that are measured and not trained on.")
+    held_out: float = option(0.0, "Share of queries to measure instead of training on.")
     checkpointing: bool = option(False, "Recompute activations: less memory, more time.")
 
     def __post_init__(self) -> None:
@@ -59,7 +59,7 @@ class RunOptions:
                 msg = f"{name} is {getattr(self, name)}; give a number above 0"
                 raise ConfigError(msg)
         if self.steps is not None and self.steps < 1:
-            msg = f"steps is {self.steps}; give at least 1, or none to train for {self.epochs} epochs"
+            msg = f"steps is {self.steps}; give at least 1, or leave it out to train for {self.epochs} epochs"
             raise ConfigError(msg)
         if not 0 <= self.warmup <= 1 or not 0 <= self.held_out < 1:
             msg = f"warmup is {self.warmup} and held_out {self.held_out}; give shares from 0 to 1"
@@ -71,7 +71,7 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """Result of a training run. `losses` are the last ones measured, by name; `resumed` is the step it continued from."""
+    """Result of a training run. `losses` are the last measured ones by name; `resumed` is the step at which it resumed."""
 
     model: Path
     steps: int
@@ -83,8 +83,8 @@ class RunReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Ingredients:
-    """What is trained: made when a run starts, so that seeds come first. `held_out` is None where nothing is."""
+class TrainingParts:
+    """Parts of a training, created after the seeds are set. `held_out` is None without held-out queries."""
 
     trainer: Any
     arguments: Any
@@ -96,7 +96,7 @@ class Ingredients:
 
 
 def check_installed() -> None:
-    """Raises ConfigError where the packages for training are missing."""
+    """Raise ConfigError if packages for training are missing."""
     try:
         import accelerate  # noqa: F401
         import datasets  # noqa: F401
@@ -107,20 +107,19 @@ def check_installed() -> None:
 
 
 def run(
-    folder: Path, config: Mapping[str, Any], options: RunOptions, make: Callable[[str], Ingredients], tick: Tick | None = None
+    folder: Path, config: Mapping[str, Any], options: RunOptions, make: Callable[[str], TrainingParts], tick: Tick | None = None
 ) -> RunReport:
-    """Train in a folder, or go on with what is there from the same configuration and contents.
+    """Train in a folder, or resume the training of the same configuration and contents there.
 
-    `config["contents"]` are digests of what is trained on; that of the model to begin with is added here. Where files are, and how
-    they were made, may differ. `make` is told the device, after seeds are set. Raises FinishedRunError, and ConfigError where the
-    folder holds another run.
+    `config["contents"]` are digests of the training data; that of the initial model is added here. File locations may differ.
+    `make` receives the device, after seeds are set. Raises FinishedRunError, and ConfigError if the folder contains another run.
     """
     check_installed()
     from transformers import set_seed, trainer_utils
 
     latest: Any = trainer_utils.get_last_checkpoint  # carries no annotations
     device = resolve_device(options.device)
-    chosen = {key: value for key, value in asdict(options).items() if key != "device"}  # a run may go on on another one
+    chosen = {key: value for key, value in asdict(options).items() if key != "device"}  # a run may resume on another device
     config = {**config, "run": chosen}
     _check(folder, config)
     with quiet():
@@ -128,7 +127,7 @@ def run(
         parts = make(device)
         _claim(folder, {**config, "contents": {**config["contents"], "base": of_model(parts.model)}})
         if device == "cpu":
-            _attend_plainly(parts.model)
+            _use_eager_attention(parts.model)
         checkpoints = folder / CHECKPOINTS
         last: str | None = latest(str(checkpoints)) if checkpoints.is_dir() else None
         resumed = 0 if last is None else int(last.rsplit("-", 1)[-1])
@@ -149,36 +148,35 @@ def run(
 
 
 class FinishedRunError(ConfigError):
-    """The folder holds a finished run of the same settings and contents."""
+    """The folder contains a finished run of the same settings and contents."""
 
 
 def _check(folder: Path, config: Mapping[str, Any]) -> None:
-    """Raise where the folder holds a run of other settings or contents, as far as they are known yet, or a finished one."""
+    """Raise if the folder contains a run of other settings or known contents, or a finished one."""
     unknown = [] if "base" in config["contents"] else ["contents.base"]
-    check_same(folder / CONFIG_FILE, config, "a run", [*_TOLD, *unknown])
+    check_same(folder / CONFIG_FILE, config, "a run", [*_INFORMATIVE, *unknown])
     if (folder / REPORT_FILE).exists():
-        msg = f"{folder} holds a finished run; name another folder"
+        msg = f"{folder} contains a finished run; use another folder"
         raise FinishedRunError(msg)
 
 
 def _claim(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write the configuration, or find the same one there."""
+    """Write the configuration, or check that the folder has the same."""
     _check(folder, config)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def check_same(file: Path, config: Mapping[str, Any], what: str, told: Collection[str] = ()) -> None:
-    """Raise ConfigError where a file holds another configuration; keys in `told`, and what is below them, may differ."""
+def check_same(file: Path, config: Mapping[str, Any], what: str, informative: Collection[str] = ()) -> None:
+    """Raise ConfigError if a file contains another configuration; keys in `informative`, and those below, may differ."""
     if not file.exists():
         return
     held, wanted = (_flat(json.loads(text)) for text in (file.read_text(encoding="utf-8"), json.dumps(config)))
-    keys = {key for key in {*held, *wanted} if not any(key == one or key.startswith(f"{one}.") for one in told)}
+    keys = {key for key in {*held, *wanted} if not any(key == one or key.startswith(f"{one}.") for one in informative)}
     different = sorted(key for key in keys if held.get(key) != wanted.get(key))
     if different:
         msg = (
-            f"{file.parent} holds {what} with other settings ({', '.join(different)}); repeat what it was begun with, or name "
-            "another folder"
+            f"{file.parent} contains {what} with other settings ({', '.join(different)}); use the same settings, or another folder"
         )
         raise ConfigError(msg)
 
@@ -190,8 +188,8 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _attend_plainly(model: Any) -> None:
-    """On processors the gradient of fused attention takes longer than that of its products: 1.2 to 1.8 times for a whole MiniLM."""
+def _use_eager_attention(model: Any) -> None:
+    """Use eager attention on processors, where the gradient of fused attention takes 1.2 to 1.8 times as long (MiniLM)."""
     for part in model.modules():
         if callable(getattr(part, "set_attn_implementation", None)):
             part.set_attn_implementation("eager")
@@ -208,7 +206,7 @@ def _precision(wanted: Precision, device: str) -> str:
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
 
 
-def _trainer(parts: Ingredients, options: RunOptions, folder: Path, device: str, precision: str, tick: Tick | None) -> Any:
+def _trainer(parts: TrainingParts, options: RunOptions, folder: Path, device: str, precision: str, tick: Tick | None) -> Any:
     from transformers.trainer_callback import PrinterCallback
 
     steps = options.steps or math.ceil(math.ceil(len(parts.train) / options.batch) / options.accumulation * options.epochs)
@@ -249,12 +247,12 @@ def _trainer(parts: Ingredients, options: RunOptions, folder: Path, device: str,
         loss=parts.loss,
         callbacks=[_recorder(folder, tick)],
     )
-    trainer.remove_callback(PrinterCallback)  # standard output is the caller's
+    trainer.remove_callback(PrinterCallback)  # keep standard output free for the caller
     return trainer
 
 
 def _without_card(kind: Any) -> Any:
-    """Trainers tokenise all their data for the statistics of a model card, which nobody asked for."""
+    """Return a trainer without model card, for whose statistics it would tokenise all data."""
 
     class Trainer(kind):  # type: ignore[misc]
         def add_model_card_callback(self, *_: Any) -> None:
@@ -267,7 +265,7 @@ def _recorder(folder: Path, tick: Tick | None) -> Any:
     from transformers import TrainerCallback
 
     class Recorder(TrainerCallback):  # type: ignore[misc, unused-ignore]
-        """Metrics reach the folder as they come."""
+        """Write metrics to the folder during training."""
 
         def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             _write_metrics(folder, state.log_history)
@@ -307,5 +305,5 @@ def _device_name(device: str) -> str:
 
 
 def with_options(options: RunOptions, **changed: Any) -> RunOptions:
-    """The same options but for some."""
+    """Return the options with changes."""
     return replace(options, **changed)

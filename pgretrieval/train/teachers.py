@@ -1,4 +1,4 @@
-"""A late-interaction model as the teacher of a smaller one: a pooled model learns to score as the one that it was pooled from."""
+"""Late-interaction model as teacher, such as an unpooled model for a pooled one."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pgretrieval.types import Float32Array
 
 
 class LateInteractionTeacher:
-    """Scores pairs of query and passage text by exact MaxSim of an encoder's token vectors, as `mine(teacher=…)` asks for.
+    """Scorer of pairs of query and passage text by exact MaxSim of an encoder's token vectors, for `mine(teacher=…)`.
 
-    `encoder` is whatever a collection takes as one. Scores are sums over the query's tokens, as a student's of `colbert` are.
+    `encoder` is any encoder of a collection. Scores are sums over the query's tokens, as in objective `colbert`.
     """
 
     def __init__(self, encoder: Any, device: str | None = None) -> None:
@@ -24,11 +24,11 @@ class LateInteractionTeacher:
 
     @property
     def fingerprint(self) -> str:
-        """Names the encoder."""
+        """Identification of the encoder."""
         return f"late interaction {self._encoder.spec}"
 
     def predict(self, pairs: Sequence[Pair]) -> Float32Array:
-        """(pairs,) scores. Each text is encoded once."""
+        """Return scores (pairs,). Each text is encoded once."""
         scores = np.empty(len(pairs), dtype=np.float32)
         if not pairs:
             return scores

@@ -1,4 +1,4 @@
-"""Training sets: queries with w passages each, the first one relevant, and perhaps a teacher's score of each; a folder of files."""
+"""Training sets: queries with w passages each, the first relevant, and optionally a teacher's scores; stored in a folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TUPLES_FILE, PASSAGES_FILE, SETTINGS_FILE = "tuples.jsonl.gz", "passages.jsonl.g
 
 @dataclass(frozen=True, slots=True)
 class TrainingTuple:
-    """A query and the ids of its passages, the positive first; `scores` are a teacher's, `relevant` all that is judged relevant."""
+    """Query and the ids of its passages, the positive first; `scores` are a teacher's, `relevant` all judged relevant."""
 
     query_id: str
     query: str
@@ -29,7 +29,7 @@ class TrainingTuple:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """Tuples, and the texts of all their passages by id; `settings` say how they were made."""
+    """Tuples, and the texts of their passages by id; `settings` describe their mining."""
 
     tuples: tuple[TrainingTuple, ...]
     passages: Mapping[str, str]
@@ -37,17 +37,17 @@ class TrainingSet:
 
     @property
     def ways(self) -> int:
-        """Passages that every tuple has at least."""
+        """Number of passages that every tuple has."""
         return min(len(one.passages) for one in self.tuples)
 
     @property
     def scored(self) -> bool:
-        """Whether all tuples have a teacher's scores."""
+        """True if all tuples have a teacher's scores."""
         return all(one.scores is not None for one in self.tuples)
 
 
 def write_training_set(folder: str | os.PathLike[str], made: TrainingSet) -> None:
-    """Write the files of a set; the same set gives the same bytes."""
+    """Write the files of a set, deterministically."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _write_lines(folder / TUPLES_FILE, ({**asdict(one), "relevant": one.relevant or None} for one in made.tuples))
@@ -56,21 +56,21 @@ def write_training_set(folder: str | os.PathLike[str], made: TrainingSet) -> Non
 
 
 def read_training_set(folder: str | os.PathLike[str]) -> TrainingSet:
-    """Read a folder that `write_training_set` has written. Raises InputError for anything else."""
+    """Read a folder written by `write_training_set`. Raises InputError for other contents."""
     folder = Path(folder)
     passages = {str(record["id"]): str(record["text"]) for _, record in _records(folder / PASSAGES_FILE, ("id", "text"))}
     tuples = tuple(
         _tuple(where, record, passages) for where, record in _records(folder / TUPLES_FILE, ("query_id", "query", "passages"))
     )
     if not tuples:
-        msg = f"{folder / TUPLES_FILE}: the file has no tuples; make some with `pgretrieval mine`"
+        msg = f"{folder / TUPLES_FILE}: the file has no tuples; mine some with `pgretrieval mine`"
         raise InputError(msg)
     settings = folder / SETTINGS_FILE
     return TrainingSet(tuples, passages, json.loads(settings.read_text(encoding="utf-8")) if settings.exists() else {})
 
 
 def joined(sets: Sequence[TrainingSet]) -> TrainingSet:
-    """Several sets as one; ids get the number of their set, so that they stay apart."""
+    """Join several sets; ids are prefixed with the number of their set."""
     if len(sets) == 1:
         return sets[0]
 
@@ -92,7 +92,7 @@ def joined(sets: Sequence[TrainingSet]) -> TrainingSet:
 
 
 def judged_texts(made: TrainingSet) -> dict[str, frozenset[str]]:
-    """Texts that are relevant, by the text of the query: in any tuple of it, under whatever id, the positive or judged so."""
+    """Return relevant texts by query text: positives and passages judged relevant, in any tuple of the query."""
     judged: dict[str, set[str]] = {}
     for one in made.tuples:
         keys = (one.passages[0], *one.relevant)
@@ -101,7 +101,7 @@ def judged_texts(made: TrainingSet) -> dict[str, frozenset[str]]:
 
 
 def checked_ways(made: TrainingSet, ways: int | None) -> int:
-    """How many passages of each tuple a training takes: all that every tuple has, or fewer."""
+    """Return the number of passages to use of each tuple: by default all that every tuple has."""
     if ways is None:
         return made.ways
     if not 2 <= ways <= made.ways:
@@ -111,7 +111,7 @@ def checked_ways(made: TrainingSet, ways: int | None) -> int:
 
 
 def as_columns(made: TrainingSet, ways: int, *, scored: bool) -> Any:
-    """A `datasets.Dataset` with columns query, positive, negative_1, … and label; texts are looked up when a batch is read."""
+    """Return a `datasets.Dataset` with columns query, positive, negative_1, … and label; texts are resolved by batch."""
 
     def resolve(batch: _Batch) -> _Batch:
         columns = {"query": batch["query"]}
@@ -124,7 +124,7 @@ def as_columns(made: TrainingSet, ways: int, *, scored: bool) -> Any:
 
 
 def as_lists(made: TrainingSet, ways: int, labels: Sequence[Sequence[float]]) -> Any:
-    """A `datasets.Dataset` with columns query, passages (a list of texts) and labels (a list of numbers), for cross-encoders."""
+    """Return a `datasets.Dataset` with columns query, passages (a list of texts) and labels (a list of numbers)."""
 
     def resolve(batch: _Batch) -> _Batch:
         texts = [[made.passages[key] for key in keys] for keys in batch["passages"]]
@@ -137,7 +137,7 @@ _Batch: TypeAlias = dict[str, list[Any]]
 
 
 class _Transform:
-    """A function of a batch that is pickled without what it holds: `datasets` would pickle all passages to name a data set."""
+    """Function of a batch that is pickled without its state; `datasets` would pickle all passages to name a dataset."""
 
     def __init__(self, apply: Callable[[_Batch], _Batch]) -> None:
         self._apply = apply
@@ -199,7 +199,10 @@ def _records(path: Path, keys: Sequence[str]) -> Iterable[tuple[str, dict[str, A
 
 
 def _write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:  # no name, no time: the same bytes
+    with (
+        path.open("wb") as raw,
+        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file,
+    ):  # without name and time, for deterministic bytes
         for record in records:
             kept = {key: value for key, value in record.items() if value is not None}
             file.write((json.dumps(kept, ensure_ascii=False) + "\n").encode())

@@ -397,7 +397,7 @@ def test_scores_that_are_no_numbers(database: pgretrieval.RetrievalDatabase, cor
     collection.add(corpus.passages, vectors=corpus.vectors)
     model = TableCrossEncoder()
     model.table[41, 250] = np.nan
-    with pytest.raises(EncoderError, match=r"no finite score to query 'query 41'.*passage 250"):
+    with pytest.raises(EncoderError, match=r"no finite score for query 'query 41'.*passage 250"):
         collection.factorize(model, TRAIN, 30)
     model.table[41, 250] = 0
     model.asked.clear()

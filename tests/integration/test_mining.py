@@ -220,7 +220,7 @@ def test_too_few_passages_are_named(module_database: pgretrieval.RetrievalDataba
     query = {"q": " ".join(texts["p0"].split()[:3])}
     made = mine(few, query, {"q": {"p0": 1, "p1": 1}}, options=MiningOptions(ways=5, depth=9, skip=4))
     assert [set(one.passages) for one in made.tuples] == [{"p0", "p2", "p3", "p4", "p5"}, {"p1", "p2", "p3", "p4", "p5"}]
-    with pytest.raises(InputError, match=r"6 passages are too few for 6 ways; mine fewer ways"):
+    with pytest.raises(InputError, match=r"6 passages are too few for 6 ways; use fewer ways"):
         mine(few, query, {"q": {"p0": 1, "p1": 1}}, options=MiningOptions(ways=6, depth=9))
 
 
@@ -244,10 +244,10 @@ def test_relevant_passages_that_are_not_there_are_counted(collection: pgretrieva
 @pytest.mark.parametrize(
     ("arguments", "kind", "message"),
     [
-        ({}, ConfigError, "without a teacher there is nothing to choose positives"),
-        ({"qrels": QRELS, "options": MiningOptions(ways=4, depth=9, margin=1)}, ConfigError, "without a teacher"),
+        ({}, ConfigError, "positives without qrels"),
+        ({"qrels": QRELS, "options": MiningOptions(ways=4, depth=9, margin=1)}, ConfigError, "need a teacher"),
         ({"qrels": {"q9": {"p1": 1}}}, InputError, "none of the 8 queries has a relevant passage"),
-        ({"qrels": {"q1": {"gone": 1}}}, InputError, "holds none of the relevant passages"),
+        ({"qrels": {"q1": {"gone": 1}}}, InputError, "contains no relevant passage"),
     ],
 )
 def test_what_cannot_be_mined_is_refused(

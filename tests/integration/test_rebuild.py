@@ -552,7 +552,7 @@ def test_given_dense_vectors_stay_when_the_encoder_changes(database: pgretrieval
 def test_an_encoder_without_dense_vectors_is_refused_where_they_are_kept(database: pgretrieval.RetrievalDatabase):
     """Passages come out without dense vectors."""
     docs = built(database, OtherEncoder(), dense="kept")
-    with pytest.raises(pgretrieval.EncoderError, match="has no method .* for dense vectors"):
+    with pytest.raises(pgretrieval.EncoderError, match=r"has no method .* for dense vectors"):
         docs.rebuild(encoder=HashedEncoder())
     assert docs.hybrid_search("aword3 one", k=1)[0].id == "a3"
 

@@ -152,7 +152,7 @@ def test_a_run_goes_on_with_the_same_contents_alone(library_folder: Path, tmp_pa
         (SCORED, other, r"\(contents.base\)"),
         (SCORED, load_model(other, "cpu"), r"\(contents.base\)"),
     ):
-        with pytest.raises(ConfigError, match=rf"holds a run with other settings {named}; repeat what it was begun with"):
+        with pytest.raises(ConfigError, match=rf"holds a run with other settings {named}; use the same settings"):
             train_retriever([data], tmp_path / "run", base=base, options=QUICK)
     moved = library_folder.rename(tmp_path / "moved")
     (tmp_path / "run").rename(tmp_path / "elsewhere")
@@ -206,7 +206,7 @@ def test_a_loss_is_told_what_is_judged(library_folder: Path, tmp_path: Path, mon
 def test_a_folder_holds_one_run(library_folder: Path, tmp_path: Path):
     """A run goes on with other settings, or writes over a finished one."""
     train_retriever([SCORED], tmp_path / "run", base=library_folder, options=QUICK)
-    with pytest.raises(ConfigError, match="holds a finished run"):
+    with pytest.raises(ConfigError, match="contains a finished run"):
         train_retriever([SCORED], tmp_path / "run", base=library_folder, options=QUICK)
     with pytest.raises(ConfigError, match=r"other settings \(aim.ways\)"):
         train_retriever([SCORED], tmp_path / "run", base=library_folder, aim=Aim(ways=2), options=QUICK)
@@ -284,7 +284,7 @@ def test_constbert_trains_pooling_and_transformer_together(library_folder: Path,
 def test_a_bare_transformer_gets_a_projection_to_train(tiny_bert: Path):
     model = start_model(tiny_bert, "cpu")
     assert model.get_embedding_dimension() == 128
-    with pytest.raises(ConfigError, match="is no bare T5"):
+    with pytest.raises(ConfigError, match="is not a bare T5"):
         start_model(tiny_bert, "cpu", bottleneck=ColXtr())
 
 
@@ -330,7 +330,7 @@ def test_a_cross_encoder_that_is_trained_on_keeps_its_head(tiny_bert: Path, tmp_
     ("given", "message"),
     [
         ({"aim": Aim(ways=9)}, "ways is 9; give 2 to 4"),
-        ({"trained": "projection", "base": "bare"}, "nothing but a transformer"),
+        ({"trained": "projection", "base": "bare"}, "consists of a transformer only"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(library_folder: Path, tmp_path: Path, given: dict[str, Any], message: str):
@@ -358,7 +358,7 @@ def test_a_teacher_is_needed_where_one_is_asked_for(library_folder: Path, tmp_pa
         (lambda: RunOptions(warmup=2), "warmup is 2"),
         (lambda: RunOptions(precision="half"), "precision is 'half'"),
         (lambda: Aim(objective="plaid"), "objective is 'plaid'"),
-        (lambda: Aim(k_train=5), "k_train is XTR's"),
+        (lambda: Aim(k_train=5), "k_train is"),
         (lambda: CrossAim(labels="gold"), "labels is 'gold'"),
     ],
 )

@@ -100,7 +100,7 @@ def test_objects_may_return_any_array(form: Any) -> None:
     ("form", "message"),
     [
         (lambda scores: scores[1:], r"shape \(3,\) for 4 pairs"),
-        (lambda scores: [*scores[1:], np.nan], "no finite score to query 'a' with passage 'b b"),
+        (lambda scores: [*scores[1:], np.nan], "no finite score for query 'a' and passage 'b b"),
         (lambda scores: 1 / 0, "failed on 4 pairs.*division by zero"),
     ],
 )
