@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pgretrieval.numerics.assignment import CentroidIndex, nearest
+from pgretrieval.numerics.kernels import CodeScorer
 from pgretrieval.numerics.kmeans import train_centroids
 from pgretrieval.numerics.residual import ResidualCodec, fit_codec
 from pgretrieval.types import ByteArray, Float32Array, Int32Array, Levels, Tick
@@ -74,6 +75,11 @@ class Codebook:
         keys = torch.tensor(packed, device=self.device).long()
         decoded = self._device_table[keys].flatten(1)[:, : self.dim]
         return decoded + self._centroids[torch.tensor(centroid_ids, device=self.device).long()]
+
+    @cached_property
+    def scorer(self) -> CodeScorer:
+        """MaxSim over codes on the processor."""
+        return CodeScorer(self.centroids, self.codec.table().numpy(), unit=self.unit)
 
     @cached_property
     def _device_table(self) -> Tensor:

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from pgretrieval.db.candidates import CodedPassages
+from pgretrieval.db.candidates import CodedPassages, ListedTokens
 from pgretrieval.numerics.codebook import Codebook, train_codebook
+from pgretrieval.search import maxsim
 from pgretrieval.search.interaction import centroid_interaction
-from pgretrieval.search.maxsim import best_first, decoded_maxsim, maxsim_on_device
+from pgretrieval.search.maxsim import best_first, decoded_maxsim, maxsim_on_device, stored_maxsim, token_similarity
+from pgretrieval.types import TokenMatrix
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +52,33 @@ def test_decoded_scores_use_unit_vectors(coded: tuple[Codebook, CodedPassages, n
     np.testing.assert_allclose(maxsim_on_device(query, codebook, passages), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_parts_side_by_side_score_as_one(
+    coded: tuple[Codebook, CodedPassages, np.ndarray], monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    """Runs of passages and of tokens come back in order, and a run's first passage is its own."""
+    codebook, passages, query = coded
+    whole = decoded_maxsim(query, codebook, passages)
+    monkeypatch.setattr(maxsim, "_TOKENS_AT_LEAST", 100)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    np.testing.assert_array_equal(decoded_maxsim(query, codebook, passages), whole)
+    decoded = codebook.decode(passages.centroid_ids, passages.residuals)
+    decoded /= np.linalg.norm(decoded, axis=1, keepdims=True)
+    np.testing.assert_allclose(stored_maxsim(query, TokenMatrix(decoded, passages.offsets)), whole, rtol=1e-5)
+    owners = np.repeat(passages.passage_ids, np.diff(passages.offsets))
+    listed = ListedTokens(owners, passages.centroid_ids, passages.residuals)
+    np.testing.assert_allclose(token_similarity(query, codebook, listed), query @ decoded.T, rtol=1e-4, atol=1e-6)
+
+
 def test_no_passages_score_nothing(coded: tuple[Codebook, CodedPassages, np.ndarray]) -> None:
     codebook, passages, query = coded
     nothing = CodedPassages(np.array([], dtype=np.int32), np.array([0]), passages.centroid_ids[:0], passages.residuals[:0])
     assert decoded_maxsim(query, codebook, nothing).shape == (0,)
+    assert stored_maxsim(query, TokenMatrix(query[:0], np.array([0]))).shape == (0,)
+    assert token_similarity(query, codebook, ListedTokens(nothing.passage_ids, nothing.centroid_ids, nothing.residuals)).shape == (
+        6,
+        0,
+    )
 
 
 def test_equal_scores_keep_the_order_of_ids() -> None:

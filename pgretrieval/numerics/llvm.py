@@ -1,0 +1,157 @@
+"""Vector code by LLVM: what one pass over memory does where numpy and torch need several."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from llvmlite import binding, ir
+
+LANES = 16
+BYTE, INT32, INT64, FLOAT = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
+LANE_FLOATS = ir.VectorType(FLOAT, LANES)
+ADDRESS = BYTE.as_pointer()
+ZEROS = ir.Constant(LANE_FLOATS, [0.0] * LANES)
+_ANY_ORDER = ("contract", "reassoc", "nsz")  # products may be fused with sums, and sums regrouped
+_FLOAT_BYTES = 4
+
+
+def number(value: int) -> ir.Constant:
+    """A constant that counts or indexes."""
+    return ir.Constant(INT64, value)
+
+
+class Code:
+    """A function under construction: void, of arguments that are addresses or counts. Its methods append instructions."""
+
+    def __init__(self, arguments: Sequence[ir.Type]) -> None:
+        self._types = arguments
+        self._module = ir.Module()
+        self._function = ir.Function(self._module, ir.FunctionType(ir.VoidType(), arguments), "kernel")
+        self.arguments: list[Any] = list(self._function.args)
+        self._builder = ir.IRBuilder(self._function.append_basic_block())
+
+    def floats(self, count: int) -> Any:
+        """Memory for so many floats, until the function ends."""
+        memory = self._builder.alloca(FLOAT, number(count))
+        memory.align = LANES * _FLOAT_BYTES
+        return memory
+
+    def loop(self, count: Any, body: Callable[..., Sequence[Any]], carried: Sequence[Any] = (), step: int = 1) -> list[Any]:
+        """Append `body(index, *carried)` for 0, step, … below count, once at least; it returns what the next round carries."""
+        builder, before = self._builder, self._builder.block
+        start, end = builder.append_basic_block(), builder.append_basic_block()
+        builder.branch(start)
+        builder.position_at_end(start)
+        index = builder.phi(INT64)
+        values = [builder.phi(value.type) for value in carried]
+        following = list(body(index, *values))
+        next_index = builder.add(index, number(step))
+        for phi, first, then in zip([index, *values], [number(0), *carried], [next_index, *following], strict=True):
+            phi.add_incoming(first, before)
+            phi.add_incoming(then, builder.block)
+        builder.cbranch(builder.icmp_signed("<", next_index, count), start, end)
+        builder.position_at_end(end)
+        return following
+
+    def at(self, base: Any, index: Any, kind: ir.Type) -> Any:
+        """The address of the element `index` of what is of this type at `base`."""
+        return self._builder.gep(self._builder.bitcast(base, kind.as_pointer()), [index])
+
+    def load(self, base: Any, index: Any, kind: ir.Type) -> Any:
+        """That element."""
+        loaded = self._builder.load(self.at(base, index, kind))
+        loaded.align = 1 if kind == BYTE else _FLOAT_BYTES
+        return loaded
+
+    def load_index(self, base: Any, index: Any, kind: ir.Type) -> Any:
+        """That element, an unsigned byte or a signed integer, as an index."""
+        loaded = self.load(base, index, kind)
+        return self._builder.zext(loaded, INT64) if kind == BYTE else self._builder.sext(loaded, INT64)
+
+    def store(self, value: Any, base: Any, index: Any) -> None:
+        """Write an element."""
+        self._builder.store(value, self.at(base, index, value.type)).align = _FLOAT_BYTES
+
+    def prefetch(self, address: Any) -> None:
+        """Have the cache line read ahead."""
+        kind = ir.FunctionType(ir.VoidType(), [ADDRESS, INT32, INT32, INT32])
+        call = self._module.declare_intrinsic("llvm.prefetch.p0", fnty=kind)
+        for_reading, keep, data = (ir.Constant(INT32, value) for value in (0, 3, 1))
+        self._builder.call(call, [self._builder.bitcast(address, ADDRESS), for_reading, keep, data])
+
+    def plus(self, left: Any, right: Any) -> Any:
+        """Sum of two indexes."""
+        return self._builder.add(left, right)
+
+    def times(self, left: Any, right: Any) -> Any:
+        """Product of two indexes."""
+        return self._builder.mul(left, right)
+
+    def least(self, left: Any, right: Any) -> Any:
+        """The smaller of two indexes."""
+        return self._builder.select(self._builder.icmp_signed("<", left, right), left, right)
+
+    def add(self, left: Any, right: Any) -> Any:
+        """Sum of two vectors."""
+        return self._builder.fadd(left, right)
+
+    def multiply(self, left: Any, right: Any) -> Any:
+        """Product of two vectors, lane by lane."""
+        return self._builder.fmul(left, right)
+
+    def add_product(self, total: Any, left: Any, right: Any) -> Any:
+        """`total` + left * right, lane by lane."""
+        return self._builder.fadd(total, self._builder.fmul(left, right, flags=_ANY_ORDER), flags=_ANY_ORDER)
+
+    def greater(self, left: Any, right: Any) -> Any:
+        """The greater of two vectors, lane by lane."""
+        return self._builder.select(self._builder.fcmp_ordered(">", left, right), left, right)
+
+    def everywhere(self, scalar: Any) -> Any:
+        """A vector with the same number in every lane."""
+        undefined = ir.Constant(LANE_FLOATS, ir.Undefined)
+        first = self._builder.insert_element(undefined, scalar, ir.Constant(INT32, 0))
+        return self._builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(INT32, LANES), [0] * LANES))
+
+    def inverse_root_of_sum(self, vector: Any) -> Any:
+        """1 / √(sum of the lanes)."""
+        kind = ir.FunctionType(FLOAT, [FLOAT, LANE_FLOATS])
+        add = self._module.declare_intrinsic(f"llvm.vector.reduce.fadd.v{LANES}f32", fnty=kind)
+        total = self._builder.call(add, [ir.Constant(FLOAT, 0.0), vector], fastmath=_ANY_ORDER)
+        root = self._builder.call(self._module.declare_intrinsic("llvm.sqrt", [FLOAT]), [total])
+        return self._builder.fdiv(ir.Constant(FLOAT, 1.0), root)
+
+    def compiled(self) -> Callable[..., None]:
+        """The function as machine code. Calls let other threads of Python run."""
+        self._builder.ret_void()
+        machine = _target().create_target_machine(cpu=binding.get_host_cpu_name(), features=_features(), opt=3, jit=True)
+        module = binding.parse_assembly(str(self._module))
+        tuning = binding.create_pipeline_tuning_options(speed_level=2)
+        tuning.loop_vectorization = False  # table look-ups would become gathers, which are slower
+        passes = binding.create_pass_builder(machine, tuning)
+        passes.getModulePassManager().run(module, passes)
+        engine = binding.create_mcjit_compiler(module, machine)
+        engine.finalize_object()
+        kinds = [ctypes.c_int64 if kind == INT64 else ctypes.c_void_p for kind in self._types]
+        call = ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address("kernel"))
+        call.engine = engine  # type: ignore[attr-defined]  # the code is freed with it
+        return call
+
+
+@cache
+def _target() -> Any:
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    return binding.Target.from_default_triple()
+
+
+def _features() -> str:
+    """This processor's instructions, without AVX-512 where torch is told to do without (ATEN_CPU_CAPABILITY)."""
+    features = binding.get_host_cpu_features()
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        features.update({name: False for name in features if name.startswith("avx512")})
+    return str(features.flatten())
