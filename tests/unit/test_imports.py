@@ -114,9 +114,9 @@ def test_every_part_has_a_place_in_the_order():
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [
-        ("import pgretrieval", ["torch", "sentence_transformers", "transformers", "psycopg", "sqlalchemy", "alembic"]),
-        ("import pgretrieval.database", ["torch", "sentence_transformers", "transformers", "sqlalchemy", "alembic"]),
-        ("import pgretrieval.cli.app", ["torch", "sentence_transformers", "transformers", "sqlalchemy", "alembic"]),
+        ("import pgretrieval", ["torch", "llvmlite", "sentence_transformers", "transformers", "psycopg", "sqlalchemy", "alembic"]),
+        ("import pgretrieval.database", ["torch", "llvmlite", "sentence_transformers", "transformers", "sqlalchemy", "alembic"]),
+        ("import pgretrieval.cli.app", ["torch", "llvmlite", "sentence_transformers", "transformers", "sqlalchemy", "alembic"]),
         ("import pgretrieval; pgretrieval.Hit; pgretrieval.PgRetrievalError", ["torch", "psycopg"]),
     ],
 )
