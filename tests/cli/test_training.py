@@ -120,7 +120,7 @@ def test_rounds_mine_with_the_model_so_far(command: Command, files: dict[str, st
             file.write("\n".join([*lines[:-1], line]) + "\n")
         code, _, err = command("train", "colbert", *given, *options, *QUICK)
         assert code == 1
-        assert "holds rounds with other settings (" + {"corpus": "passages"}.get(name, name) + ")" in " ".join(err.split())
+        assert "contains rounds with other settings (" + {"corpus": "passages"}.get(name, name) + ")" in " ".join(err.split())
         Path(files[name]).write_text(held)
 
 

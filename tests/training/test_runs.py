@@ -152,7 +152,7 @@ def test_a_run_goes_on_with_the_same_contents_alone(library_folder: Path, tmp_pa
         (SCORED, other, r"\(contents.base\)"),
         (SCORED, load_model(other, "cpu"), r"\(contents.base\)"),
     ):
-        with pytest.raises(ConfigError, match=rf"holds a run with other settings {named}; use the same settings"):
+        with pytest.raises(ConfigError, match=rf"contains a run with other settings {named}; use the same settings"):
             train_retriever([data], tmp_path / "run", base=base, options=QUICK)
     moved = library_folder.rename(tmp_path / "moved")
     (tmp_path / "run").rename(tmp_path / "elsewhere")
@@ -358,7 +358,7 @@ def test_a_teacher_is_needed_where_one_is_asked_for(library_folder: Path, tmp_pa
         (lambda: RunOptions(warmup=2), "warmup is 2"),
         (lambda: RunOptions(precision="half"), "precision is 'half'"),
         (lambda: Aim(objective="plaid"), "objective is 'plaid'"),
-        (lambda: Aim(k_train=5), "k_train is"),
+        (lambda: Aim(k_train=5), "k_train is 5, but objective"),
         (lambda: CrossAim(labels="gold"), "labels is 'gold'"),
     ],
 )

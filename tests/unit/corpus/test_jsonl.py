@@ -154,7 +154,7 @@ def test_queries_in_file_order_without_other_fields(file):
 
 def test_a_query_id_twice_names_both_lines(file):
     path = file('{"id": "1", "text": "a"}\n\n{"id": 1, "text": "b"}\n')
-    assert error_of(path, read_queries) == f"{path}:3: the query id '1' is at {path}:1 already; rename one"
+    assert error_of(path, read_queries) == f"{path}:3: the query id '1' occurs at {path}:1, too; rename one"
 
 
 def test_a_line_without_end(tmp_path):
