@@ -421,7 +421,7 @@ def test_attach_worker_and_detach(postgres: PostgresUnderTest, monkeypatch: pyte
         assert run_here(monkeypatch, capsys, *database, "list").out == ""
         attached = run_here(monkeypatch, capsys, *database, "attach", "docs", *options)
         assert (attached.code, attached.out) == (0, "")
-        assert "'docs' follows public.articles; 3 rows are queued. `pgretrieval worker`" in attached.err
+        assert "'docs' is attached to public.articles; 3 rows are queued. Run `pgretrieval worker`" in attached.err
         assert run_here(monkeypatch, capsys, *database, "stats", "docs", "--json").objects[0]["queued"] == 3
         once = run(*database, "worker", "--once")
         assert (once.code, once.out) == (0, "")

@@ -42,13 +42,13 @@ def test_texts_are_factorised_and_searched(texts: pgretrieval.Collection, connec
 
 def test_what_needs_vectors_says_so(texts: pgretrieval.Collection, database: Any, corpus: Corpus, connection: Any):
     """An empty answer, or an error about something else."""
-    with pytest.raises(InputError, match=r"holds texts alone.*rebuild\(encoder=…\)"):
+    with pytest.raises(InputError, match=r"stores texts only.*rebuild\(encoder=…\)"):
         texts.search("passage 7")
     with pytest.raises(IndexNotBuiltError):
         texts.build()
     with pytest.raises(ConfigError, match="leave vectors= and dense= out"):
         texts.add([{"id": "new", "text": "new"}], vectors=corpus.vectors[:1])
-    with pytest.raises(ConfigError, match="texts alone; leave dim, keep_vectors"):
+    with pytest.raises(ConfigError, match="texts only; leave dim, keep_vectors"):
         database.create_collection("other", encoder="none", keep_vectors=True)
     with pytest.raises(Exception, match="'texts' holds texts alone"):
         connection.execute("select pgretrieval.add_passage('texts', 'new', 'text', array['[1,2]']::vector[])")

@@ -104,7 +104,7 @@ def test_a_later_call_of_another_width() -> None:
     encoder = load_encoder(inner)
     encoder.encode_query("x")
     inner._value = [np.ones((2, 3))]
-    with pytest.raises(EncoderError, match="one dimension"):
+    with pytest.raises(EncoderError, match="the same dimension"):
         encoder.encode_document("x")
 
 

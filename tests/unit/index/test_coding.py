@@ -35,7 +35,7 @@ def test_large_ids_survive_the_packing() -> None:
         ([1.0] * 64, VectorError, r"shape \(64,\)"),
         (np.empty((0, 64)), VectorError, r"shape \(0, 64\)"),
         ([["a"]], VectorError, "not an array of numbers"),
-        ([[1.0] * 65], DimensionMismatchError, "65 dimensions, the collection has 64"),
+        ([[1.0] * 65], DimensionMismatchError, "65 dimensions, but the collection has 64"),
     ],
 )
 def test_bad_vectors_are_refused_with_the_passage(vectors: object, error: type[Exception], told: str) -> None:

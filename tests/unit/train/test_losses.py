@@ -332,5 +332,5 @@ def test_bad_arguments_are_refused(model: Lookup, batch: Any) -> None:
         TupleLoss(model, torch.matmul, scale=0)
     with pytest.raises(ConfigError, match="teacher_scale -1"):
         TupleLoss(model, torch.matmul, teacher_scale=-1)
-    with pytest.raises(ConfigError, match=r"scores are \(3, 2\), the tuples \(3, 4\)"):
+    with pytest.raises(ConfigError, match=r"scores have shape \(3, 2\), not \(3, 4\)"):
         colbert_loss(model)(batch, torch.zeros(QUERIES, 2))
