@@ -120,7 +120,7 @@ def test_index_again_adds_nothing(url: str, indexed: Done, files: list[Path]):
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        (["--bits", "2"], "made with bits 4, --bits says 2"),
+        (["--bits", "2"], "created with bits 4, but --bits is 2"),
         (["--encoder", "some/model"], "was created with encoder {'kind': 'minilm', 'version': '2'}"),
     ],
 )
@@ -421,7 +421,7 @@ def test_attach_worker_and_detach(postgres: PostgresUnderTest, monkeypatch: pyte
         assert run_here(monkeypatch, capsys, *database, "list").out == ""
         attached = run_here(monkeypatch, capsys, *database, "attach", "docs", *options)
         assert (attached.code, attached.out) == (0, "")
-        assert "'docs' is attached to public.articles; 3 rows are queued. Run `pgretrieval worker`" in attached.err
+        assert "'docs' is attached to public.articles; 3 rows are queued." in attached.err
         assert run_here(monkeypatch, capsys, *database, "stats", "docs", "--json").objects[0]["queued"] == 3
         once = run(*database, "worker", "--once")
         assert (once.code, once.out) == (0, "")
