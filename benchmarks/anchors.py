@@ -412,7 +412,7 @@ def main() -> None:
 
 
 def command() -> str:
-    """What was typed, without folders."""
+    """Return the command line, without folders."""
     words = ["DIR" if before == "--work" else word for before, word in zip(sys.argv, sys.argv[1:], strict=False)]
     return " ".join(["python benchmarks/anchors.py", *words])
 

@@ -1,4 +1,4 @@
-"""What searches wait for while a collection changes: the same load of searches, quiet and beside writers, rebuilds and compactions.
+"""Waiting times of searches while a collection changes: the same searches, alone and with writers, rebuilds and compactions.
 
     python benchmarks/beside.py [--passages 4000] [--rate 8] [--seconds 15]
 

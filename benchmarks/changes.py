@@ -1,4 +1,4 @@
-"""What it takes to change a large collection: single passages, batches, updates, deletes, and the compaction of what they leave.
+"""Cost of changes in a large collection: single passages, batches, updates, deletes, and their compaction.
 
     python benchmarks/changes.py --cache DIR [--passages 100000]
 

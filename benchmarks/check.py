@@ -1,4 +1,4 @@
-"""How long checking a large collection takes, part by part.
+"""Time of checking a large collection, by part.
 
     python benchmarks/check.py --cache DIR [--passages N] [--data-dir DIR]
 

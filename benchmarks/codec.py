@@ -1,4 +1,4 @@
-"""What the residual codec keeps of the exact ranking on SciFact: bits per dimension, and both ways to place the levels.
+"""Loss of the residual codec on SciFact, by bits per dimension and placement of levels.
 
     python benchmarks/codec.py --cache DIR
 

@@ -1,4 +1,4 @@
-"""What a codebook loses on passages of another kind than it was trained on, and what a rebuild wins back.
+"""Loss of a codebook on passages of another kind, and the gain of a rebuild.
 
     python benchmarks/drift.py --cache DIR
 
@@ -100,7 +100,7 @@ def measured(collection: Any, queries: Sequence[Float32Array], exact: list[list[
 
 
 def drift(collection: Any) -> dict[str, Any]:
-    """What `stats` says of it."""
+    """Return the drift in `stats`."""
     stats = collection.stats()
     names = ("passages", "tokens", "centroids", "quantization_error", "added_passages", "added_quantization_error", "rebuild_pays")
     return {name: stats[name] for name in names}

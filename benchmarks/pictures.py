@@ -75,7 +75,7 @@ def growth() -> None:
 
 
 def quality_and_size() -> None:
-    """What smaller codes and fewer vectors a passage cost in quality."""
+    """Draw quality against size, for smaller codes and fewer vectors per passage."""
     codec = [row for row in _table("codec") if "bits" in row[0]]
     pooled = [row for row in _json("pooled") if row["set"] == "scifact"]
     with _figure("quality-size", 2) as (bits, vectors):

@@ -342,7 +342,7 @@ def say(measured: Measured) -> None:
 
 
 def parts(cache: Path, peers: dict[str, str]) -> dict[str, Callable[[], Any]]:
-    """What can be measured, in order."""
+    """Return the measurements, in order."""
     both: tuple[Generator, ...] = ("proxy", "postings")
     return {
         "scifact": lambda: compare(vectors.load("scifact", cache), peers, cache, both),

@@ -40,7 +40,7 @@ def median(work: Callable[[], Any]) -> float:
 
 
 def rates(url: str, query_tokens: int, centroids: int, dim: int) -> dict[str, float]:
-    """What this machine does per second in the shapes of a search: products, memory, and bytes from the server."""
+    """Measure this machine's rates in the shapes of a search: products, memory, and bytes from the server."""
     generator = np.random.default_rng(0)
     query = generator.standard_normal((query_tokens, dim), dtype=np.float32)
     block = generator.standard_normal((2048, dim), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Does training help? Late interaction from MiniLM: contrastive, distilled, XTR, ConstBERT, beside the untrained encoder.
+"""Gain of training late interaction from MiniLM: contrastive, distilled, XTR, ConstBERT, and the untrained encoder.
 
     python benchmarks/training.py --work DIR [--stages mine train evaluate] [--models "projection alone" …] [--trial]
 
@@ -67,7 +67,7 @@ _PROJECTED = "projection alone"
 
 @dataclass(frozen=True)
 class Size:
-    """How much is done. The defaults are for a few hours of two processor cores, `TRIAL` for seeing that everything runs."""
+    """Size of the measurement. The defaults take a few hours on two processor cores; `TRIAL` only tests that everything runs."""
 
     queries: int = 2_000  # of each training set
     ways: int = 8

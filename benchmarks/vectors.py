@@ -46,7 +46,7 @@ class Vectors:
 
 
 def data_folder() -> Path:
-    """Where the test collections lie: PGRETRIEVAL_DATA, else `shared/data` beside the checkout."""
+    """Return the folder of the test collections: PGRETRIEVAL_DATA, else `shared/data` beside the checkout."""
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("PGRETRIEVAL_DATA") or default)
     if not folder.is_dir():

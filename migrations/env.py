@@ -1,4 +1,4 @@
-"""For alembic's own commands on these revisions, on the connection in the attributes of its configuration.
+"""Environment of alembic's own commands on these revisions, on the connection in the configuration's attributes.
 
 Installing and upgrading do without: `pgretrieval.db.schema` runs the SQL of the revisions itself.
 """

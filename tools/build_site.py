@@ -43,7 +43,7 @@ def navigation() -> list[str]:
 
 
 def place(file: Path) -> Path:
-    """Where a file of the repository lies in the site: what is in docs/ at the top, the rest as in the repository."""
+    """Return the place of a repository file in the site: docs/ at the top, the rest as in the repository."""
     return file.relative_to(DOCS) if file.is_relative_to(DOCS) else file.relative_to(ROOT)
 
 

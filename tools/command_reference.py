@@ -41,7 +41,7 @@ def global_options() -> str:
 
 
 def described(name: str, command: Any) -> str:
-    """What a command does, how it is called, and a table of its arguments and options."""
+    """Return a command's description, usage, and a table of its arguments and options."""
     arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
     options = [parameter for parameter in command.params if parameter.param_type_name == "option" and not parameter.hidden]
     usage = " ".join(["pgretrieval", name, *(_argument(parameter) for parameter in arguments), *["[OPTIONS]"] * bool(options)])

@@ -1,4 +1,4 @@
-"""What the peers share: arguments, vectors, a build in a process of its own that can be given up, and timing.
+"""Common parts of the peers: arguments, vectors, timing, and a build in a separate process that can be stopped.
 
 Only the standard library is imported at the top: numpy, torch and the engines read their thread counts from the environment
 when they are loaded, so every script loads them inside functions, which run after `limit_threads`.

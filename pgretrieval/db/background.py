@@ -32,7 +32,7 @@ class Background:
             thread.start()
 
     def wait(self, seconds: float = _PATIENCE) -> None:
-        """Until all that was started is done, or so many seconds are over."""
+        """Wait until all started work is done, or for the given seconds."""
         until = time.monotonic() + seconds
         for thread in list(self._running.values()):
             thread.join(max(0.0, until - time.monotonic()))

@@ -1,4 +1,4 @@
-"""What a search reads: candidates with their codes. Statements are sent first and read later, so that both sides work at once."""
+"""Reads of a search: candidates with their codes. Statements are sent first and read later, to overlap client and server."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class ListedTokens:
         return self.passage_ids.nbytes + self.residuals.nbytes
 
     def some(self, keep: Int64Array) -> ListedTokens:
-        """Those at some positions."""
+        """Return the tokens at the given positions."""
         return ListedTokens(self.passage_ids[keep], self.centroid_ids[keep], self.residuals[keep])
 
 
@@ -97,7 +97,7 @@ class Probes:
     centroids = "centroids_by_postings"
 
     def parameters(self) -> dict[str, Any]:
-        """What these statements take."""
+        """Parameters of the statements for this source."""
         return {"centroid_ids": Int4Array(self.centroid_ids), "centroid_scores": Float4Array(self.scores)}
 
 
@@ -111,7 +111,7 @@ class QueryProxy:
     centroids = "centroids_by_proxy"
 
     def parameters(self) -> dict[str, Any]:
-        """What these statements take."""
+        """Parameters of the statements for this source."""
         return {"query": Float4Array(self.vector)}
 
 
@@ -346,13 +346,13 @@ def sizes(pending: Pending, centroids: int) -> Int64Array:
 
 
 def count_matches(connection: Connection, collection_id: CollectionId, at_most: int, restriction: Restriction) -> int:
-    """How many passages there are that the restriction and row-level security leave; no more than `at_most` are counted."""
+    """Return the number of passages that the restriction and row-level security leave, counted up to `at_most`."""
     parameters = {"collection_id": collection_id, "n": at_most, **restriction.named}
     return int(value(connection, _SQL["count_matches"].format(among=restriction.ids), parameters))
 
 
 def postings_read(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, probes: Probes) -> int:
-    """How many postings the probes name; for explain."""
+    """Return the number of postings of the probes, for explain."""
     parameters = {
         "collection_id": collection_id,
         "codebook_id": codebook_id,

@@ -1,4 +1,4 @@
-"""What `pgretrieval.check` finds, and the stored codes for what Python looks at itself."""
+"""Reads of a check: violations that `pgretrieval.check` finds, and stored codes for the checks in Python."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def parts(connection: Connection) -> list[str]:
 
 
 def violations(connection: Connection, name: str, part: str) -> list[Violation]:
-    """What one part of the check of a collection finds."""
+    """Return the violations of one part of the check."""
     return [Violation(*row) for row in connection.execute(_SQL["check"], {"name": name, "part": part}).fetchall()]
 
 

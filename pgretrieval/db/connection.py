@@ -52,7 +52,7 @@ class Database:
 
     @property
     def embedded(self) -> bool:
-        """Whether the server is the package's own."""
+        """True if the server is the package's own."""
         return self._server is not None
 
     def after_fork(self) -> None:
@@ -107,7 +107,7 @@ class Database:
 
     @contextmanager
     def writing(self, doing: str, joined: Joined | None = None) -> Iterator[Connection]:
-        """One read-write transaction: committed at the end, rolled back by any exception; or a part of the caller's own."""
+        """Open a read-write transaction, committed at the end and rolled back by any exception; or join the caller's."""
         if joined is not None:
             if self._identity is None:
                 with self.connection(doing) as own:
@@ -125,13 +125,13 @@ class Database:
 
     @contextmanager
     def looking(self, doing: str, joined: Joined | None) -> Iterator[Connection]:
-        """For a few statements before a change: in the transaction that the change will be part of, or outside any."""
+        """Open a connection for statements before a change: in the transaction that the change will join, or outside any."""
         with self.connection(doing) if joined is None else self.writing(doing, joined) as connection:
             yield connection
 
     @contextmanager
     def reading(self, doing: str, *, pipelined: bool = False, apart: bool = False) -> Iterator[Connection]:
-        """One read-only snapshot (REPEATABLE READ); `pipelined`, a statement is waited for only when its rows are fetched.
+        """Open a read-only snapshot (REPEATABLE READ); if `pipelined`, statements are awaited only when their rows are fetched.
 
         `apart`, it is outside the pool, without time limits of the role's, and code of the caller's may run meanwhile.
         """
@@ -159,7 +159,7 @@ class Database:
 
     @contextmanager
     def holding(self, doing: str) -> Iterator[Connection]:
-        """One transaction on a connection of its own, for locks that are held while others come and go.
+        """Open a transaction on a separate connection, for long-lived locks.
 
         It keeps no snapshot between statements, so that it holds no vacuum up.
         """

@@ -1,4 +1,4 @@
-"""What `pgretrieval doctor` looks at."""
+"""Checks of `pgretrieval doctor`."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _settings(settings: dict[str, str]) -> list[Finding]:
 
 
 def _attachments(database: Database) -> list[Finding]:
-    """Whether collections that follow tables are told of changes, and workers keep up with these."""
+    """Check that attached collections have their triggers, and that workers keep up with the queues."""
     try:
         states = attachments.states(database)
     except SchemaError:  # what is wrong with the schema is told already

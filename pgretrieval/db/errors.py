@@ -35,7 +35,7 @@ _OWN_STATES: dict[str | None, type[PgRetrievalError]] = {
 
 
 class State(NamedTuple):
-    """What a SQLSTATE, or the class that its first two characters name, is told as."""
+    """Error class, meaning and remedy of a SQLSTATE or of its class (the first two characters)."""
 
     error: type[PgRetrievalError]
     meaning: str
@@ -149,7 +149,7 @@ def storage_errors(url: str, doing: str, *, all_or_nothing: bool = False) -> Ite
 
 
 def state_of(error: psycopg.Error) -> State:
-    """What an error of the driver's means. One without SQLSTATE is of the connection, where it is of no statement's making."""
+    """Return the `State` of a driver's error. An error without SQLSTATE, not caused by a statement, concerns the connection."""
     if error.sqlstate is not None:
         return STATES.get(error.sqlstate) or STATES.get(error.sqlstate[:2]) or _UNKNOWN
     if not isinstance(error, psycopg.OperationalError):

@@ -41,7 +41,7 @@ def joining(given: Joined, database: tuple[Any, ...]) -> Iterator[psycopg.Connec
     if connection.pgconn.pipeline_status != PipelineStatus.OFF or connection.info.encoding not in _ENCODINGS:
         msg = f"the connection is in pipeline mode or has the encoding {connection.info.encoding}; leave that mode, or set UTF8"
         raise ConfigError(msg)
-    theirs = cast("psycopg.Connection[TupleRow]", _Theirs(connection))
+    theirs = cast("psycopg.Connection[TupleRow]", _CallersConnection(connection))
     if identity(theirs) != database:  # where there is no transaction yet the driver begins it, and leaves the end to the caller
         msg = "the connection leads to another database than the collection is in; give one to the same"
         raise ConfigError(msg)
@@ -54,20 +54,20 @@ def identity(connection: psycopg.Connection[TupleRow]) -> tuple[Any, ...]:
     return tuple(connection.execute(_SQL["server_database"]).fetchone() or ())
 
 
-class _Theirs:
+class _CallersConnection:
     """A caller's connection with cursors of our own."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
 
     def cursor(self, *, binary: bool = False) -> psycopg.Cursor[TupleRow]:
-        """As `psycopg.Connection.cursor`."""
+        """Return a cursor, like `psycopg.Connection.cursor`."""
         cursor = _OwnCursor(self._connection)
         cursor.format = Format.BINARY if binary else Format.TEXT
         return cursor
 
     def execute(self, query: Any, params: Any = None, **options: Any) -> psycopg.Cursor[TupleRow]:
-        """As `psycopg.Connection.execute`."""
+        """Execute a statement, like `psycopg.Connection.execute`."""
         return self.cursor().execute(query, params, **options)
 
     def __getattr__(self, name: str) -> Any:
@@ -83,7 +83,7 @@ class _OwnCursor(psycopg.Cursor[TupleRow]):
         self._reset()
 
     def execute(self, query: Any, params: Any = None, *, prepare: bool | None = False, binary: bool | None = None) -> Self:
-        """As the driver's, never prepared: a plan for any values locks the partitions of all collections."""
+        """Execute without preparing, because a generic plan locks the partitions of all collections."""
         return super().execute(query, params, prepare=prepare, binary=binary)
 
 

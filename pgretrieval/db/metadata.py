@@ -24,7 +24,7 @@ def dumps(value: Any) -> str:
 
 
 def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two metadata are stored alike: the order of keys does not count, and 1, 1.0 and true are three values."""
+    """Return whether two metadata are stored identically: the order of keys is irrelevant; 1, 1.0 and true are different values."""
     return one == other and dumps(one) == dumps(other)
 
 

@@ -1,4 +1,4 @@
-"""How the server would run a search, and how far it is with an index."""
+"""Query plans of a search, and the progress of an index build."""
 
 from __future__ import annotations
 
@@ -44,5 +44,5 @@ def _read_whole(node: dict[str, Any]) -> Iterator[str]:
 
 
 def index_rows_done(connection: Connection, codebook_id: CodebookId) -> int:
-    """How many rows of the proxies' vector index are in, while another connection builds it."""
+    """Return the number of rows indexed so far, while another connection builds the proxies' vector index."""
     return int(value(connection, _SQL["index_rows_done"], {"codebook_id": codebook_id}) or 0)

@@ -24,7 +24,7 @@ EXPECTED = (psycopg.Error, PgRetrievalError)
 
 
 class Pool:
-    """At most `size` connections of `make`, opened when they are needed.
+    """Pool of at most `size` connections from `make`, opened on demand.
 
     Plain locks, whose `with` no signal can come between, and lent connections counted by what is alive: an exception at any moment
     loses neither a lock nor a place.
@@ -40,7 +40,7 @@ class Pool:
         self._closed = False
 
     def lease(self) -> Lease:
-        """To be used in a `with` block."""
+        """Return a lease for a `with` block."""
         return Lease(self)
 
     @property
@@ -78,7 +78,7 @@ class Pool:
         return lease.connection
 
     def _reserved(self, lease: Lease) -> bool:
-        """Whether there is a place; an idle connection goes with it where there is one."""
+        """Reserve a place, with an idle connection if there is one; return whether there was a place."""
         with self._lock:
             if self._closed:
                 msg = "the database handle is closed; connect again"
@@ -115,7 +115,7 @@ class Pool:
 
 
 class Lease:
-    """One connection of a pool for the time of a `with` block."""
+    """Lease of a pool's connection for a `with` block."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -133,7 +133,7 @@ class Lease:
 
 
 def _answers(connection: WatchedConnection) -> bool:
-    """Whether an idle connection still leads to the server.
+    """Return whether an idle connection still reaches the server.
 
     Raises LostError where the network is gone, so that a new one would not help.
     """

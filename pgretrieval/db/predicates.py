@@ -1,4 +1,4 @@
-"""Whether a text is a jsonpath predicate, which only the server can tell."""
+"""Validation of jsonpath predicates by the server."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ VERSION_OPTIONS: VersionOptions = {"version_table": "schema_version", "version_t
 
 
 def alembic_config() -> Config:
-    """For alembic's own commands on these revisions."""
+    """Return the configuration for alembic's own commands on these revisions."""
     config = Config()
     config.set_main_option("script_location", str(assets.MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")

@@ -66,12 +66,12 @@ def verify(database: Database) -> None:
 
 
 def _unknown(found: str) -> str:
-    """What to say of a revision that this client does not know."""
+    """Return the message about a revision that this client does not know."""
     return _BEFORE_RELEASES if found < next(iter(assets.revisions())) else _NEWER
 
 
 def is_current(database: Database, *, shared: bool) -> bool:
-    """Whether the revision of the database is this client's, and its SQL functions are, too, or stay all the same.
+    """Return whether the database has this client's revision, and its SQL functions or others that should stay.
 
     Functions of a newer set stay, and, where others work on the database as well (`shared`), those of another copy of the same.
     """
@@ -151,12 +151,12 @@ def upgrade_script(since: str | None) -> str:
 
 
 def _beginning() -> str:
-    """What comes before the schema's revision can be looked at."""
+    """Return the SQL that precedes reading the schema's revision."""
     return f"{_SQL['keep_search_path']};\n{assets.bootstrap()}\n"
 
 
 def _steps(since: str | None) -> str:
-    """What follows: the revisions after `since`, then all functions, and the search path as it was."""
+    """Return the revisions after `since`, then all functions, then the restored search path."""
     since = validate.text_or_none("since", since, most=_MAX_REVISION)
     known = assets.revisions()
     if since is not None and since not in known:

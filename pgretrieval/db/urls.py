@@ -1,4 +1,4 @@
-"""How callers name a server."""
+"""Forms of a server's URL."""
 
 from __future__ import annotations
 

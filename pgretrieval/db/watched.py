@@ -38,7 +38,7 @@ _Result = TypeVar("_Result")
 
 
 class LostError(psycopg.OperationalError):
-    """Nothing comes from the server any more; the connection is closed. `everywhere`, another one would not do better."""
+    """The server stopped answering, and the connection is closed. With `everywhere`, new connections would not answer either."""
 
     everywhere = False
 
@@ -53,7 +53,7 @@ class WatchedConnection(psycopg.Connection[TupleRow]):
     leaving: threading.Event | None = None
 
     def wait(self, gen: PQGen[_Result], interval: float = _TICK, timeout: float | None = None) -> _Result:
-        """As the driver waits, and looks after the silence. Interrupted, it closes the connection: what comes next is unknown."""
+        """Wait like the driver, but probe a silent server. If interrupted, the connection is closed, since its state is unknown."""
         if timeout is not None:
             return super().wait(gen, interval, timeout)
         try:
@@ -66,12 +66,12 @@ class WatchedConnection(psycopg.Connection[TupleRow]):
 
     @property
     def pooled(self) -> bool:
-        """Whether a pooler is between, so that transactions may go to different sessions."""
+        """True if a pooler is between, so that transactions may use different sessions."""
         return self.prepare_threshold is None
 
     @property
     def sound(self) -> bool:
-        """Whether the next user finds it as a new one: idle, not in a pipeline, locked by nobody, and set to nothing."""
+        """True if the connection is as good as new: idle, not in a pipeline, unlocked, with default settings."""
         return (
             not self.closed
             and self.info.transaction_status == TransactionStatus.IDLE
@@ -111,7 +111,7 @@ class WatchedConnection(psycopg.Connection[TupleRow]):
             return result
 
     def _ask(self, *, was_waiting: bool) -> bool:
-        """Whether the server's process waits for us as we wait for it; raises where it did before, or where nobody answers."""
+        """Return whether the server's process waits for the client; raise if it did before, or if the server does not answer."""
         if not self.url:
             self._lose(f"the server has not answered for {_ASKED_SECONDS} seconds", everywhere=True)
         info = self.info

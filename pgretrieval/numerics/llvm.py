@@ -150,7 +150,7 @@ def _target() -> Any:
 
 
 def _features() -> str:
-    """This processor's instructions, without AVX-512 where torch is told to do without (ATEN_CPU_CAPABILITY)."""
+    """Return this processor's instruction sets, without AVX-512 if torch is told not to use it (ATEN_CPU_CAPABILITY)."""
     features = binding.get_host_cpu_features()
     if torch.backends.cpu.get_cpu_capability() != "AVX512":
         features.update({name: False for name in features if name.startswith("avx512")})

@@ -22,17 +22,17 @@ class Account:
     gid: int
 
     def as_child(self) -> dict[str, Any]:
-        """What subprocess takes to run a child as this user, with none of the caller's groups."""
+        """Return arguments of subprocess to run a child as this user, without the caller's groups."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
 
 def runs_as(account: Account | None) -> dict[str, Any]:
-    """What subprocess takes to run a child as the account; None is the caller itself."""
+    """Return arguments of subprocess to run a child as the account; none for the caller's own."""
     return account.as_child() if account is not None else {}
 
 
 def is_root() -> bool:
-    """Whether this process may do everything; never on Windows."""
+    """Return whether this process is root; never on Windows."""
     return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
@@ -58,7 +58,7 @@ def account_for(pgdata: Path) -> Account | None:
 
 
 def names_of_users(account: Account | None) -> list[str]:
-    """Who may connect: whom the server runs as, and root, who could read its files as well. Raises ConfigError."""
+    """Return the users allowed to connect: the server's own user, and root, who can read its files anyway. Raises ConfigError."""
     owner = account.name if account is not None else _name(os.geteuid())
     if owner is None and account is None:
         msg = f"user {os.geteuid()} has no name on this machine, which Postgres needs; add it to /etc/passwd"

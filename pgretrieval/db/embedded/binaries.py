@@ -25,7 +25,7 @@ _NEEDED = ("bin/postgres", "bin/initdb", "lib/postgresql", "share/postgresql")
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """One version of Postgres, in a folder with bin, lib and share."""
+    """Installed version of Postgres: a folder with bin, lib and share."""
 
     version: int
     folder: Path

@@ -84,7 +84,7 @@ def initialise(pgdata: Path, made: Installation, account: Account | None, lock: 
 
 
 def place(folder: Path) -> str:
-    """How a program that is started inside a folder names it: by a name that it can follow although root has closed the path."""
+    """Return a name of a folder for a program started inside it, usable even if root has closed the parent folders."""
     return "/proc/self/cwd" if is_root() and sys.platform == "linux" else str(folder)
 
 
@@ -132,7 +132,7 @@ def password_of(pgdata: Path, made: Installation) -> str:
 
 
 def has_password(pgdata: Path) -> bool:
-    """Whether `password_of` has made one."""
+    """Return whether `password_of` has created a password."""
     return bool(read_text(pgdata / _PASSWORD))
 
 

@@ -1,4 +1,4 @@
-"""What reaches the server of the caller's environment: nothing; and how our connections are kept from it."""
+"""Isolation from the caller's environment, for the server and for our connections to it."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _POLL_SECONDS = 0.02
 
 
 def read_text(path: Path) -> str | None:
-    """What is in a file, None where there is none."""
+    """Return the content of a file, or None if it does not exist."""
     try:
         handle = os.open(path, os.O_RDONLY | _NO_LINK)
     except FileNotFoundError:
@@ -138,7 +138,7 @@ def _lock(handle: int) -> bool:
 
 
 def _unlock(handle: int) -> None:
-    """By name, and not by closing alone: a child that was forked meanwhile has the descriptor, too."""
+    """Unlock explicitly, because a child forked meanwhile also has the descriptor, so closing is not enough."""
     if os.name == "nt":
         import msvcrt
 

@@ -43,7 +43,7 @@ class Running:
     """"starting", "ready", "standby" or "stopping"."""
 
     def lives(self) -> bool:
-        """Whether it still does."""
+        """Return whether the process still runs."""
         return began(self.pid) == self.began
 
 
@@ -61,7 +61,7 @@ def find(pgdata: Path) -> Running | None:
 
 
 def _starting(pgdata: Path, lines: list[str]) -> Running | None:
-    """What runs although its pid file is not complete yet."""
+    """Return a server that runs although its pid file is incomplete."""
     if not lines or not lines[0].isdecimal():
         return None
     pid = int(lines[0])
@@ -103,7 +103,7 @@ def start(pgdata: Path, made: Installation, account: Account | None) -> Running:
         running = _await(pgdata, pid, deadline)
         if running is not None:
             return running
-        words = _last_words(pgdata / "log", before)
+        words = _last_log_error(pgdata / "log", before)
         if _STILL_THERE not in words or time.monotonic() > deadline:
             raise _not_started(pgdata, words)
         time.sleep(0.1)
@@ -138,7 +138,7 @@ def reload(pgdata: Path, running: Running) -> None:
 
 
 def _pg_ctl(pgdata: Path, *arguments: str) -> None:
-    """On Windows, which has no signals, and where it takes administrators' rights off what it starts."""
+    """Run pg_ctl on Windows, which has no signals; it also drops administrator rights of the server."""
     command = [installation(NEWEST).program("pg_ctl"), "-D", str(pgdata), *arguments]
     subprocess.run(
         command, env=clean_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True, creationflags=_DETACHED
@@ -146,7 +146,7 @@ def _pg_ctl(pgdata: Path, *arguments: str) -> None:
 
 
 def _spawn(pgdata: Path, made: Installation, account: Account | None, log: int) -> int:
-    """The shell ends at once, so that the server is nobody's child: whoever waits for all of its children does not meet it."""
+    """Start the server through a shell that exits at once, so that a program waiting for all its children does not wait for it."""
     command = [
         *(made.program("postgres"), "-D", place(pgdata)),
         *(("-r", str(pgdata)) if is_root() else ()),  # means nothing to it, and tells people which directory it is
@@ -193,8 +193,8 @@ def _await(pgdata: Path, pid: int, deadline: float) -> Running | None:
     raise _not_started(pgdata, f"it is not ready after {READY_SECONDS} seconds")
 
 
-def _last_words(log: Path, since: int) -> str:
-    """What the server wrote in the end; the first line that tells of an error."""
+def _last_log_error(log: Path, since: int) -> str:
+    """Return the first error line of the new part of the log, or else its first line."""
     lines = (read_text(log) or "").encode()[since:].decode(errors="replace").splitlines()
     told = [line for line in lines if "FATAL" in line or "PANIC" in line or "ERROR" in line]
     return (told or lines or ["it wrote nothing"])[0].strip()

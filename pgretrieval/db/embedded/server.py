@@ -29,7 +29,7 @@ _servers_lock = threading.RLock()
 
 
 def default_data_dir() -> Path:
-    """Where the embedded server keeps its data unless told otherwise; for root below /var/lib, as for other servers."""
+    """Return the default data directory of the embedded server; for root it is below /var/lib."""
     return Path("/var/lib/pgretrieval") if is_root() else Path(platformdirs.user_data_dir("pgretrieval", appauthor=False))
 
 
@@ -48,12 +48,12 @@ class EmbeddedServer:
 
     @property
     def conninfo(self) -> str:
-        """What this package connects by: the URL, and that nothing of libpq's environment variables counts."""
+        """Connection string of this package: the URL, without effects of libpq's environment variables."""
         return own_conninfo(self.url)
 
     @property
     def shared(self) -> bool:
-        """Whether other processes use the server, too."""
+        """True if other processes use the server, too."""
         with _our_errors(self._pgdata), FolderLock(self._pgdata):
             return users.others(self._pgdata)
 
@@ -193,7 +193,7 @@ def _our_errors(pgdata: Path) -> Iterator[None]:
 
 
 def _leave_all() -> None:
-    """What a program has not closed when it ends."""
+    """Close at exit all servers that the program has not closed."""
     with _servers_lock:
         for server in list(_servers.values()):
             server._users = min(server._users, 1)

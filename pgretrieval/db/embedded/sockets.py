@@ -1,4 +1,4 @@
-"""Where clients find the server's socket: in its directory, by a short link of this user's own where the path does not do."""
+"""Location of the server's socket for clients: its directory, or a short link owned by this user if the path is unsuitable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAMES = 4
 
 
 def host_of(pgdata: Path) -> str:
-    """What a URL gives as host: the directory, or a link to it where its path is too long or has what libpq does not take."""
+    """Return the host for a URL: the directory, or a link to it if its path is too long or has characters that libpq refuses."""
     path = str(pgdata)
     if _fits(pgdata) and "," not in path and path.isprintable():
         return path
@@ -33,7 +33,7 @@ def host_of(pgdata: Path) -> str:
 
 
 def is_closed(folder: Path) -> bool:
-    """Whether nobody but root, this user or the owner of the data can put a socket there."""
+    """Return whether only root, this user and the owner of the data can create a socket in the folder."""
     found = folder.lstat()
     return stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o022
 
@@ -80,7 +80,7 @@ def _is_own(folder: Path) -> bool:
 
 
 def _is_trusted(base: Path) -> bool:
-    """Whether nobody else can rename what is in it."""
+    """Return whether no other user can rename entries of the folder."""
     try:
         found = base.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Which processes use a directory's server; the last to leave stops it. All of this happens under the directory's lock."""
+"""Processes that use a directory's server; the last to leave stops it. All functions run under the directory's lock."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ User = tuple[int, str]
 
 def join(pgdata: Path, account: Account | None) -> None:
     """Put this process on the list."""
-    _write(pgdata, account, {*_living(pgdata), _this()})
+    _write(pgdata, account, {*_running(pgdata), _this()})
 
 
 def leave(pgdata: Path, account: Account | None) -> bool:
     """Take this process off the list; whether others are on it."""
-    remaining = _living(pgdata) - {_this()}
+    remaining = _running(pgdata) - {_this()}
     _write(pgdata, account, remaining)
     return bool(remaining)
 
 
 def others(pgdata: Path) -> bool:
-    """Whether other processes are on the list."""
-    return bool(_living(pgdata) - {_this()})
+    """Return whether other processes are on the list."""
+    return bool(_running(pgdata) - {_this()})
 
 
 def _this() -> User:
     return os.getpid(), began(os.getpid()) or ""
 
 
-def _living(pgdata: Path) -> set[User]:
-    """Who is on the list and still runs. A list that cannot be read counts as empty: who is missing starts the server again."""
+def _running(pgdata: Path) -> set[User]:
+    """Return listed users that still run. An unreadable list counts as empty; missing users start the server again."""
     try:
         listed = {(int(pid), str(start)) for pid, start in json.loads(read_text(pgdata / _LIST) or "[]")}
     except (ValueError, TypeError, OverflowError):
@@ -66,7 +66,7 @@ def _write(pgdata: Path, account: Account | None, users: set[User]) -> None:
 
 
 def began(pid: int) -> str | None:
-    """When a process began, for comparison with itself; None where there is none, or it is dead and only not yet waited for."""
+    """Return an identifier of a process's start time, or None if there is no such process or only a zombie."""
     try:
         # What psutil tells on Linux moves with the machine's clock.
         state, *fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()

@@ -1,4 +1,4 @@
-"""What collections are attached to."""
+"""Attachments of collections to tables."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def load(connection: Connection, collection_id: CollectionId, codebook_id: Codeb
 
 
 def trained_for(connection: Connection, codebook_id: CodebookId) -> TrainedFor:
-    """What a codebook was trained for."""
+    """Return the size of the training data of a codebook."""
     row = one(connection, _SQL["get"], {"codebook_id": codebook_id})
     return TrainedFor(*row[4:7]) if row else TrainedFor(0, 0, 0)
 

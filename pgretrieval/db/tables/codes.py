@@ -153,14 +153,14 @@ def index_first_words(
 
 
 def has_postings(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> bool:
-    """Whether the codebook has postings."""
+    """Return whether the codebook has postings."""
     return bool(value(connection, _SQL["has_postings"], {"collection_id": collection_id, "codebook_id": codebook_id}))
 
 
 def read_centroid_ids(
     connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, passage_ids: Int32Array
 ) -> tuple[Int32Array, Int64Array, Int32Array]:
-    """Of some passages: their ids in the order that came, offsets, and centroid ids (tokens,)."""
+    """Return ids of passages in the order received, offsets, and centroid ids (tokens,)."""
     parameters = {"collection_id": collection_id, "codebook_id": codebook_id, "passage_ids": Int4Array(passage_ids)}
     with connection.cursor(binary=True) as cursor:
         rows = cursor.execute(_SQL["centroid_ids"], parameters).fetchall()

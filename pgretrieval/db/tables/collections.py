@@ -28,7 +28,7 @@ KEPT = "kept"
 
 @dataclass(frozen=True, slots=True)
 class CollectionRow:
-    """One row of `pgretrieval.collection`. `encoding` counts the changes of its encoder; `identity` comes only once, anywhere."""
+    """Row of `pgretrieval.collection`. `encoding` counts the changes of its encoder; `identity` is globally unique."""
 
     collection_id: CollectionId
     name: str
@@ -58,17 +58,17 @@ class CollectionRow:
 
     @property
     def texts_alone(self) -> bool:
-        """Whether passages have no token vectors: they are found by words and by cross-encoders."""
+        """True if passages have no token vectors; they are found by words and by cross-encoders."""
         return self.encoder == TEXTS_ALONE
 
     @property
     def keeps_dense(self) -> bool:
-        """Whether the collection has a dense vector of its own for every passage."""
+        """True if the collection stores a dense vector for every passage."""
         return self.dense == KEPT
 
     @property
     def scoring(self) -> Scoring:
-        """What it was made to be scored by; this never changes."""
+        """Scoring that the collection was created for; it never changes."""
         return Scoring(self.scorer, self.rerank, self.unit_vectors)
 
 
@@ -96,7 +96,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class CollectionSettings:
-    """What a collection is created with; None leaves a value to the first add."""
+    """Settings of a new collection; None leaves a value to the first add."""
 
     name: str
     bits: int
@@ -167,7 +167,7 @@ def _not_found(database: Database, name: str) -> CollectionNotFoundError:
 
 
 class AddState(NamedTuple):
-    """What an add must know: dimensions, active codebook, whether there are given vectors, whether vectors stay, and how many."""
+    """State of a collection for an add: dimensions, active codebook, and whether vectors are given and stored."""
 
     dim: int | None
     codebook_id: CodebookId | None
@@ -244,12 +244,12 @@ def dropped(collection_id: CollectionId) -> CollectionNotFoundError:
 
 
 def needs_compaction(connection: Connection, collection_id: CollectionId) -> bool:
-    """Whether it compacts by itself and enough has gathered."""
+    """Return whether the collection compacts automatically and enough entries have accumulated."""
     return bool(value(connection, _SQL["needs_compaction"], {"collection_id": collection_id}))
 
 
 def compact(connection: Connection, name: str) -> bool:
-    """One step of a compaction; whether there is more to do."""
+    """Run one step of a compaction; return whether there is more to do."""
     return bool(value(connection, _SQL["compact"], {"name": name}))
 
 
@@ -260,7 +260,7 @@ def compaction_progress(connection: Connection, collection_id: CollectionId) -> 
 
 
 def set_auto_compact(connection: Connection, collection_id: CollectionId, *, auto_compact: bool) -> None:
-    """Whether clients that change the collection compact it."""
+    """Set whether clients that change the collection compact it."""
     connection.execute(_SQL["set_auto_compact"], {"collection_id": collection_id, "auto_compact": auto_compact})
 
 

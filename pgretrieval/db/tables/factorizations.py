@@ -38,7 +38,7 @@ INDEXED_DIMENSIONS: dict[Element, int] = {"vector": 2000, "halfvec": 4000}
 
 @dataclass(frozen=True, slots=True)
 class FactorizationRow:
-    """One factorisation. `inverse` (anchor items, anchor queries) makes embeddings of scores: M^-1 U.
+    """Row of a factorisation. `inverse` (anchor items, anchor queries) computes embeddings from scores: M^-1 U.
 
     `intersection` is C (anchor queries, anchor items). `directions` is M (anchor items, anchor items), symmetric, by which anchor
     scores become query vectors. `centre` (anchor items,) is what all embeddings have in common and is not in them.
@@ -132,7 +132,7 @@ def _ids(connection: Connection, statement: str, parameters: dict[str, Any]) -> 
 
 
 def lock_passages(connection: Connection, collection_id: CollectionId, passage_ids: Int32Array) -> NDArray[np.bool_]:
-    """Which of some passages are there, and stay until the transaction ends."""
+    """Return which passages exist; these stay until the transaction ends."""
     parameters = {"collection_id": collection_id, "passage_ids": Int4Array(passage_ids)}
     return np.isin(passage_ids, _ids(connection, "lock_passages", parameters))
 
@@ -146,7 +146,7 @@ def copy_scores(connection: Connection, matrix_id: int, passage_ids: Int32Array,
 
 
 def scores_of(connection: Connection, matrix_id: int, passage_ids: Int32Array, queries: int) -> tuple[Int32Array, Matrix]:
-    """Those of some passages that have scores, ascending, and the scores (passages, queries)."""
+    """Return the passages with scores, ascending, and the scores (passages, queries)."""
     with connection.cursor(binary=True) as cursor:
         rows = cursor.execute(_SQL["scores"], {"matrix_id": matrix_id, "passage_ids": Int4Array(passage_ids)}).fetchall()
     ids = np.array([row[0] for row in rows], dtype=np.int32)
@@ -255,7 +255,7 @@ def active(connection: Connection, collection_id: CollectionId) -> Factorization
 
 
 def active_identity(connection: Connection, collection_id: CollectionId) -> UUID | None:
-    """Which factorisation searches use, by what comes only once."""
+    """Return the globally unique id of the active factorisation."""
     found: UUID | None = value(connection, _SQL["active_identity"], {"collection_id": collection_id})
     return found
 
@@ -305,7 +305,7 @@ def _items(rows: Sequence[Any]) -> list[Item]:
 
 
 def state(connection: Connection, collection_id: CollectionId) -> dict[str, Any] | None:
-    """What stats say of the factorisation, None where there is none."""
+    """Return the statistics of the factorisation, or None if there is none."""
     found: dict[str, Any] | None = value(connection, _SQL["state"], {"collection_id": collection_id})
     return found
 

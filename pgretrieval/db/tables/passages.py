@@ -66,7 +66,7 @@ def set_metadata(connection: Connection, collection_id: CollectionId, passages: 
 
 
 def existing(connection: Connection, collection_id: CollectionId, keys: Sequence[str]) -> dict[str, Passage]:
-    """Those of the ids that the collection holds, with what it holds for them."""
+    """Return the stored passages of the given ids, by id."""
     rows = connection.execute(_SQL["existing"], {"collection_id": collection_id, "keys": list(keys)}).fetchall()
     return {key: Passage(key, body, title, metadata) for key, title, body, metadata in rows}
 

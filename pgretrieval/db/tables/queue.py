@@ -28,7 +28,7 @@ Entries = dict[str, list[int]]
 
 
 class SourceRow(NamedTuple):
-    """What a passage should be: the key of its row, its id, the text columns in order, and metadata."""
+    """Desired passage of a row: the row's key, the passage's id, the text columns in order, and metadata."""
 
     key: str
     id: str
@@ -58,7 +58,7 @@ def claim(connection: Connection, collection_id: CollectionId, most: int) -> Ent
 
 
 def lock(connection: Connection, collection_id: CollectionId, keys: Sequence[str]) -> Entries:
-    """Those of the keys that are nobody else's until the transaction ends, with all their entries."""
+    """Lock the keys that no other session has locked, until the transaction ends; return them with all their entries."""
     return dict(connection.execute(_SQL["lock"], {"collection_id": collection_id, "keys": list(keys)}).fetchall())
 
 
@@ -82,13 +82,13 @@ def keeping(database: Database, entries: Sequence[int]) -> Iterator[None]:
 
 
 def release_claim(database: Database, entries: Sequence[int]) -> None:
-    """What is left of the entries is free at once. A server that does not answer frees them in time."""
+    """Release the remaining claimed entries at once. If the server does not answer, the claim expires."""
     with suppress(PgRetrievalError), database.connection("leaving what was claimed of the queue") as connection:
         connection.execute(_SQL["release_claim"], {"entries": list(entries)})
 
 
 def held_by_others(connection: Connection, collection_id: CollectionId) -> tuple[int, str | None]:
-    """How many keys are due, though none could be claimed, and the sessions that may have them."""
+    """Return the number of due keys that could not be claimed, and the sessions that may hold them."""
     count, holders = connection.execute(_SQL["held_by_others"], {"collection_id": collection_id}).fetchall()[0]
     return int(count), holders
 
@@ -127,7 +127,7 @@ def release(connection: Connection, collection_id: CollectionId, keys: Sequence[
 
 
 def is_rows_fault(error: BaseException) -> bool:
-    """Whether the server refused something because of what a row holds."""
+    """Return whether the server rejected the content of a row."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, psycopg.Error) and (cause.sqlstate or "")[:2] in _ROWS_FAULTS:
@@ -137,12 +137,12 @@ def is_rows_fault(error: BaseException) -> bool:
 
 
 def is_of_the_server(error: BaseException) -> bool:
-    """Whether the server, or the way to it, raised this."""
+    """Return whether the server or the connection caused an error."""
     return isinstance(error, psycopg.Error)
 
 
 def is_due(database: Database, names: Sequence[str], left_alone: Sequence[str]) -> bool:
-    """Whether anything waits for a worker: of the named collections, or of all, but for those that are left alone for now."""
+    """Return whether the queues of the named collections, or of all, have due entries, except for paused ones."""
     parameters = {"names": list(names) or None, "left_alone": list(left_alone)}
     with database.connection("looking at the queue") as connection:
         return bool(value(connection, _SQL["due"], parameters))
