@@ -12,22 +12,18 @@ from pgretrieval.db.candidates import (
     CodedPassages,
     PendingCentroids,
     PendingCodes,
-    PendingVectors,
     Probes,
     QueryProxy,
-    StoredPassages,
 )
 from pgretrieval.db.connection import Connection
 from pgretrieval.errors import ConfigError
 from pgretrieval.search import maxsim
-from pgretrieval.search.explain import Explanation
-from pgretrieval.search.fusion import HybridScores
 from pgretrieval.search.interaction import centroid_interaction
 from pgretrieval.search.loaded import CollectionStatistics, LoadedIndex
 from pgretrieval.search.maxsim import best_first
 from pgretrieval.search.options import ScanOptions, ScanRequest
 from pgretrieval.search.probe import centroid_scores, select_probes
-from pgretrieval.search.scanner import Ranking
+from pgretrieval.search.scanner import BaseScan, Ranking
 from pgretrieval.types import Float32Array, Generator, Restriction
 
 _MANY_HITS = 50
@@ -78,7 +74,7 @@ class PlaidScanner:
         return PlaidScan(connection, self._index, self._settings, self._request, query)
 
 
-class PlaidScan:
+class PlaidScan(BaseScan):
     """Pending scan of one query. The constructor requests candidates, and computes centroid scores while the server works if it
     can.
     """
@@ -86,26 +82,16 @@ class PlaidScan:
     def __init__(
         self, connection: Connection, index: LoadedIndex, settings: PlaidSettings, request: ScanRequest, query: Float32Array
     ) -> None:
-        self.report = Explanation()
-        self._connection = connection
-        self._index = index
+        super().__init__(connection, index, request, query)
         self._settings = settings
-        self._request = request
-        self._query = query
-        self._restriction = request.restriction or (Restriction() if index.restricted else None)
         self._scores: Tensor | None = None  # (query tokens, centroids)
         self._probes: Probes | None = None
         self._found: CodedPassages
-        self._requested: PendingCodes | PendingVectors | None = None
         with self.report.stage("probe"):
             source = self._query_proxy() or self._probe()
         with self.report.stage("candidates"):
             self._candidates = self._request_candidates(source)
-            self._hybrid = (
-                HybridScores(connection, index.collection_id, request.hybrid, request.k, settings.candidates, self._restriction)
-                if request.hybrid
-                else None
-            )
+            self._request_hybrid(settings.candidates)
         if settings.pruning < settings.candidates and self._scores is None:
             with self.report.stage("interaction"):
                 self._scores = centroid_scores(query, index.quick_centroids)
@@ -128,19 +114,10 @@ class PlaidScan:
 
     def rank(self) -> Ranking:
         """Score the passages exactly, by their decoded or stored vectors."""
-        found: CodedPassages | StoredPassages = self._found
-        if self._requested:
-            with self.report.stage("codes"):
-                found = self._requested.read()
-            self.report.bytes_moved += found.bytes_moved
+        found = self._read_requested(self._requested) if self._requested else self._found
+        scores = self._exact_scores(found)
         with self.report.stage("maxsim"):
-            scores = maxsim.exact_scores(self._query, self._index.codebook, found)
-            if self._hybrid:
-                scores = self._hybrid.fuse(found.passage_ids, scores)
-            best = best_first(scores, found.passage_ids, self._request.k)
-        self.report.tokens_decoded += found.token_count
-        self.report.passages_decoded = len(found.passage_ids)
-        return Ranking(found.passage_ids[best].tolist(), scores[best].tolist())
+            return self._ranking(found.passage_ids, scores)
 
     def count_postings(self) -> None:
         """Count the postings of the probed centroids, unless the count could reveal hidden passages."""

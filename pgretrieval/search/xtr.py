@@ -10,11 +10,9 @@ from torch import Tensor
 
 from pgretrieval import validate
 from pgretrieval.db import candidates as read
-from pgretrieval.db.candidates import ListedTokens, Pending, PendingCodes, PendingTokens, PendingVectors
+from pgretrieval.db.candidates import ListedTokens, Pending, PendingTokens
 from pgretrieval.db.connection import Connection
 from pgretrieval.search import maxsim
-from pgretrieval.search.explain import Explanation
-from pgretrieval.search.fusion import HybridScores
 from pgretrieval.search.imputation import (
     Mask,
     TokenScores,
@@ -27,7 +25,7 @@ from pgretrieval.search.loaded import LoadedIndex
 from pgretrieval.search.maxsim import best_first, token_similarity
 from pgretrieval.search.options import ScanOptions, ScanRequest
 from pgretrieval.search.probe import best_centroids, centroid_scores, centroids_with_tokens
-from pgretrieval.search.scanner import Ranking
+from pgretrieval.search.scanner import BaseScan, Ranking
 from pgretrieval.types import Float32Array, Imputation, Int32Array, Int64Array, Reduction, Rerank, Restriction
 
 _ALL_TOKENS = 2**31 - 1
@@ -88,31 +86,21 @@ class XtrScanner:
         return XtrScan(connection, self._index, self._settings, self._request, query)
 
 
-class XtrScan:
+class XtrScan(BaseScan):
     """Pending scan of one query. The constructor requests its tokens."""
 
     def __init__(
         self, connection: Connection, index: LoadedIndex, settings: XtrSettings, request: ScanRequest, query: Float32Array
     ) -> None:
-        self.report = Explanation()
-        self._connection = connection
-        self._index = index
+        super().__init__(connection, index, request, query)
         self._settings = settings
-        self._request = request
-        self._query = query
-        self._restriction = request.restriction or (Restriction() if index.restricted else None)
         self._probed: Int32Array  # (query tokens, largest width) centroids
         self._widths: Int64Array  # (query tokens,) number of centroids that each probes
         self._pending: PendingTokens
         self._sizes: Pending | None = None
         self._warp_scores: Float32Array | None = None
         self._scored: tuple[Int32Array, Float32Array]
-        self._requested: PendingCodes | PendingVectors | None = None
-        self._hybrid = (
-            HybridScores(connection, index.collection_id, request.hybrid, request.k, settings.rerank_depth, self._restriction)
-            if request.hybrid
-            else None
-        )
+        self._request_hybrid(settings.rerank_depth)
         with self.report.stage("probe"):
             self._scores: Tensor = centroid_scores(query, index.quick_centroids)
             probed = self._probe()
@@ -139,26 +127,17 @@ class XtrScan:
 
     def rank(self) -> Ranking:
         """Rank the passages by retrieved tokens, or by all tokens if they are reranked."""
-        passage_ids, scores = self._rescored(self._requested) if self._requested else self._scored
+        if self._requested:
+            found = self._read_requested(self._requested)
+            passage_ids, scores = found.passage_ids, self._exact_scores(found)
+        else:
+            passage_ids, scores = self._scored
         if self._settings.reduction == "mean":
             scores = scores / np.float32(len(self._query))
-        if self._hybrid:
-            scores = self._hybrid.fuse(passage_ids, scores)
-        best = best_first(scores, passage_ids, self._request.k)
-        return Ranking(passage_ids[best].tolist(), scores[best].tolist())
+        return self._ranking(passage_ids, scores)
 
     def count_postings(self) -> None:
         """Do nothing; the tokens read are the postings."""
-
-    def _rescored(self, requested: PendingCodes | PendingVectors) -> tuple[Int32Array, Float32Array]:
-        with self.report.stage("codes"):
-            found = requested.read()
-        self.report.bytes_moved += found.bytes_moved
-        with self.report.stage("maxsim"):
-            scores = maxsim.exact_scores(self._query, self._index.codebook, found)
-        self.report.tokens_decoded += found.token_count
-        self.report.passages_decoded = len(found.passage_ids)
-        return found.passage_ids, scores
 
     def _score(self) -> TokenScores:
         """Return the passages of retrieved tokens.
