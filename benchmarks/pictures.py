@@ -24,16 +24,16 @@ PICTURES = ROOT / "docs" / "pictures"
 _BLUE, _ORANGE, _GREEN, _GREY = "#336791", "#b35900", "#2f7d4f", "#8c959f"
 
 
-def main() -> None:
-    """Draw all of them."""
-    PICTURES.mkdir(exist_ok=True)
-    (PICTURES / "pipeline.svg").write_text(pipeline(), encoding="utf-8")
-    (PICTURES / "tables.svg").write_text(diagrams.tables(), encoding="utf-8")
-    growth()
-    quality_and_size()
-    faults()
+def main(folder: Path = PICTURES) -> None:
+    """Draw all of them into a folder."""
+    folder.mkdir(exist_ok=True)
+    (folder / "pipeline.svg").write_text(pipeline(), encoding="utf-8")
+    (folder / "tables.svg").write_text(diagrams.tables(), encoding="utf-8")
+    growth(folder)
+    quality_and_size(folder)
+    faults(folder)
     for stem in ("anchors-ncbi_disease_el", "anchors-wsd_wordnet-4000"):
-        calls(stem)
+        calls(folder, stem)
 
 
 def pipeline() -> str:
@@ -48,7 +48,7 @@ def pipeline() -> str:
     return diagrams.pipeline(figures, measured["stages"])
 
 
-def growth() -> None:
+def growth(folder: Path) -> None:
     """Milliseconds of a search and seconds of a build against the number of passages."""
     sections = _json("speed")
     rows = sorted((sections[name]["measured"] for name in sections if name.startswith("growth-")), key=lambda row: row["passages"])
@@ -58,7 +58,7 @@ def growth() -> None:
     exact = [
         (sections[name]["measured"]["passages"], sections[name]["measured"]["exact"]["p50"]) for name in ("pile-20000", "pile")
     ]
-    with _figure("growth", 2) as (search, build):
+    with _figure(folder / "growth.svg", 2) as (search, build):
         whole = next(row for row in largest["pgretrieval"] if row["generator"] == "postings" and row["k"] == 10)
         search.plot([*passages, largest["passages"]], [*(row["p50"] for row in rows), whole["p50"]], marker="o", color=_BLUE)
         search.plot(*zip(*exact, strict=True), marker="s", color=_GREY, linestyle="--")
@@ -74,11 +74,11 @@ def growth() -> None:
         build.set_xticks((5_000, 20_000, 80_000), ("5,000", "20,000", "80,000"))
 
 
-def quality_and_size() -> None:
+def quality_and_size(folder: Path) -> None:
     """Draw quality against size, for smaller codes and fewer vectors per passage."""
     codec = [row for row in _table("codec") if "bits" in row[0]]
     pooled = [row for row in _json("pooled") if row["set"] == "scifact"]
-    with _figure("quality-size", 2) as (bits, vectors):
+    with _figure(folder / "quality-size.svg", 2) as (bits, vectors):
         for levels, colour in (("lloyd-max", _BLUE), ("quantile", _GREY)):
             rows = [row for row in codec if levels in row[0]]
             bits.plot([float(row[3]) for row in rows], [float(row[2]) for row in rows], marker="o", color=colour, label=levels)
@@ -112,11 +112,11 @@ def quality_and_size() -> None:
         )
 
 
-def faults() -> None:
+def faults(folder: Path) -> None:
     """Changes that were acknowledged while something was killed, cut off or full; none was lost."""
     rows = sorted(_json("chaos"), key=lambda row: row["acknowledged"])
     lost, duplicated, violations = (sum(row[name] for row in rows) for name in ("lost", "duplicated", "violations"))
-    with _figure("faults", 1, height=6.6, width=8.5) as (bars,):
+    with _figure(folder / "faults.svg", 1, height=6.6, width=8.5) as (bars,):
         names = [row["case"].replace("`", "") for row in rows]
         bars.barh(names, [row["acknowledged"] for row in rows], color=_BLUE, height=0.65)
         for place, row in enumerate(rows):
@@ -138,7 +138,7 @@ def faults() -> None:
         bars.grid(axis="y", alpha=0)
 
 
-def calls(stem: str) -> None:
+def calls(folder: Path, stem: str) -> None:
     """Share of a cross-encoder's own ranking that a search finds, against its calls."""
     results = next(iter(_json(stem).values()))["recall"]
     chosen = {
@@ -148,7 +148,7 @@ def calls(stem: str) -> None:
         "late interaction, reranked": _GREY,
         "words, reranked": "#59636e",
     }
-    with _figure(stem, 3, width=12) as axes:
+    with _figure(folder / f"{stem}.svg", 3, width=12) as axes:
         for axis, depth in zip(axes, (1, 10, 100), strict=True):
             for method, colour in chosen.items():
                 points = sorted(
@@ -165,7 +165,7 @@ def calls(stem: str) -> None:
 
 
 @contextmanager
-def _figure(name: str, panels: int, height: float = 3.4, width: float = 9.5) -> Iterator[Any]:
+def _figure(path: Path, panels: int, height: float = 3.4, width: float = 9.5) -> Iterator[Any]:
     """Axes of a figure on a white card, which is then saved."""
     import matplotlib as mpl
 
@@ -185,7 +185,7 @@ def _figure(name: str, panels: int, height: float = 3.4, width: float = 9.5) -> 
     with mpl.rc_context(style):
         figure, axes = pyplot.subplots(1, panels, figsize=(width, height), constrained_layout=True, squeeze=False)
         yield axes[0]
-        figure.savefig(PICTURES / f"{name}.svg", metadata={"Date": None}, facecolor="white")
+        figure.savefig(path, metadata={"Date": None}, facecolor="white")
         pyplot.close(figure)
 
 
