@@ -18,6 +18,7 @@ from psycopg.rows import TupleRow
 
 from pgretrieval.assets import statements
 from pgretrieval.db.parameters import ADAPTERS
+from pgretrieval.db.urls import unreadable
 
 _SQL = statements("server")
 _SILENT_SECONDS = 10.0  # without a byte, after which the server is asked whether it is still at it
@@ -142,11 +143,14 @@ class WatchedConnection(psycopg.Connection[TupleRow]):
 def connect(url: str, leaving: threading.Event | None = None, *, asks: bool = True) -> WatchedConnection:
     """A connection in autocommit mode. What `url` does not say of time limits has a default; text is UTF-8 whatever else is set.
 
-    Without `asks`, five silent seconds end it.
+    Without `asks`, five silent seconds end it. Raises ConfigError where `url` cannot be read.
     """
-    given = conninfo_to_dict(url)
-    defaults = {key: value for key, value in _DEFAULTS.items() if key not in given}
-    connection = WatchedConnection.connect(url, autocommit=True, context=ADAPTERS, **defaults, client_encoding="UTF8")
+    try:
+        given = conninfo_to_dict(url)
+        defaults = {key: value for key, value in _DEFAULTS.items() if key not in given}
+        connection = WatchedConnection.connect(url, autocommit=True, context=ADAPTERS, **defaults, client_encoding="UTF8")
+    except psycopg.ProgrammingError as error:  # comes before anything is sent
+        raise unreadable(url, str(error).strip().partition("\n")[0]) from error
     connection.url, connection.leaving = url if asks else "", leaving
     try:
         _without_session_state(connection)
