@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from pgretrieval.cli import console, loading
-from pgretrieval.cli.files import qrels_of, queries_of, run_of
+from pgretrieval.cli.files import qrels_of, queries_of, refuse_standard_input_twice, run_of
 from pgretrieval.cli.target import Target
 from pgretrieval.errors import ConfigError, InputError
 from pgretrieval.evaluate.bootstrap import CONFIDENCE, paired_bootstrap
@@ -74,6 +74,7 @@ def evaluate(
 
     Each measure uses a search of its own depth (nDCG@10 with k = 10, R@100 with k = 100), with k of at least 10.
     """
+    refuse_standard_input_twice(queries=queries, qrels=qrels, run=run)
     measures = parse_metrics(metrics)
     if run is not None:
         if name or queries or dataset or exact or write or qrels is None:
@@ -135,6 +136,7 @@ def compare(
     json: Json = False,
 ) -> None:
     """Compare two collections or run files on the same queries: means, difference, and its paired bootstrap interval."""
+    refuse_standard_input_twice(queries=queries, qrels=qrels)
     measures = parse_metrics(metrics)
     judgements = qrels_of(qrels)
     depths = _depths(required_depths(measures))

@@ -5,9 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from pgretrieval.corpus.jsonl import read_queries
-from pgretrieval.corpus.lines import held
+from pgretrieval.corpus.lines import STANDARD_INPUT, held
+from pgretrieval.errors import ConfigError
 from pgretrieval.evaluate.qrels import read_qrels
 from pgretrieval.evaluate.runs import Run, read_run
+
+
+def refuse_standard_input_twice(**given: Path | None) -> None:
+    """Raise ConfigError where several options are `-`, by name; what reads first would leave nothing to the others."""
+    named = ["--" + name.replace("_", "-") for name, path in given.items() if path == STANDARD_INPUT]
+    if len(named) > 1:
+        msg = f"{' and '.join(named)} are all -, and standard input can be read once; put all but one into files"
+        raise ConfigError(msg)
 
 
 def queries_of(path: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import typer
 
 from pgretrieval.cli import console
-from pgretrieval.cli.files import qrels_of, queries_of
+from pgretrieval.cli.files import qrels_of, queries_of, refuse_standard_input_twice
 from pgretrieval.corpus.jsonl import read_passages
 from pgretrieval.corpus.lines import held
 from pgretrieval.errors import ConfigError
@@ -105,6 +105,7 @@ def mine_tuples(
     given: Mapping[str, Any],
 ) -> None:
     """Mine training tuples: each query's relevant passages, and hard negatives from the collection's search results."""
+    refuse_standard_input_twice(queries=queries, qrels=qrels)
     _refuse_old(output)
     options = _chosen(MiningOptions, given)
     texts = queries_of(queries)
@@ -213,6 +214,7 @@ def cross_encoder(
 def _train(given: dict[str, Any], aim: Aim, kind: dict[str, Any]) -> None:
     """Train on mined tuples, or mine and train in rounds."""
     data, corpus, queries = given["data"], given["corpus"], given["queries"]
+    refuse_standard_input_twice(corpus=corpus, queries=queries, qrels=given["qrels"])
     mines = corpus is not None and queries is not None
     if bool(data) == mines or (given["rounds"] > 1 and not mines):
         msg = "give mined tuples with --data, or --corpus and --queries to mine in --rounds, not both"

@@ -19,7 +19,7 @@ from pgretrieval.errors import InputError
 
 MAX_LINE_BYTES = 32 * 2**20
 """Limit of a line, because a compressed line can be a thousand times as long as its file."""
-_STANDARD_INPUT = Path("-")
+STANDARD_INPUT = Path("-")
 
 
 class Held(NamedTuple):
@@ -32,13 +32,16 @@ class Held(NamedTuple):
 @contextmanager
 def held(paths: Sequence[Path]) -> Iterator[list[Held]]:
     """Yield files as they are; pipes and standard input (`-`) are copied to temporary files."""
+    if paths.count(STANDARD_INPUT) > 1:
+        msg = f"- is given {paths.count(STANDARD_INPUT)} times, and standard input can be read once; give it once"
+        raise InputError(msg)
     with tempfile.TemporaryDirectory(prefix="pgretrieval-") as folder:
         yield [_held(path, Path(folder, f"{number}{path.suffix}")) for number, path in enumerate(paths)]
 
 
 def _held(path: Path, copy: Path) -> Held:
     try:
-        if path == _STANDARD_INPUT:
+        if path == STANDARD_INPUT:
             name = "standard input"
             with copy.open("wb") as written:
                 shutil.copyfileobj(sys.stdin.buffer, written)

@@ -96,6 +96,30 @@ def test_files_that_can_be_read_once(command: Command, files: dict[str, Path], t
     assert (code, json.loads(out)["metrics"]) == (0, measured), err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "twice"),
+    [
+        ("evaluate animals --queries - --qrels -", "--queries and --qrels are all -"),
+        ("evaluate --run - --qrels -", "--qrels and --run are all -"),
+        ("compare animals others --qrels - --queries -", "--queries and --qrels are all -"),
+        ("mine animals --queries - --qrels - --output mined", "--queries and --qrels are all -"),
+        ("train colbert --output run --corpus - --queries -", "--corpus and --queries are all -"),
+        ("train xtr --output run --corpus c.jsonl --queries - --qrels -", "--queries and --qrels are all -"),
+        ("index animals - -", "is given 2 times"),
+    ],
+)
+def test_standard_input_is_refused_for_two_files(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: str, twice: str
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", None)  # nothing of it is read
+    code, out, err = command(*arguments.split())
+    assert (code, out) == (1, "")
+    assert twice in err
+    assert "can be read once" in err
+    assert command("list")[1] == ""
+
+
 def test_a_dataset_is_indexed_once_and_measured(command: Command, registered: str):
     """Passages are missing, judgements of the dataset are not used, or everything is encoded again."""
     code, out, err = command("evaluate", "--dataset", registered, "--json", "--metrics", "nDCG@10 Success@5")
