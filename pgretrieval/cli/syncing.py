@@ -49,7 +49,7 @@ def attach(
             if created:
                 database.drop_collection(name)
             raise
-    console.errors.print(
+    console.results.print(
         f"{name!r} is attached to {table}; {queued:,} rows are queued. Run `pgretrieval worker` to index them and later changes",
     )
 
@@ -73,7 +73,7 @@ def worker(
     _log_to_console(quiet=once)
     with context.obj.connect() as database, _bar(database, names or []) if once else nullcontext(None) as progress:
         report = database.work(names or [], once=once, stopped=stopped, progress=progress)
-    console.errors.print(str(report))
+    console.results.print(str(report))
 
 
 def stop_on_signals() -> Callable[[], bool]:

@@ -420,21 +420,22 @@ def test_attach_worker_and_detach(postgres: PostgresUnderTest, monkeypatch: pyte
         assert "public.articles has no column 'author'" in refused.err
         assert run_here(monkeypatch, capsys, *database, "list").out == ""
         attached = run_here(monkeypatch, capsys, *database, "attach", "docs", *options)
-        assert (attached.code, attached.out) == (0, "")
-        assert "'docs' is attached to public.articles; 3 rows are queued." in attached.err
+        assert (attached.code, attached.err) == (0, "")
+        assert "'docs' is attached to public.articles; 3 rows are queued. Run `pgretrieval worker`" in attached.out
         assert run_here(monkeypatch, capsys, *database, "stats", "docs", "--json").objects[0]["queued"] == 3
         once = run(*database, "worker", "--once")
-        assert (once.code, once.out) == (0, "")
-        assert "2 passages written, 0 deleted" in once.err
+        assert (once.code, once.out) == (0, "2 passages written, 0 deleted\n")
         assert "applying changes" in once.err
+        assert "written" not in once.err
 
-        process = subprocess.Popen(command(*database, "worker", "docs"), stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command(*database, "worker", "docs"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         connection.execute("delete from articles where id = 1")
+        assert process.stdout is not None
         assert process.stderr is not None
         assert "collection 'docs': 0 passages written, 1 deleted" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
-        assert process.stderr.read() == "0 passages written, 1 deleted\n"
+        assert (process.stdout.read(), process.stderr.read()) == ("0 passages written, 1 deleted\n", "")
 
         detached = run_here(monkeypatch, capsys, *database, "detach", "docs")
         assert (detached.code, detached.err) == (0, "'docs' is detached; it keeps its passages\n")
