@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from pgretrieval.index.options import CollectionOptions
     from pgretrieval.search.explain import Explanation
     from pgretrieval.search.options import SearchOptions
-    from pgretrieval.types import AddReport, Hit, Passage, Violation, WorkReport
+    from pgretrieval.types import AddReport, CollectionSettings, Hit, Passage, Violation, WorkReport
 
 __all__ = [
     "AddReport",
@@ -57,6 +57,7 @@ __all__ = [
     "CollectionExistsError",
     "CollectionNotFoundError",
     "CollectionOptions",
+    "CollectionSettings",
     "ConfigError",
     "ConflictError",
     "Costs",
@@ -99,7 +100,7 @@ _LAZY = {
     "SearchOptions": "pgretrieval.search.options",
     "Finding": "pgretrieval.db.doctor",
     **dict.fromkeys(("Costs", "FactorizationReport"), "pgretrieval.anncur.factorize"),
-    **dict.fromkeys(("AddReport", "Hit", "Passage", "Violation", "WorkReport"), "pgretrieval.types"),
+    **dict.fromkeys(("AddReport", "CollectionSettings", "Hit", "Passage", "Violation", "WorkReport"), "pgretrieval.types"),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Unpack
@@ -12,41 +13,30 @@ from pgretrieval import validate
 from pgretrieval.anncur.cross_encoder import CollectionCrossEncoder
 from pgretrieval.anncur.factorize import Costs, FactorizationReport, FactorizeOptions
 from pgretrieval.anncur.selection import Selection
-from pgretrieval.corpus.validate import to_change, to_passage
 from pgretrieval.db.connection import Database
 from pgretrieval.db.joining import Joined
 from pgretrieval.db.selection import Ids
 from pgretrieval.db.tables import collections
-from pgretrieval.db.tables import passages as stored_passages
 from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.db.tables.factorizations import Element
 from pgretrieval.encode.base import CollectionEncoder
-from pgretrieval.encode.registry import load_encoder
-from pgretrieval.errors import EncoderError, InputError
+from pgretrieval.importing import whole
 from pgretrieval.index import changes
-from pgretrieval.index.build import BuildReport
 from pgretrieval.index.check import check
 from pgretrieval.index.compaction import compact
 from pgretrieval.index.opened import OpenCollection
 from pgretrieval.index.rebuild import build_collection, rebuild_with
-from pgretrieval.index.vectors import check_dim
 from pgretrieval.index.work import Stage
-from pgretrieval.search.exhaustive import exact_rankings
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.filters import check_where, read_restriction
 from pgretrieval.search.fusion import read_fusion
-from pgretrieval.search.options import (
-    SearchOptions,
-    SearchRequest,
-    as_list,
-    as_lists,
-    read_k,
-    read_options,
-    texts_for_cross_encoder,
-)
-from pgretrieval.search.pipeline import SearchPipeline, checked_vectors
+from pgretrieval.search.options import SearchOptions, as_list, as_lists, read_k, read_options, texts_for_cross_encoder
 from pgretrieval.search.words import text_search
-from pgretrieval.types import AddReport, Float32Array, Generator, Hit, OnConflict, Passage, Rerank, Restriction, Scorer, Violation
+from pgretrieval.types import AddReport, CollectionSettings, Float32Array, Hit, OnConflict, Passage, Restriction, Violation
+
+if TYPE_CHECKING:
+    from pgretrieval.index.build import BuildReport
+    from pgretrieval.search.pipeline import SearchPipeline
 
 
 class Collection:
@@ -57,8 +47,15 @@ class Collection:
     ) -> None:
         self._database = database
         self._opened = OpenCollection(database, row, encoder, device)
-        self._pipeline = SearchPipeline(self._opened)
         self._cross_encoder = CollectionCrossEncoder(database, row, self._opened.coders, device)
+
+    @cached_property
+    def _pipeline(self) -> SearchPipeline:
+        """Create the pipeline on first use, because it imports torch."""
+        whole("torch")
+        from pgretrieval.search.pipeline import SearchPipeline
+
+        return SearchPipeline(self._opened)
 
     @property
     def _row(self) -> CollectionRow:
@@ -70,8 +67,9 @@ class Collection:
     if not TYPE_CHECKING:  # type checkers report unknown attributes only without `__getattr__`
 
         def __getattr__(self, name: str) -> Any:
-            renamed = "; use generator" if name == "candidates" else ""
-            msg = f"{type(self).__name__!r} object has no attribute {name!r}{renamed}"
+            setting = "generator" if name == "candidates" else name
+            hint = f"; use settings.{setting}" if setting in CollectionSettings.__annotations__ else ""
+            msg = f"{type(self).__name__!r} object has no attribute {name!r}{hint}"
             raise AttributeError(msg)
 
     @property
@@ -80,54 +78,9 @@ class Collection:
         return self._row.name
 
     @property
-    def bits(self) -> int:
-        """Bits of a residual for each dimension."""
-        return self._row.bits
-
-    @property
-    def generator(self) -> Generator:
-        """Candidate generator: "proxy", "postings" or "auto"."""
-        return self._row.generator
-
-    @property
-    def scorer(self) -> Scorer:
-        """Default scorer: "maxsim" scores all tokens of a passage, "xtr" and "colxtr" the retrieved ones."""
-        return self._row.scorer
-
-    @property
-    def rerank(self) -> Rerank | None:
-        """Scorer of the best passages of "xtr" or "colxtr": "maxsim", or None."""
-        return self._row.rerank
-
-    @property
-    def unit_vectors(self) -> bool:
-        """True if token vectors are scaled to unit length."""
-        return self._row.unit_vectors
-
-    @property
-    def keep_vectors(self) -> bool:
-        """True if token vectors are stored in addition to their codes."""
-        return self._row.keep_vectors
-
-    @property
-    def vectors_per_passage(self) -> int | None:
-        """Number of vectors of every passage; None if it differs. A rebuild with another encoder changes it."""
-        return self._opened.refresh().vectors_per_passage
-
-    @property
-    def language(self) -> str | None:
-        """Text search configuration for searches by words, or None."""
-        return self._row.language
-
-    @property
-    def dense(self) -> str | None:
-        """Location of dense vectors: "kept" in the collection, the application's "schema.table.column", or None."""
-        return self._row.dense
-
-    @property
-    def texts_alone(self) -> bool:
-        """True if the passages have no token vectors."""
-        return self._row.texts_alone
+    def settings(self) -> CollectionSettings:
+        """Current settings of the collection."""
+        return self._opened.refresh().settings
 
     @property
     def encoder(self) -> CollectionEncoder:
@@ -170,10 +123,7 @@ class Collection:
             ConflictError: Another transaction changed the same passages.
             ConfigError: Another argument is invalid.
         """
-        on_conflict = validate.choice("on_conflict", on_conflict, ("error", "update", "skip"))
-        passages, vectors, dense = changes.read_lists(passages, vectors, dense, progress)
-        checked = (to_passage(record, f"passage {number}") for number, record in enumerate(passages, start=1))
-        return changes.add(self._opened, checked, vectors, dense, on_conflict, connection, progress)
+        return changes.add(self._opened, passages, vectors, dense, on_conflict, connection, progress)
 
     def update(
         self,
@@ -199,9 +149,7 @@ class Collection:
             PassageNotFoundError: An id is not in the collection; `add` with on_conflict="update" also stores new passages.
             PgRetrievalError: The errors of `add`.
         """
-        passages, vectors, dense = changes.read_lists(passages, vectors, dense, progress)
-        checked = (to_change(record, f"passage {number}") for number, record in enumerate(passages, start=1))
-        return changes.update(self._opened, checked, vectors, dense, connection, progress)
+        return changes.update(self._opened, passages, vectors, dense, connection, progress)
 
     def delete(
         self,
@@ -227,8 +175,7 @@ class Collection:
             ConflictError: Another transaction changed the same passages.
         """
         changes.check_deletion(ids, where, all)
-        restricted = read_restriction(self._database, where, ids, "ids") or Restriction()
-        return changes.remove(self._opened, restricted, connection)
+        return changes.remove(self._opened, read_restriction(self._database, where, ids, "ids") or Restriction(), connection)
 
     def get(self, ids: Sequence[str]) -> dict[str, Passage]:
         """Return passages by id. Unknown ids are left out.
@@ -237,11 +184,7 @@ class Collection:
             ConfigError: `ids` is not a list.
             InputError: An id is invalid.
         """
-        keys = validate.ids("ids", ids)
-        with self._database.connection(f"reading collection {self.name!r}") as connection:
-            collections.require(connection, self._row.collection_id, self._row.identity)
-            found = stored_passages.existing(connection, self._row.collection_id, keys)
-        return self._opened.complete(found, len(set(keys)))
+        return self._opened.passages(validate.ids("ids", ids))
 
     def compact(self, *, stage: Stage | None = None) -> None:
         """Merge posting segments of adds and remove entries of deleted passages.
@@ -252,8 +195,7 @@ class Collection:
         Args:
             stage: Called with the name, centroids done and total.
         """
-        stage = validate.called("stage", stage)
-        compact(self._database, self._opened.refresh(), stage)
+        compact(self._database, self._opened.refresh(), validate.called("stage", stage))
 
     @property
     def auto_compact(self) -> bool:
@@ -272,9 +214,7 @@ class Collection:
         Raises:
             DuplicateIdError: The collection contains an id with different content.
         """
-        listed = validate.listed("passages", passages, "passages", InputError)
-        checked = [to_passage(record, f"passage {number}") for number, record in enumerate(listed, start=1)]
-        return changes.not_yet_added(self._opened, checked)
+        return changes.not_yet_added(self._opened, passages)
 
     def build(self, *, stage: Stage | None = None) -> BuildReport:
         """Train the codebook and write codes and postings. Searches and changes continue.
@@ -289,8 +229,7 @@ class Collection:
         Raises:
             IndexNotBuiltError: The collection has no vectors and no texts to build from.
         """
-        validate.called("stage", stage)
-        return build_collection(self._opened, stage)
+        return build_collection(self._opened, validate.called("stage", stage))
 
     def rebuild(self, *, encoder: str | object | None = None, stage: Stage | None = None) -> BuildReport:
         """Train a new codebook and code every passage again. Searches and changes continue.
@@ -306,13 +245,10 @@ class Collection:
             IndexNotBuiltError: Passages have neither stored vectors nor an encoder to compute them.
             EncoderError: The encoder cannot be loaded.
         """
-        validate.called("stage", stage)
+        stage = validate.called("stage", stage)
         if encoder is None:
             return build_collection(self._opened, stage, anew=True)
-        named = validate.names_or_object("encoder", encoder, EncoderError)
-        changed = load_encoder(named, self._opened.device, unit=self._row.unit_vectors)
-        check_dim(changed.dim)
-        return rebuild_with(self._opened, changed, stage)
+        return rebuild_with(self._opened, encoder, stage)
 
     def search(self, query: str | None = None, k: int = 10, *, vectors: Any = None, **options: Unpack[SearchOptions]) -> list[Hit]:
         """Return the k best passages, best first. Before the first build, the query is compared with all passages.
@@ -379,17 +315,8 @@ class Collection:
         if request.cross_encoder is None:
             return self._pipeline.search(queries, vectors, request.scan, counting=counting)
         texts = texts_for_cross_encoder(queries, vectors)
-        started = self._starting_rankings(request, texts, vectors)
+        started = self._pipeline.starting_rankings(texts, vectors, request)
         return [self._cross_encoder.search(text, request, each) for text, each in zip(texts, started, strict=True)]
-
-    def _starting_rankings(self, request: SearchRequest, texts: list[str], vectors: list[Any] | None) -> list[Explanation]:
-        """Return the rankings that a cross-encoder starts with: empty, by words, or of the collection's own search."""
-        scan = request.scan
-        if scan.k == 0:
-            return [Explanation() for _ in texts]
-        if request.by_words:
-            return [text_search(self._database, self._row, text, scan.k, scan.restriction) for text in texts]
-        return self._pipeline.search(texts if vectors is None else None, vectors, scan)
 
     def text_search(
         self, query: str, k: int = 10, *, where: Mapping[str, Any] | str | None = None, among: Ids | None = None
@@ -508,10 +435,8 @@ class Collection:
         Raises:
             InputError: There is no encoder, or passages were added with given vectors.
         """
-        k, _ = read_k(k), validate.called("progress", progress)
-        listed = list(validate.listed("queries", queries, "(tokens, dim) arrays, one a query"))
         self._opened.refresh()
-        return exact_rankings(self._opened, checked_vectors(self._opened, listed), k, progress)
+        return self._pipeline.exact_rankings(queries, read_k(k), validate.called("progress", progress))
 
     def stats(self) -> dict[str, Any]:
         """Return counts, settings and sizes of the collection by name.
@@ -533,5 +458,4 @@ class Collection:
         Raises:
             SchemaError: Row-level security hides passages from the caller.
         """
-        validate.called("stage", stage)
-        return check(self._database, self._opened.refresh(), stage)
+        return check(self._database, self._opened.refresh(), validate.called("stage", stage))

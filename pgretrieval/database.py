@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import Self, Unpack
 
-from pgretrieval import importing, validate
+from pgretrieval import validate
 from pgretrieval.db import schema
 from pgretrieval.db.connection import Database
 from pgretrieval.db.doctor import Finding, diagnose
@@ -320,8 +320,7 @@ def open_database(
 
 
 def _collection_class() -> type[Collection]:
-    """Import `Collection` on first use, because it imports torch."""
-    importing.whole("torch")
+    """Import `Collection` on first use; listing, migration and help do without it."""
     from pgretrieval.collection import Collection
 
     return Collection

@@ -78,6 +78,35 @@ class Scoring:
 
 
 @dataclass(frozen=True, slots=True)
+class CollectionSettings:
+    """Settings of a collection, from its creation.
+
+    Attributes:
+        bits: Bits of a residual for each dimension.
+        generator: Candidate generator: "proxy", "postings" or "auto".
+        scorer: Default scorer: "maxsim" scores all tokens of a passage, "xtr" and "colxtr" the retrieved ones.
+        rerank: Scorer of the best passages of "xtr" or "colxtr": "maxsim", or None.
+        unit_vectors: True if token vectors are scaled to unit length.
+        keep_vectors: True if token vectors are stored in addition to their codes.
+        vectors_per_passage: Number of vectors of every passage; None if it differs. A rebuild with another encoder changes it.
+        language: Text search configuration for searches by words, or None.
+        dense: Location of dense vectors: "kept" in the collection, the application's "schema.table.column", or None.
+        texts_alone: True if the passages have no token vectors. A rebuild with an encoder changes it.
+    """
+
+    bits: int
+    generator: Generator
+    scorer: Scorer
+    rerank: Rerank | None
+    unit_vectors: bool
+    keep_vectors: bool
+    vectors_per_passage: int | None
+    language: str | None
+    dense: str | None
+    texts_alone: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Passage:
     """Passage, the unit of retrieval.
 

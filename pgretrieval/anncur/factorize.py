@@ -17,13 +17,13 @@ from pgretrieval import validate
 from pgretrieval.anncur.inverse import Matrix
 from pgretrieval.anncur.selection import SELECTIONS, Selection, choose_anchors
 from pgretrieval.anncur.solving import Solved, informative_queries, solve
-from pgretrieval.anncur.spread import spread
 from pgretrieval.anncur.whitening import whiten
 from pgretrieval.db.connection import Connection, Database
 from pgretrieval.db.tables import collections, factorizations, passages
 from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.db.tables.factorizations import INDEXED_DIMENSIONS, Element, FactorizationRow
 from pgretrieval.errors import ConfigError, IndexNotBuiltError, InputError, SchemaError
+from pgretrieval.importing import whole
 from pgretrieval.index.coding import Coders
 from pgretrieval.index.work import Stage
 from pgretrieval.rerank import PairScorer
@@ -273,6 +273,9 @@ class _Factorizing:
 
         @cache
         def means(count: int) -> Int64Array:
+            whole("torch")
+            from pgretrieval.anncur.spread import spread
+
             return spread(connection, self._collection, self._coders, ids, count, options.seed)
 
         def choose(some: Matrix) -> Int64Array:

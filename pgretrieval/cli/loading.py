@@ -29,8 +29,9 @@ def open_or_create(
     if name not in database.list_collections():
         return database.create_collection(name, encoder="minilm" if encoder is None else encoder, **wanted)
     collection = database.get_collection(name)
+    settings = collection.settings
     for option, value in wanted.items():
-        held, flag = getattr(collection, option), "--" + option.replace("_", "-")
+        held, flag = getattr(settings, option), "--" + option.replace("_", "-")
         if held != value:
             msg = f"collection {name!r} was created with {option} {held}, but {flag} is {value}; drop it first, or leave {flag} out"
             raise ConfigError(msg)
@@ -72,7 +73,7 @@ def load(collection: Collection, sources: Iterable[Source], total: int, *, updat
                 truncated += report.truncated
     if truncated:
         console.errors.print(f"{truncated:,} texts were longer than the model's limit and were truncated")
-    if not collection.texts_alone:
+    if not collection.settings.texts_alone:
         with console.stage_bars() as stage:
             collection.build(stage=stage)
     return added

@@ -3,49 +3,57 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from pgretrieval import validate
+from pgretrieval.corpus.validate import to_change, to_passage
 from pgretrieval.db.joining import Joined
 from pgretrieval.errors import ConfigError, EncoderChangedError, InputError, PgRetrievalWarning, VectorError
 from pgretrieval.index import ingest
 from pgretrieval.index.compaction import compact_if_needed
-from pgretrieval.index.ingest import Change, Target
+from pgretrieval.index.ingest import Target
 from pgretrieval.index.opened import OpenCollection
 from pgretrieval.index.sources import EncodedAhead, EncodedVectors, GivenDense, GivenVectors, NoVectors, TextsOnly, VectorSource
 from pgretrieval.types import AddReport, OnConflict, Passage, Restriction
 
 Progress = Callable[[int], None]
 
+_Checked = TypeVar("_Checked")
+
 
 def add(
     opened: OpenCollection,
-    passages: Iterable[Passage],
-    vectors: Iterable[Any] | None,
-    dense: Iterable[Any] | None,
-    on_conflict: OnConflict,
+    passages: Any,
+    vectors: Any,
+    dense: Any,
+    on_conflict: Any,
     connection: Joined | None,
-    progress: Progress | None,
+    progress: Any,
 ) -> AddReport:
-    """Store checked passages with their vectors, all or none."""
+    """Check passages and store them with their vectors, all or none."""
+    policy: OnConflict = validate.choice("on_conflict", on_conflict, ("error", "update", "skip"))
+    passages, vectors, dense = _read_lists(passages, vectors, dense, progress)
+    checked = _check_each(to_passage, passages)
     encoding, source = vector_source(opened, vectors, dense, progress)
     renew = partial(_current_source, opened)
     return _write_and_compact(
-        opened, connection, lambda: ingest.add(_target(opened, encoding), passages, source, on_conflict, connection, renew)
+        opened, connection, lambda: ingest.add(_target(opened, encoding), checked, source, policy, connection, renew)
     )
 
 
 def update(
     opened: OpenCollection,
-    changes: Iterable[Change],
-    vectors: Iterable[Any] | None,
-    dense: Iterable[Any] | None,
+    passages: Any,
+    vectors: Any,
+    dense: Any,
     connection: Joined | None,
-    progress: Progress | None,
+    progress: Any,
 ) -> AddReport:
-    """Change existing passages, all or none."""
+    """Check changes of existing passages and apply them, all or none."""
+    passages, vectors, dense = _read_lists(passages, vectors, dense, progress)
+    changes = _check_each(to_change, passages)
     encoding, source = vector_source(opened, vectors, dense, progress, changing=True)
     renew = partial(_current_source, opened)
     target = _target(opened, encoding)
@@ -59,9 +67,10 @@ def remove(opened: OpenCollection, restriction: Restriction, connection: Joined 
     return removed
 
 
-def not_yet_added(opened: OpenCollection, passages: Sequence[Passage]) -> list[Passage]:
+def not_yet_added(opened: OpenCollection, passages: Any) -> list[Passage]:
     """Return the passages that the collection does not contain. Raises DuplicateIdError for an id with different content."""
-    return ingest.not_yet_added(_target(opened), passages)
+    listed = validate.listed("passages", passages, "passages", InputError)
+    return ingest.not_yet_added(_target(opened), list(_check_each(to_passage, listed)))
 
 
 def encode_ahead(opened: OpenCollection, passages: Sequence[Passage], known: EncodedAhead | None = None) -> EncodedAhead:
@@ -75,7 +84,7 @@ def add_ahead(opened: OpenCollection, passages: Sequence[Passage], ahead: Encode
     return ingest.add(_target(opened, ahead.encoding), passages, ahead, "update", connection)
 
 
-def read_lists(
+def _read_lists(
     passages: Any, vectors: Any, dense: Any, progress: Any
 ) -> tuple[Iterable[Any], Iterable[Any] | None, Iterable[Any] | None]:
     """Check that passages, vectors and dense vectors are iterables. Raises InputError, VectorError."""
@@ -88,6 +97,11 @@ def read_lists(
     )
     rows = None if dense is None else validate.listed("dense", dense, "vectors, one for each passage", VectorError)
     return validate.listed("passages", passages, "passages", InputError), arrays, rows
+
+
+def _check_each(check: Callable[[Any, str], _Checked], records: Iterable[Any]) -> Iterator[_Checked]:
+    """Check each passage when it is read; errors name its number."""
+    return (check(record, f"passage {number}") for number, record in enumerate(records, start=1))
 
 
 def check_deletion(ids: Any, where: Any, everything: Any) -> None:

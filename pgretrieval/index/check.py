@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,11 @@ from pgretrieval.db import checks
 from pgretrieval.db.checks import StoredCodes
 from pgretrieval.db.connection import Connection, Database
 from pgretrieval.db.tables import codebooks, collections, passages
+from pgretrieval.db.tables.codebooks import CodebookRow
 from pgretrieval.db.tables.collections import CollectionRow
-from pgretrieval.index.coding import codebook_from_row
 from pgretrieval.index.work import Stage
-from pgretrieval.numerics.codebook import Codebook
-from pgretrieval.types import ByteArray, CodebookId, Int32Array, Int64Array, Violation
+from pgretrieval.numerics.decoder import Decoder
+from pgretrieval.types import ByteArray, CodebookId, Float32Array, Int32Array, Int64Array, Violation
 
 _SHOWN = 20  # violations shown for each rule, as in the SQL function
 _BATCH = 1024  # passages decoded together: some hundred megabytes at 240 tokens of 128 dimensions
@@ -26,6 +26,14 @@ _FOREIGN_EXCESS = (
     0.5  # excess length as a share of the residuals' squared lengths: at most 0 for right codes, about 1 for foreign ones
 )
 _FOREIGN_MIN_RESIDUAL = 1e-3  # squared length for each token beyond the rounding of the codec
+
+
+class _Codebook(NamedTuple):
+    """Stored codebook, decoded without torch, whose import takes longer than most checks."""
+
+    decoder: Decoder
+    cutoffs: Float32Array
+    unit: bool
 
 
 def check(database: Database, collection: CollectionRow, stage: Stage | None = None) -> list[Violation]:
@@ -61,13 +69,13 @@ def _decoding_violations(
 ) -> list[Violation]:
     """Return violations of codes that decode to a vector of length zero or to one that is not finite."""
     scoring = collection.scoring
-    codebook = codebook_from_row(codebooks.load(connection, collection.collection_id, codebook_id), unit=scoring.unit_vectors)
+    codebook = _codebook(codebooks.load(connection, collection.collection_id, codebook_id), unit=scoring.unit_vectors)
     if not scoring.codes_by_passage:
         return _token_violations(connection, collection, codebook_id, codebook, stage)
     wrong: list[tuple[str, int]] = []
     foreign: list[str] = []
     done = 0
-    width = codebook.codec.width
+    width = codebook.decoder.width
     for stored in checks.stream_codes(connection, collection.collection_id, codebook_id, width, _BATCH):
         stage("decoding", done, total)
         wrong += _without_direction(codebook, stored)
@@ -77,19 +85,24 @@ def _decoding_violations(
     return _undirected_violations(wrong) + _foreign_violations(foreign)
 
 
+def _codebook(row: CodebookRow, *, unit: bool) -> _Codebook:
+    cutoffs, levels = (np.array(numbers, dtype=np.float32) for numbers in (row.cutoffs, row.weights))
+    return _Codebook(Decoder(row.centroids, levels, row.bits), cutoffs, unit)
+
+
 def _token_violations(
-    connection: Connection, collection: CollectionRow, codebook_id: CodebookId, codebook: Codebook, stage: Stage
+    connection: Connection, collection: CollectionRow, codebook_id: CodebookId, codebook: _Codebook, stage: Stage
 ) -> list[Violation]:
     """Return the same violations for codes that are stored by centroid only."""
     wrong: Counter[int] = Counter()
     lengths = np.zeros((3, 0))
     where, done = (connection, collection.collection_id, codebook_id), 0
-    for listed in checks.stream_posting_codes(*where, codebook.codec.width, _BATCH):
-        stage("decoding", done, len(codebook.centroids))
+    for listed in checks.stream_posting_codes(*where, codebook.decoder.width, _BATCH):
+        stage("decoding", done, len(codebook.decoder.centroids))
         wrong.update(listed.passage_ids[_undirected_places(codebook, listed.centroid_ids, listed.residuals)].tolist())
         lengths = _add_by_owner(lengths, listed.passage_ids, _lengths(codebook, listed.centroid_ids, listed.residuals))
-        done = min(done + len(np.unique(listed.centroid_ids)), len(codebook.centroids))
-    stage("decoding", len(codebook.centroids), len(codebook.centroids))
+        done = min(done + len(np.unique(listed.centroid_ids)), len(codebook.decoder.centroids))
+    stage("decoding", len(codebook.decoder.centroids), len(codebook.decoder.centroids))
     longer = np.flatnonzero(_is_foreign(*lengths)).tolist()
     shown = passages.texts(connection, collection.collection_id, sorted({*wrong, *longer}))
     return _undirected_violations(
@@ -109,7 +122,7 @@ def _foreign_violations(wrong: list[str]) -> list[Violation]:
     return [Violation("foreign_code", key, detail, len(wrong)) for key in sorted(wrong)[:_SHOWN]]
 
 
-def _of_another_codebook(codebook: Codebook, stored: StoredCodes) -> list[str]:
+def _of_another_codebook(codebook: _Codebook, stored: StoredCodes) -> list[str]:
     """Return ids of passages whose codes do not match the centroids that they name.
 
     A unit vector is the sum of a centroid and a residual. With a wrong centroid the sum is longer, by about the residual's length.
@@ -121,22 +134,22 @@ def _of_another_codebook(codebook: Codebook, stored: StoredCodes) -> list[str]:
     return [stored.ids[place] for place in np.flatnonzero(_is_foreign(*sums)).tolist()]
 
 
-def _lengths(codebook: Codebook, centroid_ids: Int32Array, residuals: ByteArray) -> Sums:
+def _lengths(codebook: _Codebook, centroid_ids: Int32Array, residuals: ByteArray) -> Sums:
     """Return `Sums` of each token; zeros for vectors that are not of unit length."""
-    known = (centroid_ids >= 0) & (centroid_ids < len(codebook.centroids)) & codebook.unit
-    centroids = codebook.centroids[np.where(known, centroid_ids, 0)]
-    decoded = codebook.decode(np.where(known, centroid_ids, 0), residuals)
+    known = (centroid_ids >= 0) & (centroid_ids < len(codebook.decoder.centroids)) & codebook.unit
+    centroids = codebook.decoder.centroids[np.where(known, centroid_ids, 0)]
+    decoded = codebook.decoder.decode(np.where(known, centroid_ids, 0), residuals)
     residual = decoded - centroids
     squared = [np.einsum("td,td->t", rows, rows, dtype=np.float64) for rows in (decoded, centroids, residual)]
-    rounding = _rounding(codebook)[np.searchsorted(codebook.codec.cutoffs.numpy(), residual)].sum(axis=1)
+    rounding = _rounding(codebook)[np.searchsorted(codebook.cutoffs, residual)].sum(axis=1)
     told = np.stack([np.ones(len(known)), squared[0] - squared[1] - rounding, squared[2] - rounding])
     lengths: Sums = told * known
     return lengths
 
 
-def _rounding(codebook: Codebook) -> Float64Array:
+def _rounding(codebook: _Codebook) -> Float64Array:
     """Return the largest squared rounding error of each bucket (2**bits,), towards 0 for the outer buckets."""
-    cutoffs, levels = codebook.codec.cutoffs.numpy().astype(np.float64), codebook.codec.weights.numpy().astype(np.float64)
+    cutoffs, levels = codebook.cutoffs.astype(np.float64), codebook.decoder.levels.astype(np.float64)
     below, above = levels[1:] - cutoffs, cutoffs - levels[:-1]
     far: Float64Array = np.maximum(np.append(0, below), np.append(above, 0)) ** 2
     return far
@@ -156,7 +169,7 @@ def _is_foreign(tokens: Float64Array, excess: Float64Array, residual: Float64Arr
     return told
 
 
-def _without_direction(codebook: Codebook, stored: StoredCodes) -> list[tuple[str, int]]:
+def _without_direction(codebook: _Codebook, stored: StoredCodes) -> list[tuple[str, int]]:
     """Return ids of passages with the number of their tokens without a direction."""
     bad = _undirected_places(codebook, stored.centroid_ids, stored.residuals)
     if not len(bad):
@@ -165,10 +178,10 @@ def _without_direction(codebook: Codebook, stored: StoredCodes) -> list[tuple[st
     return [(stored.ids[owner], count) for owner, count in zip(owners.tolist(), counts.tolist(), strict=True)]
 
 
-def _undirected_places(codebook: Codebook, centroid_ids: Int32Array, residuals: ByteArray) -> Int64Array:
+def _undirected_places(codebook: _Codebook, centroid_ids: Int32Array, residuals: ByteArray) -> Int64Array:
     """Return positions of codes that decode to no direction; zero vectors are valid in collections without unit vectors."""
-    known = (centroid_ids >= 0) & (centroid_ids < len(codebook.centroids))
-    decoded = codebook.decode(np.where(known, centroid_ids, 0), residuals)
+    known = (centroid_ids >= 0) & (centroid_ids < len(codebook.decoder.centroids))
+    decoded = codebook.decoder.decode(np.where(known, centroid_ids, 0), residuals)
     lengths = np.sqrt(np.einsum("td,td->t", decoded, decoded))
     directed = np.isfinite(lengths) & ((lengths > _SHORTEST) | (not codebook.unit))
     return np.flatnonzero(known & ~directed)

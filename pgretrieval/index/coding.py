@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 import numpy as np
-import torch
 
 from pgretrieval.db.connection import Connection
 from pgretrieval.db.tables import codebooks, codes, proxies
@@ -15,9 +15,7 @@ from pgretrieval.db.tables.codebooks import CodebookRow
 from pgretrieval.db.tables.codes import PostingCodes
 from pgretrieval.db.tables.proxies import ProxyModelRow
 from pgretrieval.db.wire import offsets_of
-from pgretrieval.numerics.codebook import Codebook
-from pgretrieval.numerics.proxy_model import ProxyModel
-from pgretrieval.numerics.residual import ResidualCodec
+from pgretrieval.importing import whole
 from pgretrieval.types import (
     ByteArray,
     CodebookId,
@@ -28,6 +26,12 @@ from pgretrieval.types import (
     Scoring,
     TokenMatrix,
 )
+
+if TYPE_CHECKING:  # torch is imported to encode and decode, not to open a collection
+    import torch
+
+    from pgretrieval.numerics.codebook import Codebook
+    from pgretrieval.numerics.proxy_model import ProxyModel
 
 
 class Coded(NamedTuple):
@@ -71,19 +75,27 @@ def load_coder(
 
 
 class Coders:
-    """Cache of the coder of a collection's active codebook. Threads may share it."""
+    """Cache of the coder of a collection's active codebook. Threads may share it. `device` None is the default device."""
 
-    def __init__(self, collection_id: CollectionId, device: torch.device, scoring: Scoring) -> None:
+    def __init__(self, collection_id: CollectionId, device: str | None, scoring: Scoring) -> None:
         self.scoring = scoring
         self._collection_id = collection_id
         self._device = device
         self._cached: tuple[UUID | None, Coder] | None = None
 
+    @cached_property
+    def device(self) -> torch.device:
+        """Device that codes and exact scores are computed on."""
+        whole("torch")
+        from pgretrieval.numerics.hardware import compute_device
+
+        return compute_device(self._device)
+
     def get(self, connection: Connection, codebook_id: CodebookId, identity: UUID | None) -> Coder:
         """Return the coder, from the cache if `identity` matches. Raises StorageError if a rebuild has just dropped it."""
         cached = self._cached
         if cached is None or cached[0] != identity:
-            cached = self._cached = identity, load_coder(connection, self._collection_id, codebook_id, self._device, self.scoring)
+            cached = self._cached = identity, load_coder(connection, self._collection_id, codebook_id, self.device, self.scoring)
         return cached[1]
 
 
@@ -127,12 +139,19 @@ class Postings(NamedTuple):
 
 def codebook_from_row(row: CodebookRow, device: torch.device | None = None, *, unit: bool = True) -> Codebook:
     """Return a codebook from stored values; it computes on `device`."""
+    import torch
+
+    from pgretrieval.numerics.codebook import Codebook
+    from pgretrieval.numerics.residual import ResidualCodec
+
     cutoffs, weights = torch.tensor(row.cutoffs), torch.tensor(row.weights)
     return Codebook(row.centroids, ResidualCodec(row.centroids.shape[1], row.bits, cutoffs, weights), device, unit=unit)
 
 
 def proxy_model_from_row(row: ProxyModelRow) -> ProxyModel:
     """Return a proxy model from stored values."""
+    from pgretrieval.numerics.proxy_model import ProxyModel
+
     return ProxyModel(row.directions, row.threshold, row.projection, row.anchors, row.baseline)
 
 

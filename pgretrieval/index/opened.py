@@ -8,12 +8,13 @@ from typing import TypeVar
 from pgretrieval import validate
 from pgretrieval.db.connection import Database
 from pgretrieval.db.tables import collections
+from pgretrieval.db.tables import passages as stored
 from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.encode import registry
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.errors import ConfigError, DimensionMismatchError, EncoderChangedError, EncoderError, InputError
 from pgretrieval.index.coding import Coders
-from pgretrieval.numerics.hardware import compute_device
+from pgretrieval.types import Passage
 
 _Result = TypeVar("_Result")
 _Found = TypeVar("_Found", bound=Sized)
@@ -28,8 +29,7 @@ class OpenCollection:
         self.database = database
         self.row = row
         self.device = device
-        self.computing = compute_device(device)
-        self.coders = Coders(row.collection_id, self.computing, row.scoring)
+        self.coders = Coders(row.collection_id, device, row.scoring)
         self._loaded = None if encoder is None else (row.encoding, encoder)
 
     @property
@@ -50,6 +50,13 @@ class OpenCollection:
         if len(found) < wanted:
             self.refresh()
         return found
+
+    def passages(self, keys: list[str]) -> dict[str, Passage]:
+        """Return stored passages by id. Unknown ids are left out."""
+        with self.database.connection(f"reading collection {self.name!r}") as connection:
+            collections.require(connection, self.row.collection_id, self.row.identity)
+            found = stored.existing(connection, self.row.collection_id, keys)
+        return self.complete(found, len(set(keys)))
 
     def encoder(self) -> tuple[int, CollectionEncoder]:
         """Return the encoder generation, which counts changes of the encoder, and the encoder.

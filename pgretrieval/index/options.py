@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 from pgretrieval import validate
 from pgretrieval.db.tables import collections
-from pgretrieval.db.tables.collections import CollectionSettings
+from pgretrieval.db.tables.collections import NewCollection
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.errors import ConfigError
 from pgretrieval.index.vectors import check_dim
@@ -63,7 +63,7 @@ class CollectionOptions(TypedDict, total=False):
     """True to scale token vectors to unit length; "xtr" and "colxtr" also accept False. Default: the encoder's setting."""
 
 
-def read_settings(name: Any, bits: Any, options: Mapping[str, Any]) -> CollectionSettings:
+def read_settings(name: Any, bits: Any, options: Mapping[str, Any]) -> NewCollection:
     """Check name and options of a new collection, except those that depend on its encoder. Raises ConfigError."""
     if "candidates" in options:
         given = validate.shown(options["candidates"])
@@ -76,7 +76,7 @@ def read_settings(name: Any, bits: Any, options: Mapping[str, Any]) -> Collectio
         msg = f"bits is {bits!r}; the residual codec supports 1, 2 and 4"
         raise ConfigError(msg)
     dim, unit_vectors = options.get("dim"), options.get("unit_vectors")
-    settings = CollectionSettings(
+    settings = NewCollection(
         name=name,
         dim=None if dim is None else check_dim(dim),
         bits=bits,
@@ -95,7 +95,7 @@ def read_settings(name: Any, bits: Any, options: Mapping[str, Any]) -> Collectio
     return settings
 
 
-def with_encoder(settings: CollectionSettings, encoder: CollectionEncoder | None) -> CollectionSettings:
+def with_encoder(settings: NewCollection, encoder: CollectionEncoder | None) -> NewCollection:
     """Return the settings completed by the encoder's. Raises ConfigError if they contradict."""
     unit = settings.unit_vectors
     if unit is None:
@@ -119,7 +119,7 @@ def with_encoder(settings: CollectionSettings, encoder: CollectionEncoder | None
     )
 
 
-def without_token_vectors(settings: CollectionSettings) -> CollectionSettings:
+def without_token_vectors(settings: NewCollection) -> NewCollection:
     """Return the settings of a collection of texts only. Raises ConfigError for options of token vectors."""
     if settings.dim is not None or settings.keep_vectors or settings.dense == collections.KEPT or settings.scoring.by_tokens:
         msg = 'encoder "none" creates a collection of texts only; leave dim, keep_vectors, dense="kept" and scorer out'
@@ -133,7 +133,7 @@ def _read_scoring(scorer: Any, rerank: Any) -> Scoring:
     return Scoring(scorer, "maxsim" if rerank == "maxsim" else None)
 
 
-def _check_together(settings: CollectionSettings) -> None:
+def _check_together(settings: NewCollection) -> None:
     scoring = settings.scoring
     if scoring.by_tokens:
         if settings.generator == "proxy":

@@ -5,29 +5,38 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
+from pgretrieval import validate
 from pgretrieval.encode.base import CollectionEncoder
-from pgretrieval.errors import PgRetrievalError, PgRetrievalWarning
-from pgretrieval.index.build import BuildReport, build
+from pgretrieval.encode.registry import load_encoder
+from pgretrieval.errors import EncoderError, PgRetrievalError, PgRetrievalWarning
+from pgretrieval.importing import whole
 from pgretrieval.index.opened import OpenCollection
+from pgretrieval.index.vectors import check_dim
 from pgretrieval.index.work import Stage
+
+if TYPE_CHECKING:
+    from pgretrieval.index.build import BuildReport
 
 
 def build_collection(opened: OpenCollection, stage: Stage | None, *, anew: bool = False) -> BuildReport:
     """Build the index with the collection's encoder; with `anew`, rebuild an existing one."""
 
     def work() -> BuildReport:
-        encoder = opened.encoder_of_texts()
-        return build(opened.database, opened.row, encoder, stage, opened.computing, anew=anew)
+        return _build(opened, opened.encoder_of_texts(), stage, anew=anew)
 
     return _built(opened, work)
 
 
-def rebuild_with(opened: OpenCollection, encoder: CollectionEncoder, stage: Stage | None) -> BuildReport:
-    """Rebuild the index with another encoder, which becomes the collection's."""
+def rebuild_with(opened: OpenCollection, given: str | object, stage: Stage | None) -> BuildReport:
+    """Load another encoder and rebuild the index with it; it becomes the collection's."""
+    named = validate.names_or_object("encoder", given, EncoderError)
+    encoder = load_encoder(named, opened.device, unit=opened.row.unit_vectors)
+    check_dim(encoder.dim)
 
     def work() -> BuildReport:
-        return build(opened.database, opened.row, encoder, stage, opened.computing, anew=True, changes_encoder=True)
+        return _build(opened, encoder, stage, anew=True, changes_encoder=True)
 
     before = opened.refresh().encoding
     try:
@@ -40,6 +49,17 @@ def rebuild_with(opened: OpenCollection, encoder: CollectionEncoder, stage: Stag
     opened.refresh()
     opened.take_encoder(encoder)
     return report
+
+
+def _build(
+    opened: OpenCollection, encoder: CollectionEncoder | None, stage: Stage | None, *, anew: bool, changes_encoder: bool = False
+) -> BuildReport:
+    """Import the build, which imports torch, and run it."""
+    whole("torch")
+    from pgretrieval.index.build import build
+
+    device = opened.coders.device
+    return build(opened.database, opened.row, encoder, stage, device, anew=anew, changes_encoder=changes_encoder)
 
 
 def _built(opened: OpenCollection, work: Callable[[], BuildReport]) -> BuildReport:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from pgretrieval.db.connection import Connection, Database
 from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.db.tables.rebuilds import Rebuild
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.types import CollectionId, Int64Array
+
+if TYPE_CHECKING:
+    import torch
 
 Stage = Callable[[str, int, int], None]
 """Callback with a stage's name, the units done and the total."""

@@ -7,10 +7,15 @@ from the same indices has the same bytes.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from pgretrieval.errors import ConfigError
+from pgretrieval.types import Float32Array
+
+if TYPE_CHECKING:  # what is decoded without torch needs the layout, too
+    from torch import Tensor
 
 SUPPORTED_BITS = (1, 2, 4)
 
@@ -29,27 +34,29 @@ def packed_width(dim: int, bits: int) -> int:
     return -(-dim // per_byte)
 
 
-def _shifts(bits: int) -> Tensor:
-    return torch.arange(8 - bits, -1, -bits, dtype=torch.uint8)
+def _shifts(bits: int) -> range:
+    return range(8 - bits, -1, -bits)
 
 
 def pack(values: Tensor, bits: int) -> Tensor:
     """(tokens, dim) uint8 values below 2**bits -> (tokens, packed_width) uint8."""
     per_byte = values_per_byte(bits)
-    missing = -values.shape[1] % per_byte
-    padded = torch.nn.functional.pad(values, (0, missing)) if missing else values
-    groups = padded.view(len(values), -1, per_byte)
-    return (groups << _shifts(bits).to(groups.device)).sum(dim=2, dtype=torch.uint8)
+    tokens, dim = values.shape
+    padded = values.new_zeros((tokens, packed_width(dim, bits) * per_byte))
+    padded[:, :dim] = values
+    groups = padded.view(tokens, -1, per_byte)
+    return (groups << values.new_tensor(_shifts(bits))).sum(dim=2, dtype=values.dtype)
 
 
 def unpack(packed: Tensor, dim: int, bits: int) -> Tensor:
     """(tokens, packed_width) uint8 -> (tokens, dim) uint8, the inverse of `pack`."""
     values_per_byte(bits)
-    values: Tensor = (packed.unsqueeze(2) >> _shifts(bits)) & (2**bits - 1)
+    values: Tensor = (packed.unsqueeze(2) >> packed.new_tensor(_shifts(bits))) & (2**bits - 1)
     return values.flatten(1)[:, :dim]
 
 
-def byte_table(levels: Tensor, bits: int) -> Tensor:
+def byte_table(levels: Float32Array, bits: int) -> Float32Array:
     """(2**bits,) levels -> (256, values per byte): the values of each packed byte."""
-    every_byte = torch.arange(256, dtype=torch.uint8).unsqueeze(1)
-    return levels[unpack(every_byte, values_per_byte(bits), bits).long()]
+    values_per_byte(bits)
+    table: Float32Array = levels[(np.arange(256)[:, None] >> np.array(_shifts(bits))) & (2**bits - 1)]
+    return table

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pgretrieval.numerics.assignment import CentroidIndex, nearest
+from pgretrieval.numerics.decoder import Decoder
 from pgretrieval.numerics.kernels import CodeScorer
 from pgretrieval.numerics.kmeans import train_centroids
 from pgretrieval.numerics.residual import ResidualCodec, fit_codec
@@ -32,6 +33,7 @@ class Codebook:
         self.codec = codec
         self.device = device or torch.device("cpu")
         self.unit = unit
+        self._decoder = Decoder(centroids, codec.weights.numpy(), codec.bits)
 
     @property
     def dim(self) -> int:
@@ -51,11 +53,7 @@ class Codebook:
 
     def decode(self, centroid_ids: Int32Array, packed: ByteArray) -> Float32Array:
         """Return vectors (tokens, dim) up to quantisation, not normalised."""
-        keys = packed if self.codec.width % 2 else packed.view(np.uint16)
-        decoded = self._table.take(keys, axis=0).reshape(len(packed), -1)[:, : self.dim]
-        vectors: Float32Array = self.centroids.take(centroid_ids, axis=0)
-        vectors += decoded
-        return vectors
+        return self._decoder.decode(centroid_ids, packed)
 
     def quantization_error(self, vectors: Float32Array, centroid_ids: Int32Array, packed: ByteArray) -> float:
         """Return the mean of 1 - cosine of vectors (tokens, dim) and their decoded codes."""
@@ -92,15 +90,6 @@ class Codebook:
     @cached_property
     def _centroids(self) -> Tensor:
         return torch.from_numpy(self.centroids).to(self.device)
-
-    @cached_property
-    def _table(self) -> Float32Array:
-        """Values of one packed byte, or of two bytes at once for tokens with an even number of bytes."""
-        single = self.codec.table().numpy()
-        if self.codec.width % 2:
-            return single
-        pairs = np.arange(2**16, dtype=np.uint16).view(np.uint8).reshape(-1, 2)
-        return np.ascontiguousarray(single[pairs].reshape(2**16, -1))
 
 
 def train_codebook(

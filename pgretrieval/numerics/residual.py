@@ -39,7 +39,7 @@ class ResidualCodec:
 
     def table(self) -> Tensor:
         """(256, values per byte) float32: residual coordinates of each packed byte."""
-        return byte_table(self.weights, self.bits)
+        return torch.from_numpy(byte_table(self.weights.numpy(), self.bits))
 
     def decode(self, packed: Tensor) -> Tensor:
         """(tokens, width) uint8 -> (tokens, dim) float32 residuals."""

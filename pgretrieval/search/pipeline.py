@@ -15,12 +15,13 @@ from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.errors import ConfigError, DimensionMismatchError, EncoderChangedError, PgRetrievalWarning
 from pgretrieval.index.opened import OpenCollection
 from pgretrieval.index.vectors import dense_array, token_array, unit_rows
-from pgretrieval.search.exhaustive import compare_all
+from pgretrieval.search.exhaustive import compare_all, exact_rankings
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.loaded import IndexCache, LoadedIndex
-from pgretrieval.search.options import QueryVectors, ScanRequest, as_list
+from pgretrieval.search.options import QueryVectors, ScanRequest, SearchRequest, as_list
 from pgretrieval.search.plaid import PlaidScanner
 from pgretrieval.search.scanner import PendingScan, Ranking, Scanner
+from pgretrieval.search.words import text_search
 from pgretrieval.search.xtr import XtrScanner
 from pgretrieval.types import Float32Array, Fusion, Hit, HybridQuery
 
@@ -71,6 +72,22 @@ class SearchPipeline:
             return self._search_all(queries, replace(request, hybrid=hybrid), report)[0].hits
 
         return self._opened.retry(work)
+
+    def starting_rankings(
+        self, texts: Sequence[str], vectors: Sequence[Any] | None, request: SearchRequest
+    ) -> Sequence[Explanation]:
+        """Return the rankings that a cross-encoder starts with: empty, by words, or of the collection's own search."""
+        scan = request.scan
+        if scan.k == 0:
+            return [Explanation() for _ in texts]
+        if request.by_words:
+            return [text_search(self._database, self._opened.row, text, scan.k, scan.restriction) for text in texts]
+        return self.search(texts if vectors is None else None, vectors, scan)
+
+    def exact_rankings(self, vectors: Sequence[Any], k: int, progress: Callable[[int], None] | None) -> list[list[str]]:
+        """Return the ids of the k best passages of each query by exact MaxSim over unquantised vectors."""
+        arrays = list(validate.listed("queries", vectors, "(tokens, dim) arrays, one for each query"))
+        return exact_rankings(self._opened, checked_vectors(self._opened, arrays), k, progress)
 
     def _encode_and_search(
         self, texts: Sequence[str] | None, vectors: Sequence[Any] | None, request: ScanRequest, *, counting: bool

@@ -126,7 +126,7 @@ def test_a_command_that_is_interrupted_while_torch_is_imported(tmp_path: Path, d
     (tmp_path / "torch.py").write_text(SLOW.format(marker=str(marker), steps=20))
     path = os.pathsep.join([str(tmp_path), str(Path(pgretrieval.__file__).parent.parent)])
     process = subprocess.Popen(
-        [sys.executable, "-m", "pgretrieval", "--database", database_url, "stats", "docs"],
+        [sys.executable, "-m", "pgretrieval", "--database", database_url, "search", "docs", "text"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -73,7 +74,7 @@ def test_collections_are_created_opened_listed_and_dropped(database: pgretrieval
     database.create_collection("b", dim=64, bits=2)
     database.create_collection("a", dim=64)
     assert database.list_collections() == ["a", "b"]
-    assert (database.get_collection("b").name, database.get_collection("b").bits) == ("b", 2)
+    assert (database.get_collection("b").name, database.get_collection("b").settings.bits) == ("b", 2)
     database.drop_collection("b")
     assert database.list_collections() == ["a"]
     database.create_collection("b", dim=48)
@@ -269,10 +270,18 @@ def test_a_password_in_a_url_of_sqlalchemy_is_kept():
     assert url_text(made) == "postgresql+psycopg://me:p%40ss%3Aword%2F@host:5432/db"
 
 
+@pytest.mark.parametrize("name", [each.name for each in dataclasses.fields(pgretrieval.CollectionSettings)])
+def test_settings_are_those_of_stats_and_not_attributes_of_the_collection(built: pgretrieval.Collection, name: str):
+    shown = {"bits": 4, "scorer": "maxsim", "unit_vectors": True, "language": "english", **built.stats(), "texts_alone": False}
+    assert getattr(built.settings, name) == shown.get(name)
+    with pytest.raises(AttributeError, match=f"use settings.{name}"):
+        getattr(built, name)
+
+
 def test_the_old_name_of_the_generator_is_answered_with_the_new(built: pgretrieval.Collection):
     """`Collection.candidates` was the generator; an unknown option of a search is a TypeError as well."""
-    assert built.generator == built.stats()["generator"] == "auto"
-    with pytest.raises(AttributeError, match="use generator"):
+    assert built.settings.generator == built.stats()["generator"] == "auto"
+    with pytest.raises(AttributeError, match=r"use settings\.generator"):
         _ = built.candidates  # type: ignore[attr-defined]
     assert not hasattr(built, "candidates")
     for search in (built.search, lambda query, **options: built.search_many([query], **options), built.explain):

@@ -158,7 +158,7 @@ def test_another_encoder_changes_the_number_at_the_switch(
     docs.rebuild(encoder=changed, stage=stage)
     assert seen == ["train", "postings"]
     made = getattr(changed, "vectors_per_passage", None)
-    assert held(connection) == docs.vectors_per_passage == other.vectors_per_passage == made
+    assert held(connection) == docs.settings.vectors_per_passage == other.settings.vectors_per_passage == made
     assert docs.check() == []
     assert docs.search("word3 three")[0].id == "p3"
     if made:

@@ -37,7 +37,7 @@ def test_a_collection_survives_reconnecting(database_url: str, corpus: Corpus):
         before = docs.search_many(vectors=corpus.queries)
     with pgretrieval.connect(url=database_url) as database:
         again = database.get_collection("docs")
-        assert again.bits == 2
+        assert again.settings.bits == 2
         assert again.search_many(vectors=corpus.queries) == before
 
 

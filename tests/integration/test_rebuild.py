@@ -172,7 +172,7 @@ def test_searches_find_the_same_after_a_rebuild(database: pgretrieval.RetrievalD
         assert again[0].score == pytest.approx(hits[0].score, abs=0.1)
     assert violations(database.url) == []
     assert [name for name in dict.fromkeys(stages) if name in STAGES] == [
-        name for name in STAGES if name != "encode" or not docs.keep_vectors
+        name for name in STAGES if name != "encode" or not docs.settings.keep_vectors
     ]
     assert docs.stats()["added_passages"] == 0
 

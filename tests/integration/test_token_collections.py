@@ -222,7 +222,8 @@ def test_what_is_stored(collections: dict[str, pgretrieval.Collection], module_d
         by_passage = value(module_database.url, f"select sum(length(residuals)) from pgretrieval.token_code_{number}")
         assert (by_passage > 0) == (name == "reranked")
         in_sql = value(module_database.url, f"select pgretrieval.stats('{name}')")
-        assert (in_sql["scorer"], in_sql["rerank"], in_sql["unit_vectors"]) == (docs.scorer, docs.rerank, docs.unit_vectors)
+        chosen = docs.settings
+        assert (in_sql["scorer"], in_sql["rerank"], in_sql["unit_vectors"]) == (chosen.scorer, chosen.rerank, chosen.unit_vectors)
     statement = "select count(*) from pg_class where relname like 'posting\\_code\\__%' and relkind = 'r'"
     before = value(module_database.url, statement)
     module_database.create_collection("dropped", scorer="xtr")
@@ -256,7 +257,7 @@ def fill_one(database: pgretrieval.RetrievalDatabase, corpus: Corpus, name: str)
     """100 passages in two segments."""
     docs = database.create_collection(name, **KINDS[name])
     docs.auto_compact = False
-    vectors = corpus.vectors if docs.unit_vectors else lengthened(corpus.vectors)
+    vectors = corpus.vectors if docs.settings.unit_vectors else lengthened(corpus.vectors)
     docs.add(corpus.passages[:80], vectors=vectors[:80])
     docs.build()
     docs.add(corpus.passages[80:100], vectors=vectors[80:100])
@@ -348,14 +349,14 @@ def test_the_encoder_says_whether_lengths_are_kept(database: pgretrieval.Retriev
     """An encoder that keeps lengths needs to be told of twice."""
     encoder = load_encoder(LongerEncoder(), unit=False)
     docs = database.create_collection("docs", encoder=encoder, scorer="colxtr")
-    assert not docs.unit_vectors
+    assert not docs.settings.unit_vectors
     docs.add([{"id": f"a{number}", "text": f"word{number} one"} for number in range(30)])
     assert docs.search("word3", k=1)[0].score == pytest.approx(2, abs=0.01)
     docs.build()
     assert docs.search("word3", k=1, **EVERYTHING)[0].score == pytest.approx(2, abs=0.1)
     assert docs.check() == []
-    assert database.create_collection("maxsim", encoder=encoder).unit_vectors
-    assert database.create_collection("unit", encoder=encoder, scorer="xtr", unit_vectors=True).unit_vectors
+    assert database.create_collection("maxsim", encoder=encoder).settings.unit_vectors
+    assert database.create_collection("unit", encoder=encoder, scorer="xtr", unit_vectors=True).settings.unit_vectors
 
 
 @pytest.mark.parametrize("by_sql", [False, True])

@@ -29,7 +29,7 @@ ALLOWED = {
     "evaluate": BASE | {"corpus.lines"},
     "rerank": BASE | {"encode", "numerics.hardware"},
     "train": BASE | {"corpus", "encode", "evaluate", "rerank", "numerics"},
-    "index": BASE | {"numerics", "db", "encode"},
+    "index": BASE | {"numerics", "db", "encode", "corpus.validate"},
     "search": BASE | {"numerics", "db", "encode", "index"},
     "anncur": BASE | {"db", "index", "numerics", "rerank", "search"},
     "collection": BASE | {"anncur", "corpus", "db", "encode", "index", "numerics.hardware", "search"},
@@ -117,6 +117,7 @@ def test_every_part_has_a_place_in_the_order():
         ("import pgretrieval", ["torch", "llvmlite", "sentence_transformers", "transformers", "psycopg", "sqlalchemy", "alembic"]),
         ("import pgretrieval.database", ["torch", "llvmlite", "sentence_transformers", "transformers", "sqlalchemy", "alembic"]),
         ("import pgretrieval.cli.app", ["torch", "llvmlite", "sentence_transformers", "transformers", "sqlalchemy", "alembic"]),
+        ("import pgretrieval.collection", ["torch", "llvmlite", "sentence_transformers", "transformers", "sqlalchemy", "alembic"]),
         ("import pgretrieval; pgretrieval.Hit; pgretrieval.PgRetrievalError", ["torch", "psycopg"]),
     ],
 )
@@ -136,7 +137,9 @@ def test_importing_changes_nothing_of_the_process():
             return repr((dict(os.environ), signal.getsignal(signal.SIGINT), kinds))
         before = state()
         import pgretrieval
+        from pgretrieval import importing
         pgretrieval.Collection
+        importing.whole("pgretrieval.search.pipeline")
         assert "torch" in sys.modules
         assert state() == before
     """

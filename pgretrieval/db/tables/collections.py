@@ -15,7 +15,7 @@ from pgretrieval.assets import statements
 from pgretrieval.db.connection import Connection, Database, one, value
 from pgretrieval.db.tables import attachments, factorizations
 from pgretrieval.errors import CollectionExistsError, CollectionNotFoundError
-from pgretrieval.types import CodebookId, CollectionId, Generator, Levels, Rerank, Scorer, Scoring
+from pgretrieval.types import CodebookId, CollectionId, CollectionSettings, Generator, Levels, Rerank, Scorer, Scoring
 
 _SQL = statements("collections")
 
@@ -67,6 +67,11 @@ class CollectionRow:
         return self.dense == KEPT
 
     @property
+    def settings(self) -> CollectionSettings:
+        """Public settings of the collection."""
+        return CollectionSettings(**{setting.name: getattr(self, setting.name) for setting in fields(CollectionSettings)})
+
+    @property
     def scoring(self) -> Scoring:
         """Scoring that the collection was created for; it never changes."""
         return Scoring(self.scorer, self.rerank, self.unit_vectors)
@@ -95,7 +100,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class CollectionSettings:
+class NewCollection:
     """Settings of a new collection; None leaves a value to the first add."""
 
     name: str
@@ -114,7 +119,7 @@ class CollectionSettings:
     encoder: dict[str, str] | None = None
 
 
-def create(database: Database, settings: CollectionSettings) -> None:
+def create(database: Database, settings: NewCollection) -> None:
     """Raises CollectionExistsError, and ConfigError where the server has no such text search configuration or column."""
     parameters = {field.name: getattr(settings, field.name) for field in fields(settings) if field.name != "scoring"}
     parameters |= {"scorer": settings.scoring.scorer, "rerank": settings.scoring.rerank}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -37,11 +38,11 @@ def test_unpack_inverts_pack(bits: int, dim: int, tokens: int, seed: int) -> Non
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_byte_table_names_what_each_byte_stands_for(bits: int) -> None:
-    levels = torch.arange(2**bits).float() * 10
+    levels = np.arange(2**bits, dtype=np.float32) * 10
     table = byte_table(levels, bits)
     byte = 0b11100100
     values = unpack(torch.tensor([[byte]], dtype=torch.uint8), 8 // bits, bits)[0]
-    assert table[byte].tolist() == levels[values.long()].tolist()
+    assert table[byte].tolist() == levels[values.numpy()].tolist()
 
 
 @pytest.mark.parametrize("bits", [0, 3, 8])
