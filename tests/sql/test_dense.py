@@ -245,7 +245,7 @@ def test_adds_must_fit(docs: pgretrieval.Collection, database: pgretrieval.Retri
     none = database.create_collection("none")
     with pytest.raises(ConfigError, match=r"'none' stores no dense vectors.*dense=\"kept\""):
         none.add(record, vectors=vectors, dense=own[:1])
-    with pytest.raises(InputError, match=r"'docs' keeps dense vectors; give dense="):
+    with pytest.raises(InputError, match=r"'docs' stores dense vectors; give dense="):
         docs.add(record, vectors=vectors)
     with pytest.raises(InputError, match="dense= ended before passage 'new'"):
         docs.add(record, vectors=vectors, dense=[])
