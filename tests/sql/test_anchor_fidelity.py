@@ -22,7 +22,7 @@ pytestmark = pytest.mark.both_versions
 def test_inner_products_of_decaying_directions(
     database: Any, decay: float, noise: float, popularity: float, selection: Selection, as_they_come: float
 ):
-    """The shares of embeddings that are indexed as they come are given; some are below .98."""
+    """Recall of unwhitened embeddings is reported; some values are below .98."""
     rng = np.random.default_rng(0)
     table = (rng.standard_normal((TRAIN + 20, 40)) * np.exp(-np.arange(40) / decay)) @ rng.standard_normal((40, ITEMS))
     table += noise * table.std() * rng.standard_normal(table.shape) - 3 * table.std()

@@ -38,7 +38,7 @@ def partition(connection: Connection, name: str) -> str | None:
 
 
 def test_inline_codes(connection: Connection, database: pgretrieval.RetrievalDatabase):
-    """Codes of a fixed number of vectors go out of line, or stay in line when the number is given up."""
+    """Codes of a constant number of vectors stay in line, and go out of line when the number is removed."""
     database.create_collection("docs")
     number = one(connection, "select collection_id from pgretrieval.collection")
     options = "select reloptions from pg_class where oid = ('pgretrieval.token_code_' || %s)::regclass"
@@ -48,7 +48,7 @@ def test_inline_codes(connection: Connection, database: pgretrieval.RetrievalDat
 
 
 def test_create_partition(connection: Connection, database: pgretrieval.RetrievalDatabase):
-    """A resumed run cannot make its partition again, or rows of one factorisation land in another's."""
+    """A resumed run finds its partition, and each factorisation has its own."""
     for _ in range(2):
         connection.execute("select pgretrieval.create_partition('anchor_score', 'matrix_id', 7)")
     connection.execute("select pgretrieval.create_partition('item_embedding', 'factorization_id', 9)")
@@ -59,7 +59,7 @@ def test_create_partition(connection: Connection, database: pgretrieval.Retrieva
 
 
 def test_the_vector_index_of_item_embeddings(docs: pgretrieval.Collection, connection: Connection):
-    """The index is of another dimension or precision than searches ask for."""
+    """The index has the dimension and element type of searches."""
     number = one(connection, "select factorization_id from pgretrieval.factorization")
     looked = "select indexdef from pg_indexes where indexname = %s"
     for element in ("halfvec", "vector"):
@@ -71,7 +71,7 @@ def test_the_vector_index_of_item_embeddings(docs: pgretrieval.Collection, conne
 
 
 def test_drop_factorizations(docs: pgretrieval.Collection, connection: Connection):
-    """What searches use goes, or what they do not use stays."""
+    """Unused factorisations are dropped, and the active one stays."""
     collection, made, matrix = connection.execute(
         "select collection_id, factorization_id, matrix_id from pgretrieval.factorization"
     ).fetchone()
@@ -92,7 +92,7 @@ def test_drop_factorizations(docs: pgretrieval.Collection, connection: Connectio
 def test_known_collection_that_is_to_be_factorised(
     docs: pgretrieval.Collection, connection: Connection, database: pgretrieval.RetrievalDatabase
 ):
-    """A collection without factorisation is searched by one."""
+    """A collection without a factorisation raises an error."""
     assert one(connection, "select name from pgretrieval.known_collection('docs', factorized => true)") == "docs"
     database.create_collection("plain")
     with pytest.raises(psycopg.errors.DatabaseError, match="'plain' has no factorisation") as caught:
@@ -101,7 +101,7 @@ def test_known_collection_that_is_to_be_factorised(
 
 
 def test_candidates_by_embedding(docs: pgretrieval.Collection, connection: Connection):
-    """Other passages than those of the highest inner product, or ones that were left out or passed over."""
+    """Candidates have the highest inner products, without excluded and passed-over passages."""
     collection, made = connection.execute("select collection_id, factorization_id from pgretrieval.factorization").fetchone()
     rows = connection.execute("select passage_id, embedding::real[] from pgretrieval.item_embedding order by passage_id").fetchall()
     ids = np.array([number for number, _ in rows])
@@ -126,7 +126,7 @@ def test_candidates_by_embedding(docs: pgretrieval.Collection, connection: Conne
 
 
 def test_factorization_state(docs: pgretrieval.Collection, connection: Connection, database: pgretrieval.RetrievalDatabase):
-    """stats says nothing of what was added since, or of anchors that are gone."""
+    """stats reports passages added since, and deleted anchors."""
     statement = """select pgretrieval.factorization_state(collection) from pgretrieval.collection where name = %s"""
     database.create_collection("plain")
     assert one(connection, statement, "plain") is None
@@ -140,7 +140,7 @@ def test_factorization_state(docs: pgretrieval.Collection, connection: Connectio
 
 
 def test_check_anchors_of_one_collection(docs: pgretrieval.Collection, connection: Connection):
-    """A sound factorisation is complained about, or a broken one is not."""
+    """A sound factorisation has no violations, a broken one has."""
     statement = "select rule from pgretrieval.collection, pgretrieval.check_anchors(collection)"
     assert connection.execute(statement).fetchall() == []
     connection.execute("update pgretrieval.factorization set intersection = ''")

@@ -108,7 +108,7 @@ def await_index_scans(url: str, expected: int) -> None:
 
 
 def test_many_are_found_without_the_index(module_database: Any, items: Loaded, table: np.ndarray):
-    """Where more than a twentieth are wanted the index is asked, which finds too few; or it is never asked."""
+    """More than a twentieth of the passages are compared exactly, fewer by the index."""
     query = table[TRAIN, items.anchors]
     exact = np.argsort(-(items.embeddings @ query), kind="stable")
     before = index_scans(module_database.url)
@@ -119,7 +119,7 @@ def test_many_are_found_without_the_index(module_database: Any, items: Loaded, t
 
 
 def test_the_index_finds_what_exact_products_find(module_database: Any, items: Loaded, table: np.ndarray):
-    """Lengths that differ much, or an offset that all scores share, lead the vector index astray."""
+    """The index finds the best items despite different lengths and a common offset."""
     for n in (100, 300):  # beyond a twentieth all are compared
         before, shares = index_scans(module_database.url), []
         for query in table[TRAIN:]:
@@ -135,7 +135,7 @@ def test_the_index_finds_what_exact_products_find(module_database: Any, items: L
 
 @pytest.mark.parametrize("limit", [4000, 200, 7])
 def test_filters_come_first(module_database: Any, items: Loaded, table: np.ndarray, limit: int):
-    """The best of all are filtered, so that too few are left."""
+    """Filters apply before the best are chosen."""
     query = table[TRAIN]
     exact = items.embeddings[:limit] @ query[items.anchors]
     found = [number for number, _ in asked(module_database.url, query[items.anchors], 50, f"$.n < {limit}")]
@@ -144,14 +144,14 @@ def test_filters_come_first(module_database: Any, items: Loaded, table: np.ndarr
 
 
 def test_anchor_items_are_listed_in_their_order(module_database: Any, items: Loaded):
-    """Scores are given for other items than those that U was made of."""
+    """Anchor items come in the order of U."""
     with psycopg.connect(module_database.url) as connection:
         rows = connection.execute("select place, id, title, body from pgretrieval.anchor_items('items')").fetchall()
     assert rows == [(place, f"i{number}", None, f"item {number}") for place, number in enumerate(items.anchors.tolist(), start=1)]
 
 
 def test_a_score_that_is_missing_counts_as_the_mean(module_database: Any, items: Loaded, table: np.ndarray):
-    """An anchor item that was deleted leaves an application without candidates."""
+    """A deleted anchor item counts with its mean score."""
     query = table[TRAIN][items.anchors].copy()
     given = [None if place == 4 else score for place, score in enumerate(query)]
     query[4] = table[:TRAIN, items.anchors[4]].mean()
@@ -161,7 +161,7 @@ def test_a_score_that_is_missing_counts_as_the_mean(module_database: Any, items:
 
 @pytest.mark.parametrize(("filter", "by_index"), [(None, True), ("$.n < 3000", True), ("$.n < 60", False)])
 def test_the_vector_index_is_used(module_database: Any, items: Loaded, table: np.ndarray, filter: str | None, by_index: bool):
-    """All embeddings are compared although many match; or the index is asked although few do."""
+    """The plan uses the vector index if many items match, and compares all if few do."""
     looked = "select sum(pg_stat_get_xact_numscans(oid)) from pg_class where relname ~ '^item_embedding_.*_hnsw$'"
     with psycopg.connect(module_database.url) as connection:  # one transaction, whose scans are its own
         connection.execute(FOUND, [table[TRAIN][items.anchors].tolist(), 40, filter]).fetchall()
@@ -178,14 +178,14 @@ def test_the_vector_index_is_used(module_database: Any, items: Loaded, table: np
     ],
 )
 def test_what_cannot_be_used_is_named(module_database: Any, items: Loaded, scores: list[float], n: int, said: str):
-    """A wrong number of scores is taken, or an index error comes back."""
+    """A wrong number of scores raises an error that names it."""
     with pytest.raises(psycopg.errors.DatabaseError, match=said) as caught:
         asked(module_database.url, scores, n)
     assert caught.value.sqlstate == "PGR05"
 
 
 def test_a_collection_without_factorisation_is_named(database: pgretrieval.RetrievalDatabase, connection: Connection):
-    """No row comes back, as if nothing matched."""
+    """A collection without a factorisation raises an error."""
     database.create_collection("plain")
     for statement in ("select pgretrieval.anchor_items('plain')", "select pgretrieval.candidates_by_anchors('plain', '{1}', 5)"):
         with pytest.raises(psycopg.errors.DatabaseError, match="'plain' has no factorisation"):
@@ -211,7 +211,7 @@ def small(database: pgretrieval.RetrievalDatabase) -> TableCrossEncoder:
 def test_row_level_security(
     small: TableCrossEncoder, database: Any, postgres: PostgresUnderTest, database_url: str, connection: Connection
 ):
-    """A passage of another tenant is an anchor, a candidate or a hit; a role that sees few of the anchors finds nothing."""
+    """Anchors, candidates and hits are visible passages, and a role that sees few anchors finds passages."""
     roles = {name: postgres.create_role() for name in ("reader", "writer", "owner")}
     grant(database_url, *(roles[name][0] for name in roles))
     isolate_tenants(connection)
@@ -249,7 +249,7 @@ def test_row_level_security(
 def test_a_writer_deletes_what_is_factorised(
     small: TableCrossEncoder, postgres: PostgresUnderTest, database_url: str, connection: Connection
 ):
-    """A writer lacks a right that deleting needs now."""
+    """A writer can delete factorised passages."""
     roles = {name: postgres.create_role() for name in ("reader", "writer", "owner")}
     grant(database_url, *(roles[name][0] for name in roles))
     with pgretrieval.connect(url_as(postgres, database_url, roles["writer"])) as opened:
@@ -271,7 +271,7 @@ def broken(connection: Connection, statement: str | None) -> list[tuple[str, str
 
 
 def test_check_anchors(small: TableCrossEncoder, connection: Connection):
-    """A factorisation that gives wrong estimates is called sound."""
+    """check finds every violation of a factorisation."""
     number = connection.execute("select factorization_id from pgretrieval.factorization").fetchone()[0]
     made = f"factorization {number}"
     assert broken(connection, None) == []

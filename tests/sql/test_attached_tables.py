@@ -44,7 +44,7 @@ def kept(connection: Connection) -> list[str]:
 
 
 def test_functions_that_write_keys_agree_on_their_form(connection: Connection):
-    """A setting is fixed in one of them and not in another, and a key has two texts."""
+    """All functions that write keys fix the same settings."""
     named = ("queue_change", "source_rows", "expand_queue", "resync", "attach", "check_queue")
     for name in named:
         found = connection.execute(
@@ -79,7 +79,7 @@ def test_a_key_is_the_same_under_all_settings(
     first: str,
     second: str,
 ):
-    """The key that the application's session writes is none that the worker's finds: the row is lost without a word."""
+    """A key has the same text under all session settings."""
     connection.execute(f"create table t (id {kind} primary key, body text)")
     connection.execute(f"insert into t values (%s::text::{kind}, 'one')", [first])
     database.attach("docs", "public.t", text="body")
@@ -109,7 +109,7 @@ def test_a_key_is_the_same_under_all_settings(
 def test_metadata_and_texts_are_the_same_under_all_settings(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, connection: Connection, database_url: str
 ):
-    """The same row has other metadata by the worker's time zone, and filters find it or not."""
+    """Metadata and texts are the same under all session settings."""
     connection.execute("create table t (id integer primary key, body timestamptz, at timestamptz, n float8)")
     connection.execute("insert into t values (1, '2024-01-01 00:30+00', '2024-01-01 00:30+00', 0.30000000000000004)")
     forms = []
@@ -130,7 +130,7 @@ def test_metadata_and_texts_are_the_same_under_all_settings(
 def test_long_keys_are_written_and_parked(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, connection: Connection
 ):
-    """The application's insert fails on an index of ours, or the worker tries the row again and again."""
+    """Long keys are queued and parked without an error for the application."""
     long = "".join(chr(0x4E00 + number % 20000) for number in range(0, 60000, 7))[:4000]
     connection.execute("create table t (id text, body text); create index on t using hash (id)")
     database.attach("docs", "public.t", text="body")
@@ -151,7 +151,7 @@ def test_long_keys_are_written_and_parked(
 def test_long_keys_of_a_query_are_parked(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, connection: Connection
 ):
-    """The key of a row is no id and is not checked, and an index of ours refuses it."""
+    """Long keys of a query's rows are parked."""
     long = "".join(chr(0x4E00 + number % 20000) for number in range(0, 60000, 7))[:4000]
     connection.execute("create table t (id text, body text)")
     connection.execute("insert into t values (%s, 'long'), ('short', 'tea')", [long])
@@ -164,7 +164,7 @@ def test_long_keys_of_a_query_are_parked(
 
 @pytest.mark.parametrize("version", [16, 18])
 def test_writers_may_prepare_their_transactions(version: int):
-    """A NOTIFY of the trigger forbids it."""
+    """Writers can prepare their transactions."""
     with own_server(version) as server:
         server.settings(max_prepared_transactions="2")
         server.stop()
@@ -183,7 +183,7 @@ def test_writers_may_prepare_their_transactions(version: int):
 def test_tables_that_others_inherit_from_are_refused(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, connection: Connection
 ):
-    """Rows of the other tables are read, and what happens to them is never told."""
+    """A table that others inherit from is refused."""
     connection.execute("create table t (id integer primary key, body text); create table child () inherits (t)")
     with pytest.raises(pgretrieval.ConfigError, match=r"tables inherit from public\.t.*partitioned"):
         database.attach("docs", "public.t", text="body")
@@ -255,7 +255,7 @@ TYPES = {
 def test_the_owner_of_an_attached_table_runs_no_code_as_the_worker(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, stranger: Connection, kind: str, column: str
 ):
-    """A cast of a type of his own is a function of his, and runs with the rights of whoever reads the column."""
+    """A cast of the table owner's type does not run as the worker."""
     database.attach("docs", "app.t", text="body", metadata=["meta"])
     stranger.execute(EVIL)
     value, text, json = TYPES[kind]
@@ -285,7 +285,7 @@ def test_policies_of_an_attached_table_are_not_run(
     connection: Connection,
     postgres: PostgresUnderTest,
 ):
-    """A policy is an expression of the table's owner, and what it hides counts as deleted."""
+    """Policies of an attached table raise an error and do not run."""
     name, password = postgres.create_role()
     database.attach("docs", "app.t", text="body")
     stranger.execute(

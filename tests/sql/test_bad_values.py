@@ -74,12 +74,12 @@ def sql(database: pgretrieval.RetrievalDatabase, database_url: str) -> Any:
     ],
 )
 def test_collections_that_cannot_be(sql: Any, arguments: str):
-    """A collection is stored that the Python client cannot open."""
+    """Invalid settings of a collection are refused."""
     assert sql(f"select pgretrieval.create_collection({arguments})") == "PGR05"
 
 
 def test_the_generator_of_a_collection_has_a_new_name(database: pgretrieval.RetrievalDatabase):
-    """`candidates` named it."""
+    """The old name `candidates` raises an error that names `generator`."""
     with psycopg.connect(database.url) as connection, pytest.raises(psycopg.Error, match="candidates is 'proxy'") as raised:
         connection.execute("select pgretrieval.create_collection('x', candidates => 'proxy')")
     assert raised.value.sqlstate == "PGR05"
@@ -105,7 +105,7 @@ def test_the_generator_of_a_collection_has_a_new_name(database: pgretrieval.Retr
     ],
 )
 def test_passages_that_cannot_be(sql: Any, database: pgretrieval.RetrievalDatabase, changes: dict[str, Any]):
-    """A passage is stored that no search can show any more."""
+    """Invalid passages are refused."""
     given = {"id": "x", "body": "text", "metadata": "{}", "vectors": VECTORS, **changes}
     add = """select pgretrieval.add_passage('docs', %(id)s, %(body)s, pgretrieval.as_vectors(%(vectors)s),
                                            metadata => %(metadata)s::jsonb)"""
@@ -114,7 +114,7 @@ def test_passages_that_cannot_be(sql: Any, database: pgretrieval.RetrievalDataba
 
 
 def test_passages_that_can_be(sql: Any, database: pgretrieval.RetrievalDatabase):
-    """A large number that Python reads is refused, or a blank title is kept."""
+    """Large numbers are stored, and a blank title becomes null."""
     add = """select pgretrieval.add_passage('docs', 'x', 'text', pgretrieval.as_vectors(%(vectors)s), title => ' ',
                                            metadata => %(metadata)s::jsonb)"""
     assert sql(add, vectors=VECTORS, metadata=f'{{"a": {"9" * 3000}, "b": [1e308, -0.5, true], "c": "{NUMBER}"}}') is None
@@ -124,14 +124,14 @@ def test_passages_that_can_be(sql: Any, database: pgretrieval.RetrievalDatabase)
 
 @pytest.mark.parametrize("weights", ["{NaN,1,1}", "{Infinity,1,1}", "{1,1}", "{1,1,NULL}", "{1e300,1,1}", None])
 def test_weights_that_are_no_numbers(sql: Any, weights: str | None):
-    """Scores are NaN."""
+    """Weights must be finite numbers."""
     search = "select * from pgretrieval.hybrid_search('docs', pgretrieval.as_vectors(%(vectors)s), 'x', weights => %(weights)s)"
     assert sql(search, vectors=VECTORS, weights=weights) == "PGR05"
 
 
 @pytest.mark.parametrize("argument", ["k => 2147483647", "k => 0", "k => -1", "k => null", "filter => '$.n'", "filter => '1'"])
 def test_searches_that_make_no_sense(sql: Any, argument: str):
-    """A number overflows, or a filter that is no predicate finds nothing without a word."""
+    """Invalid arguments of searches are refused."""
     for call in (
         "search('docs', pgretrieval.as_vectors(%(vectors)s)",
         "text_search('docs', 'x'",
@@ -142,13 +142,13 @@ def test_searches_that_make_no_sense(sql: Any, argument: str):
 
 @pytest.mark.parametrize("probes", [0, -1, 2**31 - 1])
 def test_probes_that_make_no_sense(sql: Any, probes: int):
-    """One more than the largest number overflows."""
+    """Invalid numbers of probes are refused."""
     search = "select * from pgretrieval.search('docs', pgretrieval.as_vectors(%(vectors)s), probes => %(probes)s)"
     assert sql(search, vectors=VECTORS, probes=probes) == "PGR05"
 
 
 def test_tables_hold_what_the_client_reads(sql: Any):
-    """Whoever writes to the tables without the functions leaves what nobody can read."""
+    """Constraints of the tables refuse values that the client cannot read."""
     for change in ("name = ' '", "encoder = '5'", "title_weight = 'NaN'"):
         assert sql(f"update pgretrieval.collection set {change}") == "23514"
     add = "insert into pgretrieval.passage (collection_id, passage_id, key, body, token_count, metadata) "
@@ -156,7 +156,7 @@ def test_tables_hold_what_the_client_reads(sql: Any):
 
 
 def test_many_query_tokens(sql: Any, database: pgretrieval.RetrievalDatabase):
-    """A query of thousands of tokens has more columns than a statement can have."""
+    """A query can have thousands of tokens."""
     docs = database.get_collection("docs")
     docs.add([{"id": str(number), "text": "x"} for number in range(300)], vectors=clustered(300))
     docs.build()
@@ -178,12 +178,12 @@ def test_many_query_tokens(sql: Any, database: pgretrieval.RetrievalDatabase):
     ],
 )
 def test_the_rules_by_themselves(database: pgretrieval.RetrievalDatabase, database_url: str, call: str, expected: bool):
-    """pgretrieval.is_predicate(…), pgretrieval.is_metadata(…) or pgretrieval.is_encoder(…) answers null, or the other way."""
+    """pgretrieval.is_predicate(…), pgretrieval.is_metadata(…) and pgretrieval.is_encoder(…) return true or false."""
     with psycopg.connect(database_url) as connection:
         assert connection.execute(f"select pgretrieval.{call}").fetchone() == (expected,)
 
 
 def test_a_filter_is_checked(sql: Any):
-    """A filter that is no predicate passes, or none at all is refused."""
+    """Invalid predicates are refused, and null is accepted."""
     assert sql("select pgretrieval.check_search('$.n', 1)") == "PGR05"
     assert sql("select pgretrieval.check_search('$.n == 1', 1), pgretrieval.check_search(null, 1)") is None

@@ -84,7 +84,7 @@ def words(connection: Connection) -> list[tuple[str, int, list[int], list[float]
 
 
 def test_lock_for_change_gives_the_row_and_keeps_builds_away(connection: Connection, held: tuple[int, int], database_url: str):
-    """The row is not the present one, a build switches the collection meanwhile, or adds wait for each other."""
+    """The lock returns the current row, excludes builds and allows other adds."""
     change = "select name, codebook_id from pgretrieval.lock_for_change(%s)"
     other_id = connection.execute("select pgretrieval.create_collection('other', 48)").fetchone()[0]
 
@@ -112,7 +112,7 @@ def test_lock_for_change_gives_the_row_and_keeps_builds_away(connection: Connect
 
 
 def test_lock_for_change_refuses_an_old_snapshot(connection: Connection, held: tuple[int, int], database_url: str):
-    """A transaction goes on with a codebook that was replaced since it began."""
+    """A snapshot older than a switch is refused."""
     change = "select codebook_id from pgretrieval.lock_for_change(%s)"
     for level in (psycopg.IsolationLevel.REPEATABLE_READ, psycopg.IsolationLevel.SERIALIZABLE):
         with psycopg.connect(database_url) as adding:
@@ -170,7 +170,7 @@ def fill(connection: Connection, number: int, codebooks: list[int]) -> None:
     ],
 )
 def test_remove_passages(connection: Connection, held: tuple[int, int], keys: list[str] | None, where: str | None, gone: list[int]):
-    """More goes than was named, what belongs to a passage stays, or another collection loses some."""
+    """Only the given passages are removed, with all their rows."""
     number, codebook = held
     later = add_codebook(connection, number)
     other = connection.execute("select pgretrieval.create_collection('other', 48)").fetchone()[0]
@@ -194,7 +194,7 @@ def test_remove_passages(connection: Connection, held: tuple[int, int], keys: li
 
 
 def test_remove_passages_before_the_first_build_leaves_nothing(connection: Connection):
-    """Removed passages are noted that no posting can list; or dense vectors stay."""
+    """Before the first build, nothing remains of removed passages."""
     number = connection.execute("select pgretrieval.create_collection('docs', 48, dense => 'kept')").fetchone()[0]
     fill(connection, number, [])
     connection.execute(
@@ -214,7 +214,7 @@ def needed(connection: Connection, number: int) -> bool:
 
 
 def test_needs_compaction_by_segments(connection: Connection, held: tuple[int, int]):
-    """It begins at another number than two segments for each centroid, or counts those of a codebook that was replaced."""
+    """A compaction is needed from two extra segments per centroid of the active codebook."""
     assert not needed(connection, held[0])
     add_segment(connection, (held[0], add_codebook(connection, held[0])), 1, 1000)
     add_segment(connection, held, 0, 0)
@@ -228,7 +228,7 @@ def test_needs_compaction_by_segments(connection: Connection, held: tuple[int, i
 
 
 def test_needs_compaction_by_removed_passages(connection: Connection, held: tuple[int, int]):
-    """It begins at another number than a thousand and a tenth of the passages, or where there is nothing to compact by."""
+    """A compaction is needed from a thousand removed passages and a tenth of all."""
     other = connection.execute("select pgretrieval.create_collection('other', 48)").fetchone()[0]
     connection.execute(
         """insert into pgretrieval.removed_passage (collection_id, passage_id)
@@ -244,13 +244,13 @@ def test_needs_compaction_by_removed_passages(connection: Connection, held: tupl
 
 
 def test_needs_compaction_goes_on_with_one_under_way(connection: Connection, held: tuple[int, int]):
-    """A compaction that was interrupted is never finished."""
+    """An interrupted compaction is continued."""
     connection.execute("insert into pgretrieval.compaction (collection_id, codebook_id) values (%s, %s)", held)
     assert needed(connection, held[0])
 
 
 def test_compact_postings(connection: Connection, held: tuple[int, int]):
-    """A segment or a removed passage that is not marked goes too, centroids beyond the range do, or those of another codebook."""
+    """Only marked segments and removed passages of the range and the codebook are compacted."""
     number, codebook = held
     later = add_codebook(connection, number)
     rows = [(0, 0, [1, 2]), (0, 5, [6, 5]), (0, 9, [2, 9]), (1, 0, [2]), (1, 9, [9]), (2, 5, [5]), (2, 0, [2])]
@@ -270,7 +270,7 @@ def test_compact_postings(connection: Connection, held: tuple[int, int]):
 
 
 def test_compact_postings_leaves_rows_alone_that_stay(connection: Connection, held: tuple[int, int]):
-    """Every centroid is written anew, though nothing of it changes."""
+    """Unchanged centroids are not rewritten."""
     add_postings(connection, held, (0, 0, [1]), (1, 0, [1, 2]))
     remove(connection, held[0], 2, compacting=True)
     place = "select ctid from pgretrieval.posting where centroid_id = %s"
@@ -283,7 +283,7 @@ def test_compact_postings_leaves_rows_alone_that_stay(connection: Connection, he
 
 
 def test_compact_postings_of_words(connection: Connection, held: tuple[int, int]):
-    """Weights go to other passages, more words are taken than were asked for, or it never says that it is done."""
+    """Postings of words are merged in bounded steps, and the last step returns false."""
     rows = [
         ("ale", 0, [1, 2], [0.25, 0.5]),
         ("ale", 5, [6, 5], [0.75, 1.0]),
@@ -315,7 +315,7 @@ def compact(connection: Connection) -> bool:
 
 
 def test_compact_merges_in_steps_what_there_was_when_it_began(connection: Connection, held: tuple[int, int]):
-    """Segments stay apart, removed passages are forgotten while postings list them, or what drift is told by is lost."""
+    """Steps merge the segments that existed at the start, and statistics of drift stay."""
     number, codebook = held
     add_postings(connection, held, (0, 0, [1, 2]), (0, 5, [5]), (2, 5, [5]))
     add_words(connection, number, ("ale", 0, [1, 2], [0.25, 0.5]), ("ale", 5, [5], [1.0]))
@@ -351,7 +351,7 @@ def test_compact_merges_in_steps_what_there_was_when_it_began(connection: Connec
 
 
 def test_compact_begins_anew_after_a_rebuild(connection: Connection, held: tuple[int, int]):
-    """It goes on at a centroid of the codebook that was replaced."""
+    """A compaction starts over after a rebuild."""
     connection.execute("insert into pgretrieval.compaction (collection_id, codebook_id, next_centroid) values (%s, %s, 512)", held)
     later = add_codebook(connection, held[0])
     connection.execute("update pgretrieval.collection set codebook_id = %s", [later])
@@ -362,7 +362,7 @@ def test_compact_begins_anew_after_a_rebuild(connection: Connection, held: tuple
 
 
 def test_compact_where_there_is_nothing_to_do(connection: Connection, held: tuple[int, int], database_url: str):
-    """Two sessions merge at once, a collection that was never built fails, or a mistyped name passes for a compact one."""
+    """A concurrent or needless call returns false, and an unknown name raises an error."""
     assert compact(connection) is False
     add_postings(connection, held, (0, 5, [5]))
     add_segment(connection, held, 5, 1)

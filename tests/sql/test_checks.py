@@ -97,7 +97,7 @@ def hold(connection: Connection, call: str, cases: dict[str, list[Row]]) -> None
 
 
 def test_check_passages(sound: Connection):
-    """Something that searches need of a passage is missing unseen."""
+    """Every missing part of a passage is found."""
     missing = "delete from pgretrieval.{} where passage_id = 2"
     hold(
         sound,
@@ -119,7 +119,7 @@ def test_check_passages(sound: Connection):
 
 
 def test_check_codes(sound: Connection):
-    """Codes of too few or too many tokens decode to those of the next passage."""
+    """Codes of a wrong number of tokens are found."""
     said = "{} tokens; codes have {} bytes of centroid numbers and {} of residuals, {} and {} were right"
     hold(
         sound,
@@ -148,7 +148,7 @@ def test_check_codes(sound: Connection):
 
 
 def test_check_vectors(sound: Connection):
-    """Stored vectors of another dimension, length or number are scored."""
+    """Stored vectors of a wrong dimension, length or number are found."""
     hold(
         sound,
         "pgretrieval.check_vectors(c)",
@@ -176,7 +176,7 @@ def test_check_vectors(sound: Connection):
 
 
 def test_check_codebook(sound: Connection):
-    """A codebook that decodes to nonsense is used."""
+    """An invalid codebook is found."""
     dims = "{} dimensions, centroids 48 to 48, the collection {}"
     numbers = "{} cut-offs and {} weights for 1 bits; they must be finite, the cut-offs ascending"
     hold(
@@ -204,7 +204,7 @@ def test_check_codebook(sound: Connection):
 
 
 def test_check_postings(sound: Connection):
-    """A passage is not among the candidates of a centroid that it has, or among those of another."""
+    """Missing and superfluous postings are found."""
     change = "update pgretrieval.posting set passage_ids = passage_ids || {} where centroid_id = {}"
     hold(
         sound,
@@ -226,7 +226,7 @@ def test_check_postings(sound: Connection):
 
 
 def test_check_words(sound: Connection):
-    """A passage is not found by one of its words, or by one that it does not have."""
+    """Missing and superfluous postings of words are found."""
     change = "update pgretrieval.word_posting set passage_ids = passage_ids || {0}, weights = weights || 1::real where word = '{1}'"
     weights = "1 passages and {} weights in segment 0; weights must be finite and above 0"
     hold(
@@ -253,7 +253,7 @@ def test_check_words(sound: Connection):
 
 
 def test_check_orphans(sound: Connection):
-    """Rows of what is gone stay for ever."""
+    """Orphaned rows are found."""
     nobody = "a row of {}; there is no such passage"
     another = f"""insert into pgretrieval.codebook
                       (codebook_id, collection_id, dim, bits, cutoffs, weights, centroid_count, passages, tokens)
@@ -288,7 +288,7 @@ def test_check_orphans(sound: Connection):
 
 
 def test_check_changes(sound: Connection):
-    """A segment that no compaction will merge, a passage that one drops, or ids that are given a second time."""
+    """Unmergeable segments, wrong removals and repeated ids are found."""
     hold(
         sound,
         "pgretrieval.check_changes(c)",
@@ -323,7 +323,7 @@ def follow(connection: Connection) -> None:
 
 
 def test_check_queue(sound: Connection):
-    """A collection and its table go apart, and nothing is queued that would tell."""
+    """Differences between a collection and its table that are not queued are found."""
     hold(
         sound,
         "pgretrieval.check_queue(c)",
@@ -363,7 +363,7 @@ def test_check_queue(sound: Connection):
 
 
 def test_check_parts(connection: Connection):
-    """A part of the check is never run, or one is that is not there."""
+    """Exactly the existing parts are run."""
     there = connection.execute(
         """select proname from pg_proc
            where pronamespace = 'pgretrieval'::regnamespace and proargtypes[0] = 'pgretrieval.collection'::regtype
@@ -375,7 +375,7 @@ def test_check_parts(connection: Connection):
 
 
 def test_check(sound: Connection):
-    """A part is left out or runs unasked, the number of all is that of those shown, or all are shown."""
+    """The requested parts run, totals count all violations, and at most 20 are shown."""
     assert sound.execute("select * from pgretrieval.check('docs')").fetchall() == []
     sound.execute("delete from pgretrieval.proxy where passage_id > 1; delete from pgretrieval.word_posting where word = 'red'")
     proxies = [("missing_proxy", key, "no proxy under codebook 7", 2) for key in ("k2", "k3")]

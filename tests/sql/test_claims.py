@@ -65,7 +65,7 @@ def even(reading: Connection, held: tuple[int, int]) -> tuple[set[int], str]:
 
 
 def test_proven_takes_right_tickets_alone(reading: Connection, held: tuple[int, int]):
-    """Whoever knows a passage's number reads its postings without its ticket."""
+    """Only right tickets give access to postings."""
     where = f"collection_id = {held[0]} and passage_id in (1, 2, 3)"
     proven = "select pgretrieval.proven(%s, {})"
     assert sorted(reading.execute(proven.format(OWN.format(where)), held[:1]).fetchone()[0]) == [1, 2, 3]
@@ -76,7 +76,7 @@ def test_proven_takes_right_tickets_alone(reading: Connection, held: tuple[int, 
 
 
 def test_own_tokens_are_those_of_claimed_passages(reading: Connection, held: tuple[int, int]):
-    """A token of another passage is shown, one of a claimed passage is left out, or its residual is another's."""
+    """Exactly the tokens of claimed passages are returned, with their residuals."""
     every = listed(reading, held)
     centroids = [centroid for centroid, _ in sorted(every.items(), key=lambda item: -len(item[1]))[:5]]
     own, claims = even(reading, held)
@@ -89,7 +89,7 @@ def test_own_tokens_are_those_of_claimed_passages(reading: Connection, held: tup
 
 
 def test_own_token_counts_are_of_claimed_passages(reading: Connection, held: tuple[int, int]):
-    """Sizes of centroids tell of passages that were not claimed."""
+    """Sizes of centroids count only claimed passages."""
     own, claims = even(reading, held)
     counted = dict(reading.execute(f"select * from pgretrieval.own_token_counts(%s, %s, {claims})", held).fetchall())
     every = listed(reading, held)
@@ -98,7 +98,7 @@ def test_own_token_counts_are_of_claimed_passages(reading: Connection, held: tup
 
 
 def test_centroid_sizes_are_of_all_for_who_sees_all(reading: Connection, held: tuple[int, int]):
-    """Tokens are counted twice, or in bytes."""
+    """Sizes of centroids count each token once."""
     every = listed(reading, held)
     width = len(next(iter(every.values()))[0][1])
     found: dict[int, int] = {}
@@ -108,7 +108,7 @@ def test_centroid_sizes_are_of_all_for_who_sees_all(reading: Connection, held: t
 
 
 def test_settle_writes_what_is_open_and_nothing_twice(connection: Connection):
-    """An add changes the encoder or the dimensions that a collection has already."""
+    """Encoder and dimensions are written once."""
     number = connection.execute("select pgretrieval.create_collection('open')").fetchone()[0]
     settle = "select pgretrieval.settle(%s, %s, %s, %s, %s, %s)"
     held = "select dim, encoder ->> 'kind', given_vectors, dense_dim, given_dense from pgretrieval.collection where name = 'open'"

@@ -64,14 +64,14 @@ def test_settings_of_a_search_by_all_tokens(connection: Connection, passages: in
     ],
 )
 def test_constants_of_sql_are_those_of_python(connection: Connection, function: str, written: str):
-    """A number that both use is changed on both sides."""
+    """Constants of SQL and Python are equal."""
     source = connection.execute("select prosrc from pg_proc where oid = ('pgretrieval.' || %s)::regproc", [function]).fetchone()[0]
     assert written in source
 
 
 @pytest.mark.parametrize("function", ["search", "xtr_search", "text_search", "hybrid_search"])
 def test_default_arguments_of_searches(connection: Connection, function: str):
-    """Arguments that both have, have one default; null in SQL is None in Python."""
+    """Common arguments have the same default; null in SQL is None in Python."""
     method = getattr(pgretrieval.Collection, "search" if function == "xtr_search" else function)
     python = {name: each.default for name, each in inspect.signature(method).parameters.items()}
     arguments = connection.execute("select pg_get_function_arguments(('pgretrieval.' || %s)::regproc)", [function]).fetchone()[0]

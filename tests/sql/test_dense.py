@@ -58,7 +58,7 @@ def docs(database: pgretrieval.RetrievalDatabase, corpus: Corpus, own: Float32Ar
 
 
 def test_kept_vectors_are_compared_by_cosine(docs: pgretrieval.Collection, connection: Connection, own: Float32Array):
-    """The lengths of vectors count, or the index finds others than a comparison of all."""
+    """The order is by cosine, with and without the index."""
     for _ in range(2):
         for query in directions(5, 6):
             scores = cosine(query, own)
@@ -72,7 +72,7 @@ def test_kept_vectors_are_compared_by_cosine(docs: pgretrieval.Collection, conne
     ("filter", "kept"), [("$.number < 200", 200), ("$.number < 40", 40), ("$.number < 4", 4), ("$.no == 1", 0)]
 )
 def test_restrictions_come_first(docs: pgretrieval.Collection, connection: Connection, own: Float32Array, filter: str, kept: int):
-    """The nearest of all are restricted, so that too few are left."""
+    """Restrictions apply before the nearest are chosen."""
     docs.build()
     query = directions(1, 6)[0]
     best = np.argsort(-cosine(query, own[:kept]))[:10].tolist()
@@ -84,7 +84,7 @@ def test_restrictions_come_first(docs: pgretrieval.Collection, connection: Conne
 
 
 def test_sql_adds_the_same_bytes_as_python(docs: pgretrieval.Collection, connection: Connection, own: Float32Array):
-    """Scaled or rounded in another way."""
+    """SQL and Python store the same bytes."""
     for number, vector in enumerate(own[:20]):
         connection.execute(
             "select pgretrieval.add_passage('docs', %s, 'again', %s::vector[], dense => %s::vector)",
@@ -102,7 +102,7 @@ def test_sql_adds_the_same_bytes_as_python(docs: pgretrieval.Collection, connect
 
 
 def test_a_deleted_passage_is_gone(docs: pgretrieval.Collection, connection: Connection, own: Float32Array):
-    """Its vector stays, or hides a place among the nearest."""
+    """A deleted passage's vector is removed and takes no place among the nearest."""
     docs.build()
     connection.execute("select pgretrieval.delete_passage('docs', 'p7')")
     assert "p7" not in [key for key, _ in nearest(connection, own[7])]
@@ -112,7 +112,7 @@ def test_a_deleted_passage_is_gone(docs: pgretrieval.Collection, connection: Con
 def test_a_dropped_collection_leaves_nothing(
     docs: pgretrieval.Collection, database: pgretrieval.RetrievalDatabase, connection: Connection
 ):
-    """The partition of dense vectors stays; or one is made for a collection that keeps none."""
+    """Partitions of dense vectors exist only for collections that store them, and are dropped."""
     found = "select count(*) from pg_inherits where inhparent = 'pgretrieval.dense_vector'::regclass"
     database.create_collection("none")
     assert connection.execute(found).fetchone() == (1,)
@@ -125,7 +125,7 @@ def test_a_dropped_collection_leaves_nothing(
 def test_a_table_of_the_applications_own(
     database: pgretrieval.RetrievalDatabase, connection: Connection, own: Float32Array, key_type: str, vector_type: str
 ):
-    """Ids of another type than text, or half precision, are not joined; rows without a vector or a passage get in the way."""
+    """Ids of any type and half precision are joined; rows without a vector or a passage are skipped."""
     connection.execute('create schema "Of App"')
     connection.execute(f'create table "Of App"."Art.icles" ("Id" {key_type} primary key, "Emb edding" {vector_type}({DENSE_DIM}))')
     keys = [str(number) if key_type != "uuid" else f"00000000-0000-0000-0000-{number:012}" for number in range(300)]
@@ -154,7 +154,7 @@ def test_a_table_of_the_applications_own(
 def test_the_index_of_the_column_says_how_to_compare(
     database: pgretrieval.RetrievalDatabase, connection: Connection, own: Float32Array, operator: str
 ):
-    """Compared otherwise the column's index is of no use, and the application's model is misread."""
+    """The operator of the column's index is used."""
     connection.execute(f"create table public.articles (id text primary key, embedding vector({DENSE_DIM}))")
     connection.execute(f"create index on public.articles using hnsw (embedding vector_{operator}_ops)")
     for number, vector in enumerate(own):
@@ -169,7 +169,7 @@ def test_the_index_of_the_column_says_how_to_compare(
 
 
 def test_a_table_that_was_dropped(database: pgretrieval.RetrievalDatabase, connection: Connection):
-    """The error says that the schema is incomplete, and searches without dense vectors fail as well."""
+    """The error names the dropped table, and searches without dense vectors work."""
     connection.execute("create table public.articles (id text primary key, embedding vector(3))")
     docs = database.create_collection("docs", dense="public.articles.embedding")
     docs.add(passages(10), vectors=clustered(10, seed=1))
@@ -182,7 +182,7 @@ def test_a_table_that_was_dropped(database: pgretrieval.RetrievalDatabase, conne
 
 
 def test_ids_of_a_type_that_runs_code_are_refused(database: pgretrieval.RetrievalDatabase, connection: Connection, postgres: Any):
-    """Whoever owns the table gives its ids a type with a cast of his own, which runs with the rights of whoever searches."""
+    """Id types with user-defined casts are refused."""
     role, _ = postgres.create_role()
     connection.execute("create table vectors (id text primary key, own vector(3))")
     database.create_collection("docs", dense="public.vectors.own")
@@ -198,7 +198,7 @@ def test_ids_of_a_type_that_runs_code_are_refused(database: pgretrieval.Retrieva
 
 
 def test_a_column_of_several_dimensions(database: pgretrieval.RetrievalDatabase, connection: Connection, corpus: Corpus):
-    """pgvector's error about two numbers is told, and not where they are."""
+    """Mixed dimensions raise an error that names the column."""
     connection.execute("create table public.mixed (id text primary key, embedding vector)")
     connection.execute("insert into public.mixed values ('p1', '[1,2,3]'), ('p2', '[1,2]')")
     docs = database.create_collection("docs", dense="public.mixed.embedding")
@@ -231,7 +231,7 @@ def test_a_column_of_several_dimensions(database: pgretrieval.RetrievalDatabase,
 def test_what_cannot_be_is_refused(
     database: pgretrieval.RetrievalDatabase, connection: Connection, options: dict[str, Any], message: str
 ):
-    """Found out at the first search, or never."""
+    """Invalid columns are refused at creation."""
     connection.execute("create table public.articles (id int primary key, title text, embedding vector(3))")
     connection.execute("create table public.keyless (a int, b int, embedding vector(3), primary key (a, b))")
     with pytest.raises(ConfigError, match=message):
@@ -240,7 +240,7 @@ def test_what_cannot_be_is_refused(
 
 
 def test_adds_must_fit(docs: pgretrieval.Collection, database: pgretrieval.RetrievalDatabase, own: Float32Array):
-    """A passage without a vector, or with one of another width, is stored."""
+    """Each passage needs a dense vector of the right dimension."""
     record, vectors = [{"id": "new", "text": "new"}], clustered(1, seed=9)
     none = database.create_collection("none")
     with pytest.raises(ConfigError, match=r"'none' stores no dense vectors.*dense=\"kept\""):
@@ -313,7 +313,7 @@ def hybrid(
 def test_hybrid_in_sql_is_hybrid_in_python(
     small: pgretrieval.Collection, connection: Connection, corpus: Corpus, fusion: str, weights: tuple[float, float, float]
 ):
-    """A score is fused in another way, or left out."""
+    """SQL and Python return the same hits and scores."""
     options = {"fusion": fusion, "weights": list(weights), "k": 100}
     near = 5e-3 if fusion == "score" else 1e-3  # of nearly equal scores either may be first
     for query, dense in zip(corpus.queries, directions(10, 6), strict=True):
@@ -324,7 +324,7 @@ def test_hybrid_in_sql_is_hybrid_in_python(
 
 
 def test_hybrid_of_what_is_given(small: pgretrieval.Collection, connection: Connection, corpus: Corpus, own: Float32Array):
-    """What is null is an error, or counts."""
+    """Null arguments are left out of the fusion."""
     query, dense = corpus.queries[0], directions(1, 6)[0]
     late = [hit.id for hit in small.search(vectors=query)]
     assert [key for key, _ in hybrid(connection, vector_array(query), None, None)] == late
@@ -337,7 +337,7 @@ def test_hybrid_of_what_is_given(small: pgretrieval.Collection, connection: Conn
 
 
 def test_hybrid_without_words(database: pgretrieval.RetrievalDatabase, corpus: Corpus, own: Float32Array):
-    """A collection without a language has no hybrid searches, or words count."""
+    """A collection without a language fuses the other scores."""
     docs = database.create_collection("wordless", language=None, dense="kept")
     docs.add(corpus.passages[:100], vectors=corpus.vectors[:100], dense=own[:100])
     docs.build()
@@ -350,7 +350,7 @@ def test_hybrid_without_words(database: pgretrieval.RetrievalDatabase, corpus: C
 def test_hybrid_among_what_matches(
     small: pgretrieval.Collection, connection: Connection, corpus: Corpus, own: Float32Array, kept: int
 ):
-    """Dense vectors or words bring back what the filter leaves out."""
+    """Filters apply to words and dense vectors, too."""
     query, dense = corpus.queries[0], directions(1, 6)[0]
     expected = small.hybrid_search("lake", 50, vectors=query, dense=dense, where={"number": {"$lt": kept}})
     assert {hit.id for hit in expected} == {f"p{place}" for place in range(kept)}
@@ -384,7 +384,7 @@ def test_a_collection_without_dense_vectors(database: pgretrieval.RetrievalDatab
 
 
 def test_dense_key(connection: Connection):
-    """The key is another column than the primary key or the given one."""
+    """The key is the given column, or the primary key."""
     connection.execute("create table public.articles (slug text, id int primary key, embedding vector(3))")
     statement = "select pgretrieval.dense_key('public.articles.embedding', %s)"
     assert connection.execute(statement, [None]).fetchone() == ("id",)
@@ -394,14 +394,14 @@ def test_dense_key(connection: Connection):
 
 
 def test_checked_dense(docs: pgretrieval.Collection, connection: Connection):
-    """Kept vectors are left at any length, or null is refused."""
+    """Stored vectors are scaled to unit length, and null is accepted."""
     statement = "select vector_norm(pgretrieval.checked_dense(pgretrieval.known_collection('docs'), 'it', %s::vector))"
     assert connection.execute(statement, [text(directions(1, 1)[0])]).fetchone() == (pytest.approx(1),)
     assert connection.execute(statement, [None]).fetchone() == (None,)
 
 
 def test_dense_source(docs: pgretrieval.Collection, connection: Connection):
-    """A piece is no SQL, or does not say what is meant."""
+    """Every piece of the generated SQL is valid."""
     source, wanted, distance = connection.execute(
         "select source, wanted, distance from pgretrieval.dense_source(pgretrieval.known_collection('docs'))"
     ).fetchone()
@@ -410,7 +410,7 @@ def test_dense_source(docs: pgretrieval.Collection, connection: Connection):
 
 
 def test_the_vector_index_of_dense_vectors(docs: pgretrieval.Collection, connection: Connection):
-    """No vector index, or candidates that do not come by it."""
+    """Candidates come from the vector index."""
     number = connection.execute("select collection_id from pgretrieval.collection").fetchone()[0]
     connection.execute(
         "select pgretrieval.index_vectors('dense_vector_' || %s, dense_dim, 'encoding', 0) from pgretrieval.collection", [number]
@@ -429,7 +429,7 @@ def test_the_vector_index_of_dense_vectors(docs: pgretrieval.Collection, connect
 
 
 def test_the_index_finds_nearly_all_of_the_nearest(database: pgretrieval.RetrievalDatabase, connection: Connection):
-    """The scan of the vector index stops as soon as it has so many as were asked for."""
+    """The index scan continues until enough passages match."""
     dense = np.random.default_rng(7).standard_normal((5000, 96)).astype(np.float32)
     docs = database.create_collection("docs", language=None, dense="kept")
     docs.add(passages(5000), vectors=clustered(5000, seed=1, tokens=(1, 1)), dense=dense)

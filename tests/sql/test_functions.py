@@ -60,7 +60,7 @@ def candidates(connection: Connection, collection_id: int, probes: dict[int, flo
 
 
 def test_create_collection_makes_its_row_its_partitions_and_its_sequence(connection: Connection):
-    """A partition or index is missing, or a check constraint of the attaching stays."""
+    """All partitions and indexes exist, without leftover check constraints."""
     collection_id = create(connection)
     assert partitions(connection) == {f"{part}_{collection_id}" for part in PARTS}
     row = connection.execute("select name, dim, encoder, bits, levels, codebook_id from pgretrieval.collection").fetchone()
@@ -75,7 +75,7 @@ def test_create_collection_makes_its_row_its_partitions_and_its_sequence(connect
 
 
 def test_create_collection_takes_storage_settings_over(connection: Connection):
-    """LIKE copies columns without their storage, and codes are compressed in vain."""
+    """Partitions have the storage settings of their parents."""
     collection_id = create(connection)
     storage = connection.execute(
         """select attname, attstorage from pg_attribute
@@ -86,7 +86,7 @@ def test_create_collection_takes_storage_settings_over(connection: Connection):
 
 
 def test_create_collection_refuses_a_name_twice(connection: Connection):
-    """Two collections of one name, or tables of the one that failed."""
+    """A repeated name raises an error and leaves no tables."""
     collection_id = create(connection)
     with pytest.raises(psycopg.errors.UniqueViolation):
         create(connection)
@@ -94,7 +94,7 @@ def test_create_collection_refuses_a_name_twice(connection: Connection):
 
 
 def test_collections_are_made_while_another_is_read(connection: Connection, database_url: str):
-    """Creating a collection waits for every search in the others, and they for it."""
+    """Creating a collection does not wait for searches in others."""
     collection_id = create(connection)
     add_passages(connection, collection_id, [1])
     with psycopg.connect(database_url) as reader:
@@ -105,7 +105,7 @@ def test_collections_are_made_while_another_is_read(connection: Connection, data
 
 
 def test_drop_collection_removes_everything_of_it_alone(connection: Connection):
-    """Tables, sequences, codebooks or rows stay, or another collection loses some."""
+    """Everything of the collection is removed, and nothing of others."""
     first, second = create(connection, "first"), create(connection, "second")
     for collection_id in (first, second):
         add_passages(connection, collection_id, [1, 2])
@@ -122,12 +122,12 @@ def test_drop_collection_removes_everything_of_it_alone(connection: Connection):
 
 
 def test_drop_collection_of_an_unknown_name_is_false(connection: Connection):
-    """An unknown name is an SQL error."""
+    """Dropping an unknown name returns false."""
     assert connection.execute("select pgretrieval.drop_collection('nobody')").fetchone() == (False,)
 
 
 def test_reserved_passage_ids_are_never_given_twice(connection: Connection, database_url: str):
-    """Two adds at once, or one after a rollback, write under one passage id; or collections share a sequence."""
+    """Passage ids are unique across concurrent adds and rollbacks, and collections have separate sequences."""
     first, second = create(connection, "first"), create(connection, "second")
 
     def reserve(where: Connection, collection_id: int, n: int) -> list[int]:
@@ -160,7 +160,7 @@ def add_codebook(connection: Connection, collection_id: int, dim: int) -> int:
 
 
 def test_index_vectors_makes_one_vector_index_for_each_codebook(connection: Connection):
-    """The index is missing, of another kind, made again at each build, or in the way of another dimension."""
+    """Each codebook has one vector index, and other dimensions have their own."""
     collection_id = create(connection)
     first = add_codebook(connection, collection_id, 48)
     for _ in range(2):
@@ -201,7 +201,7 @@ def test_index_vectors_makes_one_vector_index_for_each_codebook(connection: Conn
 
 
 def test_clear_token_vectors_frees_what_is_empty(connection: Connection):
-    """Vectors that somebody may still read are cut away, or the space of indexes stays taken."""
+    """Empty tables are truncated if no session can still read them."""
     first, second = create(connection, "first"), create(connection, "second")
     for collection_id in (first, second):
         connection.execute(
@@ -224,7 +224,7 @@ def test_clear_token_vectors_frees_what_is_empty(connection: Connection):
 
 
 def test_candidates_sum_the_scores_of_the_probed_centroids(connection: Connection):
-    """A centroid counts twice, an unprobed one counts, or segments of one centroid are not added up."""
+    """Scores of probed centroids are summed once each, over all segments."""
     collection_id = create(connection)
     add_passages(connection, collection_id, [1, 2, 3, 4, 5])
     add_postings(connection, collection_id, [(10, 0, [1, 2]), (11, 0, [2, 3]), (12, 0, [1, 3, 4]), (10, 5, [5])])
@@ -241,7 +241,7 @@ def test_candidates_sum_the_scores_of_the_probed_centroids(connection: Connectio
 
 
 def test_candidates_do_not_hold_deleted_passages(connection: Connection):
-    """A passage that is gone takes a place among the n, or comes back."""
+    """Deleted passages are no candidates."""
     collection_id = create(connection)
     add_passages(connection, collection_id, [1, 2, 3])
     add_postings(connection, collection_id, [(10, 0, [1, 2, 3]), (11, 0, [2])])
@@ -250,7 +250,7 @@ def test_candidates_do_not_hold_deleted_passages(connection: Connection):
 
 
 def test_candidates_of_other_collections_and_codebooks_stay_out(connection: Connection):
-    """Postings are looked up by centroid alone."""
+    """Only postings of the collection and codebook count."""
     first, second = create(connection, "first"), create(connection, "second")
     for collection_id in (first, second):
         add_passages(connection, collection_id, [1, 2, 3])
@@ -261,7 +261,7 @@ def test_candidates_of_other_collections_and_codebooks_stay_out(connection: Conn
 
 
 def test_candidates_survive_a_hostile_search_path(connection: Connection):
-    """Objects of the caller's own, found first, take the place of ours or of Postgres's."""
+    """Objects earlier on the search path are not used."""
     collection_id = create(connection)
     add_passages(connection, collection_id, [1, 2])
     add_postings(connection, collection_id, [(10, 0, [1, 2]), (11, 0, [2])])
@@ -306,7 +306,7 @@ def by_proxy(connection: Connection, collection_id: int, codebook_id: int, head:
 
 
 def test_candidates_by_proxy_are_those_with_the_highest_inner_product(connection: Connection):
-    """The nearest instead of the highest, other codebooks' proxies, or deleted passages come back."""
+    """Candidates have the highest inner products among existing passages of the codebook."""
     docs = create(connection)
     add_passages(connection, docs, [1, 2, 3])
     add_proxies(connection, 7, {1: [1.0, 0.0], 2: [3.0, 1.0], 3: [0.0, 2.0], 4: [9.0, 9.0]})
@@ -319,7 +319,7 @@ def test_candidates_by_proxy_are_those_with_the_highest_inner_product(connection
 
 
 def test_partitions_of_proxies_are_made_indexed_and_dropped(connection: Connection):
-    """Made twice they fail, or what they make is not what they drop."""
+    """Repeated creation is harmless, and the partition is dropped."""
     for _ in range(2):
         connection.execute("select pgretrieval.create_partition('proxy', 'codebook_id', 5)")
         connection.execute("select pgretrieval.index_vectors('proxy_5', 512)")
@@ -336,7 +336,7 @@ def test_partitions_of_proxies_are_made_indexed_and_dropped(connection: Connecti
 
 
 def test_index_vectors_keeps_workers_from_unsafe_versions(connection: Connection):
-    """pgvector before 0.8.4 builds with workers, or a newer one without."""
+    """pgvector before 0.8.4 builds without parallel workers, newer versions with."""
     connection.execute("select pgretrieval.create_partition('proxy', 'codebook_id', 5)")
     for version, workers in (("0.8.4", "3"), ("0.8.3", "0")):
         with connection.transaction(force_rollback=True):
@@ -347,7 +347,7 @@ def test_index_vectors_keeps_workers_from_unsafe_versions(connection: Connection
 
 
 def test_vectors_of_their_text(connection: Connection):
-    """Who does not have pgvector's schema on the path cannot pass vectors."""
+    """Vectors can be passed as text without pgvector's schema on the path."""
     connection.execute("set search_path = pg_catalog")
     assert connection.execute("select pgretrieval.as_vector('[1,2]')::text").fetchone() == ("[1,2]",)
     found = connection.execute("select pgretrieval.as_vectors(%s)::text", ['{"[1,2]","[3,4]"}'])
@@ -355,7 +355,7 @@ def test_vectors_of_their_text(connection: Connection):
 
 
 def test_every_function_has_a_test_here():
-    """A new function comes without a test."""
+    """Every function has a test."""
     names = [path.stem for path in assets.function_files()]
     tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
     assert [name for name in names if f"pgretrieval.{name}(" not in tests] == []

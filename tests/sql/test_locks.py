@@ -70,7 +70,7 @@ def leftovers(url: str) -> list[str]:
 def test_a_collection_is_dropped_while_another_is_read(
     database: pgretrieval.RetrievalDatabase, other: pgretrieval.Collection, idle: Connection, database_url: str
 ):
-    """A forgotten transaction stops the drop, and the drop all searches and adds; or its tables stay for ever."""
+    """An open transaction blocks neither the drop nor searches, and the tables are dropped later."""
     database.create_collection("docs", encoder=HashedEncoder()).add([{"id": "1", "text": "one"}])
     number = database.get_collection("docs", encoder=HashedEncoder())._row.collection_id
     database.drop_collection("docs")
@@ -87,7 +87,7 @@ def test_a_collection_is_dropped_while_another_is_read(
 def test_a_drop_inside_a_long_transaction_holds_nobody_up(
     database: pgretrieval.RetrievalDatabase, other: pgretrieval.Collection, database_url: str
 ):
-    """From SQL a drop locks the tables of all collections until the caller commits."""
+    """A drop in an open transaction does not block other collections."""
     database.create_collection("docs", encoder=HashedEncoder()).add([{"id": "1", "text": "one"}])
     with psycopg.connect(database_url) as dropping:
         assert dropping.execute("select pgretrieval.drop_collection('docs')").fetchone() == (True,)
@@ -98,7 +98,7 @@ def test_a_drop_inside_a_long_transaction_holds_nobody_up(
 
 
 def test_a_drop_in_sql_leaves_nothing(database: pgretrieval.RetrievalDatabase, connection: Connection, database_url: str):
-    """Empty tables gather where all is done in SQL."""
+    """Drops in SQL leave no empty tables."""
     number = connection.execute("select pgretrieval.create_collection('docs', 48)").fetchone()[0]
     assert connection.execute("select pgretrieval.drop_collection('docs')").fetchone() == (True,)
     assert leftovers(database_url) == []
@@ -108,7 +108,7 @@ def test_a_drop_in_sql_leaves_nothing(database: pgretrieval.RetrievalDatabase, c
 def test_a_collection_that_is_in_use_is_not_dropped(
     database: pgretrieval.RetrievalDatabase, other: pgretrieval.Collection, database_url: str
 ):
-    """The drop waits for ever, does not say for whom, or makes others wait meanwhile."""
+    """The drop gives up, names the blocking sessions and blocks nobody."""
     docs = database.create_collection("docs", encoder=HashedEncoder())
     docs.add([{"id": "1", "text": "one"}])
     with psycopg.connect(database_url) as reader:
@@ -128,7 +128,7 @@ def test_a_collection_that_is_in_use_is_not_dropped(
 def test_a_collection_is_made_while_others_are_used(
     database: pgretrieval.RetrievalDatabase, other: pgretrieval.Collection, idle: Connection, database_url: str
 ):
-    """A transaction that makes a collection, and stays open, holds up those who use others."""
+    """An open transaction that creates a collection does not block others."""
     with psycopg.connect(database_url) as making:
         making.execute("select pgretrieval.create_collection('docs', 48)")
         goes_on(other, 1)
@@ -138,7 +138,7 @@ def test_a_collection_is_made_while_others_are_used(
 
 
 def test_two_collections_at_once_say_who_is_first(database_url: str):
-    """The second waits without an end for a transaction that makes a collection and stays open."""
+    """The second creation gives up and names the session of the first."""
     with psycopg.connect(database_url) as first, psycopg.connect(database_url) as second:
         first.execute("select pgretrieval.create_collection('first', 48)")
         with pytest.raises(psycopg.errors.LockNotAvailable, match=rf"'second' needs .*process {first.info.backend_pid}"):
@@ -152,7 +152,7 @@ def test_two_collections_at_once_say_who_is_first(database_url: str):
 def test_detaching_holds_nobody_up(
     database: pgretrieval.RetrievalDatabase, connection: Connection, database_url: str, readers: str
 ):
-    """Dropping triggers waits for a reader of the application's table, and all its readers for that."""
+    """Detaching does not block readers of the table."""
     connection.execute("create table public.articles (id text primary key, body text)")
     connection.execute("insert into public.articles values ('1', 'one')")
     database.create_collection("docs", encoder=HashedEncoder())
@@ -176,7 +176,7 @@ def test_detaching_holds_nobody_up(
 def test_an_upgrade_holds_nobody_up(
     database: pgretrieval.RetrievalDatabase, other: pgretrieval.Collection, database_url: str, monkeypatch: pytest.MonkeyPatch
 ):
-    """It waits for a forgotten transaction, and all searches for it; or it does not say whom it waited for."""
+    """An upgrade gives up on open transactions, names them and blocks no searches."""
     monkeypatch.setattr("pgretrieval.db.schema._PATIENCE", 3)
     with psycopg.connect(database_url) as reader:
         reader.execute("select * from pgretrieval.collections")
@@ -199,7 +199,7 @@ def test_nobody_without_rights_holds_anything_up(
     postgres: Any,
     database_url: str,
 ):
-    """Locks that any role may take stand for "nobody builds"."""
+    """Roles without privileges cannot take the locks."""
     role, password = postgres.create_role()
     number = other._row.collection_id
     connection.execute(f'grant usage on schema pgretrieval to "{role}"')
@@ -225,7 +225,7 @@ def test_nobody_without_rights_holds_anything_up(
 
 
 def test_a_switch_gets_its_turn(database: pgretrieval.RetrievalDatabase, other: pgretrieval.Collection, database_url: str):
-    """Adds that follow each other without a gap keep a switch waiting for ever: those who come later wait behind it."""
+    """A switch succeeds despite continuous adds."""
     done = threading.Event()
 
     def add(writer: int) -> None:
@@ -264,8 +264,7 @@ _PARTITIONS = """
 def test_no_plan_touches_another_collection(
     database: pgretrieval.RetrievalDatabase, connection: Connection, database_url: str, settings: dict[str, Any]
 ):
-    """A plan that any parameters fit, or that names its partition by a column, locks those of all collections: one that is being
-    dropped makes all wait, and hundreds are more locks than the server has."""
+    """Plans lock only partitions of their own collection."""
     dense = [[1.0] * 8] * 30 if settings.get("dense") else None
     passages = [{"id": str(number), "text": f"word{number} here", "metadata": {"n": number}} for number in range(30)]
     for name in ("docs", "away"):
@@ -311,7 +310,7 @@ def test_no_plan_touches_another_collection(
 
 
 def test_every_function_that_reads_partitions_plans_by_values(connection: Connection):
-    """A new one is planned for any parameters, and locks the partitions of all collections."""
+    """Functions that read partitions use custom plans."""
     parents = connection.execute(
         "select relname from pg_class where relkind = 'p' and relnamespace = 'pgretrieval'::regnamespace and relname !~ '_lock$'"
     ).fetchall()
@@ -328,7 +327,7 @@ def test_every_function_that_reads_partitions_plans_by_values(connection: Connec
 
 
 def test_lock_briefly_gives_back_what_it_had(connection: Connection, database_url: str):
-    """A try that fails keeps its first locks, or the session's lock_timeout."""
+    """A failed attempt releases its locks and restores lock_timeout."""
     connection.execute("create table public.one (); create table public.two ()")
     with psycopg.connect(database_url) as holding, psycopg.connect(database_url) as locking:
         holding.execute("lock table public.two")
@@ -346,7 +345,7 @@ def test_lock_briefly_gives_back_what_it_had(connection: Connection, database_ur
 
 
 def test_empty_partitions_and_drop_leftover(connection: Connection, database_url: str):
-    """What is empty cannot be dropped, what is not there is an error, or somebody else's lock is waited for."""
+    """Empty partitions are dropped, missing ones are ignored, and locks of others are not awaited."""
     connection.execute("select pgretrieval.create_partition('anchor_score', 'matrix_id', 7)")
     connection.execute("insert into pgretrieval.anchor_score (matrix_id, passage_id, scores) values (7, 1, '')")
     for _ in range(2):
@@ -361,7 +360,7 @@ def test_empty_partitions_and_drop_leftover(connection: Connection, database_url
 
 
 def test_an_index_that_is_in_use_is_dropped_later(connection: Connection, database_url: str):
-    """An index that a search uses makes all who come after wait."""
+    """An index in use is dropped later, without blocking others."""
     number = connection.execute("select pgretrieval.create_collection('docs', 48, dense => 'kept')").fetchone()[0]
     old = f"dense_vector_{number}_7_hnsw"  # of an encoding that is used no more
     connection.execute("select pgretrieval.index_vectors('dense_vector_' || %s, 16, 'encoding', 7)", [number])
@@ -383,7 +382,7 @@ def queue_up(connection: Connection, number: int, *keys: str) -> None:
 
 
 def test_claim_keys_and_held_by_others(connection: Connection, database_url: str):
-    """Two workers have one key, since each has another entry of it; or what nobody can take counts as done."""
+    """A key is claimed by one worker, and keys held by others are reported."""
     number = connection.execute("select pgretrieval.create_collection('docs', 48)").fetchone()[0]
     claim = "select key, cardinality(entries) from pgretrieval.claim_keys(%s, %s, 60)"
     left = "select entries from pgretrieval.held_by_others(%s)"
@@ -400,7 +399,7 @@ def test_claim_keys_and_held_by_others(connection: Connection, database_url: str
 
 
 def test_lock_keys_leaves_keys_out_of_which_another_worker_has_an_entry(connection: Connection, database_url: str):
-    """Two texts of one row are written by two workers at once."""
+    """Keys with an entry locked by another worker are skipped."""
     number = connection.execute("select pgretrieval.create_collection('docs', 48)").fetchone()[0]
     lock = "select key, cardinality(entries) from pgretrieval.lock_keys(%s, %s)"
     queue_up(connection, number, "a", "b", "a")
@@ -415,7 +414,7 @@ def test_lock_keys_leaves_keys_out_of_which_another_worker_has_an_entry(connecti
 def test_a_worker_that_can_take_nothing_does_not_say_that_all_is_done(
     database: pgretrieval.RetrievalDatabase, connection: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
 ):
-    """`worker --once` ends with exit code 0, and rows are still queued."""
+    """`worker --once` raises an error if due rows stay locked by others."""
     monkeypatch.setattr("pgretrieval.sync.worker._WAIT_FOR_OTHERS", 1.0)
     connection.execute("create table public.articles (id text primary key, body text)")
     connection.execute("insert into public.articles values ('1', 'one')")
@@ -432,7 +431,7 @@ def test_a_worker_that_can_take_nothing_does_not_say_that_all_is_done(
 
 
 def test_word_vector_and_count_cut_words(connection: Connection):
-    """One passage of very many words takes the words of all down, or what is left out is not told."""
+    """Words beyond the limits of a tsvector are left out and counted."""
     connection.execute("select pgretrieval.create_collection('docs', 48, encoder => '{\"kind\": \"none\"}')")
     many = "(select string_agg(md5(n::text) || '-' || md5((-n)::text), ' ') from generate_series(1, 12000) as n)"
     connection.execute(f"select pgretrieval.add_passage('docs', 'long', 'first ' || {many}, null)")

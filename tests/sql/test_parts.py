@@ -67,14 +67,14 @@ def add(connection: Connection, held: tuple[int, int], passage_id: int, centroid
 
 
 def test_known_collection(connection: Connection, held: tuple[int, int]):
-    """Another row comes, or none without an error."""
+    """The collection's row is returned, or an error raised."""
     assert connection.execute("select collection_id from pgretrieval.known_collection('docs')").fetchone() == (held[0],)
     with pytest.raises(psycopg.Error, match="no collection 'nobody'"):
         connection.execute("select pgretrieval.known_collection('nobody')")
 
 
 def test_checked_vectors_come_back_as_they_are(connection: Connection):
-    """A good array is changed; what is wrong is tested with search."""
+    """Valid arrays are returned unchanged; invalid ones are tested with search."""
     found = connection.execute("select pgretrieval.checked_vectors('it', %s::vector[], 48)::text", [array(vector(1), vector(2))])
     assert found.fetchone()[0].count("[") == 2
     with pytest.raises(psycopg.Error, match="it: token 2 has 2 dimensions, not 48"):
@@ -82,7 +82,7 @@ def test_checked_vectors_come_back_as_they_are(connection: Connection):
 
 
 def test_plaid_settings(connection: Connection, held: tuple[int, int]):
-    """The default does not follow from the tokens of a passage, or a given number is not taken."""
+    """Defaults follow from the tokens per passage, and given numbers are used."""
     row = "(select c from pgretrieval.collection c)"
     settings = f"select probes, candidates, pruning from pgretrieval.plaid_settings({row}, %s, %s, %s)"
     for k, probes, candidates, expected in (
@@ -98,7 +98,7 @@ def test_plaid_settings(connection: Connection, held: tuple[int, int]):
 
 
 def test_check_search(connection: Connection):
-    """A number that no search can use passes, or the error calls it by another name."""
+    """Invalid numbers are refused under the argument's name."""
     connection.execute("select pgretrieval.check_search(null, 1), pgretrieval.check_search(null, 100000000, 1000000)")
     for arguments, said in (
         ("0", "k is 0"),
@@ -114,14 +114,14 @@ def test_check_search(connection: Connection):
 
 
 def test_centroid_at_reads_little_endian_numbers(connection: Connection):
-    """Bytes are taken in another order."""
+    """Bytes are read in little-endian order."""
     stored = struct.pack("<3i", 1, 258, 16_909_060)
     for token, expected in enumerate((1, 258, 16_909_060)):
         assert connection.execute("select pgretrieval.centroid_at(%s, %s)", [stored, token]).fetchone() == (expected,)
 
 
 def test_probe_weights_centroids_by_what_they_beat_a_miss(connection: Connection, held: tuple[int, int]):
-    """A centroid counts once for each token, misses are not taken off, or weights fall below 0."""
+    """Weights are summed by centroid, reduced by the miss and at least 0."""
     connection.execute(INDEX_CENTROIDS, [held[0], DIM, held[1]])
     query = array(vector(0.8, 0.5, 0.25), vector(0.5, 0.0, 0.0))
     found = connection.execute(
@@ -136,7 +136,7 @@ def test_probe_weights_centroids_by_what_they_beat_a_miss(connection: Connection
 
 
 def test_share_among_counts_a_sample(connection: Connection, held: tuple[int, int]):
-    """The share is of the sample alone, or a restriction is left out."""
+    """The share of the restriction is estimated from a sample."""
     share = "select pgretrieval.share_among(%s, %s::jsonpath, %s::text[])"
     for passage_id in range(1, 41):
         add(connection, held, passage_id, [0])
@@ -149,7 +149,7 @@ def test_share_among_counts_a_sample(connection: Connection, held: tuple[int, in
 
 @pytest.mark.parametrize("analyzed", [False, True])
 def test_candidates_among_and_ranked_among(connection: Connection, held: tuple[int, int], analyzed: bool):
-    """The two ways to find matches differ, unlisted passages come before listed ones, or more than n come."""
+    """Both plans return the same n candidates, listed passages first."""
     for passage_id, centroids in ((1, [0]), (2, [0, 1]), (3, [1]), (4, [2]), (5, [2])):
         add(connection, held, passage_id, centroids)
     if analyzed:
@@ -177,7 +177,7 @@ def test_candidates_among_and_ranked_among(connection: Connection, held: tuple[i
 
 
 def test_candidates_in_sql(connection: Connection, held: tuple[int, int]):
-    """Without an index fewer than all matches come; with one, others than by postings."""
+    """All matches come without an index; with one, those of the postings."""
     connection.execute(INDEX_CENTROIDS, [held[0], DIM, held[1]])
     for passage_id, centroids in ((1, [0]), (2, [1]), (3, [2])):
         add(connection, held, passage_id, centroids)
@@ -190,7 +190,7 @@ def test_candidates_in_sql(connection: Connection, held: tuple[int, int]):
 
 
 def test_score_centroids_and_score_passages(connection: Connection, held: tuple[int, int]):
-    """A token's centroid or residual is another's, decoded vectors are not scaled, or similarities below 0 count."""
+    """Scores use each token's own codes, scaled to unit length; negative centroid similarities count as 0."""
     add(connection, held, 1, [0, 1])
     add(connection, held, 2, [2])
     query = array(vector(1.0), vector(0.0, 0.0, -1.0))
@@ -210,7 +210,7 @@ def test_score_centroids_and_score_passages(connection: Connection, held: tuple[
 
 
 def test_worth_scoring(connection: Connection, held: tuple[int, int]):
-    """All are decoded, or others than those that centroids score best; stored vectors are held back."""
+    """The best passages by centroids are decoded; stored vectors are used."""
     for passage_id in range(1, 101):
         add(connection, held, passage_id, [int(passage_id > 90)])
     statement = "select pgretrieval.worth_scoring((select c from pgretrieval.collection c), %s, %s::vector[], %s)"
@@ -223,7 +223,7 @@ def test_worth_scoring(connection: Connection, held: tuple[int, int]):
 
 
 def test_show(connection: Connection, held: tuple[int, int]):
-    """Equal scores come in any order, more than k come, or a column is another's."""
+    """The k best come in order, ties by id, with all columns."""
     for passage_id in (1, 2, 3, 4):
         add(connection, held, passage_id, [0], f"body {passage_id}")
     found = connection.execute(
@@ -237,7 +237,7 @@ def test_show(connection: Connection, held: tuple[int, int]):
 
 
 def test_partitioned_tables(connection: Connection):
-    """A partition is not made, or is left behind."""
+    """Partitions of all tables are created and dropped."""
     for name, dense in (("a", None), ("b", "kept")):
         number = connection.execute("select pgretrieval.create_collection(%s, dense => %s)", [name, dense]).fetchone()[0]
         partitions = connection.execute(
@@ -248,7 +248,7 @@ def test_partitioned_tables(connection: Connection):
 
 
 def test_how_a_hybrid_search_can_fuse(connection: Connection, held: tuple[int, int]):
-    """A fusion that there is not passes, or weights that are none."""
+    """Unknown fusions and invalid weights are refused."""
     search = "select pgretrieval.hybrid_search('docs', null, 'text', fusion => {}, weights => {}, rank_constant => {})"
     connection.execute(search.format("'rank'", "'{1,0,2.5}'", 0))
     for given in (("'sum'", "'{1,1,1}'", 60), ("'rank'", "'{1,1}'", 60), ("'rank'", "null", 60), ("'score'", "'{1,1,1}'", "null")):
@@ -258,7 +258,7 @@ def test_how_a_hybrid_search_can_fuse(connection: Connection, held: tuple[int, i
 
 
 def test_score_passages_by_stored_vectors(connection: Connection, held: tuple[int, int]):
-    """Stored vectors are scored by something else than MaxSim, or without their passage."""
+    """Stored vectors are scored by MaxSim."""
     add(connection, held, 1, [0])
     for passage_id in (1, 9):
         connection.execute(
@@ -274,7 +274,7 @@ def test_score_passages_by_stored_vectors(connection: Connection, held: tuple[in
 
 
 def test_nearest_centroids_and_encode_tokens(connection: Connection, held: tuple[int, int]):
-    """The low bits that carry a centroid's number change which is nearest; of equal ones the last comes; bits in another order."""
+    """The nearest centroid is chosen, the first of ties, and bits are packed in order."""
     vectors = array(vector(0.9, 0.1), vector(0.0, -0.5, 0.3), vector(0.5, 0.5, 0.5), vector(0.0, 1.0))
     found = connection.execute(
         "select place, centroid_id from pgretrieval.nearest_centroids(%s, %s, %s::vector[])", [*held, vectors]
@@ -289,7 +289,7 @@ def test_nearest_centroids_and_encode_tokens(connection: Connection, held: tuple
 
 
 def test_word_weight(connection: Connection):
-    """Other constants than k1 = 1.2 and b = 0.75, or lengths the wrong way round."""
+    """BM25 uses k1 = 1.2, b = 0.75 and relative lengths."""
     for occurrences, length, mean in ((1, 10, 10), (3, 10, 10), (1, 40, 10), (2.5, 5, 10)):
         expected = occurrences * 2.2 / (occurrences + 1.2 * (0.25 + 0.75 * length / mean))
         found = connection.execute("select pgretrieval.word_weight(%s, %s, %s)", [occurrences, length, mean])
@@ -306,7 +306,7 @@ def index_all_words(connection: Connection, held: tuple[int, int]) -> None:
 
 
 def test_words_of_and_index_words(connection: Connection, held: tuple[int, int]):
-    """A title is left out, stop words are in, or a segment is numbered otherwise."""
+    """Titles are included, stop words are not, and segments are numbered like the client's."""
     add(connection, held, 1, [0], "the quick fox and the quick dog")
     add(connection, held, 2, [0], "dogs")
     words = connection.execute(
@@ -337,7 +337,7 @@ def test_words_of_and_index_words(connection: Connection, held: tuple[int, int])
 
 
 def test_candidates_by_text(connection: Connection, held: tuple[int, int]):
-    """Passages with none of the words come, or restrictions are left out; scores are tested with text_search."""
+    """Only passages with a word and within the restriction come; scores are tested with text_search."""
     for passage_id, body in ((1, "red fox"), (2, "fox"), (3, "dog")):
         add(connection, held, passage_id, [0], body)
     index_all_words(connection, held)
@@ -349,7 +349,7 @@ def test_candidates_by_text(connection: Connection, held: tuple[int, int]):
 
 
 def test_text_search_and_hybrid_search_have_the_columns_of_search(connection: Connection, held: tuple[int, int]):
-    """A column is missing; what they find is tested in tests/integration/test_words.py."""
+    """All columns exist; results are tested in tests/integration/test_words.py."""
     connection.execute(INDEX_CENTROIDS, [held[0], DIM, held[1]])
     add(connection, held, 1, [0], "red fox")
     for call in (

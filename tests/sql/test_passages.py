@@ -27,7 +27,7 @@ def add(connection: Connection, key: str, vectors: Any, name: str = "docs") -> N
 def test_the_bytes_are_those_that_the_python_client_writes(
     database: pgretrieval.RetrievalDatabase, connection: Connection, bits: int, dim: int
 ):
-    """Another centroid, a bucket counted otherwise, or bits in another order: the two kinds of passages are not comparable."""
+    """SQL and the Python client write the same codes."""
     docs = database.create_collection("docs", bits=bits)
     docs.add(passages(300), vectors=clustered(300, dim=dim, seed=1))
     docs.build()
@@ -48,7 +48,7 @@ def test_the_bytes_are_those_that_the_python_client_writes(
 
 
 def test_a_passage_is_found_at_once_and_gone_at_once(built_docs: pgretrieval.Collection, connection: Connection, corpus: Corpus):
-    """Its postings are missing, or what is deleted still takes a place among the hits."""
+    """Added passages are found at once, and deleted ones are not."""
     query = corpus.queries[0]
     add(connection, "mine", query)
     assert built_docs.search(vectors=query, k=1)[0].id == "mine"
@@ -63,7 +63,7 @@ def test_a_passage_is_found_at_once_and_gone_at_once(built_docs: pgretrieval.Col
 
 
 def test_passages_before_the_first_build_are_built(database: pgretrieval.RetrievalDatabase, connection: Connection, corpus: Corpus):
-    """Vectors given in SQL are not staged, or the collection does not learn its dimension."""
+    """Vectors added in SQL are staged and set the dimension."""
     docs = database.create_collection("docs")
     for passage, vectors in zip(corpus.passages[:50], corpus.vectors[:50], strict=True):
         add(connection, str(passage["id"]), vectors)
@@ -73,7 +73,7 @@ def test_passages_before_the_first_build_are_built(database: pgretrieval.Retriev
 
 
 def test_kept_vectors_are_kept(database: pgretrieval.RetrievalDatabase, connection: Connection, corpus: Corpus):
-    """A build throws them away, or a later passage has none."""
+    """Stored vectors survive a build, and later passages have them."""
     docs = database.create_collection("docs", keep_vectors=True)
     docs.add(corpus.passages[:100], vectors=corpus.vectors[:100])
     docs.build()
@@ -98,14 +98,14 @@ def test_kept_vectors_are_kept(database: pgretrieval.RetrievalDatabase, connecti
 def test_errors_name_the_value_and_store_nothing(
     built_docs: pgretrieval.Collection, connection: Connection, arguments: str, message: str
 ):
-    """A wrong argument stores half a passage."""
+    """Invalid arguments raise errors and store nothing."""
     with pytest.raises(psycopg.Error, match=message):
         connection.execute(f"select pgretrieval.add_passage({arguments})")
     assert built_docs.stats()["passages"] == 300
 
 
 def test_proxies_cannot_be_made_in_sql(database: pgretrieval.RetrievalDatabase, connection: Connection, corpus: Corpus):
-    """A passage without a proxy would never be found by proxies."""
+    """Adding to a collection with proxies in SQL is refused."""
     docs = database.create_collection("docs", generator="proxy")
     docs.add(corpus.passages, vectors=corpus.vectors)
     docs.build()

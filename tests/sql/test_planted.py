@@ -99,7 +99,7 @@ def planted(world: World) -> World:  # noqa: F811
 
 
 def test_what_is_planted_runs_where_names_are_not_qualified(planted: World):
-    """The other tests here pass because nothing planted fits anything."""
+    """Planted objects run if names are unqualified, so the other tests can fail."""
     with psycopg.connect(planted.url) as connection:
         for unsafe in (
             "format('%s', 'a'::text)",
@@ -116,7 +116,7 @@ def test_what_is_planted_runs_where_names_are_not_qualified(planted: World):
 
 
 def test_no_function_runs_what_is_planted(planted: World):
-    """A superuser's call of a function runs a stranger's code."""
+    """No function runs planted code."""
     with psycopg.connect(planted.url) as connection:
         for function, statement in calls(planted):
             with suppress(psycopg.Error), connection.transaction(force_rollback=True):
@@ -125,7 +125,7 @@ def test_no_function_runs_what_is_planted(planted: World):
 
 
 def test_no_call_of_the_client_and_no_migration_runs_what_is_planted(planted: World):
-    """A statement of the client's, or of an installation, names a function that a stranger has made."""
+    """No statement of the client or of a migration runs planted code."""
     with psycopg.connect(planted.url) as connection:
         owner = connection.execute("select nspowner::regrole::text from pg_namespace where nspname = 'pgretrieval'").fetchone()
     assert owner is not None
@@ -168,7 +168,7 @@ def test_no_call_of_the_client_and_no_migration_runs_what_is_planted(planted: Wo
 
 
 def test_no_first_installation_runs_what_is_planted(postgres: PostgresUnderTest):
-    """Whoever may create functions before the schema is installed has them run by who installs it."""
+    """A first installation runs no code planted before it."""
     url = postgres.create_database()
     try:
         with psycopg.connect(url, autocommit=True) as connection:

@@ -154,7 +154,7 @@ def partitions(connection: Connection) -> list[str]:
 
 
 def test_the_page_has_every_table_and_function(world: World):
-    """Something new promises nothing."""
+    """The page lists every table and function."""
     with psycopg.connect(world.url) as connection:
         assert set(relations(connection, "rpvmf")) | {"partitions", "sequences"} == set(RELATIONS)
         functions = connection.execute(
@@ -172,7 +172,7 @@ COLLECTION_OF = {
 
 @pytest.mark.parametrize(("role", "column"), [("reader", 0), ("writer", 1)])
 def test_relations_show_what_the_page_says(world: World, role: str, column: int):
-    """A row or a value of another tenant's is seen, or one that is promised is not."""
+    """Tables and views show exactly the promised rows and values."""
     with psycopg.connect(world.url) as owner, psycopg.connect(world.urls[f"{role} a"], autocommit=True) as tenant:
         for relation, cells in RELATIONS.items():
             if relation in ("partitions", "sequences"):
@@ -197,7 +197,7 @@ def test_relations_show_what_the_page_says(world: World, role: str, column: int)
 
 @pytest.mark.parametrize("role", ["reader", "writer", "stranger"])
 def test_partitions_sequences_and_statistics_are_closed(world: World, role: str):
-    """A table is read by the name of its partition, a total from a sequence, or a value in what ANALYZE keeps."""
+    """Partitions, sequences and statistics are not readable."""
     with psycopg.connect(world.url) as owner, psycopg.connect(world.urls[f"{role} a"], autocommit=True) as tenant:
         names = partitions(owner)
         assert len(names) > 20
@@ -231,7 +231,7 @@ def test_partitions_sequences_and_statistics_are_closed(world: World, role: str)
 
 
 def test_a_role_without_rights_is_refused_everything(world: World):
-    """A table or a function is open to all."""
+    """A role without privileges can use no table and no function."""
     with acting(world, "stranger") as stranger:
         for relation in RELATIONS.keys() - {"partitions", "sequences"}:
             assert outcome(stranger, f"select * from pgretrieval.{relation}") == "42501", relation
@@ -433,7 +433,7 @@ REFUSED = ("refused", "what the attached table shows the role")  # which these r
 
 @pytest.mark.parametrize(("role", "column"), [("reader", 0), ("writer", 1)])
 def test_functions_answer_what_the_page_says(world: World, role: str, column: int):
-    """A function shows what is another tenant's, refuses what is promised, or gives what is not."""
+    """Functions return exactly what the page promises."""
     for function, answer in answers(world, role).items():
         cell = FUNCTIONS[function][column]
         assert SECRET not in str(answer) or function in ("source_of", "sync_state"), (function, answer)
@@ -494,7 +494,7 @@ def theirs(world: World) -> list[Any]:
 
 @pytest.mark.parametrize("role", ["reader", "writer"])
 def test_functions_change_nothing_of_others(world: World, theirs: list[Any], role: str):
-    """A function removes, changes or adds to what is another tenant's."""
+    """Functions change nothing of other tenants."""
     for function, statement in calls(world):
         with acting(world, role) as tenant:
             outcome(tenant, statement)
@@ -504,7 +504,7 @@ def test_functions_change_nothing_of_others(world: World, theirs: list[Any], rol
 
 @pytest.mark.parametrize(("role", "column"), [("reader", 1), ("writer", 2)])
 def test_statements_change_what_the_page_says(world: World, theirs: list[Any], role: str, column: int):
-    """A row of another tenant's is deleted, changed or copied by a statement."""
+    """Statements change only the tenant's own rows."""
     for relation, cells in RELATIONS.items():
         if relation in ("partitions", "sequences", "collections"):
             continue
@@ -544,7 +544,7 @@ def test_statements_change_what_the_page_says(world: World, theirs: list[Any], r
 
 
 def test_a_writer_lists_no_passage_of_another_tenant(world: World):
-    """Codes or words are stored in another tenant's name, or for a number that is still to come."""
+    """A writer cannot store codes or words for passages of others or future ids."""
     with psycopg.connect(world.url) as owner:
         held = owner.execute("select name, collection_id, codebook_id from pgretrieval.collection").fetchall()
         most = "select metadata ->> 'tenant', max(passage_id) from pgretrieval.passage where collection_id = %s group by 1"
@@ -573,7 +573,7 @@ def test_a_writer_lists_no_passage_of_another_tenant(world: World):
 
 
 def test_tickets_are_asked_for(world: World):
-    """A function that reads what all tenants share answers for passages that are only guessed."""
+    """Functions on shared rows need a ticket for each passage."""
     with psycopg.connect(world.url) as owner:
         codebook = owner.execute("select codebook_id from pgretrieval.collection where collection_id = 1").fetchone()[0]
         claims = owner.execute("select pgretrieval.claims_of(1, '$.tenant == \"b\"')::text").fetchone()[0]
@@ -589,7 +589,7 @@ def test_tickets_are_asked_for(world: World):
 
 
 def test_what_a_tenant_sees_does_not_change_by_others(world: World):
-    """Totals, sizes, rarity or scores of another tenant's passages show in what a reader or writer is answered."""
+    """Results of a tenant do not depend on passages of others."""
 
     def seen() -> dict[str, Any]:
         found: dict[str, Any] = {}

@@ -46,7 +46,7 @@ def tenant(number: int) -> str:
 
 
 def test_rights_are_given_while_a_table_is_analyzed(urls: dict[str, str], database_url: str):
-    """Giving rights waits for an analyze that runs; neither ends in a deadlock."""
+    """Granting privileges during an analyze neither waits nor deadlocks."""
     roles = [str(psycopg.conninfo.conninfo_to_dict(urls[name])["user"]) for name in ROLES]
     with ThreadPoolExecutor() as pool, psycopg.connect(database_url) as connection:
         connection.execute("lock table pgretrieval.passage_1 in share update exclusive mode")
@@ -58,7 +58,7 @@ def test_rights_are_given_while_a_table_is_analyzed(urls: dict[str, str], databa
 
 
 def test_a_reader_searches_and_changes_nothing(urls: dict[str, str], corpus: Corpus):
-    """A reader lacks a right that a search needs, or has one that writes."""
+    """A reader can search and cannot write."""
     with pgretrieval.connect(urls["reader"]) as database:
         docs = database.get_collection("docs")
         assert len(docs.search(vectors=corpus.queries[0])) == 10
@@ -80,7 +80,7 @@ def test_a_reader_searches_and_changes_nothing(urls: dict[str, str], corpus: Cor
 
 
 def test_a_writer_adds_and_deletes(urls: dict[str, str], corpus: Corpus):
-    """A writer lacks a right, by one of the two doors."""
+    """A writer can add and delete, from Python and in SQL."""
     with pgretrieval.connect(urls["writer"]) as database:
         docs = database.get_collection("docs")
         docs.add([{"id": "new", "text": "text"}], vectors=[corpus.queries[0]], dense=[corpus.queries[0][0]])
@@ -96,7 +96,7 @@ def test_a_writer_adds_and_deletes(urls: dict[str, str], corpus: Corpus):
 
 
 def test_an_owner_creates_builds_and_drops(urls: dict[str, str], corpus: Corpus):
-    """What builds change is not the owner's; or a later collection is closed to the reader and the writer."""
+    """An owner can create, build and drop, and readers and writers can use later collections."""
     with pgretrieval.connect(urls["owner"]) as database:
         docs = database.create_collection("later", dense="kept")
         dense = [vectors[0] for vectors in corpus.vectors]
@@ -121,7 +121,7 @@ def tenants(urls: dict[str, str], database_url: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_searches_show_one_tenant_alone_and_all_k_of_it(tenants: dict[str, str], corpus: Corpus, name: str):
-    """A row of another tenant's comes back; or they take places, and fewer than k come."""
+    """A search returns k passages of the tenant and none of others."""
     mine = {f"p{number}" for number in range(300) if tenant(number) == name}
     with pgretrieval.connect(tenants[f"reader {name}"]) as database, psycopg.connect(tenants[f"reader {name}"]) as connection:
         docs = database.get_collection("docs")
@@ -142,7 +142,7 @@ def test_searches_show_one_tenant_alone_and_all_k_of_it(tenants: dict[str, str],
 
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_counts_are_of_one_tenant_alone(tenants: dict[str, str], corpus: Corpus, name: str):
-    """How much another tenant has is seen."""
+    """Counts cover only the tenant's passages."""
     mine = sum(tenant(number) == name for number in range(300))
     with psycopg.connect(tenants[f"reader {name}"]) as connection:
         stats = connection.execute("select pgretrieval.stats('docs')").fetchone()[0]
@@ -177,7 +177,7 @@ def test_counts_are_of_one_tenant_alone(tenants: dict[str, str], corpus: Corpus,
 
 
 def test_scores_tell_nothing_of_another_tenant(tenants: dict[str, str], corpus: Corpus):
-    """How many passages of another tenant's hold a word is seen by what the word is worth."""
+    """Word weights do not depend on passages of others."""
 
     def scores() -> list[tuple[str, float]]:
         with pgretrieval.connect(tenants["reader a"]) as database:
@@ -194,7 +194,7 @@ def test_scores_tell_nothing_of_another_tenant(tenants: dict[str, str], corpus: 
 
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_hybrid_searches_show_one_tenant_alone(tenants: dict[str, str], corpus: Corpus, name: str):
-    """A passage comes back by its words or its dense vector that MaxSim would not show."""
+    """Words and dense vectors return only the tenant's passages."""
     mine = {f"p{number}" for number in range(300) if tenant(number) == name}
     with pgretrieval.connect(tenants[f"reader {name}"]) as database:
         docs = database.get_collection("docs")
@@ -206,7 +206,7 @@ def test_hybrid_searches_show_one_tenant_alone(tenants: dict[str, str], corpus: 
 
 
 def test_a_tenant_writes_and_deletes_its_own_alone(tenants: dict[str, str], corpus: Corpus):
-    """A passage of another tenant's is deleted, or one is stored in another's name."""
+    """A tenant writes and deletes only its own passages."""
     query = vector_array(corpus.queries[0])
     dense = corpus.queries[0][0]
     add = f"select pgretrieval.add_passage('docs', %s, 'text', %s::vector[], metadata => %s, dense => '{vector(dense)}')"
@@ -238,7 +238,7 @@ INJECTIONS = [
 
 @pytest.mark.parametrize("text", INJECTIONS)
 def test_no_text_becomes_a_statement(urls: dict[str, str], corpus: Corpus, text: str):
-    """An argument is pasted into a statement."""
+    """No argument is executed as SQL."""
     query = vector_array(corpus.queries[0])
     with psycopg.connect(urls["writer"], autocommit=True) as connection:
         for statement in (
@@ -271,7 +271,7 @@ def test_no_text_becomes_a_statement(urls: dict[str, str], corpus: Corpus, text:
 
 @pytest.mark.parametrize("text", INJECTIONS)
 def test_no_text_of_a_query_or_a_collection_becomes_a_statement(urls: dict[str, str], corpus: Corpus, text: str):
-    """Words to search for, a name, a language, or a column of dense vectors is pasted into a statement."""
+    """Query texts, names, languages and columns are never executed as SQL."""
     parameters = {"text": text, "query": vector_array(corpus.queries[0])}
     with psycopg.connect(urls["owner"], autocommit=True) as connection:
         for statement in (
@@ -301,7 +301,7 @@ def test_no_text_of_a_query_or_a_collection_becomes_a_statement(urls: dict[str, 
 
 
 def test_a_writer_of_one_tenant_compacts(tenants: dict[str, str], corpus: Corpus, database_url: str):
-    """Changes gather and are never tidied up, or a compaction takes away what is another tenant's."""
+    """A restricted writer can compact without removing rows of others."""
     with pgretrieval.connect(tenants["writer b"]) as database:
         docs = database.get_collection("docs")
         for start in range(0, 9, 3):
@@ -323,7 +323,7 @@ def test_a_writer_of_one_tenant_compacts(tenants: dict[str, str], corpus: Corpus
 
 
 def test_passages_of_others_are_not_forgotten(tenants: dict[str, str], database_url: str):
-    """What belongs to a passage that is there is removed, or a number that is still to come is noted as removed."""
+    """A writer cannot remove rows of existing passages or mark future ids as removed."""
     with psycopg.connect(tenants["writer a"], autocommit=True) as connection:
         connection.execute("select pgretrieval.forget_passages(1, array(select generate_series(1, 1000)))")
     with psycopg.connect(database_url) as connection:
@@ -338,7 +338,7 @@ def test_passages_of_others_are_not_forgotten(tenants: dict[str, str], database_
 
 @pytest.mark.both_versions
 def test_a_collection_for_each_tenant(urls: dict[str, str], database_url: str, corpus: Corpus):
-    """Another tenant's collection is found by its name or its number, or what belongs to it is read."""
+    """Collections of other tenants are found neither by name nor by number."""
     page = (Path(__file__).parents[2] / "docs" / "guides" / "filters-and-security.md").read_text(encoding="utf-8")
     block = page.partition("## A collection for each tenant")[2].partition("```sql\n")[2].partition("```")[0]
     policies = [statement for statement in block.split(";\n") if statement.startswith(("alter table", "create policy"))]
@@ -379,7 +379,7 @@ def test_a_collection_for_each_tenant(urls: dict[str, str], database_url: str, c
 
 
 def test_an_owner_that_sees_some_passages_alone_does_not_build(tenants: dict[str, str], urls: dict[str, str], database_url: str):
-    """A build by an owner whom policies are forced upon takes passages that it does not see for deleted, and drops their codes."""
+    """An owner under forced policies cannot build."""
     owner = f"{urls['owner']}&options=-capp.tenant%3Da"
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("alter table pgretrieval.passage force row level security")

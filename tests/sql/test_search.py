@@ -43,7 +43,7 @@ def make(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
 def test_hits_and_scores_are_those_of_the_python_client(
     make, connection: Connection, corpus: Corpus, bits: int, keep_vectors: bool
 ):
-    """The last stage decodes other vectors than the client, or the candidates are others."""
+    """SQL and the Python client return the same hits and scores."""
     docs = make(bits=bits, keep_vectors=keep_vectors)
     for query in corpus.queries:
         expected = docs.search(vectors=query, candidates=300, pruning=300)
@@ -53,7 +53,7 @@ def test_hits_and_scores_are_those_of_the_python_client(
 
 
 def test_scores_of_kept_vectors_are_exact(make, connection: Connection, corpus: Corpus):
-    """Scores are of the codes although the vectors are there."""
+    """Scores use stored vectors if there are any."""
     make(keep_vectors=True)
     vectors = {passage["id"]: rows for passage, rows in zip(corpus.passages, corpus.vectors, strict=True)}
     for query in corpus.queries:
@@ -65,7 +65,7 @@ def test_scores_of_kept_vectors_are_exact(make, connection: Connection, corpus: 
 
 @pytest.mark.parametrize("dim", [48, 51, 129])
 def test_dimensions_that_do_not_fill_their_bytes(database: pgretrieval.RetrievalDatabase, connection: Connection, dim: int):
-    """The padding bits of a last byte are decoded, or a dimension is left out."""
+    """Padding bits are ignored."""
     docs = database.create_collection("docs", bits=2)
     docs.add(passages(60), vectors=clustered(60, dim=dim, seed=3))
     docs.build()
@@ -77,7 +77,7 @@ def test_dimensions_that_do_not_fill_their_bytes(database: pgretrieval.Retrieval
 
 
 def test_defaults_find_what_an_exact_search_finds(make, connection: Connection, corpus: Corpus):
-    """Probes by the vector index, or candidates by postings, lose the best passages."""
+    """The defaults find the best passages of an exact search."""
     make(keep_vectors=True)
     kept = []
     for query in corpus.queries:
@@ -89,7 +89,7 @@ def test_defaults_find_what_an_exact_search_finds(make, connection: Connection, 
 def test_a_collection_without_an_index_is_searched_exactly(
     database: pgretrieval.RetrievalDatabase, connection: Connection, corpus: Corpus
 ):
-    """Nothing, or an error, before the first build."""
+    """Before the first build, all passages are compared."""
     database.create_collection("docs").add(corpus.passages, vectors=corpus.vectors)
     query = corpus.queries[0]
     scores = [maxsim(query, rows) for rows in corpus.vectors]
@@ -99,7 +99,7 @@ def test_a_collection_without_an_index_is_searched_exactly(
 
 
 def test_all_columns(make, connection: Connection, corpus: Corpus):
-    """A column is missing or in another place than the contract says."""
+    """All columns of the contract exist in order."""
     make()
     cursor = connection.execute("select * from pgretrieval.search('docs', %s::vector[], k => 1)", [vector_array(corpus.queries[0])])
     assert [column.name for column in cursor.description or []] == ["rank", "id", "score", "title", "body", "metadata"]
@@ -120,14 +120,14 @@ def test_all_columns(make, connection: Connection, corpus: Corpus):
 )
 @pytest.mark.parametrize("keep_vectors", [False, True])
 def test_filters_come_before_candidates(make, connection: Connection, corpus: Corpus, options, expected, keep_vectors: bool):
-    """Filtering what an unfiltered search found, fewer than all matches come back."""
+    """All matches are found under a filter."""
     make(keep_vectors=keep_vectors)
     for query in corpus.queries[:3]:
         assert {row[1] for row in search(connection, query, k=20, **options)} == expected
 
 
 def test_a_search_reads_only_and_stays_in_its_transaction(make, connection: Connection, corpus: Corpus):
-    """The function writes, sets parameters of the session, or ends the caller's transaction."""
+    """A search writes nothing, sets no parameters and does not end the transaction."""
     make()
     with connection.transaction():
         connection.execute("set transaction read only")
@@ -138,7 +138,7 @@ def test_a_search_reads_only_and_stays_in_its_transaction(make, connection: Conn
 
 
 def test_rows_of_the_same_transaction_are_found(make, connection: Connection, corpus: Corpus):
-    """What the caller has just added is not searched, or comes back after a rollback."""
+    """Rows of the same transaction are found, and not after a rollback."""
     make()
     query = corpus.queries[0]
     with connection.transaction(force_rollback=True):
@@ -148,7 +148,7 @@ def test_rows_of_the_same_transaction_are_found(make, connection: Connection, co
 
 
 def test_a_hostile_search_path_changes_nothing(make, connection: Connection, corpus: Corpus):
-    """Objects of the caller's own, found first, take the place of ours or of Postgres's."""
+    """Objects earlier on the search path are not used."""
     make()
     before = search(connection, corpus.queries[0], filter="$.number < 100")
     connection.execute("create schema hostile")
@@ -179,7 +179,7 @@ def test_a_hostile_search_path_changes_nothing(make, connection: Connection, cor
     ],
 )
 def test_errors_name_the_value(make, connection: Connection, statement: str, message: str):
-    """A wrong argument gives a wrong answer, or an error from somewhere inside."""
+    """Invalid arguments raise errors that name the value."""
     make()
     with pytest.raises(psycopg.Error, match=message):
         connection.execute(statement)
@@ -187,7 +187,7 @@ def test_errors_name_the_value(make, connection: Connection, statement: str, mes
 
 @pytest.mark.parametrize("kind", ["vector", "halfvec"])
 def test_maxsim_is_its_definition(connection: Connection, kind: str):
-    """A sum over document tokens, or the lowest product."""
+    """MaxSim is the sum over query tokens of the highest product."""
     document, query = clustered(2, seed=5)
     (found,) = connection.execute(
         f"select pgretrieval.maxsim(%s::{kind}[], %s::vector[])", [vector_array(document), vector_array(query)]
@@ -196,7 +196,7 @@ def test_maxsim_is_its_definition(connection: Connection, kind: str):
 
 
 def test_collections_and_stats(make, connection: Connection):
-    """What an application asks before it searches is missing."""
+    """The view and stats describe the collection."""
     make("first")
     make("second", bits=2, keep_vectors=True)
     rows = connection.execute("select name, dim, bits, keep_vectors, built from pgretrieval.collections order by name").fetchall()

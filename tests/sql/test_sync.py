@@ -64,7 +64,7 @@ def error(connection: Connection, statement: str, arguments: list[Any] | None = 
 
 
 def test_qualified_name(odd: Connection):
-    """A name is not quoted, stands without its schema, or is quoted twice."""
+    """Names are quoted once and have their schema."""
     name = "select pgretrieval.qualified_name(%s::regclass)"
     assert odd.execute(name, [ODD]).fetchone() == (ODD,)
     assert odd.execute(name, ["pgretrieval.queue"]).fetchone() == ("pgretrieval.queue",)
@@ -75,7 +75,7 @@ def test_qualified_name(odd: Connection):
 
 
 def test_check_source_names_missing_columns(odd: Connection):
-    """A column that was dropped passes, or the error does not say which there are."""
+    """A dropped column raises an error that lists the existing ones."""
     call = "select pgretrieval.check_source(%s::regclass, %s::text[])"
     for wanted in ([], COLUMNS):
         odd.execute(call, [ODD, wanted])
@@ -91,7 +91,7 @@ SOURCE_OF = "select found.* from pgretrieval.attachment a cross join lateral pgr
 
 
 def test_source_of_a_table_and_of_a_query(odd: Connection):
-    """A piece names a column without quotes, columns come in another order, or a query is read by the table's names."""
+    """Columns are quoted and ordered; a query is read by its own names."""
     attach(odd)
     assert odd.execute(SOURCE_OF).fetchall() == [
         (
@@ -120,7 +120,7 @@ def test_source_of_a_table_and_of_a_query(odd: Connection):
 
 
 def test_check_source_refuses_rows_that_policies_hide(odd: Connection, postgres: Any):
-    """A role that policies apply to passes, or one that they do not is refused."""
+    """A role is refused exactly if policies apply to it."""
     call = "select pgretrieval.check_source(%s::regclass)"
     odd.execute(f"alter table {ODD} enable row level security; alter table {ODD} force row level security")
     odd.execute(call, [ODD])  # a superuser
@@ -136,7 +136,7 @@ def test_check_source_refuses_rows_that_policies_hide(odd: Connection, postgres:
 
 
 def test_is_plain(odd: Connection):
-    """A type that somebody may give casts to counts as Postgres's own, or Postgres's own as his."""
+    """Only Postgres's own types count as plain."""
     plain = "select pgretrieval.is_plain(%s::regtype)"
     odd.execute("create type pair as (a integer); create domain short as text; create domain pairs as pair")
     for kind in ("text", "integer[]", "timestamptz", "int4range", "short", "short[]", "vector", "halfvec[]"):
@@ -146,7 +146,7 @@ def test_is_plain(odd: Connection):
 
 
 def test_source_of_what_is_gone(odd: Connection):
-    """The error is the server's, or tells nobody what to do."""
+    """A dropped table raises an error with the remedy."""
     attach(odd)
     odd.execute(f"alter table {ODD} rename n to m")
     state, said = error(odd, SOURCE_OF)
@@ -163,7 +163,7 @@ def source_rows(connection: Connection, *keys: str) -> list[tuple[Any, ...]]:
 
 
 def test_source_rows(odd: Connection):
-    """Rows of other keys come, a missing one is an error, or a null text is left out and the others move up."""
+    """Rows of the given keys come, missing ones are skipped, and null texts keep their place."""
     assert source_rows(odd, "1") == []
     attach(odd)
     assert source_rows(odd, "2", "3") == [("2", "2", ["bread", None], {"n": 20})]
@@ -172,7 +172,7 @@ def test_source_rows(odd: Connection):
 
 
 def test_source_rows_of_a_query(odd: Connection):
-    """Passages are taken by their id instead of their row's key, or a query that fails says nothing of what it needs."""
+    """Passages are read by their row's key, and errors of the query name the needed columns."""
     attach(odd, QUERY)
     assert source_rows(odd, "1") == [("1", "1a", ["teaa"], {"n": 10}), ("1", "1b", ["teab"], {"n": 10})]
     for wrong in ("select 1 as id", "select * from nowhere", "select * from nowhere.nothing", "select nothing()"):
@@ -189,7 +189,7 @@ def test_source_rows_of_a_query(odd: Connection):
 
 
 def test_queue_change_notes_keys(odd: Connection):
-    """A change is missed, one of an unused column counts, a change of the key tells one of the two, or an empty key is queued."""
+    """Changes of used columns and both keys of a key change are queued."""
     odd.execute(
         f"""create trigger told after insert or update or delete on {ODD}
                 for each row execute function pgretrieval.queue_change(1, 'The Key', 'Text '' of %s', 'n');
@@ -220,7 +220,7 @@ def test_queue_change_notes_keys(odd: Connection):
 
 
 def test_queue_change_without_columns_and_without_keys(odd: Connection):
-    """An update is left out where every one counts, or a row without a key stops the application."""
+    """Every update counts without columns, and rows without a key are ignored."""
     odd.execute(
         """create table notes (id text, body text);
            create trigger told after insert or update or delete on notes
@@ -250,7 +250,7 @@ def triggers(connection: Connection) -> list[tuple[str, str]]:
 
 
 def test_attach(odd: Connection):
-    """Triggers watch other columns than passages are made of, or what is there already is never looked at."""
+    """Triggers watch the used columns, and existing rows are queued."""
     add_passage(odd, "2")
     odd.execute(ATTACH, [ODD, "The Key", COLUMNS[1:3], ["n"], None])
     kept = "select collection_id, source::oid = %s::regclass::oid, source_name, key_column, text_columns, metadata_columns, query"
@@ -275,7 +275,7 @@ def test_attach(odd: Connection):
 
 
 def test_attach_a_query(odd: Connection):
-    """Passages from before do not know their row, a name of a view is run as a statement, or only some updates count."""
+    """Existing passages are assigned to their rows, a view's name is quoted, and all updates count."""
     add_passage(odd, "1b")
     odd.execute(ATTACH, [ODD, "The Key", ["body"], None, QUERY])
     assert odd.execute("select query, metadata_columns from pgretrieval.attachment").fetchone() == (QUERY.removesuffix(";"), [])
@@ -290,7 +290,7 @@ def test_attach_a_query(odd: Connection):
 
 
 def test_attach_refuses_what_cannot_be_followed(odd: Connection):
-    """Half of it is attached, or the error is the server's."""
+    """Invalid sources raise an error and attach nothing."""
     odd.execute("create view seen as select 1 as id, 'tea' as body")
     odd.execute("create temporary table passing (id integer, body text)")
     for relation in ("seen", "passing"):
@@ -312,7 +312,7 @@ def test_attach_refuses_what_cannot_be_followed(odd: Connection):
 
 
 def test_detach(odd: Connection):
-    """Something of it stays, passages go too, or that of another collection does."""
+    """Triggers and queue are removed; passages and other attachments stay."""
     odd.execute("select pgretrieval.create_collection('other', 48)")
     odd.execute("select pgretrieval.attach('other', %s, 'The Key', array['n'])", [ODD])
     add_passage(odd, "1a")
@@ -334,7 +334,7 @@ def test_detach(odd: Connection):
 
 
 def test_resync(odd: Connection):
-    """Other keys are queued, none for all, or a collection that follows nothing passes."""
+    """The given keys or all are queued, and an unattached collection raises an error."""
     assert error(odd, "select pgretrieval.resync('docs')") == (
         "PGR05",
         "collection 'docs' is not attached to a table "
@@ -358,7 +358,7 @@ def expand(connection: Connection) -> int | None:
 
 
 def test_expand_queue(odd: Connection, database_url: str):
-    """A row that is new, gone or queued is not looked at, entries for all stay, or two sessions expand the same."""
+    """New, deleted and queued rows are all queued, once, by one session."""
     odd.execute("insert into pgretrieval.queue (collection_id, key) values (1, null)")
     assert expand(odd) is None  # nothing is attached
     add_passage(odd, "1")
@@ -380,7 +380,7 @@ def test_expand_queue(odd: Connection, database_url: str):
 
 
 def test_expand_queue_of_a_query(odd: Connection):
-    """Ids of passages are queued in the place of their rows' keys."""
+    """Keys of rows are queued, not ids of passages."""
     attach(odd, QUERY)
     odd.execute(
         "insert into pgretrieval.source_passage (collection_id, passage_key, source_key) values (1, '6a', '6'), (1, '6b', '6')"
@@ -395,7 +395,7 @@ def state(connection: Connection) -> dict[str, Any]:
 
 
 def test_sync_state(odd: Connection):
-    """It tells of triggers that are not at work as of others, or counts what is parked among the queued."""
+    """The state reports disabled triggers, and parked and queued keys separately."""
     nothing = {"attached": None, "triggers": None, "queued": 0, "parked": 0, "oldest": None, "parked_keys": []}
     assert state(odd) == nothing
     attach(odd)

@@ -59,7 +59,7 @@ def assert_same(found: list[tuple[Any, ...]], hits: list[pgretrieval.Hit]) -> No
 def test_hits_and_scores_are_those_of_the_python_client(
     collections: dict[str, pgretrieval.Collection], reading: Connection, corpus: Corpus, name: str, knobs: dict[str, Any], k: int
 ):
-    """Tokens are decoded, retrieved, imputed or summed in another way."""
+    """SQL and the Python client return the same hits and scores."""
     for query in corpus.queries[:1]:
         given = {**EVERYTHING, **knobs}
         hits = collections[name].search(vectors=query, k=k, **given)
@@ -68,7 +68,7 @@ def test_hits_and_scores_are_those_of_the_python_client(
 
 @pytest.mark.parametrize("name", KINDS)
 def test_search_takes_its_defaults(collections: dict[str, pgretrieval.Collection], reading: Connection, corpus: Corpus, name: str):
-    """The usual function fails for such collections, or restricts after retrieving."""
+    """The usual search function works, with restrictions before retrieval."""
     query, held = corpus.queries[0], collections[name]
     assert_same(search(reading, name, query, "search", probes=10**6), held.search(vectors=query, probes=10**6))
     filtered = search(reading, name, query, "search", probes=10**6, filter="$.number < 55", among=[f"p{n}" for n in range(40, 70)])
@@ -79,7 +79,7 @@ def test_search_takes_its_defaults(collections: dict[str, pgretrieval.Collection
 
 @pytest.mark.parametrize("name", KINDS)
 def test_k_passages_come_where_so_many_match(reading: Connection, corpus: Corpus, name: str):
-    """Probed centroids lead to fewer than were asked for, though more match."""
+    """A search returns k passages if as many match."""
     found = search(reading, name, corpus.queries[1], probes=1, k_tokens=1, k=400)
     assert len(found) == 290
     assert len(search(reading, name, corpus.queries[1], probes=1, k_tokens=1, k=7, filter="$.number == 9 || $.number == 290")) == 2
@@ -93,7 +93,7 @@ def test_hybrid_searches_are_those_of_the_python_client(
     name: str,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """Passages that words bring have no score by tokens, or another one."""
+    """Passages from words have the same token scores as in Python."""
     monkeypatch.setattr(xtr, "_READ_PER_RETRIEVED", 10**6)  # by the vector index others may come
     hits = collections[name].hybrid_search("passage 77", vectors=corpus.queries[0])
     found = reading.execute(
@@ -109,7 +109,7 @@ def test_hybrid_searches_are_those_of_the_python_client(
 def test_passages_added_and_deleted_in_sql(
     database: pgretrieval.RetrievalDatabase, connection: Connection, corpus: Corpus, name: str
 ):
-    """Their tokens are not listed, or not as the client would."""
+    """Passages added in SQL have the client's postings."""
     docs = database.create_collection(name, **KINDS[name])
     docs.add(corpus.passages[:100], vectors=corpus.vectors[:100])
     docs.build()
@@ -140,7 +140,7 @@ def test_passages_added_and_deleted_in_sql(
 def test_before_the_first_build_all_passages_are_compared(
     database: pgretrieval.RetrievalDatabase, connection: Connection, corpus: Corpus
 ):
-    """Nothing, an error, or scores of another scale."""
+    """Before the first build, all passages are compared on the same scale."""
     docs = database.create_collection("docs", scorer="xtr")
     docs.add(corpus.passages, vectors=corpus.vectors)
     assert_same(search(connection, "docs", corpus.queries[0]), docs.search(vectors=corpus.queries[0]))
@@ -164,14 +164,14 @@ def test_before_the_first_build_all_passages_are_compared(
     ],
 )
 def test_errors_name_the_value(reading: Connection, corpus: Corpus, name: str, options: dict[str, Any], message: str):
-    """A wrong value is taken, or fails somewhere deep."""
+    """Invalid values raise errors that name them."""
     with pytest.raises(psycopg.Error, match=message) as caught:
         search(reading, name, corpus.queries[0], **options)
     assert caught.value.sqlstate == "PGR05"
 
 
 def test_errors_of_the_other_kind(module_database: pgretrieval.RetrievalDatabase, reading: Connection, corpus: Corpus):
-    """A function takes a collection that it does not understand."""
+    """Functions refuse collections of the other kind of scorer."""
     with pytest.raises(psycopg.Error, match=r"candidates is 50.*retrieved tokens") as caught:
         search(reading, "xtr", corpus.queries[0], "search", candidates=50)
     assert caught.value.sqlstate == "PGR05"
@@ -195,7 +195,7 @@ def test_errors_of_the_other_kind(module_database: pgretrieval.RetrievalDatabase
     ],
 )
 def test_collections_that_cannot_be_made(connection: Connection, options: str, message: str):
-    """A collection is there that nothing can search."""
+    """Contradictory settings are refused."""
     with pytest.raises(psycopg.Error, match=message) as caught:
         connection.execute(f"select pgretrieval.create_collection('docs', 64, {options})")
     assert caught.value.sqlstate == "PGR05"
@@ -214,14 +214,14 @@ def ids_of(connection: Connection) -> tuple[int, int]:
 
 
 def test_what_is_checked_first(reading: Connection):
-    """Values that can be used are refused."""
+    """Valid values pass the checks."""
     reading.execute("select pgretrieval.create_collection('fresh', scorer => 'xtr', rerank => 'maxsim', unit_vectors => false)")
     query = "array_fill(1, array[64])::vector"
     reading.execute(f"select pgretrieval.xtr_search('xtr', array[{query}], 10, null, null, null, null, '-0.5')")
 
 
 def test_decoder(reading: Connection):
-    """A byte stands for other values, or in another order."""
+    """Each byte is decoded to its values in order."""
     _, codebook = ids_of(reading)
     width, levels, coordinates = reading.execute("select * from pgretrieval.decoder(%s)", [codebook]).fetchone()
     weights = reading.execute("select weights from pgretrieval.codebook where codebook_id = %s", [codebook]).fetchone()[0]
@@ -230,7 +230,7 @@ def test_decoder(reading: Connection):
 
 
 def test_tokens_among(reading: Connection):
-    """Tokens of passages that do not match leave the server, or some that do stay."""
+    """Only tokens of matching passages are returned."""
     collection, codebook = ids_of(reading)
     found = reading.execute(
         """select sum(cardinality(passage_ids)), sum(length(residuals))
@@ -245,7 +245,7 @@ def test_tokens_among(reading: Connection):
 
 
 def test_probes_for(reading: Connection, corpus: Corpus):
-    """Query tokens look up more centroids than hold what they need, or fewer."""
+    """Query tokens probe as many centroids as contain the needed tokens."""
     collection, codebook = ids_of(reading)
     query = vector_array(corpus.queries[0])
     counted = f"select pgretrieval.probes_for({HELD}, %s::vector[], %s)"
@@ -267,7 +267,7 @@ def test_probes_for(reading: Connection, corpus: Corpus):
 
 
 def test_score_tokens_and_retrieved_passages(reading: Connection, corpus: Corpus):
-    """The score of passages without a retrieved token is missing, fewer passages come than there are, or tokens are not counted."""
+    """Passages without a retrieved token have the imputed score, and tokens are counted."""
     query = vector_array(corpus.queries[0])
     rows = reading.execute(
         f"select * from pgretrieval.score_tokens({HELD}, %s::vector[], array_fill(5, array[8]), 3, 'kth', null, null)", [query]
@@ -289,7 +289,7 @@ def test_score_tokens_and_retrieved_passages(reading: Connection, corpus: Corpus
 
 
 def test_compact_postings_of_tokens_and_check_posting_codes(reading: Connection):
-    """Segments that are not marked are merged, or tokens of removed passages stay."""
+    """Only marked segments are merged, and tokens of removed passages are dropped."""
     collection, codebook = ids_of(reading)
     counted = "select count(*), sum(cardinality(passage_ids)) from pgretrieval.posting_code where collection_id = %s"
     before = reading.execute(counted, [collection]).fetchone()
@@ -306,13 +306,13 @@ def test_compact_postings_of_tokens_and_check_posting_codes(reading: Connection)
 
 
 def test_the_function_itself(reading: Connection, corpus: Corpus):
-    """Columns are missing or in another order than those of search."""
+    """The columns are those of search."""
     cursor = reading.execute("select * from pgretrieval.xtr_search('xtr', %s::vector[], 1)", [vector_array(corpus.queries[0])])
     assert [column.name for column in cursor.description or []] == ["rank", "id", "score", "title", "body", "metadata"]
 
 
 def test_no_passage_is_looked_up_where_all_count(reading: Connection, corpus: Corpus):
-    """Every token is joined with every passage of its bucket: statistics say nothing of arrays."""
+    """Tokens are not joined with passages if all passages count."""
     query = vector_array(corpus.queries[0])
     looked = "select sum(pg_stat_get_xact_numscans(oid)) from pg_class where relname ~ '^passage_[0-9]+(_pkey)?$'"
     scored = f"select from pgretrieval.score_tokens({HELD}, %s::vector[], array_fill(5, array[8]), 3, 'kth', %s, null)"
@@ -324,7 +324,7 @@ def test_no_passage_is_looked_up_where_all_count(reading: Connection, corpus: Co
 
 
 def test_tokens_are_not_joined_with_all_passages(reading: Connection):
-    """The plan goes by the bucket, and compares each token with each of its passages."""
+    """The plan joins tokens by passage, not by bucket."""
     explained = reading.execute(
         "explain (analyze) select * from pgretrieval.tokens_among(%s, %s, %s::integer[], '$.number < 100', null)",
         [*ids_of(reading), list(range(100))],

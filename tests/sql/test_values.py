@@ -23,7 +23,7 @@ Connection = psycopg.Connection[Any]
     ],
 )
 def test_is_predicate_and_check_search(connection: Connection, filter: str, is_one: bool):
-    """A filter that can only find nothing is taken without a word, or a predicate is refused."""
+    """Predicates are accepted, and filters that can match nothing are refused."""
     assert connection.execute("select pgretrieval.is_predicate(%s::jsonpath)", [filter]).fetchone() == (is_one,)
     if is_one:
         connection.execute("select pgretrieval.check_search(%s::jsonpath, 1)", [filter])
@@ -34,7 +34,7 @@ def test_is_predicate_and_check_search(connection: Connection, filter: str, is_o
 
 
 def test_no_filter_is_no_error(connection: Connection):
-    """Searches without a filter are refused."""
+    """Searches without a filter are accepted."""
     connection.execute("select pgretrieval.check_search(null, 1)")
 
 
@@ -59,7 +59,7 @@ def test_no_filter_is_no_error(connection: Connection):
     ],
 )
 def test_is_encoder(connection: Connection, encoder: str | None, is_one: bool):
-    """A collection is made with an encoder that no client can read."""
+    """Only encoders that a client can read are stored."""
     assert connection.execute("select pgretrieval.is_encoder(%s::jsonb)", [encoder]).fetchone() == (is_one,)
 
 
@@ -78,5 +78,5 @@ def test_is_encoder(connection: Connection, encoder: str | None, is_one: bool):
     ],
 )
 def test_is_metadata(connection: Connection, metadata: str, is_one: bool):
-    """Metadata are stored that Python cannot read as what they are."""
+    """Only metadata that Python reads unchanged are stored."""
     assert connection.execute("select pgretrieval.is_metadata(%s::jsonb)", [metadata]).fetchone() == (is_one,)

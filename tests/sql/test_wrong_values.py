@@ -161,7 +161,7 @@ def state(connection: Connection, function: Function, arguments: dict[str, str |
 
 
 def test_documented_functions_do_what_is_right(connection: Connection, functions: list[Function]):
-    """What is held for right is refused, so that the tests of wrong values see the same error again and again."""
+    """The right values of these tests are accepted."""
     found = {function.name for function in functions}
     assert found >= DOCUMENTED, DOCUMENTED - found
     assert len(DOCUMENTED) >= 18
@@ -174,7 +174,7 @@ def test_documented_functions_do_what_is_right(connection: Connection, functions
 
 
 def test_documented_functions_refuse_wrong_values(connection: Connection, functions: list[Function]):
-    """A state that says nothing, an internal error, scores that are no numbers, or no rows where a filter is no predicate."""
+    """Wrong values raise documented states, and results are valid otherwise."""
     faults = []
     for function in functions:
         if function.name in DOCUMENTED:
@@ -188,7 +188,7 @@ def test_documented_functions_refuse_wrong_values(connection: Connection, functi
 
 
 def test_other_functions_have_no_internal_errors(connection: Connection, functions: list[Function]):
-    """A statement made of texts is broken by one, or a function never ends."""
+    """Wrong values raise no internal errors and end."""
     faults = []
     for function in functions:
         if function.name not in DOCUMENTED:
