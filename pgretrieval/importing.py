@@ -27,7 +27,7 @@ def whole(*names: str) -> None:
     on the same cores, and spinning threads make a search under load five times slower. OpenMP reads the environment once, when it
     is loaded; the environment is restored afterwards.
     """
-    with undisturbed(), _sleeping_threads():
+    with _undisturbed(), _sleeping_threads():
         for name in names:
             import_module(name)
 
@@ -45,7 +45,7 @@ def _sleeping_threads() -> Iterator[None]:
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def _undisturbed() -> Iterator[None]:
     """Delay Ctrl-C until the end of the block, if a handler in Python receives it."""
     held = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(held):

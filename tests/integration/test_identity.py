@@ -192,9 +192,9 @@ def test_codes_of_another_codebook_are_found(database_url: str, options: dict[st
         assert docs.check() == []
         assert other.check() == []
         own, another = (_coder(each) for each in (docs, other))
-        docs._opened.coders._kept = own[0], another[1]
+        docs._opened.coders._cached = own[0], another[1]
         docs.add(texts[250:], vectors=list(rows[250:]))
-        docs._opened.coders._kept = None
+        docs._opened.coders._cached = None
         found = docs.check()
         assert {violation.rule for violation in found} == {"foreign_code"}
         assert found[0].id == "250"
@@ -221,7 +221,7 @@ def test_tokens_that_are_their_centroids_are_not_taken_for_foreign(database_url:
 def _coder(docs: pgretrieval.Collection) -> tuple[Any, Any]:
     """What a collection's client keeps in memory, with its identity."""
     docs.search(vectors=np.ones((1, 64), dtype=np.float32))
-    kept = docs._opened.coders._kept
+    kept = docs._opened.coders._cached
     assert kept is not None
     return kept
 
