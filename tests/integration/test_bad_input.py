@@ -180,7 +180,7 @@ def spoilt(value: float) -> np.ndarray:
 )
 def test_zero_nan_and_infinite_vectors_of_passages(docs: pgretrieval.Collection, value: float, said: str):
     """A vector without direction is stored and poisons the training."""
-    with pytest.raises(VectorError, match=rf"passage 'p1' hold.*{said}"):
+    with pytest.raises(VectorError, match=rf"passage 'p1' contain.*{said}"):
         docs.add(passages(2), vectors=[clustered(1)[0], spoilt(value)])
     assert_unchanged(docs)
 
@@ -188,9 +188,9 @@ def test_zero_nan_and_infinite_vectors_of_passages(docs: pgretrieval.Collection,
 @pytest.mark.parametrize(("value", "said"), [(0.0, "zero vector"), (np.nan, "NaN or infinity"), (-np.inf, "NaN or infinity")])
 def test_zero_nan_and_infinite_vectors_of_queries(built: pgretrieval.Collection, value: float, said: str):
     """A NaN reaches the ranking, where every comparison is false."""
-    with pytest.raises(VectorError, match=f"the query hold.*{said}"):
+    with pytest.raises(VectorError, match=f"the query contain.*{said}"):
         built.search(vectors=spoilt(value))
-    with pytest.raises(VectorError, match=f"query 2 hold.*{said}"):
+    with pytest.raises(VectorError, match=f"query 2 contain.*{said}"):
         built.search_many(vectors=[clustered(1)[0], spoilt(value)])
 
 
@@ -250,7 +250,7 @@ def test_an_encoder_of_another_dimension(database: pgretrieval.RetrievalDatabase
     """The collection takes vectors of another encoder."""
     with pytest.raises(DimensionMismatchError, match="96 dimensions, but collection 'docs' has 64"):
         database.get_collection("docs", encoder=HashedEncoder(96))
-    with pytest.raises(ConfigError, match=r"dim is 128, encoder .* has 64"):
+    with pytest.raises(ConfigError, match=r"dim is 128, but encoder .* has 64"):
         database.create_collection("other", encoder=HashedEncoder(), dim=128)
     assert_unchanged(docs)
 

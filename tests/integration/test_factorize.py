@@ -455,7 +455,7 @@ def test_a_changed_cross_encoder_is_refused(docs: pgretrieval.Collection, databa
     ("arguments", "said"),
     [
         ({"budget": 0}, "budget is 0"),
-        ({"budget": 4}, "budget is 4, less than the 5 hits"),
+        ({"budget": 4}, "budget is 4, less than k, 5"),
         ({"budget": 2.5}, "budget is 2.5"),
         ({"rounds": 1}, "rounds is 1"),
         ({"rounds": 0, "generator": "text"}, "rounds is 0"),

@@ -604,7 +604,7 @@ def test_a_handle_from_before_adds_with_the_new_encoder(stale: pgretrieval.Colle
 def test_given_vectors_through_a_handle_from_before(stale: pgretrieval.Collection, database_url: str):
     """Vectors that the caller made with the old encoder are stored without a word."""
     vectors = HashedEncoder().encode_document(["late comer"])
-    with pytest.raises(pgretrieval.EncoderChangedError, match="encoder of collection 'docs' was changed"):
+    with pytest.raises(pgretrieval.EncoderChangedError, match="rebuild changed the encoder of collection 'docs'"):
         stale.add([{"id": "late", "text": "late comer"}], vectors=vectors)
     assert value(database_url, "select count(*) from pgretrieval.passage") == 60
     stale.add([{"id": "late", "text": "late comer"}], vectors=vectors)
