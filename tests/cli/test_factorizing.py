@@ -54,4 +54,4 @@ def test_factorize_and_search_by_a_cross_encoder(command: Command, tiny_bert: Pa
     code, out, _ = command("stats", "docs", "--json")
     assert json.loads(out)["factorization"]["anchor_items"] == 15
     code, _, err = command(*search, "--scorer", "cross_encoder", "--budget", "2")
-    assert (code, "budget is 2, less than the 3 hits" in err) == (1, True)
+    assert (code, "budget is 2, less than k, 3" in err) == (1, True)
