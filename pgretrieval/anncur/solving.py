@@ -154,6 +154,4 @@ def anchors_for(budget: int, split: dict[int, int], anchors: int) -> int:
         return min(max(1, budget // 2), anchors)
     budgets = sorted(split)
     share = np.interp(budget, budgets, [split[tried] / tried for tried in budgets])
-    beyond = budgets[-1] < budget
-    count = split[budgets[-1]] if beyond and split[budgets[-1]] >= anchors else round(float(share) * budget)
-    return int(np.clip(count, 1, min(anchors, budget)))
+    return int(np.clip(round(float(share) * budget), 1, min(anchors, budget)))

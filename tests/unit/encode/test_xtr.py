@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,44 +13,7 @@ import torch
 from pgretrieval.encode import from_spec, load_encoder
 from pgretrieval.encode.xtr import load_xtr, new_xtr
 from pgretrieval.errors import ConfigError
-
-HIDDEN, PROJECTED = 32, 16
-PIECES = ["▁", *"abcdefghijklmnopqrstuvwxyz", "▁river", "▁bank", "▁the"]
-
-
-@pytest.fixture(scope="module")
-def t5_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bare T5 encoder: 2 layers, 32 hidden units."""
-    from transformers import T5Config, T5EncoderModel, T5TokenizerFast
-
-    folder = tmp_path_factory.mktemp("t5")
-    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -2.0), *((piece, -1.0 * len(PIECES)) for piece in PIECES)]
-    T5TokenizerFast(vocab=vocabulary, extra_ids=0).save_pretrained(folder)
-    config = T5Config(vocab_size=len(vocabulary), d_model=HIDDEN, d_kv=8, d_ff=64, num_layers=2, num_heads=4)
-    T5EncoderModel(config).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module", params=[True, False], ids=["modules.json", "2_Dense alone"])
-def xtr_folder(t5_folder: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    """The T5 with a projection in 2_Dense, with the list of modules or without."""
-    folder = tmp_path_factory.mktemp("xtr")
-    for file in t5_folder.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
-    (folder / "2_Dense").mkdir()
-    weight = torch.randn(PROJECTED, HIDDEN, generator=torch.Generator().manual_seed(0))
-    torch.save({"linear.weight": weight}, folder / "2_Dense" / "pytorch_model.bin")
-    dense = {"in_features": HIDDEN, "out_features": PROJECTED, "bias": False}
-    dense["activation_function"] = "torch.nn.modules.linear.Identity"  # type: ignore[assignment]
-    (folder / "2_Dense" / "config.json").write_text(json.dumps(dense))
-    if request.param:
-        kinds = {"": "models.Transformer", "1_Pooling": "models.Pooling", "2_Dense": "models.Dense"}
-        listed = [
-            {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.{kind}"}
-            for number, (path, kind) in enumerate(kinds.items())
-        ]
-        (folder / "modules.json").write_text(json.dumps(listed))
-    return folder
+from tests.fixtures.models import T5_PROJECTED
 
 
 def test_vectors_are_those_of_the_layers(xtr_folder: Path) -> None:
@@ -57,7 +21,7 @@ def test_vectors_are_those_of_the_layers(xtr_folder: Path) -> None:
     from transformers import AutoTokenizer, T5EncoderModel
 
     encoder = load_encoder(str(xtr_folder), device="cpu")
-    assert encoder.dim == PROJECTED
+    assert encoder.dim == T5_PROJECTED
     tokens = AutoTokenizer.from_pretrained(xtr_folder)("the river bank", return_tensors="pt")
     assert tokens["input_ids"][0, -1] == 1  # the end token has a vector, too
     with torch.no_grad():
@@ -66,6 +30,19 @@ def test_vectors_are_those_of_the_layers(xtr_folder: Path) -> None:
     expected = torch.nn.functional.normalize(rows, dim=-1).numpy()
     for encoded in (encoder.encode_document("The River BANK"), encoder.encode_query("the river bank")):
         np.testing.assert_allclose(encoded[0], expected, atol=1e-5)
+
+
+def test_a_bias_that_was_saved_is_added(xtr_folder: Path, tmp_path: Path) -> None:
+    """A projection that was trained with a bias is read without it."""
+    folder = tmp_path / "biased"
+    shutil.copytree(xtr_folder, folder)
+    config = json.loads((folder / "2_Dense" / "config.json").read_text())
+    (folder / "2_Dense" / "config.json").write_text(json.dumps({**config, "bias": True}))
+    bias = torch.linspace(-2, 2, T5_PROJECTED)
+    weight = torch.load(folder / "2_Dense" / "pytorch_model.bin")["linear.weight"]
+    torch.save({"linear.weight": weight, "linear.bias": bias}, folder / "2_Dense" / "pytorch_model.bin")
+    [plain], [rows] = (load_xtr(str(one), "cpu", normalize=False).encode_document(["the bank"]) for one in (xtr_folder, folder))
+    torch.testing.assert_close(rows, plain + bias, atol=1e-5, rtol=1e-5)
 
 
 def test_choices_stay_with_the_saved_model(xtr_folder: Path, tmp_path: Path) -> None:
@@ -109,7 +86,7 @@ def test_what_is_not_said_is_as_in_xtr(made: str, t5_folder: Path, xtr_folder: P
     model = load_xtr(str(xtr_folder), "cpu") if made == "read" else new_xtr(str(t5_folder), "cpu")
     [upper, lower] = model.encode_document(["THE River", "the river"])
     torch.testing.assert_close(upper, lower)
-    assert lower.shape[1] == (PROJECTED if made == "read" else 128)
+    assert lower.shape[1] == (T5_PROJECTED if made == "read" else 128)
     np.testing.assert_allclose(lower.norm(dim=1), 1, rtol=1e-5)
     [query], [document] = model.encode_query(["bank " * 40]), model.encode_document(["bank " * 600])
     assert (len(query), len(document)) == (32, 512)
