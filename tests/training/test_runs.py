@@ -77,6 +77,40 @@ def test_a_run_leaves_a_model_metrics_and_a_plot(library_folder: Path, tmp_path:
     assert "Batches" not in (tmp_path / "run" / "metrics.jsonl").read_text()
 
 
+@pytest.mark.parametrize(
+    ("aim", "scale"),
+    [
+        (Aim(), 1.0),
+        (Aim(scale=3.0, teacher_scale=0.5), 3.0),
+        (Aim(objective="xtr", k_train=10_000, distil=True), 20.0),
+        (Aim(objective="xtr", k_train=10_000, distil=True, scale=5.0, teacher_scale=2.0), 5.0),
+        (Aim(objective="xtr", k_train=10_000), None),
+        (Aim(objective="xtr", k_train=10_000, distil=False), None),
+    ],
+    ids=["colbert", "colbert at other scales", "xtr", "xtr at other scales", "xtr by default", "xtr without"],
+)
+def test_the_teachers_distribution_is_a_part_of_the_loss(library_folder: Path, tmp_path: Path, aim: Aim, scale: float | None):
+    """The divergence from the teacher is left out, is of other scores, or is logged and not trained."""
+    options = with_options(QUICK, steps=1, batch=len(SCORED.tuples))
+    report = train_retriever([SCORED], tmp_path / "run", base=library_folder, trained="projection", aim=aim, options=options)
+    parts = {name: report.losses[name] for name in ("distillation", "own", "in_batch") if name in report.losses}
+    assert report.losses["loss"] == pytest.approx(sum(parts.values()), rel=1e-4)
+    if scale is None:
+        assert set(parts) == {"in_batch"}
+        return
+    assert set(parts) == {"distillation", "in_batch"}
+    model = load_model(library_folder, "cpu").eval()
+    divergences = []
+    for one in SCORED.tuples:
+        [query] = model.encode_query([one.query])
+        best = [(query @ rows.T).max(dim=1).values for rows in model.encode_document([TEXTS[key] for key in one.passages])]
+        # Where every token is retrieved, XTR's score is the mean of the best similarities, ColBERT's their sum.
+        scores = torch.stack([row.sum() if aim.objective == "colbert" else row.mean() for row in best]).double() * scale
+        taught = torch.tensor(one.scores, dtype=torch.float64) * aim.teacher_scale
+        divergences.append(float((taught.softmax(0) * (taught.log_softmax(0) - scores.log_softmax(0))).sum()))
+    assert parts["distillation"] == pytest.approx(np.mean(divergences), rel=2e-3)
+
+
 def test_what_is_taught_is_learnt(library_folder: Path, tmp_path: Path):
     """The loss falls, but not because the taught passages come first."""
     taught = TrainingSet(

@@ -1,0 +1,261 @@
+"""The stages of a factorisation one by one: what is scored and told, on which passages it is solved, and what is written."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+import pgretrieval
+from pgretrieval.anncur import factorize as stages
+from pgretrieval.db.tables import anchors
+from tests.fixtures.collections import Corpus
+from tests.support.cross_encoder import TableCrossEncoder, queries
+
+Connection = psycopg.Connection[Any]
+TRAIN = queries(range(60))
+PROBED = 65  # pairs that time the cross-encoder: one that loads it, and 64
+
+
+@pytest.fixture
+def model() -> TableCrossEncoder:
+    return TableCrossEncoder()
+
+
+@pytest.fixture
+def docs(database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> pgretrieval.Collection:
+    """300 passages with titles."""
+    collection = database.create_collection("docs")
+    collection.add(corpus.passages, vectors=corpus.vectors)
+    return collection
+
+
+def some(database: pgretrieval.RetrievalDatabase, corpus: Corpus, count: int) -> pgretrieval.Collection:
+    collection = database.create_collection("some")
+    collection.add(corpus.passages[:count], vectors=corpus.vectors[:count])
+    return collection
+
+
+def stored_scores(connection: Connection) -> dict[int, np.ndarray]:
+    """The score row of each passage, by the number in its id."""
+    statement = """select key, scores from pgretrieval.anchor_score join pgretrieval.passage using (bucket, passage_id)"""
+    return {int(key[1:]): np.frombuffer(row, dtype="<f4") for key, row in connection.execute(statement).fetchall()}
+
+
+def anchor_rows(connection: Connection) -> list[tuple[int, float]]:
+    """The number in the id of each anchor item, in order, and the mean of its scores."""
+    statement = """
+        select key, mean_score from pgretrieval.anchor_item join pgretrieval.passage using (bucket, passage_id) order by place
+    """
+    return [(int(key[1:]), mean) for key, mean in connection.execute(statement).fetchall()]
+
+
+def test_every_pair_is_scored_by_its_whole_text(docs: pgretrieval.Collection, model: TableCrossEncoder, connection: Connection):
+    """A passage has the scores of another, or queries are mixed up, or titles are not read."""
+    docs.factorize(model, TRAIN, 30)
+    stored = stored_scores(connection)
+    assert set(stored) == set(range(300))
+    for number, row in stored.items():
+        np.testing.assert_array_equal(row, model.table[:60, number].astype(np.float32))
+    texts = {f"title {number} text of passage {number}" for number in range(300)}
+    assert set(model.asked) == {(query, text) for query in TRAIN for text in texts}
+
+
+def test_progress_is_told_in_pairs_block_by_block(docs: pgretrieval.Collection, model: TableCrossEncoder):
+    """Passages are told instead of pairs, the last block is told as a whole one, or all is scored before anything is committed."""
+    told: list[tuple[str, int, int]] = []
+    report = docs.factorize(model, TRAIN, 30, stage=lambda *step: told.append(step))
+    # Blocks of 4,096 pairs at most are of 68 passages, and 300 passages are four of them and 28 passages.
+    assert [step for step in told if step[0] == "score"] == [("score", done * 60, 300 * 60) for done in (0, 68, 136, 204, 272, 300)]
+    assert report.calls == len(model.asked) == 300 * 60 + PROBED
+
+
+def test_a_block_is_committed_before_the_next_one_is_scored(docs: pgretrieval.Collection, connection: Connection):
+    """An interrupted run loses more than one block."""
+    there: list[int] = []
+
+    class Watching(TableCrossEncoder):
+        def predict(self, pairs: Any) -> Any:
+            there.append(connection.execute("select count(*) from pgretrieval.anchor_score").fetchone()[0])
+            return super().predict(pairs)
+
+    docs.factorize(Watching(), TRAIN, 30)
+    assert sorted(set(there)) == [0, 68, 136, 204, 272]
+
+
+@pytest.mark.parametrize(("passages", "timed"), [(64, False), (65, True)])
+def test_few_pairs_are_not_timed(
+    database: pgretrieval.RetrievalDatabase, corpus: Corpus, model: TableCrossEncoder, passages: int, timed: bool
+):
+    """A factorisation of a minute pays for an estimate of how long it takes, or one of hours has none."""
+    told: list[Any] = []
+    report = some(database, corpus, passages).factorize(model, queries(range(64)), 20, costs=told.append)
+    [costs] = told
+    assert (costs.pairs, costs.seconds is not None) == (64 * passages, timed)
+    assert costs.bytes == passages * (64 * 4 + 20 * 8) + 20 * (64 * 12 + 20 * 4)
+    assert report.calls == len(model.asked) == 64 * passages + (PROBED if timed else 0)
+
+
+def test_what_is_scored_costs_nothing_again(docs: pgretrieval.Collection, model: TableCrossEncoder, corpus: Corpus):
+    """Costs are told of a run that has none, or calls of an earlier run are counted again."""
+    docs.factorize(model, TRAIN, 30)
+    told: list[Any] = []
+    stage: list[tuple[str, int, int]] = []
+    report = docs.factorize(model, TRAIN, 25, costs=told.append, stage=lambda *step: stage.append(step))
+    assert (report.calls, told) == (0, [])
+    assert "score" not in {name for name, _, _ in stage}
+    docs.add([{"id": "p300", "text": "another passage 300"}], vectors=corpus.vectors[:1])
+    report = docs.factorize(model, TRAIN, 25, element="halfvec", costs=told.append)
+    assert report.calls == 60
+    assert [(costs.pairs, costs.seconds, costs.bytes) for costs in told] == [(60, None, 60 * 4 + 25 * 6 + 25 * (60 * 12 + 25 * 4))]
+
+
+def test_the_time_that_is_told_is_that_of_all_pairs_without_loading(docs: pgretrieval.Collection):
+    """It is the time of one pair or of the sample, or loading a model is multiplied by all pairs."""
+
+    class Slow(TableCrossEncoder):
+        def predict(self, pairs: Any) -> Any:
+            time.sleep(0.002 * len(pairs) if self.asked else 1)
+            return super().predict(pairs)
+
+    told: list[Any] = []
+
+    def decline(costs: Any) -> None:
+        told.append(costs)
+        raise KeyboardInterrupt
+
+    model = Slow()
+    with pytest.raises(KeyboardInterrupt):
+        docs.factorize(model, TRAIN, 30, costs=decline)
+    assert 0.002 <= told[0].seconds / (300 * 60) < 0.01
+    assert len(model.asked) == PROBED
+
+
+def test_a_passage_that_is_deleted_while_it_is_scored(docs: pgretrieval.Collection, connection: Connection):
+    """Its scores are stored, those after it go to others, or the run fails."""
+
+    class Deleting(TableCrossEncoder):
+        def predict(self, pairs: Any) -> Any:
+            if len(pairs) > PROBED and not self.asked[PROBED:]:
+                docs.delete(["p10", "p11"])
+            return super().predict(pairs)
+
+    model = Deleting()
+    docs.factorize(model, TRAIN, 30)
+    stored = stored_scores(connection)
+    assert set(stored) == set(range(300)) - {10, 11}
+    for number, row in stored.items():
+        np.testing.assert_array_equal(row, model.table[:60, number].astype(np.float32))
+    assert not docs.check()
+
+
+def test_more_queries_than_pairs_of_a_block(database: pgretrieval.RetrievalDatabase, corpus: Corpus, connection: Connection):
+    """Blocks are of no passage at all."""
+    model = TableCrossEncoder(4200, 12, rank=4)
+    report = some(database, corpus, 12).factorize(model, queries(range(4100)), 6)
+    assert report.calls == 12 * 4100 + PROBED
+    stored = stored_scores(connection)
+    for number in range(12):
+        np.testing.assert_array_equal(stored[number], model.table[:4100, number].astype(np.float32))
+
+
+def test_what_is_asked_for_otherwise_is_solved_again(
+    docs: pgretrieval.Collection, model: TableCrossEncoder, connection: Connection
+):
+    """Another seed, precision, or set of queries is taken for what is there; or the same one for another."""
+    first = {"anchor_items": 30, "selection": "random"}
+    assert docs.factorize(model, TRAIN, **first).solved
+    drawn = [number for number, _ in anchor_rows(connection)]
+    assert not docs.factorize(model, TRAIN, **first).solved
+    assert docs.factorize(model, TRAIN, **first, seed=1).solved
+    assert [number for number, _ in anchor_rows(connection)] != drawn
+    assert docs.factorize(model, TRAIN, **first, seed=1, element="halfvec").solved
+    other = queries(range(5, 65))
+    assert docs.factorize(model, other, **first, seed=1, element="halfvec").solved
+    for number, row in stored_scores(connection).items():
+        np.testing.assert_array_equal(row, model.table[5:65, number].astype(np.float32))
+
+
+def test_means_of_anchor_scores_leave_out_what_tells_nothing(
+    docs: pgretrieval.Collection, model: TableCrossEncoder, connection: Connection
+):
+    """A query that scores all alike moves the mean that stands for a missing score."""
+    model.table[[3, 8]] = 1e5
+    assert docs.factorize(model, TRAIN, 30).constant_queries == 2
+    told = np.delete(np.arange(60), [3, 8])
+    for number, mean in anchor_rows(connection):
+        assert mean == pytest.approx(model.table[told, number].mean(), rel=1e-4)
+
+
+def test_ten_queries_that_tell_something_are_enough(docs: pgretrieval.Collection, model: TableCrossEncoder):
+    """The least number that the error asks for is refused."""
+    model.table[:2] = 7
+    report = docs.factorize(model, queries(range(12)), 8)
+    assert (report.constant_queries, report.anchor_items) == (2, 8)
+
+
+def test_a_large_collection_is_solved_on_a_sample(
+    docs: pgretrieval.Collection, connection: Connection, monkeypatch: pytest.MonkeyPatch
+):
+    """The sample is of the first passages alone, scores and passages of it do not fit, or the others get no embedding."""
+    monkeypatch.setattr(stages, "_SAMPLE", 120)
+    model = TableCrossEncoder(noise=0)
+    report = docs.factorize(model, TRAIN, 30)
+    assert report.embedded == 300
+    numbers = [number for number, _ in anchor_rows(connection)]
+    assert max(numbers) > 200
+    for query in (61, 65, 70):
+        hits = docs.search(f"query {query}", 10, scorer="cross_encoder", budget=60)
+        assert [int(hit.id[1:]) for hit in hits] == model.best(query, 10)
+    docs.factorize(model, TRAIN, 30, seed=1)
+    assert [number for number, _ in anchor_rows(connection)] != numbers
+
+
+def embedded_scores(connection: Connection, number: int, model: TableCrossEncoder) -> dict[int, float]:
+    """What stored embeddings say of a query whose anchor scores are exact, by the number of each passage."""
+    collection_id = connection.execute("select collection_id from pgretrieval.collection").fetchone()[0]
+    row = anchors.active(connection, collection_id)
+    assert row is not None
+    vector = model.table[number, [anchor for anchor, _ in anchor_rows(connection)]] @ row.directions
+    statement = "select key, embedding::real[] from pgretrieval.item_embedding join pgretrieval.passage using (bucket, passage_id)"
+    rows = connection.execute(statement).fetchall()
+    return {int(key[1:]): float(vector @ (np.array(embedding) + row.centre)) for key, embedding in rows}
+
+
+def test_embeddings_are_centred_and_give_the_scores(docs: pgretrieval.Collection, connection: Connection):
+    """What embeddings have in common is left in them, or is taken out and forgotten."""
+    model = TableCrossEncoder(noise=0)
+    docs.factorize(model, TRAIN, 30)
+    for query in (62, 75):
+        given = embedded_scores(connection, query, model)
+        assert len(given) == 300
+        np.testing.assert_allclose([given[number] for number in range(300)], model.table[query, :300], atol=1e-3)
+    means = connection.execute("select avg(embedding)::real[] from pgretrieval.item_embedding").fetchone()[0]
+    np.testing.assert_allclose(means, 0, atol=1e-4)
+
+
+def test_a_passage_that_is_deleted_while_it_is_embedded(
+    docs: pgretrieval.Collection, connection: Connection, monkeypatch: pytest.MonkeyPatch
+):
+    """Its embedding is stored, or those after it are given to others."""
+    read = anchors.scores_of
+    reads = []
+
+    def deleting(*given: Any) -> Any:
+        found = read(*given)
+        reads.append(len(found[0]))
+        if len(reads) == 2:
+            docs.delete(["p10", "p11"])
+        return found
+
+    monkeypatch.setattr(anchors, "scores_of", deleting)
+    model = TableCrossEncoder(noise=0)
+    docs.factorize(model, TRAIN, 30)
+    assert reads == [300, 300]
+    given = embedded_scores(connection, 70, model)
+    assert set(given) == set(range(300)) - {10, 11}
+    np.testing.assert_allclose(list(given.values()), model.table[70, list(given)], atol=1e-3)
+    assert not docs.check()

@@ -1,0 +1,82 @@
+"""What held-out queries tell of a factorisation, against products that are worked out by definition."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from pgretrieval.anncur.inverse import REGULARISATIONS, Decomposed, Regularisation
+from pgretrieval.anncur.selection import choose_anchors
+from pgretrieval.anncur.solving import _held_out, solve, telling
+
+choose = partial(choose_anchors, count=50, selection="greedy", seed=0)
+
+
+def noisy(queries: int, items: int, rank: int, seed: int = 0) -> np.ndarray:
+    """Scores of decaying directions with noise, and far from zero."""
+    rng = np.random.default_rng(seed)
+    signal = (rng.standard_normal((queries, rank)) * np.exp(-np.arange(rank) / 15)) @ rng.standard_normal((rank, items))
+    return signal + 0.2 * signal.std() * rng.standard_normal((queries, items)) - 2
+
+
+def inverted(scores: np.ndarray, regularisation: Regularisation) -> np.ndarray:
+    """(queries, items) -> (items, queries) by definition."""
+    if regularisation.kind == "truncation":
+        return np.linalg.pinv(scores, rcond=regularisation.strength)
+    ridge = (regularisation.strength * np.linalg.norm(scores, 2)) ** 2
+    return np.linalg.solve(scores.T @ scores + ridge * np.eye(scores.shape[1]), scores.T)
+
+
+@pytest.mark.parametrize(("queries", "held"), [(10, 2), (16, 2), (17, 3), (100, 15), (300, 45), (1000, 100)])
+def test_a_share_of_the_queries_is_held_out(queries: int, held: int) -> None:
+    """Too few tell of the others, so many that too few are left, or a query is on both sides."""
+    one, other = _held_out(queries, 4)
+    assert len(one) == held
+    assert sorted([*one.tolist(), *other.tolist()]) == list(range(queries))
+    assert one.tolist() == sorted(one.tolist())
+    assert other.tolist() == sorted(other.tolist())
+    assert one.tolist() == _held_out(queries, 4)[0].tolist()
+    assert one.tolist() != _held_out(queries, 5)[0].tolist()
+
+
+@pytest.mark.parametrize(("items", "depth"), [(2000, 100), (600, 60), (60, 6)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_regularisation_is_that_which_held_out_queries_prefer(items: int, depth: int, seed: int) -> None:
+    """Another one finds more of their best items, or as many with less error; or what is said of them is of others."""
+    scores = noisy(120, items, 40, seed)
+    held, kept = _held_out(120, seed)
+    anchors = choose(scores[kept])
+    tried = []
+    for regularisation in REGULARISATIONS:
+        estimated = scores[np.ix_(held, anchors)] @ inverted(scores[np.ix_(kept, anchors)], regularisation) @ scores[kept]
+        found = [
+            len({*np.argsort(-one)[:depth].tolist()} & {*np.argsort(-other)[:depth].tolist()}) / depth
+            for one, other in zip(scores[held], estimated, strict=True)
+        ]
+        error = float(np.sqrt(np.mean((estimated - scores[held]) ** 2)))
+        tried.append((round(float(np.mean(found)), 4), -error, regularisation))
+    recall, error, chosen = max(tried, key=lambda one: one[:2])
+    solved = solve(scores, choose, seed)
+    assert solved.regularisation == chosen
+    assert (solved.recall, solved.error) == pytest.approx((recall, -error), abs=1e-4)
+    assert solved.anchors.tolist() == choose(scores).tolist()
+    np.testing.assert_allclose(solved.inverse, inverted(scores[:, solved.anchors], chosen), atol=1e-9)
+    np.testing.assert_array_equal(solved.intersection, scores[:, solved.anchors])
+
+
+def test_a_query_tells_something_where_its_scores_differ_for_their_size() -> None:
+    """Small scores count as equal, or rounding of large ones as a difference."""
+    scores = np.array([[0, 0, 0], [1e12, 1e12 + 1e-3, 1e12], [1e-12, 3e-12, 2e-12], [5, 5, 5], [-1e6, -1e6, -1e6 + 0.1]])
+    assert telling(scores).tolist() == [2, 4]
+
+
+def test_what_has_no_scores_has_an_inverse() -> None:
+    """Zeros are divided by zero."""
+    zeros = Decomposed(np.zeros((5, 3)))
+    for regularisation in REGULARISATIONS:
+        assert not zeros.inverse(regularisation).any()
+        assert zeros.rank(regularisation) == 0
+    assert zeros.condition == float("inf")
+    assert Decomposed(np.diag([6.0, 3.0, 1.5])).condition == 4
