@@ -13,6 +13,7 @@ import pytest
 import pgretrieval
 from pgretrieval.index import build as build_module
 from tests.fixtures.collections import Corpus
+from tests.support.changing import until_waiting
 from tests.support.encoder import HashedEncoder
 from tests.support.vectors import clustered, passages
 
@@ -284,6 +285,73 @@ def test_two_adds_of_one_id_at_once(database_url: str):
             thread.join()
         assert sorted(outcomes) == ["added", "duplicate"]
         assert docs.stats()["passages"] == 2
+
+
+def test_a_build_waits_for_an_add_that_is_not_committed(database_url: str, corpus: Corpus):
+    """The index is switched to codes that lack a passage, which no search finds when it is committed."""
+    with pgretrieval.connect(url=database_url) as database, psycopg.connect(database_url) as own:
+        docs = database.create_collection("docs")
+        docs.add(corpus.passages[:200], vectors=corpus.vectors[:200])
+        docs.add(corpus.passages[200:210], vectors=corpus.vectors[200:210], connection=own)
+        building = threading.Thread(target=docs.build)
+        building.start()
+        building.join(2)
+        assert building.is_alive()
+        own.commit()
+        building.join()
+        assert value(database_url, "select count(*) from pgretrieval.token_code") == 210
+        for number in range(200, 210):
+            assert docs.search(vectors=corpus.vectors[number], k=1)[0].id == f"p{number}"
+        assert not docs.check()
+
+
+def test_an_add_that_was_prepared_before_a_build_is_coded_by_its_codebook(database_url: str, corpus: Corpus):
+    """What an add writes after a switch is without codes, or has those of an index that is gone."""
+    prepared, switched = threading.Event(), threading.Event()
+
+    def source() -> Iterator[dict[str, object]]:
+        yield from corpus.passages[200:210]
+        prepared.set()
+        switched.wait(60)
+
+    with pgretrieval.connect(url=database_url) as database:
+        docs = database.create_collection("docs")
+        docs.add(corpus.passages[:200], vectors=corpus.vectors[:200])
+        docs.build()
+        adding = threading.Thread(target=lambda: docs.add(source(), vectors=corpus.vectors[200:210]))
+        adding.start()
+        assert prepared.wait(60)
+        docs.build()
+        switched.set()
+        adding.join()
+        assert value(database_url, "select count(*) from pgretrieval.token_code") == 210
+        for number in range(200, 210):
+            assert docs.search(vectors=corpus.vectors[number], k=1)[0].id == f"p{number}"
+        assert not docs.check()
+
+
+def test_two_first_adds_of_two_dimensions(database_url: str):
+    """The second one decides again, and the collection holds vectors of two dimensions."""
+    errors: list[BaseException] = []
+
+    def adding(docs: pgretrieval.Collection) -> None:
+        try:
+            docs.add([{"id": "wide", "text": "wide"}], vectors=clustered(1, dim=96))
+        except pgretrieval.DimensionMismatchError as error:
+            errors.append(error)
+
+    with pgretrieval.connect(url=database_url) as database, psycopg.connect(database_url) as own:
+        docs = database.create_collection("docs")
+        docs.add([{"id": "narrow", "text": "narrow"}], vectors=clustered(1, dim=48), connection=own)
+        second = threading.Thread(target=adding, args=[database.get_collection("docs")])
+        second.start()
+        until_waiting(database_url)
+        own.commit()
+        second.join()
+        assert ["96 dimensions, collection 'docs' has 48" in str(error) for error in errors] == [True]
+        assert docs.stats()["passages"] == 1
+        assert value(database_url, "select dim from pgretrieval.collection") == 48
+        assert docs.search(vectors=clustered(1, dim=48)[0], k=5)[0].id == "narrow"
 
 
 def test_a_dropped_collection_frees_its_tables(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
