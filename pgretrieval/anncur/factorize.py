@@ -75,8 +75,8 @@ class FactorizationReport:
         anchor_items: Anchor items.
         rank: Rank that the regularised inverse keeps.
         condition: Condition number of the anchor items' scores.
-        held_out_error: Error of the estimates for active-out queries.
-        held_out_recall: Share of the best passages of active-out queries that the estimates find.
+        held_out_error: Error of the estimates for held-out queries.
+        held_out_recall: Share of the best passages of held-out queries that the estimates find.
     """
 
     calls: int

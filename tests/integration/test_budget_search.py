@@ -10,8 +10,8 @@ import pytest
 
 import pgretrieval
 from pgretrieval.anncur.solving import anchors_for
-from pgretrieval.db.tables import anchors, passages
-from pgretrieval.db.tables.anchors import FactorizationRow
+from pgretrieval.db.tables import factorizations, passages
+from pgretrieval.db.tables.factorizations import FactorizationRow
 from tests.fixtures.collections import Corpus
 from tests.support.cross_encoder import TableCrossEncoder, queries
 
@@ -41,7 +41,7 @@ class Stored:
         statement = "select key from pgretrieval.anchor_item join pgretrieval.passage using (bucket, passage_id) order by place"
         self.anchors = [int(key[1:]) for (key,) in connection.execute(statement).fetchall()]
         number = connection.execute("select collection_id from pgretrieval.collection").fetchone()[0]
-        row = anchors.active(connection, number)
+        row = factorizations.active(connection, number)
         assert row is not None
         self.row: FactorizationRow = row
 

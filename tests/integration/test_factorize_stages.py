@@ -11,7 +11,7 @@ import pytest
 
 import pgretrieval
 from pgretrieval.anncur import factorize as stages
-from pgretrieval.db.tables import anchors
+from pgretrieval.db.tables import factorizations
 from tests.fixtures.collections import Corpus
 from tests.support.cross_encoder import TableCrossEncoder, queries
 
@@ -217,7 +217,7 @@ def test_a_large_collection_is_solved_on_a_sample(
 def embedded_scores(connection: Connection, number: int, model: TableCrossEncoder) -> dict[int, float]:
     """What stored embeddings say of a query whose anchor scores are exact, by the number of each passage."""
     collection_id = connection.execute("select collection_id from pgretrieval.collection").fetchone()[0]
-    row = anchors.active(connection, collection_id)
+    row = factorizations.active(connection, collection_id)
     assert row is not None
     vector = model.table[number, [anchor for anchor, _ in anchor_rows(connection)]] @ row.directions
     statement = "select key, embedding::real[] from pgretrieval.item_embedding join pgretrieval.passage using (bucket, passage_id)"
@@ -241,7 +241,7 @@ def test_a_passage_that_is_deleted_while_it_is_embedded(
     docs: pgretrieval.Collection, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ):
     """Its embedding is stored, or those after it are given to others."""
-    read = anchors.scores_of
+    read = factorizations.scores_of
     reads = []
 
     def deleting(*given: Any) -> Any:
@@ -251,7 +251,7 @@ def test_a_passage_that_is_deleted_while_it_is_embedded(
             docs.delete(["p10", "p11"])
         return found
 
-    monkeypatch.setattr(anchors, "scores_of", deleting)
+    monkeypatch.setattr(factorizations, "scores_of", deleting)
     model = TableCrossEncoder(noise=0)
     docs.factorize(model, TRAIN, 30)
     assert reads == [300, 300]

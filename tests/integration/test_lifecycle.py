@@ -348,7 +348,7 @@ def test_two_first_adds_of_two_dimensions(database_url: str):
         until_waiting(database_url)
         own.commit()
         second.join()
-        assert ["96 dimensions, collection 'docs' has 48" in str(error) for error in errors] == [True]
+        assert ["96 dimensions, but collection 'docs' has 48" in str(error) for error in errors] == [True]
         assert docs.stats()["passages"] == 1
         assert value(database_url, "select dim from pgretrieval.collection") == 48
         assert docs.search(vectors=clustered(1, dim=48)[0], k=5)[0].id == "narrow"

@@ -8,7 +8,7 @@ import pytest
 
 from pgretrieval.anncur.budget_search import CallBudget, rerank
 from pgretrieval.anncur.factorize import FactorizeOptions, check_options, distinct_queries
-from pgretrieval.db.tables.anchors import Item
+from pgretrieval.db.tables.factorizations import Item
 from pgretrieval.errors import ConfigError, InputError
 from pgretrieval.rerank import load_cross_encoder
 from pgretrieval.types import Hit, Passage
@@ -84,5 +84,5 @@ def test_ten_different_queries_are_enough() -> None:
     """The number that the error asks for is refused, or queries come back in another order."""
     texts = [f"query {number}" for number in range(10, 0, -1)]
     assert distinct_queries([*texts, texts[4], texts[0]]) == texts
-    with pytest.raises(InputError, match="9 different anchor queries; give at least 10"):
+    with pytest.raises(InputError, match="9 distinct anchor queries; give at least 10"):
         distinct_queries([*texts[:9], texts[3]])

@@ -9,7 +9,7 @@ import pytest
 
 from pgretrieval.anncur.inverse import REGULARISATIONS, Decomposed, Regularisation
 from pgretrieval.anncur.selection import choose_anchors
-from pgretrieval.anncur.solving import _held_out, solve, telling
+from pgretrieval.anncur.solving import _held_out, informative_queries, solve
 
 choose = partial(choose_anchors, count=50, selection="greedy", seed=0)
 
@@ -69,7 +69,7 @@ def test_the_regularisation_is_that_which_held_out_queries_prefer(items: int, de
 def test_a_query_tells_something_where_its_scores_differ_for_their_size() -> None:
     """Small scores count as equal, or rounding of large ones as a difference."""
     scores = np.array([[0, 0, 0], [1e12, 1e12 + 1e-3, 1e12], [1e-12, 3e-12, 2e-12], [5, 5, 5], [-1e6, -1e6, -1e6 + 0.1]])
-    assert telling(scores).tolist() == [2, 4]
+    assert informative_queries(scores).tolist() == [2, 4]
 
 
 def test_what_has_no_scores_has_an_inverse() -> None:

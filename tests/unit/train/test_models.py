@@ -58,7 +58,7 @@ def test_a_t5_with_a_projection_keeps_it(xtr_folder: Path) -> None:
     assert projection(model).out_features == T5_PROJECTED
     expected = unit(hidden_states(xtr_folder, "the river bank") @ weight.T)
     torch.testing.assert_close(model.encode_document(["the river bank"])[0], expected, atol=1e-5, rtol=1e-4)
-    with pytest.raises(ConfigError, match="is no bare T5"):
+    with pytest.raises(ConfigError, match="is not a bare T5"):
         start_model(xtr_folder, "cpu", bottleneck=ColXtr(dim=8))
 
 
@@ -68,5 +68,5 @@ def test_a_saved_model_over_a_t5_keeps_its_projection(t5_folder: Path, tmp_path:
     made.save(str(tmp_path / "model"), create_model_card=False)
     model = start_model(tmp_path / "model", "cpu")
     assert torch.equal(projection(model).weight, projection(made).weight)
-    with pytest.raises(ConfigError, match="is no bare T5"):
+    with pytest.raises(ConfigError, match="is not a bare T5"):
         start_model(tmp_path / "model", "cpu", bottleneck=ColXtr(dim=8))
