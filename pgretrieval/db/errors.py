@@ -42,89 +42,97 @@ class State(NamedTuple):
     remedy: str
 
 
-_AGAIN = "Do the same again."
+_AGAIN = "Repeat the call."
 _ASK_OWNER = (
     "Connect as the owner, or let the owner grant the right; to install the schema a role needs CREATE on the database (GRANT "
     "CREATE ON DATABASE … TO …)."
 )
-_RESTARTED = "Do the same again once the server is up."
-_SPACE = "Give the server more disk space, then do the same again."
+_RESTARTED = "Repeat the call when the server is up."
+_SPACE = "Free or add disk space on the server, then repeat the call."
 _MIGRATE = "Run `pgretrieval migrate` on this database."
 _PASSWORD = "Correct user and password in the URL, or pg_hba.conf on the server."
 
 STATES: dict[str, State] = {
-    "08": State(DatabaseUnavailableError, "the connection was lost", "Start the server or check the URL, then do the same again."),
-    "0A": State(StorageError, "the server cannot do this", "Read what it says; it may need a newer PostgreSQL."),
-    "22": State(StorageError, "the server cannot take a value", "Correct the value that it names."),
-    "23": State(StorageError, "a value breaks a constraint", "Correct the value that it names."),
+    "08": State(DatabaseUnavailableError, "the connection was lost", "Start the server or check the URL, then repeat the call."),
+    "0A": State(StorageError, "the server does not support this", "Read the message; a newer PostgreSQL may be needed."),
+    "22": State(StorageError, "the server rejected a value", "Correct the value named in the message."),
+    "23": State(StorageError, "a value violates a constraint", "Correct the value named in the message."),
     "25": State(StorageError, "the transaction is in a state that does not allow this", "Begin another transaction."),
     "25006": State(
         StorageError,
-        "the server or this session takes no changes, it is read-only",
+        "the server or this session is read-only",
         "Connect to the primary, or as a role without default_transaction_read_only.",
     ),
     "25P02": State(
-        StorageError, "an earlier statement of the transaction failed", "Roll back, then do the same again in another transaction."
+        StorageError, "an earlier statement of the transaction failed", "Roll back, then repeat the call in another transaction."
     ),
     "25P03": State(
         TimedOutError,
         "the session was idle in its transaction for too long",
         "Raise idle_in_transaction_session_timeout.",
     ),
-    "25P04": State(TimedOutError, "the transaction took too long", "Raise transaction_timeout for this role, or do less at once."),
-    "28": State(DatabaseUnavailableError, "the server does not let this role in", _PASSWORD),
+    "25P04": State(
+        TimedOutError, "the transaction took too long", "Raise transaction_timeout for this role, or do less in one transaction."
+    ),
+    "28": State(DatabaseUnavailableError, "the server rejected the login", _PASSWORD),
     "3D": State(DatabaseUnavailableError, "there is no such database", "Correct the database in the URL, or create it."),
     "3F000": State(SchemaError, "the schema is missing or incomplete", _MIGRATE),
-    "40": State(ConflictError, "another transaction changed the same", _AGAIN),
-    "42": State(StorageError, "the server does not understand the statement", "Read what it says."),
-    "42501": State(SchemaError, "it is not allowed for this role", _ASK_OWNER),
+    "40": State(ConflictError, "another transaction changed the same rows", _AGAIN),
+    "42": State(StorageError, "the statement is invalid on this server", "Read the message."),
+    "42501": State(SchemaError, "this role lacks a right", _ASK_OWNER),
     "42703": State(SchemaError, "the schema is missing or incomplete", _MIGRATE),
     "42883": State(SchemaError, "the schema is missing or incomplete", _MIGRATE),
     "42P01": State(SchemaError, "the schema is missing or incomplete", _MIGRATE),
-    "53": State(StorageError, "the server is short of something", "Give the server more of what it names, then do the same again."),
+    "53": State(
+        StorageError,
+        "the server lacks a resource",
+        "Give the server more of the resource named in the message, then repeat the call.",
+    ),
     "53100": State(StorageError, "the server's disk is full", _SPACE),
     "53200": State(
         StorageError,
         "the server is out of memory",
-        "Give the server more memory, or raise what it names, such as max_locks_per_transaction.",
+        "Give the server more memory, or raise the setting named in the message, such as max_locks_per_transaction.",
     ),
     "53300": State(
         DatabaseUnavailableError,
-        "the server has no connection left",
-        "Close others, raise max_connections, or put a pooler in front; then do the same again.",
+        "the server has no free connection",
+        "Close connections, raise max_connections, or use a pooler; then repeat the call.",
     ),
-    "53400": State(StorageError, "a limit of the server's configuration is reached", "Raise the limit that it names."),
-    "54": State(StorageError, "a value or a statement is larger than PostgreSQL can take", "Give less of it at once."),
-    "55": State(StorageError, "something is not in a state that allows this", "Read what it says, then do the same again."),
-    "55P03": State(TimedOutError, "another session held a lock for too long", "Do the same again, or raise lock_timeout."),
-    "57": State(StorageError, "somebody stepped in on the server", _AGAIN),
+    "53400": State(StorageError, "a limit of the server's configuration is reached", "Raise the limit named in the message."),
+    "54": State(StorageError, "a value or a statement is too large for PostgreSQL", "Pass less data in one call."),
+    "55": State(StorageError, "an object is not in a state that allows this", "Read the message, then repeat the call."),
+    "55P03": State(TimedOutError, "another session held a lock for too long", "Repeat the call, or raise lock_timeout."),
+    "57": State(StorageError, "an administrator interrupted the operation", _AGAIN),
     "57014": State(
         TimedOutError,
-        "the statement took longer than it may, or was cancelled",
-        "Do the same again, with less at once, or raise statement_timeout for this role.",
+        "the statement exceeded its time limit or was cancelled",
+        "Repeat the call with less data, or raise statement_timeout for this role.",
     ),
     "57P01": State(DatabaseUnavailableError, "the server ended the session, or is shutting down", _RESTARTED),
     "57P02": State(DatabaseUnavailableError, "a process of the server crashed, and the server restarts", _RESTARTED),
     "57P03": State(DatabaseUnavailableError, "the server is starting up or shutting down", _RESTARTED),
-    "57P04": State(DatabaseUnavailableError, "the database was dropped", "Connect to another."),
+    "57P04": State(DatabaseUnavailableError, "the database was dropped", "Connect to another database."),
     "57P05": State(DatabaseUnavailableError, "the session was idle for too long and was ended", _AGAIN),
     "58": State(
         StorageError,
         "the server's file system failed",
-        "Look at disk space, limits, and the file that it names.",
+        "Check disk space, limits, and the file named in the message.",
     ),
-    "P0": State(StorageError, "a function or trigger refused it", "Read what it says."),
+    "P0": State(StorageError, "a function or trigger raised an error", "Read the message."),
     "XX": State(
         StorageError,
-        "the server met an error of its own or damaged data",
-        "Look into the server's log; `pgretrieval check` tells what of a collection is sound.",
+        "the server reported an internal error or damaged data",
+        "Read the server's log; `pgretrieval check` finds damage in a collection.",
     ),
 }
 """By SQLSTATE or, where one is not there itself, by its first two characters."""
 
-_UNKNOWN = State(StorageError, "the server refused it", "Read what it says.")
+_UNKNOWN = State(StorageError, "the server raised an error", "Read the message.")
 _LOST = STATES["08"]
-_REFUSED = State(DatabaseUnavailableError, "the server refused the connection", "Correct the URL, or what the server names.")
+_REFUSED = State(
+    DatabaseUnavailableError, "the server refused the connection", "Correct the URL, or the setting that the server names."
+)
 _ANSWER_OF_A_SERVER = re.compile(r"failed: [^\s:]+:  ")  # "failed: FATAL:  ", in whatever language
 
 

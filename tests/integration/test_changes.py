@@ -258,7 +258,7 @@ def test_a_snapshot_from_before_a_build_is_refused(database_url: str, corpus: Co
         own.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         own.execute("select count(*) from pgretrieval.passage")
         docs.build()
-        with pytest.raises(ConflictError, match="Do the same again"):
+        with pytest.raises(ConflictError, match="Repeat the call"):
             docs.add(corpus.passages[200:], vectors=corpus.vectors[200:], connection=own)
         own.rollback()
         docs.add(corpus.passages[200:], vectors=corpus.vectors[200:], connection=own)

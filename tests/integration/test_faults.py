@@ -279,7 +279,7 @@ def test_a_role_without_rights_on_the_schema(postgres: PostgresUnderTest, databa
     """Somebody who may connect but not read gets a driver's error."""
     name, password = postgres.create_role()
     url = postgres.url_of(psycopg.conninfo.conninfo_to_dict(database_url)["dbname"], name, password)
-    with pytest.raises(SchemaError, match="not allowed for this role"):
+    with pytest.raises(SchemaError, match="this role lacks a right"):
         pgretrieval.connect(url=url)
 
 

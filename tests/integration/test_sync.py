@@ -836,9 +836,7 @@ def test_the_roles(postgres: PostgresUnderTest, database_url: str, database: pgr
                 application.execute("insert into pgretrieval.queue (collection_id, key) values (1, 'x')")
         with pgretrieval.connect(urls["writer"]) as written:
             docs = written.get_collection("docs", encoder=HashedEncoder())
-            with pytest.raises(
-                pgretrieval.PgRetrievalError, match="not allowed for this role: permission denied for table articles"
-            ):
+            with pytest.raises(pgretrieval.PgRetrievalError, match="this role lacks a right: permission denied for table articles"):
                 written.work([docs])
             articles.execute(f"grant select on articles to {roles['writer'][0]}")
             assert written.work([docs]) == WorkReport(written=4)
@@ -849,7 +847,7 @@ def test_the_roles(postgres: PostgresUnderTest, database_url: str, database: pgr
         with pgretrieval.connect(urls["reader"]) as reader:
             stats = reader.get_collection("docs").stats()
             assert (stats["attached"], stats["queued"], stats["parked_keys"]) == ("public.articles", None, None)
-            with pytest.raises(pgretrieval.PgRetrievalError, match="not allowed for this role"):
+            with pytest.raises(pgretrieval.PgRetrievalError, match="this role lacks a right"):
                 reader.work([reader.get_collection("docs", encoder=HashedEncoder())])
         with psycopg.connect(urls["reader"]) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(

@@ -63,7 +63,7 @@ def test_a_reader_searches_and_changes_nothing(urls: dict[str, str], corpus: Cor
         docs = database.get_collection("docs")
         assert len(docs.search(vectors=corpus.queries[0])) == 10
         assert docs.stats()["passages"] == 300
-        with pytest.raises(pgretrieval.PgRetrievalError, match="not allowed for this role"):
+        with pytest.raises(pgretrieval.PgRetrievalError, match="this role lacks a right"):
             docs.add([{"id": "new", "text": "text"}], vectors=corpus.vectors[:1], dense=corpus.queries[0][:1])
     with psycopg.connect(urls["reader"], autocommit=True) as connection:
         query = vector_array(corpus.queries[0])
