@@ -1,4 +1,4 @@
-"""The SQL files that ship, and the order in which functions are created."""
+"""The shipped SQL files, and the creation order of functions."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pgretrieval.errors import SchemaError
 
 
 def test_a_function_comes_after_those_that_it_calls():
-    """Postgres binds the names of a function's body when the function is created."""
+    """Functions are created after those that they call, because Postgres binds names at creation."""
     order = [path.stem for path in assets.function_files()]
     assert order.index("probe") < order.index("candidates_in_sql") < order.index("search")
     assert order.index("detach") < order.index("drop_collection")
 
 
 def test_no_two_files_have_one_name():
-    """A name is found once, whichever folder it is in."""
+    """File names are unique across folders."""
     there = sorted(path.stem for path in (assets.SQL / "functions").rglob("*.sql"))
     assert there == sorted(path.stem for path in assets.function_files())
 
 
 def test_a_file_holds_the_function_of_its_name():
-    """The order is found by names of files, so a file must create what it is called, and nothing else."""
+    """A file creates the function of its name and no other, because the order is computed from file names."""
     for path in assets.function_files():
         created = re.findall(
             r"^create (?:or replace )?(?:function|aggregate) pgretrieval\.(\w+)", path.read_text("utf-8"), re.MULTILINE
@@ -37,7 +37,7 @@ def test_a_file_holds_the_function_of_its_name():
 
 
 def test_a_new_function_is_one_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """No other file and no number says where it belongs."""
+    """A new function needs one new file and no other change."""
     shutil.copytree(assets.SQL, tmp_path / "sql")
     monkeypatch.setattr(assets, "SQL", tmp_path / "sql")
     new = tmp_path / "sql" / "functions" / "anncur" / "aaa.sql"
@@ -51,7 +51,7 @@ def test_a_new_function_is_one_new_file(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_functions_in_a_circle_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Neither could be created first; the error names them."""
+    """The error of a cycle names its functions."""
     (tmp_path / "functions" / "search").mkdir(parents=True)
     for name, other in (("one", "two"), ("two", "one")):
         (tmp_path / "functions" / "search" / f"{name}.sql").write_text(f"… pgretrieval.{other}() …")
@@ -61,7 +61,7 @@ def test_functions_in_a_circle_are_refused(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_order_is_the_same_in_every_process():
-    """The digest of the functions is of their order, too."""
+    """The order, on which the digest depends, is the same in every process."""
     code = "from pgretrieval import assets; print(assets.functions_digest())"
     environment = [{"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(assets.__file__).parents[1])} for seed in ("1", "2")]
     digests = {

@@ -1,4 +1,4 @@
-"""Imports point one way, the library neither prints nor asserts, and its SQL files and their users fit each other."""
+"""Import directions, no print or assert in the library, and consistency of SQL files and their users."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ALLOWED = {
     "__main__": {"cli"},
     "__init__": BASE | {"anncur", "collection", "database", "db", "encode", "index", "search"},
 }
-"""Part of the package -> the parts it may import; itself is always allowed."""
+"""Part of the package -> parts that it may import; itself is always allowed."""
 
 DRIVERS = {"psycopg", "sqlalchemy", "alembic", "pgvector"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -54,7 +54,7 @@ def part_of(path: Path) -> str:
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Full names of the modules that a file imports, at its head or in a function."""
+    """Full names of the modules that a file imports, at the top or in a function."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -71,7 +71,7 @@ def _is_module(name: str) -> bool:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_one_way(path: Path):
-    """A lower part learns of a higher one, and can no longer be used or tested alone."""
+    """Each part imports only lower parts."""
     part = part_of(path)
     allowed = ALLOWED[part] | {part}
     for name in imported(path):
@@ -82,21 +82,21 @@ def test_imports_point_one_way(path: Path):
 
 @pytest.mark.parametrize("name", ["selection", "solving", "inverse", "estimate", "whitening"])
 def test_the_maths_of_factorisations_is_pure(name: str):
-    """The modules of `anncur` that compute know no database and no model."""
+    """The numerical modules of `anncur` import neither database nor model code."""
     ours = {module for module in imported(PACKAGE / "anncur" / f"{name}.py") if module.startswith("pgretrieval.")}
     assert {module.split(".")[1] for module in ours} <= BASE | {"anncur"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_db_knows_the_driver(path: Path):
-    """SQL or the driver's types spread through the package."""
+    """Only `db` imports the driver."""
     if part_of(path) not in ("db", "alembic", "sqlalchemy"):  # the last two are for applications that use these
         assert {name.split(".")[0] for name in imported(path)} & DRIVERS == set()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_the_library_neither_prints_nor_asserts(path: Path):
-    """A check vanishes under python -O, or text appears on a caller's standard output."""
+    """The library prints nothing and has no assert, which python -O removes."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         assert not isinstance(node, ast.Assert), f"{path}:{node.lineno}"
         if part_of(path) != "cli" and isinstance(node, ast.Call):
@@ -107,7 +107,7 @@ def test_the_library_neither_prints_nor_asserts(path: Path):
 
 
 def test_every_part_has_a_place_in_the_order():
-    """A new part is not checked at all."""
+    """Every part of the package is in ALLOWED."""
     assert {part_of(path) for path in MODULES} == set(ALLOWED)
 
 
@@ -122,14 +122,14 @@ def test_every_part_has_a_place_in_the_order():
     ],
 )
 def test_heavy_packages_are_imported_when_needed(statement: str, absent: list[str]):
-    """`import pgretrieval` takes seconds."""
+    """`import pgretrieval` imports no heavy package."""
     code = f"{statement}\nimport sys\nprint([name for name in {absent!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
 
 
 def test_importing_changes_nothing_of_the_process():
-    """An application's environment, signals and psycopg's adapters are its own, also when torch is imported for it."""
+    """Importing changes no environment variable, signal handler or psycopg adapter, even when torch is imported."""
     code = """if True:
         import os, psycopg, signal, sys
         def state():
@@ -148,7 +148,7 @@ def test_importing_changes_nothing_of_the_process():
 
 
 def test_public_names_are_there():
-    """A name in __all__ cannot be imported."""
+    """Every name in __all__ can be imported."""
     for name in pgretrieval.__all__:
         assert getattr(pgretrieval, name) is not None
 
@@ -158,13 +158,13 @@ def _sources() -> dict[Path, str]:
 
 
 def test_every_sql_file_is_used_and_every_named_one_exists():
-    """A file of statements is forgotten, or a module names one that is not there."""
+    """Every file of statements is used, and every file that a module names exists."""
     named = {name for text in _sources().values() for name in re.findall(r'statements\("(\w+)"\)', text)}
     assert named == {path.stem for path in (assets.SQL / "queries").glob("*.sql")}
 
 
 def test_every_named_statement_is_used_where_its_file_is_loaded():
-    """A statement is dead, or a module asks for one that its file does not have."""
+    """Every named statement is used, and every used name exists in its file."""
     for file in sorted((assets.SQL / "queries").glob("*.sql")):
         users = [text for text in _sources().values() if f'statements("{file.stem}")' in text]
         words = {word for text in users for word in re.findall(r'"(\w+)"', text)}
@@ -174,7 +174,7 @@ def test_every_named_statement_is_used_where_its_file_is_loaded():
 
 
 def test_no_sql_is_written_in_python():
-    """A statement hides in a string, where no file of statements shows it and a value can be pasted into it."""
+    """No Python string contains a SQL statement."""
     pattern = re.compile(r"^\s*(select|insert into|update|delete from|create|drop|alter|copy|truncate)\s+\w", re.IGNORECASE)
     for path, text in _sources().items():
         tree = ast.parse(text)

@@ -1,4 +1,4 @@
-"""Calls of a cross-encoder: a budget of them, hits that are scored again, and what a factorisation may be asked for."""
+"""Call budgets of a cross-encoder, reranked hits, and argument checks of a factorisation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def items(*numbers: int) -> list[Item]:
 
 
 def test_a_budget_pays_for_each_passage_once(table: TableCrossEncoder) -> None:
-    """A passage is paid for again, within a call or in a later one, or the calls that are left are counted wrongly."""
+    """Each passage costs one call, within a batch and across batches, and the remaining calls are counted exactly."""
     calls = CallBudget(load_cross_encoder(table), "query 3", 6)
     assert calls.score(items(4, 9, 4, 2)) == 3
     assert (calls.left, len(table.asked)) == (3, 3)
@@ -37,7 +37,7 @@ def test_a_budget_pays_for_each_passage_once(table: TableCrossEncoder) -> None:
 
 
 def test_a_budget_ends(table: TableCrossEncoder) -> None:
-    """More is scored than was allowed, or what comes last takes the place of what comes first."""
+    """No more passages are scored than the budget allows; the first ones are kept."""
     calls = CallBudget(load_cross_encoder(table), "query 3", 3)
     assert calls.score(items(7, 1)) == 2
     assert calls.score(items(1, 30, 31, 32)) == 1
@@ -47,7 +47,7 @@ def test_a_budget_ends(table: TableCrossEncoder) -> None:
 
 
 def test_hits_are_ranked_by_exact_scores_of_their_whole_texts(table: TableCrossEncoder) -> None:
-    """Titles are not read, or a hit has the score or the place of another."""
+    """Scores are computed from title and text, and hits are ranked by them."""
     numbers = [5, 17, 30, 2, 44]
     hits = [Hit(rank, f"p{n}", 9.0 - rank, f"title {n}", f"text {n}", {"n": n}) for rank, n in enumerate(numbers, start=1)]
     explained = rerank(load_cross_encoder(table), "query 8", hits, 3)
@@ -61,7 +61,7 @@ def test_hits_are_ranked_by_exact_scores_of_their_whole_texts(table: TableCrossE
 
 
 def test_hits_of_one_score_keep_their_order() -> None:
-    """What a cross-encoder cannot tell apart is turned round."""
+    """Ties keep their order."""
 
     class Indifferent:
         def predict(self, pairs: Any) -> list[float]:
@@ -74,14 +74,14 @@ def test_hits_of_one_score_keep_their_order() -> None:
 
 @pytest.mark.parametrize(("element", "most"), [("vector", 2000), ("halfvec", 4000)])
 def test_as_many_anchors_are_allowed_as_can_be_indexed(element: Any, most: int) -> None:
-    """The last number that works is refused, or the first one that does not is taken."""
+    """The largest indexable number of anchors is accepted, the next one refused."""
     assert check_options(FactorizeOptions(most, "top", 3, element)) == FactorizeOptions(most, "top", 3, element)
     with pytest.raises(ConfigError, match=f"anchor_items is {most + 1}"):
         check_options(FactorizeOptions(most + 1, "top", 3, element))
 
 
 def test_ten_different_queries_are_enough() -> None:
-    """The number that the error asks for is refused, or queries come back in another order."""
+    """The minimum named in the error is accepted, and queries keep their order."""
     texts = [f"query {number}" for number in range(10, 0, -1)]
     assert distinct_queries([*texts, texts[4], texts[0]]) == texts
     with pytest.raises(InputError, match="9 distinct anchor queries; give at least 10"):

@@ -1,4 +1,4 @@
-"""The maths of factorisations, against exact products and against the plain algorithms of the papers."""
+"""Numerics of factorisations, compared with exact products and with plain implementations of the papers' algorithms."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def low_rank(queries: int, items: int, rank: int, seed: int = 0):
 
 @cache
 def realistic(seed: int = 0, queries: int = 300, items: int = 2000):
-    """Scores like a cross-encoder's: 60 decaying directions and 15 % of noise."""
+    """Scores like a cross-encoder's: 60 decaying directions and 15 % noise."""
     rng = np.random.default_rng(seed)
     decay = np.exp(-np.arange(60) / 20)
     signal = (rng.standard_normal((queries, 60)) * decay) @ rng.standard_normal((60, items))
@@ -35,7 +35,7 @@ def realistic(seed: int = 0, queries: int = 300, items: int = 2000):
 
 @pytest.mark.parametrize("selection", ["greedy", "random", "top"])
 def test_scores_of_low_rank_are_estimated_exactly(selection):
-    """U is not the inverse on what the anchors span, or single precision slips in."""
+    """The inverse is exact on the span of the anchors, in double precision."""
     scores = low_rank(120, 800, 20)
     solved = solve(scores[:100], partial(choose_anchors, count=30, selection=selection, seed=1), seed=0)
     anchors = solved.anchors
@@ -48,7 +48,7 @@ def test_scores_of_low_rank_are_estimated_exactly(selection):
 
 
 def test_recall_holds_where_anchors_are_as_many_as_queries():
-    """The inverse of a square noisy matrix is mostly noise."""
+    """Recall stays high with as many anchors as queries, although the square matrix is noisy."""
     scores, train, test = realistic(queries=450, items=3000), 300, slice(300, 450)
 
     def found(anchors, inverse):
@@ -65,7 +65,7 @@ def test_recall_holds_where_anchors_are_as_many_as_queries():
 
 
 def test_what_held_out_queries_tell_is_true_of_others():
-    """Recall and error are measured on queries that the factorisation was made of."""
+    """Recall and error are measured on queries that the factorisation does not use."""
     scores = realistic()
     solved = solve(scores[:200], greedy, seed=0)
     estimated = scores[200:, solved.anchors] @ solved.inverse @ scores[:200]
@@ -74,7 +74,7 @@ def test_what_held_out_queries_tell_is_true_of_others():
 
 
 def test_anchors_that_held_out_queries_chose_do_not_flatter_or_spoil_them():
-    """Anchors are chosen of all queries at once: greedy ones are the few items that each query scores out of all proportion."""
+    """Anchors are chosen without held-out queries; greedy selection would prefer their outlier items."""
     scores, train = realistic(1).copy(), 100
     rng = np.random.default_rng(10)
     for row in scores:
@@ -85,7 +85,7 @@ def test_anchors_that_held_out_queries_chose_do_not_flatter_or_spoil_them():
 
 
 def test_pivots_explain_what_is_left():
-    """Columns that repeat others are taken, or a column twice."""
+    """Pivots skip columns that repeat others, and no column occurs twice."""
     scores = low_rank(30, 200, 5)
     scores = np.hstack([scores, scores])
     chosen = pivots(scores, 40)
@@ -95,14 +95,14 @@ def test_pivots_explain_what_is_left():
 
 
 def test_pivots_of_equal_and_of_zero_columns_come_to_an_end():
-    """Columns without a rest are looked at for ever."""
+    """Pivoting terminates on equal and on zero columns."""
     assert len(set(pivots(np.ones((4, 9)), 9).tolist())) == 9
     assert len(set(pivots(np.zeros((4, 9)), 9).tolist())) == 9
 
 
 @pytest.mark.parametrize("selection", SELECTIONS)
 def test_selections_are_seeded_and_have_no_item_twice(selection):
-    """A run that is repeated chooses others, or fewer come back."""
+    """A seed determines the selection, which has the requested size."""
     scores = realistic()[:80, :300]
 
     def spread(count):
@@ -120,7 +120,7 @@ def test_selections_are_seeded_and_have_no_item_twice(selection):
 
 
 def test_constant_rows_take_no_part():
-    """A query that scores everything alike spoils the estimate, or the choice among the regularisations."""
+    """Queries with constant scores affect neither the estimate nor the choice of regularisation."""
     scores = low_rank(60, 400, 10)
     spoilt = scores.copy()
     spoilt[[3, 7]] = 1e4
@@ -131,7 +131,7 @@ def test_constant_rows_take_no_part():
 
 
 def test_a_part_of_the_anchors_gives_what_their_own_factorisation_gives():
-    """Where anchors are hidden, deleted, or beyond the budget, the others are used as if they were all."""
+    """If anchors are hidden, deleted or beyond the budget, the rest give the estimate of their own factorisation."""
     scores, train = realistic(), 200
     solved = solve(scores[:train], greedy, seed=0)
     anchors = solved.anchors
@@ -149,7 +149,7 @@ def test_a_part_of_the_anchors_gives_what_their_own_factorisation_gives():
 
 @pytest.mark.parametrize("selection", ["greedy", "top"])
 def test_whitened_embeddings_have_the_same_products_and_equal_variances(selection):
-    """Estimates change, or the vector index is still built on a few directions."""
+    """Whitening keeps estimates and equalises the variance of all directions."""
     scores, train = realistic(), 200
     solved = solve(scores[:train], partial(choose_anchors, count=80, selection=selection, seed=0), seed=0)
     directions, turned = whiten(solved.inverse, scores[:train])
@@ -164,7 +164,7 @@ def test_whitened_embeddings_have_the_same_products_and_equal_variances(selectio
 
 
 def test_equal_embeddings_stay_as_they_are():
-    """What has no variance is divided by it."""
+    """Embeddings without variance are not divided by zero."""
     inverse = np.arange(12.0).reshape(3, 4)
     directions, turned = whiten(inverse, np.ones((4, 50)))
     assert np.array_equal(directions, np.eye(3))
@@ -172,7 +172,7 @@ def test_equal_embeddings_stay_as_they_are():
 
 
 def test_whitened_embeddings_and_plain_ones_tell_the_same():
-    """The likeliest query is another one in other coordinates."""
+    """Plain and whitened embeddings give the same most likely query."""
     scores, train = realistic(), 200
     solved = solve(scores[:train], greedy, seed=0)
     directions, turned = whiten(solved.inverse, scores[:train])
@@ -193,7 +193,7 @@ def test_whitened_embeddings_and_plain_ones_tell_the_same():
 
 
 def test_without_scores_the_mean_query_is_expected():
-    """A first round without any score has no vector."""
+    """Without scores the first round uses the mean query."""
     model = QueryModel(realistic()[:100, :20], 0.1)
     assert np.array_equal(model.of_items(np.empty((0, 20)), np.empty(0)), model.mean)
     equal = model.of_items(np.ones((5, 20)), np.full(5, 2.0))
@@ -201,7 +201,7 @@ def test_without_scores_the_mean_query_is_expected():
 
 
 def direct(model: QueryModel, embeddings: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """A system of as many equations as there are scores, by plain definition."""
+    """Solve a system with one equation per score, as a reference."""
     covariance = model._covariance
     variance = embeddings @ covariance @ embeddings.T
     ridge = model._error + 1e-10 * np.trace(variance) / len(variance)
@@ -212,7 +212,7 @@ def direct(model: QueryModel, embeddings: np.ndarray, scores: np.ndarray) -> np.
 @pytest.mark.parametrize(("queries", "items"), [(300, 10), (300, 59), (300, 60), (300, 61), (300, 700), (40, 41), (40, 700)])
 @pytest.mark.parametrize("error", [0.3, 0.01])
 def test_many_scores_are_solved_in_the_smaller_dimension(queries: int, items: int, error: float):
-    """Another vector comes of it than of a system of all scores."""
+    """The smaller system gives the vector of the full one."""
     rng = np.random.default_rng(3)
     intersection = rng.standard_normal((queries, 30)) @ rng.standard_normal((30, 60)) + 0.1 * rng.standard_normal((queries, 60)) + 2
     model = QueryModel(intersection, error**2, rng.standard_normal((60, 60)) / 8)
@@ -223,7 +223,7 @@ def test_many_scores_are_solved_in_the_smaller_dimension(queries: int, items: in
 
 
 def test_rounds_do_not_take_the_cube_of_the_calls():
-    """2,000 scores take as long as a system of 2,000 equations."""
+    """2,000 scores are solved much faster than a system of 2,000 equations."""
     rng = np.random.default_rng(4)
     model = QueryModel(rng.standard_normal((200, 100)), 0.01)
     embeddings, scores = rng.standard_normal((2500, 100)), rng.standard_normal(2500)
@@ -241,7 +241,7 @@ def test_rounds_do_not_take_the_cube_of_the_calls():
 
 
 def adaptive(first, rounds, budget, truth, estimate):
-    """Recall of the 10 and 100 best of one query, where each round scores the best by estimate of those not scored."""
+    """Recall of the 10 and 100 best of one query, if each round scores the best unscored items by estimate."""
     scored = list(first)
     for number in range(1, rounds):
         estimated = estimate(scored, truth[scored])
@@ -252,7 +252,7 @@ def adaptive(first, rounds, budget, truth, estimate):
 
 
 def test_rounds_by_embeddings_find_what_adacur_finds():
-    """The regression on item embeddings loses against the pseudo-inverse of the anchor queries' whole scores."""
+    """Regression on item embeddings finds as much as the pseudo-inverse over the anchor queries' full scores (ADACUR)."""
     scores, train = realistic(), 200
     solved = solve(scores[:train], greedy, seed=0)
     anchors = solved.anchors
@@ -275,7 +275,7 @@ def test_rounds_by_embeddings_find_what_adacur_finds():
 
 
 def test_the_split_is_learnt_by_budget():
-    """All of a budget goes to anchors, or none; more anchors are paid than there are."""
+    """The split spends part of a budget on anchors, never more than there are."""
     scores = realistic()
     split = solve(scores[:200], greedy, seed=0).split
     assert list(split) == [10, 20, 50, 100, 200, 500, 1000]
@@ -287,7 +287,7 @@ def test_the_split_is_learnt_by_budget():
 
 
 def test_anchors_own_scores_follow_from_any_query_vector():
-    """Vectors of anchors are right where directions are symmetric alone."""
+    """The scores of anchors are reproduced for asymmetric directions, too."""
     rng = np.random.default_rng(5)
     directions = rng.standard_normal((12, 12))
     model = QueryModel(rng.standard_normal((30, 12)), 0.1, directions)
@@ -297,7 +297,7 @@ def test_anchors_own_scores_follow_from_any_query_vector():
 
 
 def test_regularised_inverses_by_their_definitions():
-    """A strength is of another size than its share of the largest singular value."""
+    """A strength is a share of the largest singular value."""
     rng = np.random.default_rng(6)
     left, right = np.linalg.qr(rng.standard_normal((8, 4)))[0], np.linalg.qr(rng.standard_normal((4, 4)))[0]
     scores = (left * [10.0, 5.0, 0.5, 0.04]) @ right.T
@@ -314,7 +314,7 @@ def test_regularised_inverses_by_their_definitions():
 
 
 def test_pivots_are_those_of_a_pivoted_qr():
-    """What the columns before explain is counted wrongly."""
+    """Pivots equal those of a pivoted QR."""
     from scipy.linalg import qr
 
     for seed in range(3):

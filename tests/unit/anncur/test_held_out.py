@@ -1,4 +1,4 @@
-"""What held-out queries tell of a factorisation, against products that are worked out by definition."""
+"""Estimates from held-out queries, compared with products computed by definition."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ choose = partial(choose_anchors, count=50, selection="greedy", seed=0)
 
 
 def noisy(queries: int, items: int, rank: int, seed: int = 0) -> np.ndarray:
-    """Scores of decaying directions with noise, and far from zero."""
+    """Scores with decaying directions, noise, and a mean far from zero."""
     rng = np.random.default_rng(seed)
     signal = (rng.standard_normal((queries, rank)) * np.exp(-np.arange(rank) / 15)) @ rng.standard_normal((rank, items))
     return signal + 0.2 * signal.std() * rng.standard_normal((queries, items)) - 2
@@ -31,7 +31,7 @@ def inverted(scores: np.ndarray, regularisation: Regularisation) -> np.ndarray:
 
 @pytest.mark.parametrize(("queries", "held"), [(10, 2), (16, 2), (17, 3), (100, 15), (300, 45), (1000, 100)])
 def test_a_share_of_the_queries_is_held_out(queries: int, held: int) -> None:
-    """Too few tell of the others, so many that too few are left, or a query is on both sides."""
+    """The share of held-out queries has both bounds, and no query is on both sides."""
     one, other = _held_out(queries, 4)
     assert len(one) == held
     assert sorted([*one.tolist(), *other.tolist()]) == list(range(queries))
@@ -44,7 +44,7 @@ def test_a_share_of_the_queries_is_held_out(queries: int, held: int) -> None:
 @pytest.mark.parametrize(("items", "depth"), [(2000, 100), (600, 60), (60, 6)])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_regularisation_is_that_which_held_out_queries_prefer(items: int, depth: int, seed: int) -> None:
-    """Another one finds more of their best items, or as many with less error; or what is said of them is of others."""
+    """The chosen regularisation has the best recall on held-out queries and, among equals, the least error; both are reported."""
     scores = noisy(120, items, 40, seed)
     held, kept = _held_out(120, seed)
     anchors = choose(scores[kept])
@@ -67,13 +67,13 @@ def test_the_regularisation_is_that_which_held_out_queries_prefer(items: int, de
 
 
 def test_a_query_tells_something_where_its_scores_differ_for_their_size() -> None:
-    """Small scores count as equal, or rounding of large ones as a difference."""
+    """A query counts as constant only if its scores differ by no more than rounding, relative to their size."""
     scores = np.array([[0, 0, 0], [1e12, 1e12 + 1e-3, 1e12], [1e-12, 3e-12, 2e-12], [5, 5, 5], [-1e6, -1e6, -1e6 + 0.1]])
     assert informative_queries(scores).tolist() == [2, 4]
 
 
 def test_what_has_no_scores_has_an_inverse() -> None:
-    """Zeros are divided by zero."""
+    """A matrix of zeros has an inverse without division by zero."""
     zeros = Decomposed(np.zeros((5, 3)))
     for regularisation in REGULARISATIONS:
         assert not zeros.inverse(regularisation).any()

@@ -1,4 +1,4 @@
-"""Which columns pivoting takes once those before explain the others, whatever the size of the scores."""
+"""Pivot selection after the first columns explain the others, at any scale of the scores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RANK, QUERIES, ITEMS = 6, 40, 90
 
 
 def in_turns(scores: np.ndarray, rank: int, count: int) -> list[int]:
-    """Pivots of LAPACK's QR, as many as the rank, and then those of the columns that are left, and so on."""
+    """Pivots of LAPACK's QR up to the rank, then those of the remaining columns, and so on."""
     left, chosen = list(range(scores.shape[1])), []
     while len(chosen) < count:
         pivoted = qr(scores[:, left], pivoting=True, mode="r")[1][: min(rank, len(left))]
@@ -33,12 +33,12 @@ def low_rank() -> np.ndarray:
 
 @pytest.mark.parametrize("size", [2.0**-25, 2.0**-12, 1.0, 2.0**25])
 def test_pivots_begin_again_once_all_columns_are_explained(low_rank: np.ndarray, size: float) -> None:
-    """Small scores count as explained before they are, and what is left of large ones by rounding counts as unexplained."""
+    """Pivoting starts again when all columns are explained, judged relative to their size."""
     assert pivots(low_rank * size, 30).tolist() == in_turns(low_rank, RANK, 30)
 
 
 def test_short_columns_are_measured_by_their_own_length() -> None:
-    """A column that the others do not explain comes after copies of theirs, because it is short."""
+    """A short column that the others do not explain precedes copies of theirs."""
     scores = np.zeros((4, 6))
     scores[0, :3] = [2.0**17, 2.0**16, 2.0**15]
     scores[1, 3] = 2.0**-5
@@ -47,7 +47,7 @@ def test_short_columns_are_measured_by_their_own_length() -> None:
 
 
 def test_nearly_equal_columns_are_told_apart() -> None:
-    """What little a column has of its own is lost to rounding, or is taken for nothing."""
+    """The small independent part of a column survives rounding."""
     rng = np.random.default_rng(3)
     own = np.linalg.qr(rng.standard_normal((QUERIES, 13)))[0]
     scores = 1000 * own[:, :1] + own[:, 1:] * (0.01 * np.arange(12, 0, -1))
@@ -59,7 +59,7 @@ def test_nearly_equal_columns_are_told_apart() -> None:
 
 @pytest.mark.parametrize("selection", ["random", "top", "kmeans"])
 def test_every_selection_begins_with_what_tells_most(low_rank: np.ndarray, selection: Any) -> None:
-    """Anchors come in the order of their numbers or of a draw, and a small budget scores copies."""
+    """Anchors are ordered by information in every selection, so small budgets score no copies."""
     choose = partial(choose_anchors, low_rank, 25, selection, 4, lambda count: np.arange(count) * 2)
     chosen = choose().tolist()
     among = sorted(chosen)
@@ -68,7 +68,7 @@ def test_every_selection_begins_with_what_tells_most(low_rank: np.ndarray, selec
 
 @pytest.mark.parametrize("selection", ["greedy", "random", "top"])
 def test_there_are_as_many_anchors_as_asked_for_or_items(low_rank: np.ndarray, selection: Any) -> None:
-    """Fewer come than are asked for where queries are fewer, or a column comes twice."""
+    """The requested number of distinct anchors is returned, also with fewer queries; at most all items."""
     for count, expected in ((1, 1), (60, 60), (90, 90), (500, 90)):
         chosen = choose_anchors(low_rank, count, selection, 0)
         assert (len(chosen), len(set(chosen.tolist()))) == (expected, expected)

@@ -1,4 +1,4 @@
-"""How a budget is split between anchors and candidates, against a search that is played through for each held-out query."""
+"""Split of a budget between anchors and candidates, compared with a simulated search for each held-out query."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHARES = [tenth / 10 for tenth in range(1, 10)]
 
 
 def query_vector(anchor_scores: np.ndarray, own: np.ndarray, error: float) -> np.ndarray:
-    """The mean of normally distributed anchor scores, given the first `len(own)` of a query, each with that error."""
+    """Mean of normally distributed anchor scores, given the first `len(own)` of a query, each with that error."""
     count = len(own)
     mean = anchor_scores.mean(axis=0)
     covariance = np.cov(anchor_scores.T, bias=True)
@@ -38,7 +38,7 @@ def found_by_search(
 def played_through(
     told: np.ndarray, anchors: np.ndarray, inverse: np.ndarray, kept: np.ndarray, held: np.ndarray, error: float
 ) -> dict[int, int]:
-    """The same as `learn_split` by its definition."""
+    """Reference implementation of `learn_split`."""
     items, embeddings, split = told.shape[1], inverse @ told[kept], {}
     for budget in (10, 20, 50, 100, 200, 500, 1000, 2000):
         if budget >= items and split:
@@ -58,7 +58,7 @@ def played_through(
 @pytest.mark.parametrize(("items", "rank", "count"), [(600, 25, 60), (200, 12, 30), (1500, 40, 250), (8, 3, 5)])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_split_finds_most_in_searches_of_its_budget(items: int, rank: int, count: int, seed: int) -> None:
-    """Shares are of something else than the budget, a search has more calls, or another share finds more, or as much with less."""
+    """The learnt share finds the most in searches of its budget and, among equals, is the smallest."""
     rng = np.random.default_rng(seed)
     told = (rng.standard_normal((90, rank)) * np.exp(-np.arange(rank) / 12)) @ rng.standard_normal((rank, items))
     told += 0.2 * told.std() * rng.standard_normal(told.shape) - 3
@@ -70,12 +70,12 @@ def test_a_split_finds_most_in_searches_of_its_budget(items: int, rank: int, cou
 
 
 def test_without_a_split_half_of_the_calls_go_to_anchors() -> None:
-    """All of a budget goes to anchors, none does, or more than there are."""
+    """Without a learnt split, half of the budget is spent on anchors, at most their number."""
     assert [anchors_for(budget, {}, 7) for budget in (1, 2, 3, 8, 13, 14, 100)] == [1, 1, 1, 4, 6, 7, 7]
 
 
 def test_between_budgets_the_share_is_in_proportion() -> None:
-    """Counts take the place of shares, the nearest budget that of both, or a share is rounded down."""
+    """Shares, not counts, are interpolated linearly between budgets and rounded."""
     split = {10: 4, 100: 50, 200: 40}
     expected = {1: 1, 5: 2, 9: 4, 10: 4, 55: 25, 64: 29, 100: 50, 150: 52, 200: 40, 300: 60, 399: 80, 1000: 80}
     # 64: .4 + .1 * 54 / 90 = .46, of 64 calls 29.4; 150: (.5 + .2) / 2 = .35, of 150 calls 52.5; 300: .2, as for 200.

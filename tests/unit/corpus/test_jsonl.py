@@ -158,7 +158,7 @@ def test_a_query_id_twice_names_both_lines(file):
 
 
 def test_a_line_without_end(tmp_path):
-    """A compressed line of any length is read whole, and takes the memory of the machine."""
+    """A compressed line is read up to the limit only, not into memory as a whole."""
     path = tmp_path / "corpus.jsonl.gz"
     with gzip.open(path, "wb", compresslevel=1) as file:
         file.write(b'{"id": "a", "text": "one"}\n{"id": "b", "text": "')
@@ -190,7 +190,7 @@ def test_values_that_would_change_on_their_way(tmp_path, line, said):
 
 
 def test_a_null_id_beside_another(tmp_path):
-    """`_id` is not looked at where `id` is null."""
+    """`_id` is used if `id` is null."""
     path = tmp_path / "corpus.jsonl"
     path.write_text('{"id": null, "_id": 7, "text": "x"}\n')
     assert [passage.id for passage in read_passages(path)] == ["7"]

@@ -1,4 +1,4 @@
-"""One meaning for each SQLSTATE."""
+"""Mapping of SQLSTATEs to errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _URL = "postgresql://somebody:secret@db.example:5433/mine"
 
 @pytest.mark.parametrize("state", STATES)
 def test_a_state_is_documented_as_it_is_told(state: str):
-    """The table of the documentation is another one."""
+    """The documentation shows each state as the code defines it."""
     told = STATES[state]
     assert f"| `{state}` | `{told.error.__name__}` | {told.meaning} | {told.remedy} |" in _DOCUMENTED
 
@@ -56,7 +56,7 @@ def test_a_state_is_documented_as_it_is_told(state: str):
     ],
 )
 def test_an_error_of_the_driver(raised: psycopg.Error, error: type[Exception], told: str):
-    """A timeout, a limit or a full disk is told as a lost connection; a password is shown."""
+    """Each driver error has the right class and meaning, and no message contains the password."""
     with pytest.raises(pgretrieval.StorageError) as caught, storage_errors(_URL, "doing it", all_or_nothing=True):
         raise raised
     assert type(caught.value) is error

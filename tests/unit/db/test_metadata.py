@@ -16,7 +16,7 @@ from pgretrieval.db.metadata import dumps, same
     [(1, True), (0, False), (1, 1.0), (1, "1"), (None, False), ([1], [True]), ({"a": 1}, {"a": True}), (10**22, 1e22), (0, None)],
 )
 def test_values_that_python_or_a_reader_may_confuse(one: object, other: object):
-    """An update from one to the other is taken for no change."""
+    """Values that Python considers equal but JSON does not are different."""
     assert not same({"x": one}, {"x": other})
     assert same({"x": one}, {"x": one})
 
@@ -33,14 +33,14 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.text(), JSON | st.sampled_from([1e16, -1e22, 1.7e308, 5e-324, "e+", "1e+22"]), max_size=4))
 def test_what_is_written_is_read_as_it_was(metadata: dict[str, object]):
-    """A large float is written with an exponent, which Postgres resolves."""
+    """Values are read as they were written, large floats included."""
     text = dumps(metadata)
     assert json.loads(text) == metadata
     assert same(json.loads(text), metadata)
 
 
 def test_no_number_has_an_exponent():
-    """Postgres resolves it, and an int comes back for a float."""
+    """Numbers are written without an exponent, which Postgres would resolve to an integer."""
     assert dumps({"e+": "1e+22", "v": [1e22, -1.5e16, 10**22, 0.5]}) == (
         '{"e+": "1e+22", "v": [10000000000000000000000.0, -15000000000000000.0, 10000000000000000000000, 0.5]}'
     )

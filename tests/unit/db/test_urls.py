@@ -1,4 +1,4 @@
-"""Connection strings that the driver cannot read: the error names what is wrong with them, and shows no password."""
+"""Errors of invalid connection strings name the problem and contain no password."""
 
 from __future__ import annotations
 

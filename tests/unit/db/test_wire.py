@@ -1,4 +1,4 @@
-"""Binary formats: what numpy builds, numpy reads back, and the bytes are those that Postgres documents."""
+"""Binary formats: numpy reads what it writes, in the bytes that Postgres documents."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_int4_array() -> None:
 
 
 def test_int4_arrays_come_back() -> None:
-    """Values of one array are taken for those of the next, or an empty one for a header."""
+    """Arrays are separated correctly, empty ones included."""
     empty = struct.pack(">iiI", 0, 0, 23)
     first, second = int4_array_fields(np.array([5, -6, 7], dtype=np.int32), np.array([0, 1, 3]))
     values, lengths = read_int4_arrays([first, empty, second])
@@ -54,7 +54,7 @@ def test_offsets() -> None:
 
 
 def test_parameters_are_arrays_with_their_lengths() -> None:
-    """A header or byte order is wrong, and a search looks up other passages."""
+    """Headers and byte order are those of Postgres."""
     assert int4_array(np.array([5, -1], dtype=np.int32)) == struct.pack(">iiIiiiiii", 1, 0, 23, 2, 1, 4, 5, 4, -1)
     assert float4_array(np.array([0.5], dtype=np.float32)) == struct.pack(">iiIiiif", 1, 0, 700, 1, 1, 4, 0.5)
     assert int4_array(np.array([], dtype=np.int32)) == struct.pack(">iiIii", 1, 0, 23, 0, 1)

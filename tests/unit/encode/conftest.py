@@ -19,7 +19,7 @@ def minilm() -> CollectionEncoder:
 
 @pytest.fixture(scope="session")
 def stanford_folder(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny BERT as the original ColBERT code stores it: `HF_ColBERT`, inline projection, artifact.metadata."""
+    """The tiny BERT in the format of the original ColBERT code: `HF_ColBERT`, inline projection, artifact.metadata."""
     from safetensors.numpy import load_file, save_file
 
     folder = tmp_path_factory.mktemp("stanford_model")

@@ -109,7 +109,7 @@ def test_dimension_is_known_without_loading() -> None:
 
 
 def test_a_stored_encoder_keeps_its_projection(minilm: CollectionEncoder) -> None:
-    """A collection of the first projection would be asked with queries of the newest."""
+    """A collection of the first projection is queried with the first projection."""
     text = "Snow melts in spring."
     old, new = load_encoder("minilm@1"), load_encoder(f"minilm@{NEWEST}")
     assert old.spec == {"kind": "minilm"}
@@ -119,7 +119,7 @@ def test_a_stored_encoder_keeps_its_projection(minilm: CollectionEncoder) -> Non
 
 
 def test_the_newest_version_is_the_second() -> None:
-    """A collection that names no version gets the projection that is not trained."""
+    """An encoder without a version gets the newest, trained projection."""
     from safetensors.torch import load_file
 
     old, newest = (load_file(projection_file(version))[PROJECTION_KEY].float() for version in ("1", "2"))
@@ -130,14 +130,14 @@ def test_the_newest_version_is_the_second() -> None:
 
 
 def test_it_is_known_beforehand_that_passages_differ_in_length() -> None:
-    """A model is loaded to learn that it does not pool."""
+    """`vectors_per_passage` is known without loading the model."""
     encoder = load_encoder("minilm")
     assert encoder.vectors_per_passage is None
     assert encoder._inner is None
 
 
 def test_batches_hold_about_as_many_characters(minilm: CollectionEncoder) -> None:
-    """Long texts fill a processor's caches, or short ones are read a few at a time."""
+    """Batches have about equal numbers of characters: few long texts or many short ones."""
     read: list[int] = []
     hook = minilm._loaded()._model[0].register_forward_pre_hook(lambda _, given: read.append(len(given[0]["input_ids"])))
     try:

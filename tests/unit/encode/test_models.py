@@ -1,4 +1,4 @@
-"""Model folders of the formats that sentence-transformers reads, loaded by the real code without network."""
+"""Model folders of the formats that sentence-transformers reads, loaded without network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encoders that users bring, good and bad ones."""
+"""Encoder objects of users, valid and invalid."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DIM = 4
 
 
 class WordEncoder:
-    """One vector of length 2 per word, handed out as `form` makes it."""
+    """One vector of length 2 per word, in the container that `form` creates."""
 
     def __init__(self, form: Callable[[Any], Any] = lambda array: array) -> None:
         self._form = form
@@ -32,7 +32,7 @@ class WordEncoder:
 
 
 class Returns:
-    """Returns the same thing whatever it is asked."""
+    """Returns the same value for every call."""
 
     def __init__(self, value: Any) -> None:
         self._value = value
@@ -152,7 +152,7 @@ def test_an_encoder_without_dense_vectors_says_what_to_do() -> None:
 
 
 class Counted(WordEncoder):
-    """Keeps what it was asked to encode."""
+    """Records the texts that it encodes."""
 
     def __init__(self, **said: Any) -> None:
         super().__init__()
@@ -166,7 +166,7 @@ class Counted(WordEncoder):
 
 
 def test_a_stated_dimension_needs_no_text() -> None:
-    """A model reads a word for what it says itself, or what an object has under that name is taken for a number."""
+    """A declared dimension is used without encoding; an attribute of another kind is not taken for one."""
     inner = Counted(dim=DIM)
     encoder = load_encoder(inner)
     assert encoder.dim == DIM
@@ -182,7 +182,7 @@ def test_a_stated_dimension_needs_no_text() -> None:
 
 @pytest.mark.parametrize(("said", "expected"), [({}, None), ({"vectors_per_passage": 3}, 3), ({"vectors_per_passage": 1}, 1)])
 def test_a_stated_number_of_vectors(said: dict[str, Any], expected: int | None) -> None:
-    """A collection of one row a passage is made, or not made, whatever the encoder says."""
+    """The declared number of vectors per passage decides the collection's layout."""
     assert load_encoder(Counted(**said)).vectors_per_passage == expected
 
 
@@ -192,7 +192,7 @@ def test_what_is_no_number_of_vectors(said: object) -> None:
 
 
 def test_a_query_has_one_text_and_needs_no_dense_vector() -> None:
-    """One string is taken for its letters, or dense vectors are asked for that nobody wants."""
+    """A query is one string, and dense vectors are computed only if needed."""
     inner = Counted()
     assert [len(array) for array in load_encoder(inner).encode_query("two words")] == [2]
     assert inner.asked == ["two words"]

@@ -1,4 +1,4 @@
-"""Pooling to a constant number of vectors, against the formula, and checkpoints that hold it."""
+"""Pooling to a constant number of vectors, compared with the formula, and checkpoints that contain it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def pooled_plainly(pooling: ConstPooling, vectors: np.ndarray[Any, Any], mask: n
 @pytest.mark.parametrize("shape", ["tokens", "full"])
 @pytest.mark.parametrize("length", [3, 12, 15])
 def test_pooling_is_the_formula(shape: Any, length: int) -> None:
-    """Padding, a skipped token or a cut one gets into the vectors; or the axes are confused."""
+    """Pooling equals the formula; padded, skipped and truncated tokens do not contribute."""
     torch.manual_seed(0)
     pooling = ConstPooling(TOKENS, VECTORS, DIM, shape=shape)
     torch.nn.init.normal_(pooling.linear.weight)
@@ -59,7 +59,7 @@ def test_pooling_is_the_formula(shape: Any, length: int) -> None:
 
 @pytest.mark.parametrize("shape", ["tokens", "full"])
 def test_pooling_is_trained(shape: Any) -> None:
-    """The weight has no gradient, so training leaves it as it began; or not that of finite differences."""
+    """The weight's gradient equals finite differences."""
     torch.manual_seed(0)
     pooling = ConstPooling(TOKENS, VECTORS, DIM, shape=shape).double()
     vectors, mask = torch.randn(1, 5, DIM, dtype=torch.float64), torch.ones(1, 5, dtype=torch.bool)
@@ -79,7 +79,7 @@ def test_pooling_is_trained(shape: Any) -> None:
 
 
 def test_queries_are_left_alone_and_short_passages_fill_every_vector() -> None:
-    """A query is pooled, or a passage of one token has vectors of zeros, which nothing can normalise."""
+    """Queries are not pooled, and a passage of one token has no zero vectors."""
     pooling = ConstPooling(TOKENS, VECTORS, DIM)
     query = torch.randn(1, 3, DIM)
     features = pooling({"token_embeddings": query, "attention_mask": torch.ones(1, 3)}, task="query")
@@ -98,7 +98,7 @@ def test_impossible_poolings_are_refused(options: dict[str, Any], message: str) 
 
 @pytest.mark.parametrize("shape", ["tokens", "full"])
 def test_a_pooled_model_is_saved_and_read_as_an_encoder(library_folder: Path, tmp_path: Path, shape: Any) -> None:
-    """The folder cannot be read without trusting its code, or has another pooling."""
+    """A saved model loads with its pooling, without trusting code."""
     torch.manual_seed(1)
     model = with_pooling(load_model(library_folder, "cpu"), VECTORS, tokens=TOKENS, shape=shape)
     model.save(str(tmp_path / "model"), create_model_card=False)
@@ -116,7 +116,7 @@ def test_a_pooled_model_is_saved_and_read_as_an_encoder(library_folder: Path, tm
 
 
 def test_vectors_of_a_pooled_model_have_length_one(library_folder: Path) -> None:
-    """Queries, which are not pooled, keep the lengths of the projection."""
+    """Passage and query vectors have unit length."""
     model = with_pooling(load_model(library_folder, "cpu"), VECTORS, tokens=TOKENS)
     for rows in (model.encode_query(["the river"])[0], model.encode_document(["the river flows"])[0]):
         np.testing.assert_allclose(rows.norm(dim=1), 1, rtol=1e-5)
@@ -124,7 +124,7 @@ def test_vectors_of_a_pooled_model_have_length_one(library_folder: Path) -> None
 
 @pytest.mark.parametrize("shape", ["tokens", "full"])
 def test_a_pooling_begins_with_means_of_neighbours(shape: Any) -> None:
-    """Vectors of an untrained pooling are those of places far apart, or of a part of the numbers."""
+    """Initial weights average adjacent tokens and use every one of them."""
     torch.manual_seed(0)
     pooling = ConstPooling(TOKENS, VECTORS, DIM, shape=shape, normalize=False, bias=True)
     assert not pooling.linear.bias.any()
@@ -136,7 +136,7 @@ def test_a_pooling_begins_with_means_of_neighbours(shape: Any) -> None:
 
 
 def test_a_pooled_model_is_cut_where_its_pooling_ends(library_folder: Path) -> None:
-    """A model that reads less than the pooling takes reads more, or passages are read that nothing pools."""
+    """Passages are truncated where the pooling ends; a model with a shorter limit keeps its own."""
     for own, expected in ((None, TOKENS), (7, 7), (20, TOKENS)):
         model = load_model(library_folder, "cpu")
         model[0].document_length = own
@@ -162,7 +162,7 @@ def published(request: pytest.FixtureRequest, tiny_bert: Path, tmp_path: Path) -
 
 
 def test_a_published_checkpoint_gives_the_vectors_of_its_layers(published: Path) -> None:
-    """Weights, markers or padding of the checkpoint are not the ones that its vectors are made with."""
+    """Vectors are computed with the checkpoint's weights, markers and padding."""
     from safetensors.torch import load_file
     from transformers import BertModel
 
@@ -181,7 +181,7 @@ def test_a_published_checkpoint_gives_the_vectors_of_its_layers(published: Path)
 
 @pytest.mark.parametrize("attend", [None, True])
 def test_a_query_is_filled_up_with_masks_that_are_not_attended_to(published: Path, attend: bool | None) -> None:
-    """Without a word a query is of another length, of another marker, or its own tokens see what it is filled up with."""
+    """Queries are padded to fixed length with masks that are not attended to, after the query marker."""
     from safetensors.torch import load_file
     from transformers import BertModel
 
@@ -197,7 +197,7 @@ def test_a_query_is_filled_up_with_masks_that_are_not_attended_to(published: Pat
 
 
 def test_a_pooling_with_a_bias_and_pickled_tensors_are_read(published: Path) -> None:
-    """A bias is left out, a wrapper's prefix is not taken off, or only one kind of file can be read."""
+    """Checkpoints with a bias, a wrapper's prefix, and as pickled tensors are read."""
     from safetensors.torch import load_file
 
     weights = load_file(published / "model.safetensors")
@@ -230,7 +230,7 @@ def test_a_pooling_with_a_bias_and_pickled_tensors_are_read(published: Path) -> 
     ],
 )
 def test_the_shape_of_a_pooling_weight(weight: tuple[int, int], shape: Any, expected: tuple[int, int, str]) -> None:
-    """A published weight of 8 dimensions is read as one of another shape."""
+    """The shape of a published weight of 8 dimensions is recognised."""
     assert _read_shape(weight, 8, shape) == expected
 
 
@@ -243,7 +243,7 @@ def test_which_checkpoints_are_published_ones(architectures: list[str] | None, i
 
 
 def test_what_a_checkpoint_leaves_open_changes_its_vectors(published: Path) -> None:
-    """An option for what could not be verified does nothing."""
+    """Each option for unverified settings changes the vectors."""
     text = "the bank."
     plain = load_constbert(str(published), "cpu").encode_document([text])[0]
     for options in ({"masked": False}, {"normalize_tokens": True}, {"skip_punctuation": True}, {"markers": (".", ",")}):
@@ -253,7 +253,7 @@ def test_what_a_checkpoint_leaves_open_changes_its_vectors(published: Path) -> N
 
 
 def test_unmasked_padding_does_not_depend_on_the_batch(published: Path) -> None:
-    """Padding counts, and a passage has other vectors beside a longer one."""
+    """A passage's vectors do not depend on longer passages in its batch."""
     model = load_constbert(str(published), "cpu", masked=False)
     together = model.encode_document(["a bank", "the river flows to the sea"])[0]
     torch.testing.assert_close(together, model.encode_document(["a bank"])[0], atol=1e-5, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""The shipped projection against the tool that computes it, on a sample of the tool's texts."""
+"""The shipped projection equals the tool's on a sample of its texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models whose files ask for more than to be read: code of theirs, pickles, other models, an answer on the terminal."""
+"""Models that would run code: own code, pickles, other models, prompts on the terminal."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture
 def copied(library_folder: Path, tmp_path: Path) -> Path:
-    """A model of the library that a test may change."""
+    """A copy of a model that a test may change."""
     folder = tmp_path / "model"
     for file in library_folder.rglob("*"):
         if file.is_file():
@@ -49,7 +49,7 @@ def change(file: Path, **values: Any) -> None:
 
 
 def code_of_its_own(folder: Path, mark: Path, architecture: str) -> None:
-    """A type of model that only code beside it knows."""
+    """A model type defined only by code in the folder."""
     files = {"AutoConfig": "evil.EvilConfig", "AutoModel": "evil.EvilModel", "AutoTokenizer": [None, "evil.EvilModel"]}
     files["AutoModelForSequenceClassification"] = "evil.EvilModel"
     change(folder / "config.json", architectures=[architecture], model_type="evil", auto_map=files)
@@ -80,7 +80,7 @@ LOADERS: dict[str, Callable[[Path], Any]] = {
 def test_no_loader_runs_code_or_asks(
     name: str, vetted: bool, copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    """A "y" that stands on standard input has code run that came with a model: none asks, even where the files were not read."""
+    """No loader runs a model's code or reads an answer from standard input, even if the files were not checked before."""
     mark = tmp_path / "ran"
     code_of_its_own(copied, mark, "ConstBERT")
     (copied / "modules.json").unlink()
@@ -100,7 +100,7 @@ def test_no_loader_runs_code_or_asks(
 
 
 class Opened:
-    """Unpickled, it leaves a mark."""
+    """Leaves a mark when unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -150,7 +150,7 @@ def option(group: str, **values: Any) -> Callable[[Path], None]:
     ],
 )
 def test_files_that_ask_for_more_are_refused(copied: Path, changed: Callable[[Path], None], said: str):
-    """A key of a model's files reaches `from_pretrained`, an import, or another model."""
+    """Keys that reach `from_pretrained`, an import or another model are refused."""
     changed(copied)
     for load in (LOADERS["load_encoder"], LOADERS["load_cross_encoder"]):
         with pytest.raises(EncoderError, match=said):
@@ -158,7 +158,7 @@ def test_files_that_ask_for_more_are_refused(copied: Path, changed: Callable[[Pa
 
 
 def test_pickled_weights_hold_tensors_alone(copied: Path, tmp_path: Path):
-    """Weights are unpickled with whatever they call, or files of tensors cannot be read any more."""
+    """Pickled weights load tensors and nothing else."""
     from safetensors.torch import load_file
 
     for file in copied.rglob("model.safetensors"):
@@ -176,14 +176,14 @@ def test_pickled_weights_hold_tensors_alone(copied: Path, tmp_path: Path):
 
 
 def test_code_beside_a_known_type_is_left_alone(copied: Path):
-    """Files that many models carry, and nothing needs, make them unusable."""
+    """Unused code beside a known model type does not prevent loading."""
     change(copied / "config.json", auto_map={"AutoModel": "modeling.Model"})
     change(copied / "sentence_bert_config.json", model_args={"trust_remote_code": True, "torch_dtype": "float32"})
     assert load_encoder(copied, "cpu").encode_query("a bank")[0].shape[1] == 64
 
 
 def test_standard_input_ends_for_the_thread_that_loads(monkeypatch: pytest.MonkeyPatch):
-    """A question is answered from standard input, or other threads cannot read theirs meanwhile."""
+    """Standard input is empty for the loading thread and usable for others."""
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\nanother\nthird\n"))
     read: list[str] = []
     with without_stdin():
@@ -201,7 +201,7 @@ def test_standard_input_ends_for_the_thread_that_loads(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("again", [from_spec, scorer_from_spec], ids=["encoder", "cross-encoder"])
 def test_a_folder_that_a_database_names_is_allowed_first(again: Any, copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Whoever may write a name into the database chooses which files a client reads."""
+    """A folder that only the database names is loaded only if allowed, because any writer can choose the name."""
     monkeypatch.setattr(sources, "_named", set())
     spec = {"kind": "model", "name": str(copied)}
     for named in (spec, {**spec, "name": str(tmp_path / "nowhere")}, {**spec, "name": "./here"}, {**spec, "name": "~/here"}):
@@ -227,7 +227,7 @@ def test_a_folder_that_a_database_names_is_allowed_first(again: Any, copied: Pat
 
 
 def test_a_name_of_the_hub_may_carry_a_commit(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The commit is not kept, or another one is loaded."""
+    """A commit in a hub name is stored, and that commit is loaded."""
     cached = tmp_path / "hub" / "models--some--model"
     other = "f" * 40
     for commit in (COMMIT, other):

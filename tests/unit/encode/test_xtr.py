@@ -1,4 +1,4 @@
-"""T5 models in the layout of google/xtr-base-en, with random weights, loaded by the real code without network."""
+"""T5 models in the layout of google/xtr-base-en, with random weights, loaded without network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.fixtures.models import T5_PROJECTED
 
 
 def test_vectors_are_those_of_the_layers(xtr_folder: Path) -> None:
-    """Markers, case, a bias, an activation or other tokens get into the vectors."""
+    """Vectors are computed by the layers from lower-case text without markers, bias or activation."""
     from transformers import AutoTokenizer, T5EncoderModel
 
     encoder = load_encoder(str(xtr_folder), device="cpu")
@@ -33,7 +33,7 @@ def test_vectors_are_those_of_the_layers(xtr_folder: Path) -> None:
 
 
 def test_a_bias_that_was_saved_is_added(xtr_folder: Path, tmp_path: Path) -> None:
-    """A projection that was trained with a bias is read without it."""
+    """A projection trained with a bias is read with it."""
     folder = tmp_path / "biased"
     shutil.copytree(xtr_folder, folder)
     config = json.loads((folder / "2_Dense" / "config.json").read_text())
@@ -46,7 +46,7 @@ def test_a_bias_that_was_saved_is_added(xtr_folder: Path, tmp_path: Path) -> Non
 
 
 def test_choices_stay_with_the_saved_model(xtr_folder: Path, tmp_path: Path) -> None:
-    """A saved model has upper case again, or unit vectors, or its own end token."""
+    """A saved model keeps its settings of case, lengths and end token."""
     model = load_xtr(str(xtr_folder), "cpu", normalize=False, end_token="mean", document_length=6)
     model.save(str(tmp_path / "model"), create_model_card=False)
     encoder = load_encoder(tmp_path / "model", device="cpu", unit=False)
@@ -61,7 +61,7 @@ def test_choices_stay_with_the_saved_model(xtr_folder: Path, tmp_path: Path) -> 
 
 
 def test_a_spec_tells_whether_lengths_are_kept(xtr_folder: Path) -> None:
-    """A collection opened again scales vectors that it did not scale before."""
+    """The stored spec records whether vectors keep their lengths."""
     kept = load_encoder(load_xtr(str(xtr_folder), "cpu", normalize=False), unit=False)
     assert kept.spec["lengths"] == "kept"
     named = load_encoder(str(xtr_folder), "cpu", unit=False)
@@ -72,7 +72,7 @@ def test_a_spec_tells_whether_lengths_are_kept(xtr_folder: Path) -> None:
 
 
 def test_a_bare_t5_gets_a_projection(t5_folder: Path, tmp_path: Path) -> None:
-    """The model that ColXTR trains cannot be made, saved or read."""
+    """A bare T5 gets ColXTR's projection, which is saved and loaded."""
     model = new_xtr(str(t5_folder), "cpu", dim=8)
     model.save(str(tmp_path / "model"), create_model_card=False)
     [rows] = load_encoder(tmp_path / "model", device="cpu").encode_document("a bank")
@@ -81,7 +81,7 @@ def test_a_bare_t5_gets_a_projection(t5_folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("made", ["read", "new"])
 def test_what_is_not_said_is_as_in_xtr(made: str, t5_folder: Path, xtr_folder: Path) -> None:
-    """Vectors keep their lengths, texts their case, the end token is a mean, a bias is added, or texts are cut elsewhere."""
+    """Defaults are XTR's: lower case, unit vectors, the end token's own vector, no bias, maximum lengths."""
     torch.manual_seed(0)
     model = load_xtr(str(xtr_folder), "cpu") if made == "read" else new_xtr(str(t5_folder), "cpu")
     [upper, lower] = model.encode_document(["THE River", "the river"])
@@ -101,7 +101,7 @@ def test_what_is_not_said_is_as_in_xtr(made: str, t5_folder: Path, xtr_folder: P
 
 
 def test_the_mean_of_a_text_leaves_padding_out(t5_folder: Path) -> None:
-    """A text beside a longer one has another end token, or its other tokens are replaced."""
+    """The end token's mean ignores padding, and other tokens keep their vectors."""
     model = new_xtr(str(t5_folder), "cpu", normalize=False, end_token="mean")
     [alone] = model.encode_document(["the bank"])
     together = model.encode_document(["the bank", "the river the bank the river bank"])[0]

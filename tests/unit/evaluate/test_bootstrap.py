@@ -8,7 +8,7 @@ from pgretrieval.evaluate.bootstrap import paired_bootstrap
 
 
 def test_the_interval_is_that_of_a_normal_mean():
-    """Systems are resampled apart, which makes it wider; or the quantiles are others."""
+    """Queries are resampled in pairs, and the quantiles match a normal mean."""
     random = np.random.default_rng(0)
     a = random.normal(0.5, 0.3, 400)
     differences = random.normal(0.02, 0.1, 400)
@@ -20,7 +20,7 @@ def test_the_interval_is_that_of_a_normal_mean():
 
 
 def test_p_is_small_where_the_interval_leaves_zero_out():
-    """The sign of a difference or the side of p is wrong."""
+    """p is small, and the difference has the right sign, if the interval excludes zero."""
     values = np.linspace(0, 1, 50)
     better = paired_bootstrap(values, values + np.linspace(0.01, 0.05, 50))
     assert better.low > 0
@@ -47,11 +47,11 @@ def test_bad_input_is_refused():
 
 
 def test_p_is_two_sided():
-    """A quarter of the resamples of these two are below 0."""
+    """A quarter of the resamples of these two runs are below 0, so p is about a half."""
     assert paired_bootstrap([0.0, 0.0], [3.0, -1.0]).p == pytest.approx(0.5, abs=0.03)
 
 
 def test_as_many_resamples_as_asked_for():
-    """More are drawn, in whole batches."""
+    """The number of resamples is exact although they are drawn in batches."""
     one = paired_bootstrap([0.0] * 20, list(range(20)), resamples=1)
     assert one.low == one.high

@@ -1,4 +1,4 @@
-"""Searches measured: what is asked for, what is kept, and what is left out."""
+"""Evaluation of a search: requested depth, recorded results, excluded hits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def searched(asked: list[int], *, drop_identical: bool) -> object:
 
 
 def test_k_are_left_without_the_passage_of_the_query():
-    """It stays, or its place stays empty, or others lose their scores."""
+    """Without the query's own passage k hits remain, with their scores."""
     asked: list[int] = []
     outcome = searched(asked, drop_identical=True)
     assert set(asked) == {3, 5}
@@ -34,7 +34,7 @@ def test_k_are_left_without_the_passage_of_the_query():
 
 
 def test_nothing_is_left_out_unasked():
-    """Ids that happen to be equal cost hits."""
+    """Hits with the query's id are kept by default."""
     asked: list[int] = []
     outcome = searched(asked, drop_identical=False)
     assert (set(asked), outcome.dropped) == ({2, 4}, 0)
@@ -42,7 +42,7 @@ def test_nothing_is_left_out_unasked():
 
 
 def test_times_runs_and_fidelity():
-    """A time is missing or counted twice, or agreement is measured at another depth."""
+    """All times are counted once, and fidelity is measured at the requested depth."""
     outcome = searched([], drop_identical=False)
     assert [len(outcome.search_ms[k]) for k in (2, 4)] == [2, 2] == [len(outcome.encode_ms)] * 2
     assert set(outcome.milliseconds()) == {"encode", "search", "search@2", "search@4"}
@@ -53,6 +53,6 @@ def test_times_runs_and_fidelity():
 
 
 def test_runs_without_the_passage_of_the_query():
-    """Others are left out, or it is not counted."""
+    """Only the query's own passage is left out, and the count of such hits is returned."""
     run = {"b": {"a": 1.0, "b": 0.5}, "z": {"b": 1.0}}
     assert without_identical(run) == ({"b": {"a": 1.0}, "z": {"b": 1.0}}, 1)

@@ -10,7 +10,7 @@ from pgretrieval.evaluate.runs import read_run, write_run
 
 
 def test_what_is_written_is_read(tmp_path: Path):
-    """A score loses digits, or an order is lost."""
+    """A run file is read as written, with full scores and order."""
     run = {"q1": [("d2", 10 / 3), ("d1", 1.5), ("d3", 1.5)], "q2": [("d9", -0.25)]}
     write_run(tmp_path / "run.trec", run)
     read = read_run(tmp_path / "run.trec")
@@ -20,7 +20,7 @@ def test_what_is_written_is_read(tmp_path: Path):
 
 
 def test_scores_decide_and_then_ranks(tmp_path: Path):
-    """Lines count in the order of the file, or ranks before scores."""
+    """Passages are ordered by score, then by rank, not by line."""
     path = tmp_path / "run.gz"
     path.write_bytes(gzip.compress(b"q Q0 a 3 1.0 x\nq Q0 b 1 0.5 x\nq Q0 c 2 1.0 x\nq Q0 d 4 2e0 x\n"))
     assert list(read_run(path)["q"]) == ["d", "c", "a", "b"]
@@ -43,7 +43,7 @@ def test_bad_files_are_named(tmp_path: Path, content: str, message: str):
 
 
 def test_ids_with_white_space_are_refused(tmp_path: Path):
-    """The file is written, and read with its columns shifted."""
+    """An id with white space, which would shift the columns, is refused."""
     with pytest.raises(InputError, match="the id 'a b' contains white space"):
         write_run(tmp_path / "run", {"q": [("a b", 1.0)]})
     assert not (tmp_path / "run").exists()

@@ -1,4 +1,4 @@
-"""Postings from codes, against sets."""
+"""Postings from codes, compared with sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Groups of centroids, and means of what they own, where some own nothing."""
+"""Groups of centroids, and means of their vectors, including empty groups."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def directions(count: int, dim: int = 16, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("unit", [True, False])
 @pytest.mark.parametrize("owner", [[0, 0, 2, 2, 2], [1, 1, 2, 2, 2], [0, 0, 0, 0, 0]])
 def test_what_owns_nothing_stays_where_it_was(owner: list[int], unit: bool):
-    """A centroid without vectors becomes zero, is lost, or takes the place of the next one."""
+    """A centroid without vectors keeps its value and its number."""
     vectors, previous = directions(5), directions(4, seed=1)
     found = means(vectors, torch.tensor(owner), previous, unit=unit)
     assert found.shape == previous.shape
@@ -32,7 +32,7 @@ def test_what_owns_nothing_stays_where_it_was(owner: list[int], unit: bool):
 
 
 def test_a_mean_direction_of_nothing_is_the_one_before():
-    """Vectors that cancel each other leave a centroid of zeros or of rounding."""
+    """Vectors that cancel out leave the centroid unchanged."""
     row = directions(1)
     previous = directions(1, seed=1)
     assert torch.equal(means(torch.cat([row, -row]), torch.tensor([0, 0]), previous, unit=True), previous)
@@ -42,7 +42,7 @@ def test_a_mean_direction_of_nothing_is_the_one_before():
 
 @pytest.mark.parametrize("unit", [True, False])
 def test_groups_without_members_are_left_out(unit: bool):
-    """Copies of a centroid leave heads that own none, and the members of one head are searched for under another."""
+    """Heads without members, as copies of a centroid cause, are dropped, and each head keeps its own members."""
     centroids = directions(10).repeat(210, 1)
     if not unit:
         centroids = centroids * torch.linspace(0.5, 3, 10).repeat(210)[:, None]
@@ -54,7 +54,7 @@ def test_groups_without_members_are_left_out(unit: bool):
 
 @pytest.mark.parametrize("unit", [True, False])
 def test_all_groups_searched_find_the_nearest(unit: bool):
-    """Members have the numbers of others, or their lengths do not count."""
+    """Searching all groups finds the nearest centroid, for vectors of any length."""
     centroids = directions(3000, dim=8)
     vectors = directions(500, dim=8, seed=3)
     if not unit:
@@ -68,14 +68,14 @@ def test_all_groups_searched_find_the_nearest(unit: bool):
 
 
 def test_the_quick_way_takes_lengths_into_account():
-    """Vectors that keep their lengths get the centroid with the highest product, which is the longest."""
+    """The quick assignment minimises distance, not inner product, for vectors that keep their lengths."""
     centroids = directions(60) * torch.linspace(0.2, 4, 60)[:, None]
     vectors = directions(300, seed=3) * 2
     assert torch.equal(quickly_nearest(vectors, centroids, unit=False), torch.cdist(vectors, centroids).argmin(dim=1))
 
 
 def test_a_few_groups_are_searched_of_many_centroids():
-    """All centroids are compared, which takes as long as without groups; or a default searches so few that it errs."""
+    """Large codebooks search the default share of groups, with few errors."""
     centroids, vectors = directions(4096, dim=8), directions(2000, dim=8, seed=3)
     best = (vectors * centroids[nearest(vectors, centroids)]).sum(dim=1)
     lost = []
@@ -90,7 +90,7 @@ def test_a_few_groups_are_searched_of_many_centroids():
 @pytest.mark.parametrize("count", [3, 2048, 2049])
 @pytest.mark.parametrize("unit", [True, False])
 def test_no_vectors_have_no_centroids(count: int, unit: bool):
-    """An empty batch fails, or its numbers are no numbers."""
+    """An empty batch gives an empty integer array."""
     centroids, none = directions(count), torch.empty(0, 16)
     for found in (
         CentroidIndex(centroids, unit=unit).assign(none),
@@ -102,7 +102,7 @@ def test_no_vectors_have_no_centroids(count: int, unit: bool):
 
 @pytest.mark.parametrize("unit", [True, False])
 def test_chunks_are_put_together_in_order(unit: bool, monkeypatch: pytest.MonkeyPatch):
-    """Vectors of a later chunk have the centroids of an earlier one."""
+    """Results of chunks keep the order of the vectors."""
     centroids, vectors = directions(50), directions(400, seed=3)
     whole = nearest(vectors, centroids, unit=unit)
     grouped = directions(2500)
@@ -115,7 +115,7 @@ def test_chunks_are_put_together_in_order(unit: bool, monkeypatch: pytest.Monkey
 
 
 def test_shares_are_in_proportion_and_sum_up():
-    """Centroids are lost to rounding, or a small group has more of them than a large one."""
+    """Shares are proportional to group sizes and sum to the number of centroids."""
     generator = torch.Generator().manual_seed(0)
     for count in (1, 7, 64, 1000):
         sizes = torch.randint(0, 500, (40,), generator=generator)

@@ -1,4 +1,4 @@
-"""The byte layout of residuals is a contract with the database: most significant bits first."""
+"""The byte layout of residuals, part of the database format: most significant bits first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a codebook is trained on, and what its codes decode to."""
+"""Training data of a codebook, and its decoded vectors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def rows(count: int, dim: int = 64, seed: int = 0, *, unit: bool = True) -> Floa
 
 
 def test_a_twentieth_is_held_out_of_a_large_sample():
-    """What the codec is fitted on is another share than what the k-means leaves out, or grows without an end."""
+    """The codec is fitted on a twentieth of the sample, left out of k-means, up to a maximum."""
     assert held_out(100_000, 128) == 5_000
     assert held_out(1_000_000, 128) == held_out(50_000_000, 128) == 50_000
     assert held_out(300, 128) == 300  # 15 vectors would tell nothing
@@ -30,7 +30,7 @@ def test_a_twentieth_is_held_out_of_a_large_sample():
 
 @pytest.mark.parametrize(("count", "spared"), [(6_000, 300), (2_000, 2_000)])
 def test_the_codec_is_fitted_on_vectors_that_the_centroids_have_not_seen(count: int, spared: int):
-    """Residuals of vectors that their own centroids were made of are smaller than those of vectors to come."""
+    """The codec is fitted on vectors that k-means did not use, whose residuals are larger."""
     sample = rows(count)
     assert held_out(*sample.shape) == spared
     made = train_codebook(sample, 256, 2, "lloyd-max", seed=3)
@@ -45,7 +45,7 @@ def test_the_codec_is_fitted_on_vectors_that_the_centroids_have_not_seen(count: 
 
 @pytest.mark.parametrize("unit", [True, False])
 def test_centroids_of_unit_vectors_alone_have_length_one(unit: bool):
-    """Vectors that keep their lengths are coded by directions, or the others by means that are shorter."""
+    """Centroids have unit length only for unit vectors."""
     made = train_codebook(rows(3_000, unit=unit), 64, 4, "lloyd-max", unit=unit)
     assert made.unit == unit
     lengths = np.linalg.norm(made.centroids, axis=1)
@@ -60,7 +60,7 @@ def hand_made(dim: int, bits: int = 2, *, unit: bool = True) -> Codebook:
 @pytest.mark.parametrize("dim", [50, 64])
 @pytest.mark.parametrize("unit", [True, False])
 def test_the_error_is_one_less_the_mean_cosine(unit: bool, dim: int, monkeypatch: pytest.MonkeyPatch):
-    """Parts of a large collection are decoded with the codes of another part, or lengths take part in a cosine."""
+    """The error is the mean of 1 − cosine, over all parts of a collection, for any lengths."""
     made, vectors = hand_made(dim, unit=unit), rows(1_000, dim, seed=6, unit=unit)
     codes = made.encode(vectors)
     decoded = made.decode(*codes).astype(np.float64)
@@ -72,7 +72,7 @@ def test_the_error_is_one_less_the_mean_cosine(unit: bool, dim: int, monkeypatch
 
 
 def test_a_vector_without_length_has_an_error():
-    """What decodes to nothing divides by zero, and the error of a collection is no number."""
+    """A code that decodes to zero counts as an error and is not divided by zero."""
     codec = ResidualCodec(8, 1, torch.tensor([0.0]), torch.tensor([0.0, 0.0]))
     made = Codebook(np.zeros((1, 8), dtype=np.float32), codec, unit=False)
     vectors = np.zeros((3, 8), dtype=np.float32)
@@ -82,7 +82,7 @@ def test_a_vector_without_length_has_an_error():
 @pytest.mark.parametrize("bits", [1, 2, 4])
 @pytest.mark.parametrize("dim", [50, 64])
 def test_torch_decodes_as_numpy_does(dim: int, bits: int):
-    """A device gives other vectors than the processor."""
+    """Decoding in torch, on any device, equals numpy."""
     made, vectors = hand_made(dim, bits), rows(200, dim, seed=7)
     ids, packed = made.encode(vectors)
     assert (ids.dtype, packed.dtype, packed.shape) == (np.int32, np.uint8, (200, made.codec.width))
@@ -90,7 +90,7 @@ def test_torch_decodes_as_numpy_does(dim: int, bits: int):
 
 
 def test_few_vectors_get_their_nearest_centroid_and_many_a_near_one(monkeypatch: pytest.MonkeyPatch):
-    """A vector that is added alone is coded by another centroid than SQL gives it, or many take for ever."""
+    """Few vectors get the nearest centroid, as in SQL; many get a near one quickly."""
     centroids = rows(3_000, 8)
     made = Codebook(centroids, ResidualCodec(8, 1, torch.tensor([0.0]), torch.tensor([-0.1, 0.1])))
     vectors = rows(2_000, 8, seed=8)

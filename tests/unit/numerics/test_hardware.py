@@ -1,4 +1,4 @@
-"""The quick format: results must hold on processors with and without bf16."""
+"""Results in quick precision on processors with and without bf16."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.vectors import unit
 
 @pytest.fixture(params=[True, False], ids=["bf16", "float32"])
 def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """A processor that has bf16, and one that has not; torch computes both anywhere."""
+    """A processor that supports bf16, and one that does not; torch computes both anywhere."""
     monkeypatch.setattr(hardware, "multiplies_bf16", lambda: request.param)
     return bool(request.param)
 
@@ -30,7 +30,7 @@ def test_the_format_follows_the_processor(processor: bool):
 
 
 def test_assignment_loses_little_similarity(processor: bool):
-    """Two levels and bf16 together may choose another centroid only where it is nearly as near."""
+    """Two-level assignment in bf16 chooses another centroid only if it is nearly as near."""
     centroids, vectors = rows(4096, 1), rows(20_000, 2)
     chosen = CentroidIndex(centroids, groups_searched=32).assign(vectors)
     lost = (vectors * centroids[nearest(vectors, centroids)]).sum(1) - (vectors * centroids[chosen]).sum(1)

@@ -1,4 +1,4 @@
-"""Compiled MaxSim against numpy: every width of codes, dimensions and counts that fill no vector of the processor, broken codes."""
+"""Compiled MaxSim compared with numpy: all code widths, dimensions and counts that do not fill a vector register, invalid codes."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_arrays_that_are_not_contiguous_are_read_in_order():
 
 @pytest.mark.parametrize("wrong", [-1, 20, 2**31 - 1])
 def test_a_centroid_that_is_not_there_is_an_error(wrong: int):
-    """Compiled code would read whatever lies at that address."""
+    """An invalid centroid number raises an error instead of an out-of-bounds read."""
     centroids, table, ids, packed = codes(50, 4, 8)
     ids[5] = wrong
     with pytest.raises(StorageError, match=str(wrong)):
@@ -96,7 +96,7 @@ def test_residuals_of_another_width_are_an_error():
 
 
 def test_processors_without_avx512_compute_the_same(monkeypatch: pytest.MonkeyPatch):
-    """Code for fewer instructions is compiled where torch is told to use fewer."""
+    """Code compiled for fewer instructions, as torch's setting demands, gives equal results."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     assert "+avx512" not in llvm._features()
     centroids, table, ids, packed = codes(50, 4, 100)

@@ -1,4 +1,4 @@
-"""Centroids and assignment against brute force."""
+"""Centroids and assignment compared with brute force."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_clusters_are_found() -> None:
 
 
 def test_two_levels_are_nearly_as_good_as_one_and_seeded() -> None:
-    """4,096 centroids go the two-level way; the mean similarity of one flat run over the same sample bounds it."""
+    """4,096 centroids use two levels; one flat run over the same sample bounds the mean similarity."""
     vectors = clustered(40_000, 3000, noise=0.08)
     centroids = train_centroids(vectors, 4096, seed=7)
     again = train_centroids(vectors, 4096, seed=7)
@@ -56,7 +56,7 @@ def test_two_levels_are_nearly_as_good_as_one_and_seeded() -> None:
 
 
 def test_grouped_assignment_agrees_with_exact() -> None:
-    """Token vectors have families of like directions, as words have; on directions spread evenly there is nothing to group by."""
+    """Token vectors have clusters of similar directions, as words have; evenly spread directions could not be grouped."""
     families = clustered(3000, 60, noise=0.1)
     generator = torch.Generator().manual_seed(5)
     members = families[torch.randint(0, 3000, (30_000,), generator=generator)]
@@ -77,7 +77,7 @@ def test_small_assignment_is_exact() -> None:
 
 @pytest.mark.parametrize(("tokens", "count"), [(1, 1), (3, 1), (3, 2), (100, 64)])
 def test_identical_vectors_collapse_to_one_centroid(tokens: int, count: int) -> None:
-    """Duplicated texts must not leave empty or zero centroids."""
+    """Duplicates leave no empty or zero centroids."""
     vectors = clustered(1, 1).repeat(tokens, 1)
     centroids = train_centroids(vectors, count, seed=0)
     assert len(centroids) == 1
@@ -87,7 +87,7 @@ def test_identical_vectors_collapse_to_one_centroid(tokens: int, count: int) -> 
 @pytest.mark.parametrize("bits", [1, 2, 4])
 @pytest.mark.parametrize("dim", [48, 50, 100])
 def test_codebook_decodes_by_cutoffs_and_weights(bits: int, dim: int) -> None:
-    """Decoding from cut-offs and weights by hand gives the same numbers, and centroids survive half precision."""
+    """Decoding by hand from cut-offs and weights gives the same numbers, and half precision does not change centroids."""
     vectors = clustered(6000, 60, dim=dim).numpy()
     codebook = train_codebook(vectors, 128, bits, "lloyd-max")
     ids, packed = codebook.encode(vectors)
@@ -100,7 +100,7 @@ def test_codebook_decodes_by_cutoffs_and_weights(bits: int, dim: int) -> None:
 
 @pytest.mark.parametrize("count", [16, 4096])
 def test_vectors_of_any_length_get_the_centroid_at_the_least_distance(count: int):
-    """Long centroids attract what is far from them, or means are scaled to length one."""
+    """Vectors of any length get the nearest centroid, and centroids are means that keep lengths."""
     generator = torch.Generator().manual_seed(3)
     centres = torch.randn(300, 16, generator=generator) * torch.rand(300, 1, generator=generator) * 5
     vectors = centres[torch.randint(300, (9000,), generator=generator)] + 0.05 * torch.randn(9000, 16, generator=generator)

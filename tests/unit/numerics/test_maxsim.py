@@ -1,4 +1,4 @@
-"""MaxSim against a loop that anyone can check."""
+"""MaxSim compared with a plain loop."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_against_the_loop() -> None:
 
 
 def test_many_queries_in_blocks_equal_one_by_one() -> None:
-    """Blocks of tokens must neither split a passage nor drop the last one."""
+    """Blocks of tokens neither split a passage nor drop the last one."""
     lengths = np.random.default_rng(2).integers(1, 300, 150).tolist()
     _, vectors, offsets = passages_of(lengths)
     rng = np.random.default_rng(3)
@@ -62,7 +62,7 @@ def test_nothing_gives_nothing() -> None:
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_quick_maxima_are_those_above_zero(kind: torch.dtype) -> None:
-    """A negative best is kept, one between 0 and 1 is raised, or the bits of bf16 are compared in another order."""
+    """Quick maxima clip at 0, keep values between 0 and 1, and order bf16 bits correctly."""
     similarity = torch.tensor([[1.0, 0.5, -2.0, -1.0], [0.0, -1.0, 0.25, 0.125]], dtype=kind)
     found = quick_segment_max(similarity, np.array([0, 2, 4]))
     assert found.dtype == torch.float32

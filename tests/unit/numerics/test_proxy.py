@@ -1,4 +1,4 @@
-"""Proxies: the targets they are fitted to, and how well they predict MaxSim."""
+"""Proxies: their targets, and how well they predict MaxSim."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_every_passage_gets_a_finite_proxy_that_half_precision_holds(model: Prox
 
 
 def ranks_in_proxy_order(model: ProxyModel, tokens: TokenMatrix, queries: list[Float32Array]) -> list[float]:
-    """For each query, the share of the exact top ten among the 100 passages of 1,500 whose proxies come first."""
+    """For each query, the share of the exact top ten among the 100 of 1,500 passages with the best proxies."""
     proxies = model.passages(tokens, CPU)
     shares = []
     for query in queries:
@@ -71,7 +71,7 @@ def test_passages_added_later_are_found_without_training(model: ProxyModel) -> N
 
 
 def test_a_passages_proxy_does_not_depend_on_the_others(model: ProxyModel, tokens: TokenMatrix) -> None:
-    """A passage would move when it is added in another batch."""
+    """A passage has the same proxy in any batch."""
     few = TokenMatrix(tokens.vectors[: tokens.offsets[7]], tokens.offsets[:8])
     np.testing.assert_allclose(model.passages(few, CPU), model.passages(tokens, CPU)[:7], rtol=1e-3, atol=1e-3)
 

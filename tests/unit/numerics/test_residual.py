@@ -1,4 +1,4 @@
-"""The residual codec against direct arithmetic."""
+"""The residual codec compared with direct arithmetic."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_lloyd_max_reaches_the_known_optimum_of_a_normal_distribution() -> None:
 
 @pytest.mark.parametrize(("bits", "left"), [(1, 0.3634), (2, 0.1175), (4, 0.0095)])
 def test_distortion_is_the_known_one_of_a_normal_distribution(bits: int, left: float) -> None:
-    """Max (1960), table I: the share of the variance that remains as error. Measured on values the fit has not seen."""
+    """Max (1960), table I: the share of the variance that remains as error, measured on values not used for the fit."""
     codec, test = fit_codec(gaussian(20_000, seed=4), bits), gaussian(20_000, seed=5)
     distortion = ((codec.decode(codec.encode(test)) - test) ** 2).mean() / (test**2).mean()
     assert float(distortion) == pytest.approx(left, rel=0.03)
@@ -64,7 +64,7 @@ def test_lloyd_max_errs_less_than_quantiles(bits: int) -> None:
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_constant_residuals_decode_to_themselves(bits: int) -> None:
-    """Identical passages leave no residual at all; the fit must not fail on equal quantiles."""
+    """The fit accepts equal quantiles: identical passages have no residual."""
     zeros = torch.zeros(10, 48)
     codec = fit_codec(zeros, bits)
     assert codec.decode(codec.encode(zeros)).abs().max() == 0

@@ -1,4 +1,4 @@
-"""Cross-encoders with either head, on tiny random models, and what user objects may return."""
+"""Cross-encoders with either head, on tiny random models, and return values of user objects."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def trained(request: pytest.FixtureRequest, tiny_bert: Path, tmp_path: Path) -> 
 
 
 def test_a_saved_model_gives_the_same_scores(trained: tuple[Any, Path]) -> None:
-    """The head, its markers or its logits are lost, or scores depend on what else is in the batch."""
+    """A saved model keeps head, markers and logits, and its scores do not depend on the batch."""
     model, folder = trained
     scorer = load_cross_encoder(folder, device="cpu")
     scores = scorer.predict(PAIRS)
@@ -43,7 +43,7 @@ def test_a_saved_model_gives_the_same_scores(trained: tuple[Any, Path]) -> None:
 
 
 def test_the_score_is_the_dot_product_of_marker_vectors(tiny_bert: Path) -> None:
-    """Markers are split into pieces, stand elsewhere, or other vectors are multiplied."""
+    """Markers are single tokens at the documented places, and the score multiplies their vectors."""
     model = new_cross_encoder(tiny_bert, "emb", max_length=24, scale=0.5, device="cpu")
     query, passage = PAIRS[0]
     names = ["[CLS]", "[Q]", "the", "river", "[/Q]", "[SEP]", "[P]", "a", "bank", "[/P]", "[SEP]"]
@@ -57,7 +57,7 @@ def test_the_score_is_the_dot_product_of_marker_vectors(tiny_bert: Path) -> None
 
 
 def test_a_passage_that_is_cut_keeps_its_first_marker(tiny_bert: Path) -> None:
-    """The vector of a lost marker is that of padding, or none."""
+    """A truncated passage keeps its first marker, whose vector is used."""
     model = new_cross_encoder(tiny_bert, "emb", max_length=24, device="cpu")
     features = model.preprocess([PAIRS[3]])
     ids = features["input_ids"][0].tolist()
@@ -67,7 +67,7 @@ def test_a_passage_that_is_cut_keeps_its_first_marker(tiny_bert: Path) -> None:
 
 
 def test_both_heads_are_trained(trained: tuple[Any, Path]) -> None:
-    """A head is cut off from the transformer below it."""
+    """Gradients reach the transformer below each head."""
     model, _ = trained
     model.train()
     scores = model(model.preprocess(PAIRS))["scores"]

@@ -1,4 +1,4 @@
-"""A cross-encoder is known again, and known to have changed."""
+"""Fingerprints identify a cross-encoder and detect changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pgretrieval.rerank.markers import MarkerScore, new_cross_encoder
 
 @pytest.mark.parametrize("head", ["cls", "emb"])
 def test_a_model_is_known_by_its_weights(tiny_bert: Path, tmp_path: Path, head: str) -> None:
-    """A model that was trained further passes for the one before, or a saved one for another."""
+    """A saved model has the same fingerprint; a model trained further has another."""
     torch.manual_seed(0)
     model = new_cross_encoder(tiny_bert, head, max_length=24, device="cpu")
     model.save(str(tmp_path / "model"), create_model_card=False)
@@ -41,7 +41,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_model_that_changes_in_place_is_another(tiny_bert: Path, change: str) -> None:
-    """The fingerprint is that of before, and a factorisation of other scores is used without a word."""
+    """A change in place changes the fingerprint."""
     torch.manual_seed(0)
     model = new_cross_encoder(tiny_bert, "emb", max_length=24, device="cpu")
     scorer = load_cross_encoder(model)
@@ -54,7 +54,7 @@ def test_a_model_that_changes_in_place_is_another(tiny_bert: Path, change: str) 
 
 
 def test_every_weight_counts(tiny_bert: Path) -> None:
-    """Weights between those that are looked at first may be anything."""
+    """A change of any weight changes the fingerprint, not only of the sampled ones."""
     model = new_cross_encoder(tiny_bert, "emb", max_length=24, device="cpu")
     before = load_cross_encoder(model).fingerprint
     largest = max(model.parameters(), key=torch.numel)
@@ -65,7 +65,7 @@ def test_every_weight_counts(tiny_bert: Path) -> None:
 
 
 def test_the_head_is_part_of_a_saved_model(tiny_bert: Path, tmp_path: Path) -> None:
-    """Two models that differ in their scale alone pass for each other."""
+    """Models that differ only in the scale of the head have different fingerprints."""
     found = set()
     for scale in (1.0, 2.0):
         torch.manual_seed(0)
@@ -85,7 +85,7 @@ class Counting:
 
 
 def test_an_object_is_known_by_its_mark_or_by_scores() -> None:
-    """Objects are all alike, or asked again and again."""
+    """Objects are identified by their attribute `fingerprint`, else by scores, which are computed once."""
     first, changed, marked = Counting(), Counting(), Counting()
     changed.factor = 1.1
     marked.fingerprint = "v3"  # type: ignore[attr-defined]
@@ -102,14 +102,14 @@ def test_an_object_is_known_by_its_mark_or_by_scores() -> None:
 
 
 def test_scores_that_differ_in_their_second_digit_are_of_another() -> None:
-    """Digits are rounded off that tell two objects apart."""
+    """Scores that differ in the second digit give different fingerprints."""
     first, close = Counting(), Counting()
     close.factor = 1.01
     assert load_cross_encoder(first).fingerprint != load_cross_encoder(close).fingerprint
 
 
 def test_progress_is_told_by_part_and_infinite_scores_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All pairs are told of with every part, or infinity passes for a score."""
+    """Progress counts the pairs done so far, and infinite scores are refused."""
     monkeypatch.setattr("pgretrieval.rerank.scorer.PAIRS_PER_CALL", 3)
     told: list[int] = []
     scorer = load_cross_encoder(Counting())
@@ -122,7 +122,7 @@ def test_progress_is_told_by_part_and_infinite_scores_are_refused(monkeypatch: p
 
 
 def test_one_marker_stands_for_both() -> None:
-    """The vector of a passage whose second marker was cut is halved."""
+    """A single remaining marker is not averaged with a missing one."""
     head = MarkerScore(2.0)
     head._query, head._passage = [1, 2], [3, 4]
     vectors = torch.tensor([[[1.0, 3.0], [0.0, 0.0], [3.0, 1.0], [5.0, 7.0]]])

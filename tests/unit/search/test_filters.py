@@ -48,7 +48,7 @@ ROWS: dict[str, Any] = {
     ],
 )
 def test_where_means_what_it_says(connection: psycopg.Connection[Any], where: dict[str, Any], expected: set[str]):
-    """The oracle is the table above; Postgres evaluates the predicate."""
+    """Postgres evaluates each predicate to the expected values of the table above."""
     predicate = jsonpath(where)
     found = {
         name

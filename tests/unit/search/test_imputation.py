@@ -27,7 +27,7 @@ PASSAGES = np.array([1, 1, 2, 3], dtype=np.int32)
 
 
 def test_the_best_of_each_query_token():
-    """Unseen tokens are retrieved, or of equal ones another than the first."""
+    """Each query token retrieves its best tokens; ties are broken by order."""
     assert retrieved_tokens(SIMILARITY, 2).tolist() == [[True, True, False, False], [True, False, True, False], [False] * 4]
     assert retrieved_tokens(SIMILARITY, 3).sum(axis=1).tolist() == [3, 2, 0]
     assert retrieved_tokens(SIMILARITY, 100).sum(axis=1).tolist() == [4, 2, 0]
@@ -38,7 +38,7 @@ def test_the_best_of_each_query_token():
     k=st.integers(1, 8),
 )
 def test_as_many_as_asked_for_or_as_there_are(rows: list[list[float]], k: int):
-    """Ties at the end bring too many or too few."""
+    """Exactly the requested number is retrieved, also with ties at the end, or all tokens if fewer."""
     similarity = np.array(rows, dtype=np.float32)
     retrieved = retrieved_tokens(similarity, k)
     for row, chosen in zip(rows, retrieved.tolist(), strict=True):
@@ -47,12 +47,12 @@ def test_as_many_as_asked_for_or_as_there_are(rows: list[list[float]], k: int):
 
 
 def test_the_last_retrieved_score():
-    """It is that of another token, or of none where nothing was retrieved."""
+    """The last retrieved score is that of the query token, or empty if nothing was retrieved."""
     assert last_retrieved(SIMILARITY, retrieved_tokens(SIMILARITY, 2)).tolist() == pytest.approx([0.5, 0.2, 0])
 
 
 def test_no_token_at_all():
-    """Nothing was read, as for an index without passages."""
+    """An index without passages retrieves nothing."""
     empty = np.empty((3, 0), dtype=np.float32)
     retrieved = retrieved_tokens(empty, 5)
     missed = imputed_scores("kth", empty, retrieved, None)
@@ -62,7 +62,7 @@ def test_no_token_at_all():
 
 
 def test_scores_and_what_is_missed():
-    """A passage's best token is not the one that counts, or imputation comes where a token was retrieved."""
+    """A passage's best retrieved token counts; imputation applies only where none was retrieved."""
     retrieved = retrieved_tokens(SIMILARITY, 2)
     scored = score_passages(SIMILARITY, retrieved, np.array([0.4, 0.1, 7], dtype=np.float32), PASSAGES)
     assert scored.passage_ids.tolist() == [1, 2]
@@ -73,13 +73,13 @@ def test_scores_and_what_is_missed():
 
 @pytest.mark.parametrize(("imputation", "expected"), [("kth", [0.5, 0.2, 0]), ("zero", [0, 0, 0]), (0.25, [0.25] * 3)])
 def test_imputations(imputation: str | float, expected: list[float]):
-    """One is taken for another."""
+    """Each imputation gives its own value."""
     retrieved = retrieved_tokens(SIMILARITY, 2)
     assert imputed_scores(imputation, SIMILARITY, retrieved, None).tolist() == pytest.approx(expected)
 
 
 def test_walked_centroids():
-    """The walk begins at another centroid, or has no end where the collection is small."""
+    """The walk starts at the best centroid and ends in small collections."""
     scores = np.array([[0.9, 0.1, 0.5], [0.1, 0.2, 0.3]], dtype=np.float32)
     assert warp_scores(scores, np.array([100, 100, 100])).tolist() == pytest.approx([0.9, 0.3])  # budget 48.98
     assert warp_scores(scores, np.array([10, 500, 20])).tolist() == pytest.approx([0.1, 0.2])  # budget 65.1
@@ -87,13 +87,13 @@ def test_walked_centroids():
 
 
 def test_unknown_passages_score_as_those_without_a_retrieved_token():
-    """A look-up beyond the last passage takes that one's score."""
+    """Passages without a retrieved token score zero, also beyond the last passage of the look-up."""
     scored = TokenScores(np.array([2], dtype=np.int32), np.array([9], dtype=np.float32), 1.0, 1)
     assert scored.of(np.array([1, 2, 3], dtype=np.int32)).tolist() == [1, 9, 1]
 
 
 def test_defaults_follow_from_the_scorer():
-    """XTR averages over the query tokens, ColXTR sums, and both rerank as the collection was made."""
+    """XTR averages over the query tokens, ColXTR sums, and both rerank as the collection specifies."""
 
     def settings(k: int, scoring: Scoring, **options: Any) -> XtrSettings:
         return choose_settings(k, read_options(scoring, k, options).scan.options)

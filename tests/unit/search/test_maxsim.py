@@ -1,4 +1,4 @@
-"""Centroid interaction and decoding against plain numpy."""
+"""Centroid interaction and decoding compared with plain numpy."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def test_interaction_is_maxsim_over_centroids(coded: tuple[Codebook, CodedPassag
 
 
 def test_similarities_below_zero_count_as_zero(coded: tuple[Codebook, CodedPassages, np.ndarray]) -> None:
-    """As integers the bits of negative bf16 numbers are in the reverse order."""
+    """Negative similarities count as 0: the bits of negative bf16 numbers sort in reverse as integers."""
     _, passages, _ = coded
     below = -torch.rand(6, 64)
     assert centroid_interaction(below, passages).tolist() == centroid_interaction(below.bfloat16(), passages).tolist() == [0.0] * 41
 
 
 def test_decoded_scores_use_unit_vectors(coded: tuple[Codebook, CodedPassages, np.ndarray]) -> None:
-    """Decoding re-normalises (ColBERTv2): an oracle that normalises row by row must agree, across block borders too."""
+    """Decoded vectors are scaled to unit length (ColBERTv2), also across block borders."""
     codebook, passages, query = coded
     decoded = codebook.decode(passages.centroid_ids, passages.residuals)
     decoded = decoded / np.linalg.norm(decoded, axis=1, keepdims=True)
@@ -56,7 +56,7 @@ def test_decoded_scores_use_unit_vectors(coded: tuple[Codebook, CodedPassages, n
 def test_parts_side_by_side_score_as_one(
     coded: tuple[Codebook, CodedPassages, np.ndarray], monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
-    """Runs of passages and of tokens come back in order, and a run's first passage is its own."""
+    """Threads return runs of passages in order."""
     codebook, passages, query = coded
     whole = decoded_maxsim(query, codebook, passages)
     monkeypatch.setattr(maxsim, "_TOKENS_AT_LEAST", 100)

@@ -1,4 +1,4 @@
-"""Options of a search and of a collection: what they mean together, and errors that name the value and the remedy."""
+"""Options of a search and of a collection: defaults, combinations, and errors with value and remedy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def refused(message: str) -> Any:
 
 
 def test_nothing_given_is_the_search_of_the_collection():
-    """Without options the collection's own scanner gives k hits."""
+    """Without options the collection's own scanner returns k hits."""
     assert read_options(PLAIN, 10, {}) == SearchRequest(10, ScanRequest(10, ScanOptions()))
     assert read_options(XTR, 10, {}).scan.options == ScanOptions(reduction="mean")
     assert read_options(RERANKED, 10, {}).scan.options == ScanOptions(reduction="sum", rerank="maxsim")
@@ -36,7 +36,7 @@ def test_nothing_given_is_the_search_of_the_collection():
 
 @pytest.mark.parametrize("scoring", [PLAIN, XTR, RERANKED], ids=["maxsim", "xtr", "reranked"])
 def test_none_is_the_default_of_every_option(scoring: Scoring):
-    """An option that is None is as one that is left out."""
+    """None selects the default of every option."""
     assert read_options(scoring, 10, dict.fromkeys(SearchOptions.__annotations__)) == read_options(scoring, 10, {})
 
 
@@ -51,7 +51,7 @@ def test_every_option_is_documented():
 
 
 def test_the_command_line_has_the_options_of_a_search():
-    """`pgretrieval search` takes each option of a search under its own name, and no other but how to print."""
+    """`pgretrieval search` has each search option under its own name and no other option except for output."""
     command = typer.main.get_command(app).commands["search"]  # type: ignore[attr-defined]
     options = {parameter.name for parameter in command.params if parameter.param_type_name == "option"}
     assert options - {"k", "json", "explain", "help"} == set(SearchOptions.__annotations__)
@@ -66,7 +66,7 @@ def test_the_command_line_has_the_options_of_a_search():
     ],
 )
 def test_an_unknown_option_is_named_with_those_like_it(name: str, message: str):
-    """The error is a TypeError, too, as Python's own would be."""
+    """UnknownOptionError suggests similar names and is also a TypeError, like Python's."""
     with refused(message) as caught:
         read_options(PLAIN, 10, {name: 1})
     assert isinstance(caught.value, UnknownOptionError)
@@ -85,14 +85,14 @@ def test_an_unknown_option_is_named_with_those_like_it(name: str, message: str):
     ],
 )
 def test_an_old_spelling_is_answered_with_the_new(old: str, new: str):
-    """`candidates` was a generator, a number, or both."""
+    """Old values of `candidates` (a generator, or both) raise an error with the new spelling."""
     with refused(f"candidates is '{old}'; give a number, and the generator by its own option: {new}"):
         read_options(PLAIN, 10, {"candidates": old})
 
 
 @pytest.mark.parametrize("bad", ["10", "proxies", "proxy:", "proxy:-1", ":512", ""])
 def test_candidates_that_are_no_number_are_refused(bad: str):
-    """A text is no number of candidates."""
+    """A text is not a number of candidates."""
     with refused(f"candidates is {bad!r}; give a whole number"):
         read_options(PLAIN, 10, {"candidates": bad})
 
@@ -100,20 +100,20 @@ def test_candidates_that_are_no_number_are_refused(bad: str):
 @pytest.mark.parametrize("bad", [0, -3, 2.5, True])
 @pytest.mark.parametrize("name", ["probes", "candidates", "pruning"])
 def test_a_wrong_number_is_refused_by_name_and_value(name: str, bad: object):
-    """Numbers are whole and positive."""
+    """Numbers must be whole and positive; the error names option and value."""
     with refused(f"{name} is {bad!r}"):
         read_options(PLAIN, 10, {name: bad})
 
 
 @pytest.mark.parametrize("k", [0, -1])
 def test_k_is_positive(k: int):
-    """No search is for nothing."""
+    """k must be positive."""
     with refused(f"k is {k}"):
         read_options(PLAIN, k, {})
 
 
 def test_numbers_of_numpy_are_numbers():
-    """A number that was computed with numpy is taken as Python's."""
+    """numpy numbers are accepted."""
     scan = read_options(XTR, np.int64(10), {"k_tokens": np.int64(5), "imputation": np.float32(0.5)}).scan.options
     assert (scan.k_tokens, scan.imputation) == (5, 0.5)
     with refused("imputation is inf"):
@@ -121,7 +121,7 @@ def test_numbers_of_numpy_are_numbers():
 
 
 def test_a_reranking_cross_encoder_takes_as_many_hits_as_its_depth():
-    """The collection's own search gives rerank_depth hits, 100 by default, and the model is kept as it was given."""
+    """A reranking cross-encoder gets rerank_depth hits of the collection's own search, 100 by default, and is not copied."""
     model = TableCrossEncoder()
     request = read_options(PLAIN, 10, {"rerank": model})
     assert (request.scan.k, request.cross_encoder) == (100, CrossEncoderOptions(model, 0, None))
@@ -133,14 +133,14 @@ def test_a_reranking_cross_encoder_takes_as_many_hits_as_its_depth():
 
 
 def test_rerank_by_maxsim_is_the_collections_own():
-    """A collection that stores codes by passage scores the best rerank_depth by all their tokens."""
+    """A collection that stores codes by passage reranks the best rerank_depth passages by all their tokens."""
     request = read_options(RERANKED, 10, {"rerank": "maxsim", "rerank_depth": 30})
     assert (request.scan.k, request.cross_encoder, request.scan.options.rerank_depth) == (10, None, 30)
     assert read_options(RERANKED, 10, {"rerank": "none"}).scan.options.rerank == "none"
 
 
 def test_a_search_by_cross_encoder_begins_with_what_its_generator_finds():
-    """Without a generator the factorisation begins; with one, its hits are the first of five rounds."""
+    """Without a generator the factorisation makes the first round; with one, its hits are the first of five rounds."""
     alone = read_options(PLAIN, 10, {"scorer": "cross_encoder"})
     assert (alone.scan.k, alone.cross_encoder) == (0, CrossEncoderOptions(None, 500, None))
     begun = read_options(PLAIN, 10, {"scorer": "cross_encoder", "generator": "postings", "budget": 42})
@@ -161,13 +161,13 @@ def test_a_search_by_cross_encoder_begins_with_what_its_generator_finds():
     ],
 )
 def test_options_that_do_not_go_together(options: dict[str, Any], message: str):
-    """An option that would do nothing is refused."""
+    """An option without effect is refused."""
     with refused(message):
         read_options(PLAIN, 10, options)
 
 
 def test_the_generator_of_a_collection_has_a_new_name():
-    """`candidates` names no generator any more."""
+    """`candidates` as a generator raises an error with the new name."""
     assert read_settings("docs", 4, {"generator": "proxy"}).generator == "proxy"
     with refused("candidates is 'proxy'; use generator instead: generator='proxy'"):
         read_settings("docs", 4, {"candidates": "proxy"})
@@ -178,7 +178,7 @@ def test_the_generator_of_a_collection_has_a_new_name():
 
 
 def test_the_encoder_says_whether_lengths_are_kept():
-    """Scores by all tokens are of unit vectors; for others the encoder decides, unless the caller does."""
+    """MaxSim uses unit vectors; with other scorers the encoder decides unless the caller does."""
     keeps = CollectionEncoder(lambda: None, {"kind": "model"}, dim=64, unit=False)
 
     def unit(**options: Any) -> bool | None:
@@ -193,6 +193,6 @@ def test_the_encoder_says_whether_lengths_are_kept():
 
 @pytest.mark.parametrize("options", [{"dim": 64}, {"keep_vectors": True}, {"dense": "kept"}, {"scorer": "xtr"}], ids=str)
 def test_texts_alone_have_no_token_vectors(options: dict[str, Any]):
-    """Options of token vectors are refused where there are none."""
+    """Options of token vectors are refused for collections of texts."""
     with refused("creates a collection of texts only"):
         without_token_vectors(read_settings("docs", 4, options))

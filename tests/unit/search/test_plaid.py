@@ -1,4 +1,4 @@
-"""Defaults of a search by all tokens: they fit together, and follow from the collection."""
+"""Default search depths depend on the collection and are consistent."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_many_hits_look_further() -> None:
 
 
 def test_short_lists_are_probed_more() -> None:
-    """Few probes of short lists do not name enough passages."""
+    """Collections with short posting lists are probed more."""
     assert [choose_settings(10, _collection(size), ScanOptions()).probes for size in (3000, 30_000, 50_000)] == [8, 8, 4]
 
 
@@ -84,7 +84,7 @@ def test_proxies_that_are_not_there_are_refused_with_the_remedy() -> None:
 @pytest.mark.parametrize("passages", [1000, 100_000])
 @pytest.mark.parametrize("k", [10, 100])
 def test_pooled_passages_are_probed_for_more_widely(passages: int, k: int) -> None:
-    """Their posting lists are short, and the probes that are enough elsewhere name too few of them."""
+    """Collections of pooled passages, whose posting lists are short, are probed more."""
     pooled = CollectionStatistics(passages, 32 * passages, "auto", has_proxies=False, vectors_per_passage=32)
     usual = choose_settings(k, _collection(passages, 32), ScanOptions()).probes
     assert choose_settings(k, pooled, ScanOptions()).probes >= 4 * usual

@@ -1,4 +1,4 @@
-"""Probing: one entry a centroid, its scores summed."""
+"""Probing: one entry per centroid, weights summed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_a_centroid_that_two_tokens_choose_comes_once() -> None:
 
 
 def test_no_weight_is_negative() -> None:
-    """A centroid that beats the first missed one by little would count against the passages that it lists."""
+    """Weights are not negative, even if a centroid is barely better than the first one not probed."""
     probes = select_probes(torch.tensor([[0.50, 0.49, 0.48], [-0.1, -0.2, -0.3]]), 2)
     assert (probes.scores >= 0).all()
 
@@ -33,7 +33,7 @@ def test_more_probes_than_centroids_are_all_centroids() -> None:
 
 @pytest.mark.parametrize("tokens", [1, 7, 40, 1000])
 def test_as_many_centroids_as_hold_what_is_to_be_seen(tokens: int) -> None:
-    """One too few are looked up, one too many, or others than the best."""
+    """The fewest best centroids that hold enough tokens are probed."""
     rng = np.random.default_rng(tokens)
     sizes = rng.integers(0, 9, 30)
     scores = torch.from_numpy(rng.normal(size=(5, 30)).astype(np.float32))
@@ -46,7 +46,7 @@ def test_as_many_centroids_as_hold_what_is_to_be_seen(tokens: int) -> None:
 
 
 def test_far_more_is_looked_up_where_the_best_centroids_hold_little() -> None:
-    """The first look goes by the mean, and is the last."""
+    """Probing continues beyond the mean estimate if the best centroids hold few tokens."""
     sizes = np.array([1] * 90 + [1000] * 10)
     scores = torch.arange(100, 0, -1, dtype=torch.float32)[None]
     assert centroids_with_tokens(scores, sizes, 500)[1].tolist() == [91]

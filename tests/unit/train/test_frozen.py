@@ -1,4 +1,4 @@
-"""A transformer that is left alone: what it gives, and that it gives it once."""
+"""Caching of a frozen transformer's output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def features(model: Any, texts: list[str], task: str = "document") -> dict[str, 
 
 @pytest.fixture
 def counted(library_folder: Path) -> tuple[Any, list[int]]:
-    """A frozen model, and how many rows its transformer read at each call."""
+    """A frozen model, and the number of rows its transformer read at each call."""
     model = load_model(library_folder, "cpu")
     read: list[int] = []
     plain = model[0].model.forward
@@ -36,7 +36,7 @@ def counted(library_folder: Path) -> tuple[Any, list[int]]:
 
 
 def test_vectors_are_those_of_the_model(library_folder: Path, counted: tuple[Any, list[int]]):
-    """Rows are mixed up, padding is kept, or dropout is left in."""
+    """Vectors equal the model's, without padding or dropout."""
     model, read = counted
     plain = load_model(library_folder, "cpu").eval()
     for texts in (TEXTS[:2], TEXTS, TEXTS[::-1], [TEXTS[1]]):
@@ -50,7 +50,7 @@ def test_vectors_are_those_of_the_model(library_folder: Path, counted: tuple[Any
 
 
 def test_what_no_room_is_left_for_is_computed_again(counted: tuple[Any, list[int]], monkeypatch: pytest.MonkeyPatch):
-    """Memory grows without a limit, or a text beyond it fails."""
+    """Texts beyond the memory limit are computed again."""
     model, read = counted
     monkeypatch.setattr(frozen, "REMEMBERED_BYTES", 5 * 32 * 4)  # five tokens
     texts = [TEXTS[2], TEXTS[0], TEXTS[3]]
@@ -61,7 +61,7 @@ def test_what_no_room_is_left_for_is_computed_again(counted: tuple[Any, list[int
 
 
 def test_tokens_that_are_not_attended_to_keep_their_vectors(counted: tuple[Any, list[int]]):
-    """An expanded query loses the vectors of its masks."""
+    """Tokens that are not attended to, such as the masks of an expanded query, keep their vectors."""
     model, _ = counted
     given = features(model, [" ".join(WORDS[:4]), "water"])
     given["attention_mask"][0, -2:] = 0
@@ -71,7 +71,7 @@ def test_tokens_that_are_not_attended_to_keep_their_vectors(counted: tuple[Any, 
 
 
 def test_nothing_of_it_is_trained(counted: tuple[Any, list[int]]):
-    """Gradients reach what is frozen, or stop before what is not."""
+    """Gradients reach the trained part only."""
     model, _ = counted
     model(features(model, TEXTS), task="document")["token_embeddings"].sum().backward()
     names = {name for name, parameter in model.named_parameters() if parameter.grad is not None}

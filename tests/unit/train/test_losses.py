@@ -1,4 +1,4 @@
-"""Losses against plain loops over the papers' formulas, and their gradients."""
+"""Losses and gradients compared with plain loops over the papers' formulas."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def model() -> Lookup:
 
 @pytest.fixture
 def batch() -> list[dict[str, Any]]:
-    """A query column and WAYS columns of passages, of several lengths; no word twice, so that similarities are not equal."""
+    """A query column and WAYS columns of passages, of several lengths; words do not repeat, so similarities differ."""
     generator = torch.Generator().manual_seed(5)
     words, columns = torch.randperm(WORDS, generator=generator), []
     for width in (3, 6, 5, 6, 4):
@@ -68,7 +68,7 @@ def maxsim(query: list[list[float]], passage: list[list[float]]) -> float:
 
 
 def test_colbert_is_distillation_and_the_other_queries_passages(model: Lookup, batch: Any, teacher: Tensor) -> None:
-    """A query's own negatives are in the in-batch part, or the two distributions of the divergence are exchanged."""
+    """The loss is KL(teacher ‖ student) over a tuple plus in-batch cross-entropy over other queries' passages."""
     scores = [[[maxsim(tokens(model, batch[0], i), tokens(model, batch[1 + n], j)) for n in range(WAYS)]
                for j in range(QUERIES)] for i in range(QUERIES)]  # fmt: skip
     distillation = in_batch = 0.0
@@ -86,7 +86,7 @@ def test_colbert_is_distillation_and_the_other_queries_passages(model: Lookup, b
 
 
 def test_colbert_without_a_teacher(model: Lookup, batch: Any) -> None:
-    """Without scores there is nothing that pushes a tuple's own negatives away."""
+    """Without scores the cross-entropy of the tuple replaces the divergence."""
     own = sum(
         cross_entropy([maxsim(tokens(model, batch[0], i), tokens(model, batch[1 + n], i)) for n in range(WAYS)], 0)
         for i in range(QUERIES)
@@ -97,7 +97,7 @@ def test_colbert_without_a_teacher(model: Lookup, batch: Any) -> None:
 
 
 def xtr_scores_plainly(model: Lookup, batch: Any, k_train: int) -> list[list[float]]:
-    """f_XTR(q, d) = (1/Z) Σ_i max_j Â_ij P_ij over the passages of a batch; 0 where no token is retrieved."""
+    """f_XTR(q, d) = (1/Z) Σ_i max_j Â_ij P_ij over the passages of a batch; 0 if no token is retrieved."""
     passages = [tokens(model, batch[1 + n], j) for j in range(QUERIES) for n in range(WAYS)]
     scores = []
     for i in range(QUERIES):
@@ -116,7 +116,7 @@ def xtr_scores_plainly(model: Lookup, batch: Any, k_train: int) -> list[list[flo
 
 @pytest.mark.parametrize("k_train", [1, 5, 10_000])
 def test_xtr_is_the_in_batch_retrieval_of_tokens(model: Lookup, batch: Any, teacher: Tensor, k_train: int) -> None:
-    """Z counts other tokens, padding is retrieved, or a query's own negatives are left out."""
+    """Z counts the query's retrieving tokens, padding is not retrieved, and all passages of the batch take part."""
     scores = xtr_scores_plainly(model, batch, k_train)
     expected = sum(cross_entropy([20 * score for score in scores[i]], i * WAYS) for i in range(QUERIES)) / QUERIES
     parts = xtr_loss(model, k_train=k_train)(batch, teacher)
@@ -125,7 +125,7 @@ def test_xtr_is_the_in_batch_retrieval_of_tokens(model: Lookup, batch: Any, teac
 
 
 def test_xtr_trains_the_retrieved_tokens_alone(model: Lookup, batch: Any) -> None:
-    """A token that no query token retrieves has a gradient, as it has in ColBERT; or one that is retrieved has none."""
+    """Exactly the retrieved tokens have a gradient."""
     [loss] = xtr_loss(model, k_train=1)(batch).values()
     loss.backward()  # type: ignore[no-untyped-call]
     used = {int(word) for column in batch[1:] for word in column["input_ids"][column["attention_mask"].bool()]}
@@ -140,7 +140,7 @@ def test_xtr_trains_the_retrieved_tokens_alone(model: Lookup, batch: Any) -> Non
 
 @pytest.mark.parametrize("loss_of", [colbert_loss, xtr_loss])
 def test_gradients_are_those_of_finite_differences(model: Lookup, batch: Any, teacher: Tensor, loss_of: Any) -> None:
-    """A part of the loss is cut off from the token vectors."""
+    """Gradients equal finite differences in every part of the loss."""
     loss = loss_of(model)
     total = torch.stack(list(loss(batch, teacher).values())).sum()
     total.backward()
@@ -158,7 +158,7 @@ def test_gradients_are_those_of_finite_differences(model: Lookup, batch: Any, te
 
 @pytest.mark.parametrize("loss_of", [colbert_loss, xtr_loss])
 def test_a_step_down_the_gradient_helps_the_positive(model: Lookup, batch: Any, loss_of: Any) -> None:
-    """The sign is wrong, or the positive is not the first passage."""
+    """A gradient step raises the positive, which is the first passage."""
     torch.stack(list(loss_of(model)(batch).values())).sum().backward()
     before = xtr_scores_plainly(model, batch, 10_000)
     with torch.no_grad():
@@ -170,7 +170,7 @@ def test_a_step_down_the_gradient_helps_the_positive(model: Lookup, batch: Any, 
 
 
 def test_a_copy_of_the_positive_is_no_negative(model: Lookup, batch: Any, teacher: Tensor) -> None:
-    """Queries with one positive push each other's away."""
+    """Copies of a query's positive are not its negatives."""
     for column in batch[1:3]:
         column["attention_mask"][:] = 1
     width = batch[2]["input_ids"].shape[1]
@@ -190,7 +190,7 @@ def test_a_copy_of_the_positive_is_no_negative(model: Lookup, batch: Any, teache
 
 @pytest.mark.parametrize("loss_of", [colbert_loss, xtr_loss])
 def test_what_is_judged_relevant_is_no_negative(model: Lookup, batch: Any, loss_of: Any) -> None:
-    """A passage of another tuple, or of a query's own, that is relevant for the query is pushed away."""
+    """Passages judged relevant for a query are not its negatives, in its tuple or in others."""
     loss = loss_of(model)
     prints = torch.arange(QUERIES * WAYS).view(QUERIES, WAYS)
     judged = torch.eye(QUERIES).repeat_interleave(WAYS, dim=1).bool() & (torch.arange(QUERIES * WAYS) % WAYS == 0)
@@ -208,7 +208,7 @@ def test_what_is_judged_relevant_is_no_negative(model: Lookup, batch: Any, loss_
 
 
 def test_equal_queries_share_their_positives(model: Lookup, batch: Any, teacher: Tensor) -> None:
-    """Two tuples of a query push each other's positive away where nobody says what is judged."""
+    """Queries with equal texts share their positives, also without judgements."""
     batch[0]["input_ids"][1] = batch[0]["input_ids"][0]
     batch[0]["attention_mask"][1] = batch[0]["attention_mask"][0]
     scores = [[maxsim(tokens(model, batch[0], i), tokens(model, batch[1 + n], j)) for j in range(QUERIES) for n in range(WAYS)]
@@ -225,7 +225,7 @@ def test_equal_queries_share_their_positives(model: Lookup, batch: Any, teacher:
 
 
 def test_a_copy_of_what_is_judged_relevant_is_spared_too(model: Lookup) -> None:
-    """The same text under another place in the batch is pushed away."""
+    """Copies of a judged passage elsewhere in the batch are not negatives."""
     prints = torch.arange(QUERIES * WAYS).view(QUERIES, WAYS)
     prints[2, 3] = prints[1, 2]
     judged = torch.zeros(QUERIES, QUERIES * WAYS).bool()
@@ -239,7 +239,7 @@ def test_a_copy_of_what_is_judged_relevant_is_spared_too(model: Lookup) -> None:
 
 
 def test_batches_say_what_is_judged(model: Lookup) -> None:
-    """The mask is that of other rows, of ids, or of the query's own tuple alone."""
+    """The mask of judged passages refers to the texts and rows of the batch, across tuples."""
 
     def preprocess(texts: list[str], **_: Any) -> dict[str, Tensor]:
         return {"input_ids": torch.ones(len(texts), 1).long(), "attention_mask": torch.ones(len(texts), 1).long()}
@@ -256,14 +256,14 @@ def test_batches_say_what_is_judged(model: Lookup) -> None:
 
 
 def column(*texts: list[int], width: int = 0) -> dict[str, Tensor]:
-    """A column of a batch, padded with tokens that are no part of a text."""
+    """A column of a batch, padded with tokens that belong to no text."""
     width = width or max(map(len, texts))
     ids = torch.tensor([[*text, *[77] * (width - len(text))] for text in texts])
     return {"input_ids": ids, "attention_mask": torch.tensor([[1] * len(text) + [0] * (width - len(text)) for text in texts])}
 
 
 def test_fingerprints_tell_texts_apart_wherever_they_are() -> None:
-    """Padding counts, the order of tokens or a token 0 does not, or a text has another one in another column."""
+    """Fingerprints depend on all tokens and their order, not on padding or column."""
     texts = [[5, 6, 7], [7, 6, 5], [5, 6], [5, 6, 0], [5, 6, 0, 0], [6, 5], [0]]
     first, second = column(*texts), column(*texts[::-1], width=9)
     prints = fingerprints([first, second])
@@ -274,7 +274,7 @@ def test_fingerprints_tell_texts_apart_wherever_they_are() -> None:
 
 
 def test_tuples_of_two_learn_their_own_negative(model: Lookup, batch: Any) -> None:
-    """A tuple's only negative, left out of the batch's part, is in no other part either; or a tuple without one has a part."""
+    """A tuple of two ways trains its own negative; a tuple without a negative has no such part."""
     parts = colbert_loss(model)(batch[:3])
     margins = [
         maxsim(tokens(model, batch[0], i), tokens(model, batch[1], i))
@@ -287,7 +287,7 @@ def test_tuples_of_two_learn_their_own_negative(model: Lookup, batch: Any) -> No
 
 @pytest.mark.parametrize("labels", [True, False])
 def test_distillation_over_two_ways_is_that_of_a_coin(model: Lookup, batch: Any, teacher: Tensor, labels: bool) -> None:
-    """The scales are exchanged or left out, or a teacher's scores are used though they are not wanted."""
+    """The divergence over two ways equals the Bernoulli formula with its scales; scores are ignored if not wanted."""
     loss = colbert_loss(model, scale=2.0, teacher_scale=0.25, distil=labels)
     parts = loss(batch[:3], teacher[:, :2])
     assert set(parts) == {"distillation" if labels else "own", "in_batch"}
@@ -304,7 +304,7 @@ def test_distillation_over_two_ways_is_that_of_a_coin(model: Lookup, batch: Any,
 
 
 def test_passages_are_read_a_few_at_a_time(model: Lookup, batch: Any) -> None:
-    """A mini batch is as large as the batch, or what is read in parts has another loss."""
+    """Passages encoded in mini batches give the loss of the whole batch."""
     read: list[int] = []
     model.register_forward_pre_hook(lambda _, given: read.append(len(given[0]["input_ids"])))
     whole = colbert_loss(model)(batch)
@@ -318,7 +318,7 @@ def test_passages_are_read_a_few_at_a_time(model: Lookup, batch: Any) -> None:
 
 
 def test_half_precision_ranks_in_single(model: Lookup, batch: Any) -> None:
-    """Under autocast the top k are chosen among rounded similarities."""
+    """The top k are chosen in single precision under autocast."""
     expected = xtr_loss(model, k_train=3)(batch)["in_batch"]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rounded = xtr_loss(model, k_train=3)(batch)["in_batch"]

@@ -1,4 +1,4 @@
-"""What a training starts from where it is given a T5: a bare one gets a bottleneck, one that has its projection keeps it."""
+"""Initial models from a T5: a bare T5 gets a bottleneck, a T5 with a projection keeps it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.fixtures.models import T5_PROJECTED
 
 
 def hidden_states(folder: Path, text: str) -> Tensor:
-    """What the transformer alone gives for a text, with the end token."""
+    """Output of the transformer for a text, with the end token."""
     from transformers import AutoTokenizer, T5EncoderModel
 
     tokens = AutoTokenizer.from_pretrained(folder)(text, return_tensors="pt")
@@ -34,7 +34,7 @@ def unit(rows: Tensor) -> Tensor:
 
 
 def test_a_bare_t5_gets_a_bottleneck(t5_folder: Path) -> None:
-    """It has another width, a bias, or vectors of another length than ColXTR's by default."""
+    """The default bottleneck has ColXTR's width, no bias, and unit vectors."""
     model = start_model(t5_folder, "cpu")
     layer = projection(model)
     assert (layer.out_features, layer.bias) == (128, None)
@@ -43,7 +43,7 @@ def test_a_bare_t5_gets_a_bottleneck(t5_folder: Path) -> None:
 
 
 def test_a_bare_t5_gets_the_bottleneck_that_is_asked_for(t5_folder: Path) -> None:
-    """What is said of the bottleneck is dropped on the way."""
+    """Options of the bottleneck are applied."""
     model = start_model(t5_folder, "cpu", bottleneck=ColXtr(dim=8, normalize=False, end_token="mean"))
     rows = hidden_states(t5_folder, "the river bank") @ projection(model).weight.detach().T
     expected = torch.cat([rows[:-1], rows.mean(dim=0, keepdim=True)])
@@ -52,7 +52,7 @@ def test_a_bare_t5_gets_the_bottleneck_that_is_asked_for(t5_folder: Path) -> Non
 
 
 def test_a_t5_with_a_projection_keeps_it(xtr_folder: Path) -> None:
-    """A projection that was published beside the T5 is replaced by a random one."""
+    """A projection published with the T5 is kept."""
     model = start_model(xtr_folder, "cpu")
     weight = torch.load(xtr_folder / "2_Dense" / "pytorch_model.bin")["linear.weight"]
     assert projection(model).out_features == T5_PROJECTED
@@ -63,7 +63,7 @@ def test_a_t5_with_a_projection_keeps_it(xtr_folder: Path) -> None:
 
 
 def test_a_saved_model_over_a_t5_keeps_its_projection(t5_folder: Path, tmp_path: Path) -> None:
-    """A training that goes on from another one's model begins with a random projection again."""
+    """A saved model continues with its projection."""
     made = new_xtr(str(t5_folder), "cpu", dim=8)
     made.save(str(tmp_path / "model"), create_model_card=False)
     model = start_model(tmp_path / "model", "cpu")

@@ -1,4 +1,4 @@
-"""Scores of a late-interaction model as a teacher's."""
+"""Scores of a late-interaction model as teacher."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ QUERIES = ["river water", "bank loan money"]
 
 
 def test_scores_are_maxsim():
-    """Pairs are mixed up, or another passage's tokens count."""
+    """Each pair's score is its MaxSim."""
     encoder = load_encoder(HashedEncoder())
     pairs = [(QUERIES[number % 2], PASSAGES[place]) for number, place in enumerate([0, 3, 1, 1, 2, 0, 3])]
     scores = LateInteractionTeacher(HashedEncoder()).predict(pairs)
@@ -25,21 +25,21 @@ def test_scores_are_maxsim():
 
 
 def test_every_token_of_every_passage_counts():
-    """The first token of the first passage, or the last one of the last, is no part of it."""
+    """Every token of every passage counts, including the first and the last."""
     teacher = LateInteractionTeacher(HashedEncoder())
     scores = teacher.predict([("river", "river flows"), ("river", "the river"), ("sea", "sea water"), ("sea", "a sea")])
     np.testing.assert_allclose(scores, 1, rtol=1e-6)
 
 
 def test_texts_are_encoded_once():
-    """A passage of many pairs is encoded for each of them."""
+    """A passage in several pairs is encoded once."""
     encoder = HashedEncoder()
     LateInteractionTeacher(encoder).predict([(query, passage) for query in QUERIES for passage in [*PASSAGES, *PASSAGES]])
     assert encoder.encoded == len(PASSAGES)
 
 
 def test_it_serves_as_a_cross_encoder():
-    """Mining does not take it, or scores probes to tell it from others."""
+    """Mining accepts it as a cross-encoder without extra scores."""
     scorer = load_cross_encoder(LateInteractionTeacher(HashedEncoder()))
     assert "HashedEncoder" in scorer.fingerprint
     assert scorer.predict([]).shape == (0,)

@@ -1,4 +1,4 @@
-"""Training sets: files, several as one, and the columns that trainers take."""
+"""Training sets: files, joined sets, and the columns for trainers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MADE = TrainingSet(
 
 
 def test_columns_are_the_texts_in_order() -> None:
-    """The positive is no longer first, or a score is another passage's."""
+    """The positive is first, and scores match their passages."""
     rows = list(as_columns(MADE, 2, scored=True))
     assert rows == [
         {"query": "one", "positive": "text a", "negative_1": "text b", "label": [3.0, 1.0]},
@@ -42,7 +42,7 @@ def test_columns_are_the_texts_in_order() -> None:
 
 
 def test_joined_sets_keep_their_passages_apart() -> None:
-    """Two corpora have a passage of the same id, and one text takes the other's place."""
+    """Passages of the same id in two corpora stay apart."""
     other = TrainingSet((TrainingTuple("q1", "three", ("a", "b")),), {"a": "other a", "b": "other b"})
     both = joined([MADE, other])
     assert [both.passages[one.passages[0]] for one in both.tuples] == ["text a", "text b", "other a"]
@@ -52,7 +52,7 @@ def test_joined_sets_keep_their_passages_apart() -> None:
 
 
 def test_what_is_judged_is_known_by_its_texts(tmp_path: Path) -> None:
-    """A query's relevant passages are those of one tuple alone, of one set, or are lost in the files."""
+    """Relevant passages are collected by query text over all tuples and sets, and survive saving."""
     made = TrainingSet(
         (
             TrainingTuple("q1", "one", ("a", "c"), relevant=("a", "b", "gone")),

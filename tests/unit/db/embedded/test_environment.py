@@ -1,4 +1,4 @@
-"""Nothing of the caller's environment reaches the server or our connections to it."""
+"""Isolation of the server and of our connections from the caller's environment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ URL = "postgresql://postgres:@/postgres?port=5432&host=/tmp/x"
 
 
 def test_our_connections_name_every_option_that_has_a_variable():
-    """A PG* variable that a later libpq knows decides what we connect by."""
+    """Every libpq option with an environment variable is set explicitly, also those of later versions."""
     named = {*conninfo_to_dict(own_conninfo(URL)), *_DEFAULTS, "client_encoding"}
     options = {option.keyword.decode() for option in Conninfo.get_defaults() if option.envvar}
     # libpq takes an empty password for none, and asks for none here; a service it looks for in any case.
@@ -21,7 +21,7 @@ def test_our_connections_name_every_option_that_has_a_variable():
 
 
 def test_the_servers_programs_have_an_environment_of_their_own(monkeypatch: pytest.MonkeyPatch):
-    """A locale, a library or an option of the caller's decides how the server is made or runs."""
+    """The server's programs get no locale, library path or option of the caller."""
     for name in ("LANG", "LC_ALL", "LC_MESSAGES", "TZ", "PGDATA", "PGOPTIONS", "PGPORT", "LD_PRELOAD", "LD_LIBRARY_PATH", "HOME"):
         monkeypatch.setenv(name, "/hostile")
     assert "/hostile" not in clean_environment().values()

@@ -17,7 +17,7 @@ NOBODY = Account("nobody", 65534, 65534)
 
 
 def test_a_file_is_replaced_as_a_whole_and_no_planted_link_is_followed(tmp_path: Path):
-    """A kill leaves half a file, or root writes over a file that a link of the server's user leads to."""
+    """Files are replaced atomically, and symbolic links of the server's user are not followed."""
     target, path = tmp_path / "target", tmp_path / "list"
     target.write_text("of somebody else")
     (tmp_path / "list.new").symlink_to(target)
@@ -31,7 +31,7 @@ def test_a_file_is_replaced_as_a_whole_and_no_planted_link_is_followed(tmp_path:
 
 
 def test_nothing_is_read_or_appended_through_a_link(tmp_path: Path):
-    """Root reads, or lets the server's log grow in, a file that the server's user has put in its place."""
+    """Root neither reads nor appends through a link of the server's user."""
     secret, link = tmp_path / "secret", tmp_path / "log"
     secret.write_text("secret")
     link.symlink_to(secret)
@@ -44,7 +44,7 @@ def test_nothing_is_read_or_appended_through_a_link(tmp_path: Path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_a_log_that_is_another_file_by_a_second_name_is_refused(tmp_path: Path):
-    """A hard link does what a symbolic one may not."""
+    """A log with a second hard link is refused."""
     (tmp_path / "theirs").write_text("")
     os.link(tmp_path / "theirs", tmp_path / "log")
     with pytest.raises(OSError, match="not a file of the server's own"):
@@ -55,7 +55,7 @@ def test_a_log_that_is_another_file_by_a_second_name_is_refused(tmp_path: Path):
 
 
 def test_one_process_at_a_time_has_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Two processes start a server at once, or a killed one keeps the lock for ever."""
+    """One process holds the lock; the death of its holder releases it."""
     code = "import sys\nfrom pathlib import Path\nfrom pgretrieval.db.embedded.files import FolderLock\n"
     code += "with FolderLock(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()"
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdin=-1, stdout=-1, text=True)
@@ -71,7 +71,7 @@ def test_one_process_at_a_time_has_the_lock(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_who_waited_for_the_lock_of_a_folder_that_was_replaced_locks_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A second first start goes on in the empty folder that the first has replaced by a whole one."""
+    """A process that waited for the lock of a replaced folder locks the new folder."""
     folder, fresh = tmp_path / "postgres", tmp_path / "fresh"
     folder.mkdir()
     fresh.mkdir()

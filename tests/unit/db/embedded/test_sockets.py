@@ -1,4 +1,4 @@
-"""The link to a socket whose path is too long, in a folder that nobody else can touch."""
+"""Links to sockets with long paths, in a folder that only the owner can change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pgretrieval.errors import ConfigError
 
 @pytest.fixture
 def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A temporary directory of this test's own, with a short path."""
+    """A temporary directory of this test with a short path."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         Path(folder).chmod(0o1777)
         monkeypatch.setattr(tempfile, "gettempdir", lambda: folder)
@@ -24,14 +24,14 @@ def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_short_path_needs_no_link(temporary: Path):
-    """A link lies about where nobody needs one."""
+    """Short paths get no link."""
     assert sockets.host_of(Path("/var/lib/with a blank/ünï")) == "/var/lib/with a blank/ünï"
     assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["long" * 40, "a,b", "not\udcff utf8"])
 def test_other_paths_have_a_link_in_a_closed_folder(temporary: Path, name: str):
-    """The folder of the link is open to others, who lead our connections to a server of theirs; or the link is not made again."""
+    """Long paths get a link in a private folder, and a missing link is created again."""
     pgdata = temporary / name
     host = Path(sockets.host_of(pgdata))
     assert host.readlink() == pgdata
@@ -45,7 +45,7 @@ def test_other_paths_have_a_link_in_a_closed_folder(temporary: Path, name: str):
 
 @pytest.mark.parametrize("planted", ["open", "link", "file", "owner"])
 def test_what_a_stranger_has_put_under_our_name_is_passed_over(temporary: Path, planted: str):
-    """A stranger's folder of our name is used, or keeps the server from being opened for good."""
+    """A stranger's folder with our name is not used and does not prevent opening the server."""
     name = temporary / f"pgretrieval-{os.geteuid()}"
     mine = temporary / "mine"
     mine.mkdir(mode=0o700)
@@ -67,7 +67,7 @@ def test_what_a_stranger_has_put_under_our_name_is_passed_over(temporary: Path, 
 
 
 def test_where_all_names_are_taken_there_is_another(temporary: Path):
-    """Four folders of a stranger's keep the server from being opened."""
+    """The server opens although a stranger has taken four folder names."""
     for number in ("", "-1", "-2", "-3"):
         (temporary / f"pgretrieval-{os.geteuid()}{number}").write_text("")
     found = Path(sockets.host_of(temporary / ("long" * 40))).parent
@@ -77,7 +77,7 @@ def test_where_all_names_are_taken_there_is_another(temporary: Path):
 
 
 def test_a_temporary_directory_that_others_can_rename_in_is_not_used(temporary: Path, monkeypatch: pytest.MonkeyPatch):
-    """TMPDIR is somebody else's (sudo keeps it): they put a folder of theirs in the place of ours."""
+    """A TMPDIR of another user, which sudo keeps, is not used: they could replace our folder."""
     temporary.chmod(0o777)  # without the sticky bit
     assert not sockets._is_trusted(temporary)
     assert not sockets.host_of(Path("/" + "long" * 40)).startswith(str(temporary))

@@ -16,7 +16,7 @@ LIST = "pgretrieval.users"
 
 
 def test_who_is_alive_counts_and_who_is_not_does_not(tmp_path: Path):
-    """A killed process, or a later one with its number, keeps the server running for ever."""
+    """A killed process does not count, nor does a later process with its number."""
     other = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=-1)
     began = users.began(other.pid)
     assert began is not None
@@ -38,7 +38,7 @@ def test_who_is_alive_counts_and_who_is_not_does_not(tmp_path: Path):
 
 @pytest.mark.parametrize("text", ["[123, ", "", "null", "7", "[[1]]", '["a", "b"]', '{"a": 1}', "[[1e400, 2]]", "\0", "é" * 9])
 def test_a_list_that_cannot_be_read_counts_as_empty(tmp_path: Path, text: str):
-    """A crash while it was written keeps the directory from being opened."""
+    """An unreadable list, left by a crash during a write, counts as empty."""
     (tmp_path / LIST).write_bytes(text.encode("latin-1"))
     assert not users.others(tmp_path)
     users.join(tmp_path, None)
@@ -46,7 +46,7 @@ def test_a_list_that_cannot_be_read_counts_as_empty(tmp_path: Path, text: str):
 
 
 def test_a_clock_that_is_set_changes_nobody(monkeypatch: pytest.MonkeyPatch):
-    """psutil tells the start by the machine's clock: after it was set, the living count as dead."""
+    """Processes are identified independently of the wall clock, from which psutil computes start times."""
     before = users.began(os.getpid())
     monkeypatch.setattr("psutil.Process.create_time", lambda process: 1.0)
     assert users.began(os.getpid()) == before or sys.platform != "linux"
