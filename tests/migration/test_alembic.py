@@ -1,4 +1,4 @@
-"""The schema in an application's own migrations, by the example project in docs/."""
+"""Installation by an application's own alembic migrations, with the example project in docs/."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "alembic-example"
 
 @pytest.fixture
 def project(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> Config:
-    """The example, on an empty database."""
+    """The example on an empty database."""
     monkeypatch.setenv("DATABASE_URL", sqlalchemy_url(empty_database_url))
     return Config(EXAMPLE / "alembic.ini")
 
@@ -40,7 +40,7 @@ def sqlalchemy_url(url: str, driver: str = "psycopg") -> str:
 
 
 def migrated(url: str) -> list[str]:
-    """The catalogue that `migrate` leads to."""
+    """The catalogue of a database installed by `migrate`."""
     with open_database(url) as database:
         database.migrate()
     return catalogue(url)
@@ -48,7 +48,7 @@ def migrated(url: str) -> list[str]:
 
 @pytest.fixture
 def expected(postgres: PostgresUnderTest) -> list[str]:
-    """The catalogue that `migrate` leads to in a database of its own."""
+    """The catalogue of a separate database installed by `migrate`."""
     url = postgres.create_database(migrated=False)
     found = migrated(url)
     postgres.drop_database(url)
@@ -56,7 +56,7 @@ def expected(postgres: PostgresUnderTest) -> list[str]:
 
 
 def without_collections(url: str) -> list[str]:
-    """The catalogue after the example's collection is gone."""
+    """The catalogue without the example's collection."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("select pgretrieval.drop_collection('articles')")
     return catalogue(url)
@@ -64,7 +64,7 @@ def without_collections(url: str) -> list[str]:
 
 @pytest.mark.both_versions
 def test_the_chain_leads_to_the_catalogue_of_migrate_and_back(project: Config, empty_database_url: str, expected: list[str]):
-    """A function, index or version is missing; or the application's own tables land elsewhere, or do not come back."""
+    """The chain of migrations gives the catalogue of `migrate`, with the application's tables in their schema, and downgrades."""
     command.upgrade(project, "head")
     with psycopg.connect(empty_database_url) as connection:
         assert connection.execute("select to_regclass('public.article') is not null").fetchone() == (True,)
@@ -80,7 +80,7 @@ def test_the_chain_leads_to_the_catalogue_of_migrate_and_back(project: Config, e
 
 @pytest.mark.both_versions
 def test_the_printed_chain_leads_there_too(empty_database_url: str, expected: list[str]):
-    """What --sql prints is incomplete, or moves the search path of the application's own statements."""
+    """The output of --sql gives the same catalogue and keeps the search path of the application's statements."""
     printed = io.StringIO()
     command.upgrade(Config(EXAMPLE / "alembic.ini", output_buffer=printed), "head", sql=True)
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
@@ -94,7 +94,7 @@ def test_the_printed_chain_leads_there_too(empty_database_url: str, expected: li
 def test_an_older_schema_is_brought_up(
     empty_database_url: str, postgres: PostgresUnderTest, expected: list[str], since: int, tmp_path: Path
 ):
-    """What leads on from an older revision repeats nothing and leaves nothing out; so does the way back."""
+    """Upgrades from an older revision, and downgrades, apply exactly the missing steps."""
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
         connection.execute("begin;" + schema.upgrade_script(None) + "commit;")
         with later_revisions(tmp_path) as later:
@@ -115,7 +115,7 @@ def test_an_older_schema_is_brought_up(
 
 
 def test_an_application_that_upgrades_the_package_upgrades_the_schema(project: Config, empty_database_url: str, tmp_path: Path):
-    """Its next migration calls `upgrade_pgretrieval` again, within the application's transaction."""
+    """A later migration that calls `upgrade_pgretrieval` upgrades within the application's transaction."""
     command.upgrade(project, "head")
     engine = create_engine(sqlalchemy_url(empty_database_url), poolclass=pool.NullPool)
     with later_revisions(tmp_path) as later, engine.begin() as connection:
@@ -126,7 +126,7 @@ def test_an_application_that_upgrades_the_package_upgrades_the_schema(project: C
 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg_async"])
 def test_asynchronous_drivers(empty_database_url: str, expected: list[str], driver: str):
-    """Files of several statements cannot be sent."""
+    """Asynchronous drivers run files of several statements."""
 
     async def install() -> None:
         parts = psycopg.conninfo.conninfo_to_dict(empty_database_url)
@@ -141,7 +141,7 @@ def test_asynchronous_drivers(empty_database_url: str, expected: list[str], driv
 
 
 def connect_arguments(driver: str, parts: dict[str, object]) -> dict[str, object]:
-    """A connection string's parts, by the names of the driver."""
+    """Parts of a connection string under the driver's names."""
     if driver != "asyncpg":
         return dict(parts)
     names = {"host": "host", "port": "port", "user": "user", "password": "password", "dbname": "database"}
@@ -150,7 +150,7 @@ def connect_arguments(driver: str, parts: dict[str, object]) -> dict[str, object
 
 
 def test_a_newer_schema_is_refused(project: Config, empty_database_url: str):
-    """An older package works on what it does not know."""
+    """An older package refuses a newer schema."""
     command.upgrade(project, "0001")
     migrated(empty_database_url)
     with psycopg.connect(empty_database_url) as connection:
@@ -160,7 +160,7 @@ def test_a_newer_schema_is_refused(project: Config, empty_database_url: str):
 
 
 def test_a_migration_that_is_rolled_back_leaves_nothing(empty_database_url: str):
-    """Half of the schema stays when a later statement of the application's migration fails."""
+    """A rolled back migration leaves no part of the schema."""
     engine = create_engine(sqlalchemy_url(empty_database_url), poolclass=pool.NullPool)
     with engine.connect() as connection:
         upgrade(connection)
@@ -176,7 +176,7 @@ def test_going_back_to_an_unknown_revision():
 
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
 def test_autogenerate_leaves_the_schema_alone(database_url: str):
-    """An application that includes all schemas is told to drop the tables of this one."""
+    """Autogenerate with all schemas does not propose to drop these tables."""
     engine = create_engine(sqlalchemy_url(database_url), poolclass=pool.NullPool)
     models = sqlalchemy.MetaData()
     sqlalchemy.Table("article", models, sqlalchemy.Column("id", sqlalchemy.Integer, primary_key=True))

@@ -1,4 +1,4 @@
-"""A database of before version 0.1.0, whose revisions 0001 to 0012 became one, is refused with what to do."""
+"""Databases of development versions, revisions 0001 to 0012, are refused with the remedy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ old = pytest.mark.parametrize("revision", ["0001", "0007", "0012"])
 
 
 def be_of(url: str, revision: str) -> list[str]:
-    """Make a database one of another revision; returns its catalogue."""
+    """Set the revision of a database; returns its catalogue."""
     with psycopg.connect(url) as connection:
         connection.execute("update pgretrieval.schema_version set version_num = %s", [revision])
     return catalogue(url)
@@ -39,7 +39,7 @@ def be_of(url: str, revision: str) -> list[str]:
 
 @old
 def test_connecting_and_migrating_say_what_to_do(database_url: str, revision: str):
-    """Nothing is changed, and the client of today does not take a revision for one of its own."""
+    """`connect` and `migrate` report the remedy and change nothing."""
     before = be_of(database_url, revision)
     with pytest.raises(pgretrieval.SchemaError, match=REMEDY.format(revision)):
         pgretrieval.connect(url=database_url)
@@ -54,7 +54,7 @@ def test_connecting_and_migrating_say_what_to_do(database_url: str, revision: st
 
 @old
 def test_scripts_say_what_to_do(database_url: str, revision: str, monkeypatch: pytest.MonkeyPatch):
-    """What `migrate --sql` prints, a migration of an application's own, and a printed one that starts from such a revision."""
+    """The output of `migrate --sql`, an application's migration and an offline migration from such a revision report the remedy."""
     before = be_of(database_url, revision)
     told = f"revision {revision}, of before version 0.1.0"
     with psycopg.connect(database_url, autocommit=True) as connection, pytest.raises(psycopg.Error, match=told):
@@ -69,7 +69,7 @@ def test_scripts_say_what_to_do(database_url: str, revision: str, monkeypatch: p
 
 @pytest.mark.parametrize("arguments", [["list"], ["migrate"], ["doctor"]])
 def test_the_command_line_says_what_to_do(database_url: str, command: Command, arguments: list[str]):
-    """No traceback, and exit code 1."""
+    """Commands print the error without a traceback and exit with 1."""
     be_of(database_url, "0007")
     code, out, err = command(*arguments)
     assert code == 1
@@ -78,7 +78,7 @@ def test_the_command_line_says_what_to_do(database_url: str, command: Command, a
 
 
 def test_an_embedded_database_says_what_to_do(data_dir: Path):
-    """One that is migrated when it is opened is left as it is, too."""
+    """An embedded database, migrated when opened, is refused without a change, too."""
     with pgretrieval.connect(data_dir=data_dir) as database:
         before = be_of(database.url, "0003")
     with pytest.raises(pgretrieval.SchemaError, match=REMEDY.format("0003")):
@@ -88,7 +88,7 @@ def test_an_embedded_database_says_what_to_do(data_dir: Path):
 
 
 def test_doing_what_the_page_says_brings_the_passages_over(database_url: str, corpus: Corpus, tmp_path: Path):
-    """Keys, titles, texts and metadata come back."""
+    """The documented steps transfer keys, titles, texts and metadata."""
     passages = [
         {**passage, "title": f"title {number}", "metadata": {"n": number}} for number, passage in enumerate(corpus.passages[:20])
     ]

@@ -1,4 +1,4 @@
-"""The ways to install the schema agree, and revisions keep their form."""
+"""All ways to install the schema give the same result, and revisions follow the conventions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VERSIONS = assets.MIGRATIONS / "versions"
 
 @pytest.mark.both_versions
 def test_the_printed_sql_installs_what_migrate_installs(database_url: str, empty_database_url: str):
-    """A database installed from `migrate --sql` differs from a migrated one."""
+    """`migrate --sql` installs the same schema as `migrate`."""
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
         connection.execute(schema.as_sql())
     assert catalogue(empty_database_url) == catalogue(database_url)
@@ -30,7 +30,7 @@ def test_the_printed_sql_installs_what_migrate_installs(database_url: str, empty
 
 
 def test_the_printed_sql_is_one_transaction(empty_database_url: str):
-    """A failure half-way leaves half a schema."""
+    """A failure within the printed SQL leaves no part of the schema."""
     script = schema.as_sql()
     assert len(re.findall(r"(?im)^\s*(begin|commit)\s*;", script)) == 2
     broken = script.replace("create or replace function pgretrieval.clear_token_vectors", "create nonsense")
@@ -42,7 +42,7 @@ def test_the_printed_sql_is_one_transaction(empty_database_url: str):
 
 
 def test_a_failed_migration_leaves_nothing(empty_database_url: str, monkeypatch: pytest.MonkeyPatch):
-    """The schema is there without its functions, or the extension without the schema."""
+    """A failed migration leaves neither tables, functions nor the extension."""
     monkeypatch.setattr(assets, "functions", lambda: ["select 1 / 0;"])
     with open_database(empty_database_url) as database, pytest.raises(pgretrieval.StorageError, match="division by zero"):
         database.migrate()
@@ -55,7 +55,7 @@ def test_a_failed_migration_leaves_nothing(empty_database_url: str, monkeypatch:
 
 @pytest.mark.both_versions
 def test_downgrade_and_upgrade(database_url: str, corpus: Corpus):
-    """A revision's down script forgets something that its up script then trips over, or leaves a collection's tables."""
+    """Every revision can be downgraded and upgraded again, and collections' tables are dropped."""
     before = catalogue(database_url)
     with pgretrieval.connect(url=database_url) as database:
         docs = database.create_collection("docs")
@@ -75,7 +75,7 @@ def test_downgrade_and_upgrade(database_url: str, corpus: Corpus):
 
 
 def test_revisions_are_named_and_paired():
-    """Numbers have no gaps and begin at 0100, since databases of before 0.1.0 have lower ones; each has a name and a way back."""
+    """Numbers start at 0100, because development versions used lower ones, without gaps; each has a name and a down script."""
     scripts = sorted(path for path in VERSIONS.glob("*.py") if path.name != "__init__.py")
     assert scripts
     for number, path in enumerate(scripts, start=100):
@@ -88,7 +88,7 @@ def test_revisions_are_named_and_paired():
 
 
 def test_plpgsql_functions_pin_the_search_path_and_hot_ones_do_not():
-    """A function finds an attacker's objects, or a hot one is not inlined because of SET."""
+    """PL/pgSQL functions pin the search path; hot functions have no SET, so they are inlined."""
     for path in assets.function_files():
         text = path.read_text().lower()
         if "language plpgsql" in text:

@@ -1,4 +1,4 @@
-"""No name in our SQL is looked for where others may put objects of their own."""
+"""SQL refers to no name in a schema where others may create objects."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SYNTAX = re.compile(
     "all|and|any|array|as|coalesce|conflict|exists|explain|filter|in|from|lateral|least|materialized|or|over|select|set|stdin|substring"
     "|nullif|then|update|using|vacuum|values|where"
 )
-"""What may stand before a parenthesis and is no function, or one that the parser itself looks for in pg_catalog."""
+"""Words before a parenthesis that are not functions, or that the parser resolves in pg_catalog."""
 
 
 def code(path: Path) -> str:
@@ -40,13 +40,13 @@ def code(path: Path) -> str:
 
 @pytest.mark.parametrize("path", [*FUNCTIONS, *QUERIES, *REVISIONS], ids=lambda path: path.name)
 def test_what_is_of_pgvector_is_written_with_its_schema(path: Path):
-    """Somebody's own type, function or operator is taken for pgvector's, or pgvector's is not found."""
+    """Types, functions and operators of pgvector are qualified with its schema."""
     assert OF_VECTOR.findall(code(path)) == []
 
 
 @pytest.mark.parametrize("path", QUERIES, ids=lambda path: path.name)
 def test_functions_that_sessions_call_are_written_with_their_schema(path: Path):
-    """A function that somebody put into a schema of the caller's search path fits better than Postgres's own, and runs."""
+    """Functions in statements of the client are qualified, so a better match on the caller's search path is not used."""
     text = re.sub("'[^']*'", "''", code(path))
     named = {match[1] for match in re.finditer(r"\bas (?:materialized )?([a-z_]+) \(", text)}  # aliases with columns
     assert {name for name in CALL.findall(text) if not SYNTAX.fullmatch(name)} - named == set()
@@ -54,7 +54,7 @@ def test_functions_that_sessions_call_are_written_with_their_schema(path: Path):
 
 
 def functions(connection: psycopg.Connection[Any]) -> list[tuple[str, str, bool, bool, list[str], bool]]:
-    """Name, language, whether it is bound already, whether it runs as its owner, its settings, whether everybody may call it."""
+    """Name, language, whether bound, security definer, settings, and whether PUBLIC may call it."""
     statement = """
         select proname, lanname, prosqlbody is not null, prosecdef, coalesce(proconfig, '{}'),
                has_function_privilege('public', pg_proc.oid, 'execute')
@@ -66,7 +66,7 @@ def functions(connection: psycopg.Connection[Any]) -> list[tuple[str, str, bool,
 
 @pytest.mark.both_versions
 def test_functions_look_for_names_where_only_superusers_create_them(connection: psycopg.Connection[Any]):
-    """A function with the caller's search path, or with one that holds a schema that others create in."""
+    """Functions search only schemas in which nobody but superusers can create objects."""
     for name, language, bound, _, settings, _ in functions(connection):
         if language == "plpgsql":
             assert "search_path=pg_catalog, pg_temp" in settings, name
@@ -76,7 +76,7 @@ def test_functions_look_for_names_where_only_superusers_create_them(connection: 
 
 @pytest.mark.both_versions
 def test_functions_with_the_rights_of_their_owner_are_few(connection: psycopg.Connection[Any]):
-    """One that does more than it must, or that everybody may call."""
+    """Only the listed functions run with their owner's rights, and PUBLIC may not call them."""
     assert {(name, open_to_all) for name, _, _, as_owner, _, open_to_all in functions(connection) if as_owner} == {
         ("queue_change", False),
         ("own_postings", False),

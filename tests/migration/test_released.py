@@ -1,4 +1,4 @@
-"""What was released stays as it is, and databases that have it are led on from there."""
+"""Released files do not change, and released databases can be upgraded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.sql import vector_array
 
 
 def test_what_was_released_is_as_it_was():
-    """Databases that ran a revision before an edit would differ from those that run it after, and nothing would say so."""
+    """Released revisions are unchanged, because databases that have run them would differ from new ones."""
     assert Released.read().violations() == []
 
 
@@ -63,7 +63,7 @@ INITIAL = Path("migrations/versions/0100_initial.sql")
     ids=["edited", "removed", "added to", "a new revision", "functions", "an older number"],
 )
 def test_a_change_of_what_was_released_is_told(working_tree: Path, change: Callable[[Path], object], expected: list[str]):
-    """Each file of a released revision is held, and each numbered set of functions; what comes after is free."""
+    """Changes of released revisions and numbered sets of functions are detected; later files may change."""
     kept = working_tree / "released.json"
     Released({}, {}).with_the_working_tree().write(kept)
     assert Released.read(kept).violations() == []
@@ -78,7 +78,7 @@ def test_a_change_of_what_was_released_is_told(working_tree: Path, change: Calla
 
 
 def test_the_next_release_holds_new_revisions_and_functions_too(working_tree: Path):
-    """Changed functions have a higher number, and those of before stay known."""
+    """The next release records new revisions and functions; changed functions have a higher number, and earlier ones remain."""
     first = Released({}, {}).with_the_working_tree()
     (working_tree / INITIAL).with_name("0101_more.sql").write_text("select 1;")
     edit(working_tree / "sql/functions/search/search.sql")
@@ -96,7 +96,7 @@ def test_the_next_release_holds_new_revisions_and_functions_too(working_tree: Pa
 def test_collections_work_after_an_upgrade_and_after_going_back(
     postgres: PostgresUnderTest, database_url: str, corpus: Corpus, by: str, tmp_path: Path
 ):
-    """Passages, scores and indexes stay, and all ways lead to the catalogue of a new installation."""
+    """Passages, scores and indexes survive upgrade and downgrade, and every way gives the catalogue of a new installation."""
     query, scores = corpus.queries[0], TableCrossEncoder()
     today, head = catalogue(database_url), schema.head_revision()
     with pgretrieval.connect(url=database_url) as database:
@@ -158,7 +158,7 @@ def test_collections_work_after_an_upgrade_and_after_going_back(
 
 
 def works(url: str, docs: pgretrieval.Collection, waiting: pgretrieval.Collection, corpus: Corpus) -> None:
-    """Both collections find what they hold, from Python and in SQL."""
+    """Both collections return the expected hits, from Python and in SQL."""
     assert docs.search(vectors=corpus.queries[0], k=1)[0].id == "new"
     assert docs.text_search("passage 250", k=1)[0].id == "p250"
     assert waiting.search(vectors=corpus.vectors[7], k=1)[0].id == "p7"
@@ -169,7 +169,7 @@ def works(url: str, docs: pgretrieval.Collection, waiting: pgretrieval.Collectio
 
 
 def run(url: str, script: str) -> None:
-    """A script in one transaction, which leaves the search path as it was."""
+    """Run a script in one transaction and check that it keeps the search path."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"begin; {script} commit;")
         assert connection.execute("show search_path").fetchone() == ('"$user", public',)
@@ -178,7 +178,7 @@ def run(url: str, script: str) -> None:
 def test_the_printed_script_of_a_first_installation_has_all_revisions(
     empty_database_url: str, postgres: PostgresUnderTest, tmp_path: Path
 ):
-    """`migrate --sql` of a later package installs what its `migrate` does."""
+    """`migrate --sql` of a later package installs the same schema as its `migrate`."""
     with later_revisions(tmp_path):
         url = postgres.create_database(migrated=False)
         with open_database(url) as database:

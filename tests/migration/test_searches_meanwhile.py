@@ -1,4 +1,4 @@
-"""Searches go on, and find the same, while the schema is upgraded."""
+"""Searches continue with the same results during an upgrade of the schema."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def docs(database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> pgretrieval
 
 
 def by_the_client(docs: pgretrieval.Collection, corpus: Corpus) -> list[Search]:
-    """Searches of the Python client that find the same each time."""
+    """Searches of the Python client with the same results each time."""
 
     def one() -> list[str]:
         return [hit.id for hit in docs.search(vectors=corpus.queries[0])]
@@ -70,7 +70,7 @@ def by_the_client(docs: pgretrieval.Collection, corpus: Corpus) -> list[Search]:
 
 @pytest.fixture
 def in_sql(docs: pgretrieval.Collection, database_url: str, corpus: Corpus) -> Iterator[list[Search]]:
-    """Every statement for reading, on a connection each: prepared, and in transactions of several searches."""
+    """All reading statements, one connection each: prepared, and in transactions of several searches."""
     parameters = {"query": vector_array(corpus.queries[0])}
 
     def prepared(connection: psycopg.Connection[Any], statement: str) -> Search:
@@ -100,7 +100,7 @@ def in_sql(docs: pgretrieval.Collection, database_url: str, corpus: Corpus) -> I
 def test_functions_and_views_are_created_again(
     docs: pgretrieval.Collection, in_sql: list[Search], database_url: str, corpus: Corpus
 ):
-    """A search finds a function or view gone, or a plan that no longer fits."""
+    """Searches survive the replacement of functions and views."""
 
     def connecting() -> None:
         with pgretrieval.connect(url=database_url) as other:
@@ -118,7 +118,7 @@ def test_a_later_revision_changes_tables(
     corpus: Corpus,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """A function holds a row of the table as it was, a prepared statement fails, or locks are taken crosswise."""
+    """Searches survive changed tables, without deadlocks or invalid prepared statements."""
     functions = assets.functions()
     other = database.create_collection("other", dim=64)
     ids = itertools.count()
@@ -135,7 +135,7 @@ def test_a_later_revision_changes_tables(
 
 
 def test_an_upgrade_that_may_not_wait_gives_up(database_url: str, docs: pgretrieval.Collection, corpus: Corpus):
-    """With lock_timeout an upgrade waits all the same, or leaves something half done."""
+    """An upgrade that reaches lock_timeout fails and changes nothing."""
     before = catalogue(database_url)
     impatient = f"{database_url}{'&' if '?' in database_url else '?'}options=-clock_timeout%3D200"
     with psycopg.connect(database_url) as reader, open_database(impatient) as installer:
@@ -150,7 +150,7 @@ def test_an_upgrade_that_may_not_wait_gives_up(database_url: str, docs: pgretrie
 def test_the_client_searches_on_through_an_upgrade(
     docs: pgretrieval.Collection, in_sql: list[Search], database_url: str, corpus: Corpus, tmp_path: Path
 ):
-    """A client that was connected before finds the same while the schema moves under it, and afterwards."""
+    """A connected client returns the same hits during and after an upgrade."""
     with (
         later_revisions(tmp_path) as later,
         meanwhile(*by_the_client(docs, corpus), *in_sql),

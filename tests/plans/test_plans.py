@@ -1,4 +1,4 @@
-"""Every index that searches rely on is the one that Postgres uses, and the rows read follow from what was asked."""
+"""Postgres uses every index that searches rely on, and reads numbers of rows in proportion to the request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PASSAGES = 4000
 
 @pytest.fixture(scope="module")
 def large(module_database: pgretrieval.RetrievalDatabase) -> pgretrieval.Collection:
-    """4,000 passages, and beside them a small collection that must not come into any plan."""
+    """4,000 passages, and a small collection that must not occur in a plan."""
     small = module_database.create_collection("small")
     small.add(passages(50), vectors=clustered(50))
     small.build()
@@ -59,7 +59,7 @@ def rows_read(nodes: list[dict[str, Any]]) -> float:
 
 
 def codebook_of(collection: pgretrieval.Collection) -> int:
-    """The active one."""
+    """The active codebook."""
     with psycopg.connect(collection._database.url) as connection:
         return connection.execute(
             "select codebook_id from pgretrieval.collection where collection_id = %s", [collection._row.collection_id]
@@ -67,7 +67,7 @@ def codebook_of(collection: pgretrieval.Collection) -> int:
 
 
 def search_parameters(collection: pgretrieval.Collection, n: int = 100) -> dict[str, Any]:
-    """What a search sends for one query of eight tokens and four probes each."""
+    """The parameters of a search with one query of eight tokens and four probes each."""
     url, row = collection._database.url, collection._row
     with psycopg.connect(url) as connection:
         vectors = connection.execute(
@@ -88,7 +88,7 @@ def search_parameters(collection: pgretrieval.Collection, n: int = 100) -> dict[
 @pytest.mark.both_versions
 @pytest.mark.parametrize("statement", ["codes_by_postings", "centroids_by_postings"])
 def test_candidates_come_by_primary_keys(large: pgretrieval.Collection, statement: str):
-    """Postings or codes are read whole, or other collections' partitions are touched."""
+    """Candidates are read by primary keys from one collection's partitions."""
     parameters = search_parameters(large)
     number = large._row.collection_id
     nodes = plan(large, statements("search")[statement], parameters)
@@ -107,7 +107,7 @@ def test_candidates_come_by_primary_keys(large: pgretrieval.Collection, statemen
 
 @pytest.mark.both_versions
 def test_a_prepared_statement_keeps_the_plan(large: pgretrieval.Collection):
-    """The generic plan that Postgres may take after five runs reads a table whole, or every partition."""
+    """The generic plan, which Postgres may choose after five runs, reads by the same indexes."""
     parameters = search_parameters(large)
     types = "integer, integer, integer[], real[], integer"
     call = "select * from pgretrieval.candidates_by_postings($1, $2, $3, $4, $5)"
@@ -127,7 +127,7 @@ def test_a_prepared_statement_keeps_the_plan(large: pgretrieval.Collection):
 
 @pytest.mark.both_versions
 def test_centroids_are_found_by_the_vector_index(large: pgretrieval.Collection):
-    """The expression, operator or condition does not fit the index, and every centroid is compared."""
+    """The vector index of centroids is used."""
     query = str(clustered(1, tokens=(1, 1), seed=5)[0][0].tolist())
     number = large._row.collection_id
     nodes = plan(
@@ -144,7 +144,7 @@ def test_centroids_are_found_by_the_vector_index(large: pgretrieval.Collection):
 
 @pytest.mark.both_versions
 def test_texts_of_hits_come_by_the_primary_key(large: pgretrieval.Collection):
-    """Showing ten hits reads every text."""
+    """Texts of hits are read by primary key."""
     number = large._row.collection_id
     parameters = {"collection_id": number, "passage_ids": list(range(1, PASSAGES, 400))}
     nodes = plan(large, statements("passages")["texts"], parameters)
@@ -155,7 +155,7 @@ def test_texts_of_hits_come_by_the_primary_key(large: pgretrieval.Collection):
 
 @pytest.mark.both_versions
 def test_codes_of_kept_passages_come_by_the_primary_key(large: pgretrieval.Collection):
-    """The second trip of the staged form reads every code."""
+    """The second round trip of a search reads codes by primary key."""
     number = large._row.collection_id
     parameters = {**search_parameters(large), "passage_ids": list(range(1, PASSAGES, 40))}
     read = scans(plan(large, statements("search")["codes_of"], parameters), "token_code")
@@ -165,7 +165,7 @@ def test_codes_of_kept_passages_come_by_the_primary_key(large: pgretrieval.Colle
 
 @pytest.mark.both_versions
 def test_stored_ids_are_found_by_their_index(large: pgretrieval.Collection):
-    """Each batch of an add compares its ids with every passage."""
+    """An add compares ids by the index."""
     parameters = {"collection_id": large._row.collection_id, "keys": [f"p{number}" for number in range(0, 9000, 300)]}
     nodes = plan(large, statements("passages")["existing"], parameters)
     read = scans(nodes, "passage")
@@ -176,7 +176,7 @@ def test_stored_ids_are_found_by_their_index(large: pgretrieval.Collection):
 @pytest.mark.both_versions
 @pytest.mark.parametrize("statement", ["codes_by_proxy", "centroids_by_proxy"])
 def test_proxies_are_found_by_the_vector_index(large: pgretrieval.Collection, statement: str):
-    """Every proxy is compared, or codes are read whole."""
+    """The vector index of proxies is used, and codes are read by primary key."""
     parameters = {**search_parameters(large), "query": [0.1] * 512}
     number = large._row.collection_id
     nodes = plan(large, statements("search")[statement], parameters)
@@ -189,7 +189,7 @@ def test_proxies_are_found_by_the_vector_index(large: pgretrieval.Collection, st
 
 @pytest.mark.both_versions
 def test_a_prepared_proxy_search_keeps_the_vector_index(large: pgretrieval.Collection):
-    """The generic plan that Postgres may take after five runs compares every proxy."""
+    """The generic plan, which Postgres may choose after five runs, uses the vector index of proxies."""
     parameters = {**search_parameters(large), "query": [0.1] * 512}
     with psycopg.connect(large._database.url, cursor_factory=psycopg.ClientCursor) as connection:
         connection.execute("set plan_cache_mode = force_generic_plan")
@@ -207,7 +207,7 @@ def test_a_prepared_proxy_search_keeps_the_vector_index(large: pgretrieval.Colle
 
 
 def test_ids_are_looked_up_one_by_one_in_a_first_add(database: pgretrieval.RetrievalDatabase):
-    """Without statistics every batch of an add reads all that came before it, and adding a million takes hours."""
+    """Without statistics, each batch of a first add reads only its own ids."""
     fresh = database.create_collection("fresh")
     with psycopg.connect(database.url) as connection:
         connection.execute("alter table pgretrieval.passage_1 set (autovacuum_enabled = off)")
@@ -226,7 +226,7 @@ def test_ids_are_looked_up_one_by_one_in_a_first_add(database: pgretrieval.Retri
 
 
 def test_passages_are_removed_by_indexes_in_a_first_load(database: pgretrieval.RetrievalDatabase):
-    """Without statistics, or with a plan for any parameters, each batch of updates reads the whole collection."""
+    """Without statistics, and under a generic plan, updates read by indexes."""
     fresh = database.create_collection("fresh")
     with psycopg.connect(database.url) as connection:
         connection.execute("alter table pgretrieval.passage_1 set (autovacuum_enabled = off)")
@@ -255,7 +255,7 @@ def test_passages_are_removed_by_indexes_in_a_first_load(database: pgretrieval.R
 def test_a_compaction_needs_no_statistics(
     database: pgretrieval.RetrievalDatabase, connection: psycopg.Connection[Any], scorer: str
 ):
-    """A step compares every entry of postings with every removed passage: minutes after 12,000 updates, where they take .1 s."""
+    """A compaction step without statistics takes .1 s after 12,000 updates, not minutes."""
     docs = database.create_collection("docs", scorer=scorer, encoder=HashedEncoder())
     docs.auto_compact = False
     for table in ("removed_passage", "posting", "posting_code", "word_posting", "segment"):
@@ -276,7 +276,7 @@ def test_a_compaction_needs_no_statistics(
 
 
 def usage(connection: psycopg.Connection[Any]) -> tuple[dict[str, int], dict[str, int]]:
-    """Index scans by index, and rows read by sequential scans by table, up to now."""
+    """Index scans by index, and rows read by sequential scans by table, so far."""
     connection.execute("select pg_stat_force_next_flush()")
     connection.execute("select pg_stat_clear_snapshot()")
     indexes = connection.execute("select indexrelname, idx_scan from pg_stat_user_indexes").fetchall()
@@ -288,7 +288,7 @@ def usage(connection: psycopg.Connection[Any]) -> tuple[dict[str, int], dict[str
     "restriction", ["", ", filter => '$.number >= 100'", ", filter => '$.number == 7'", ", among => array['p1', 'p2']"]
 )
 def test_a_search_in_sql_reads_by_indexes(large: pgretrieval.Collection, restriction: str):
-    """A function's statements are planned without their indexes: centroids, postings, codes, or passages are read whole."""
+    """The functions of a search in SQL read centroids, postings, codes and passages by indexes."""
     number = large._row.collection_id
     query = vector_array(clustered(1, tokens=(8, 8), seed=3, directions=2000)[0])
     with psycopg.connect(large._database.url, autocommit=True) as connection:
@@ -308,7 +308,7 @@ def test_a_search_in_sql_reads_by_indexes(large: pgretrieval.Collection, restric
 
 
 def test_a_search_by_words_reads_by_indexes(large: pgretrieval.Collection):
-    """The postings of all words are read for a few."""
+    """Postings of the query's words are read by index."""
     number = large._row.collection_id
     with psycopg.connect(large._database.url, autocommit=True) as connection:
         _, tables_before = usage(connection)
@@ -324,7 +324,7 @@ def test_a_search_by_words_reads_by_indexes(large: pgretrieval.Collection):
 def test_dense_vectors_are_found_by_the_vector_index(
     large: pgretrieval.Collection, predicate: str | None, by_index: bool, found: int
 ):
-    """All are compared although many match; or the index is asked although few do, and gives the nearest of all."""
+    """The vector index is used if many passages match a filter, and matches are compared one by one if few do."""
     number = large._row.collection_id
     dense = vector(clustered(1, tokens=(1, 1), seed=4, directions=2000)[0][0])
     with psycopg.connect(large._database.url, autocommit=True) as connection:
@@ -342,7 +342,7 @@ def test_dense_vectors_are_found_by_the_vector_index(
 
 
 def test_dense_vectors_of_some_passages_come_by_the_primary_key(large: pgretrieval.Collection):
-    """All are read to score a few."""
+    """Dense vectors of given passages are read by primary key."""
     table = f"dense_vector_{large._row.collection_id}"
     dense = vector(clustered(1, tokens=(1, 1), seed=4, directions=2000)[0][0])
     with psycopg.connect(large._database.url, autocommit=True) as connection:

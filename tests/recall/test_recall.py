@@ -1,4 +1,4 @@
-"""Approximate against exact on seeded vectors: floors for every number of bits, and for each knob the direction it must go."""
+"""Fidelity on seeded vectors: a minimum for each number of bits, and the direction of each option's effect."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PASSAGES, DIM = 3000, 64
 
 @pytest.fixture(scope="module")
 def vectors() -> list[Float32Array]:
-    """Tokens around 1,500 Zipf-frequent directions; each passage has a topic of its own that bends all of its tokens."""
+    """Tokens around 1,500 Zipf-distributed directions; each passage has a topic that shifts all of its tokens."""
     rng = np.random.default_rng(11)
     directions = _unit(rng.standard_normal((1500, DIM)))
     frequency = 1 / np.arange(1, 1501)
@@ -29,7 +29,7 @@ def vectors() -> list[Float32Array]:
 
 @pytest.fixture(scope="module")
 def queries(vectors: list[Float32Array]) -> list[Float32Array]:
-    """Ten tokens of one passage each, blurred."""
+    """Ten noisy tokens of one passage each."""
     rng = np.random.default_rng(12)
     chosen = rng.choice(PASSAGES, 60, replace=False)
     return [_unit(vectors[i][:10] + 0.06 * rng.standard_normal((10, DIM))) for i in chosen]
@@ -72,7 +72,7 @@ def test_default_search_keeps_the_exact_top_ten(
 def test_default_search_of_pooled_passages(
     module_database: pgretrieval.RetrievalDatabase, vectors: list[Float32Array], queries: list[Float32Array]
 ) -> None:
-    """Probes that are enough for all tokens miss many pooled passages; the codec loses more here than on real text."""
+    """Pooled passages need more probes, and the codec loses more here than on real text."""
     pooled = [_unit(np.stack([array[place::8].mean(axis=0) for place in range(8)])) for array in vectors]
     collection = module_database.create_collection("pooled", vectors_per_passage=8)
     collection.add(({"id": str(i), "text": "a text"} for i in range(PASSAGES)), vectors=pooled)
@@ -97,7 +97,7 @@ def test_more_bits_are_more_faithful(
 def test_pruning_loses_little_against_decoding_every_candidate(
     collections: dict[str, pgretrieval.Collection], queries: list[Float32Array]
 ) -> None:
-    """Centroid interaction may drop from 512 to 128 only what decoding would not have ranked in the first ten."""
+    """Pruning from 512 to 128 by centroid interaction loses few of the first ten."""
     every = _ids(collections["4"], queries, 10, candidates=512, pruning=512)
     pruned = _ids(collections["4"], queries, 10, candidates=512, pruning=128)
     assert fidelity(pruned, every, 10) >= 0.98
@@ -106,8 +106,7 @@ def test_pruning_loses_little_against_decoding_every_candidate(
 def test_probing_everything_leaves_the_codec_as_the_only_loss(
     collections: dict[str, pgretrieval.Collection], vectors: list[Float32Array]
 ) -> None:
-    """Six hundred queries: codebooks of other seeds, or of another processor's rounding, keep .945 to .951 of them, and of sixty
-    queries .937 to .957, which tells nothing of a floor."""
+    """The codec is the only loss. 600 queries: other seeds or rounding give .945 to .951; 60 queries .937 to .957, too wide."""
     rng = np.random.default_rng(13)
     queries = [_unit(vectors[i][:10] + 0.06 * rng.standard_normal((10, DIM))) for i in rng.choice(PASSAGES, 600, replace=False)]
     scores = maxsim_many(queries, np.concatenate(vectors), np.concatenate([[0], np.cumsum([len(array) for array in vectors])]))

@@ -1,4 +1,4 @@
-"""Scores from retrieved tokens against exact XTR: every token vector compared, unquantised, with every query token."""
+"""Scores from retrieved tokens compared with exact XTR: all token vectors, unquantised, against all query tokens."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def built(module_database: pgretrieval.RetrievalDatabase, encoded: Encoded) -> p
 
 
 def build(database: pgretrieval.RetrievalDatabase, name: str, vectors: Sequence[Float32Array]) -> pgretrieval.Collection:
-    """Every passage knows one of four tenants."""
+    """A collection whose passages belong to one of four tenants."""
     collection = database.create_collection(name, scorer="xtr")
     collection.add(
         ({"id": str(number), "text": "a text", "metadata": {"tenant": f"t{number % 4}"}} for number in range(len(vectors))),
@@ -79,13 +79,13 @@ def found(collection: pgretrieval.Collection, encoded: Encoded, **options: Any) 
 
 @pytest.mark.parametrize("k_tokens", K_TOKENS)
 def test_the_ten_best_are_those_of_exact_xtr(built: pgretrieval.Collection, encoded: Encoded, k_tokens: int | None):
-    """More tokens are wanted than the nearest centroids hold, and the worst of those is taken for the last retrieved one."""
+    """The ten best agree with exact XTR, because probing continues until the centroids hold enough tokens."""
     assert fidelity(found(built, encoded, k_tokens=k_tokens), exact(encoded, k_tokens), 10) >= FLOOR
 
 
 @pytest.mark.parametrize("k_tokens", K_TOKENS)
 def test_the_ten_best_in_sql_are_those_of_exact_xtr(built: pgretrieval.Collection, encoded: Encoded, k_tokens: int | None):
-    """SQL looks less far than the client."""
+    """SQL probes as far as the client and agrees with exact XTR."""
     with psycopg.connect(built._database.url) as connection:
         ids = [
             [
@@ -100,7 +100,7 @@ def test_the_ten_best_in_sql_are_those_of_exact_xtr(built: pgretrieval.Collectio
 
 
 def test_only_tokens_of_passages_that_match_count(built: pgretrieval.Collection, encoded: Encoded):
-    """A filter leaves each query token a few of the tokens that it should have looked at."""
+    """With a filter, each query token still sees enough tokens of matching passages."""
     visible = range(1, PASSAGES, 4)
     best = exact(encoded, 1000, visible)
     ids = found(built, encoded, k_tokens=1000, where={"tenant": "t1"})
@@ -112,7 +112,7 @@ def test_only_tokens_of_passages_that_match_count(built: pgretrieval.Collection,
 
 
 def test_only_tokens_of_visible_passages_count(postgres: PostgresUnderTest, database_url: str, encoded: Encoded):
-    """Row-level security leaves too few tokens, or how far a search looks tells of passages that the tenant does not see."""
+    """Under row-level security, each query token sees enough visible tokens, independent of hidden ones."""
     with pgretrieval.connect(url=database_url) as database:
         docs = build(database, "docs", encoded.vectors)
         reader, writer = postgres.create_role(), postgres.create_role()
@@ -141,7 +141,7 @@ def test_only_tokens_of_visible_passages_count(postgres: PostgresUnderTest, data
 
 
 def test_tokens_of_deleted_passages_do_not_count(database: pgretrieval.RetrievalDatabase, encoded: Encoded):
-    """They take the places of those that are there."""
+    """Tokens of deleted passages take no places among the retrieved."""
     docs = build(database, "docs", encoded.vectors)
     docs.auto_compact = False
     gone = [number for number in range(PASSAGES) if number % 3]
@@ -151,14 +151,14 @@ def test_tokens_of_deleted_passages_do_not_count(database: pgretrieval.Retrieval
 
 
 def test_explicit_probes_are_not_exceeded(built: pgretrieval.Collection, encoded: Encoded):
-    """A limit that was asked for is taken for a wish."""
+    """Explicit `probes` are an upper limit."""
     explained = built.explain(vectors=encoded.queries[0], k=1, probes=2, k_tokens=3000)
     assert explained.probes <= 2 * len(encoded.queries[0])
     assert explained.round_trips == built.explain(vectors=encoded.queries[0], k=1, probes=2, k_tokens=1).round_trips
 
 
 def test_sizes_save_a_second_look(built: pgretrieval.Collection, encoded: Encoded):
-    """Searches look twice, or much further than they need to."""
+    """The sizes of centroids let a search probe enough in one request."""
     for k_tokens in (100, 1000):
         explained = [built.explain(vectors=query, k=1, k_tokens=k_tokens) for query in encoded.queries]
         assert {one.round_trips for one in explained} == {2}

@@ -1,4 +1,4 @@
-"""The functions that factorisations and fixed rows are made with, each called by itself."""
+"""The functions of factorisations and of inline rows, called one by one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Candidates by anchor scores in SQL: against exact products, under filters, for roles; and what `check` says of the tables."""
+"""Candidates by anchor scores in SQL, compared with exact products, with filters and roles; and `check` of their tables."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ FOUND = "select id, score from pgretrieval.candidates_by_anchors('items', %s::re
 
 @pytest.fixture(scope="module")
 def table() -> np.ndarray:
-    """Scores (queries, items) of 40 directions with noise, and far from zero."""
+    """Scores (queries, items) of 40 directions with noise and a mean far from zero."""
     return TableCrossEncoder(TRAIN + 20, ITEMS, rank=40, noise=0.2).table
 
 
 class Loaded:
-    """6,000 passages with embeddings, and what these were made of."""
+    """6,000 passages with embeddings, and the data of these."""
 
     def __init__(self, table: np.ndarray, connection: Connection, element: str, selection: Selection) -> None:
         self.selection = selection
@@ -85,7 +85,7 @@ def items(request: Any, module_database: pgretrieval.RetrievalDatabase, table: n
 
 
 def asked(url: str, scores: Any, n: int, filter: str | None = None, *, by_index: bool = False) -> list[tuple[int, float]]:
-    """Numbers and scores of what is found; `by_index` keeps the planner from comparing all of these few items instead."""
+    """Numbers and scores of the candidates; `by_index` keeps the planner from comparing these few items exactly."""
     with psycopg.connect(url) as connection:
         if by_index:
             connection.execute("set enable_seqscan = off")
@@ -94,13 +94,13 @@ def asked(url: str, scores: Any, n: int, filter: str | None = None, *, by_index:
 
 
 def index_scans(url: str) -> int:
-    """How often the vector index of the item embeddings was searched."""
+    """Number of scans of the item embeddings' vector index."""
     with psycopg.connect(url) as connection:
         return int(connection.execute(SCANS).fetchone()[0])
 
 
 def await_index_scans(url: str, expected: int) -> None:
-    """Sessions tell of their scans when they end, which may be after their client is gone."""
+    """Sessions report their scans when they end, which may be after the client has closed."""
     until = time.monotonic() + 10
     while index_scans(url) < expected and time.monotonic() < until:
         time.sleep(0.05)
@@ -262,7 +262,7 @@ def test_a_writer_deletes_what_is_factorised(
 
 
 def broken(connection: Connection, statement: str | None) -> list[tuple[str, str, str]]:
-    """What the check says once the statement broke something, which is undone."""
+    """Violations that the check finds after the statement, which is rolled back."""
     with connection.transaction(force_rollback=True):
         if statement:
             assert connection.execute(statement).rowcount > 0, statement

@@ -1,4 +1,4 @@
-"""Attached tables of others: writers never fail or wait because of the triggers, and owners run no code as the worker."""
+"""Attached tables of other owners: triggers never make writers fail or wait, and owners run no code as the worker."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def test_tables_that_others_inherit_from_are_refused(
 
 @pytest.fixture
 def stranger(postgres: PostgresUnderTest, connection: Connection) -> Iterator[Connection]:
-    """Somebody who owns the table `app.t`, which the superuser's workers read, and has no other rights."""
+    """The owner of the table `app.t`, which the superuser's workers read, without other rights."""
     name, password = postgres.create_role()
     identifier = sql.Identifier(name)
     connection.execute(sql.SQL("create schema app authorization {}").format(identifier))
@@ -237,7 +237,7 @@ EVIL = """
     create cast (app.mood[] as json) with function app.run_json(app.mood[]);
     create cast (app.named[] as text) with function app.run(app.named[]) as implicit;
 """
-"""Every cast that a column's owner can make runs `app.run`, which raises."""
+"""Every cast that a column's owner can define calls `app.run`, which raises."""
 
 TYPES = {
     "app.evil": ("row('one')", "(one)", "(one)"),
@@ -272,7 +272,7 @@ def test_the_owner_of_an_attached_table_runs_no_code_as_the_worker(
 
 
 def stranger_view(database: pgretrieval.RetrievalDatabase) -> tuple[str, str, dict[str, Any]]:
-    """The one passage, as a superuser sees it."""
+    """The one passage, read by a superuser."""
     with psycopg.connect(database.url) as connection:
         (found,) = connection.execute("select key, body, metadata from pgretrieval.passage where metadata ? 'meta'").fetchall()
     return found

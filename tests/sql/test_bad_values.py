@@ -1,4 +1,4 @@
-"""Values that SQL would take and the Python client could not live with are refused, with an SQLSTATE of our own."""
+"""SQL refuses values that the Python client could not use, with an SQLSTATE of pgretrieval."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NUMBER = "9" * 5000
 
 @pytest.fixture
 def sql(database: pgretrieval.RetrievalDatabase, database_url: str) -> Any:
-    """Runs a statement on a database with a collection `docs` of 64 dimensions; the SQLSTATE where it is refused."""
+    """Run a statement on a database with a collection `docs` of 64 dimensions; returns the SQLSTATE if it fails."""
     database.create_collection("docs", dim=64)
     connection = psycopg.connect(database_url, autocommit=True)
 

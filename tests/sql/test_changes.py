@@ -1,4 +1,4 @@
-"""Changes and compaction: what removes, locks and merges, on hand-made rows."""
+"""Changes and compaction on hand-made rows: removal, locks and merging."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CENTROIDS, TRAINED_FOR = 3, 100
 
 
 def add_codebook(connection: Connection, collection_id: int) -> int:
-    """Its numbers alone."""
+    """A codebook row without centroids."""
     return connection.execute(
         """insert into pgretrieval.codebook (collection_id, dim, bits, cutoffs, weights, centroid_count, passages, tokens)
            values (%s, 48, 1, '{0}', '{-0.5,0.5}', %s, %s, 400) returning codebook_id""",
@@ -52,7 +52,7 @@ def add_words(connection: Connection, number: int, *rows: tuple[str, int, list[i
 
 
 def add_segment(connection: Connection, held: tuple[int, int], segment: int, rows: int, compacting: bool = False) -> None:
-    """One of two passages with ten tokens."""
+    """A segment of two passages with ten tokens."""
     connection.execute(
         """insert into pgretrieval.segment (collection_id, codebook_id, segment, passages, tokens, posting_rows, compacting)
            values (%s, %s, %s, 2, 10, %s, %s)""",
@@ -61,7 +61,7 @@ def add_segment(connection: Connection, held: tuple[int, int], segment: int, row
 
 
 def remove(connection: Connection, number: int, passage_id: int, compacting: bool = False) -> None:
-    """What a delete leaves."""
+    """Record a passage as deleted."""
     connection.execute(
         "insert into pgretrieval.removed_passage (collection_id, passage_id, compacting) values (%s, %s, %s)",
         [number, passage_id, compacting],

@@ -1,4 +1,4 @@
-"""Each part of `check` on a sound collection of three passages, and with one thing broken by hand."""
+"""Each part of `check` on a consistent collection of three passages, and after one violation at a time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def axis(place: int, length: float = 1.0, dim: int = DIM) -> str:
 
 @pytest.fixture
 def sound(connection: Connection) -> Connection:
-    """A collection that keeps everything and whose codebook of three centroids along the first axes has proxies."""
+    """A collection that keeps all kinds of vectors, with proxies and a codebook of three centroids along the first axes."""
     number = connection.execute(
         "select pgretrieval.create_collection('docs', %s, bits => 1, keep_vectors => true, dense => 'kept')", [DIM]
     ).fetchone()[0]
@@ -79,7 +79,7 @@ def sound(connection: Connection) -> Connection:
 
 
 def broken(connection: Connection, call: str, statement: str | None) -> list[Row]:
-    """What a part says once the statement broke something, which is undone."""
+    """Violations that a part finds after the statement, which is rolled back."""
     found = (
         f"select found.* from pgretrieval.collection c cross join lateral {call} as found where c.name = 'docs' order by 1, 2, 3"
     )
@@ -90,7 +90,7 @@ def broken(connection: Connection, call: str, statement: str | None) -> list[Row
 
 
 def hold(connection: Connection, call: str, cases: dict[str, list[Row]]) -> None:
-    """A part says nothing of what is sound, and of each thing that was broken just what belongs to it."""
+    """A part reports nothing for a consistent collection, and exactly the expected violations otherwise."""
     assert broken(connection, call, None) == []
     for statement, expected in cases.items():
         assert broken(connection, call, statement) == expected, statement
@@ -314,7 +314,7 @@ def test_check_changes(sound: Connection):
 
 
 def follow(connection: Connection) -> None:
-    """ "docs" follows a table whose rows are its passages, and one without text."""
+    """ "docs" follows a table whose rows are its passages, and one row without text."""
     connection.execute("create table articles (id text primary key, body text)")
     connection.execute("insert into articles select key, body from pgretrieval.passage")
     connection.execute("insert into articles values ('k9', ' ')")

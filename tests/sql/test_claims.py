@@ -1,4 +1,4 @@
-"""What restricted roles ask of tables that all tenants share, by tickets; and what an add settles of its collection."""
+"""Access of restricted roles to shared tables by tickets, and the settings that an add writes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ OWN = "(select row(array_agg(passage_id), array_agg(ticket))::pgretrieval.claims
 
 @pytest.fixture(scope="module")
 def tokens(module_database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> pgretrieval.Collection:
-    """A collection scored by retrieved tokens; tests leave it as it is."""
+    """A collection scored by retrieved tokens; tests do not change it."""
     return fill(module_database, corpus)["xtr"]
 
 
 @pytest.fixture
 def reading(tokens: pgretrieval.Collection) -> Iterator[Connection]:
-    """A connection whose work is rolled back."""
+    """A connection that is rolled back."""
     with psycopg.connect(tokens._database.url) as opened:
         yield opened
         opened.rollback()
@@ -58,7 +58,7 @@ def listed(reading: Connection, held: tuple[int, int]) -> dict[int, list[tuple[i
 
 
 def even(reading: Connection, held: tuple[int, int]) -> tuple[set[int], str]:
-    """The passages of even numbers that are there, and the claims of a role that sees these alone."""
+    """The existing passages with even numbers, and the claims of a role that sees only these."""
     where = f"collection_id = {held[0]} and mod(passage_id, 2) = 0"
     rows = reading.execute(f"select passage_id from pgretrieval.passage where {where}").fetchall()
     return {row[0] for row in rows}, OWN.format(where)

@@ -1,4 +1,4 @@
-"""The defaults of searches and collections in SQL are those of the Python client, or differ as docs/design/stages.md says."""
+"""Defaults in SQL equal those of Python, or differ as docs/design/stages.md documents."""
 
 from __future__ import annotations
 

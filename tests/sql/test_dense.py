@@ -1,4 +1,4 @@
-"""One vector for each passage: kept by the collection, or in a table of the application's own."""
+"""Dense vectors, stored by the collection or in a table of the application."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def own() -> Float32Array:
 
 @pytest.fixture
 def docs(database: pgretrieval.RetrievalDatabase, corpus: Corpus, own: Float32Array) -> pgretrieval.Collection:
-    """The corpus with dense vectors that it keeps, not built yet."""
+    """The corpus with stored dense vectors, not built yet."""
     collection = database.create_collection("docs", dense="kept")
     collection.add(corpus.passages, vectors=corpus.vectors, dense=own)
     return collection
@@ -288,7 +288,7 @@ def test_adds_in_sql_must_fit(
 
 @pytest.fixture
 def small(database: pgretrieval.RetrievalDatabase, corpus: Corpus, own: Float32Array) -> pgretrieval.Collection:
-    """A hundred passages, all of which any search compares."""
+    """A hundred passages, which every search compares completely."""
     collection = database.create_collection("docs", keep_vectors=True, dense="kept")
     words = ["river", "sea", "lake", "rain", "snow"]
     held = [passage | {"text": " ".join(words[: 1 + number % 5])} for number, passage in enumerate(corpus.passages[:100])]

@@ -1,4 +1,4 @@
-"""One test or more for each function in sql/functions, on hand-made rows."""
+"""At least one test for each function in sql/functions, on hand-made rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PARTS = ("centroid", "passage", "posting", "token_code", "token_vector", "word_p
 
 
 def partitions(connection: Connection) -> set[str]:
-    """The tables that belong to a collection, but those that are locks alone."""
+    """Tables of a collection, without those used only as locks."""
     rows = connection.execute(
         "select relname from pg_inherits join pg_class on pg_class.oid = inhrelid where relkind = 'r' and relname !~ '_lock_'"
     )
@@ -144,7 +144,7 @@ def test_reserved_passage_ids_are_never_given_twice(connection: Connection, data
 
 
 def add_codebook(connection: Connection, collection_id: int, dim: int) -> int:
-    """With 50 centroids."""
+    """A codebook with 50 centroids."""
     codebook_id = connection.execute(
         """insert into pgretrieval.codebook (collection_id, dim, bits, cutoffs, weights, centroid_count, passages, tokens)
            values (%s, %s, 1, '{0}', '{-0.5,0.5}', 50, 2, 4) returning codebook_id""",
@@ -287,7 +287,7 @@ def test_candidates_survive_a_hostile_search_path(connection: Connection):
 
 
 def add_proxies(connection: Connection, codebook_id: int, rows: dict[int, list[float]]) -> None:
-    """A partition with proxies whose first numbers are given and whose others are 0."""
+    """A partition with proxies whose first numbers are given; the others are 0."""
     connection.execute("select pgretrieval.create_partition('proxy', 'codebook_id', %s)", [codebook_id])
     for passage_id, head in rows.items():
         vector = str(head + [0.0] * (512 - len(head)))

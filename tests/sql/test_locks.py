@@ -1,4 +1,4 @@
-"""No operation on one collection makes another wait, and nobody without rights holds anything up."""
+"""Operations on one collection do not block another, and roles without rights block nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NOT_NOTICEABLE = 2.0  # seconds, where others wait for ten
 
 @pytest.fixture
 def other(database: pgretrieval.RetrievalDatabase) -> pgretrieval.Collection:
-    """A built collection, beside those that are made and dropped."""
+    """A built collection, beside those that tests create and drop."""
     other = database.create_collection("other", encoder=HashedEncoder())
     other.add([{"id": str(number), "text": f"word{number} here"} for number in range(40)])
     other.build()
@@ -30,7 +30,7 @@ def other(database: pgretrieval.RetrievalDatabase) -> pgretrieval.Collection:
 
 @pytest.fixture
 def idle(database_url: str, other: pgretrieval.Collection) -> Iterator[Connection]:
-    """A session that has read the other collection, and has forgotten to commit."""
+    """A session that has read the other collection and has not committed."""
     with psycopg.connect(database_url) as idle:
         idle.execute("select count(*) from pgretrieval.passage where collection_id = %s", [other._row.collection_id])
         yield idle
@@ -38,7 +38,7 @@ def idle(database_url: str, other: pgretrieval.Collection) -> Iterator[Connectio
 
 
 def beside(work: Callable[[], Any]) -> tuple[threading.Thread, list[BaseException]]:
-    """A thread that does it, and what it raised."""
+    """Run the call in a thread; yields the exception it raised, if any."""
     raised: list[BaseException] = []
 
     def run() -> None:
@@ -53,7 +53,7 @@ def beside(work: Callable[[], Any]) -> tuple[threading.Thread, list[BaseExceptio
 
 
 def goes_on(other: pgretrieval.Collection, number: int) -> None:
-    """Searches and adds of the other collection."""
+    """Assert that searches and adds of the other collection work."""
     begun = time.monotonic()
     assert other.search("word3", k=1)[0].id == "3"
     other.add([{"id": f"new{number}", "text": "something new"}])
@@ -62,7 +62,7 @@ def goes_on(other: pgretrieval.Collection, number: int) -> None:
 
 
 def leftovers(url: str) -> list[str]:
-    """Of dropped collections."""
+    """Empty tables of dropped collections."""
     with psycopg.connect(url) as connection:
         return [row[0] for row in connection.execute("select name from pgretrieval.leftover").fetchall()]
 
@@ -376,7 +376,7 @@ def test_an_index_that_is_in_use_is_dropped_later(connection: Connection, databa
 
 
 def queue_up(connection: Connection, number: int, *keys: str) -> None:
-    """Entries for keys, in order."""
+    """Queue entries for keys, in order."""
     for key in keys:
         connection.execute("insert into pgretrieval.queue (collection_id, key) values (%s, %s)", [number, key])
 

@@ -1,4 +1,4 @@
-"""The functions that searches and single passages in SQL are made of, on hand-made rows."""
+"""The internal functions of searches and single changes in SQL, on hand-made rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INDEX_CENTROIDS = "select pgretrieval.index_vectors('centroid_' || %s, %s, 'code
 
 
 def vector(*head: float) -> str:
-    """A vector whose first numbers are given and whose others are 0."""
+    """A vector whose first numbers are given; the others are 0."""
     return str([*head, *[0.0] * (DIM - len(head))])
 
 
@@ -45,7 +45,7 @@ def held(connection: Connection) -> tuple[int, int]:
 
 
 def add(connection: Connection, held: tuple[int, int], passage_id: int, centroids: Sequence[int], body: str = "text") -> None:
-    """A passage whose tokens have these centroids and residuals of ones, with its postings."""
+    """Add a passage whose tokens have these centroids and residuals of ones, with its postings."""
     number, codebook = held
     connection.execute(
         """insert into pgretrieval.passage (collection_id, passage_id, key, body, metadata, token_count)
@@ -297,7 +297,7 @@ def test_word_weight(connection: Connection):
 
 
 def index_all_words(connection: Connection, held: tuple[int, int]) -> None:
-    """As a first build does."""
+    """Write postings of all words, as a first build does."""
     connection.execute(
         """update pgretrieval.collection
            set mean_words = pgretrieval.index_words(%s, array(select passage_id from pgretrieval.passage), in_segment => 0)""",

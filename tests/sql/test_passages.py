@@ -1,4 +1,4 @@
-"""pgretrieval.add_passage and delete_passage: single passages without the Python client."""
+"""pgretrieval.add_passage and delete_passage without the Python client."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Connection = psycopg.Connection[Any]
 
 
 def add(connection: Connection, key: str, vectors: Any, name: str = "docs") -> None:
-    """One passage."""
+    """Add one passage."""
     connection.execute("select pgretrieval.add_passage(%s, %s, 'text', %s::vector[])", [name, key, vector_array(vectors)])
 
 
@@ -115,7 +115,7 @@ def test_proxies_cannot_be_made_in_sql(database: pgretrieval.RetrievalDatabase, 
 
 @pytest.fixture
 def built_docs(database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> pgretrieval.Collection:
-    """The corpus in a built collection of the test's own."""
+    """The corpus in a built collection for one test."""
     docs = database.create_collection("docs")
     docs.add(corpus.passages, vectors=corpus.vectors)
     docs.build()

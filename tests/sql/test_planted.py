@@ -1,8 +1,8 @@
-"""Functions and operators of strangers, planted where a search path leads, are run by nothing of ours.
+"""Functions and operators planted by others on the search path are never run.
 
-Postgres takes what fits the arguments best, wherever on the path it lies: a planted format(text, text) before the variadic one of
-pg_catalog, a planted `text || integer` before the one for anything. Here they are planted by the hundred in pgvector's schema,
-which every session has on its path, and everything is run as a superuser.
+Postgres chooses the best match anywhere on the path: a planted format(text, text) before the variadic one of pg_catalog, a
+planted `text || integer` before the general one. These tests plant hundreds in pgvector's schema, which is on every session's
+path, and run all functions and statements as a superuser.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _NAMES = {
     "pg_typeof": ("regtype", 1),
     "count": ("bigint", 1),
 }
-"""Polymorphic and variadic functions of pg_catalog, what a planted one returns, and how many arguments one has at most."""
+"""Polymorphic and variadic functions of pg_catalog, the return type of a planted one, and its maximum number of arguments."""
 _OPERANDS = ("text", "integer", "smallint", "bigint", "name", "real", "jsonb", "regclass", "oid", "text[]", "integer[]")
 
 
@@ -60,7 +60,7 @@ _SIGNS = {"||": "text", "=": "boolean", "<>": "boolean", "<": "boolean", ">": "b
 
 
 def plant(connection: Connection) -> int:
-    """Make the functions and operators, which note that they ran, in a sequence that no rollback takes back, and fail; how many."""
+    """Create functions and operators that increment a sequence, which no rollback undoes, and then fail; returns their number."""
     connection.execute("create sequence public.planted_ran")
     connection.execute("grant all on sequence public.planted_ran to public")
     made = 0
@@ -86,13 +86,13 @@ def plant(connection: Connection) -> int:
 
 
 def ran(connection: Connection) -> bool:
-    """Whether anything planted ran."""
+    """Return whether a planted object ran."""
     return bool(connection.execute("select is_called from public.planted_ran").fetchone()[0])
 
 
 @pytest.fixture(scope="module")
 def planted(world: World) -> World:  # noqa: F811
-    """The database of the promises' tests with everything planted in it."""
+    """The database of test_promises with planted objects."""
     with psycopg.connect(world.url, autocommit=True) as connection:
         assert plant(connection) > 1000
     return world

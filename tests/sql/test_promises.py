@@ -1,4 +1,4 @@
-"""What every table, view, sequence and function shows a restricted role (docs/reference/row-level-security.md)."""
+"""Access of restricted roles to every table, view, sequence and function (docs/reference/row-level-security.md)."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ pytestmark = pytest.mark.both_versions
 Connection = psycopg.Connection[Any]
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "row-level-security.md"
 EACH = 150
-"""Passages of a tenant."""
+"""Number of passages per tenant."""
 SECRET = "zzb"
-"""Begins every word of tenant b's texts, ids and metadata, and of every anchor query."""
+"""Prefix of every word of tenant b's texts, ids and metadata, and of every anchor query."""
 
 
 def table_of(heading: str) -> dict[str, list[str]]:
-    """The cells of the page's table whose first heading is this, by each name in its first column."""
+    """Cells of the page's table with this first heading, by each name in its first column."""
     lines = PAGE.read_text(encoding="utf-8").splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith(f"| {heading} |"))
     found: dict[str, list[str]] = {}
@@ -50,7 +50,7 @@ RELATIONS, FUNCTIONS = table_of("object"), table_of("functions")
 
 @dataclass(frozen=True)
 class World:
-    """A database with two tenants, by its superuser, and the names of the reader, the writer and a role without rights."""
+    """Superuser's URL of a database with two tenants, and the names of the reader, the writer and a role without rights."""
 
     url: str
     urls: dict[str, str]
@@ -58,7 +58,7 @@ class World:
 
 
 def passages(tenant: str, numbers: range) -> list[dict[str, object]]:
-    """Of tenant b every word begins with the secret; of tenant a with ya."""
+    """Passages whose words begin with the secret (tenant b) or with ya (tenant a)."""
     mark = SECRET if tenant == "b" else "yya"
     return [
         {
@@ -73,7 +73,7 @@ def passages(tenant: str, numbers: range) -> list[dict[str, object]]:
 
 @pytest.fixture(scope="module")
 def world(postgres: PostgresUnderTest) -> Iterator[World]:
-    """A collection by all tokens with proxies, dense vectors and a factorisation, one by retrieved tokens, one that is attached."""
+    """A collection by all tokens with proxies, dense vectors and a factorisation, one by retrieved tokens, and an attached one."""
     url = postgres.create_database()
     with pgretrieval.connect(url) as database:
         docs = database.create_collection("docs", encoder=HashedEncoder(), generator="proxy", dense="kept", keep_vectors=True)
@@ -118,7 +118,7 @@ def dense(count: int) -> list[Any]:
 
 @contextmanager
 def acting(world: World, role: str, tenant: str = "a") -> Iterator[Connection]:
-    """A session of the superuser that acts as a role until `reset role`, and leaves nothing behind."""
+    """A superuser's session that acts as a role until `reset role` and is rolled back."""
     with psycopg.connect(world.url) as connection:
         connection.execute("select set_config('app.tenant', %s, false)", [tenant])
         connection.execute(psycopg.sql.SQL("set role {}").format(psycopg.sql.Identifier(world.roles[role])))
@@ -127,7 +127,7 @@ def acting(world: World, role: str, tenant: str = "a") -> Iterator[Connection]:
 
 
 def outcome(connection: Connection, statement: str) -> str | list[str]:
-    """The rows of a statement as sorted texts, or the SQLSTATE that it fails with; what it did is undone for the error alone."""
+    """The rows of a statement as sorted texts, or its SQLSTATE; a failure is undone."""
     try:
         with connection.transaction():
             return sorted(str(row) for row in connection.execute(statement).fetchall())
@@ -136,7 +136,7 @@ def outcome(connection: Connection, statement: str) -> str | list[str]:
 
 
 def relations(connection: Connection, kinds: str) -> list[str]:
-    """Tables and the like of the schema but partitions."""
+    """Relations of the schema except partitions."""
     found = connection.execute(
         """select relname from pg_class where relnamespace = 'pgretrieval'::regnamespace
            and relkind::text = any(%s) and not relispartition order by 1""",
@@ -146,7 +146,7 @@ def relations(connection: Connection, kinds: str) -> list[str]:
 
 
 def partitions(connection: Connection) -> list[str]:
-    """Those that hold rows."""
+    """Partitions with rows."""
     found = connection.execute(
         "select relname from pg_class where relnamespace = 'pgretrieval'::regnamespace and relkind in ('r', 'p') and relispartition"
     )
@@ -372,7 +372,7 @@ ARGUMENTS = {
 
 
 def calls(world: World) -> list[tuple[str, str]]:
-    """Every function with a statement that calls it with arguments it can do something with."""
+    """Every function with a statement that calls it with valid arguments."""
     with psycopg.connect(world.url) as connection:
         ids = dict(connection.execute("select name, collection_id from pgretrieval.collection").fetchall())
         codebooks = dict(connection.execute("select collection_id, codebook_id from pgretrieval.collection").fetchall())
@@ -413,12 +413,12 @@ def calls(world: World) -> list[tuple[str, str]]:
 
 
 def is_nothing(rows: list[str]) -> bool:
-    """Whether rows hold only nulls, zeros and falsehoods."""
+    """Whether the rows contain only null, zero and false."""
     return all(not re.sub(r"None|0\.0|\b0\b|False|'[a-z_]+':|[\[\](){},\s]", "", row) for row in rows)
 
 
 def answers(world: World, role: str) -> dict[str, str | list[str]]:
-    """What every function answers a role of tenant a; what it did is undone."""
+    """The result of every function for a role of tenant a, rolled back."""
     with acting(world, role) as tenant:
         found = {}
         for function, statement in calls(world):
@@ -450,7 +450,7 @@ def test_functions_answer_what_the_page_says(world: World, role: str, column: in
 
 
 def others(connection: Connection) -> list[Any]:
-    """What is of tenant b or of all: passages, what belongs to them, their entries in postings, queue, collections, codebooks."""
+    """Data of tenant b or of all: passages, their derived rows, entries in postings, queue, collections, codebooks."""
     theirs = "select passage_id from pgretrieval.passage where collection_id = held.collection_id and metadata ->> 'tenant' = 'b'"
     listed = "select {}, p from pgretrieval.{} as held, unnest(passage_ids) as p where p in (" + theirs + ")"
     settled = "{given_vectors,given_dense}"  # by any add, whoever's it is

@@ -1,4 +1,4 @@
-"""privileges.sql, and row-level security: no function or message shows anything of another tenant."""
+"""privileges.sql and row-level security: no function or message reveals data of another tenant."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROLES = ("reader", "writer", "owner")
 
 @pytest.fixture
 def urls(postgres: PostgresUnderTest, database_url: str, corpus: Corpus) -> Iterator[dict[str, str]]:
-    """The database by each role; docs has two of three passages of tenant a, the others are of b."""
+    """The database URL of each role; two of three passages in docs belong to tenant a, the others to b."""
     with pgretrieval.connect(database_url) as database:
         docs = database.create_collection("docs", dense="kept")
         passages = [dict(passage, metadata={"tenant": tenant(number)}) for number, passage in enumerate(corpus.passages)]
@@ -41,7 +41,7 @@ def urls(postgres: PostgresUnderTest, database_url: str, corpus: Corpus) -> Iter
 
 
 def tenant(number: int) -> str:
-    """Of passage p{number}."""
+    """The tenant of passage p{number}."""
     return "b" if number % 3 == 0 else "a"
 
 
@@ -113,7 +113,7 @@ def test_an_owner_creates_builds_and_drops(urls: dict[str, str], corpus: Corpus)
 
 @pytest.fixture
 def tenants(urls: dict[str, str], database_url: str) -> dict[str, str]:
-    """The reader's and the writer's URLs, each as tenant b: `reader a` and the like."""
+    """URLs of the reader and the writer as each tenant: `reader a` and the like."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         isolate_tenants(connection)
     return {f"{role} {name}": f"{urls[role]}&options=-capp.tenant%3D{name}" for role in ("reader", "writer") for name in ("a", "b")}

@@ -1,4 +1,4 @@
-"""pgretrieval.search, as an application without the Python client calls it."""
+"""pgretrieval.search without the Python client."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def search(connection: Connection, query: Any, name: str = "docs", **options: An
 
 @pytest.fixture
 def make(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """Creates and builds a collection of the corpus."""
+    """Create and build a collection of the corpus."""
 
     def made(name: str = "docs", **options: Any) -> pgretrieval.Collection:
         collection = database.create_collection(name, **options)

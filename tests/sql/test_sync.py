@@ -1,4 +1,4 @@
-"""Following a table: what attaches, queues and reads, on tables with odd names."""
+"""SQL functions of attached tables: attach, queue and read, on tables with quoted names."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def odd(connection: Connection) -> Connection:
 
 
 def attach(connection: Connection, query: str | None = None) -> None:
-    """The odd table, or a query that makes two passages of each of its rows; nothing is queued."""
+    """Attach the table, or a query that yields two passages for each of its rows, and empty the queue."""
     connection.execute(ATTACH, [ODD, "The Key", ["body"] if query else COLUMNS[1:3], ["n"], query])
     connection.execute("delete from pgretrieval.queue")
 
 
 def add_passage(connection: Connection, key: str) -> None:
-    """Without vectors."""
+    """Add a passage without vectors."""
     connection.execute(
         """insert into pgretrieval.passage (collection_id, passage_id, key, body, token_count)
            select 1, nextval('pgretrieval.passage_id_1'), %s, 'text', 1""",
@@ -47,13 +47,13 @@ def add_passage(connection: Connection, key: str) -> None:
 
 
 def queued(connection: Connection) -> list[str | None]:
-    """The keys of collection 1, taken out."""
+    """The queued keys of collection 1, removed from the queue."""
     rows = connection.execute("delete from pgretrieval.queue where collection_id = 1 returning queue_id, key").fetchall()
     return [key for _, key in sorted(rows)]
 
 
 def error(connection: Connection, statement: str, arguments: list[Any] | None = None) -> tuple[str | None, str]:
-    """(code, message and hint) of what a statement fails with."""
+    """Code, message and hint of a failing statement."""
     with pytest.raises(psycopg.Error) as caught, connection.transaction():
         connection.execute(statement, arguments)
     diagnostic = caught.value.diag

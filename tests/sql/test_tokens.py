@@ -1,4 +1,4 @@
-"""Searches by retrieved tokens in SQL: the same as by the Python client."""
+"""Searches by retrieved tokens in SQL, compared with the Python client."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Connection = psycopg.Connection[Any]
 
 @pytest.fixture(scope="module")
 def collections(module_database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> dict[str, pgretrieval.Collection]:
-    """Tests leave them as they are."""
+    """Collections that tests do not change."""
     return fill(module_database, corpus)
 
 
 @pytest.fixture
 def reading(collections: dict[str, pgretrieval.Collection]) -> Iterator[Connection]:
-    """A connection whose work is rolled back."""
+    """A connection that is rolled back."""
     with psycopg.connect(collections["xtr"]._database.url) as opened:
         yield opened
         opened.rollback()
@@ -39,7 +39,7 @@ def search(connection: Connection, name: str, query: Any, function: str = "xtr_s
 
 
 def assert_same(found: list[tuple[Any, ...]], hits: list[pgretrieval.Hit]) -> None:
-    """Ranks, ids and scores."""
+    """Assert equal ranks, ids and scores."""
     assert [row[:2] for row in found] == [(hit.rank, hit.id) for hit in hits]
     assert [row[2] for row in found] == pytest.approx([hit.score for hit in hits], abs=1e-4)
 
@@ -209,7 +209,7 @@ HELD = "(select c from pgretrieval.collection as c where name = 'xtr')"
 
 
 def ids_of(connection: Connection) -> tuple[int, int]:
-    """The collection's and its codebook's."""
+    """The ids of the collection and its codebook."""
     return connection.execute("select collection_id, codebook_id from pgretrieval.collection where name = 'xtr'").fetchone()
 
 

@@ -1,4 +1,4 @@
-"""Functions that say whether a value can be used."""
+"""Functions that validate values."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Every SQL function, one parameter at a time a wrong value: a state of ours, or rows that make sense.
+"""Every SQL function with one wrong argument at a time raises a documented state or returns valid rows.
 
-The functions are those of the server's catalog: a new one is tested without a word here. Those of docs/reference/sql.md are for
-applications, and refuse what they cannot take; of the others, which these call, none may fail as only a fault of theirs could.
+The functions are read from the server's catalog, so new ones are tested automatically. Those in docs/reference/sql.md refuse
+invalid arguments; the internal ones must not fail with an internal error.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ DOCUMENTED = set(
     re.findall(r"^(\w+)\(\s*\w+ \w+", "".join(re.findall(r"```postgresql\n(.*?)```", REFERENCE, re.DOTALL)), re.MULTILINE)
 )
 OURS = {"PGR04", "PGR05", "PGR06", "23505"}
-"""What docs/reference/sql.md says of errors."""
+"""States that docs/reference/sql.md documents."""
 VALUES = {"22P02", "22003"}
-"""What the server says of a text that is no value of the parameter's type."""
+"""States of the server for a text that is not a value of the parameter's type."""
 OTHERS = {
     "attach": {"42601"},  # of the query given
     "maxsim": {"22000"},  # pgvector's, of two vectors whose dimensions differ
 }
-"""What may come of some functions beside that."""
+"""Further states of some functions."""
 NO_PREDICATES = {"$", "$.n", "1"}
 FAULTS = ("XX", "53", "54", "57")
-"""States that only a fault of a function leads to: internal errors, limits, a time that is up."""
+"""States that only a fault of a function causes: internal errors, limits, timeouts."""
 
 FUNCTIONS = """
     select function.proname, array_agg(coalesce(argument.name, '') order by argument.place),
@@ -78,7 +78,7 @@ WRONG = {
     "smallint[]": ["{}", "{NULL}", "{-1}", "{{1},{2}}"],
     "bytea": ["", "x"],
 }
-"""As texts; null is tried for every type."""
+"""Wrong values as texts; null is tried for every type."""
 
 _VECTOR = parameters.vector(clustered(1)[0][0])
 _TOKENS = parameters.vector_array(clustered(1, tokens=(3, 3))[0])
@@ -87,7 +87,7 @@ RIGHT = {
     "query": _TOKENS, "query_text": "water", "numbers": "[1,2,3]", "n": "5", "k": "5", "dense": _VECTOR, "query_dense": _VECTOR,
     "anchor_scores": "{" + ",".join(["0.5"] * 16) + "}", "keys": "{1}",
 }  # fmt: skip
-"""What stands in the other places, by the parameter's name; what is not here has its default, and without one is null."""
+"""Values of the other arguments, by the parameter's name; parameters not listed have their default or null."""
 RIGHT_FOR = {
     "create_collection": {"name": "new", "dense": None},
     "add_passage": {"id": "new"},
@@ -108,13 +108,13 @@ class Function(NamedTuple):
     defaults: int
 
     def arguments(self) -> dict[str, str | None]:
-        """What is right for each parameter that has to be given."""
+        """Valid values for all required parameters."""
         known = {**RIGHT, **RIGHT_FOR.get(self.name, {})}
         required = self.names[: len(self.names) - self.defaults]
         return {name: known.get(name) for name in self.names if name and (name in required or known.get(name) is not None)}
 
     def calls(self) -> Iterator[tuple[str, dict[str, str | None]]]:
-        """One wrong value after another, each beside what is right."""
+        """Calls with one wrong value each."""
         right = self.arguments()
         for name, kind in zip(self.names, self.types, strict=True):
             for wrong in [None, *WRONG.get(kind.removeprefix("public."), [])]:
@@ -123,7 +123,7 @@ class Function(NamedTuple):
 
 @pytest.fixture(scope="module")
 def connection(module_database: RetrievalDatabase) -> Iterator[Connection]:
-    """To a database with a collection of each kind."""
+    """A connection to a database with a collection of each kind."""
     database = module_database
     passages = [{"id": f"p{number}", "text": f"water {number}", "metadata": {"n": number}} for number in range(40)]
     docs = database.create_collection("docs", dim=64, keep_vectors=True, dense="kept")
@@ -145,12 +145,12 @@ def connection(module_database: RetrievalDatabase) -> Iterator[Connection]:
 
 @pytest.fixture(scope="module")
 def functions(connection: Connection) -> list[Function]:
-    """All of the schema that can be called."""
+    """All callable functions of the schema."""
     return [Function(*row) for row in connection.execute(FUNCTIONS)]
 
 
 def state(connection: Connection, function: Function, arguments: dict[str, str | None]) -> tuple[str | None, Any]:
-    """The SQLSTATE of a call, or its rows; nothing of it stays."""
+    """The SQLSTATE of a call, or its rows; rolled back."""
     kinds = dict(zip(function.names, function.types, strict=True))
     given = ", ".join(f'"{name}" => %({name})s::{kinds[name]}' for name in arguments)
     with connection.transaction(force_rollback=True):
