@@ -1,4 +1,4 @@
-"""Bad input: the error's class, that it names the value, and that nothing of the call was stored."""
+"""Invalid input: the error's class and value, and that the call stores nothing."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def docs(database: pgretrieval.RetrievalDatabase) -> pgretrieval.Collection:
 
 
 def assert_unchanged(collection: pgretrieval.Collection) -> None:
-    """Only the passage `there` is stored."""
+    """Assert that only the passage `there` is stored."""
     with psycopg.connect(collection._database.url) as connection:
         assert connection.execute("select array_agg(key) from pgretrieval.passage").fetchone() == (["there"],)
         assert connection.execute("select count(*) from pgretrieval.token_vector").fetchone() == (1,)
@@ -86,7 +86,7 @@ def assert_unchanged(collection: pgretrieval.Collection) -> None:
     ],
 )
 def test_a_bad_passage_stops_the_whole_add(docs: pgretrieval.Collection, bad: Any, said: str):
-    """A bad passage is stored, or the good ones before it are, or the message does not say which it was."""
+    """An invalid passage stops the whole add, and the message identifies it."""
     with pytest.raises(InputError, match=said):
         docs.add([{"id": "a", "text": "good"}, {"id": "b", "text": "good"}, bad])
     assert_unchanged(docs)
@@ -103,7 +103,7 @@ def test_a_bad_passage_stops_the_whole_add(docs: pgretrieval.Collection, bad: An
     ],
 )
 def test_a_bad_line_of_a_file_stops_the_whole_add(docs: pgretrieval.Collection, tmp_path: Path, line: bytes, said: str):
-    """File and line number are lost on the way, or the lines before are stored."""
+    """The error names file and line, and no line is stored."""
     path = tmp_path / "corpus.jsonl"
     path.write_bytes(json.dumps({"id": "a", "text": "good"}).encode() + b"\n" + line + b"\n")
     with pytest.raises(InputError, match=said):
@@ -112,14 +112,14 @@ def test_a_bad_line_of_a_file_stops_the_whole_add(docs: pgretrieval.Collection, 
 
 
 def test_duplicate_ids_within_one_add(docs: pgretrieval.Collection):
-    """The second passage replaces the first, or the first is stored."""
+    """Ids that occur twice in one add raise an error, and nothing is stored."""
     with pytest.raises(DuplicateIdError, match=r"twice in this call: 'b'"):
         docs.add([{"id": key, "text": key} for key in ("a", "b", "c", "b")])
     assert_unchanged(docs)
 
 
 def test_duplicate_ids_in_different_batches_of_one_add(docs: pgretrieval.Collection):
-    """Ids are compared within a batch only."""
+    """Ids are compared across the batches of an add."""
     many = [{"id": f"n{number}", "text": "word"} for number in range(1500)]
     with pytest.raises(DuplicateIdError, match=r"twice in this call: 'n3'"):
         docs.add([*many, {"id": "n3", "text": "word"}])
@@ -127,14 +127,14 @@ def test_duplicate_ids_in_different_batches_of_one_add(docs: pgretrieval.Collect
 
 
 def test_duplicate_ids_across_adds(docs: pgretrieval.Collection):
-    """A stored passage is silently replaced, or the new ones around it are stored."""
+    """An id that exists raises an error, and new passages beside it are not stored."""
     with pytest.raises(DuplicateIdError, match=r"in collection 'docs' already: 'there'"):
         docs.add([{"id": "new", "text": "new"}, {"id": "there", "text": "other"}])
     assert_unchanged(docs)
 
 
 def test_duplicate_ids_after_the_build(docs: pgretrieval.Collection):
-    """The check looks at waiting passages only."""
+    """Ids are compared with built passages, too."""
     docs.build()
     with pytest.raises(DuplicateIdError, match="'there'"):
         docs.add([{"id": "there", "text": "other"}])
@@ -142,21 +142,21 @@ def test_duplicate_ids_after_the_build(docs: pgretrieval.Collection):
 
 
 def test_an_integer_id_equals_its_text(docs: pgretrieval.Collection):
-    """7 and "7" are stored side by side, though both come back as "7"."""
+    """7 and "7" are the same id, because both are stored as "7"."""
     with pytest.raises(DuplicateIdError, match="'7'"):
         docs.add([{"id": 7, "text": "x"}, {"id": "7", "text": "y"}])
     assert_unchanged(docs)
 
 
 def test_adding_nothing_is_no_error(docs: pgretrieval.Collection):
-    """An empty iterable breaks on the first element that it lacks."""
+    """An empty iterable adds nothing, without an error."""
     assert docs.add([]) == pgretrieval.AddReport(0, 0, 0)
     assert docs.add([], vectors=[]) == pgretrieval.AddReport(0, 0, 0)
     assert_unchanged(docs)
 
 
 def test_a_single_mapping_is_not_taken_for_passages(docs: pgretrieval.Collection):
-    """add({...}) iterates over the keys."""
+    """add({...}) raises an error instead of iterating over the keys."""
     with pytest.raises(InputError, match=r"passages is {.*; give a list of passages"):
         docs.add({"id": "a", "text": "x"})
     assert_unchanged(docs)
@@ -166,7 +166,7 @@ def test_a_single_mapping_is_not_taken_for_passages(docs: pgretrieval.Collection
 
 
 def spoilt(value: float) -> np.ndarray:
-    """Two good rows, and one that is all `value` in places."""
+    """Two valid rows, and one filled with `value`."""
     matrix = clustered(1, tokens=(3, 3))[0].copy()
     matrix[1] = 0 if value == 0 else matrix[1]
     if value != 0:
@@ -179,7 +179,7 @@ def spoilt(value: float) -> np.ndarray:
     [(0.0, r"zero vector \(first at token 1\)"), (np.nan, r"NaN or infinity \(first at token 1\)"), (np.inf, "NaN or infinity")],
 )
 def test_zero_nan_and_infinite_vectors_of_passages(docs: pgretrieval.Collection, value: float, said: str):
-    """A vector without direction is stored and poisons the training."""
+    """Passage vectors must be finite and not zero, as they would spoil the training."""
     with pytest.raises(VectorError, match=rf"passage 'p1' contain.*{said}"):
         docs.add(passages(2), vectors=[clustered(1)[0], spoilt(value)])
     assert_unchanged(docs)
@@ -187,7 +187,7 @@ def test_zero_nan_and_infinite_vectors_of_passages(docs: pgretrieval.Collection,
 
 @pytest.mark.parametrize(("value", "said"), [(0.0, "zero vector"), (np.nan, "NaN or infinity"), (-np.inf, "NaN or infinity")])
 def test_zero_nan_and_infinite_vectors_of_queries(built: pgretrieval.Collection, value: float, said: str):
-    """A NaN reaches the ranking, where every comparison is false."""
+    """Query vectors must be finite and not zero, as NaN compares false with everything."""
     with pytest.raises(VectorError, match=f"the query contain.*{said}"):
         built.search(vectors=spoilt(value))
     with pytest.raises(VectorError, match=f"query 2 contain.*{said}"):
@@ -206,21 +206,21 @@ def test_zero_nan_and_infinite_vectors_of_queries(built: pgretrieval.Collection,
     ],
 )
 def test_vectors_of_a_wrong_shape(docs: pgretrieval.Collection, vectors: Any, said: str):
-    """Something that is no (tokens, dim) array is reshaped silently."""
+    """Only (tokens, dim) arrays are accepted."""
     with pytest.raises(VectorError, match=rf"passage 'p0'.*({said})"):
         docs.add(passages(1), vectors=[vectors])
     assert_unchanged(docs)
 
 
 def test_vectors_of_another_dimension_than_the_collection(docs: pgretrieval.Collection):
-    """They are stored, and the search breaks much later."""
+    """Vectors must have the collection's dimension."""
     with pytest.raises(DimensionMismatchError, match=r"passage 'p1' have 96 dimensions, but the collection has 64"):
         docs.add(passages(2), vectors=[clustered(1)[0], clustered(1, dim=96)[0]])
     assert_unchanged(docs)
 
 
 def test_vectors_of_two_dimensions_in_one_first_add(database: pgretrieval.RetrievalDatabase):
-    """The first passage decides nothing, and the collection holds two dimensions."""
+    """The first passage sets the dimension, and another one in the same add is refused."""
     fresh = database.create_collection("fresh")
     with pytest.raises(DimensionMismatchError, match=r"passage 'p1' have 96 dimensions, but the collection has 64"):
         fresh.add(passages(2), vectors=[clustered(1)[0], clustered(1, dim=96)[0]])
@@ -229,7 +229,7 @@ def test_vectors_of_two_dimensions_in_one_first_add(database: pgretrieval.Retrie
 
 @pytest.mark.parametrize("dim", [1, 47, 1025])
 def test_dimensions_out_of_range(database: pgretrieval.RetrievalDatabase, dim: int):
-    """A dimension that no index supports is accepted in one of the three ways to set it."""
+    """Dimensions that indexes do not support are refused in all three ways to set them."""
     fresh = database.create_collection("fresh")
     with pytest.raises(DimensionMismatchError, match=f"{dim} dimensions; collections take 48 to 1024"):
         fresh.add(passages(1), vectors=clustered(1, dim=dim))
@@ -241,13 +241,13 @@ def test_dimensions_out_of_range(database: pgretrieval.RetrievalDatabase, dim: i
 
 
 def test_a_query_of_another_dimension(built: pgretrieval.Collection):
-    """torch's own message about matrix shapes comes out."""
+    """The error names both dimensions."""
     with pytest.raises(DimensionMismatchError, match="the query have 128 dimensions, but the collection has 64"):
         built.search(vectors=clustered(1, dim=128)[0])
 
 
 def test_an_encoder_of_another_dimension(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection):
-    """The collection takes vectors of another encoder."""
+    """An encoder must have the collection's dimension."""
     with pytest.raises(DimensionMismatchError, match="96 dimensions, but collection 'docs' has 64"):
         database.get_collection("docs", encoder=HashedEncoder(96))
     with pytest.raises(ConfigError, match=r"dim is 128, but encoder .* has 64"):
@@ -257,14 +257,14 @@ def test_an_encoder_of_another_dimension(database: pgretrieval.RetrievalDatabase
 
 @pytest.mark.parametrize(("count", "said"), [(1, "ended before passage 'p1'"), (3, "more arrays in vectors= than passages")])
 def test_more_or_fewer_vectors_than_passages(docs: pgretrieval.Collection, count: int, said: str):
-    """Vectors are matched to the wrong passages, or passages are stored without any."""
+    """The number of vector arrays must equal that of passages."""
     with pytest.raises(InputError, match=said):
         docs.add(passages(2), vectors=clustered(count))
     assert_unchanged(docs)
 
 
 def test_own_vectors_and_then_texts(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """Texts added to a collection of own vectors are encoded by a model that has nothing to do with them."""
+    """Texts without vectors are refused in a collection of given vectors."""
     own = database.create_collection("own")
     own.add(corpus.passages, vectors=corpus.vectors)
     own.build()
@@ -279,7 +279,7 @@ def test_own_vectors_and_then_texts(database: pgretrieval.RetrievalDatabase, cor
 
 @pytest.mark.parametrize("k", [0, -1, 1.5, "3", True, None])
 def test_a_k_that_makes_no_sense(built: pgretrieval.Collection, corpus: Corpus, k: Any):
-    """k <= 0 returns nothing or everything."""
+    """k must be positive."""
     for use in (built.search, built.explain):
         with pytest.raises(ConfigError, match=f"k is {k!r}"):
             use(vectors=corpus.queries[0], k=k)
@@ -298,14 +298,14 @@ def test_a_k_that_makes_no_sense(built: pgretrieval.Collection, corpus: Corpus, 
     ],
 )
 def test_knobs_that_make_no_sense(built: pgretrieval.Collection, corpus: Corpus, knobs: dict[str, int], said: str):
-    """Fewer hits than asked for come back without a word."""
+    """Invalid search options raise an error."""
     with pytest.raises(ConfigError, match=said):
         built.search(vectors=corpus.queries[0], k=10, **knobs)
 
 
 @pytest.mark.parametrize("query", ["", "  \n"])
 def test_a_blank_query(docs: pgretrieval.Collection, query: str):
-    """A blank query finds something."""
+    """A blank query is refused."""
     docs.build()
     for use in (docs.search, docs.explain, lambda text: docs.search_many(["word", text])):
         with pytest.raises(InputError, match=re.escape(f"the query is {query!r}")):
@@ -313,7 +313,7 @@ def test_a_blank_query(docs: pgretrieval.Collection, query: str):
 
 
 def test_a_query_and_vectors_or_neither(docs: pgretrieval.Collection):
-    """One of the two is ignored."""
+    """Exactly one of query and vectors is required."""
     for use in (docs.search, docs.explain):
         with pytest.raises(ConfigError, match="either query texts or vectors="):
             use()
@@ -322,7 +322,7 @@ def test_a_query_and_vectors_or_neither(docs: pgretrieval.Collection):
 
 
 def test_a_query_longer_than_the_model_reads(database: pgretrieval.RetrievalDatabase):
-    """It is cut in silence; or one that fits is warned about."""
+    """A truncated query causes a warning; one that fits does not."""
 
     class Short(HashedEncoder):
         def count_truncated_queries(self, texts: list[str]) -> int:
@@ -344,13 +344,13 @@ def test_a_query_longer_than_the_model_reads(database: pgretrieval.RetrievalData
 
 
 def test_one_text_given_to_search_many(docs: pgretrieval.Collection):
-    """The letters of the text are searched one by one."""
+    """A single text is not searched letter by letter."""
     with pytest.raises(ConfigError, match=r"not one text \('one text'\)"):
         docs.search_many("one text")
 
 
 def test_a_query_of_a_wrong_type(docs: pgretrieval.Collection):
-    """A number reaches the tokenizer."""
+    """A query must be a text."""
     with pytest.raises(InputError, match="the query is 7"):
         docs.search(7)
 
@@ -360,7 +360,7 @@ def test_a_query_of_a_wrong_type(docs: pgretrieval.Collection):
 
 @pytest.mark.parametrize("name", STRANGE_NAMES)
 def test_strange_names_are_only_names(database: pgretrieval.RetrievalDatabase, name: str):
-    """A name is pasted into SQL somewhere on the way of a collection's life."""
+    """Names with quotes and the like work in every operation."""
     database.create_collection("bystander", dim=64)
     docs = database.create_collection(name)
     docs.add(passages(3), vectors=clustered(3))
@@ -377,7 +377,7 @@ def test_strange_names_are_only_names(database: pgretrieval.RetrievalDatabase, n
 
 @pytest.mark.parametrize("key", STRANGE_NAMES)
 def test_strange_ids_titles_and_texts_come_back_as_they_were(database: pgretrieval.RetrievalDatabase, key: str):
-    """A value is changed by quoting, escaping or normalisation."""
+    """Ids, titles and texts return unchanged by quoting, escaping or normalisation."""
     docs = database.create_collection("docs")
     docs.add([{"id": key, "title": key, "text": key, "metadata": {key: [key, None, 1.5, True]}}], vectors=clustered(1))
     docs.build()
@@ -387,20 +387,20 @@ def test_strange_ids_titles_and_texts_come_back_as_they_were(database: pgretriev
 
 @pytest.mark.parametrize("name", ["", "   ", "nul\0", "x" * 501, None, 5])
 def test_names_that_cannot_be(database: pgretrieval.RetrievalDatabase, name: Any):
-    """The database's own error comes out, or a name is stored that cannot be typed again."""
+    """Invalid names are refused before they reach the database."""
     with pytest.raises(ConfigError, match="cannot be called"):
         database.create_collection(name)
     assert database.list_collections() == []
 
 
 def test_a_lone_surrogate_in_a_name(database: pgretrieval.RetrievalDatabase):
-    """A name that is no text ends in a UnicodeEncodeError."""
+    """A name with a lone surrogate raises an error of the package."""
     with pytest.raises(ConfigError, match="cannot be called"):
         database.create_collection("lone \ud800")
 
 
 def test_an_unknown_collection(database: pgretrieval.RetrievalDatabase):
-    """A name that is not there gives an empty collection, or does not list what is there."""
+    """The error lists the existing collections."""
     database.create_collection("cats", dim=64)
     for use in (database.get_collection, database.drop_collection):
         with pytest.raises(CollectionNotFoundError, match="no collection 'dogs' in this database; there are: 'cats'"):
@@ -409,14 +409,14 @@ def test_an_unknown_collection(database: pgretrieval.RetrievalDatabase):
 
 @pytest.mark.parametrize("name", ["nul\0", "lone \ud800", ""])
 def test_looking_up_a_name_that_cannot_be(database: pgretrieval.RetrievalDatabase, name: str):
-    """A name that no collection can have ends in the driver's error."""
+    """An invalid name raises an error of the package."""
     for use in (database.get_collection, database.drop_collection):
         with pytest.raises(ConfigError, match="cannot be called"):
             use(name)
 
 
 def test_a_collection_that_is_there_already(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection):
-    """Creating it again empties it."""
+    """Creating an existing collection raises an error and keeps its passages."""
     with pytest.raises(CollectionExistsError, match="collection 'docs' is there already"):
         database.create_collection("docs", dim=96)
     assert_unchanged(docs)
@@ -431,21 +431,21 @@ def test_a_collection_that_is_there_already(database: pgretrieval.RetrievalDatab
     ],
 )
 def test_settings_that_cannot_be(database: pgretrieval.RetrievalDatabase, options: dict[str, Any], said: str):
-    """A typing error is stored and shows when building."""
+    """Invalid settings are refused at creation."""
     with pytest.raises(ConfigError, match=said):
         database.create_collection("docs", **options)
     assert database.list_collections() == []
 
 
 def test_an_object_that_is_no_encoder(database: pgretrieval.RetrievalDatabase):
-    """It is stored, and the first add breaks."""
+    """An object without the encoder's methods is refused at creation."""
     with pytest.raises(EncoderError, match="no method encode_query and no encode_document"):
         database.create_collection("docs", encoder=object())
     assert database.list_collections() == []
 
 
 def test_a_model_that_is_not_there(database: pgretrieval.RetrievalDatabase, tmp_path: Path):
-    """A mistyped path leaves a collection that nothing can be added to."""
+    """A missing model leaves no collection."""
     folder = tmp_path / "model"
     folder.mkdir()
     with pytest.raises(EncoderError, match=str(folder)):
@@ -454,14 +454,14 @@ def test_a_model_that_is_not_there(database: pgretrieval.RetrievalDatabase, tmp_
 
 
 def test_building_an_empty_collection(database: pgretrieval.RetrievalDatabase):
-    """k-means on nothing gives its own error."""
+    """Building an empty collection raises a clear error."""
     fresh = database.create_collection("fresh", dim=64)
     with pytest.raises(IndexNotBuiltError, match="collection 'fresh' is empty; add passages"):
         fresh.build()
 
 
 class _Odd(HashedEncoder):
-    """Gives one array too few, another dimension, or an error, for a text that asks for it."""
+    """Returns one array too few, another dimension, or raises, for texts that request it."""
 
     def encode_document(self, texts: Any) -> list[Any]:
         if any("raise" in text for text in texts):
@@ -481,7 +481,7 @@ class _Odd(HashedEncoder):
     [("raise", "out of order"), ("fewer", "1 arrays for 2 texts"), ("narrow", "dimension 50"), ("nan", "NaN or infinity")],
 )
 def test_an_encoder_that_fails_in_the_middle(database: pgretrieval.RetrievalDatabase, word: str, said: str):
-    """What a broken encoder returned is stored, or the cause is hidden."""
+    """Output of a failing encoder is not stored, and its exception is the cause."""
     odd = database.create_collection("odd", encoder=_Odd())
     with pytest.raises(EncoderError, match=said):
         odd.add([{"id": "a", "text": "fine words"}, {"id": "b", "text": f"{word} words"}])
@@ -493,7 +493,7 @@ def test_an_encoder_that_fails_in_the_middle(database: pgretrieval.RetrievalData
 
 @pytest.mark.parametrize("where", [[], (), set(), 0, False, 0.0, b"", "", " ", {}, [1], np.array([]), "1", "$.n", "$ ? (@.n == 1)"])
 def test_nothing_is_deleted_by_a_where_that_says_nothing(docs: pgretrieval.Collection, where: Any):
-    """What is empty, false or no predicate is taken for everything, or for nothing without a word."""
+    """An empty, false or invalid `where` of delete is refused."""
     with pytest.raises(ConfigError, match="where is"):
         docs.delete(where=where)
     with pytest.raises(ConfigError, match="where is"):
@@ -502,7 +502,7 @@ def test_nothing_is_deleted_by_a_where_that_says_nothing(docs: pgretrieval.Colle
 
 
 def test_everything_is_deleted_by_name_alone(docs: pgretrieval.Collection):
-    """all=True beside something else deletes all, or something that is true does."""
+    """Only all=True, without other arguments, deletes everything."""
     for given in ({}, {"ids": ["there"], "all": True}, {"where": {"n": 1}, "all": True}, {"all": 1}, {"all": "yes"}, {"all": None}):
         with pytest.raises(ConfigError, match="all"):
             docs.delete(**given)
@@ -515,7 +515,7 @@ def test_everything_is_deleted_by_name_alone(docs: pgretrieval.Collection):
     "where", [[], (), set(), 0, False, 0.0, b"", "", "1", "$.n", "$.n + 1", "strict $.n", "$.n = 1", "$.n == $x"]
 )
 def test_a_search_is_not_unfiltered_by_a_where_that_says_nothing(docs: pgretrieval.Collection, where: Any):
-    """What is empty or no predicate filters nothing, or everything without a word."""
+    """An empty or invalid `where` of search is refused."""
     for use in (
         docs.search,
         docs.explain,
@@ -532,13 +532,13 @@ def test_a_search_is_not_unfiltered_by_a_where_that_says_nothing(docs: pgretriev
     "where", ["$.n == 1", "exists($.n)", "!($.n > 1)", "($.n > 1) is unknown", 'strict $.s starts with "a"', "true"]
 )
 def test_predicates_of_the_callers_own(docs: pgretrieval.Collection, where: str):
-    """A predicate is refused for its form."""
+    """Any valid jsonpath predicate is accepted."""
     assert docs.search("stored", where=where) is not None
 
 
 @pytest.mark.parametrize("ids", ["12", b"1", bytearray(b"1"), 5, {"1": 2}, np.array("1"), object()])
 def test_ids_are_a_list(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, ids: Any):
-    """A text or bytes are taken apart into characters."""
+    """A text or bytes instead of a list of ids is refused."""
     docs.add([{"id": 1, "text": "x"}, {"id": 2, "text": "x"}, {"id": 49, "text": "x"}])
     for use in (docs.get, docs.delete, lambda given: docs.search("x", among=given)):
         with pytest.raises(ConfigError, match="give a list of ids"):
@@ -549,7 +549,7 @@ def test_ids_are_a_list(database: pgretrieval.RetrievalDatabase, docs: pgretriev
 
 
 def test_ids_of_other_types(docs: pgretrieval.Collection):
-    """An id that is an integer, also of numpy, or a UUID is not found; anything else becomes some text."""
+    """Integers, numpy integers and UUIDs are accepted as ids; other types are refused."""
     key = uuid.UUID(int=7)
     docs.add([{"id": 1, "text": "x"}, {"id": key, "text": "x"}])
     assert set(docs.get([1, key])) == set(docs.get(np.array([1])).keys() | {str(key)}) == {"1", str(key)}
@@ -564,7 +564,7 @@ def test_ids_of_other_types(docs: pgretrieval.Collection):
 
 
 def test_numbers_of_numpy_are_numbers(database: pgretrieval.RetrievalDatabase):
-    """A numpy integer ends in a missing SQL function."""
+    """numpy integers are accepted for all numbers."""
     made = database.create_collection(
         "made",
         dim=np.int64(64),
@@ -586,7 +586,7 @@ def test_numbers_of_numpy_are_numbers(database: pgretrieval.RetrievalDatabase):
 
 @pytest.mark.parametrize("k", [2**31 - 1, 10**9])
 def test_as_many_hits_as_a_number_can_say(built: pgretrieval.Collection, corpus: Corpus, k: int):
-    """What follows from k is larger than a column, and ends in a missing SQL function."""
+    """The largest k works, and depths derived from it do not overflow."""
     assert len(built.search(vectors=corpus.queries[0], k=k)) == 300
     assert len(built.hybrid_search("passage", vectors=corpus.queries[0], k=k)) == 300
     assert len(built.text_search("passage", k=k)) == 300
@@ -594,7 +594,7 @@ def test_as_many_hits_as_a_number_can_say(built: pgretrieval.Collection, corpus:
 
 @pytest.mark.parametrize("number", [2**31, 10**20, 2.0, "3", True, float("nan"), np.array([3, 3]), b"3", [3]])
 def test_numbers_that_are_none(docs: pgretrieval.Collection, number: Any):
-    """A number beyond the column's, or what is no whole number, ends in the driver's error."""
+    """Numbers that are not integers or exceed the column's range are refused."""
     for name in ("k", "candidates", "probes", "pruning", "rerank_depth"):
         with pytest.raises(ConfigError, match=f"{name} is"):
             docs.search("x", **{name: number})
@@ -622,7 +622,7 @@ def test_numbers_that_are_none(docs: pgretrieval.Collection, number: Any):
     ],
 )
 def test_fusions_that_cannot_be(docs: pgretrieval.Collection, given: dict[str, Any]):
-    """Scores become NaN, or numpy's own error comes out."""
+    """Weights that are not finite and unknown fusions are refused."""
     with pytest.raises(ConfigError, match=next(iter(given))):
         docs.hybrid_search("x", **given)
 
@@ -658,7 +658,7 @@ def test_fusions_that_cannot_be(docs: pgretrieval.Collection, given: dict[str, A
     ],
 )
 def test_settings_of_a_wrong_type(database: pgretrieval.RetrievalDatabase, option: str, wrong: Any):
-    """A wrong type is stored, or ends in the driver's error."""
+    """Settings of a wrong type are refused."""
     with pytest.raises(ConfigError, match=option):
         database.create_collection("docs", **{option: wrong})
     assert database.list_collections() == []
@@ -666,7 +666,7 @@ def test_settings_of_a_wrong_type(database: pgretrieval.RetrievalDatabase, optio
 
 @pytest.mark.parametrize("wrong", ["x" * 5000, "nul\0", "lone \ud800", ""])
 def test_models_that_cannot_be_named(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, wrong: str):
-    """A name that no file can have ends in an OSError."""
+    """Model names that no file can have raise an error of the package."""
     uses = (
         lambda: database.create_collection("other", encoder=wrong),
         lambda: docs.search("x", rerank=wrong),
@@ -683,7 +683,7 @@ def test_models_that_cannot_be_named(database: pgretrieval.RetrievalDatabase, do
 
 @pytest.mark.parametrize("wrong", [None, 5, "text", b"text", {"id": 1, "text": "x"}, np.array(5)])
 def test_passages_that_are_no_list(docs: pgretrieval.Collection, wrong: Any):
-    """What is no list ends in a TypeError."""
+    """Passages must be an iterable."""
     for use in (docs.add, docs.update, docs.not_yet_added):
         with pytest.raises(InputError, match="give a list of passages"):
             use(wrong)
@@ -697,14 +697,14 @@ def test_passages_that_are_no_list(docs: pgretrieval.Collection, wrong: Any):
 
 
 def test_mappings_are_looked_up_among_the_stored(docs: pgretrieval.Collection):
-    """A mapping has no attribute id."""
+    """Mappings for `update` are compared with stored passages."""
     assert [
         passage.id for passage in docs.not_yet_added([{"id": "new", "text": "x"}, {"id": "there", "text": "already stored"}])
     ] == ["new"]
 
 
 def test_masked_arrays_are_no_vectors(docs: pgretrieval.Collection):
-    """Masked numbers are read as if they were given."""
+    """Masked arrays are refused, because masked numbers would count."""
     masked = np.ma.masked_all((2, 64))
     for use in (lambda: docs.search(vectors=masked), lambda: docs.add([{"id": 1, "text": "x"}], vectors=[masked])):
         with pytest.raises(VectorError, match="masked"):
@@ -713,7 +713,7 @@ def test_masked_arrays_are_no_vectors(docs: pgretrieval.Collection):
 
 
 class _Series:
-    """Like pandas': iterable, with other labels than 0, 1, 2, and without a truth."""
+    """Like a pandas Series: iterable, with other labels than 0, 1, 2, and without a truth value."""
 
     def __init__(self, values: list[Any]) -> None:
         self.values, self.ndim = values, 1
@@ -732,7 +732,7 @@ class _Series:
 
 
 def test_several_queries_in_any_container(docs: pgretrieval.Collection):
-    """An array or a Series has no truth, and a generator no length."""
+    """Queries may be an array, a Series or a generator."""
     texts = ["stored", "already"]
     expected = docs.search_many(texts)
     for given in (tuple(texts), (text for text in texts), np.array(texts), np.array(texts, dtype=object), _Series(texts)):
@@ -753,7 +753,7 @@ def test_several_queries_in_any_container(docs: pgretrieval.Collection):
 
 @pytest.mark.parametrize("text", ["a\0", "\ud83d"])
 def test_what_is_no_text_is_told_as_that(docs: pgretrieval.Collection, text: str):
-    """The driver's error, or a bare UnicodeEncodeError, comes out."""
+    """Values that are not valid text raise an error of the package."""
     docs.add([{"id": "0", "text": "x"}])
     uses = (
         lambda: docs.search(text),
@@ -774,7 +774,7 @@ def test_what_is_no_text_is_told_as_that(docs: pgretrieval.Collection, text: str
 
 
 def test_filters_may_be_large_but_not_deep(docs: pgretrieval.Collection):
-    """Nested filters double in size with each level or end in a RecursionError; long ones overflow the server's stack."""
+    """Long filters work; deeply nested ones raise an error instead of exhausting a stack."""
     docs.add([{"id": str(number), "text": "word", "metadata": {"n": number}} for number in range(3)])
     where: dict[str, Any] = {"n": 1}
     for _ in range(98):

@@ -1,4 +1,4 @@
-"""What a search by a cross-encoder spends its calls on, call by call, against estimates from the stored factorisation."""
+"""Calls of a search by a cross-encoder, one by one, compared with estimates from the stored factorisation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ANCHORS = 30
 
 
 class Counted(TableCrossEncoder):
-    """Keeps the numbers of the passages of each call."""
+    """Records the numbers of the passages of each call."""
 
     def __init__(self, **how: Any) -> None:
         super().__init__(**how)
@@ -33,7 +33,7 @@ class Counted(TableCrossEncoder):
 
 
 class Stored:
-    """A collection that is factorised, its anchors in order by their numbers, and the row and embeddings as they are stored."""
+    """A factorised collection: its anchors in order by their numbers, and the stored row and embeddings."""
 
     def __init__(self, collection: pgretrieval.Collection, model: Counted, connection: Connection) -> None:
         self.collection, self.model, self._connection = collection, model, connection
@@ -46,24 +46,24 @@ class Stored:
         self.row: FactorizationRow = row
 
     def embeddings(self) -> dict[int, np.ndarray]:
-        """Of each passage, without what they have in common."""
+        """Embeddings of all passages, centred."""
         statement = (
             "select key, embedding::real[] from pgretrieval.item_embedding join pgretrieval.passage using (bucket, passage_id)"
         )
         return {int(key[1:]): np.array(embedding) for key, embedding in self._connection.execute(statement).fetchall()}
 
     def spent(self, query: int, k: int = 5, *, word: str = "query", **how: Any) -> list[list[int]]:
-        """The passages of each call of one search; the word "passage" is in all of them."""
+        """The passages of each call of one search; all contain the word "passage"."""
         self.model.batches.clear()
         self.collection.search(f"{word} {query}", k, scorer="cross_encoder", **how)
         return list(self.model.batches)
 
     def share(self, budget: int) -> int:
-        """How many of its calls go to anchors."""
+        """Number of calls for anchors."""
         return anchors_for(budget, self.row.split, ANCHORS)
 
     def best_by_estimate(self, query: int, places: list[int], count: int) -> list[int]:
-        """By the mean of anchor scores given those at some places, each with the error of held-out queries."""
+        """Passages by the mean of the anchor scores at some places, each with the error of held-out queries."""
         scores = self.row.intersection
         expected, covariance = scores.mean(axis=0), np.cov(scores.T, bias=True)
         own = self.model.table[query, [self.anchors[place] for place in places]]
@@ -83,19 +83,19 @@ def docs(database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> pgretrieval
 
 @pytest.fixture
 def noisy(docs: pgretrieval.Collection, connection: Connection) -> Stored:
-    """Estimates have errors."""
+    """Estimates with errors."""
     return Stored(docs, Counted(noise=0.3), connection)
 
 
 @pytest.fixture
 def exact(docs: pgretrieval.Collection, connection: Connection) -> Stored:
-    """Estimates have none, once as many are scored as there are directions."""
+    """Estimates without errors once as many passages are scored as there are directions."""
     return Stored(docs, Counted(noise=0), connection)
 
 
 @pytest.mark.parametrize("budget", [12, 30, 60])
 def test_first_come_anchors_in_their_order_and_then_the_best_by_estimate(noisy: Stored, budget: int):
-    """Anchors come in another order or number, or the rest are not those that the anchors' scores make likely."""
+    """The anchors are scored in their order, then the passages with the best estimates."""
     count = noisy.share(budget)
     assert 0 < count < ANCHORS
     for query in (60, 66, 72):
@@ -105,7 +105,7 @@ def test_first_come_anchors_in_their_order_and_then_the_best_by_estimate(noisy: 
 
 
 def test_anchors_that_are_gone_leave_the_others_their_places(noisy: Stored):
-    """An anchor's score is taken for that of the one before it."""
+    """Each anchor score is assigned to its own anchor when others are missing."""
     gone = [0, 3, 4]
     noisy.collection.delete([f"p{noisy.anchors[place]}" for place in gone])
     left = [place for place in range(ANCHORS) if place not in gone]
@@ -117,7 +117,7 @@ def test_anchors_that_are_gone_leave_the_others_their_places(noisy: Stored):
 
 @pytest.mark.parametrize("rounds", [None, 2, 4, 6])
 def test_exact_estimates_find_exactly_the_best(exact: Stored, rounds: int | None):
-    """Embeddings that a search learns from are not those of the passages, or are of anchors at other places."""
+    """Exact estimates find exactly the best, so embeddings match passages and anchors match places."""
     exact.collection.delete([f"p{exact.anchors[place]}" for place in (0, 2)])
     gone = {exact.anchors[place] for place in (0, 2)}
     left = [number for number in range(300) if number not in gone]
@@ -127,7 +127,7 @@ def test_exact_estimates_find_exactly_the_best(exact: Stored, rounds: int | None
 
 
 def test_rounds_have_equal_shares(noisy: Stored):
-    """A round spends what is left, or the first takes more anchors than its share."""
+    """Each round spends its equal share, and the first takes no more anchors."""
     spent = noisy.spent(64, budget=50, rounds=4)
     assert [len(batch) for batch in spent] == [12, 13, 13, 12]  # 12.5, 25, 37.5 and 50 calls
     assert spent[0] == noisy.anchors[:12]
@@ -135,7 +135,7 @@ def test_rounds_have_equal_shares(noisy: Stored):
 
 
 def test_a_first_round_begins_with_what_another_search_found(noisy: Stored):
-    """A round is spent twice, or what was found beyond its share is scored at once."""
+    """The first round scores the other search's best within its share, and later rounds score no passage twice."""
     begun = [int(hit.id[1:]) for hit in noisy.collection.text_search("passage 65", 100)]
     assert len(begun) == 100
     spent = noisy.spent(65, word="passage", budget=48, rounds=4, generator="text")
@@ -149,7 +149,7 @@ def test_a_first_round_begins_with_what_another_search_found(noisy: Stored):
 
 @pytest.mark.parametrize("budget", [18, 36])
 def test_what_another_search_found_and_nothing_else_knows_is_scored_at_last(noisy: Stored, corpus: Corpus, budget: int):
-    """A passage without an embedding is not found, though calls are left."""
+    """Passages without an embedding are scored last, with remaining calls."""
     noisy.collection.add([{"id": f"p{n}", "text": f"passage {n}"} for n in (300, 301)], vectors=corpus.vectors[:2])
     among = [3, 4, 9, 12, 300, 301]
     where = {"word": "passage", "generator": "text", "among": [f"p{number}" for number in among]}
@@ -158,7 +158,7 @@ def test_what_another_search_found_and_nothing_else_knows_is_scored_at_last(nois
 
 
 def test_anchors_outside_of_a_filter_leave_a_call_for_each_hit(noisy: Stored):
-    """They take calls that hits need, or take none where calls are left."""
+    """Anchors excluded by a filter are scored only with calls that hits do not need."""
     outside = [number for number in noisy.anchors if number >= 100]
     for budget, k in ((30, 25), (30, 30), (30, 5), (60, 10)):
         paid = [n for n in noisy.anchors[: noisy.share(budget)] if n >= 100]
@@ -168,7 +168,7 @@ def test_anchors_outside_of_a_filter_leave_a_call_for_each_hit(noisy: Stored):
 
 
 def test_few_that_match_are_scored_and_nothing_else(noisy: Stored):
-    """Anchors are paid for an estimate that nothing needs."""
+    """If few passages match, they alone are scored."""
     [spent] = noisy.spent(62, budget=40, where={"number": {"$lt": 39}})
     assert sorted(spent) == list(range(39))
     spent_on_40 = [number for batch in noisy.spent(62, budget=40, where={"number": {"$lt": 41}}) for number in batch]
@@ -177,7 +177,7 @@ def test_few_that_match_are_scored_and_nothing_else(noisy: Stored):
 
 @pytest.mark.parametrize("rounds", [None, 3])
 def test_hits_show_the_passages_as_they_were_given(noisy: Stored, corpus: Corpus, rounds: int | None):
-    """An anchor's title, text or metadata is left out or is another's."""
+    """Anchors among the hits have their own title, text and metadata."""
     hits = noisy.collection.search("query 61", 300, scorer="cross_encoder", budget=300, rounds=rounds)
     shown = {hit.id: {"id": hit.id, "title": hit.title, "text": hit.text, "metadata": hit.metadata} for hit in hits}
     assert shown == {passage["id"]: passage for passage in corpus.passages}
@@ -185,7 +185,7 @@ def test_hits_show_the_passages_as_they_were_given(noisy: Stored, corpus: Corpus
 
 
 def test_anchors_that_are_deleted_before_they_are_read(noisy: Stored, monkeypatch: pytest.MonkeyPatch):
-    """A search fails on a passage that is gone, or the scores of the others are taken for those of the ones before them."""
+    """An anchor deleted during a search is skipped, and the others keep their scores."""
     read = passages.texts
     gone = [f"p{noisy.anchors[place]}" for place in (1, 2)]
 
@@ -202,7 +202,7 @@ def test_anchors_that_are_deleted_before_they_are_read(noisy: Stored, monkeypatc
 
 
 def test_an_object_is_asked_what_it_is_once(docs: pgretrieval.Collection, database: pgretrieval.RetrievalDatabase):
-    """A search pays for the four scores that an object without a mark is told apart by."""
+    """An object without `fingerprint` is identified once, not at each search."""
 
     class Unmarked:
         def __init__(self) -> None:
@@ -223,7 +223,7 @@ def test_an_object_is_asked_what_it_is_once(docs: pgretrieval.Collection, databa
 
 
 def test_each_search_is_reranked_by_the_one_that_it_names(docs: pgretrieval.Collection, corpus: Corpus):
-    """A cross-encoder that was given first scores all later searches."""
+    """Each search uses the cross-encoder that it names."""
     models = [TableCrossEncoder(seed=seed) for seed in (0, 1)]
     found = [int(hit.id[1:]) for hit in docs.search(vectors=corpus.queries[0], k=20)]
     for model in (*models, models[0]):

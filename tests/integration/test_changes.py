@@ -1,4 +1,4 @@
-"""Adding, changing and deleting passages: transactions, conflicts, and the index through all of it."""
+"""Adds, updates and deletes: transactions, conflicts, and their effect on the index."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def found(collection: pgretrieval.Collection, query: str) -> list[tuple[str, str
 
 @pytest.mark.both_versions
 def test_updating_on_conflict(greek: pgretrieval.Collection, hashed_encoder: HashedEncoder):
-    """The old text goes on being found, or what did not change is encoded again."""
+    """Changed passages are re-encoded and found by the new text; unchanged ones are not encoded."""
     changed = [
         {"id": "alpha", "text": "omega omega text", "metadata": {"n": 0}},
         {"id": "beta", "text": "beta beta text", "metadata": {"n": 10}},
@@ -78,7 +78,7 @@ def test_updating_on_conflict(greek: pgretrieval.Collection, hashed_encoder: Has
 
 
 def test_skipping_on_conflict(greek: pgretrieval.Collection, hashed_encoder: HashedEncoder):
-    """Passages that are there are encoded all the same, or overwritten."""
+    """Existing passages are neither encoded nor changed."""
     twice = {"id": "delta", "text": "delta delta text"}
     report = greek.add([{"id": "alpha", "text": "other"}, twice, twice | {"text": "other"}], on_conflict="skip")
     assert report == AddReport(passages=1, tokens=3, truncated=0, updated=0, skipped=2)
@@ -88,7 +88,7 @@ def test_skipping_on_conflict(greek: pgretrieval.Collection, hashed_encoder: Has
 
 
 def test_given_vectors_follow_their_passages_on_conflict(large: pgretrieval.Collection):
-    """The vectors of a skipped passage go to the next one."""
+    """Vectors of skipped passages are skipped, too."""
     fresh = clustered(4, seed=9)
     given = [{"id": "p5", "text": "x"}, {"id": "new1", "text": "x"}, {"id": "p6", "text": "x"}, {"id": "new2", "text": "x"}]
     assert large.add(given, vectors=fresh, on_conflict="skip").passages == 2
@@ -111,7 +111,7 @@ def test_an_id_twice_in_an_update_is_refused(greek: pgretrieval.Collection):
 
 @pytest.mark.parametrize("on_conflict", ["update", "skip"])
 def test_two_who_add_the_same_ids_at_once(database_url: str, corpus: Corpus, on_conflict: Any):
-    """The slower one fails on a row that it could not see yet."""
+    """Two concurrent adds of the same ids both succeed with on_conflict."""
     with pgretrieval.connect(url=database_url) as database:
         docs = database.create_collection("docs")
         docs.add(corpus.passages[:50], vectors=corpus.vectors[:50])
@@ -143,7 +143,7 @@ def test_two_who_add_the_same_ids_at_once(database_url: str, corpus: Corpus, on_
 
 
 def test_update_keeps_what_is_not_told(greek: pgretrieval.Collection, hashed_encoder: HashedEncoder):
-    """A changed field empties the others, or metadata alone cost an encoding."""
+    """Fields that are not given stay, and a change of metadata needs no encoder."""
     assert greek.update([{"id": "alpha", "metadata": {"n": 5}}]) == AddReport(1, 0, 0, updated=1, skipped=0)
     assert hashed_encoder.encoded == 0
     report = greek.update([{"id": "beta", "title": "sigma"}, {"id": "gamma"}])
@@ -154,7 +154,7 @@ def test_update_keeps_what_is_not_told(greek: pgretrieval.Collection, hashed_enc
 
 
 def test_metadata_of_given_vectors_change_without_an_encoder(large: pgretrieval.Collection):
-    """A collection without an encoder cannot change what needs none."""
+    """A collection without an encoder can change metadata."""
     assert large.update([{"id": "p7", "metadata": {"number": -7}}]).updated == 1
     assert large.text_search("7", where={"number": -7})[0].id == "p7"
     with pytest.raises(pgretrieval.InputError, match="contains given vectors and has no encoder"):
@@ -170,7 +170,7 @@ def test_update_of_a_missing_passage_changes_nothing(greek: pgretrieval.Collecti
 
 @pytest.mark.both_versions
 def test_delete_by_ids_and_by_metadata(large: pgretrieval.Collection, corpus: Corpus):
-    """Passages that are gone are found, or more go than were named."""
+    """Exactly the named passages are deleted, and searches do not return them."""
     assert large.delete(["p1", "p2", "nobody"]) == 2
     assert large.delete(where={"number": {"$gte": 290}}) == 10
     assert large.delete(["p3", "p4"], where={"number": 3}) == 1
@@ -203,7 +203,7 @@ def test_delete_needs_to_know_what(large: pgretrieval.Collection):
 
 @pytest.fixture(params=["psycopg", "sqlalchemy connection", "sqlalchemy session"])
 def own(request: pytest.FixtureRequest, database_url: str) -> Iterator[Any]:
-    """A connection of the caller's."""
+    """A connection of the caller."""
     if request.param == "psycopg":
         with psycopg.connect(database_url, row_factory=dict_row) as connection:
             yield connection
@@ -216,7 +216,7 @@ def own(request: pytest.FixtureRequest, database_url: str) -> Iterator[Any]:
 
 @pytest.mark.parametrize("ending", ["commit", "rollback"])
 def test_changes_are_part_of_the_callers_transaction(greek: pgretrieval.Collection, own: Any, ending: str):
-    """They are visible before the commit, or stay after a rollback."""
+    """Changes are invisible before the commit and gone after a rollback."""
     greek.add([{"id": "delta", "text": "delta delta text"}], connection=own)
     greek.update([{"id": "alpha", "text": "omega omega text"}], connection=own)
     assert greek.delete(["beta"], connection=own) == 1
@@ -231,7 +231,7 @@ def test_changes_are_part_of_the_callers_transaction(greek: pgretrieval.Collecti
 
 
 def test_a_refused_change_leaves_the_callers_transaction_usable(greek: pgretrieval.Collection, own: Any):
-    """An error of ours takes the application's work with it."""
+    """An error of the package does not abort the caller's transaction."""
     greek.add([{"id": "delta", "text": "delta delta text"}], connection=own)
     with pytest.raises(DuplicateIdError):
         greek.add([{"id": "epsilon", "text": "epsilon"}, GREEK[0]], connection=own)
@@ -251,7 +251,7 @@ def test_a_foreign_connection_is_refused(greek: pgretrieval.Collection):
 
 
 def test_a_snapshot_from_before_a_build_is_refused(database_url: str, corpus: Corpus):
-    """It would write vectors that wait for a build which was already made."""
+    """A snapshot older than a build is refused, as its vectors would wait for a build that has already run."""
     with pgretrieval.connect(url=database_url) as database, psycopg.connect(database_url) as own:
         docs = database.create_collection("docs")
         docs.add(corpus.passages[:200], vectors=corpus.vectors[:200])
@@ -275,13 +275,13 @@ _LISTED = """
 
 
 def entries(url: str, table: str) -> tuple[int, int, int]:
-    """Entries in postings, those of passages that are there, and segments."""
+    """Entries in postings, those of existing passages, and segments."""
     total, alive, segments = rows(url, _LISTED.format(table=table))[0]
     return total, alive, segments
 
 
 def gather(collection: pgretrieval.Collection) -> None:
-    """Segments of postings, and removed passages in old and new ones."""
+    """Create segments of postings, and delete passages in old and new ones."""
     more = clustered(12, seed=4)
     for number, vectors in enumerate(more):
         collection.add([{"id": f"s{number}", "text": f"single word{number}"}], vectors=[vectors])
@@ -291,7 +291,7 @@ def gather(collection: pgretrieval.Collection) -> None:
 
 @pytest.mark.both_versions
 def test_compaction_merges_segments_and_drops_what_is_gone(large: pgretrieval.Collection, corpus: Corpus, database_url: str):
-    """Hits change, or entries of deleted passages stay for ever."""
+    """Compaction keeps the hits and removes entries of deleted passages."""
     gather(large)
     queries = [*corpus.queries, *clustered(12, seed=4)]
     before = large.search_many(vectors=queries, k=20), large.text_search("single changed passage", k=300)
@@ -321,7 +321,7 @@ def test_compaction_merges_segments_and_drops_what_is_gone(large: pgretrieval.Co
 
 
 def test_an_interrupted_compaction_goes_on(large: pgretrieval.Collection, corpus: Corpus, database_url: str):
-    """It begins anew, forgets what it was dropping, or takes what came since for done."""
+    """An interrupted compaction continues, and later changes wait for the next one."""
     large.auto_compact = False
     gather(large)
     with psycopg.connect(database_url, autocommit=True) as connection:
@@ -339,7 +339,7 @@ def test_an_interrupted_compaction_goes_on(large: pgretrieval.Collection, corpus
 
 
 def test_one_compaction_at_a_time(large: pgretrieval.Collection, database_url: str):
-    """Two sessions merge the same segments, and entries come twice."""
+    """Two sessions do not compact at once, so no entry is duplicated."""
     gather(large)
     with psycopg.connect(database_url) as first, psycopg.connect(database_url) as second:
         assert first.execute("select pgretrieval.compact('large')").fetchone() == (True,)
@@ -350,7 +350,7 @@ def test_one_compaction_at_a_time(large: pgretrieval.Collection, database_url: s
 
 
 def test_a_collection_compacts_by_itself(large: pgretrieval.Collection, database_url: str):
-    """Segments gather for ever, though nobody calls compact."""
+    """Adds start a compaction when it is needed."""
     large.auto_compact = False
     more = clustered(46, seed=5, tokens=(50, 60))
     for number, vectors in enumerate(more[:45]):
@@ -366,7 +366,7 @@ def test_a_collection_compacts_by_itself(large: pgretrieval.Collection, database
 
 
 def test_close_does_not_wait_for_a_long_step(large: pgretrieval.Collection, database_url: str):
-    """A program hangs at its end for as long as a step of a compaction in the background takes, or the server goes on with it."""
+    """close() cancels a long compaction step, also on the server."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("""create function pgretrieval.dawdle() returns trigger language plpgsql as
                               'begin perform pg_catalog.pg_sleep(60); return null; end'""")
@@ -389,7 +389,7 @@ def test_close_does_not_wait_for_a_long_step(large: pgretrieval.Collection, data
 
 
 def test_a_compaction_leaves_files_as_long_as_they_are(large: pgretrieval.Collection, corpus: Corpus, database_url: str):
-    """VACUUM gives the end of a table back, for which it has the table alone, and searches wait."""
+    """VACUUM does not truncate tables, which would block searches."""
     sizes = f"select pg_relation_size('pgretrieval.posting_{large._row.collection_id}'), count(*) from pgretrieval.posting"
     ((size, _),) = rows(database_url, sizes)
     large.delete([passage["id"] for passage in corpus.passages])
@@ -400,7 +400,7 @@ def test_a_compaction_leaves_files_as_long_as_they_are(large: pgretrieval.Collec
 def test_a_background_compaction_that_fails_is_told(
     large: pgretrieval.Collection, database_url: str, caplog: pytest.LogCaptureFixture
 ):
-    """An error in a thread is lost."""
+    """An error of a background compaction is reported."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("alter table pgretrieval.segment add column one_more integer not null default 0 check (not compacting)")
     for number, vectors in enumerate(clustered(60, seed=5, tokens=(50, 60))):
@@ -415,7 +415,7 @@ def test_a_background_compaction_that_fails_is_told(
 
 @pytest.mark.both_versions
 def test_an_unbuilt_collection_is_searched_exactly(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """A new user's first search fails, or is less than exact."""
+    """Before the first build, searches are exact."""
     many = passages(1100)
     vectors = clustered(1100, seed=1)
     docs = database.create_collection("docs")
@@ -478,7 +478,7 @@ VALUES = [
 
 
 def test_metadata_come_back_as_they_were_given(greek: pgretrieval.Collection):
-    """A number comes back as another, or with another type."""
+    """Metadata return with the same values and types."""
     greek.add([{"id": str(number), "text": "x", "metadata": {"v": value}} for number, value in enumerate(VALUES)])
     held = greek.get([str(number) for number in range(len(VALUES))])
     for number, value in enumerate(VALUES):
@@ -488,7 +488,7 @@ def test_metadata_come_back_as_they_were_given(greek: pgretrieval.Collection):
 
 @pytest.mark.parametrize("by", ["add", "update"])
 def test_every_change_of_metadata_is_one(greek: pgretrieval.Collection, by: str):
-    """1 -> true is taken for no change, since Python's 1 is True; or what did not change is written again."""
+    """1 -> true is a change, although Python's 1 == True; equal metadata are not written."""
     greek.add([{"id": "v", "text": "word", "metadata": {"v": 1}}])
     for value in (True, 1, 1.0, False, 0, 0.0, None, "1", 10**22, 1e22):
         new = [{"id": "v", "text": "word", "metadata": {"v": value}}]
@@ -504,7 +504,7 @@ def test_every_change_of_metadata_is_one(greek: pgretrieval.Collection, by: str)
 
 
 def test_scalars_that_have_an_obvious_form(greek: pgretrieval.Collection):
-    """A date, a UUID, a Decimal or a scalar of numpy is refused, or is found by another form than it was stored in."""
+    """Dates, UUIDs, Decimals and numpy scalars are stored and found in the same form."""
     moment = datetime.datetime(2024, 2, 29, 12, 30, tzinfo=datetime.timezone.utc)
     given = {
         "day": moment.date(),

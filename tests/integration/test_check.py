@@ -1,4 +1,4 @@
-"""`check` finds nothing in a sound collection, and just the rule that was broken in any other."""
+"""`check` finds nothing in a consistent collection, and exactly the violated rule otherwise."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.vectors import clustered, passages, unit
 
 
 def fill(database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> None:
-    """A collection "docs" that has everything, in two segments; "waiting", which is not built; and "other", which stays sound."""
+    """Collections "docs" with all features and two segments; "waiting", not built; and "other", which stays consistent."""
     docs = database.create_collection("docs", keep_vectors=True, dense="kept", generator="proxy")
     dense = unit(np.random.default_rng(0).standard_normal((300, 8)))
     docs.add(corpus.passages[:200], vectors=corpus.vectors[:200], dense=dense[:200])
@@ -33,7 +33,7 @@ def fill(database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> None:
 
 @pytest.fixture(scope="module")
 def filled(module_database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> pgretrieval.RetrievalDatabase:
-    """The three collections; tests leave them as they are."""
+    """The three collections; tests do not change them."""
     fill(module_database, corpus)
     return module_database
 
@@ -47,18 +47,18 @@ def breaking(filled: pgretrieval.RetrievalDatabase) -> Iterator[psycopg.Connecti
 
 
 def found(connection: psycopg.Connection[Any], name: str) -> list[tuple[str, str | None, str, int]]:
-    """What the SQL function says."""
+    """Violations that the SQL function returns."""
     return connection.execute("select * from pgretrieval.check(%s)", [name]).fetchall()
 
 
 def number(connection: psycopg.Connection[Any], name: str) -> int:
-    """The collection's id."""
+    """The id of the collection."""
     return connection.execute("select collection_id from pgretrieval.collection where name = %s", [name]).fetchone()[0]
 
 
 @pytest.mark.both_versions
 def test_sound_collections(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """A rule takes what the library writes for wrong."""
+    """Data written by the library violate no rule."""
     fill(database, corpus)
     for name in database.list_collections():
         assert database.get_collection(name).check() == [], name
@@ -140,7 +140,7 @@ BREAKS = {
 
 
 def values(connection: psycopg.Connection[Any]) -> dict[str, int]:
-    """What the statements above name."""
+    """Parameters of the statements above."""
     collection_id, codebook_id, passage_id, mine, others = connection.execute(
         """select collection_id, codebook_id, passage_id,
                   (select min(centroid_id) from pgretrieval.posting
@@ -156,7 +156,7 @@ def values(connection: psycopg.Connection[Any]) -> dict[str, int]:
 
 @pytest.mark.parametrize("rule", BREAKS)
 def test_each_rule(breaking: psycopg.Connection[Any], rule: str):
-    """What was broken by hand is not seen, or takes other rules with it."""
+    """Each violation is found, without others."""
     named = values(breaking)
     for statement in BREAKS[rule]:
         assert breaking.execute(statement.format(**named)).rowcount > 0
@@ -193,7 +193,7 @@ def test_each_rule(breaking: psycopg.Connection[Any], rule: str):
     ],
 )
 def test_rules_of_a_collection_that_is_not_built(breaking: psycopg.Connection[Any], rule: str, statements: list[str]):
-    """Only built collections are checked."""
+    """Collections that are not built are checked, too."""
     collection_id = number(breaking, "waiting")
     where = "from pgretrieval.passage where collection_id = %s and key = 'p7'"
     passage_id = breaking.execute("select passage_id " + where, [collection_id]).fetchone()[0]
@@ -205,7 +205,7 @@ def test_rules_of_a_collection_that_is_not_built(breaking: psycopg.Connection[An
 
 @pytest.mark.parametrize("rule", ["old_codebook", "old_vectors"])
 def test_what_a_rebuild_under_way_makes_or_drops(breaking: psycopg.Connection[Any], rule: str):
-    """A rebuild that is not finished counts as broken."""
+    """An unfinished rebuild is not a violation."""
     named = values(breaking)
     breaking.execute("insert into pgretrieval.rebuild (collection_id, dim, encoding) values (%(id)s, 64, 0)", named)
     for statement in BREAKS[rule]:
@@ -217,7 +217,7 @@ def test_what_a_rebuild_under_way_makes_or_drops(breaking: psycopg.Connection[An
 def test_tokens_are_counted_anew_after_a_change_of_the_encoder(
     breaking: psycopg.Connection[Any], recounted: int, expected: set[str]
 ):
-    """Numbers that are still to be counted are taken for wrong, or wrong ones for such."""
+    """After a change of encoder, tokens that are not counted yet are no violation; wrong counts are."""
     named = values(breaking)
     breaking.execute(
         """insert into pgretrieval.rebuild (collection_id, encoder, dim, encoding, switched, recounted)
@@ -239,7 +239,7 @@ def test_tokens_are_counted_anew_after_a_change_of_the_encoder(
     ],
 )
 def test_segments(breaking: psycopg.Connection[Any], statement: str, sound: bool):
-    """Postings that no compaction would merge are not seen, or those that one has merged already are missed."""
+    """Segments that no compaction would merge are found, and merged ones are not."""
     breaking.execute(statement.format(**values(breaking)))
     assert {row[0] for row in found(breaking, "docs")} == (set() if sound else {"wrong_segment"})
 
@@ -250,7 +250,7 @@ def little_endian(value: int) -> str:
 
 @pytest.mark.parametrize("unknown", [-1, 100_000])
 def test_a_centroid_that_the_codebook_does_not_have(breaking: psycopg.Connection[Any], unknown: int):
-    """A code that nothing can decode is not seen where the postings agree with it."""
+    """An unknown centroid in a code is found even if the postings agree with it."""
     named = values(breaking)
     breaking.execute(
         """update pgretrieval.token_code set centroid_ids = decode(%s, 'hex') || substr(centroid_ids, 5)
@@ -307,13 +307,13 @@ def test_a_centroid_that_the_codebook_does_not_have(breaking: psycopg.Connection
     ],
 )
 def test_rules_with_several_causes(breaking: psycopg.Connection[Any], rule: str, statement: str):
-    """Of the several things that a rule says only the first is looked at."""
+    """Every cause of a rule is found."""
     breaking.execute(statement.format(**values(breaking)))
     assert rule in {row[0] for row in found(breaking, "docs")}
 
 
 def test_removed_passages_may_still_be_listed(breaking: psycopg.Connection[Any]):
-    """What a compaction has still to drop counts as broken, or a removed passage excuses one that is there."""
+    """Postings of deleted passages are no violation until compaction; an existing passage recorded as deleted is."""
     named = values(breaking)
     for table in ("passage", "token_code", "token_vector", "dense_vector"):
         breaking.execute(f"delete from pgretrieval.{table} where collection_id = %(id)s and passage_id = %(p7)s", named)
@@ -324,7 +324,7 @@ def test_removed_passages_may_still_be_listed(breaking: psycopg.Connection[Any])
 
 
 def test_of_many_violations_a_few_are_shown_with_their_number(breaking: psycopg.Connection[Any]):
-    """Everything broken fills the screen and the memory."""
+    """At most 20 violations of a rule are returned, with their total."""
     breaking.execute("delete from pgretrieval.proxy where codebook_id = %(codebook)s", values(breaking))
     rows = found(breaking, "docs")
     assert len(rows) == 20
@@ -332,7 +332,7 @@ def test_of_many_violations_a_few_are_shown_with_their_number(breaking: psycopg.
 
 
 def test_a_part_alone(breaking: psycopg.Connection[Any]):
-    """A part takes in others, or a mistyped one finds nothing wrong."""
+    """A part checks only its rules, and an unknown part raises an error."""
     named = values(breaking)
     for rule in ("missing_codes", "missing_word"):
         for statement in BREAKS[rule]:
@@ -345,7 +345,7 @@ def test_a_part_alone(breaking: psycopg.Connection[Any]):
 
 
 def test_a_code_that_decodes_to_no_direction(database: pgretrieval.RetrievalDatabase, connection: psycopg.Connection[Any]):
-    """A token that can score nothing, or NaN, is taken for sound."""
+    """Codes that decode to zero or NaN are found."""
     docs = database.create_collection("docs")
     docs.add(passages(50), vectors=clustered(50))
     docs.build()
@@ -364,14 +364,14 @@ def test_a_code_that_decodes_to_no_direction(database: pgretrieval.RetrievalData
 
 @pytest.mark.parametrize("name", ["nowhere", ""])
 def test_no_such_collection(breaking: psycopg.Connection[Any], name: str):
-    """A mistyped name passes for a sound collection."""
+    """An unknown collection raises an error."""
     with pytest.raises(psycopg.Error, match="no collection") as raised:
         found(breaking, name)
     assert raised.value.sqlstate == "PGR04"
 
 
 def test_row_level_security_that_hides_rows(postgres: PostgresUnderTest, database_url: str, corpus: Corpus):
-    """A role that sees a part of the passages takes the rest for orphans."""
+    """A role that cannot see all passages is refused."""
     role = postgres.create_role()
     with pgretrieval.connect(url=database_url) as database, psycopg.connect(database_url, autocommit=True) as owner:
         fill(database, corpus)
@@ -391,7 +391,7 @@ def test_row_level_security_that_hides_rows(postgres: PostgresUnderTest, databas
 
 
 def test_it_tells_how_far_it_is(filled: pgretrieval.RetrievalDatabase):
-    """A check of minutes shows nothing."""
+    """Progress is reported by part."""
     told: list[tuple[str, int, int]] = []
     filled.get_collection("docs").check(stage=lambda *step: told.append(step))
     names = list(dict.fromkeys(name for name, _, _ in told))
@@ -405,7 +405,7 @@ def test_it_tells_how_far_it_is(filled: pgretrieval.RetrievalDatabase):
 
 @pytest.fixture
 def following(database: pgretrieval.RetrievalDatabase, connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
-    """ "docs" follows a table of five rows, one of them without text, and "parts" a query that makes two passages of each row."""
+    """ "docs" follows a table of five rows, one of them without text, and "parts" a query that yields two passages per row."""
     connection.execute("create table articles (id integer primary key, body text)")
     connection.execute("insert into articles select n, 'text of ' || n from generate_series(1, 4) as n union all select 5, ' '")
     query = "select id as key, id || part as id, body || part as body from public.articles, unnest(array['a', 'b']) as part"
@@ -430,7 +430,7 @@ FOLLOWING = {
 
 
 def test_a_collection_that_follows_a_table(following: psycopg.Connection[Any], database: pgretrieval.RetrievalDatabase):
-    """What is queued, waits or is parked counts as missing, or a row without text does."""
+    """Queued, waiting and parked rows, and rows without text, are not missing passages."""
     for change in ("select 1", "insert into articles values (9, 'nine')", "delete from articles where id = 2", "truncate articles"):
         following.execute(change)
         assert found(following, "docs") == found(following, "parts") == []
@@ -441,7 +441,7 @@ def test_a_collection_that_follows_a_table(following: psycopg.Connection[Any], d
 @pytest.mark.parametrize("name", ["docs", "parts"])
 @pytest.mark.parametrize("rule", FOLLOWING)
 def test_each_rule_of_following(following: psycopg.Connection[Any], rule: str, name: str):
-    """A change that no trigger has queued is lost for good, and nobody sees it."""
+    """Changes that no trigger has queued are found."""
     for statement in FOLLOWING[rule]:
         following.execute(statement)
     assert {row[0] for row in found(following, name)} == {rule}

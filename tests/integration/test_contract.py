@@ -1,4 +1,4 @@
-"""The Python contract: what a user calls, on plain cases."""
+"""The Python API on simple cases."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PETS = [
 
 @pytest.mark.both_versions
 def test_texts_are_added_built_and_found(database: pgretrieval.RetrievalDatabase, hashed_encoder: HashedEncoder):
-    """The main path is broken, or a hit lost one of its fields."""
+    """Texts are added, built and found, with all fields of a hit."""
     docs = database.create_collection("docs", encoder=hashed_encoder, bits=4)
     assert docs.add(PETS) == AddReport(passages=4, tokens=27, truncated=0)
     docs.build()
@@ -48,7 +48,7 @@ def test_texts_are_added_built_and_found(database: pgretrieval.RetrievalDatabase
 
 @pytest.mark.both_versions
 def test_own_vectors_are_added_built_and_found(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """A passage's own tokens do not lead back to it."""
+    """A passage is found by its own token vectors."""
     docs = database.create_collection("docs", bits=4)
     report = docs.add(corpus.passages, vectors=corpus.vectors)
     assert report == AddReport(passages=300, tokens=sum(map(len, corpus.vectors)), truncated=0)
@@ -59,7 +59,7 @@ def test_own_vectors_are_added_built_and_found(database: pgretrieval.RetrievalDa
 
 
 def test_the_title_is_encoded_before_the_text(database: pgretrieval.RetrievalDatabase, hashed_encoder: HashedEncoder):
-    """Titles are not searchable, or are glued to the first word."""
+    """The title is encoded before the text, separated by a space."""
     docs = database.create_collection("docs", encoder=hashed_encoder)
     docs.add([{"id": "a", "title": "zebra", "text": "stripes everywhere"}, {"id": "b", "text": "something else"}])
     docs.build()
@@ -69,7 +69,7 @@ def test_the_title_is_encoded_before_the_text(database: pgretrieval.RetrievalDat
 
 
 def test_collections_are_created_opened_listed_and_dropped(database: pgretrieval.RetrievalDatabase):
-    """The catalogue forgets, invents or mixes up collections."""
+    """Created collections are listed and opened until they are dropped."""
     assert database.list_collections() == []
     database.create_collection("b", dim=64, bits=2)
     database.create_collection("a", dim=64)
@@ -82,7 +82,7 @@ def test_collections_are_created_opened_listed_and_dropped(database: pgretrieval
 
 
 def test_passages_may_be_mappings_or_passage_objects(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """One of the two forms is refused or loses a field."""
+    """Mappings and Passage objects are accepted with all fields."""
     docs = database.create_collection("docs")
     docs.add([Passage("x", "text x", "title x", {"n": 1}), corpus.passages[1]], vectors=corpus.vectors[:2])
     docs.build()
@@ -91,7 +91,7 @@ def test_passages_may_be_mappings_or_passage_objects(database: pgretrieval.Retri
 
 
 def test_a_generator_is_streamed_in_batches(database: pgretrieval.RetrievalDatabase, hashed_encoder: HashedEncoder):
-    """`add` reads a whole generator before it works, so that a large corpus does not fit memory."""
+    """`add` reads a generator in batches, not into memory as a whole."""
     ahead: list[int] = []
 
     def source() -> Iterator[dict[str, Any]]:
@@ -106,7 +106,7 @@ def test_a_generator_is_streamed_in_batches(database: pgretrieval.RetrievalDatab
 
 
 def test_vectors_may_come_from_a_generator(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """Vectors are taken from the wrong place in the stream, or held as a list."""
+    """Vectors from a generator are read in step with their passages."""
     docs = database.create_collection("docs")
     docs.add(iter(corpus.passages), vectors=(matrix for matrix in corpus.vectors))
     docs.build()
@@ -114,7 +114,7 @@ def test_vectors_may_come_from_a_generator(database: pgretrieval.RetrievalDataba
 
 
 def test_vectors_are_scaled_to_unit_length(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """A long vector outscores a better one."""
+    """Vectors are scaled to unit length."""
     docs = database.create_collection("docs")
     docs.add(
         corpus.passages,
@@ -127,7 +127,7 @@ def test_vectors_are_scaled_to_unit_length(database: pgretrieval.RetrievalDataba
 
 
 def test_torch_tensors_and_lists_are_taken_as_vectors(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """Only numpy arrays work, though models return tensors."""
+    """torch tensors and nested lists are accepted as vectors."""
     import torch
 
     docs = database.create_collection("docs")
@@ -137,13 +137,13 @@ def test_torch_tensors_and_lists_are_taken_as_vectors(database: pgretrieval.Retr
 
 
 def test_search_many_equals_single_searches(built: pgretrieval.Collection, corpus: Corpus):
-    """Queries of a batch influence each other or come back in another order."""
+    """search_many gives the results of single searches, in order."""
     together = built.search_many(vectors=corpus.queries, k=5)
     assert together == [built.search(vectors=query, k=5) for query in corpus.queries]
 
 
 def test_search_many_takes_texts(database: pgretrieval.RetrievalDatabase, hashed_encoder: HashedEncoder):
-    """Batched texts are encoded in another order than they are answered."""
+    """search_many encodes texts in their order."""
     docs = database.create_collection("docs", encoder=hashed_encoder)
     docs.add(PETS)
     docs.build()
@@ -153,7 +153,7 @@ def test_search_many_takes_texts(database: pgretrieval.RetrievalDatabase, hashed
 
 
 def test_explain_shows_every_stage_and_count(built: pgretrieval.Collection, corpus: Corpus):
-    """A number that explain promises is missing or left at zero."""
+    """explain reports every stage and count."""
     explanation = built.explain(vectors=corpus.queries[0], k=5)
     assert explanation.hits == built.search(vectors=corpus.queries[0], k=5)
     assert {"encode", "probe", "candidates", "maxsim", "texts"} <= set(explanation.milliseconds)
@@ -168,7 +168,7 @@ def test_explain_shows_every_stage_and_count(built: pgretrieval.Collection, corp
 
 
 def test_pruning_decodes_only_what_it_keeps(built: pgretrieval.Collection, corpus: Corpus):
-    """The knobs do not reach the stages."""
+    """`candidates` and `pruning` reach their stages."""
     explanation = built.explain(vectors=corpus.queries[0], k=5, probes=2, candidates=100, pruning=20)
     assert explanation.candidates == 100
     assert explanation.passages_decoded == 20
@@ -177,7 +177,7 @@ def test_pruning_decodes_only_what_it_keeps(built: pgretrieval.Collection, corpu
 
 
 def test_stats_count_what_is_there(built: pgretrieval.Collection, corpus: Corpus):
-    """A contracted key is missing, or counts something else."""
+    """Every key of stats has the right value."""
     stats = built.stats()
     assert stats["passages"] == 300
     assert stats["tokens"] == sum(map(len, corpus.vectors))
@@ -189,14 +189,14 @@ def test_stats_count_what_is_there(built: pgretrieval.Collection, corpus: Corpus
 
 
 def test_the_url_is_what_psycopg_takes(database: pgretrieval.RetrievalDatabase, built: pgretrieval.Collection):
-    """`db.url` is a spelling that psycopg.connect refuses."""
+    """psycopg accepts `db.url`."""
     database.create_collection("docs", dim=64)
     with psycopg.connect(database.url) as connection:
         assert connection.execute("select name from pgretrieval.collection").fetchall() == [("docs",)]
 
 
 def test_the_encoder_is_at_hand(database: pgretrieval.RetrievalDatabase, hashed_encoder: HashedEncoder):
-    """`docs.encoder` does not give lists of (tokens, dim) arrays with unit rows."""
+    """`docs.encoder` returns lists of (tokens, dim) arrays with unit rows."""
     docs = database.create_collection("docs", encoder=hashed_encoder)
     for encode in (docs.encoder.encode_query, docs.encoder.encode_document):
         arrays = encode(["two words", "three words here"])
@@ -205,7 +205,7 @@ def test_the_encoder_is_at_hand(database: pgretrieval.RetrievalDatabase, hashed_
 
 
 def test_minilm_end_to_end(database: pgretrieval.RetrievalDatabase):
-    """The default encoder does not work through the whole path, or a text over its length goes unreported."""
+    """minilm indexes and searches; truncated texts cause a warning."""
     docs = database.create_collection("docs", encoder="minilm")
     docs.add(PETS)
     with pytest.warns(pgretrieval.PgRetrievalWarning, match="1 of 2 texts were longer"):
@@ -221,14 +221,14 @@ def test_minilm_end_to_end(database: pgretrieval.RetrievalDatabase):
 
 
 def test_texts_without_an_encoder_take_minilm(database: pgretrieval.RetrievalDatabase):
-    """The default encoder is chosen for a search but not remembered."""
+    """Collections of texts use and store the default encoder."""
     docs = database.create_collection("docs")
     docs.add(PETS)
     assert database.get_collection("docs").stats()["encoder"] == {"kind": "minilm", "version": "2"}
 
 
 def test_exact_rankings_are_those_of_the_oracle(database: pgretrieval.RetrievalDatabase, hashed_encoder: HashedEncoder):
-    """Exact search drops a batch or mixes up passages and scores."""
+    """Exact rankings equal a reference over all batches."""
     from tests.support.vectors import maxsim
 
     rng = np.random.default_rng(3)
@@ -242,7 +242,7 @@ def test_exact_rankings_are_those_of_the_oracle(database: pgretrieval.RetrievalD
 
 
 def test_progress_and_stages_are_told(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """A progress bar would stand still or run past its end."""
+    """Progress is reported to its end, with stages."""
     docs = database.create_collection("docs")
     finished: list[int] = []
     docs.add(passages(1500), vectors=clustered(1500, tokens=(2, 4)), progress=finished.append)
@@ -254,7 +254,7 @@ def test_progress_and_stages_are_told(database: pgretrieval.RetrievalDatabase, c
 
 
 def test_connect_to_a_url_of_sqlalchemy(database: pgretrieval.RetrievalDatabase, database_url: str):
-    """Its text has stars for a password, or a driver that psycopg does not know."""
+    """URLs of SQLAlchemy are accepted with their driver and password."""
     made = make_url(database_url).set(drivername="postgresql+psycopg")
     made = made.set(username=made.username or "postgres")
     database.create_collection("docs", dim=64)
@@ -265,7 +265,7 @@ def test_connect_to_a_url_of_sqlalchemy(database: pgretrieval.RetrievalDatabase,
 
 
 def test_a_password_in_a_url_of_sqlalchemy_is_kept():
-    """str() of a URL has stars for it."""
+    """The password of a SQLAlchemy URL, which str() masks, is used."""
     made = URL.create("postgresql+psycopg", "me", "p@ss:word/", "host", 5432, "db")
     assert url_text(made) == "postgresql+psycopg://me:p%40ss%3Aword%2F@host:5432/db"
 
@@ -279,7 +279,7 @@ def test_settings_are_those_of_stats_and_not_attributes_of_the_collection(built:
 
 
 def test_the_old_name_of_the_generator_is_answered_with_the_new(built: pgretrieval.Collection):
-    """`Collection.candidates` was the generator; an unknown option of a search is a TypeError as well."""
+    """`Collection.candidates` names `generator`, and an unknown search option is also a TypeError."""
     assert built.settings.generator == built.stats()["generator"] == "auto"
     with pytest.raises(AttributeError, match=r"use settings\.generator"):
         _ = built.candidates  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The embedded server's directory: made, shared, left behind by killed processes, damaged."""
+"""The embedded server's directory: created, shared, left by killed processes, damaged."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ with pgretrieval.connect(data_dir=sys.argv[1]) as database:
 
 @pytest.fixture
 def holders(data_dir: Path) -> Iterator[list[subprocess.Popen[str]]]:
-    """Processes to end when the test is over; a server that still runs in the directory is stopped, too."""
+    """Processes that end with the test, with a server that may still run."""
     started: list[subprocess.Popen[str]] = []
     yield started
     for process in started:
@@ -45,7 +45,7 @@ def holders(data_dir: Path) -> Iterator[list[subprocess.Popen[str]]]:
 
 
 def hold(data_dir: Path, holders: list[subprocess.Popen[str]], *, until: str = "ready") -> subprocess.Popen[str]:
-    """Start a process that opens the directory; comes back when it is about to ("starting") or has it open ("ready")."""
+    """Start a process that opens the directory; returns when it is about to ("starting") or has it open ("ready")."""
     process = subprocess.Popen([sys.executable, "-c", HOLDER, str(data_dir)], stdin=-1, stdout=-1, text=True)
     holders.append(process)
     assert process.stdout is not None
@@ -56,14 +56,14 @@ def hold(data_dir: Path, holders: list[subprocess.Popen[str]], *, until: str = "
 
 
 def postmaster(data_dir: Path) -> int | None:
-    """The process id of the server that runs in the directory."""
+    """Process id of the server that runs in the directory."""
     path = data_dir / "postgres" / "postmaster.pid"
     pid = int(path.read_text().split()[0]) if path.exists() else None
     return pid if pid is not None and psutil.pid_exists(pid) and "postgres" in psutil.Process(pid).name() else None
 
 
 def test_a_directory_is_made_migrated_and_kept(data_dir: Path):
-    """The first connect needs preparation, data is gone at the second, or the server runs on after the last close."""
+    """The first connect creates and migrates the directory, the second finds the data, and the last close stops the server."""
     folder = data_dir / "not" / "there"
     with pgretrieval.connect(data_dir=folder) as database:
         assert database.data_dir == folder
@@ -82,7 +82,7 @@ def test_a_directory_is_made_migrated_and_kept(data_dir: Path):
 
 
 def test_a_path_alone_is_a_directory(data_dir: Path):
-    """connect(Path(…)) takes the path for a URL."""
+    """connect(Path(…)) treats the path as a directory, not a URL."""
     folder = data_dir / "by path"
     with pgretrieval.connect(folder) as database:
         assert database.data_dir == folder
@@ -94,7 +94,7 @@ def test_a_path_alone_is_a_directory(data_dir: Path):
     "name", ["with a blank", "quote's; %41 #&", "ünï 検索", "long" * 40, "a,b", "$HOME", 'double "', "back `tick`"]
 )
 def test_a_directory_may_be_called_anything(data_dir: Path, name: str):
-    """A path goes through a shell or a URL unquoted (on macOS the default directory has a blank), or is too long for a socket."""
+    """Paths with blanks (macOS), quotes or great length work."""
     with pgretrieval.connect(data_dir=data_dir / name) as database:
         assert database.list_collections() == []
         with psycopg.connect(database.url) as connection:
@@ -102,14 +102,14 @@ def test_a_directory_may_be_called_anything(data_dir: Path, name: str):
 
 
 def test_a_directory_with_a_line_break_in_its_path(data_dir: Path):
-    """Postgres writes the path as one line of its pid file, so that the server starts and is never found again."""
+    """A path with a line break is refused: Postgres writes it as one line of its pid file and would not find the server again."""
     with pytest.raises(pgretrieval.ConfigError, match=r"has a line break in its path.*--data-dir or PGRETRIEVAL_DATA_DIR"):
         pgretrieval.connect(data_dir=data_dir / "a\nb")
     assert list(data_dir.iterdir()) == []
 
 
 def test_two_processes_share_a_directory(data_dir: Path, holders: list[subprocess.Popen[str]]):
-    """The second is refused, or the first to leave stops the server under the other."""
+    """Two processes share a server, which stops after the second closes it."""
     first = hold(data_dir, holders)
     with pgretrieval.connect(data_dir=data_dir) as database:
         assert database.list_collections() == ["docs"]
@@ -125,7 +125,7 @@ def test_two_processes_share_a_directory(data_dir: Path, holders: list[subproces
 
 
 def test_what_a_killed_process_leaves_is_taken_over(data_dir: Path, holders: list[subprocess.Popen[str]]):
-    """After SIGKILL the directory cannot be opened, or its server is never stopped again."""
+    """After SIGKILL of a process the directory opens, and its server stops with its last user."""
     killed = hold(data_dir, holders)
     killed.kill()
     killed.wait()
@@ -138,7 +138,7 @@ def test_what_a_killed_process_leaves_is_taken_over(data_dir: Path, holders: lis
 
 
 def test_a_killed_server_recovers(data_dir: Path, holders: list[subprocess.Popen[str]]):
-    """A crash of the machine (process and server gone, pid file there) leaves a directory that does not start."""
+    """A server killed together with its process, as in a crash, recovers."""
     killed = hold(data_dir, holders)
     server = psutil.Process(postmaster(data_dir))
     family = [server, *server.children()]
@@ -152,7 +152,7 @@ def test_a_killed_server_recovers(data_dir: Path, holders: list[subprocess.Popen
 
 
 def test_a_pid_file_that_names_another_process(data_dir: Path, holders: list[subprocess.Popen[str]]):
-    """After a reboot the number in postmaster.pid belongs to somebody else, who is taken for the server (or stopped as it)."""
+    """A postmaster.pid with the number of another process, as after a reboot, is neither used nor stopped."""
     with pgretrieval.connect(data_dir=data_dir) as database:
         database.create_collection("docs", dim=64)
         pid_file = data_dir / "postgres" / "postmaster.pid"
@@ -166,7 +166,7 @@ def test_a_pid_file_that_names_another_process(data_dir: Path, holders: list[sub
 
 
 def test_an_unfinished_initdb_is_done_again(data_dir: Path):
-    """A process killed while making the directory leaves one that no later call can use."""
+    """An initdb that was killed is repeated."""
     half_made = data_dir / "postgres"
     (half_made / "global").mkdir(parents=True)
     (half_made / "PG_VERSION").write_text("18\n")
@@ -177,7 +177,7 @@ def test_an_unfinished_initdb_is_done_again(data_dir: Path):
 
 @pytest.mark.parametrize("seconds", [0.1, 0.5, 1.0])
 def test_a_process_killed_at_any_moment_of_the_first_start(data_dir: Path, holders: list[subprocess.Popen[str]], seconds: float):
-    """A kill during initdb (which runs on), the server's start or the first migration leaves what the next start trips over."""
+    """A kill during initdb, the server's start or the first migration does not prevent the next start."""
     process = hold(data_dir, holders, until="starting")
     time.sleep(seconds)
     process.kill()
@@ -189,7 +189,7 @@ def test_a_process_killed_at_any_moment_of_the_first_start(data_dir: Path, holde
 
 
 def test_several_processes_open_a_new_directory_at_once(data_dir: Path, holders: list[subprocess.Popen[str]]):
-    """Two first starts race for initdb, for the server's start or for the migration."""
+    """Concurrent first starts do not conflict."""
     code = "import sys, pgretrieval\nwith pgretrieval.connect(data_dir=sys.argv[1]) as d: d.list_collections()"
     running = [subprocess.Popen([sys.executable, "-c", code, str(data_dir)]) for _ in range(2)]
     holders.extend(running)
@@ -198,7 +198,7 @@ def test_several_processes_open_a_new_directory_at_once(data_dir: Path, holders:
 
 
 def test_a_directory_of_version_16_stays_with_it(data_dir: Path):
-    """A later release of the package starts a directory with another version's server, which refuses it."""
+    """A directory of PostgreSQL 16 is started with 16."""
     from pgretrieval.db.embedded import open_server
 
     open_server(data_dir, postgres_version=16).close()
@@ -208,14 +208,14 @@ def test_a_directory_of_version_16_stays_with_it(data_dir: Path):
 
 @pytest.mark.parametrize("place", ["a file", "/proc/1/nowhere"])
 def test_a_directory_that_cannot_be(data_dir: Path, place: str):
-    """Python's own error about a path comes out."""
+    """An unusable path raises an error of the package."""
     (data_dir / "a file").write_text("")
     with pytest.raises(pgretrieval.ConfigError, match=r"data directory .* cannot be made.*--data-dir or PGRETRIEVAL_DATA_DIR"):
         pgretrieval.connect(data_dir=data_dir / place)
 
 
 def test_a_damaged_directory_names_its_log(data_dir: Path):
-    """A directory that does not start gives a subprocess's error without a place to look at."""
+    """The error of a damaged directory names its log."""
     pgretrieval.connect(data_dir=data_dir).close()
     (data_dir / "postgres" / "postgresql.conf").write_text("no_such_setting = 7\n")
     with pytest.raises(pgretrieval.DatabaseUnavailableError, match=r"did not start.*postgres/log"):

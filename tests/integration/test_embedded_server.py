@@ -1,4 +1,4 @@
-"""The embedded server: who gets in, what it leaves alone, what reaches it, and how it comes back."""
+"""The embedded server: access, file permissions, environment, and restarts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ os.setgroups([]); os.setresgid({NOBODY}, {NOBODY}, {NOBODY}); os.setresuid({NOBO
 
 
 def as_stranger(code: str, *arguments: object, **environment: str) -> str:
-    """What a program of another user prints."""
+    """Output of a program run by another user."""
     command = [sys.executable, "-c", STRANGER + code, *map(str, arguments)]
     done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -51,7 +51,7 @@ def postmaster(data_dir: Path) -> process.Running | None:
 
 
 def kill(data_dir: Path) -> None:
-    """The server dies as by the kernel, alone."""
+    """Kill only the server, as the kernel would."""
     running = postmaster(data_dir)
     assert running is not None
     os.kill(running.pid, signal.SIGKILL)
@@ -61,7 +61,7 @@ def kill(data_dir: Path) -> None:
 
 @contextmanager
 def client(data_dir: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that has the directory open, and lists collections for each line."""
+    """Another process with the open directory, which lists collections for each input line."""
     code = (
         "import sys, pgretrieval\nwith pgretrieval.connect(data_dir=sys.argv[1]) as database:\n    print('ready', flush=True)\n"
         "    for line in sys.stdin:\n        print(database.list_collections(), flush=True)"
@@ -86,7 +86,7 @@ def ask(asked: subprocess.Popen[str]) -> str:
 
 @ROOT
 def test_root_opens_and_closes_no_directory_that_was_there(data_dir: Path):
-    """Directories above the data, root's home among them, become readable for all; or the server cannot work in closed ones."""
+    """Root does not change permissions of existing directories, and the server works below private ones."""
     folder = data_dir / "private" / "deeper"
     folder.mkdir(parents=True)
     closed = [data_dir / "private", folder, data_dir]
@@ -109,7 +109,7 @@ def test_root_opens_and_closes_no_directory_that_was_there(data_dir: Path):
 @ROOT
 @pytest.mark.parametrize("name", ["data", "with a blank", "/".join(["long" * 8] * 4)])
 def test_no_other_user_gets_in(data_dir: Path, name: str):
-    """A socket lies where others reach it, and the server trusts whoever does."""
+    """Other users cannot reach the socket."""
     attempt = "try: print(psycopg.connect(sys.argv[1]).execute('select current_user').fetchone())\n"
     attempt += "except psycopg.OperationalError as error: print(error)"
     server = open_server(data_dir / name)
@@ -140,7 +140,7 @@ def test_no_other_user_gets_in(data_dir: Path, name: str):
 
 @ROOT
 def test_a_user_keeps_a_directory_that_root_opens_too(data_dir: Path):
-    """Opened by root once, a directory belongs to another user in part, and its owner is kept out; or strangers get in."""
+    """A directory that root opens stays usable for its owner and closed to others."""
     folder, temporary = data_dir / "theirs", data_dir / "tmp"
     folder.mkdir()
     os.chown(folder, NOBODY, NOBODY)
@@ -176,7 +176,7 @@ def test_a_user_keeps_a_directory_that_root_opens_too(data_dir: Path):
 
 @ROOT
 def test_data_that_belongs_to_root_is_not_given_away(data_dir: Path):
-    """chown of somebody's files, or Postgres's own words that tell no way out."""
+    """Files of root are not given to another user, and the error names a remedy."""
     open_server(data_dir).close()
     os.chown(data_dir / "postgres", 0, 0)
     with pytest.raises(pgretrieval.ConfigError, match=r"belongs to root, whom Postgres refuses to run as; .*chown -R"):
@@ -186,7 +186,7 @@ def test_data_that_belongs_to_root_is_not_given_away(data_dir: Path):
 
 @ROOT
 def test_programs_in_a_closed_place_are_copied(data_dir: Path, monkeypatch: pytest.MonkeyPatch):
-    """Installed by root below its home, the server does not start; or the place is opened to all."""
+    """Programs installed in a private place are copied, and the place stays private."""
     account = account_for(data_dir)
     assert account is not None
     real = binaries.installation(18).folder
@@ -217,7 +217,7 @@ def test_programs_in_a_closed_place_are_copied(data_dir: Path, monkeypatch: pyte
 
 
 def test_a_directory_of_an_earlier_version_lets_nobody_in_any_more(data_dir: Path):
-    """Directories that are there go on trusting everybody."""
+    """Existing directories of earlier versions stop trusting all users."""
     open_server(data_dir).close()
     (data_dir / "postgres" / "pg_hba.conf").write_text("local all all trust\nhost all all 127.0.0.1/32 trust\n")
     server = open_server(data_dir)
@@ -227,7 +227,7 @@ def test_a_directory_of_an_earlier_version_lets_nobody_in_any_more(data_dir: Pat
 
 
 def test_a_server_whose_socket_others_can_replace_is_started_again(data_dir: Path):
-    """A server that an earlier version left runs on with its socket in a folder of mode 0777."""
+    """A running server of an earlier version, with a socket in a folder of mode 0777, is restarted."""
     open_server(data_dir).close()
     sockets, pgdata = data_dir / "s", data_dir / "postgres"
     sockets.mkdir()
@@ -257,7 +257,7 @@ def test_a_server_whose_socket_others_can_replace_is_started_again(data_dir: Pat
 
 
 def test_nothing_of_the_environment_reaches_the_server_or_our_connections(data_dir: Path, monkeypatch: pytest.MonkeyPatch):
-    """A variable of libpq's, or a locale that the machine has not, keeps the server from starting, or changes what is read."""
+    """Variables of libpq and missing locales affect neither the server nor connections."""
     for name, setting in {
         "LANG": "xx_XX.UTF-8",
         "LC_ALL": "yy_YY.UTF-8",
@@ -315,7 +315,7 @@ def test_nothing_of_the_environment_reaches_the_server_or_our_connections(data_d
 
 
 def test_a_server_that_died_comes_back_at_the_next_call_and_goes_with_the_last_user(data_dir: Path):
-    """Whoever has it open fails for ever; or the server that they start again outlives them all."""
+    """A crashed server is restarted by the next call and stops with its last user."""
     with pgretrieval.connect(data_dir=data_dir) as database, client(data_dir) as other:
         first = postmaster(data_dir)
         kill(data_dir)
@@ -336,7 +336,7 @@ def test_a_server_that_died_comes_back_at_the_next_call_and_goes_with_the_last_u
 
 
 def test_a_directory_that_is_gone_is_not_made_again_empty(data_dir: Path):
-    """A data directory that was removed under a handle comes back as an empty one, and nobody is told."""
+    """A directory removed under a handle raises an error and is not created again."""
     database = pgretrieval.connect(data_dir=data_dir)
     running = postmaster(data_dir)
     kill(data_dir)
@@ -351,7 +351,7 @@ def test_a_directory_that_is_gone_is_not_made_again_empty(data_dir: Path):
 
 
 def test_a_directory_removed_under_a_running_server(data_dir: Path):
-    """close() fails or hangs, and the server runs on in what is gone."""
+    """close() stops the server of a removed directory."""
     server = open_server(data_dir)
     running = postmaster(data_dir)
     shutil.rmtree(data_dir / "postgres", ignore_errors=True)
@@ -362,7 +362,7 @@ def test_a_directory_removed_under_a_running_server(data_dir: Path):
 
 
 def test_a_forked_child_is_a_user_of_its_own(data_dir: Path):
-    """The parent stops the server under its child, or the child stops it under its parent."""
+    """Parent and forked child are separate users of the server."""
     code = """
 import os, sys, pgretrieval
 database = pgretrieval.connect(data_dir=sys.argv[1])
@@ -392,7 +392,7 @@ os.waitpid(child, 0)
 
 
 def test_the_folder_of_the_data_may_be_a_link(data_dir: Path):
-    """Data that lies on another disk is taken for no directory, or its link is replaced."""
+    """The data folder may be a symbolic link, which stays."""
     (data_dir / "disk" / "data").mkdir(parents=True)
     (data_dir / "d").mkdir()
     (data_dir / "d" / "postgres").symlink_to(data_dir / "disk" / "data")
@@ -402,14 +402,14 @@ def test_the_folder_of_the_data_may_be_a_link(data_dir: Path):
 
 
 def test_a_program_that_ends_without_closing_leaves_no_server(data_dir: Path):
-    """Each script that forgets close() leaves a server behind."""
+    """A program that ends without close() leaves no server."""
     code = "import sys, pgretrieval\ndatabase = pgretrieval.connect(data_dir=sys.argv[1])\nraise SystemExit(3)"
     assert subprocess.run([sys.executable, "-c", code, str(data_dir)], timeout=120).returncode == 3
     assert postmaster(data_dir) is None
 
 
 def test_lists_of_users_that_were_cut_off(data_dir: Path):
-    """A crash while the list was written keeps the directory from being opened."""
+    """A truncated list of users does not prevent opening."""
     for name in ("pgretrieval.users", ".handle_pids.json"):
         open_server(data_dir).close()
         (data_dir / "postgres" / name).write_text("[123, ")
@@ -420,14 +420,14 @@ def test_lists_of_users_that_were_cut_off(data_dir: Path):
 
 
 def test_a_lock_of_a_socket_that_names_another_process(data_dir: Path):
-    """After a reboot the number in the socket's lock is somebody else's, and Postgres does not start."""
+    """A socket lock with the number of another process, as after a reboot, does not prevent the start."""
     open_server(data_dir).close()
     (data_dir / "postgres" / ".s.PGSQL.5432.lock").write_text(f"{os.getpid()}\n{data_dir / 'postgres'}\n1\n5432\n.\n")
     open_server(data_dir).close()
 
 
 def test_directories_that_cannot_be_opened_are_told_with_the_remedy(data_dir: Path):
-    """An exception of Python's or of psutil's comes out."""
+    """Directories that cannot be opened raise an error with the remedy."""
     pgdata = data_dir / "postgres"
     pgdata.mkdir()
     (pgdata / "notes.txt").write_text("of somebody")
@@ -450,7 +450,7 @@ def test_directories_that_cannot_be_opened_are_told_with_the_remedy(data_dir: Pa
     "failure", [OSError(28, "No space left on device"), psutil.AccessDenied(1), subprocess.SubprocessError("x")]
 )
 def test_what_the_system_refuses_is_an_error_of_the_package(data_dir: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception):
-    """A full disk or the like while opening comes out as it is."""
+    """Errors of the operating system, such as a full disk, become errors of the package."""
 
     def fail(*arguments: object, **options: object) -> None:
         raise failure
@@ -461,7 +461,7 @@ def test_what_the_system_refuses_is_an_error_of_the_package(data_dir: Path, monk
 
 
 def test_a_user_that_cannot_be_made_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """useradd is missing in a small container, and Python's error about it comes out."""
+    """A missing useradd raises an error with the remedy."""
     monkeypatch.setattr("pgretrieval.db.embedded.accounts._NAME", "nobody-of-this-name-" + "x" * 40)
     monkeypatch.setattr("pgretrieval.db.embedded.accounts.is_root", lambda: True)
     monkeypatch.setenv("PATH", "/nowhere")
@@ -473,7 +473,7 @@ def test_a_user_that_cannot_be_made_is_told(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_an_empty_name_is_no_directory(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
-    """The current directory is taken, and filled with a server's files."""
+    """An empty name is refused instead of meaning the current directory."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(pgretrieval.ConfigError, match="data_dir"):
         pgretrieval.connect(data_dir="")
@@ -488,7 +488,7 @@ def test_an_empty_name_is_no_directory(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 def test_an_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch, data_dir: Path):
-    """PGRETRIEVAL_DATA_DIR="" names the current directory."""
+    """An empty PGRETRIEVAL_DATA_DIR counts as unset."""
     monkeypatch.setenv("PGRETRIEVAL_DATA_DIR", "")
     monkeypatch.setattr("pgretrieval.database.default_data_dir", lambda: data_dir)
     with open_database() as database:
@@ -496,7 +496,7 @@ def test_an_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch, data_
 
 
 def _mark(url: str, number: int) -> None:
-    """Functions of another copy of the package: one differs, and the schema says so."""
+    """Make the schema's functions those of another version of the package."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("create or replace function pgretrieval.list_marker() returns integer language sql return 7")
         connection.execute(f"comment on schema pgretrieval is 'functions 0123456789abcdef {number}'")
@@ -508,7 +508,7 @@ def _digest(url: str) -> str:
 
 
 def test_functions_of_a_newer_package_stay(data_dir: Path):
-    """An older package on the same directory puts its own functions over those of a newer one, which is at work."""
+    """An older package does not replace functions of a newer one."""
     ours = assets.functions_number()
     with pgretrieval.connect(data_dir=data_dir) as database:
         assert _digest(database.url) == f"functions {assets.functions_digest()} {ours}"
@@ -534,7 +534,7 @@ def test_functions_of_a_newer_package_stay(data_dir: Path):
 
 @pytest.mark.parametrize("comment", ["functions 0000000000000000", "functions 0123456789abcdef 1", "something else"])
 def test_doctor_tells_of_functions_of_another_version(database_url: str, comment: str):
-    """On a server of one's own nothing says that the functions are another version's."""
+    """doctor reports functions of another version on a server, too."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(f"comment on schema pgretrieval is '{comment}'")
     with pgretrieval.connect(url=database_url) as database:

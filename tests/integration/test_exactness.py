@@ -1,4 +1,4 @@
-"""With everything probed the index gives exact MaxSim over the decoded vectors, for every shape of collection."""
+"""With every centroid probed the index gives exact MaxSim over the decoded vectors, for every shape of collection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVERYTHING = {"probes": 10**6, "candidates": 10**6, "pruning": 10**6}
 
 
 def decoded(url: str, name: str) -> dict[str, Float32Array]:
-    """Id -> decoded token vectors, re-normalised, read from the tables without any of the search code."""
+    """Id -> decoded token vectors of unit length, read from the tables without search code."""
     with psycopg.connect(url) as connection:
         collection_id, codebook_id = connection.execute(
             "select collection_id, codebook_id from pgretrieval.collection where name = %s", [name]
@@ -41,7 +41,7 @@ def decoded(url: str, name: str) -> dict[str, Float32Array]:
 
 
 def assert_equals_oracle(collection: pgretrieval.Collection, url: str, queries: list[Float32Array], **knobs: Any) -> None:
-    """Same scores as the definition gives, best first, ranked from 1."""
+    """Assert scores of the definition, best first, ranked from 1."""
     vectors = decoded(url, collection.name)
     for query in queries:
         scores = {key: maxsim(query, matrix) for key, matrix in vectors.items()}
@@ -55,7 +55,7 @@ def assert_equals_oracle(collection: pgretrieval.Collection, url: str, queries: 
 @pytest.mark.both_versions
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_probing_everything_is_exact_maxsim_at_each_bit_width(database: pgretrieval.RetrievalDatabase, corpus: Corpus, bits: int):
-    """Codes are packed, stored or decoded wrongly, or candidates get lost."""
+    """Codes of each width are packed, stored and decoded correctly, and all candidates are scored."""
     docs = database.create_collection("docs", bits=bits)
     docs.add(corpus.passages, vectors=corpus.vectors)
     docs.build()
@@ -65,7 +65,7 @@ def test_probing_everything_is_exact_maxsim_at_each_bit_width(database: pgretrie
 @pytest.mark.parametrize("bits", [1, 2, 4])
 @pytest.mark.parametrize("dim", [48, 100, 1023, 1024])
 def test_probing_everything_is_exact_maxsim_in_each_dimension(database: pgretrieval.RetrievalDatabase, dim: int, bits: int):
-    """A dimension that fills no whole byte, or an odd number of bytes, shifts the packed values."""
+    """Dimensions that fill no whole byte, or an odd number of bytes, are packed correctly."""
     docs = database.create_collection("docs", bits=bits)
     docs.add(passages(40), vectors=clustered(40, dim=dim, directions=20))
     docs.build()
@@ -73,7 +73,7 @@ def test_probing_everything_is_exact_maxsim_in_each_dimension(database: pgretrie
 
 
 def test_quantile_levels(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """The paper's levels cannot be chosen, or are ignored."""
+    """`levels="quantile"` uses the paper's levels."""
     docs = database.create_collection("docs", levels="quantile")
     docs.add(corpus.passages, vectors=corpus.vectors)
     docs.build()
@@ -88,7 +88,7 @@ def test_quantile_levels(database: pgretrieval.RetrievalDatabase, corpus: Corpus
 
 
 def test_more_bits_come_closer_to_the_given_vectors(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """Residual bits do not buy precision; with 4 bits a vector is nearly itself."""
+    """More bits decode closer to the vectors; 4 bits nearly reproduce them."""
     fidelity = []
     for bits in (1, 2, 4):
         docs = database.create_collection(f"bits {bits}", bits=bits)
@@ -102,7 +102,7 @@ def test_more_bits_come_closer_to_the_given_vectors(database: pgretrieval.Retrie
 
 
 def test_passages_added_after_the_build_are_coded_alike(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """A later segment of postings or codes is written in another form than the build's."""
+    """Passages added after the build have the same format of postings and codes."""
     docs = database.create_collection("docs", bits=2)
     docs.add(corpus.passages[:200], vectors=corpus.vectors[:200])
     docs.build()
@@ -115,7 +115,7 @@ def test_passages_added_after_the_build_are_coded_alike(database: pgretrieval.Re
 def test_scores_are_exact_whatever_the_knobs(
     built: pgretrieval.Collection, database_url: str, corpus: Corpus, knobs: dict[str, int]
 ):
-    """Fewer probes or pruning change scores, where they may only lose passages."""
+    """Fewer probes or candidates lose passages but do not change scores."""
     vectors = decoded(built._database.url, built.name)
     for query in corpus.queries:
         for hit in built.search(vectors=query, k=10, **knobs):
@@ -123,21 +123,21 @@ def test_scores_are_exact_whatever_the_knobs(
 
 
 def test_one_query_token_and_many(built: pgretrieval.Collection):
-    """The number of query tokens is taken for granted somewhere."""
+    """Queries of one and of many tokens work."""
     for count in (1, 300):
         assert_equals_oracle(built, built._database.url, clustered(1, seed=5, tokens=(count, count)), **EVERYTHING)
 
 
 @pytest.mark.parametrize("k", [300, 301, 5000])
 def test_k_beyond_the_collection_returns_all(built: pgretrieval.Collection, corpus: Corpus, k: int):
-    """Passages that no probed centroid leads to are left out, though the caller asked for all."""
+    """A k above the number of passages returns all, including those that no probed centroid lists."""
     hits = built.search(vectors=corpus.queries[0], k=k)
     assert sorted(hit.id for hit in hits) == sorted(f"p{number}" for number in range(300))
     assert [hit.rank for hit in hits] == list(range(1, 301))
 
 
 def test_one_passage_of_three_tokens(database: pgretrieval.RetrievalDatabase):
-    """The smallest collection breaks the training."""
+    """A collection of one passage with three tokens can be built."""
     docs = database.create_collection("docs")
     docs.add(passages(1), vectors=clustered(1, tokens=(3, 3)))
     docs.build()
@@ -147,7 +147,7 @@ def test_one_passage_of_three_tokens(database: pgretrieval.RetrievalDatabase):
 
 
 def test_one_passage_of_one_token(database: pgretrieval.RetrievalDatabase):
-    """No token is left to hold out or to share out."""
+    """A collection of one token can be built."""
     docs = database.create_collection("docs", bits=1)
     vectors = clustered(1, tokens=(1, 1))
     docs.add(passages(1), vectors=vectors)
@@ -156,7 +156,7 @@ def test_one_passage_of_one_token(database: pgretrieval.RetrievalDatabase):
 
 
 def test_identical_passages(database: pgretrieval.RetrievalDatabase):
-    """Equal vectors leave empty clusters and zero residuals; none may divide by zero or lose a passage."""
+    """Identical passages, with empty clusters and zero residuals, are all found."""
     docs = database.create_collection("docs")
     one = clustered(1, tokens=(10, 10))[0]
     docs.add(passages(50), vectors=[one] * 50)
@@ -177,7 +177,7 @@ def test_identical_tokens_everywhere(database: pgretrieval.RetrievalDatabase):
 
 
 def test_a_passage_of_many_tokens(database: pgretrieval.RetrievalDatabase):
-    """Codes above a page, or a passage above the decoder's chunk, are cut."""
+    """Codes longer than a page and passages longer than a decoding chunk are complete."""
     docs = database.create_collection("docs")
     docs.add(passages(3), vectors=clustered(3, tokens=(9000, 10000), dim=48))
     docs.build()

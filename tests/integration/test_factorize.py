@@ -1,4 +1,4 @@
-"""Factorising a collection, and searching it by the cross-encoder within a budget."""
+"""Factorisation of a collection, and search by the cross-encoder within a budget."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def scores() -> TableCrossEncoder:
 
 @pytest.fixture(scope="module")
 def shared(module_database: pgretrieval.RetrievalDatabase, corpus: Corpus, scores: TableCrossEncoder) -> pgretrieval.Collection:
-    """300 passages that were added and never built, factorised; tests must not change it."""
+    """300 passages, factorised and never built; tests must not change them."""
     collection = module_database.create_collection("shared")
     collection.add(corpus.passages, vectors=corpus.vectors)
     report = collection.factorize(cross_encoder=scores, anchor_queries=TRAIN, anchor_items=30)
@@ -37,7 +37,7 @@ def shared(module_database: pgretrieval.RetrievalDatabase, corpus: Corpus, score
 
 @pytest.fixture
 def docs(database: pgretrieval.RetrievalDatabase, corpus: Corpus, scores: TableCrossEncoder) -> pgretrieval.Collection:
-    """The same, for a test alone."""
+    """The same for a single test."""
     collection = database.create_collection("docs")
     collection.add(corpus.passages, vectors=corpus.vectors)
     collection.factorize(cross_encoder=scores, anchor_queries=TRAIN, anchor_items=30)
@@ -53,7 +53,7 @@ def recall(collection: pgretrieval.Collection, scores: TableCrossEncoder, k: int
 
 
 def test_a_budget_finds_the_best_with_their_exact_scores(shared: pgretrieval.Collection, scores: TableCrossEncoder):
-    """Scores are estimates, or another order comes back."""
+    """Hits have exact scores and are ordered by them."""
     assert recall(shared, scores, budget=100) > 0.97
     hits = shared.search("query 70", 20, scorer="cross_encoder", budget=100)
     assert [hit.rank for hit in hits] == list(range(1, 21))
@@ -65,7 +65,7 @@ def test_a_budget_finds_the_best_with_their_exact_scores(shared: pgretrieval.Col
 @pytest.mark.parametrize("budget", [3, 29, 60, 300, 2000])
 @pytest.mark.parametrize("rounds", [None, 2, 7])
 def test_budgets_are_kept_and_reported(shared: pgretrieval.Collection, scores: TableCrossEncoder, budget: int, rounds: int | None):
-    """A search costs more than it was allowed, or than it says; a pair is scored twice; calls are left over."""
+    """A search reports its calls, spends at most the budget, and scores no pair twice."""
     scores.asked.clear()
     explained = shared.explain("query 61", 3, scorer="cross_encoder", budget=budget, rounds=rounds)
     assert len(scores.asked) == explained.cross_encoder_calls == min(budget, 300)
@@ -74,19 +74,19 @@ def test_budgets_are_kept_and_reported(shared: pgretrieval.Collection, scores: T
 
 
 def test_less_than_all_anchors_are_of_use(shared: pgretrieval.Collection, scores: TableCrossEncoder):
-    """A budget below the number of anchor items is refused, or wasted on anchors."""
+    """A budget below the number of anchor items still leaves calls for candidates."""
     assert recall(shared, scores, k=1, budget=25) > 0.5
     assert recall(shared, scores, k=1, budget=25) <= recall(shared, scores, k=1, budget=100)
 
 
 def test_rounds_learn_from_scores(shared: pgretrieval.Collection, scores: TableCrossEncoder):
-    """Later rounds score what the first estimate already said."""
+    """Later rounds use the scores of earlier ones."""
     assert recall(shared, scores, budget=60, rounds=4) > 0.9
     assert recall(shared, scores, budget=60, rounds=4) >= recall(shared, scores, budget=60) - 0.05
 
 
 def test_filters_restrict_what_is_found(shared: pgretrieval.Collection, scores: TableCrossEncoder):
-    """Anchors outside of the filter are hits, or anything else; few matches are lost among many."""
+    """Only matching passages are hits, and few matches among many are found."""
     for limit, rounds in ((150, None), (20, None), (150, 3), (20, 3)):
         found = ids(
             shared.search("query 62", 10, scorer="cross_encoder", budget=80, rounds=rounds, where={"number": {"$lt": limit}})
@@ -105,7 +105,7 @@ def test_filters_restrict_what_is_found(shared: pgretrieval.Collection, scores: 
 def test_all_that_match_come_where_the_budget_pays_for_them(
     shared: pgretrieval.Collection, scores: TableCrossEncoder, rounds: int | None
 ):
-    """Calls for anchors outside of the filter leave too few for what is asked for."""
+    """All matching passages are returned if the budget suffices."""
     few = shared.search("query 68", 25, scorer="cross_encoder", budget=25, rounds=rounds, where={"number": {"$lt": 20}})
     assert ids(few) == scores.best(68, 20, range(20))
     full = shared.search("query 68", 30, scorer="cross_encoder", budget=30, rounds=rounds, where={"number": {"$lt": 100}})
@@ -113,7 +113,7 @@ def test_all_that_match_come_where_the_budget_pays_for_them(
 
 
 def test_every_call_of_rounds_goes_to_a_candidate(shared: pgretrieval.Collection, scores: TableCrossEncoder):
-    """Anchors that a filter leaves out are paid for."""
+    """Rounds spend no calls on anchors that a filter excludes."""
     scores.asked.clear()
     shared.search("query 62", 5, scorer="cross_encoder", budget=40, rounds=4, where={"number": {"$lt": 100}})
     assert len(scores.asked) == 40
@@ -122,7 +122,7 @@ def test_every_call_of_rounds_goes_to_a_candidate(shared: pgretrieval.Collection
 
 @pytest.mark.parametrize("generator", ["text", "postings"])
 def test_another_generator_begins(shared: pgretrieval.Collection, scores: TableCrossEncoder, corpus: Corpus, generator: str):
-    """A warm start is ignored, or its passages are scored twice."""
+    """Results of the other generator are scored first, once each."""
     scores.asked.clear()
     extra = {"vectors": corpus.queries[0]} if generator == "postings" else {}
     if generator == "text":
@@ -135,7 +135,7 @@ def test_another_generator_begins(shared: pgretrieval.Collection, scores: TableC
 
 
 def test_one_round_scores_what_the_generator_found_and_nothing_else(shared: pgretrieval.Collection, scores: TableCrossEncoder):
-    """A rerank of three passages is paid with the whole budget."""
+    """rounds=1 scores exactly the generator's passages."""
     for among in (["p3", "p4", "p9"], []):
         scores.asked.clear()
         options = {"budget": 40, "rounds": 1, "generator": "text", "among": among}
@@ -150,7 +150,7 @@ def test_one_round_scores_what_the_generator_found_and_nothing_else(shared: pgre
 
 
 def test_what_is_not_scored_yet_is_found_by_others(docs: pgretrieval.Collection, scores: TableCrossEncoder, corpus: Corpus):
-    """A passage that came since has no embedding: it stops the search, is not found at all, or not told of."""
+    """Passages added since are found by another generator and reported as not scored."""
     docs.add([{"id": "p300", "text": "unheard of passage 300"}], vectors=corpus.vectors[:1])
     assert docs.stats()["factorization"]["not_scored"] == 1
     scores.table[64, 300] = 99
@@ -168,7 +168,7 @@ def test_what_is_not_scored_yet_is_found_by_others(docs: pgretrieval.Collection,
 
 
 def test_deleted_and_updated_passages_go_at_commit(docs: pgretrieval.Collection, scores: TableCrossEncoder, corpus: Corpus):
-    """A passage that is gone is a hit, its embedding or scores stay, or an anchor that is gone stops the search."""
+    """Deleted and updated passages disappear with their embeddings and scores at commit; missing anchors do not stop a search."""
     gone = scores.best(65, 3)
     docs.delete([f"p{number}" for number in gone])
     left = [number for number in range(300) if number not in gone]
@@ -185,7 +185,7 @@ def test_deleted_and_updated_passages_go_at_commit(docs: pgretrieval.Collection,
 
 
 def test_other_anchors_need_no_scores(docs: pgretrieval.Collection, scores: TableCrossEncoder, corpus: Corpus):
-    """New anchors score everything anew, or searches go on with the old ones."""
+    """Other anchor items reuse the scores, and searches use the new ones."""
     docs.build()
     scores.asked.clear()
     for selection in ("random", "kmeans", "top"):
@@ -198,7 +198,7 @@ def test_other_anchors_need_no_scores(docs: pgretrieval.Collection, scores: Tabl
 
 
 def test_an_interrupted_run_goes_on(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """What was scored is lost, or a half-made factorisation is searched."""
+    """An interrupted run keeps its scores, and searches never use an unfinished factorisation."""
     collection = database.create_collection("docs")
     collection.add(corpus.passages, vectors=corpus.vectors)
     model = TableCrossEncoder()
@@ -234,7 +234,7 @@ def test_an_interrupted_run_goes_on(database: pgretrieval.RetrievalDatabase, cor
 
 
 def test_costs_are_told_before_it_begins(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """Hours begin without a word, or cannot be declined."""
+    """`costs` is called before scoring starts and can stop it."""
     collection = database.create_collection("docs")
     collection.add(corpus.passages, vectors=corpus.vectors)
     model = TableCrossEncoder()
@@ -253,7 +253,7 @@ def test_costs_are_told_before_it_begins(database: pgretrieval.RetrievalDatabase
 
 
 def test_a_new_factorisation_takes_the_place_of_the_old(docs: pgretrieval.Collection, scores: TableCrossEncoder, connection: Any):
-    """What was replaced stays and takes space."""
+    """The replaced factorisation is dropped."""
     docs.factorize(scores, TRAIN[:50], 20)
     for parent in ("anchor_score", "item_embedding"):
         found = connection.execute(
@@ -269,7 +269,7 @@ def test_a_new_factorisation_takes_the_place_of_the_old(docs: pgretrieval.Collec
 def test_a_dropped_collection_leaves_nothing(
     docs: pgretrieval.Collection, database: pgretrieval.RetrievalDatabase, connection: Any
 ):
-    """Partitions or rows of its factorisation stay."""
+    """Dropping a collection removes partitions and rows of its factorisation."""
     database.drop_collection(docs.name)
     left = "select count(*) from pg_inherits join pg_class on oid = inhrelid where relkind = 'r'"
     assert connection.execute(left).fetchone() == (0,)
@@ -280,7 +280,7 @@ def test_a_dropped_collection_leaves_nothing(
 def test_a_factorisation_outlives_a_rebuild_and_a_compaction(
     database: pgretrieval.RetrievalDatabase, scores: TableCrossEncoder, corpus: Corpus
 ):
-    """A new codebook or merged postings lose the embeddings."""
+    """Rebuilds and compactions keep the embeddings."""
     collection = database.create_collection("kept", keep_vectors=True)
     collection.add(corpus.passages, vectors=corpus.vectors)
     collection.factorize(scores, TRAIN, 30)
@@ -294,7 +294,7 @@ def test_a_factorisation_outlives_a_rebuild_and_a_compaction(
 
 
 def test_half_precision(docs: pgretrieval.Collection, scores: TableCrossEncoder, connection: Any):
-    """The index has another type than the query, so that all are compared or nothing is."""
+    """`element="halfvec"` has an index of that type, which searches use."""
     docs.factorize(scores, TRAIN, 30, element="halfvec")
     definition = connection.execute("select indexdef from pg_indexes where indexname ~ '^item_embedding_.*_hnsw$'").fetchone()
     assert "halfvec(30)" in definition[0]
@@ -302,7 +302,7 @@ def test_half_precision(docs: pgretrieval.Collection, scores: TableCrossEncoder,
 
 
 def test_a_handle_follows_another_factorisation(docs: pgretrieval.Collection, scores: TableCrossEncoder, database: Any):
-    """A search goes on with anchors that are gone."""
+    """An open handle uses a new factorisation."""
     other = database.get_collection("docs", cross_encoder=scores)
     assert recall(other, scores, budget=100) > 0.97
     docs.factorize(scores, TRAIN, 20)
@@ -310,7 +310,7 @@ def test_a_handle_follows_another_factorisation(docs: pgretrieval.Collection, sc
 
 
 def test_a_factorisation_that_is_replaced_during_a_search(docs: pgretrieval.Collection, database: Any, scores: TableCrossEncoder):
-    """The search finds nothing more, or pays twice."""
+    """A factorisation replaced during a search loses no hits and costs no extra calls."""
 
     class Replacing(TableCrossEncoder):
         replaced = False
@@ -330,7 +330,7 @@ def test_a_factorisation_that_is_replaced_during_a_search(docs: pgretrieval.Coll
 
 
 def test_rerank_of_any_search(database: pgretrieval.RetrievalDatabase, corpus: Corpus, scores: TableCrossEncoder):
-    """Hits keep their places or their scores of before; more is scored than was asked for."""
+    """Reranked hits have new ranks and scores, and only the requested number is scored."""
     collection = database.create_collection("plain")
     collection.add(corpus.passages, vectors=corpus.vectors)
     found = ids(collection.search(vectors=corpus.queries[0], k=20))
@@ -361,7 +361,7 @@ def test_rerank_of_any_search(database: pgretrieval.RetrievalDatabase, corpus: C
 def test_what_cannot_be_factorised_is_refused_before_anything_is_scored(
     shared: pgretrieval.Collection, scores: TableCrossEncoder, arguments: dict[str, Any], error: type[Exception], said: str
 ):
-    """Hours are spent before a mistake shows."""
+    """Invalid arguments are refused before scoring."""
     scores.asked.clear()
     with pytest.raises(error, match=said):
         shared.factorize(**{"cross_encoder": scores, "anchor_queries": TRAIN, **arguments})
@@ -369,14 +369,14 @@ def test_what_cannot_be_factorised_is_refused_before_anything_is_scored(
 
 
 def test_repeated_queries_are_left_out_and_told(docs: pgretrieval.Collection, scores: TableCrossEncoder):
-    """Each is paid for again, and C is singular."""
+    """Repeated queries are skipped and reported, as they would make the matrix singular."""
     with pytest.warns(PgRetrievalWarning, match="7 of 67 anchor queries"):
         report = docs.factorize(scores, TRAIN + TRAIN[:7], 30)
     assert (report.anchor_queries, report.calls) == (60, 0)
 
 
 def test_scores_that_tell_nothing(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """Constant rows make a factorisation of nothing, or spoil that of the others."""
+    """Constant rows do not affect the factorisation; only constant rows raise an error."""
     collection = database.create_collection("docs")
     collection.add(corpus.passages, vectors=corpus.vectors)
     model = TableCrossEncoder()
@@ -392,7 +392,7 @@ def test_scores_that_tell_nothing(database: pgretrieval.RetrievalDatabase, corpu
 
 
 def test_scores_that_are_no_numbers(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """NaN gets into the matrix, and with it into every embedding; or what was scored before is lost."""
+    """A score that is not finite raises an error, and earlier scores are kept."""
     collection = database.create_collection("docs")
     collection.add(corpus.passages, vectors=corpus.vectors)
     model = TableCrossEncoder()
@@ -416,7 +416,7 @@ def test_scores_that_are_no_numbers(database: pgretrieval.RetrievalDatabase, cor
     ids=["budget", "begun by words", "words reranked", "reranked"],
 )
 def test_search_many_takes_a_cross_encoder(shared: pgretrieval.Collection, corpus: Corpus, options: dict[str, Any]):
-    """Each query has its own starting ranking and its own budget."""
+    """Each query of search_many has its own starting ranking and budget."""
     texts, vectors = ["passage 63", "passage 70"], corpus.queries[:2]
     alone = [shared.search(text, 5, vectors=rows, **options) for text, rows in zip(texts, vectors, strict=True)]
     assert shared.search_many(texts, 5, vectors=vectors, **options) == alone
@@ -426,13 +426,13 @@ def test_search_many_takes_a_cross_encoder(shared: pgretrieval.Collection, corpu
 
 
 def test_an_empty_collection(database: pgretrieval.RetrievalDatabase, scores: TableCrossEncoder):
-    """There is nothing to make anchors of."""
+    """An empty collection raises an error."""
     with pytest.raises(IndexNotBuiltError, match="'none' is empty"):
         database.create_collection("none").factorize(scores, TRAIN)
 
 
 def test_more_anchors_than_passages(database: pgretrieval.RetrievalDatabase, scores: TableCrossEncoder, corpus: Corpus):
-    """A small collection cannot be factorised with the default."""
+    """With fewer passages than the default of anchor items, all become anchors."""
     collection = database.create_collection("small")
     collection.add(corpus.passages[:20], vectors=corpus.vectors[:20])
     assert collection.factorize(scores, TRAIN).anchor_items == 20
@@ -441,7 +441,7 @@ def test_more_anchors_than_passages(database: pgretrieval.RetrievalDatabase, sco
 
 
 def test_a_changed_cross_encoder_is_refused(docs: pgretrieval.Collection, database: Any, scores: TableCrossEncoder):
-    """Anchor scores of one model meet embeddings of another."""
+    """A changed cross-encoder is refused."""
     with pytest.raises(ConfigError, match=r"not the one that collection.*or factorize with this one"):
         database.get_collection("docs", cross_encoder=TableCrossEncoder(seed=1)).search(
             "query 61", scorer="cross_encoder", budget=50
@@ -468,7 +468,7 @@ def test_a_changed_cross_encoder_is_refused(docs: pgretrieval.Collection, databa
     ],
 )
 def test_bad_arguments_of_a_search(shared: pgretrieval.Collection, arguments: dict[str, Any], said: str):
-    """A wrong value is taken for another."""
+    """Invalid arguments of a search are refused."""
     given = {"query": "query 61", "k": 5, "scorer": "cross_encoder", "budget": 50, **arguments}
     with pytest.raises((ConfigError, InputError), match=said):
         shared.search(**given)

@@ -1,4 +1,4 @@
-"""The stages of a factorisation one by one: what is scored and told, on which passages it is solved, and what is written."""
+"""Stages of a factorisation: scoring, progress, the sample for solving, and stored rows."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def stored_scores(connection: Connection) -> dict[int, np.ndarray]:
 
 
 def anchor_rows(connection: Connection) -> list[tuple[int, float]]:
-    """The number in the id of each anchor item, in order, and the mean of its scores."""
+    """The number in the id of each anchor item, in order, and its mean score."""
     statement = """
         select key, mean_score from pgretrieval.anchor_item join pgretrieval.passage using (bucket, passage_id) order by place
     """
@@ -54,7 +54,7 @@ def anchor_rows(connection: Connection) -> list[tuple[int, float]]:
 
 
 def test_every_pair_is_scored_by_its_whole_text(docs: pgretrieval.Collection, model: TableCrossEncoder, connection: Connection):
-    """A passage has the scores of another, or queries are mixed up, or titles are not read."""
+    """Each pair is scored with title and text and stored at its passage and query."""
     docs.factorize(model, TRAIN, 30)
     stored = stored_scores(connection)
     assert set(stored) == set(range(300))
@@ -65,7 +65,7 @@ def test_every_pair_is_scored_by_its_whole_text(docs: pgretrieval.Collection, mo
 
 
 def test_progress_is_told_in_pairs_block_by_block(docs: pgretrieval.Collection, model: TableCrossEncoder):
-    """Passages are told instead of pairs, the last block is told as a whole one, or all is scored before anything is committed."""
+    """Progress counts pairs, also in the last block, and is reported after each commit."""
     told: list[tuple[str, int, int]] = []
     report = docs.factorize(model, TRAIN, 30, stage=lambda *step: told.append(step))
     # Blocks of 4,096 pairs at most are of 68 passages, and 300 passages are four of them and 28 passages.
@@ -74,7 +74,7 @@ def test_progress_is_told_in_pairs_block_by_block(docs: pgretrieval.Collection, 
 
 
 def test_a_block_is_committed_before_the_next_one_is_scored(docs: pgretrieval.Collection, connection: Connection):
-    """An interrupted run loses more than one block."""
+    """Each block is committed before the next one is scored."""
     there: list[int] = []
 
     class Watching(TableCrossEncoder):
@@ -90,7 +90,7 @@ def test_a_block_is_committed_before_the_next_one_is_scored(docs: pgretrieval.Co
 def test_few_pairs_are_not_timed(
     database: pgretrieval.RetrievalDatabase, corpus: Corpus, model: TableCrossEncoder, passages: int, timed: bool
 ):
-    """A factorisation of a minute pays for an estimate of how long it takes, or one of hours has none."""
+    """Short runs are not timed in advance; long ones are."""
     told: list[Any] = []
     report = some(database, corpus, passages).factorize(model, queries(range(64)), 20, costs=told.append)
     [costs] = told
@@ -100,7 +100,7 @@ def test_few_pairs_are_not_timed(
 
 
 def test_what_is_scored_costs_nothing_again(docs: pgretrieval.Collection, model: TableCrossEncoder, corpus: Corpus):
-    """Costs are told of a run that has none, or calls of an earlier run are counted again."""
+    """Costs do not include pairs that are already scored."""
     docs.factorize(model, TRAIN, 30)
     told: list[Any] = []
     stage: list[tuple[str, int, int]] = []
@@ -114,7 +114,7 @@ def test_what_is_scored_costs_nothing_again(docs: pgretrieval.Collection, model:
 
 
 def test_the_time_that_is_told_is_that_of_all_pairs_without_loading(docs: pgretrieval.Collection):
-    """It is the time of one pair or of the sample, or loading a model is multiplied by all pairs."""
+    """The estimated time is that of all pairs, without loading the model."""
 
     class Slow(TableCrossEncoder):
         def predict(self, pairs: Any) -> Any:
@@ -135,7 +135,7 @@ def test_the_time_that_is_told_is_that_of_all_pairs_without_loading(docs: pgretr
 
 
 def test_a_passage_that_is_deleted_while_it_is_scored(docs: pgretrieval.Collection, connection: Connection):
-    """Its scores are stored, those after it go to others, or the run fails."""
+    """Scores of a passage deleted during scoring are dropped, and the others keep theirs."""
 
     class Deleting(TableCrossEncoder):
         def predict(self, pairs: Any) -> Any:
@@ -153,7 +153,7 @@ def test_a_passage_that_is_deleted_while_it_is_scored(docs: pgretrieval.Collecti
 
 
 def test_more_queries_than_pairs_of_a_block(database: pgretrieval.RetrievalDatabase, corpus: Corpus, connection: Connection):
-    """Blocks are of no passage at all."""
+    """More queries than pairs in a block give blocks of one passage."""
     model = TableCrossEncoder(4200, 12, rank=4)
     report = some(database, corpus, 12).factorize(model, queries(range(4100)), 6)
     assert report.calls == 12 * 4100 + PROBED
@@ -165,7 +165,7 @@ def test_more_queries_than_pairs_of_a_block(database: pgretrieval.RetrievalDatab
 def test_what_is_asked_for_otherwise_is_solved_again(
     docs: pgretrieval.Collection, model: TableCrossEncoder, connection: Connection
 ):
-    """Another seed, precision, or set of queries is taken for what is there; or the same one for another."""
+    """Other settings cause a new solution; equal settings do not."""
     first = {"anchor_items": 30, "selection": "random"}
     assert docs.factorize(model, TRAIN, **first).solved
     drawn = [number for number, _ in anchor_rows(connection)]
@@ -182,7 +182,7 @@ def test_what_is_asked_for_otherwise_is_solved_again(
 def test_means_of_anchor_scores_leave_out_what_tells_nothing(
     docs: pgretrieval.Collection, model: TableCrossEncoder, connection: Connection
 ):
-    """A query that scores all alike moves the mean that stands for a missing score."""
+    """The mean score of an anchor ignores constant queries."""
     model.table[[3, 8]] = 1e5
     assert docs.factorize(model, TRAIN, 30).constant_queries == 2
     told = np.delete(np.arange(60), [3, 8])
@@ -191,7 +191,7 @@ def test_means_of_anchor_scores_leave_out_what_tells_nothing(
 
 
 def test_ten_queries_that_tell_something_are_enough(docs: pgretrieval.Collection, model: TableCrossEncoder):
-    """The least number that the error asks for is refused."""
+    """The minimum number of informative queries named in the error is accepted."""
     model.table[:2] = 7
     report = docs.factorize(model, queries(range(12)), 8)
     assert (report.constant_queries, report.anchor_items) == (2, 8)
@@ -200,7 +200,7 @@ def test_ten_queries_that_tell_something_are_enough(docs: pgretrieval.Collection
 def test_a_large_collection_is_solved_on_a_sample(
     docs: pgretrieval.Collection, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ):
-    """The sample is of the first passages alone, scores and passages of it do not fit, or the others get no embedding."""
+    """A large collection is solved on a random sample, and all passages get embeddings."""
     monkeypatch.setattr(stages, "_SAMPLE", 120)
     model = TableCrossEncoder(noise=0)
     report = docs.factorize(model, TRAIN, 30)
@@ -215,7 +215,7 @@ def test_a_large_collection_is_solved_on_a_sample(
 
 
 def embedded_scores(connection: Connection, number: int, model: TableCrossEncoder) -> dict[int, float]:
-    """What stored embeddings say of a query whose anchor scores are exact, by the number of each passage."""
+    """Estimates of the stored embeddings for a query with exact anchor scores, by the number of each passage."""
     collection_id = connection.execute("select collection_id from pgretrieval.collection").fetchone()[0]
     row = factorizations.active(connection, collection_id)
     assert row is not None
@@ -226,7 +226,7 @@ def embedded_scores(connection: Connection, number: int, model: TableCrossEncode
 
 
 def test_embeddings_are_centred_and_give_the_scores(docs: pgretrieval.Collection, connection: Connection):
-    """What embeddings have in common is left in them, or is taken out and forgotten."""
+    """Embeddings are centred, and the mean is part of the estimate."""
     model = TableCrossEncoder(noise=0)
     docs.factorize(model, TRAIN, 30)
     for query in (62, 75):
@@ -240,7 +240,7 @@ def test_embeddings_are_centred_and_give_the_scores(docs: pgretrieval.Collection
 def test_a_passage_that_is_deleted_while_it_is_embedded(
     docs: pgretrieval.Collection, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ):
-    """Its embedding is stored, or those after it are given to others."""
+    """A passage deleted during embedding gets none, and the others keep theirs."""
     read = factorizations.scores_of
     reads = []
 

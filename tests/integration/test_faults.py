@@ -1,4 +1,4 @@
-"""The server is away, dies in the middle, lacks something, or holds another schema."""
+"""Errors of the server: absent, killed, incomplete, or with another schema."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from tests.support.vectors import clustered, passages
 
 
 def execute(url: str, statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-    """Run a statement on a connection of its own."""
+    """Run a statement on its own connection."""
     with psycopg.connect(url, autocommit=True) as connection:
         cursor = connection.execute(statement, parameters)
         return cursor.fetchall() if cursor.description else []
 
 
 def kill_other_connections(url: str) -> None:
-    """What a restart of the server does to its clients."""
+    """End all other connections, as a restart of the server does."""
     execute(
         url,
         "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()",
@@ -43,7 +43,7 @@ def kill_other_connections(url: str) -> None:
 
 @pytest.fixture
 def unused_port() -> int:
-    """A port that nothing listens on."""
+    """A port without a listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -53,7 +53,7 @@ def unused_port() -> int:
 
 
 def test_a_server_that_is_down_is_said_at_once(unused_port: int):
-    """Connecting retries for minutes, or the message shows the password and not the address."""
+    """Connecting to a stopped server fails at once with its address and without the password."""
     started = time.monotonic()
     with pytest.raises(DatabaseUnavailableError) as raised:
         pgretrieval.connect(url=f"postgresql://someone:secret@127.0.0.1:{unused_port}/shop")
@@ -64,26 +64,26 @@ def test_a_server_that_is_down_is_said_at_once(unused_port: int):
 
 
 def test_a_database_that_is_not_there(postgres: PostgresUnderTest):
-    """The driver's error comes out."""
+    """A missing database raises an error of the package."""
     with pytest.raises(DatabaseUnavailableError, match="no_such_database"):
         pgretrieval.connect(url=postgres.url_of("no_such_database"))
 
 
 @pytest.mark.parametrize("url", ["mysql://localhost/x", "postgresql://host:notaport/x", "nonsense", ""])
 def test_a_url_that_is_none(url: str):
-    """A mistyped URL ends in a parser's error, or takes another database."""
+    """An invalid URL raises an error and connects to nothing."""
     with pytest.raises(pgretrieval.PgRetrievalError):
         pgretrieval.connect(url=url)
 
 
 def test_sqlalchemys_spelling_of_a_url(database_url: str):
-    """postgresql+psycopg:// is refused, though alembic users have it in their settings."""
+    """postgresql+psycopg:// URLs are accepted."""
     with pgretrieval.connect(url=database_url.replace("postgresql://", "postgresql+psycopg://")) as database:
         assert database.list_collections() == []
 
 
 def test_the_environment_names_the_database(database_url: str, monkeypatch: pytest.MonkeyPatch):
-    """PGRETRIEVAL_DATABASE_URL is not read, or contradicts an argument silently."""
+    """PGRETRIEVAL_DATABASE_URL is used, and a conflict with an argument is an error."""
     monkeypatch.setenv("PGRETRIEVAL_DATABASE_URL", database_url)
     with pgretrieval.connect() as database:
         assert (database.url, database.data_dir) == (database_url, None)
@@ -98,7 +98,7 @@ def test_the_environment_names_the_database(database_url: str, monkeypatch: pyte
 
 
 def killing_source(url: str, count: int, at: int) -> Iterator[dict[str, Any]]:
-    """Passages; when the one at `at` is asked for, every other connection is killed."""
+    """Passages; when the one at `at` is requested, every other connection is killed."""
     for number, passage in enumerate(passages(count)):
         if number == at:
             kill_other_connections(url)
@@ -107,7 +107,7 @@ def killing_source(url: str, count: int, at: int) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("at", [0, 1024, 2047])
 def test_a_connection_lost_while_passages_are_taken_is_replaced(database_url: str, at: int):
-    """An add fails because of a connection that it does not need yet."""
+    """An add replaces a connection lost before it is needed."""
     with pgretrieval.connect(url=database_url) as database:
         docs = database.create_collection("docs")
         assert docs.add(killing_source(database_url, 2100, at), vectors=clustered(2100, tokens=(1, 3))).passages == 2100
@@ -116,7 +116,7 @@ def test_a_connection_lost_while_passages_are_taken_is_replaced(database_url: st
 @pytest.mark.parametrize("at", [0, 2, 4])
 @pytest.mark.parametrize("built", [False, True])
 def test_a_connection_lost_in_the_middle_of_add(database_url: str, at: int, built: bool, monkeypatch: pytest.MonkeyPatch):
-    """Half of an add is stored, the error is the driver's, or calling again finds a broken pool or duplicates."""
+    """A connection lost during an add raises an error and stores nothing; the next call works."""
     written, copying = itertools.count(), stored_passages.copy
 
     def copy(*arguments: Any) -> None:
@@ -142,7 +142,7 @@ def test_a_connection_lost_in_the_middle_of_add(database_url: str, at: int, buil
 
 
 def test_a_connection_lost_while_searching_is_replaced(database_url: str, corpus: Corpus):
-    """A pooled connection that died while idle breaks the next search."""
+    """A connection lost while idle is replaced."""
     with pgretrieval.connect(url=database_url) as database:
         docs = database.create_collection("docs")
         docs.add(corpus.passages, vectors=corpus.vectors)
@@ -154,7 +154,7 @@ def test_a_connection_lost_while_searching_is_replaced(database_url: str, corpus
 
 @pytest.mark.parametrize("stage", ["train", "code", "index"])
 def test_a_connection_lost_in_the_middle_of_build(database_url: str, corpus: Corpus, stage: str):
-    """The lock of a dead build stays, or its rows do."""
+    """A connection lost during a build leaves no lock, and the next build cleans up."""
 
     def kill(name: str, _done: int, _total: int) -> None:
         if name == stage and killed.acquire(blocking=False):
@@ -172,7 +172,7 @@ def test_a_connection_lost_in_the_middle_of_build(database_url: str, corpus: Cor
 
 
 def test_a_build_whose_lock_was_lost_changes_nothing(database_url: str, corpus: Corpus):
-    """An add that came in between is dropped by the switch to the new codebook."""
+    """A build that lost its lock does not switch, so no concurrent add is lost."""
 
     def kill(name: str, _done: int, _total: int) -> None:
         if name == "index":
@@ -199,14 +199,14 @@ def test_a_build_whose_lock_was_lost_changes_nothing(database_url: str, corpus: 
 
 @pytest.mark.both_versions
 def test_a_database_without_the_schema_tells_its_owner_what_to_run(empty_database_url: str):
-    """`connect` migrates somebody's database unasked, or does not say what to do."""
+    """`connect` does not migrate a server and names the command to run."""
     with pytest.raises(SchemaError, match=r"no pgretrieval schema.*pgretrieval --database URL migrate"):
         pgretrieval.connect(url=empty_database_url)
     assert execute(empty_database_url, "select count(*) from pg_namespace where nspname = 'pgretrieval'") == [(0,)]
 
 
 def test_a_database_newer_than_the_client_is_refused(database_url: str):
-    """An old client writes into a schema that it does not know."""
+    """An old client refuses a newer schema."""
     execute(database_url, "update pgretrieval.schema_version set version_num = '9999'")
     with pytest.raises(SchemaError, match=r"revision 9999, newer than this client.*pip install --upgrade pgretrieval"):
         pgretrieval.connect(url=database_url)
@@ -216,21 +216,21 @@ def test_a_database_newer_than_the_client_is_refused(database_url: str):
 
 
 def test_an_emptied_version_table_counts_as_no_schema(database_url: str):
-    """A database whose revision is unknown is used as if it were current."""
+    """An empty version table counts as a missing schema."""
     execute(database_url, "delete from pgretrieval.schema_version")
     with pytest.raises(SchemaError, match="migrate"):
         pgretrieval.connect(url=database_url)
 
 
 def test_an_older_schema_tells_its_owner_what_to_run(database_url: str, monkeypatch: pytest.MonkeyPatch):
-    """A client of tomorrow uses a schema of today."""
+    """A newer client refuses an older schema and names the command to run."""
     monkeypatch.setattr(schema, "head_revision", lambda: "0199")
     with pytest.raises(SchemaError, match=r"at revision 0100, this client needs 0199.*pgretrieval --database URL migrate"):
         pgretrieval.connect(url=database_url)
 
 
 def test_a_schema_that_lost_a_table(database_url: str):
-    """The driver's UndefinedTable comes out."""
+    """A missing table raises an error of the package."""
     with pgretrieval.connect(url=database_url) as database:
         execute(database_url, "drop table pgretrieval.posting cascade")
         with pytest.raises(SchemaError, match=r"creating collection 'docs' failed.*Run `pgretrieval migrate`"):
@@ -238,7 +238,7 @@ def test_a_schema_that_lost_a_table(database_url: str):
 
 
 def test_pgvector_is_not_created_and_the_role_may_not(postgres: PostgresUnderTest, empty_database_url: str):
-    """The message does not say who can help, or how."""
+    """The error names who can create pgvector, and how."""
     name, password = postgres.create_role()
     url = postgres.url_of(psycopg.conninfo.conninfo_to_dict(empty_database_url)["dbname"], name, password)
     with open_database(url) as database, pytest.raises(ExtensionError) as raised:
@@ -248,7 +248,7 @@ def test_pgvector_is_not_created_and_the_role_may_not(postgres: PostgresUnderTes
 
 
 def test_pgvector_is_too_old(empty_database_url: str):
-    """An old pgvector without halfvec indexes breaks half-way through the installation."""
+    """pgvector without halfvec indexes is refused before the installation."""
     execute(empty_database_url, "create extension vector")
     execute(empty_database_url, "update pg_extension set extversion = '0.7.4' where extname = 'vector'")
     with open_database(empty_database_url) as database, pytest.raises(ExtensionError, match=r"0\.7\.4 is too old.*ALTER EXTENSION"):
@@ -258,7 +258,7 @@ def test_pgvector_is_too_old(empty_database_url: str):
 
 @pytest.mark.parametrize("version", ["0.8.0", "0.8.5-dev", "0.10", "1.0"])
 def test_newer_spellings_of_pgvectors_version(empty_database_url: str, version: str):
-    """0.10 is taken for older than 0.8, or a suffix breaks the comparison."""
+    """Versions such as 0.10 and suffixes are compared correctly."""
     execute(empty_database_url, "create extension vector")
     execute(empty_database_url, "update pg_extension set extversion = %s where extname = 'vector'", [version])
     with open_database(empty_database_url) as database:
@@ -266,7 +266,7 @@ def test_newer_spellings_of_pgvectors_version(empty_database_url: str, version: 
 
 
 def test_no_right_to_create_the_schema(postgres: PostgresUnderTest, empty_database_url: str):
-    """The driver's InsufficientPrivilege comes out, without a remedy."""
+    """The error for a missing right to create the schema names the grant."""
     execute(empty_database_url, "create extension vector")
     name, password = postgres.create_role()
     url = postgres.url_of(psycopg.conninfo.conninfo_to_dict(empty_database_url)["dbname"], name, password)
@@ -276,7 +276,7 @@ def test_no_right_to_create_the_schema(postgres: PostgresUnderTest, empty_databa
 
 
 def test_a_role_without_rights_on_the_schema(postgres: PostgresUnderTest, database_url: str):
-    """Somebody who may connect but not read gets a driver's error."""
+    """A role without rights gets an error of the package."""
     name, password = postgres.create_role()
     url = postgres.url_of(psycopg.conninfo.conninfo_to_dict(database_url)["dbname"], name, password)
     with pytest.raises(SchemaError, match="this role lacks a right"):
@@ -285,7 +285,7 @@ def test_a_role_without_rights_on_the_schema(postgres: PostgresUnderTest, databa
 
 @pytest.mark.parametrize("schema_name", ["100%", "it's", 'a "b"', "$x", "@x"])
 def test_pgvector_in_a_schema_that_cannot_be_quoted_everywhere(empty_database_url: str, schema_name: str):
-    """The name ends a literal of a statement that a function makes, and what follows it is run."""
+    """A pgvector schema with quotes in its name is handled or refused without running the name."""
     quoted = schema_name.replace('"', '""')
     execute(empty_database_url, f'create schema "{quoted}"')
     execute(empty_database_url, f'create extension vector schema "{quoted}"')
@@ -298,7 +298,7 @@ def test_pgvector_in_a_schema_that_cannot_be_quoted_everywhere(empty_database_ur
 
 
 def test_a_role_that_may_not_use_pgvectors_schema_does_not_install(postgres: PostgresUnderTest, empty_database_url: str):
-    """Postgres's own error speaks of a schema that nobody knows of, without the grant that is missing."""
+    """A role without usage of pgvector's schema gets an error that names the grant."""
     name, password = postgres.create_role()
     execute(empty_database_url, "create schema hidden")
     execute(empty_database_url, "create extension vector schema hidden")
@@ -313,7 +313,7 @@ def test_a_role_that_may_not_use_pgvectors_schema_does_not_install(postgres: Pos
 
 
 def test_a_reader_who_may_not_use_pgvectors_schema_is_told_the_grant(postgres: PostgresUnderTest, empty_database_url: str):
-    """Connecting succeeds, and then searches fail with a schema that nobody spoke of; or the doctor finds nothing."""
+    """`connect` and doctor name the missing grant on pgvector's schema."""
     name, password = postgres.create_role()
     execute(empty_database_url, "create schema extensions; create extension vector schema extensions")
     open_and_migrate(empty_database_url)
@@ -352,7 +352,7 @@ _PLANTED = {
 
 @pytest.fixture
 def stranger(postgres: PostgresUnderTest, empty_database_url: str) -> Iterator[Any]:
-    """A role that has made the schema before anybody installed; runs statements as that role."""
+    """A role that created the schema before the installation; runs statements as that role."""
     name, password = postgres.create_role()
     database_name = str(psycopg.conninfo.conninfo_to_dict(empty_database_url)["dbname"])
     execute(empty_database_url, "create extension vector")
@@ -364,7 +364,7 @@ def stranger(postgres: PostgresUnderTest, empty_database_url: str) -> Iterator[A
 @pytest.mark.both_versions
 @pytest.mark.parametrize("planted", _PLANTED)
 def test_a_schema_of_a_stranger_is_not_taken_over(empty_database_url: str, stranger: str, planted: str):
-    """What its owner has put there, or puts there later, runs as the superuser who installs."""
+    """A schema of another role is refused, because its objects would run as the installer."""
     execute(stranger, _PLANTED[planted])
     owner = psycopg.conninfo.conninfo_to_dict(stranger)["user"]
     for install in (
@@ -380,14 +380,14 @@ def test_a_schema_of_a_stranger_is_not_taken_over(empty_database_url: str, stran
 
 
 def open_and_migrate(url: str) -> None:
-    """As the command does."""
+    """Open and migrate, as the command does."""
     with open_database(url) as database:
         database.migrate()
 
 
 @pytest.mark.both_versions
 def test_a_schema_that_was_made_for_the_role_is_installed_into(postgres: PostgresUnderTest, empty_database_url: str, stranger: str):
-    """Who may not create schemas has one made, for itself or for a role that it is a member of, and is refused."""
+    """A schema created for the role, or for one that it is a member of, is accepted."""
     owner = psycopg.conninfo.conninfo_to_dict(stranger)["user"]
     name, password = postgres.create_role()
     other = postgres.url_of(str(psycopg.conninfo.conninfo_to_dict(empty_database_url)["dbname"]), name, password)
@@ -407,7 +407,7 @@ def test_a_schema_that_was_made_for_the_role_is_installed_into(postgres: Postgre
 
 
 def test_objects_of_a_stranger_in_our_schema_are_refused(empty_database_url: str, stranger: str):
-    """Whoever was let create in the schema has a function there that an installation leaves as it is."""
+    """Objects of another role in the schema are refused."""
     owner = psycopg.conninfo.conninfo_to_dict(stranger)["user"]
     execute(empty_database_url, f"alter schema pgretrieval owner to current_user; grant create on schema pgretrieval to {owner}")
     execute(stranger, "create function pgretrieval.planted(text, integer) returns text language sql as 'select null::text'")
@@ -424,7 +424,7 @@ def test_objects_of_a_stranger_in_our_schema_are_refused(empty_database_url: str
 def test_the_right_to_create_in_the_database_is_enough(
     postgres: PostgresUnderTest, empty_database_url: str, corpus: Corpus, extension_schema: str
 ):
-    """Something on the way wants a superuser, or pgvector in one certain schema."""
+    """CREATE on the database is sufficient to install, with pgvector in any schema."""
     database_name = psycopg.conninfo.conninfo_to_dict(empty_database_url)["dbname"]
     name, password = postgres.create_role()
     execute(empty_database_url, f'create schema if not exists "{extension_schema}"')
@@ -450,7 +450,7 @@ def test_the_right_to_create_in_the_database_is_enough(
 
 @pytest.mark.both_versions
 def test_migrating_again_changes_nothing(database_url: str, corpus: Corpus):
-    """A second migration fails, empties tables, or makes things twice."""
+    """A second migration changes nothing."""
     with pgretrieval.connect(url=database_url) as database:
         docs = database.create_collection("docs")
         docs.add(corpus.passages, vectors=corpus.vectors)
@@ -462,7 +462,7 @@ def test_migrating_again_changes_nothing(database_url: str, corpus: Corpus):
 
 
 def test_threads_migrate_at_once(empty_database_url: str):
-    """Two installers race for CREATE SCHEMA or for alembic's version row."""
+    """Migrations in several threads do not conflict."""
     failures: list[BaseException] = []
     ready = threading.Barrier(6)
 
@@ -484,7 +484,7 @@ def test_threads_migrate_at_once(empty_database_url: str):
 
 
 def test_processes_migrate_at_once(empty_database_url: str):
-    """The lock holds inside one process only."""
+    """Migrations in several processes do not conflict."""
     code = "import sys; from pgretrieval.database import open_database\nwith open_database(sys.argv[1]) as d: d.migrate()"
     running = [subprocess.Popen([sys.executable, "-c", code, empty_database_url]) for _ in range(2)]
     assert [process.wait(60) for process in running] == [0, 0]
@@ -492,7 +492,7 @@ def test_processes_migrate_at_once(empty_database_url: str):
 
 
 def test_migrating_while_searches_and_adds_go_on(database_url: str):
-    """Re-creating the functions breaks calls that run, or deadlocks with them."""
+    """Replacing functions neither breaks nor deadlocks running calls."""
     failures: list[BaseException] = []
     done = threading.Event()
     with pgretrieval.connect(url=database_url) as database:
@@ -523,7 +523,7 @@ def test_migrating_while_searches_and_adds_go_on(database_url: str):
 
 
 def test_two_processes_use_one_collection(database_url: str):
-    """What one process adds or builds is invisible to, or broken for, another."""
+    """Each process sees what the other adds or builds."""
     code = """
 import sys, numpy, pgretrieval
 with pgretrieval.connect(url=sys.argv[1]) as database:

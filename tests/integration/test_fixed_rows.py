@@ -1,4 +1,4 @@
-"""Collections whose passages all have the same number of vectors: one row each, checked at every add, changed by a rebuild."""
+"""Collections with a constant number of vectors per passage: one row each, checked by adds, changed by rebuilds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ C = 8
 
 
 class PoolingEncoder(HashedEncoder):
-    """Says and makes a number of vectors for every document, the first word's in place of missing ones."""
+    """Declares and returns a number of vectors for every document, padded with the first word's."""
 
     def __init__(self, vectors: int, dim: int = 64, made: int | None = None) -> None:
         super().__init__(dim)
@@ -40,12 +40,12 @@ def texts(count: int, start: int = 0) -> list[dict[str, str]]:
 
 
 def held(connection: Connection) -> int | None:
-    """What the collection says."""
+    """`vectors_per_passage` of the collection."""
     return connection.execute("select vectors_per_passage from pgretrieval.collections where name = 'docs'").fetchone()[0]
 
 
 def toasted(connection: Connection, name: str = "docs") -> int:
-    """Rows that codes have out of line."""
+    """Number of rows with codes out of line."""
     found = connection.execute(
         """select reltoastrelid::regclass::text from pg_class
            where oid = (select format('pgretrieval.token_code_%%s', collection_id)::regclass
@@ -57,7 +57,7 @@ def toasted(connection: Connection, name: str = "docs") -> int:
 
 @pytest.mark.parametrize(("vectors", "bits"), [(32, 4), (64, 2), (64, 4)])
 def test_a_passage_is_one_row(database: pgretrieval.RetrievalDatabase, connection: Connection, vectors: int, bits: int):
-    """Codes beyond 2 kB go out of line, written by Python or SQL, at a build or an add."""
+    """Codes beyond 2 kB stay in line, written by Python or SQL, at a build or an add."""
     docs = database.create_collection("docs", bits=bits, dim=128, vectors_per_passage=vectors)
     plain = database.create_collection("plain", bits=bits, dim=128)
     given = clustered(60, dim=128, tokens=(vectors, vectors))
@@ -74,7 +74,7 @@ def test_a_passage_is_one_row(database: pgretrieval.RetrievalDatabase, connectio
 
 
 def test_the_number_is_given_or_the_encoders(database: pgretrieval.RetrievalDatabase, connection: Connection):
-    """The choice is lost on the way to the database, or an encoder that says it is not asked."""
+    """The number given, or the encoder's, is stored."""
     docs = database.create_collection("docs", encoder=PoolingEncoder(C))
     assert held(connection) == docs.stats()["vectors_per_passage"] == C
     assert connection.execute("select pgretrieval.stats('docs') -> 'vectors_per_passage'").fetchone() == (C,)
@@ -92,7 +92,7 @@ def test_the_number_is_given_or_the_encoders(database: pgretrieval.RetrievalData
 
 @pytest.mark.parametrize("built", [False, True])
 def test_every_add_is_checked(database: pgretrieval.RetrievalDatabase, connection: Connection, built: bool):
-    """A passage of another number of vectors is stored, and all after it decode to the wrong tokens."""
+    """Every add refuses passages with another number of vectors."""
     docs = database.create_collection("docs", vectors_per_passage=C)
     given = clustered(40, tokens=(C, C))
     docs.add(passages(40), vectors=given)
@@ -114,7 +114,7 @@ def test_every_add_is_checked(database: pgretrieval.RetrievalDatabase, connectio
 
 @pytest.mark.parametrize("options", [{}, {"keep_vectors": True}, {"generator": "proxy"}], ids=["codes", "vectors kept", "proxies"])
 def test_searches_find_what_exact_scores_find(database: pgretrieval.RetrievalDatabase, options: dict[str, Any]):
-    """Passages that come without counts are cut at the wrong places."""
+    """Searches decode each passage's vectors and agree with exact scores."""
     docs = database.create_collection("docs", vectors_per_passage=C, **options)
     given = clustered(400, tokens=(C, C))
     docs.add(passages(400), vectors=given)
@@ -139,7 +139,7 @@ def test_another_encoder_changes_the_number_at_the_switch(
     before: Callable[[], HashedEncoder],
     after: Callable[[], HashedEncoder],
 ):
-    """The old number is kept, or the new one holds before the vectors do, for changes and searches that go on."""
+    """A rebuild with another encoder changes the number at the switch, for concurrent searches and changes."""
     docs = database.create_collection("docs", encoder=before())
     docs.add(texts(60))
     docs.build()
@@ -170,7 +170,7 @@ def test_another_encoder_changes_the_number_at_the_switch(
 
 
 def test_an_encoder_that_does_not_do_what_it_says(database: pgretrieval.RetrievalDatabase, connection: Connection):
-    """A rebuild stores passages of another number than it says, and switches to them."""
+    """A rebuild with an encoder that returns another number than declared fails before the switch."""
     docs = database.create_collection("docs", encoder=HashedEncoder())
     docs.add(texts(10))
     with pytest.raises(pgretrieval.VectorError, match="passage 'p0' has 3 vectors, but every passage of this collection has 8"):
@@ -182,7 +182,7 @@ def test_an_encoder_that_does_not_do_what_it_says(database: pgretrieval.Retrieva
 
 
 def test_a_model_says_its_number(library_folder: Any):
-    """A saved pooling is not found, one of queries is taken, or a later pooling by documents' lengths is overlooked."""
+    """The number is read from a saved pooling of documents only, unless a later pooling depends on length."""
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
 

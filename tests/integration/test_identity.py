@@ -1,4 +1,4 @@
-"""What a client keeps in memory and what the database has by now: restores, and collections that were made again."""
+"""Consistency of client caches with the database after restores and recreated collections."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def fill(url: str, seed: int) -> list[np.ndarray]:
 
 
 def make_again(url: str) -> None:
-    """All numbers are given out anew."""
+    """Restart all sequences."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("drop schema pgretrieval cascade")
     with open_database(url) as database:
@@ -38,13 +38,13 @@ def make_again(url: str) -> None:
 
 
 def as_before(url: str, collection_identity: object) -> None:
-    """As a restored copy of the same collection that has been built anew: its codebook has a number that there was before."""
+    """Restore an earlier copy of the collection and rebuild it: its codebook reuses a number."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("update pgretrieval.collection set identity = %s", [collection_identity])
 
 
 def test_a_codebook_of_the_same_number_is_another(database_url: str):
-    """After a restore a client ranks, and writes, by the centroids that had the number before."""
+    """A client reloads centroids of another codebook with the same number."""
     fill(database_url, 1)
     with pgretrieval.connect(url=database_url) as database:
         docs = database.get_collection("docs")
@@ -64,7 +64,7 @@ def test_a_codebook_of_the_same_number_is_another(database_url: str):
 
 
 def calls(docs: pgretrieval.Collection) -> dict[str, Callable[[], object]]:
-    """Of an open handle."""
+    """All calls of an open handle."""
     query = HashedEncoder().encode_query(["one"])[0]
     return {
         "search": lambda: docs.search("one"),
@@ -87,7 +87,7 @@ def calls(docs: pgretrieval.Collection) -> dict[str, Callable[[], object]]:
 @pytest.mark.parametrize("again", [None, "another number", "the same number"])
 @pytest.mark.parametrize("built", [False, True])
 def test_a_handle_of_a_collection_that_was_dropped(database_url: str, again: str | None, built: bool):
-    """It reads or changes the one that was made since, or answers as if nothing were there."""
+    """A handle of a dropped collection raises an error, also if a new one has its name."""
     with pgretrieval.connect(url=database_url) as database:
         docs = database.create_collection("docs", encoder=HashedEncoder())
         docs.add([{"id": "1", "text": "one two"}])
@@ -113,7 +113,7 @@ def test_a_handle_of_a_collection_that_was_dropped(database_url: str, again: str
 
 
 class DroppedMeanwhile(HashedEncoder):
-    """The collection is dropped while its texts are encoded."""
+    """Drops the collection while its texts are encoded."""
 
     def __init__(self, drop: Callable[[], object]) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class DroppedMeanwhile(HashedEncoder):
 
 @pytest.mark.parametrize("again", [False, True], ids=["dropped", "made again"])
 def test_a_collection_is_dropped_while_texts_for_it_are_encoded(database_url: str, again: bool):
-    """What is added goes into the collection that was made since, or the server's words for a table that is gone come out."""
+    """An add to a collection dropped during encoding raises an error and adds nothing to a new one."""
     with pgretrieval.connect(url=database_url) as database, pgretrieval.connect(url=database_url) as elsewhere:
         database.create_collection("docs", encoder=HashedEncoder()).add([{"id": "1", "text": "one two"}])
 
@@ -145,7 +145,7 @@ def test_a_collection_is_dropped_while_texts_for_it_are_encoded(database_url: st
 
 
 def test_adds_race_drops(database_url: str):
-    """An add at the moment of a drop fails in the server's words, waits for ever, or leaves rows of what is gone."""
+    """Adds during a drop raise an error of the package, end, and leave no rows."""
     with pgretrieval.connect(url=database_url) as database, pgretrieval.connect(url=database_url) as elsewhere:
         database.create_collection("docs", encoder=HashedEncoder())
         stored = refused = 0
@@ -179,7 +179,7 @@ def test_adds_race_drops(database_url: str):
 
 @pytest.mark.parametrize("options", [{"bits": 2}, {"bits": 4}, {"bits": 2, "scorer": "xtr"}], ids=str)
 def test_codes_of_another_codebook_are_found(database_url: str, options: dict[str, Any]):
-    """Codes that were written with other centroids rank at random, and nothing tells."""
+    """Codes of another codebook are found by check."""
     rows = unit(np.random.default_rng(3).standard_normal((3000, 64)).astype(np.float32)).reshape(300, 10, 64)
     texts = [{"id": f"{number:03}", "text": "text"} for number in range(300)]
     with pgretrieval.connect(url=database_url) as database:
@@ -204,7 +204,7 @@ def test_codes_of_another_codebook_are_found(database_url: str, options: dict[st
 @pytest.mark.parametrize("bits", [1, 2, 4])
 @pytest.mark.parametrize("scorer", ["maxsim", "xtr"])
 def test_tokens_that_are_their_centroids_are_not_taken_for_foreign(database_url: str, bits: int, scorer: str):
-    """A residual of nothing is stored as the smallest levels, and makes a token longer as a foreign residual does."""
+    """Tokens equal to their centroids, which decode longer than one, are not reported as foreign codes."""
     generator = np.random.default_rng(3)
     often = unit(generator.standard_normal((20, 64)).astype(np.float32))
     others = unit(generator.standard_normal((2000, 64)).astype(np.float32)).reshape(200, 10, 64)
@@ -219,7 +219,7 @@ def test_tokens_that_are_their_centroids_are_not_taken_for_foreign(database_url:
 
 
 def _coder(docs: pgretrieval.Collection) -> tuple[Any, Any]:
-    """What a collection's client keeps in memory, with its identity."""
+    """The client's cached codebook with its identity."""
     docs.search(vectors=np.ones((1, 64), dtype=np.float32))
     kept = docs._opened.coders._cached
     assert kept is not None
@@ -227,14 +227,14 @@ def _coder(docs: pgretrieval.Collection) -> tuple[Any, Any]:
 
 
 class Overlap:
-    """Scores pairs by the words that they share."""
+    """Scores pairs by the number of common words."""
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         return np.array([len({*query.split()} & {*text.split()}) for query, text in pairs], dtype=np.float64)
 
 
 def test_a_factorisation_of_the_same_number_is_another(database_url: str):
-    """Estimates are made by the anchors that had the number before."""
+    """A client reloads anchors of another factorisation with the same number."""
     with pgretrieval.connect(url=database_url) as database:
         docs = database.create_collection("docs", encoder="none")
         docs.add([{"id": str(number), "text": " ".join(f"w{(number * 3 + n) % 29}" for n in range(6))} for number in range(80)])

@@ -1,4 +1,4 @@
-"""connection= of applications and frameworks: what they set of their own neither counts nor changes."""
+"""connection= of applications and frameworks: their settings neither affect calls nor change."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def unprepared(url: str) -> Any:
 
 
 def with_own_types(url: str) -> Any:
-    """As Django reads jsonb."""
+    """With jsonb read as Django does."""
     connection = psycopg.connect(url, cursor_factory=psycopg.ClientCursor)
     for name in ("jsonb", "json", "int4", "int8", "float4", "bytea", "uuid"):
         connection.adapters.register_loader(name, TextLoader)
@@ -69,7 +69,7 @@ def of_an_orm(url: str) -> Any:
 
 
 def settings(connection: psycopg.Connection[Any]) -> tuple[Any, ...]:
-    """What an application may have set, and sees afterwards."""
+    """Settings that an application may have changed."""
     cursor = connection.cursor()
     return (
         connection.autocommit,
@@ -92,7 +92,7 @@ def settings(connection: psycopg.Connection[Any]) -> tuple[Any, ...]:
     ids=lambda connecting: connecting.__name__,
 )
 def test_changes_over_a_connection_of_any_kind(docs: pgretrieval.Collection, database_url: str, connecting: Any):
-    """A framework's cursors, rows or types break a change or write another; or they are others afterwards."""
+    """Connections with any cursor class, row factory and types work and are unchanged afterwards."""
     with connecting(database_url) as own:
         driver = own
         if isinstance(own, Session):
@@ -116,7 +116,7 @@ def test_changes_over_a_connection_of_any_kind(docs: pgretrieval.Collection, dat
 
 
 def test_types_that_an_application_registers_for_all(docs: pgretrieval.Collection, database_url: str):
-    """psycopg.adapters is everybody's: what is registered there changes what we read."""
+    """Types registered globally in psycopg.adapters do not affect results."""
     code = """
 import sys, psycopg
 from psycopg.types.string import TextLoader
@@ -133,7 +133,7 @@ with pgretrieval.connect(url=sys.argv[1]) as database:
 
 
 def test_a_connection_to_another_database_is_refused(docs: pgretrieval.Collection, postgres: PostgresUnderTest, database_url: str):
-    """Passages go to a collection of the same number in another database."""
+    """A connection to another database is refused."""
     other = postgres.create_database()
     try:
         with pgretrieval.connect(url=other) as database:
@@ -153,7 +153,7 @@ def test_a_connection_to_another_database_is_refused(docs: pgretrieval.Collectio
 
 
 def test_a_connection_that_cannot_be_used_says_why(docs: pgretrieval.Collection, database_url: str):
-    """Another encoding or a pipeline end in errors of the driver's, or in wrong texts."""
+    """A connection with another encoding or in pipeline mode is refused with the reason."""
     with psycopg.connect(database_url, client_encoding="LATIN1") as own, pytest.raises(ConfigError, match="set UTF8"):
         docs.delete(["1"], connection=own)
     with psycopg.connect(database_url) as own, own.pipeline(), pytest.raises(ConfigError, match="pipeline mode"):
@@ -161,7 +161,7 @@ def test_a_connection_that_cannot_be_used_says_why(docs: pgretrieval.Collection,
 
 
 def test_an_aborted_transaction_says_so(docs: pgretrieval.Collection, database_url: str):
-    """The error is told as the connection's."""
+    """The error of an aborted transaction says so."""
     with psycopg.connect(database_url) as own:
         with pytest.raises(psycopg.errors.UndefinedTable):
             own.execute("select * from nowhere")

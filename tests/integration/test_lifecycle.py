@@ -19,7 +19,7 @@ from tests.support.vectors import clustered, passages
 
 
 class StopHere(Exception):  # noqa: N818
-    """Stands for Ctrl-C or a crash."""
+    """Simulates Ctrl-C or a crash."""
 
 
 def value(url: str, statement: str) -> Any:
@@ -30,7 +30,7 @@ def value(url: str, statement: str) -> Any:
 
 @pytest.mark.both_versions
 def test_a_collection_survives_reconnecting(database_url: str, corpus: Corpus):
-    """Something that search needs is kept in memory alone."""
+    """Search results survive a reconnect."""
     with pgretrieval.connect(url=database_url) as database:
         docs = database.create_collection("docs", bits=2)
         docs.add(corpus.passages, vectors=corpus.vectors)
@@ -43,7 +43,7 @@ def test_a_collection_survives_reconnecting(database_url: str, corpus: Corpus):
 
 
 def test_a_collection_made_with_an_object_is_opened_with_one(database_url: str):
-    """The stored encoder is forgotten, or another one is taken silently."""
+    """A collection made with an encoder object requires one when opened."""
     with pgretrieval.connect(url=database_url) as database:
         docs = database.create_collection("docs", encoder=HashedEncoder())
         docs.add([{"id": "a", "text": "one two three"}])
@@ -57,7 +57,7 @@ def test_a_collection_made_with_an_object_is_opened_with_one(database_url: str):
 
 
 def test_a_passage_added_after_the_build_is_found_at_once(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """Later passages wait for a build that nobody calls."""
+    """Passages added after the build are found at once."""
     docs = database.create_collection("docs")
     docs.add(corpus.passages[:299], vectors=corpus.vectors[:299])
     docs.build()
@@ -68,7 +68,7 @@ def test_a_passage_added_after_the_build_is_found_at_once(database: pgretrieval.
 
 
 def test_adding_to_an_open_collection_is_seen_by_another(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """A second handle, as another process has it, goes on with a stale view."""
+    """Another handle, as of another process, sees added passages."""
     docs = database.create_collection("docs")
     other = database.get_collection("docs")
     docs.add(corpus.passages[:200], vectors=corpus.vectors[:200])
@@ -79,7 +79,7 @@ def test_adding_to_an_open_collection_is_seen_by_another(database: pgretrieval.R
 
 
 def test_building_again_does_nothing(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """A second build trains again, which takes long and changes answers."""
+    """Building again without changes does nothing."""
     docs = database.create_collection("docs")
     docs.add(corpus.passages, vectors=corpus.vectors)
     first = docs.build()
@@ -92,7 +92,7 @@ def test_building_again_does_nothing(database: pgretrieval.RetrievalDatabase, co
 
 
 def test_a_collection_that_more_than_doubles_is_trained_again(database: pgretrieval.RetrievalDatabase):
-    """The codebook of a small beginning serves for ever, or staged vectors and old rows stay behind."""
+    """A collection that more than doubles is trained again, and old rows are removed."""
     docs = database.create_collection("docs", encoder=HashedEncoder())
     docs.add([{"id": f"a{i}", "text": f"alpha{i % 9} beta{i % 7}"} for i in range(40)])
     docs.build()
@@ -111,7 +111,7 @@ def test_a_collection_that_more_than_doubles_is_trained_again(database: pgretrie
 
 
 def test_growth_without_an_encoder_leaves_the_index_as_it_is(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """Own vectors are gone after the build; a re-training would have nothing to work on."""
+    """Without an encoder or stored vectors, growth keeps the index and its vectors."""
     docs = database.create_collection("docs")
     docs.add(corpus.passages[:50], vectors=corpus.vectors[:50])
     docs.build()
@@ -121,7 +121,7 @@ def test_growth_without_an_encoder_leaves_the_index_as_it_is(database: pgretriev
 
 
 def interrupt_at(wanted: str) -> build_module.Stage:
-    """A stage callback that raises when it is told of a stage."""
+    """A stage callback that raises at a stage."""
 
     def stage(name: str, _done: int, _total: int) -> None:
         if name == wanted:
@@ -133,7 +133,7 @@ def interrupt_at(wanted: str) -> build_module.Stage:
 def test_an_interrupted_build_goes_on_with_the_trained_codebook(
     database: pgretrieval.RetrievalDatabase, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ):
-    """Training, the long part, is thrown away with the rest."""
+    """An interrupted build reuses its trained codebook."""
     docs = database.create_collection("docs")
     docs.add(corpus.passages, vectors=corpus.vectors)
     with pytest.raises(StopHere):
@@ -150,7 +150,7 @@ def test_an_interrupted_build_goes_on_with_the_trained_codebook(
 
 @pytest.mark.parametrize("stage", ["train", "index"])
 def test_a_build_interrupted_early_or_late_can_be_repeated(database: pgretrieval.RetrievalDatabase, corpus: Corpus, stage: str):
-    """Half-written codes or postings are counted twice by the next build, or the lock is never given back."""
+    """A build interrupted at any stage can be repeated without duplicates or locks."""
     docs = database.create_collection("docs")
     docs.add(corpus.passages, vectors=corpus.vectors)
     with pytest.raises(StopHere):
@@ -162,7 +162,7 @@ def test_a_build_interrupted_early_or_late_can_be_repeated(database: pgretrieval
 
 
 def test_adding_after_an_interrupted_build_does_not_use_its_codebook(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """A codebook trained for fewer passages is taken for the grown collection, or stays behind."""
+    """A codebook trained before an add is not used for the grown collection, and is dropped."""
     docs = database.create_collection("docs")
     docs.add(corpus.passages[:100], vectors=corpus.vectors[:100])
     with pytest.raises(StopHere):
@@ -174,7 +174,7 @@ def test_adding_after_an_interrupted_build_does_not_use_its_codebook(database: p
 
 
 def test_an_interrupted_retraining_leaves_the_old_index_working(database: pgretrieval.RetrievalDatabase):
-    """Searches or adds break while a re-training is unfinished, and passages added meanwhile are lost by it."""
+    """After an interrupted retraining the old index works, and new passages are kept."""
     docs = database.create_collection("docs", encoder=HashedEncoder())
     docs.add([{"id": f"a{i}", "text": f"alpha{i}"} for i in range(20)])
     docs.build()
@@ -193,7 +193,7 @@ def test_an_interrupted_retraining_leaves_the_old_index_working(database: pgretr
 
 
 def test_add_stores_all_or_nothing(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """An error late in a long stream leaves the batches before it."""
+    """An error late in a stream stores no batch."""
 
     def source() -> Iterator[dict[str, object]]:
         yield from passages(1500)
@@ -209,7 +209,7 @@ def test_add_stores_all_or_nothing(database: pgretrieval.RetrievalDatabase, corp
 
 
 def test_threads_share_one_collection(built: pgretrieval.Collection, corpus: Corpus):
-    """Concurrent searches mix up connections, caches or results."""
+    """Threads share a collection without mixing results."""
     alone = built.search_many(vectors=corpus.queries)
     fresh = pgretrieval.connect(url=built._database.url)
     with fresh, ThreadPoolExecutor(8) as pool:
@@ -219,7 +219,7 @@ def test_threads_share_one_collection(built: pgretrieval.Collection, corpus: Cor
 
 
 def test_searches_adds_and_a_build_at_once(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """A search sees half a switch of codebooks, or an add lands under the codebook that the build has just dropped."""
+    """Searches and adds during a build see one codebook each."""
     docs = database.create_collection("docs", encoder=HashedEncoder())
     docs.add([{"id": f"a{i}", "text": f"alpha{i} one two"} for i in range(60)])
     docs.build()
@@ -258,7 +258,7 @@ def test_searches_adds_and_a_build_at_once(database: pgretrieval.RetrievalDataba
 
 
 def test_two_adds_of_one_id_at_once(database_url: str):
-    """Of two writers with the same new id both succeed, or the loser gets the driver's error."""
+    """Of two concurrent adds of one id exactly one succeeds; the other raises DuplicateIdError."""
     outcomes: list[str] = []
     ready = threading.Barrier(2)
 
@@ -288,7 +288,7 @@ def test_two_adds_of_one_id_at_once(database_url: str):
 
 
 def test_a_build_waits_for_an_add_that_is_not_committed(database_url: str, corpus: Corpus):
-    """The index is switched to codes that lack a passage, which no search finds when it is committed."""
+    """A build waits for an uncommitted add, so its passage has codes after the switch."""
     with pgretrieval.connect(url=database_url) as database, psycopg.connect(database_url) as own:
         docs = database.create_collection("docs")
         docs.add(corpus.passages[:200], vectors=corpus.vectors[:200])
@@ -306,7 +306,7 @@ def test_a_build_waits_for_an_add_that_is_not_committed(database_url: str, corpu
 
 
 def test_an_add_that_was_prepared_before_a_build_is_coded_by_its_codebook(database_url: str, corpus: Corpus):
-    """What an add writes after a switch is without codes, or has those of an index that is gone."""
+    """An add prepared before a build is coded with the new codebook."""
     prepared, switched = threading.Event(), threading.Event()
 
     def source() -> Iterator[dict[str, object]]:
@@ -331,7 +331,7 @@ def test_an_add_that_was_prepared_before_a_build_is_coded_by_its_codebook(databa
 
 
 def test_two_first_adds_of_two_dimensions(database_url: str):
-    """The second one decides again, and the collection holds vectors of two dimensions."""
+    """Two first adds of different dimensions: one fails."""
     errors: list[BaseException] = []
 
     def adding(docs: pgretrieval.Collection) -> None:
@@ -355,7 +355,7 @@ def test_two_first_adds_of_two_dimensions(database_url: str):
 
 
 def test_a_dropped_collection_frees_its_tables(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """Partitions, sequences or rows stay behind, or another collection suffers."""
+    """Dropping a collection removes partitions, sequences and rows of no other collection."""
     kept = database.create_collection("kept")
     kept.add(corpus.passages[:20], vectors=corpus.vectors[:20])
     kept.build()
@@ -374,7 +374,7 @@ def test_a_dropped_collection_frees_its_tables(database: pgretrieval.RetrievalDa
 
 
 def test_a_handle_of_a_dropped_collection_says_so(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """Work on a dropped collection ends in a driver's error, or writes into its successor of the same name."""
+    """A handle of a dropped collection raises CollectionNotFoundError and does not use a successor of the same name."""
     docs = database.create_collection("docs")
     docs.add(corpus.passages[:5], vectors=corpus.vectors[:5])
     docs.build()
@@ -390,7 +390,7 @@ def test_a_handle_of_a_dropped_collection_says_so(database: pgretrieval.Retrieva
 
 
 def test_a_closed_database_says_so(database_url: str, corpus: Corpus):
-    """Use after close hangs or gives the pool's error."""
+    """Calls after close raise an error of the package."""
     database = pgretrieval.connect(url=database_url)
     docs = database.create_collection("docs", dim=64)
     database.close()

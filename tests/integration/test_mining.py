@@ -1,4 +1,4 @@
-"""Tuples mined with a collection on a real server."""
+"""Mining training tuples with a collection on a real server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WORDS = [f"w{number}" for number in range(40)]
 
 
 class Overlap:
-    """Scores a pair by the words that query and passage share."""
+    """Scores a pair by the number of common words."""
 
     def __init__(self) -> None:
         self.pairs = 0
@@ -46,7 +46,7 @@ def collection(module_database: pgretrieval.RetrievalDatabase, texts: dict[str, 
 
 @pytest.fixture(scope="module")
 def queries(texts: dict[str, str]) -> dict[str, str]:
-    """Each asks with words of its passage."""
+    """Queries made of words of their passages."""
     return {f"q{number}": " ".join(texts[f"p{number}"].split()[:3]) for number in range(8)}
 
 
@@ -56,7 +56,7 @@ QRELS = {f"q{number}": {f"p{number}": 1, f"p{number + 50}": 1, "p100": 0} for nu
 def test_tuples_have_the_positive_first_and_no_relevant_negative(
     collection: pgretrieval.Collection, queries: dict[str, str], texts: dict[str, str]
 ):
-    """A relevant passage is a negative, a negative is no near one, or the teacher's scores are those of others."""
+    """The positive is first, negatives are near and not relevant, and scores match their pairs."""
     made = mine(collection, queries, QRELS, teacher=Overlap(), options=MiningOptions(ways=8, depth=30))
     assert {(one.query_id, one.passages[0]) for one in made.tuples} == {
         (query, passage) for query, grades in QRELS.items() for passage, grade in grades.items() if grade
@@ -76,7 +76,7 @@ def test_tuples_have_the_positive_first_and_no_relevant_negative(
 def test_copies_of_relevant_passages_are_no_negatives(
     module_database: pgretrieval.RetrievalDatabase, texts: dict[str, str], queries: dict[str, str]
 ):
-    """A relevant passage comes back as a negative under another id, or under another id of its query."""
+    """Copies of relevant passages, under another passage or query id, are no negatives."""
     collection = module_database.create_collection("copies", encoder=HashedEncoder(64))
     copies = {f"copy{number}": texts[f"p{number}"] for number in range(8)}
     collection.add({"id": key, "text": text} for key, text in {**texts, **copies}.items())
@@ -92,7 +92,7 @@ def test_copies_of_relevant_passages_are_no_negatives(
 
 
 def test_a_run_can_be_repeated(collection: pgretrieval.Collection, queries: dict[str, str], tmp_path: Path):
-    """The same arguments draw other negatives, or the files do not hold what was mined."""
+    """The same arguments give the same tuples, and files contain them."""
     sets: list[TrainingSet] = []
     for number, seed in enumerate((0, 0, 1)):
         made = mine(collection, queries, QRELS, options=MiningOptions(ways=6, depth=40, seed=seed))
@@ -106,7 +106,7 @@ def test_a_run_can_be_repeated(collection: pgretrieval.Collection, queries: dict
 
 
 def test_a_margin_leaves_likely_positives_out(collection: pgretrieval.Collection, queries: dict[str, str]):
-    """A passage that the teacher finds as good as the positive is a negative; or too many are scored without a margin."""
+    """A margin excludes negatives scored like the positive; without one only sampled passages are scored."""
     teacher = Overlap()
     options = MiningOptions(ways=4, depth=60, margin=2.0)
     made = mine(collection, {"q1": queries["q1"]}, QRELS, teacher=teacher, options=options)
@@ -120,7 +120,7 @@ def test_a_margin_leaves_likely_positives_out(collection: pgretrieval.Collection
 
 
 def test_without_judgements_the_teacher_chooses(collection: pgretrieval.Collection, queries: dict[str, str]):
-    """The positive is the first hit, whatever the teacher says of it."""
+    """Without judgements the positive is the teacher's best."""
 
     class Backwards(Overlap):
         def predict(self, pairs: list[tuple[str, str]]) -> list[float]:
@@ -136,7 +136,7 @@ def test_without_judgements_the_teacher_chooses(collection: pgretrieval.Collecti
 
 
 class Watched:
-    """The collection, and what is asked of it."""
+    """The collection, recording its calls."""
 
     def __init__(self, collection: pgretrieval.Collection) -> None:
         self._collection = collection
@@ -152,7 +152,7 @@ class Watched:
 
 
 def test_unless_told_otherwise_64_ways_are_drawn_of_the_500_best(collection: pgretrieval.Collection, queries: dict[str, str]):
-    """The documented numbers are others where nothing is given."""
+    """The documented defaults, 64 ways of the 500 best, are used."""
     watched = Watched(collection)
     made = mine(watched, queries, QRELS)
     assert watched.asked == [(6, 500)]
@@ -162,7 +162,7 @@ def test_unless_told_otherwise_64_ways_are_drawn_of_the_500_best(collection: pgr
 
 @pytest.mark.parametrize("judged", [True, False])
 def test_the_first_passages_are_skipped(collection: pgretrieval.Collection, queries: dict[str, str], judged: bool):
-    """One of the best is a negative though it is to be left out, or one more than those is left out."""
+    """`skip` excludes exactly the first passages."""
     drawn: dict[tuple[str, str], set[str]] = {}
     for seed in range(8):
         options = MiningOptions(ways=4, depth=12, skip=8, seed=seed)
@@ -177,7 +177,7 @@ def test_the_first_passages_are_skipped(collection: pgretrieval.Collection, quer
 
 
 def test_a_negative_at_the_margin_is_one(collection: pgretrieval.Collection, queries: dict[str, str]):
-    """Of what the teacher scores exactly so much below the positive some is left out, or what is nearer is not."""
+    """The margin is inclusive: a negative exactly at it is kept."""
     [query] = [queries["q1"]]
     passages = {hit.id: hit.text for hit in collection.search(query, k=120)}
     scores = dict(zip(passages, Overlap().predict([(query, text) for text in passages.values()]), strict=True))
@@ -194,7 +194,7 @@ def test_a_negative_at_the_margin_is_one(collection: pgretrieval.Collection, que
 
 
 def test_progress_is_told_to_the_end(collection: pgretrieval.Collection, texts: dict[str, str]):
-    """Queries are searched for all at once or one by one, or the last step never comes."""
+    """Queries are searched in batches, and progress is reported to the end."""
     queries = {f"q{number}": " ".join(texts[f"p{number}"].split()[:3]) for number in range(70)}
     told: list[tuple[str, int, int]] = []
     watched = Watched(collection)
@@ -213,7 +213,7 @@ def test_progress_is_told_to_the_end(collection: pgretrieval.Collection, texts: 
 
 
 def test_too_few_passages_are_named(module_database: pgretrieval.RetrievalDatabase, texts: dict[str, str]):
-    """Tuples are filled with a passage twice or with relevant ones; or refused where there are just enough."""
+    """Too few passages raise an error; just enough do not."""
     few = module_database.create_collection("few", encoder=HashedEncoder(64))
     few.add({"id": f"p{number}", "text": texts[f"p{number}"]} for number in range(6))
     few.build()
@@ -225,7 +225,7 @@ def test_too_few_passages_are_named(module_database: pgretrieval.RetrievalDataba
 
 
 def test_small_collections_fill_their_tuples(collection: pgretrieval.Collection, queries: dict[str, str]):
-    """Tuples are of several lengths, which no loss can take."""
+    """All tuples have the same length in small collections."""
     options = MiningOptions(ways=40, depth=118, margin=0.5, skip=2)
     made = mine(collection, queries, QRELS, teacher=Overlap(), options=options)
     assert {len(set(one.passages)) for one in made.tuples} == {40}
@@ -274,5 +274,5 @@ def test_options_that_make_no_sense(options: dict[str, int], message: str):
 
 @pytest.mark.parametrize("options", [{"ways": 2, "depth": 2}, {"ways": 64, "depth": 64}, {"ways": 5, "depth": 7, "skip": 2}])
 def test_options_at_their_limits(options: dict[str, int]):
-    """What the messages say is enough is refused."""
+    """Options at the limits named in the errors are accepted."""
     assert MiningOptions(**options).ways == options["ways"]  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Folders of models that a database names: who may write into it does not choose what a client reads."""
+"""Model folders named in the database are loaded only if the client allows them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PASSAGES = [{"id": number, "text": f"the river flows to bank {number}"} for numb
 
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """From here on this process is as good as another one, which has named no folder."""
+    """Make this process like another one, which has named no folder."""
     return lambda: monkeypatch.setattr(sources, "_named", set())
 
 
@@ -34,7 +34,7 @@ def test_an_encoder_that_the_database_names(
     monkeypatch: pytest.MonkeyPatch,
     command: Command,
 ):
-    """A path that was written into the table is loaded, or a user cannot say that it may be."""
+    """An encoder folder named in the table is refused unless allowed."""
     made = database.create_collection("docs", encoder=str(library_folder))
     made.add(PASSAGES)
     made.build()
@@ -59,7 +59,7 @@ def test_an_encoder_that_the_database_names(
 def test_a_cross_encoder_that_the_database_names(
     database: pgretrieval.RetrievalDatabase, tiny_bert: Path, tmp_path: Path, elsewhere: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    """The same of the model whose scores a collection was factorised by."""
+    """A cross-encoder folder named in the table is refused unless allowed."""
     folder = tmp_path / "cross"
     new_cross_encoder(tiny_bert, "emb", max_length=24, device="cpu").save(str(folder), create_model_card=False)
     items = database.create_collection("items", encoder="none")

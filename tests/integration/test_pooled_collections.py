@@ -17,7 +17,7 @@ from tests.fixtures.models import WORDS
 def test_a_collection_of_pooled_passages(
     database: pgretrieval.RetrievalDatabase, library_folder: Path, tmp_path: Path, shape: str
 ) -> None:
-    """A passage has another number of vectors, or the model's folder cannot be an encoder, or a search misses the best."""
+    """Each passage has the pooling's number of vectors, the model's folder is an encoder, and searches find the best."""
     torch.manual_seed(0)
     model = with_pooling(load_model(library_folder, "cpu"), 4, tokens=24, shape=shape)
     model.save(str(tmp_path / "model"), create_model_card=False)
@@ -41,7 +41,7 @@ def test_a_collection_of_pooled_passages(
 def test_a_collection_of_hierarchically_pooled_passages(
     database: pgretrieval.RetrievalDatabase, library_folder: Path, tmp_path: Path
 ) -> None:
-    """A model saved with the library's own pooling and skip list is loaded without them, or taken for one of a constant number."""
+    """A model saved with the library's pooling and skip list is loaded with them, and passages differ in length."""
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling, MultiVectorMask
 

@@ -1,4 +1,4 @@
-"""The client and the functions behind a pooler in transaction mode: every transaction in another session of the server."""
+"""The client and the functions behind a pooler in transaction mode."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tests.support.sql import vector_array
 
 @pytest.fixture(params=["emulated", "pgbouncer"])
 def kind(request: pytest.FixtureRequest) -> str:
-    """Which pooler."""
+    """The pooler in use."""
     return str(request.param)
 
 
 @pytest.fixture
 def pooled_url(kind: str, database_url: str) -> Iterator[str]:
-    """The test's database through the pooler."""
+    """URL of the test's database through the pooler."""
     with pooler(kind, database_url) as url:
         yield url
 
@@ -40,12 +40,12 @@ def pooled(pooled_url: str) -> Iterator[pgretrieval.RetrievalDatabase]:
 
 
 def ids(hits: list[pgretrieval.Hit]) -> list[str]:
-    """Without scores, whose last digits follow from the order in which passages come."""
+    """Hits without scores, whose last digits depend on the order of passages."""
     return [hit.id for hit in hits]
 
 
 def left_in_sessions(url: str) -> list[tuple[Any, ...]]:
-    """What sessions of the pooler still have that their clients put there: by many transactions, which meet all sessions."""
+    """State that clients left in the pooler's sessions, read in many transactions to reach all of them."""
     seen = set()
     with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
         for _ in range(40):
@@ -64,7 +64,7 @@ def left_in_sessions(url: str) -> list[tuple[Any, ...]]:
 
 
 def test_each_transaction_has_another_session(pooled_url: str):
-    """The pooler of these tests lets clients off lightly."""
+    """The poolers of these tests change sessions between transactions."""
     with psycopg.connect(pooled_url, autocommit=True) as connection:
 
         def session() -> int:
@@ -85,7 +85,7 @@ def test_each_transaction_has_another_session(pooled_url: str):
 
 
 def test_only_behind_a_pooler_nothing_is_prepared(database: pgretrieval.RetrievalDatabase, pooled: pgretrieval.RetrievalDatabase):
-    """Direct connections are taken for pooled ones, and every search is planned anew."""
+    """Statements are prepared on direct connections and not behind a pooler."""
     with database._database.connection("looking") as direct, pooled._database.connection("looking") as indirect:
         assert direct.prepare_threshold is not None
         assert indirect.prepare_threshold is None
@@ -94,7 +94,7 @@ def test_only_behind_a_pooler_nothing_is_prepared(database: pgretrieval.Retrieva
 def test_the_client_does_everything_through_a_pooler(
     pooled: pgretrieval.RetrievalDatabase, pooled_url: str, database_url: str, corpus: Corpus
 ):
-    """Something needs what an earlier transaction left in its session: a prepared statement, a lock, a setting."""
+    """No call needs session state of an earlier transaction."""
     docs = pooled.create_collection("docs", keep_vectors=True)
     docs.add(corpus.passages[:200], vectors=corpus.vectors[:200])
     assert docs.build().built
@@ -116,7 +116,7 @@ def test_the_client_does_everything_through_a_pooler(
 
 
 def test_many_clients_share_few_sessions(pooled: pgretrieval.RetrievalDatabase, pooled_url: str, corpus: Corpus):
-    """What one client leaves in a session changes what the next one finds."""
+    """Clients leave nothing in shared sessions."""
     docs = pooled.create_collection("docs")
     docs.add(corpus.passages, vectors=corpus.vectors)
     docs.build()
@@ -144,7 +144,7 @@ def test_many_clients_share_few_sessions(pooled: pgretrieval.RetrievalDatabase, 
 
 
 def test_builds_wait_for_each_other_and_adds_do_not(pooled: pgretrieval.RetrievalDatabase, pooled_url: str, corpus: Corpus):
-    """The lock of a build stays behind in one session while the build goes on in others."""
+    """A build's lock lasts for the build and not longer."""
     docs = pooled.create_collection("docs")
     docs.add(corpus.passages[:200], vectors=corpus.vectors[:200])
     built, building = threading.Event(), []
@@ -169,7 +169,7 @@ def test_builds_wait_for_each_other_and_adds_do_not(pooled: pgretrieval.Retrieva
 
 
 def test_migrating_through_a_pooler(kind: str, empty_database_url: str, database_url: str):
-    """An installation needs more than one transaction."""
+    """An installation needs a single transaction."""
     with pooler(kind, empty_database_url) as url:
         for _ in range(2):
             with open_database(url) as database:

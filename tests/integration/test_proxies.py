@@ -1,4 +1,4 @@
-"""Learned proxies from build to search: found, added to, resumed, retrained, dropped."""
+"""Learned proxies: built, searched, extended, resumed, retrained, dropped."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def exact(vectors: list[Float32Array], queries: list[Float32Array]) -> list[list
 
 @pytest.fixture(scope="module")
 def proxied(module_database: pgretrieval.RetrievalDatabase, vectors: list[Float32Array]) -> pgretrieval.Collection:
-    """2,000 passages of the build and 500 that were added later."""
+    """2,000 passages of the build and 500 added later."""
     docs = module_database.create_collection("proxied", generator="proxy")
     docs.add(passages(2000), vectors=vectors[:2000])
     docs.build()
@@ -61,7 +61,7 @@ def ids(collection: pgretrieval.Collection, queries: list[Float32Array], **knobs
 def test_proxies_find_what_exact_maxsim_ranks_first(
     proxied: pgretrieval.Collection, queries: list[Float32Array], exact: list[list[str]]
 ):
-    """256 candidates of 2,500 by proxy must hold what the codec can rank; postings are the other way to the same ten."""
+    """256 of 2,500 candidates by proxy contain the exact top ten as well as postings do."""
     ceiling = fidelity(ids(proxied, queries, generator="postings", candidates=PASSAGES, probes=10**6, pruning=PASSAGES), exact, 10)
     found = fidelity(ids(proxied, queries, generator="proxy", candidates=256), exact, 10)
     assert ceiling >= 0.95
@@ -71,7 +71,7 @@ def test_proxies_find_what_exact_maxsim_ranks_first(
 def test_passages_added_after_the_build_have_proxies(
     proxied: pgretrieval.Collection, queries: list[Float32Array], exact: list[list[str]]
 ):
-    """They would never be candidates, or only after a training."""
+    """Passages added after the build have proxies without training."""
     later = {f"p{i}" for i in range(2000, PASSAGES)}
     wanted = sum(len(later & set(best)) for best in exact)
     found = sum(len(later & set(best) & set(got)) for best, got in zip(exact, ids(proxied, queries), strict=True))
@@ -91,12 +91,12 @@ def test_explain_tells_generators_apart(proxied: pgretrieval.Collection, queries
 
 
 def test_more_candidates_than_the_index_scans_at_once(proxied: pgretrieval.Collection, queries: list[Float32Array]):
-    """pgvector's ef_search ends at 1,000; what is asked for beyond would be missing."""
+    """More candidates than pgvector's maximum ef_search, 1,000, are returned."""
     assert proxied.explain(vectors=queries[0], generator="proxy", candidates=2000).candidates == 2000
 
 
 def test_search_many_finds_what_search_finds(proxied: pgretrieval.Collection, queries: list[Float32Array]):
-    """Answers of queries that are under way together get mixed up."""
+    """search_many returns each query's results."""
     for generator in ("proxy", "postings"):
         together = proxied.search_many(vectors=queries, generator=generator)
         alone = [proxied.search(vectors=query, generator=generator) for query in queries]
@@ -119,7 +119,7 @@ def test_k_beyond_the_collection_returns_all(proxied: pgretrieval.Collection, qu
 
 
 def test_small_collections_are_left_to_postings(database: pgretrieval.RetrievalDatabase, vectors: list[Float32Array]):
-    """A model of 10 MB is trained for a handful of texts."""
+    """Small collections train no proxy model."""
     docs = database.create_collection("small")
     docs.add(passages(50), vectors=vectors[:50])
     docs.build()
@@ -136,7 +136,7 @@ def test_small_collections_are_left_to_postings(database: pgretrieval.RetrievalD
 def test_an_interrupted_build_goes_on_after_its_last_stage(
     database: pgretrieval.RetrievalDatabase, vectors: list[Float32Array], stage: str
 ):
-    """What was finished is made again: another codebook, another model, or codes that a kill should have left."""
+    """An interrupted build reuses the finished codebook, model and codes."""
     docs = database.create_collection("docs", generator="proxy")
     docs.add(passages(400), vectors=vectors[:400])
 
@@ -168,7 +168,7 @@ def test_an_interrupted_build_goes_on_after_its_last_stage(
 def test_coding_goes_on_after_the_last_part(
     database: pgretrieval.RetrievalDatabase, vectors: list[Float32Array], monkeypatch: pytest.MonkeyPatch
 ):
-    """A build of hours that dies near the end of coding begins it again."""
+    """Coding resumes after the last committed part."""
     from pgretrieval.index import build as building
 
     monkeypatch.setattr(building, "VALUES_AT_ONCE", 64 * 500)
@@ -194,7 +194,7 @@ def test_coding_goes_on_after_the_last_part(
 
 
 def test_training_anew_replaces_the_proxies(database: pgretrieval.RetrievalDatabase):
-    """Proxies of the old codebook stay, or searches mix the two."""
+    """Retraining removes the old proxies, and searches do not mix both."""
     docs = database.create_collection("docs", encoder=HashedEncoder(), generator="proxy")
     docs.add({"id": f"a{i}", "text": f"word{i} common{i % 7}"} for i in range(60))
     docs.build()
@@ -207,7 +207,7 @@ def test_training_anew_replaces_the_proxies(database: pgretrieval.RetrievalDatab
 
 
 def test_dropping_a_collection_drops_its_proxies(database: pgretrieval.RetrievalDatabase, vectors: list[Float32Array]):
-    """Hundreds of megabytes stay behind."""
+    """Dropping a collection drops its proxies."""
     docs = database.create_collection("docs", generator="proxy")
     docs.add(passages(100), vectors=vectors[:100])
     docs.build()
@@ -220,7 +220,7 @@ def test_dropping_a_collection_drops_its_proxies(database: pgretrieval.Retrieval
 def test_a_build_warns_of_plans_without_an_index(
     database: pgretrieval.RetrievalDatabase, vectors: list[Float32Array], monkeypatch: pytest.MonkeyPatch
 ):
-    """A server that ignores indexes makes every search slow, and nobody knows."""
+    """A build warns if the server's plans do not use indexes."""
     from pgretrieval.db import plans
 
     monkeypatch.setattr(plans, "_ROWS_WORTH_AN_INDEX", 100)
@@ -237,7 +237,7 @@ def test_a_build_warns_of_plans_without_an_index(
 
 
 def test_a_build_on_a_sound_server_does_not_warn(database: pgretrieval.RetrievalDatabase):
-    """The check takes an index scan for a scan of everything; only from 10,000 passages on does it look."""
+    """A build on a correct server does not warn; plans are checked from 10,000 passages on."""
     docs = database.create_collection("docs", generator="proxy")
     docs.add(passages(15_000), vectors=clustered(15_000, directions=600, tokens=(1, 2)))
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Everything that reads, where nothing can be written: in read-only transactions and on a hot standby."""
+"""All reading calls work in read-only transactions and on a hot standby."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def fill(database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> None:
 
 
 def answer(connection: psycopg.Connection[Any], statement: str, name: str, corpus: Corpus) -> list[tuple[Any, ...]]:
-    """What a statement gives; never nothing."""
+    """The rows of a statement, at least one."""
     rows = connection.execute(statement, {"name": name, "query": vector_array(corpus.queries[0])}).fetchall()
     assert rows
     return rows
 
 
 def answers(url: str, corpus: Corpus) -> dict[str, Any]:
-    """What the Python client finds and says."""
+    """Results of the Python client."""
     with pgretrieval.connect(url=url) as database:
         found: dict[str, Any] = {"": database.list_collections()}
         for name in COLLECTIONS:
@@ -75,14 +75,14 @@ def answers(url: str, corpus: Corpus) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def filled(module_database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> str:
-    """The URL of a database with all collections."""
+    """URL of a database with all collections."""
     fill(module_database, corpus)
     return module_database.url
 
 
 @pytest.mark.parametrize("statement", STATEMENTS.values(), ids=STATEMENTS)
 def test_statements_in_a_read_only_transaction(filled: str, corpus: Corpus, statement: str):
-    """A function for reading writes, or makes a temporary table."""
+    """Reading functions neither write nor create temporary tables."""
     with psycopg.connect(filled, autocommit=True) as connection:
         expected = {name: answer(connection, statement, name, corpus) for name in COLLECTIONS}
         connection.execute("begin read only")
@@ -91,7 +91,7 @@ def test_statements_in_a_read_only_transaction(filled: str, corpus: Corpus, stat
 
 
 def test_the_client_where_every_transaction_is_read_only(filled: str, corpus: Corpus):
-    """Connecting or searching from Python writes."""
+    """Connecting and searching in Python do not write."""
     expected = answers(filled, corpus)
     separator = "&" if "?" in filled else "?"
     assert answers(f"{filled}{separator}options=-cdefault_transaction_read_only%3Don", corpus) == expected
@@ -99,7 +99,7 @@ def test_the_client_where_every_transaction_is_read_only(filled: str, corpus: Co
 
 @contextmanager
 def replicated(folder: Path, version: int, corpus: Corpus) -> Iterator[tuple[str, str]]:
-    """The URLs of a filled server and of its standby."""
+    """URLs of a filled server and of its standby."""
     server = open_server(folder / "primary", postgres_version=version)
     try:
         with pgretrieval.connect(data_dir=folder / "primary") as database:
@@ -112,7 +112,7 @@ def replicated(folder: Path, version: int, corpus: Corpus) -> Iterator[tuple[str
 
 @pytest.fixture(scope="module", params=EMBEDDED_VERSIONS.values(), ids=EMBEDDED_VERSIONS)
 def servers(request: pytest.FixtureRequest, corpus: Corpus) -> Iterator[tuple[str, str]]:
-    """The URLs of a filled server and of its standby, in each version."""
+    """URLs of a filled server and of its standby, in each version."""
     with reachable_directory() as folder, replicated(folder, request.param, corpus) as urls:
         wait_for_replay(*urls)
         yield urls
@@ -120,7 +120,7 @@ def servers(request: pytest.FixtureRequest, corpus: Corpus) -> Iterator[tuple[st
 
 @pytest.mark.parametrize("statement", STATEMENTS.values(), ids=STATEMENTS)
 def test_statements_on_a_standby(servers: tuple[str, str], corpus: Corpus, statement: str):
-    """A standby refuses a search, or finds something else."""
+    """A standby gives the primary's results in SQL."""
     primary, standby = servers
     with psycopg.connect(primary) as here, psycopg.connect(standby) as there:
         assert there.execute("select pg_is_in_recovery()").fetchone() == (True,)
@@ -129,13 +129,13 @@ def test_statements_on_a_standby(servers: tuple[str, str], corpus: Corpus, state
 
 
 def test_the_client_on_a_standby(servers: tuple[str, str], corpus: Corpus):
-    """The client cannot connect to a standby, or finds something else there."""
+    """A standby gives the primary's results in Python."""
     primary, standby = servers
     assert answers(standby, corpus) == answers(primary, corpus)
 
 
 def test_a_standby_finds_what_the_primary_adds(servers: tuple[str, str], corpus: Corpus):
-    """A client of the standby keeps an old index in memory, or writes there end in something else than an error that says why."""
+    """A client of the standby finds new passages, and its writes raise an error with the reason."""
     primary, standby = servers
     query = corpus.queries[1]
     with pgretrieval.connect(url=primary) as here, pgretrieval.connect(url=standby) as there:

@@ -1,4 +1,4 @@
-"""Rebuilds: beside searches and changes, interrupted and taken up again, with another encoder."""
+"""Rebuilds: concurrent with searches and changes, interrupted and resumed, with another encoder."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ STAGES = ["encode", "train", "code", "postings", "index", "switch", "drop"]
 
 
 class StopHere(Exception):  # noqa: N818
-    """Stands for Ctrl-C or a crash."""
+    """Simulates Ctrl-C or a crash."""
 
 
 class OtherEncoder(HashedEncoder):
-    """Another kind, of more dimensions, that makes one token more of a text, and a dense vector."""
+    """An encoder of more dimensions, with one extra token per text and a dense vector."""
 
     def __init__(self, dim: int = 96) -> None:
         super().__init__(dim)
@@ -57,7 +57,7 @@ def value(url: str, statement: str) -> Any:
 
 
 def numbered(count: int, kind: str = "a") -> list[dict[str, str]]:
-    """Passages a0, a1, …, each with a word of its own."""
+    """Passages a0, a1, …, each with a unique word."""
     return [{"id": f"{kind}{i}", "text": f"{kind}word{i} one two{i % 7}"} for i in range(count)]
 
 
@@ -70,7 +70,7 @@ def built(database: pgretrieval.RetrievalDatabase, encoder: HashedEncoder | None
 
 
 def at(wanted: str, work: Callable[[], object]) -> Callable[[str, int, int], None]:
-    """A stage callback that does something when it is first told of a stage."""
+    """A stage callback that runs an action at the first report of a stage."""
     done: list[str] = []
 
     def stage(name: str, _done: int, _total: int) -> None:
@@ -138,7 +138,7 @@ union all select 'segments', count(distinct codebook_id) from pgretrieval.segmen
 
 
 def violations(url: str) -> list[tuple[Any, ...]]:
-    """What does not fit together in the only collection."""
+    """Violations in the only collection."""
     with psycopg.connect(url) as connection:
         return [
             *connection.execute(_VIOLATIONS).fetchall(),
@@ -156,7 +156,7 @@ def ids(hits: list[pgretrieval.Hit]) -> set[str]:
 @pytest.mark.both_versions
 @pytest.mark.parametrize("options", [{}, {"generator": "proxy"}, {"keep_vectors": True}, {"language": None}], ids=str)
 def test_searches_find_the_same_after_a_rebuild(database: pgretrieval.RetrievalDatabase, options: dict[str, Any]):
-    """Passages, postings or words are lost, or the old index stays."""
+    """Hits are equal after a rebuild, and the old index is gone."""
     docs = built(database, **options)
     before = value(database.url, "select codebook_id from pgretrieval.collection")
     docs.add(numbered(20, "b"))
@@ -178,7 +178,7 @@ def test_searches_find_the_same_after_a_rebuild(database: pgretrieval.RetrievalD
 
 
 def test_given_vectors_that_were_not_kept_cannot_be_made_again(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """The collection is emptied, or the error does not say what can be done."""
+    """A rebuild without stored vectors or an encoder is refused, names the remedy and changes nothing."""
     docs = database.create_collection("docs")
     docs.add(corpus.passages, vectors=corpus.vectors)
     docs.build()
@@ -192,7 +192,7 @@ def test_given_vectors_that_were_not_kept_cannot_be_made_again(database: pgretri
 
 
 def test_an_empty_collection_cannot_be_rebuilt(database: pgretrieval.RetrievalDatabase):
-    """It ends in an error of numpy's."""
+    """Rebuilding an empty collection raises a clear error."""
     docs = database.create_collection("docs", encoder=HashedEncoder())
     with pytest.raises(pgretrieval.IndexNotBuiltError, match="'docs' is empty"):
         docs.rebuild()
@@ -207,7 +207,7 @@ def test_an_empty_collection_cannot_be_rebuilt(database: pgretrieval.RetrievalDa
 def test_what_changes_meanwhile_is_there_afterwards(
     database: pgretrieval.RetrievalDatabase, wanted: str, first: bool, options: dict[str, Any]
 ):
-    """An add, update or delete waits for the whole build, or is lost by the switch."""
+    """Adds, updates and deletes during a rebuild do not wait and are kept."""
     docs = database.create_collection("docs", encoder=HashedEncoder(), **options)
     docs.add(numbered(60))
     other = database.get_collection("docs", encoder=HashedEncoder())
@@ -242,7 +242,7 @@ def test_what_changes_meanwhile_is_there_afterwards(
 def test_nothing_is_encoded_while_changes_wait_for_the_switch(
     database: pgretrieval.RetrievalDatabase, monkeypatch: pytest.MonkeyPatch
 ):
-    """Texts that came just before the switch are encoded while whoever adds waits for a slow model."""
+    """Texts that arrive before the switch are encoded while no change waits."""
     docs = built(database)
     late = iter(range(3))
     trying = rebuilds.trying_to_switch
@@ -271,7 +271,7 @@ def test_nothing_is_encoded_while_changes_wait_for_the_switch(
 
 
 def test_a_long_transaction_keeps_the_switch_waiting_and_nobody_else(database: pgretrieval.RetrievalDatabase):
-    """While the switch waits for an add of hours, all later adds wait behind it; or it does not wait, and loses the add."""
+    """A switch that waits for a long transaction does not block later adds."""
     docs = built(database)
     rebuilding = threading.Thread(target=docs.rebuild)
     with psycopg.connect(database.url) as connection:
@@ -294,7 +294,7 @@ def test_a_long_transaction_keeps_the_switch_waiting_and_nobody_else(database: p
 
 
 def test_two_rebuilds_at_once(database: pgretrieval.RetrievalDatabase):
-    """They drop each other's work, or wait for each other for ever."""
+    """The second of two rebuilds is refused."""
     docs = built(database)
     failures: list[BaseException] = []
 
@@ -319,7 +319,7 @@ def test_two_rebuilds_at_once(database: pgretrieval.RetrievalDatabase):
 @pytest.mark.both_versions
 @pytest.mark.parametrize("options", [{}, {"generator": "proxy"}, {"keep_vectors": True}], ids=str)
 def test_searches_go_on_through_switches(database: pgretrieval.RetrievalDatabase, options: dict[str, Any]):
-    """A search fails, or finds nothing, because its codebook was dropped under it."""
+    """Searches continue during switches."""
     docs = database.create_collection("docs", encoder=HashedEncoder(), **options)
     docs.add(numbered(300))
     query = vector_array(HashedEncoder().encode_query(["aword3 one"])[0])
@@ -341,7 +341,7 @@ def test_searches_go_on_through_switches(database: pgretrieval.RetrievalDatabase
 
 
 def test_a_snapshot_from_before_the_switch_stays_whole(database: pgretrieval.RetrievalDatabase):
-    """A transaction that began before the switch finds half of the old index."""
+    """A transaction that began before a switch sees the whole old index."""
     docs = built(database, keep_vectors=True)
     query = vector_array(HashedEncoder().encode_query(["aword3 one"])[0])
     search = "select id, score from pgretrieval.search('docs', %s::vector[], 60)"
@@ -356,7 +356,7 @@ def test_a_snapshot_from_before_the_switch_stays_whole(database: pgretrieval.Ret
 
 
 def test_a_snapshot_from_before_the_first_build_stays_whole(database: pgretrieval.RetrievalDatabase):
-    """Vectors that the build has coded are cut away from under a search that compares them one and all."""
+    """A transaction that began before the first build still sees the uncoded vectors."""
     docs = database.create_collection("docs", encoder=HashedEncoder())
     docs.add(numbered(60))
     query = vector_array(HashedEncoder().encode_query(["aword3 one"])[0])
@@ -373,7 +373,7 @@ def test_a_snapshot_from_before_the_first_build_stays_whole(database: pgretrieva
 
 
 def test_the_lock_of_a_rebuild_keeps_no_snapshot(database: pgretrieval.RetrievalDatabase):
-    """No vacuum removes anything in the whole database for the hours of a rebuild."""
+    """The lock of a rebuild holds no snapshot, so vacuum works."""
     docs = built(database)
     held: list[int] = []
     snapshots = """select count(backend_xmin) + count(backend_xid) from pg_stat_activity
@@ -383,7 +383,7 @@ def test_the_lock_of_a_rebuild_keeps_no_snapshot(database: pgretrieval.Retrieval
 
 
 def test_vectors_that_nobody_looks_at_are_freed_at_once(database: pgretrieval.RetrievalDatabase):
-    """A build of hours ends with deleting rows one by one, and the indexes keep their size."""
+    """Vectors that no session can read are truncated at once."""
     docs = database.create_collection("docs", encoder=HashedEncoder())
     docs.add(numbered(600))
     table = "pgretrieval.token_vector_" + str(docs._row.collection_id)
@@ -400,7 +400,7 @@ def test_vectors_that_nobody_looks_at_are_freed_at_once(database: pgretrieval.Re
 @pytest.mark.parametrize("wanted", STAGES)
 @pytest.mark.parametrize("changed", [False, True], ids=["same", "changed"])
 def test_an_interrupted_rebuild_is_finished_by_the_same_call(database: pgretrieval.RetrievalDatabase, wanted: str, changed: bool):
-    """What was finished is done again, or rows of the first attempt stay; or searches break in between."""
+    """An interrupted rebuild resumes with the same call, and searches work meanwhile."""
     docs = built(database, OtherEncoder(64), keep_vectors=changed, dense="kept" if changed else None)
     other = OtherEncoder()
     arguments: dict[str, Any] = {"encoder": other} if changed else {}
@@ -427,7 +427,7 @@ def test_an_interrupted_rebuild_is_finished_by_the_same_call(database: pgretriev
 
 
 def test_a_change_of_encoder_that_is_interrupted_after_the_switch(database: pgretrieval.RetrievalDatabase):
-    """The handle goes on with the old encoder, or looks for the new one in the database, which keeps no objects."""
+    """A handle interrupted after the switch uses the new encoder object."""
     docs = built(database)
     with pytest.raises(StopHere):
         docs.rebuild(encoder=OtherEncoder(96), stage=at("drop", stop))
@@ -437,7 +437,7 @@ def test_a_change_of_encoder_that_is_interrupted_after_the_switch(database: pgre
 
 
 def test_another_call_gives_up_the_interrupted_one(database: pgretrieval.RetrievalDatabase):
-    """Vectors of two encoders are mixed in one index, or rows of the first stay."""
+    """Another call discards the interrupted rebuild with its rows."""
     docs = built(database)
     with pytest.raises(StopHere):
         docs.rebuild(encoder=OtherEncoder(), stage=at("code", stop))
@@ -469,7 +469,7 @@ with pgretrieval.connect(url=sys.argv[1]) as database:
 
 @pytest.mark.parametrize("wanted", ["code", "drop"])
 def test_a_killed_rebuild_is_finished_by_the_same_call(database: pgretrieval.RetrievalDatabase, wanted: str):
-    """The lock of a dead client stays, or its rows do."""
+    """A killed rebuild resumes with the same call."""
     docs = built(database)
     killed = subprocess.run([sys.executable, "-c", _KILLED, database.url, wanted], check=False, timeout=60, env=dict(os.environ))
     assert killed.returncode == -signal.SIGKILL
@@ -487,7 +487,7 @@ def test_a_killed_rebuild_is_finished_by_the_same_call(database: pgretrieval.Ret
 @pytest.mark.parametrize("dim", [64, 96])
 @pytest.mark.parametrize("options", [{}, {"keep_vectors": True, "generator": "proxy", "dense": "kept"}], ids=["plain", "all"])
 def test_the_encoder_is_changed(database: pgretrieval.RetrievalDatabase, dim: int, options: dict[str, Any]):
-    """Something of the old encoder stays: vectors, their dimension, the number of tokens, dense vectors, or the encoder's name."""
+    """A new encoder replaces vectors, dimension, token counts, dense vectors and name."""
     docs = built(database, OtherEncoder(72) if options else HashedEncoder(), **options)
     other = OtherEncoder(dim)
     docs.rebuild(encoder=other)
@@ -513,7 +513,7 @@ def test_the_encoder_is_changed(database: pgretrieval.RetrievalDatabase, dim: in
 
 
 def test_a_collection_keeps_its_version_of_minilm_until_it_is_rebuilt(database: pgretrieval.RetrievalDatabase):
-    """A newer package asks an old collection with queries of another projection, or refuses it, or a rebuild leaves the old one."""
+    """A collection keeps its version of minilm until a rebuild."""
     texts = ["Green tea is brewed with warm water.", "Espresso is pressed through ground coffee.", "A loaf rises slowly."]
     passages = [{"id": str(number), "text": text} for number, text in enumerate(texts)]
     docs = database.create_collection("docs", encoder="minilm@1", keep_vectors=True)
@@ -538,7 +538,7 @@ def test_a_collection_keeps_its_version_of_minilm_until_it_is_rebuilt(database: 
 
 
 def test_given_dense_vectors_stay_when_the_encoder_changes(database: pgretrieval.RetrievalDatabase):
-    """The application's own dense vectors are lost with the encoder's."""
+    """Given dense vectors survive a change of encoder."""
     docs = database.create_collection("docs", encoder=HashedEncoder(), dense="kept")
     dense = np.eye(60, dtype=np.float32)
     docs.add(numbered(60), dense=dense)
@@ -550,7 +550,7 @@ def test_given_dense_vectors_stay_when_the_encoder_changes(database: pgretrieval
 
 
 def test_an_encoder_without_dense_vectors_is_refused_where_they_are_kept(database: pgretrieval.RetrievalDatabase):
-    """Passages come out without dense vectors."""
+    """An encoder without dense vectors is refused if the collection keeps them."""
     docs = built(database, OtherEncoder(), dense="kept")
     with pytest.raises(pgretrieval.EncoderError, match=r"has no method .* for dense vectors"):
         docs.rebuild(encoder=HashedEncoder())
@@ -558,7 +558,7 @@ def test_an_encoder_without_dense_vectors_is_refused_where_they_are_kept(databas
 
 
 def test_the_first_build_can_take_another_encoder(database: pgretrieval.RetrievalDatabase):
-    """Vectors that wait for a build are taken for those of the new encoder."""
+    """The first build can use another encoder, which re-encodes waiting passages."""
     docs = database.create_collection("docs", encoder=HashedEncoder())
     docs.add(numbered(60))
     docs.rebuild(encoder=OtherEncoder(), stage=at("code", lambda: docs.search("aword3 one", k=1)))
@@ -572,7 +572,7 @@ def test_the_first_build_can_take_another_encoder(database: pgretrieval.Retrieva
 
 @pytest.fixture
 def stale(database: pgretrieval.RetrievalDatabase, monkeypatch: pytest.MonkeyPatch) -> pgretrieval.Collection:
-    """A handle that was opened and used before another changed the encoder, to one of as many dimensions that can be loaded."""
+    """A used handle of a collection whose encoder was changed to a loadable one of equal dimension."""
     docs = built(database)
     before = database.get_collection("docs", encoder=HashedEncoder())
     before.search("aword3 one")
@@ -582,7 +582,7 @@ def stale(database: pgretrieval.RetrievalDatabase, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_handle_from_before_searches_with_the_new_encoder(stale: pgretrieval.Collection):
-    """Queries of the old encoder are compared with passages of the new one, and nobody notices."""
+    """Queries of an old handle use the new encoder."""
     assert stale.search("aword3 one", k=1)[0].id == "a3"
     assert isinstance(stale.encoder._load(), OtherEncoder)
     assert stale.search_many(["aword3 one"], k=1)[0][0].id == "a3"
@@ -592,7 +592,7 @@ def test_a_handle_from_before_searches_with_the_new_encoder(stale: pgretrieval.C
 
 @pytest.mark.parametrize("change", ["add", "update"])
 def test_a_handle_from_before_adds_with_the_new_encoder(stale: pgretrieval.Collection, database_url: str, change: str):
-    """Vectors of the old encoder get into an index of the new one."""
+    """Adds of an old handle use the new encoder."""
     if change == "add":
         stale.add(passage for passage in [{"id": "late", "text": "late comer"}])
     else:
@@ -602,7 +602,7 @@ def test_a_handle_from_before_adds_with_the_new_encoder(stale: pgretrieval.Colle
 
 
 def test_given_vectors_through_a_handle_from_before(stale: pgretrieval.Collection, database_url: str):
-    """Vectors that the caller made with the old encoder are stored without a word."""
+    """Given vectors through an old handle are refused."""
     vectors = HashedEncoder().encode_document(["late comer"])
     with pytest.raises(pgretrieval.EncoderChangedError, match="rebuild changed the encoder of collection 'docs'"):
         stale.add([{"id": "late", "text": "late comer"}], vectors=vectors)
@@ -612,7 +612,7 @@ def test_given_vectors_through_a_handle_from_before(stale: pgretrieval.Collectio
 
 
 def test_a_handle_from_before_whose_encoder_cannot_be_loaded(database: pgretrieval.RetrievalDatabase):
-    """Results are those of the old encoder's queries."""
+    """An old handle whose new encoder cannot be loaded raises an error."""
     docs = built(database)
     before = database.get_collection("docs", encoder=HashedEncoder())
     before.search("aword3 one")
@@ -624,7 +624,7 @@ def test_a_handle_from_before_whose_encoder_cannot_be_loaded(database: pgretriev
 
 
 def test_a_given_query_of_the_old_dimension(database: pgretrieval.RetrievalDatabase):
-    """It ends in an error of torch's about shapes."""
+    """A given query of the old dimension raises an error of the package."""
     docs = built(database)
     before = database.get_collection("docs")
     query = HashedEncoder().encode_query(["aword3 one"])[0]
@@ -639,7 +639,7 @@ def test_a_given_query_of_the_old_dimension(database: pgretrieval.RetrievalDatab
 def test_the_encoder_is_changed_while_others_search_and_add(
     database: pgretrieval.RetrievalDatabase, monkeypatch: pytest.MonkeyPatch
 ):
-    """A search fails at the switch, or an add that began before it writes vectors of the old encoder."""
+    """Searches and adds continue during a change of encoder, each with one encoder."""
     docs = built(database, HashedEncoder())
     encoders = {64: HashedEncoder(), 96: OtherEncoder()}
     monkeypatch.setattr(
@@ -667,7 +667,7 @@ def test_the_encoder_is_changed_while_others_search_and_add(
 
 
 def test_drift_shows_in_stats(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """Nobody learns that later passages are coded worse, or a rebuild is advised where it would change nothing."""
+    """stats reports growing errors of added passages, and advises a rebuild only if it helps."""
     docs = database.create_collection("docs", keep_vectors=True)
     docs.add(corpus.passages, vectors=corpus.vectors)
     assert docs.stats()["rebuild_pays"] is False

@@ -1,4 +1,4 @@
-"""Rounds of indexing, mining and training on a real server; what is trained is a copy of the model before."""
+"""Rounds of indexing, mining and training on a real server; training returns a copy of the model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def passages() -> Iterable[Passage]:
 
 
 class Copying:
-    """Takes the model that it is given for the trained one."""
+    """Returns a copy of the model as the trained one."""
 
     def __init__(self) -> None:
         self.trained: list[tuple[int, str, str]] = []
@@ -46,7 +46,7 @@ class Copying:
 
 @pytest.fixture
 def go(database: pgretrieval.RetrievalDatabase, library_folder: Path, tmp_path: Path) -> Callable[..., list[Path]]:
-    """Rounds in tmp_path/out; names of what is changed."""
+    """Run rounds in tmp_path/out with changed arguments."""
 
     def run(train: Any, **changed: Any) -> list[Path]:
         given = {"base": str(library_folder), "mining": FEW, **changed}
@@ -58,7 +58,7 @@ def go(database: pgretrieval.RetrievalDatabase, library_folder: Path, tmp_path: 
 def test_each_round_trains_the_model_of_the_one_before(
     database: pgretrieval.RetrievalDatabase, go: Callable[..., list[Path]], library_folder: Path, tmp_path: Path
 ):
-    """A round is left out or done twice, or begins from another model; by default there are two."""
+    """Each round trains the model of the previous one; the default is two rounds."""
     train = Copying()
     models = go(train)
     folders = [tmp_path / "out" / f"round-{number}" for number in (1, 2)]
@@ -73,7 +73,7 @@ def test_each_round_trains_the_model_of_the_one_before(
 
 
 def test_progress_of_all_that_takes_long_is_told(go: Callable[..., list[Path]]):
-    """Hours go by without a word: of encoding, of building the index, or of mining."""
+    """Progress of encoding, building and mining is reported."""
     told: list[tuple[str, int, int]] = []
     go(Copying(), rounds=1, stage=lambda *step: told.append(step))
     encoded = [step for step in told if step[0] == "encode"]
@@ -85,7 +85,7 @@ def test_progress_of_all_that_takes_long_is_told(go: Callable[..., list[Path]]):
 
 
 def test_an_interrupted_round_goes_on(database: pgretrieval.RetrievalDatabase, go: Callable[..., list[Path]], tmp_path: Path):
-    """A collection that is there is made again or stops the rounds; tuples that are there are mined again."""
+    """An interrupted round reuses its tuples and replaces its collection."""
 
     def stop(name: str, done: int, _: int) -> None:
         if name == "mine":
@@ -104,7 +104,7 @@ def test_an_interrupted_round_goes_on(database: pgretrieval.RetrievalDatabase, g
 
 
 def test_a_teacher_scores_the_tuples_of_every_round(go: Callable[..., list[Path]], tmp_path: Path):
-    """The teacher is asked by none or by the first round alone; or another one takes its place in rounds that are there."""
+    """The teacher scores the tuples of every round, and another teacher is refused in a resumed run."""
 
     class Longest:
         fingerprint = "longest"

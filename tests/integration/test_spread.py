@@ -1,4 +1,4 @@
-"""Anchor items that are spread over the passages' vectors, in each of the forms in which a collection keeps these."""
+"""Anchor items spread over the passages' vectors, for each form of stored vectors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def grouped(groups: np.ndarray, seed: int) -> np.ndarray:
 
 
 def assert_near_means(chosen: list[int], rows: np.ndarray, seed: int = 0) -> None:
-    """Each row is the nearest to a mean of all directions, but for those chosen before it; of equally near ones any may come."""
+    """Assert that each row is nearest to a mean of all directions, except rows already chosen; ties may be broken in any way."""
     assert rows.dtype == np.float32  # in another precision means of near rows would be others
     rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     means = train_centroids(torch.from_numpy(rows), len(chosen), seed).numpy()
@@ -34,7 +34,7 @@ def assert_near_means(chosen: list[int], rows: np.ndarray, seed: int = 0) -> Non
 
 
 def chosen_by(collection: pgretrieval.Collection, count: int, seed: int = 0, keys: list[str] | None = None) -> list[str]:
-    """The ids of the passages that are chosen among `keys`, by default all; these need not be there any more."""
+    """Ids of the passages chosen among `keys`, by default all; deleted ones may be included."""
     opened = collection._opened
     row = opened.refresh()
     keys = [f"p{number}" for number in range(COUNT)] if keys is None else keys
@@ -47,12 +47,12 @@ def chosen_by(collection: pgretrieval.Collection, count: int, seed: int = 0, key
 
 @pytest.fixture(scope="module")
 def tokens() -> list[np.ndarray]:
-    """Token vectors of several numbers and directions a passage."""
+    """Token vectors with different numbers and directions per passage."""
     return [array + 0.6 * row for array, row in zip(clustered(COUNT, seed=4), grouped(np.arange(COUNT) % GROUPS, 5), strict=True)]
 
 
 def stored_means(url: str) -> dict[str, np.ndarray]:
-    """Of the token vectors of each passage as they are stored, by id, in the order in which passages were added."""
+    """Means of the stored token vectors of each passage, by id, in the order of adding."""
     statement = """
         select key, array(select vector::real[] from unnest(vectors) with ordinality as one (vector, place) order by place)
         from pgretrieval.token_vector join pgretrieval.passage using (collection_id, passage_id) order by passage_id
@@ -67,7 +67,7 @@ def stored_means(url: str) -> dict[str, np.ndarray]:
 def test_anchors_are_nearest_to_means_of_the_passages(
     database: pgretrieval.RetrievalDatabase, database_url: str, tokens: list[np.ndarray], built: bool, seed: int
 ):
-    """The mean of a passage is that of another or one of its tokens, long ones attract, or the farthest is taken."""
+    """Anchors are the passages nearest to the cluster means, by the mean of their unit token vectors."""
     collection = database.create_collection("docs", keep_vectors=True)
     collection.add(passages(COUNT), vectors=tokens)
     if built:
@@ -81,7 +81,7 @@ def test_anchors_are_nearest_to_means_of_the_passages(
 
 
 def test_codes_tell_the_means_nearly(database: pgretrieval.RetrievalDatabase, tokens: list[np.ndarray]):
-    """Passages are decoded with the codes of others, so that anchors are near to no mean."""
+    """Means of decoded codes are close to those of vectors, for each passage."""
     collection = database.create_collection("docs")
     collection.add(passages(COUNT), vectors=tokens)
     collection.build()
@@ -89,7 +89,7 @@ def test_codes_tell_the_means_nearly(database: pgretrieval.RetrievalDatabase, to
     chosen = [int(key[1:]) for key in chosen_by(collection, 12)]
 
     def covered(places: list[int]) -> float:
-        """How near the nearest of some passages is to a passage, in the mean."""
+        """Mean similarity of a passage to the nearest of some passages."""
         return float((rows @ rows[places].T).max(axis=1).mean())
 
     assert {place % GROUPS for place in chosen} == set(range(GROUPS))
@@ -99,7 +99,7 @@ def test_codes_tell_the_means_nearly(database: pgretrieval.RetrievalDatabase, to
 
 
 def test_kept_dense_vectors_are_spread_over(database: pgretrieval.RetrievalDatabase, tokens: list[np.ndarray]):
-    """Token vectors are taken though the collection keeps one vector a passage."""
+    """Stored dense vectors are used instead of token vectors."""
     dense = grouped(np.arange(COUNT) // (COUNT // GROUPS), 8) * np.linspace(1, 5, COUNT)[:, None]
     collection = database.create_collection("docs", dense="kept")
     collection.add(passages(COUNT), vectors=tokens, dense=dense)
@@ -107,7 +107,7 @@ def test_kept_dense_vectors_are_spread_over(database: pgretrieval.RetrievalDatab
 
 
 def test_equal_passages_have_fewer_means_than_are_asked_for(database: pgretrieval.RetrievalDatabase, tokens: list[np.ndarray]):
-    """Fewer anchors come, one comes twice, or copies take the place of passages that differ."""
+    """With equal passages, the requested number of different anchors is returned."""
     collection = database.create_collection("docs")
     collection.add(passages(COUNT), vectors=[tokens[number % 5] for number in range(COUNT)])
     chosen = [int(key[1:]) for key in chosen_by(collection, 30)]
@@ -119,7 +119,7 @@ def test_equal_passages_have_fewer_means_than_are_asked_for(database: pgretrieva
 def test_passages_that_are_gone_are_no_anchors(
     database: pgretrieval.RetrievalDatabase, database_url: str, tokens: list[np.ndarray]
 ):
-    """A place is counted among those that are left, and another passage becomes the anchor."""
+    """Deleted passages are no anchors, and the others keep their numbers."""
     collection = database.create_collection("docs")
     collection.add(passages(COUNT), vectors=tokens)
     collection.delete([f"p{number}" for number in (0, 1, 50, 51, 52)])

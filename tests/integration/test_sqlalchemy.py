@@ -35,7 +35,7 @@ class Base(DeclarativeBase):
 
 
 class Article(Base):
-    """A table of the application's own, whose slugs are the passages' ids."""
+    """A table of the application, whose slugs are the passages' ids."""
 
     __tablename__ = "article"
     slug: Mapped[str] = mapped_column(primary_key=True)
@@ -44,7 +44,7 @@ class Article(Base):
 
 @pytest.fixture
 def engine(module_database: pgretrieval.RetrievalDatabase, built: pgretrieval.Collection) -> sa.Engine:
-    """On the database of the shared collection, with an article for each passage."""
+    """An engine on the database of the shared collection, with an article for each passage."""
     engine = sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(module_database.url), poolclass=sa.NullPool)
     with Session(engine) as session:
         if not sa.inspect(engine).has_table("article"):
@@ -55,7 +55,7 @@ def engine(module_database: pgretrieval.RetrievalDatabase, built: pgretrieval.Co
 
 
 def test_hits_join_with_models(engine: sa.Engine, built: pgretrieval.Collection, corpus: Corpus):
-    """Columns are missing, untyped, or in another order."""
+    """Hits have typed columns in order and join with models."""
     query = corpus.queries[0]
     found = search("shared", query, 5).alias("found")
     statement = sa.select(Article, found.c.score).join(found, found.c.id == Article.slug).order_by(found.c.rank)
@@ -66,7 +66,7 @@ def test_hits_join_with_models(engine: sa.Engine, built: pgretrieval.Collection,
 
 
 def test_restrictions(engine: sa.Engine, corpus: Corpus):
-    """A filter or a select of ids is not applied before candidates."""
+    """A filter and a select of ids apply before candidates are chosen."""
     query = corpus.queries[0]
     young = sa.select(Article.slug).where(Article.year >= 2190)
     with engine.connect() as connection:
@@ -81,7 +81,7 @@ def test_restrictions(engine: sa.Engine, corpus: Corpus):
 
 
 def test_words_and_both(engine: sa.Engine, corpus: Corpus):
-    """The other functions have other arguments."""
+    """text_search and hybrid_search take the same arguments as in SQL."""
     with engine.connect() as connection:
         words = connection.execute(sa.select(text_search("shared", "passage 7", 1).alias("found"))).one()
         assert words.id == "p7"
@@ -91,7 +91,7 @@ def test_words_and_both(engine: sa.Engine, corpus: Corpus):
 
 
 def test_all_three(engine: sa.Engine, module_database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """A dense vector, a weight or the way to fuse does not reach the function."""
+    """Dense vector, weights and fusion reach the function."""
     docs = module_database.create_collection("three", dense="kept")
     dense = np.eye(20, dtype=np.float32)
     docs.add(corpus.passages[:20], vectors=corpus.vectors[:20], dense=dense)
@@ -106,7 +106,7 @@ def test_all_three(engine: sa.Engine, module_database: pgretrieval.RetrievalData
 
 
 def test_vectors_are_read_with_the_types_of_pgvector(engine: sa.Engine, corpus: Corpus):
-    """Centroids come as vectors of length one, and take part in its operators."""
+    """Centroids are read as pgvector's type and work with its operators."""
     near = sa.select(centroid.c.vector).order_by(centroid.c.vector.max_inner_product(HalfVector(corpus.queries[0][0]))).limit(1)
     with engine.connect() as connection:
         every = np.array(connection.scalars(sa.select(centroid.c.vector)).all(), dtype=np.float32)
@@ -118,7 +118,7 @@ def test_vectors_are_read_with_the_types_of_pgvector(engine: sa.Engine, corpus: 
 def test_arrays_go_as_they_are_where_pgvector_is_registered(
     module_database: pgretrieval.RetrievalDatabase, built: pgretrieval.Collection, corpus: Corpus
 ):
-    """An application that registers pgvector's types with psycopg passes vectors to the SQL functions, and needs no text."""
+    """With pgvector's types registered in psycopg, vectors need no text form."""
     with psycopg.connect(module_database.url) as connection:
         register_vector(connection)
         found = connection.execute(
@@ -128,7 +128,7 @@ def test_arrays_go_as_they_are_where_pgvector_is_registered(
 
 
 def test_tables_are_those_of_the_schema(engine: sa.Engine):
-    """A column is named or typed otherwise than in the database."""
+    """Columns have the names and types of the database."""
     with engine.connect() as connection:
         for table in (collections, collection, passage, centroid, dense_vector, item_embedding):
             connection.execute(sa.select(table).limit(1)).all()
@@ -140,7 +140,7 @@ def test_tables_are_those_of_the_schema(engine: sa.Engine):
 def test_asynchronous_engines(
     engine: sa.Engine, module_database: pgretrieval.RetrievalDatabase, built: pgretrieval.Collection, corpus: Corpus, driver: str
 ):
-    """A driver wants to know the type of an array of vectors, and does not."""
+    """Asynchronous drivers, which need the type of an array of vectors, work."""
 
     async def run() -> list[Any]:
         arguments = connect_arguments(driver, psycopg.conninfo.conninfo_to_dict(module_database.url))

@@ -1,4 +1,4 @@
-"""What a server refuses is told as what it is."""
+"""Errors of the server have the right class and message."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def with_options(url: str, **settings: str) -> str:
 
 @pytest.fixture
 def filled(database_url: str) -> str:
-    """Of a database with a collection."""
+    """URL of a database with a collection."""
     with pgretrieval.connect(url=database_url) as database:
         docs = database.create_collection("docs", encoder=HashedEncoder())
         docs.add([{"id": number, "text": f"word{number} common"} for number in range(50)])
@@ -40,13 +40,13 @@ def docs_of(database: pgretrieval.RetrievalDatabase) -> pgretrieval.Collection:
 
 
 def run(database: pgretrieval.RetrievalDatabase, statement: str) -> None:
-    """A statement of the test's, as a call of the package would run it."""
+    """Run a statement as a call of the package would."""
     with database._database.connection("running it") as connection:
         connection.execute(statement.encode())
 
 
 def test_a_statement_timeout(filled: str):
-    """It is told as a lost connection."""
+    """A statement timeout raises TimedOutError."""
     with pgretrieval.connect(url=with_options(filled, statement_timeout="100")) as database:
         with pytest.raises(TimedOutError, match=r"exceeded its time limit.*raise statement_timeout"):
             run(database, "select pg_sleep(5)")
@@ -55,7 +55,7 @@ def test_a_statement_timeout(filled: str):
 
 
 def test_a_lock_timeout(filled: str):
-    """Somebody else's lock is told as a lost connection."""
+    """A lock timeout raises TimedOutError."""
     with (
         pgretrieval.connect(url=with_options(filled, lock_timeout="100")) as database,
         psycopg.connect(filled) as other,
@@ -67,7 +67,7 @@ def test_a_lock_timeout(filled: str):
 
 
 def test_a_session_that_was_ended(filled: str):
-    """It is told as if the URL were wrong."""
+    """An ended session raises DatabaseUnavailableError."""
     with pgretrieval.connect(url=filled) as database, psycopg.connect(filled, autocommit=True) as other:
 
         def end() -> None:
@@ -83,7 +83,7 @@ def test_a_session_that_was_ended(filled: str):
 
 
 def test_a_server_that_takes_no_changes(filled: str):
-    """The remedy is to start the server."""
+    """The remedy for a read-only server is to connect to the primary."""
     with pgretrieval.connect(url=with_options(filled, default_transaction_read_only="on")) as database:
         with pytest.raises(StorageError, match=r"read-only.*Connect to the primary") as raised:
             docs_of(database).add([{"id": "new", "text": "text"}])
@@ -91,7 +91,7 @@ def test_a_server_that_takes_no_changes(filled: str):
 
 
 def test_a_value_that_is_too_large(filled: str):
-    """A limit of PostgreSQL's is told as a lost connection."""
+    """A value beyond PostgreSQL's limits raises StorageError."""
     with pgretrieval.connect(url=filled) as database:
         with pytest.raises(StorageError, match="too large for PostgreSQL") as raised:
             run(database, "select repeat('x', 2000000000)")
@@ -99,7 +99,7 @@ def test_a_value_that_is_too_large(filled: str):
 
 
 def test_a_server_without_memory_for_locks():
-    """What there is too little of, and which setting gives more, is not told."""
+    """The error for too many locks names max_locks_per_transaction."""
     with own_server() as server:
         with pgretrieval.connect(url=server.url) as database:
             for number in range(25):
@@ -118,7 +118,7 @@ def test_a_server_without_memory_for_locks():
 
 
 def test_connections_that_the_server_refuses(postgres: PostgresUnderTest, filled: str):
-    """An answer of the server's is told as its silence."""
+    """A refused connection shows the server's message."""
     name, password = postgres.create_role()
     postgres.execute(f"alter role {name} connection limit 1")
     url = postgres.url_of(psycopg.conninfo.conninfo_to_dict(filled)["dbname"], name, password)
@@ -135,7 +135,7 @@ def test_connections_that_the_server_refuses(postgres: PostgresUnderTest, filled
 
 
 def test_a_handle_cannot_be_pickled(filled: str):
-    """Pickling fails with the name of a lock, or copies sockets."""
+    """Pickling a handle raises an error that names the remedy."""
     with pgretrieval.connect(url=filled) as database:
         for handle in (database, docs_of(database)):
             for take in (pickle.dumps, copy.deepcopy):
@@ -145,7 +145,7 @@ def test_a_handle_cannot_be_pickled(filled: str):
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
 def test_databases_of_other_encodings_are_refused(postgres: PostgresUnderTest, encoding: str):
-    """The driver's error comes out, or texts are stored that nobody can read."""
+    """Databases of other encodings than UTF-8 are refused."""
     postgres.execute(f"create database other_encoding encoding '{encoding}' template template0 lc_collate 'C' lc_ctype 'C'")
     try:
         url = postgres.url_of("other_encoding")
@@ -162,7 +162,7 @@ def test_databases_of_other_encodings_are_refused(postgres: PostgresUnderTest, e
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
 def test_forked_processes_have_connections_of_their_own(filled: str):
-    """Parent and children get each other's answers over the same sockets."""
+    """Parent and forked children use separate connections."""
     with pgretrieval.connect(url=filled) as database:
         docs = docs_of(database)
         docs.get(["1"])

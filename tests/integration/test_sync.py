@@ -1,4 +1,4 @@
-"""Collections that follow tables of the application."""
+"""Collections attached to tables of the application."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ create table articles (id integer primary key, title text, body text, lang text,
 
 @pytest.fixture
 def articles(connection: Connection) -> Connection:
-    """An application's table with three rows."""
+    """A table with three rows."""
     connection.execute(TABLE)
     connection.execute(
         """insert into articles values (1, 'Tea', 'green tea leaves', 'en', 1990), (2, null, 'brown bread', 'en', 2001),
@@ -47,12 +47,12 @@ def docs(database: pgretrieval.RetrievalDatabase, hashed_encoder: HashedEncoder)
 
 
 def attach(database: pgretrieval.RetrievalDatabase, **changed: Any) -> int:
-    """As most tests have it."""
+    """Attach with the arguments of most tests."""
     return database.attach("docs", "public.articles", **{"text": ["title", "body"], "metadata": ["lang", "year"], **changed})
 
 
 def held(connection: Connection, name: str = "docs") -> dict[str, tuple[str | None, str, dict[str, Any]]]:
-    """What the collection holds."""
+    """Passages of the collection."""
     rows = connection.execute(
         """select key, title, body, metadata
            from pgretrieval.passage join pgretrieval.collection using (collection_id) where name = %s""",
@@ -62,7 +62,7 @@ def held(connection: Connection, name: str = "docs") -> dict[str, tuple[str | No
 
 
 def wanted(connection: Connection) -> dict[str, tuple[str | None, str, dict[str, Any]]]:
-    """What it should hold of articles."""
+    """Passages expected from the table."""
     rows = connection.execute("select id::text, title, body, lang, year from articles")
     return {key: (title, body, {"lang": lang, "year": year}) for key, title, body, lang, year in rows}
 
@@ -80,7 +80,7 @@ def queued(connection: Connection) -> list[tuple[Any, ...]]:
 def test_a_collection_follows_its_table(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, articles: Connection, hashed_encoder: HashedEncoder
 ):
-    """A row is missing, an update keeps the old text, a deleted row is found, or an update of another column encodes anew."""
+    """Inserts, updates and deletes reach the collection; updates of unused columns encode nothing."""
     assert attach(database) == 3
     assert docs.stats()["attached"] == "public.articles"
     assert docs.stats()["queued"] == 3
@@ -115,7 +115,7 @@ def test_a_collection_follows_its_table(
 def test_only_what_is_committed_is_queued(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, articles: Connection
 ):
-    """A change that was rolled back is applied; or one is applied before it is committed."""
+    """Changes are queued at commit, and not after a rollback."""
     attach(database)
     database.work([docs])
     with articles.transaction(force_rollback=True):
@@ -129,7 +129,7 @@ def test_only_what_is_committed_is_queued(
 def test_updates_that_change_no_used_column_queue_nothing(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, articles: Connection
 ):
-    """A counter of views keeps the worker busy; or a column of metadata is not watched."""
+    """Only updates of used columns, metadata included, queue a row."""
     attach(database)
     database.work([docs])
     articles.execute("update articles set views = views + 1")
@@ -144,7 +144,7 @@ def test_updates_that_change_no_used_column_queue_nothing(
 def test_columns_of_types_without_equality(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, connection: Connection
 ):
-    """The application's update fails on json, which has no equality, or on a NUL escaped in it."""
+    """Updates of json columns, which have no equality, work."""
     connection.execute("create table articles (id bigint primary key, body text, extra json, place point)")
     database.attach("docs", "articles", text="body", metadata=["extra", "place"])
     connection.execute(
@@ -157,7 +157,7 @@ def test_columns_of_types_without_equality(
 
 
 def test_title_and_text(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, connection: Connection):
-    """A missing column leaves a gap, a row with a title alone is lost, or one without any text is a passage or an error."""
+    """Null columns leave no gap, a title alone is a passage, and a row without text is none."""
     connection.execute("create table articles (id integer primary key, title text, lead text, body text)")
     connection.execute(
         """insert into articles values (1, 'Tea', 'green', 'leaves'), (2, ' ', null, 'bread'), (3, 'Milk', ' ', null),
@@ -177,7 +177,7 @@ def test_title_and_text(database: pgretrieval.RetrievalDatabase, docs: pgretriev
 
 @pytest.mark.both_versions
 def test_a_partitioned_table(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, connection: Connection):
-    """Rows of a partition, also of a later one and written straight into it, are not told of."""
+    """Changes in partitions, later ones included, are queued."""
     connection.execute(
         """create table articles (id integer, body text, year integer, primary key (id, year)) partition by range (year);
            create table articles_old partition of articles for values from (0) to (2000);
@@ -202,7 +202,7 @@ def test_a_partitioned_table(database: pgretrieval.RetrievalDatabase, docs: pgre
 
 @pytest.mark.parametrize("given", ['public."Odd "" Table"', 'public.Odd " Table', '"Odd "" Table"'])
 def test_odd_names(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, connection: Connection, given: str):
-    """A name with capitals, spaces, quotes or percent signs breaks a statement."""
+    """Names with capitals, spaces, quotes or percent signs work."""
     connection.execute(
         """create table "Odd "" Table" ("The Key" uuid primary key, "Text ' of %s" text, "select" text);
            insert into "Odd "" Table" values ('11111111-2222-3333-4444-555555555555', 'tea', 'x')"""
@@ -233,7 +233,7 @@ def test_odd_names(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Co
 def test_keys_of_any_type(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, connection: Connection, kind: str, values: list[Any]
 ):
-    """A key is written otherwise by the trigger than it is read by the worker, and its row is not found."""
+    """Keys of every type have the same text in trigger and worker."""
     connection.execute(f"create table articles (id {kind} primary key, body text)")
     database.attach("docs", "public.articles", text="body")
     with connection.cursor() as cursor:
@@ -248,7 +248,7 @@ def test_keys_of_any_type(
 def test_a_query_with_several_passages_of_a_row(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, articles: Connection
 ):
-    """Passages that the view yields no longer stay, or those of other rows go."""
+    """Passages that the query no longer returns are removed; those of other rows stay."""
     articles.execute(
         """create view paragraphs as
            select articles.id as key, articles.id || '-' || number as id, title, paragraph, lang
@@ -271,7 +271,7 @@ def test_a_query_with_several_passages_of_a_row(
 def test_a_select_over_a_composite_key(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, connection: Connection
 ):
-    """The remedy that is named for keys of several columns does not work; or a passage that moves to another row is lost."""
+    """A select over a composite key works, also if a passage moves to another row."""
     connection.execute(
         """create table pages (book text, page integer, body text, primary key (book, page));
            insert into pages values ('a', 1, 'tea'), ('a', 2, 'bread'), ('b', 1, 'milk')"""
@@ -293,7 +293,7 @@ def test_a_select_over_a_composite_key(
 
 
 def test_an_id_twice(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, connection: Connection):
-    """One of two rows is taken by chance, or the others of the batch fail with them."""
+    """Two rows with one id are parked, and the others of the batch succeed."""
     connection.execute(
         "create table articles (id integer, body text); insert into articles values (1, 'tea'), (1, 'bread'), (2, 'milk')"
     )
@@ -322,7 +322,7 @@ def test_an_id_twice(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.
 def test_columns_that_are_not_there(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, articles: Connection, changed: dict[str, Any], said: str
 ):
-    """The error is the server's, or a collection is attached that no worker can work for."""
+    """Missing columns raise an error and attach nothing."""
     with pytest.raises(ConfigError, match=said):
         attach(database, **changed)
     assert docs.stats()["attached"] is None
@@ -332,7 +332,7 @@ def test_columns_that_are_not_there(
 def test_tables_that_cannot_be_followed(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, articles: Connection
 ):
-    """A view is attached that has no triggers, or an unknown table is the server's error."""
+    """Views without triggers and unknown tables raise an error."""
     with pytest.raises(ConfigError, match=r"no table 'public.article' in this database; there are: public.articles"):
         database.attach("docs", "public.article", text="body")
     articles.execute("create view shown as select * from articles")
@@ -348,7 +348,7 @@ def test_tables_that_cannot_be_followed(
 def test_a_collection_with_passages_of_its_own(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, articles: Connection
 ):
-    """Passages that came from elsewhere are deleted without a word by the first TRUNCATE."""
+    """A collection with own passages is refused, since a TRUNCATE would delete them."""
     docs.add([{"id": "mine", "text": "something else"}, {"id": "1", "text": "what was before"}])
     with pytest.raises(ConfigError, match=r"'docs' holds passages that public\.articles does not have: 'mine'"):
         attach(database)
@@ -375,7 +375,7 @@ class Picky(HashedEncoder):
 
 
 def test_a_poison_row_is_parked_alone_and_healed(database: pgretrieval.RetrievalDatabase, articles: Connection):
-    """One bad row holds up all others, is tried for ever, or stays parked after it was mended."""
+    """A failing row is parked alone, and processed after its next change."""
     docs = database.create_collection("docs", encoder=Picky())
     articles.execute("insert into articles select n, 'T', 'text ' || n from generate_series(10, 60) n")
     articles.execute("update articles set body = 'poison' where id in (17, 40)")
@@ -412,7 +412,7 @@ def test_a_poison_row_is_parked_alone_and_healed(database: pgretrieval.Retrieval
 def test_a_row_whose_text_cannot_be_a_passage_is_parked_at_once(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, connection: Connection
 ):
-    """What no attempt can change is tried five times."""
+    """A row whose text is no valid passage is parked without retries."""
     connection.execute("create table articles (id text primary key, body text)")
     connection.execute("insert into articles values (repeat('x', 2500), 'long'), ('a', 'tea')")
     database.attach("docs", "articles", text="body")
@@ -423,7 +423,7 @@ def test_a_row_whose_text_cannot_be_a_passage_is_parked_at_once(
 def test_a_row_that_the_database_refuses_is_parked_alone(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, articles: Connection
 ):
-    """A value that a query cannot compute stops the whole collection."""
+    """A row that the database rejects is parked alone."""
     query = "select id, id as key, body, 100 / year as ratio from public.articles"
     articles.execute("update articles set year = 0 where id = 2")
     database.attach("docs", "articles", text="body", metadata="ratio", query=query)
@@ -432,7 +432,7 @@ def test_a_row_that_the_database_refuses_is_parked_alone(
 
 
 def test_an_encoder_that_fails_on_everything_parks_nothing(database: pgretrieval.RetrievalDatabase, articles: Connection):
-    """A model that is missing for an hour leaves a parked table."""
+    """An encoder that fails on all rows parks nothing."""
     encoder = Picky()
     docs = database.create_collection("docs", encoder=encoder)
     attach(database)
@@ -458,7 +458,7 @@ def test_an_encoder_that_fails_on_everything_parks_nothing(database: pgretrieval
 def test_a_table_that_has_changed(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, articles: Connection, statement: str, said: str
 ):
-    """The application's own statements fail, rows are parked, or the other collections stand still."""
+    """A changed table does not break the application's statements, park rows or stop other collections."""
     attach(database)
     database.work([docs])
     other = database.create_collection("other", encoder=HashedEncoder())
@@ -492,7 +492,7 @@ def worker(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection
 def test_two_workers_never_have_the_same_key(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, articles: Connection
 ):
-    """A later change is claimed while an earlier one is being written, and the older text is written last."""
+    """Two workers never hold the same key, so writes keep the order of changes."""
     attach(database)
     [attached] = attachments.attached(database._database)
     where = attached.collection_id
@@ -520,7 +520,7 @@ def test_two_workers_never_have_the_same_key(
 def test_nothing_is_locked_while_a_worker_encodes(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, database_url: str, articles: Connection
 ):
-    """A slow model keeps rows of the queue, and the attachment, locked, and a transaction open; or a long one loses its claim."""
+    """A worker encodes without locks or an open transaction, and keeps its claim however long it takes."""
     attach(database)
     encoder = Paused()
     with pgretrieval.connect(url=database_url) as other, pytest.MonkeyPatch.context() as patch:
@@ -549,7 +549,7 @@ def test_nothing_is_locked_while_a_worker_encodes(
 def test_a_detach_while_rows_are_encoded(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, database_url: str, articles: Connection
 ):
-    """A worker writes rows of a table that the collection does not follow any more."""
+    """A detach during encoding prevents the worker's writes."""
     attach(database)
     encoder = Paused()
     with pgretrieval.connect(url=database_url) as other:
@@ -568,7 +568,7 @@ def test_a_detach_while_rows_are_encoded(
 
 
 class Paused(HashedEncoder):
-    """Waits in the middle of encoding until it may go on."""
+    """Waits in the middle of encoding until released."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -584,7 +584,7 @@ class Paused(HashedEncoder):
 def test_a_change_while_its_row_is_encoded_is_not_lost(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, database_url: str, articles: Connection
 ):
-    """The entry of a change that came after the row was read goes with the one before; or the application waits for a worker."""
+    """A change after its row was read stays queued, and the application does not wait."""
     attach(database)
     encoder = Paused()
     with pgretrieval.connect(url=database_url) as other:
@@ -613,7 +613,7 @@ def test_a_change_while_its_row_is_encoded_is_not_lost(
 
 
 def test_workers_share_a_queue(database: pgretrieval.RetrievalDatabase, database_url: str, articles: Connection):
-    """Rows are written twice, or left, while several workers and the application are at it."""
+    """Several workers beside a writing application process each row once and leave none."""
     docs = database.create_collection("docs", encoder=HashedEncoder())
     articles.execute("insert into articles select n, 'T' || n, 'text ' || n from generate_series(10, 400) n")
     attach(database)
@@ -636,7 +636,7 @@ def test_workers_share_a_queue(database: pgretrieval.RetrievalDatabase, database
 
 
 def test_a_killed_worker_loses_nothing(database: pgretrieval.RetrievalDatabase, database_url: str, articles: Connection):
-    """The claims of a worker that died are never given free, or half of its batch is there and done again."""
+    """Claims of a killed worker expire, and its batch is written entirely or not at all."""
     database.create_collection("docs", encoder=HashedEncoder())
     articles.execute("insert into articles select n, 'T', 'text ' || n from generate_series(10, 300) n")
     attach(database)
@@ -654,7 +654,7 @@ def test_a_killed_worker_loses_nothing(database: pgretrieval.RetrievalDatabase, 
 
 
 def test_a_worker_wakes_soon_and_drains_by_signal(database: pgretrieval.RetrievalDatabase, database_url: str, articles: Connection):
-    """A worker sleeps on although there is work, or a signal throws a batch away."""
+    """A worker wakes up soon after a change, and finishes its batch on a signal."""
     database.create_collection("docs", encoder=HashedEncoder())
     attach(database)
     process = start(database_url, "docs", seconds=0.5)
@@ -680,7 +680,7 @@ def test_a_worker_wakes_soon_and_drains_by_signal(database: pgretrieval.Retrieva
 def test_a_worker_survives_the_loss_of_its_connections(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, database_url: str, articles: Connection
 ):
-    """A worker ends, or is deaf, after the server was restarted."""
+    """A worker continues after a restart of the server."""
     attach(database)
     with working(lambda stopped: database.work([docs], once=False, stopped=stopped)):
         until(lambda: held(articles) == wanted(articles))
@@ -697,7 +697,7 @@ def test_a_worker_survives_the_loss_of_its_connections(
 def test_once_says_that_the_server_is_gone(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, articles: Connection, postgres: PostgresUnderTest
 ):
-    """A worker that runs once waits for ever, or ends as if all were done."""
+    """`worker --once` raises an error if the server is down."""
     attach(database)
     encoder = docs.encoder._loaded()
     original = encoder.encode_document
@@ -721,7 +721,7 @@ def test_once_says_that_the_server_is_gone(
 def test_a_worker_behind_a_pooler(
     kind: str, database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, database_url: str, articles: Connection
 ):
-    """It relies on a session of its own, and never looks at the queue."""
+    """A worker behind a pooler needs no session state and sees the queue."""
     with pooler(kind, database_url) as url, pgretrieval.connect(url=url) as pooled:
         mine = pooled.get_collection("docs", encoder=HashedEncoder())
         attach(pooled)
@@ -732,7 +732,7 @@ def test_a_worker_behind_a_pooler(
 
 
 def test_check(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, articles: Connection):
-    """A collection that misses changes counts as sound, or one with a full queue does not."""
+    """check reports missed changes, but not queued ones."""
 
     def rules() -> set[str]:
         return {violation.rule for violation in docs.check()}
@@ -759,7 +759,7 @@ def test_check(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collec
 def test_detach_leaves_nothing_but_the_passages(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, articles: Connection
 ):
-    """A trigger, an entry or a row of the mapping stays behind."""
+    """Triggers, queue entries and mapping are removed; passages stay."""
     everything = """
         select 'trigger', tgrelid::regclass::text, tgname::text from pg_trigger union all
         select 'relation', relkind::text, relname::text from pg_class union all
@@ -789,7 +789,7 @@ def test_detach_leaves_nothing_but_the_passages(
 def test_dropping_an_attached_collection_frees_its_table(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, articles: Connection
 ):
-    """The application cannot write any more, or a later collection gets the entries of the dropped one."""
+    """After a drop the table can be written, and a new collection gets no old entries."""
     attach(database)
     database.drop_collection("docs")
     assert articles.execute("select count(*) from pg_trigger where tgname like 'pgretrieval%'").fetchone() == (0,)
@@ -800,7 +800,7 @@ def test_dropping_an_attached_collection_frees_its_table(
 def test_two_collections_follow_one_table(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, articles: Connection
 ):
-    """The triggers of one are those of the other."""
+    """Two collections that follow one table have separate triggers."""
     other = database.create_collection("other", encoder=HashedEncoder())
     attach(database)
     database.attach("other", "articles", text="title")
@@ -817,7 +817,7 @@ def test_two_collections_follow_one_table(
 
 
 def test_the_roles(postgres: PostgresUnderTest, database_url: str, database: pgretrieval.RetrievalDatabase, articles: Connection):
-    """The application must have rights on the queue, the writer cannot work, or a reader sees keys."""
+    """The application needs no rights on the queue, writers can work, and readers see no keys."""
     database.create_collection("docs", encoder=HashedEncoder())
     roles = {name: postgres.create_role() for name in ("reader", "writer", "owner", "application")}
     urls = {name: url_as(postgres, database_url, role) for name, role in roles.items()}
@@ -864,7 +864,7 @@ def test_the_roles(postgres: PostgresUnderTest, database_url: str, database: pgr
 def test_keys_are_not_told_under_row_level_security(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, articles: Connection, postgres: PostgresUnderTest
 ):
-    """One tenant reads of another's rows in the statistics."""
+    """stats hides keys of the queue under row-level security."""
     attach(database)
     articles.execute("update pgretrieval.queue set parked_at = now(), error = 'secret'")
     articles.execute(
@@ -885,7 +885,7 @@ def test_keys_are_not_told_under_row_level_security(
 def test_doctor_tells_of_triggers_and_of_a_queue_without_worker(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, articles: Connection
 ):
-    """A table that was loaded with its triggers off is silently behind."""
+    """doctor reports disabled triggers and a queue without a worker."""
 
     def told(level: str) -> str:
         return " ".join(finding.text for finding in database.diagnose() if finding.level == level)

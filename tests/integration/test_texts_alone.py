@@ -1,4 +1,4 @@
-"""Collections without token vectors: found by words and by a cross-encoder, and given an encoder later."""
+"""Collections of texts: searched by words and by a cross-encoder, and given an encoder later."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def texts(database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> pgretrieva
 
 
 def test_texts_are_factorised_and_searched(texts: pgretrieval.Collection, connection: Any):
-    """Vectors are needed somewhere on the way."""
+    """Texts are factorised and searched without vectors."""
     model = TableCrossEncoder()
     assert texts.factorize(model, queries(range(40)), 20).embedded == 300
     hits = texts.search("query 61", 5, scorer="cross_encoder", budget=100)
@@ -41,7 +41,7 @@ def test_texts_are_factorised_and_searched(texts: pgretrieval.Collection, connec
 
 
 def test_what_needs_vectors_says_so(texts: pgretrieval.Collection, database: Any, corpus: Corpus, connection: Any):
-    """An empty answer, or an error about something else."""
+    """Calls that need vectors raise an error that says so."""
     with pytest.raises(InputError, match=r"stores texts only.*rebuild\(encoder=…\)"):
         texts.search("passage 7")
     with pytest.raises(IndexNotBuiltError):
@@ -57,7 +57,7 @@ def test_what_needs_vectors_says_so(texts: pgretrieval.Collection, database: Any
 
 
 def test_an_encoder_comes_later(texts: pgretrieval.Collection, hashed_encoder: HashedEncoder):
-    """The texts must be loaded again to be searched by late interaction."""
+    """A rebuild with an encoder adds late interaction to stored texts."""
     texts.rebuild(encoder=hashed_encoder)
     assert texts.search("title 9 text of passage 9", 1)[0].id == "p9"
     texts.add([{"id": "new", "text": "wholly other words"}])

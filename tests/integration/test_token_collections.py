@@ -1,4 +1,4 @@
-"""Collections scored by retrieved tokens from creation to the end: restrictions, changes, compaction, rebuilds, checks, errors."""
+"""Collections scored by retrieved tokens: restrictions, changes, compaction, rebuilds, checks, errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Connection = psycopg.Connection[Any]
 
 @pytest.fixture(scope="module")
 def collections(module_database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> dict[str, pgretrieval.Collection]:
-    """Tests leave them as they are."""
+    """Collections that tests do not change."""
     return fill(module_database, corpus)
 
 
@@ -42,7 +42,7 @@ def value(url: str, statement: str) -> Any:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_restrictions_come_before_retrieval(collections: dict[str, pgretrieval.Collection], corpus: Corpus, name: str):
-    """Tokens of passages that do not match take the places of those that do, or fewer than k come though more match."""
+    """Only tokens of matching passages are retrieved, and k passages are returned if as many match."""
     docs, query = collections[name], corpus.queries[0]
     few = docs.search(vectors=query, k=10, where={"number": {"$lt": 30}}, probes=1, k_tokens=1)
     assert len(few) == 10
@@ -57,7 +57,7 @@ def test_restrictions_come_before_retrieval(collections: dict[str, pgretrieval.C
 
 @pytest.mark.parametrize("name", KINDS)
 def test_all_come_where_all_are_asked_for(collections: dict[str, pgretrieval.Collection], corpus: Corpus, name: str):
-    """Passages that no probed centroid leads to are left out, or deleted ones come."""
+    """A k of all passages returns all that exist, including those that no probed centroid lists."""
     docs = collections[name]
     hits = docs.search(vectors=corpus.queries[0], k=1000, probes=1, k_tokens=1)
     assert sorted(ids(hits)) == sorted(f"p{number}" for number in range(300) if not 50 <= number < 60)
@@ -65,7 +65,7 @@ def test_all_come_where_all_are_asked_for(collections: dict[str, pgretrieval.Col
 
 @pytest.mark.parametrize("name", KINDS)
 def test_search_many_and_explain_are_search(collections: dict[str, pgretrieval.Collection], corpus: Corpus, name: str):
-    """Answers of several queries are mixed up, or counts are not filled in."""
+    """search_many returns each query's results, and explain reports all counts."""
     docs = collections[name]
     knobs = {"k_tokens": 50, "imputation": "warp", "reduction": "sum"}
     many = docs.search_many(vectors=corpus.queries, k=5, **knobs)
@@ -81,7 +81,7 @@ def test_search_many_and_explain_are_search(collections: dict[str, pgretrieval.C
 
 
 def test_reranked_scores_are_exact(collections: dict[str, pgretrieval.Collection], corpus: Corpus):
-    """The best by retrieved tokens are not scored again, on another scale, or although it was said not to."""
+    """With `rerank="maxsim"` scores are exact; with "none" they are not changed."""
     docs, query = collections["reranked"], corpus.queries[3]
     vectors = {f"p{number}": rows for number, rows in enumerate(corpus.vectors)}
     for reduction, scale in (("mean", len(query)), ("sum", 1)):
@@ -95,7 +95,7 @@ def test_reranked_scores_are_exact(collections: dict[str, pgretrieval.Collection
 
 
 def test_the_scale_stays_across_the_build(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """Scores before the first build are of another kind than those after it."""
+    """Scores before and after the first build have the same scale."""
     for scorer, scale in (("xtr", 8), ("colxtr", 1)):
         docs = database.create_collection(scorer, scorer=scorer)
         docs.add(corpus.passages, vectors=corpus.vectors)
@@ -111,14 +111,14 @@ def test_the_scale_stays_across_the_build(database: pgretrieval.RetrievalDatabas
 
 @pytest.mark.parametrize("name", KINDS)
 def test_hybrid_searches(collections: dict[str, pgretrieval.Collection], corpus: Corpus, name: str):
-    """A passage that words alone find has no score by tokens and is lost, or breaks the fusion."""
+    """Passages found only by words get a token score."""
     hits = collections[name].hybrid_search("passage 77", vectors=corpus.queries[0], weights=(0.1, 5.0, 0.0))
     assert hits[0].id == "p77"
     assert len(hits) == 10
 
 
 def test_ties_at_the_last_retrieved_token(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """Which of equal tokens is retrieved depends on the order in which a machine compares."""
+    """Ties at the last retrieved token are broken in a fixed order."""
     docs = database.create_collection("docs", scorer="xtr")
     row = corpus.vectors[0][:1]
     docs.add(passages(20), vectors=[row] * 20)
@@ -157,7 +157,7 @@ def test_knobs_that_cannot_be_used(
     options: dict[str, Any],
     message: str,
 ):
-    """A wrong value is taken for another, or a knob that does nothing is."""
+    """Invalid options, and options without effect, are refused."""
     if name == "plain" and "plain" not in module_database.list_collections():
         module_database.create_collection("plain", dim=64)
     docs = module_database.get_collection(name)
@@ -169,7 +169,7 @@ def test_knobs_that_cannot_be_used(
 
 
 def test_the_scorer_of_one_search(collections: dict[str, pgretrieval.Collection], corpus: Corpus):
-    """A collection made with "xtr" can be searched as "colxtr", whose scores are sums, and the other way round."""
+    """A collection made with "xtr" can be searched as "colxtr", whose scores are sums, and vice versa."""
     query = corpus.queries[0]
     for name, other, reduction in (("xtr", "colxtr", "sum"), ("colxtr", "xtr", "mean")):
         docs = collections[name]
@@ -179,7 +179,7 @@ def test_the_scorer_of_one_search(collections: dict[str, pgretrieval.Collection]
 
 
 def test_a_reranker_of_another_name_is_a_cross_encoder(collections: dict[str, pgretrieval.Collection], corpus: Corpus):
-    """A misspelt "maxsim" is passed over, or a cross-encoder is given vectors to read."""
+    """Unknown rerankers count as names of cross-encoders, which read texts."""
     docs = collections["xtr"]
     for search in (docs.search, docs.explain):
         with pytest.raises(pgretrieval.InputError, match="a cross-encoder reads texts"):
@@ -201,7 +201,7 @@ def test_a_reranker_of_another_name_is_a_cross_encoder(collections: dict[str, pg
     ],
 )
 def test_collections_that_cannot_be_made(database: pgretrieval.RetrievalDatabase, options: dict[str, Any], message: str):
-    """A collection is there that nothing can search."""
+    """Settings that no search supports are refused."""
     with pytest.raises(pgretrieval.ConfigError, match=message):
         database.create_collection("docs", **options)
     assert database.list_collections() == []
@@ -211,7 +211,7 @@ def test_collections_that_cannot_be_made(database: pgretrieval.RetrievalDatabase
 
 
 def test_what_is_stored(collections: dict[str, pgretrieval.Collection], module_database: pgretrieval.RetrievalDatabase):
-    """Codes are stored twice though nothing reads them, or stats do not tell what each choice costs."""
+    """Codes are stored by passage only for reranking, and stats reports the bytes."""
     for name, docs in collections.items():
         stats, number = docs.stats(), docs._row.collection_id
         assert (stats["scorer"], stats["rerank"]) == (KINDS[name]["scorer"], KINDS[name].get("rerank"))
@@ -236,7 +236,7 @@ def test_what_is_stored(collections: dict[str, pgretrieval.Collection], module_d
 @pytest.mark.both_versions
 @pytest.mark.parametrize("name", KINDS)
 def test_changes_compaction_and_rebuild(database: pgretrieval.RetrievalDatabase, corpus: Corpus, name: str):
-    """Tokens are lost, stay of what was deleted, or change their scores when they move."""
+    """Changes, compaction and rebuild keep tokens and scores, and remove deleted ones."""
     docs = fill_one(database, corpus, name)
     assert docs.check() == []
     docs.update(passages(3), vectors=corpus.vectors[100:103])
@@ -265,7 +265,7 @@ def fill_one(database: pgretrieval.RetrievalDatabase, corpus: Corpus, name: str)
 
 
 class LongerEncoder(HashedEncoder):
-    """One token more of a text, and in lengths that say something."""
+    """An encoder with one extra token per text and vectors that are not of unit length."""
 
     def encode_document(self, texts: Any) -> Any:
         return [2 * rows for rows in super().encode_document([f"{text} end" for text in texts])]
@@ -274,7 +274,7 @@ class LongerEncoder(HashedEncoder):
 @pytest.mark.both_versions
 @pytest.mark.parametrize("name", ["xtr", "reranked", "long"])
 def test_rebuilds(database: pgretrieval.RetrievalDatabase, name: str):
-    """A rebuild keeps the old tokens, loses some, or counts them wrongly where codes are not stored by passage."""
+    """A rebuild replaces all tokens and counts them, also without codes by passage."""
     docs = database.create_collection(name, encoder=HashedEncoder(), **KINDS[name])
     docs.add([{"id": f"a{number}", "text": f"word{number} one two{number % 7}"} for number in range(60)])
     docs.build()
@@ -294,7 +294,7 @@ def test_rebuilds(database: pgretrieval.RetrievalDatabase, name: str):
 
 @pytest.mark.parametrize("stage", ["code", "postings", "index", "switch", "drop"])
 def test_an_interrupted_build_is_finished_by_the_same_call(database: pgretrieval.RetrievalDatabase, corpus: Corpus, stage: str):
-    """Codes are emptied before postings hold them, or postings are written twice."""
+    """An interrupted build resumes without losing or repeating codes."""
     docs = database.create_collection("docs", scorer="xtr")
     docs.add(corpus.passages[:60], vectors=corpus.vectors[:60])
 
@@ -312,7 +312,7 @@ def test_an_interrupted_build_is_finished_by_the_same_call(database: pgretrieval
 
 
 def test_row_level_security(postgres: PostgresUnderTest, database_url: str, corpus: Corpus):
-    """A tenant retrieves tokens of another, or gets fewer than k of its own."""
+    """A tenant retrieves only its tokens, and k passages."""
     with pgretrieval.connect(url=database_url) as database:
         docs = database.create_collection("docs", scorer="xtr")
         tenants = [{**passage, "metadata": {"tenant": f"t{number % 3}"}} for number, passage in enumerate(corpus.passages)]
@@ -332,7 +332,7 @@ def test_row_level_security(postgres: PostgresUnderTest, database_url: str, corp
 
 
 def test_lengths_are_kept(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
-    """Vectors are scaled somewhere on their way, or their centroids are chosen by direction alone."""
+    """Vectors keep their lengths, and centroids are chosen by distance."""
     docs = fill_one(database, corpus, "long")
     vectors = lengthened(corpus.vectors)
     for number in (3, 90):
@@ -346,7 +346,7 @@ def test_lengths_are_kept(database: pgretrieval.RetrievalDatabase, corpus: Corpu
 
 
 def test_the_encoder_says_whether_lengths_are_kept(database: pgretrieval.RetrievalDatabase):
-    """An encoder that keeps lengths needs to be told of twice."""
+    """An encoder that keeps lengths sets `unit_vectors`."""
     encoder = load_encoder(LongerEncoder(), unit=False)
     docs = database.create_collection("docs", encoder=encoder, scorer="colxtr")
     assert not docs.settings.unit_vectors
@@ -361,7 +361,7 @@ def test_the_encoder_says_whether_lengths_are_kept(database: pgretrieval.Retriev
 
 @pytest.mark.parametrize("by_sql", [False, True])
 def test_lengths_beyond_half_precision(database: pgretrieval.RetrievalDatabase, connection: Connection, by_sql: bool):
-    """Infinity is stored, or the driver's error comes."""
+    """Lengths beyond half precision are refused."""
     docs = database.create_collection("docs", scorer="colxtr", unit_vectors=False)
     large = np.full((2, 64), 70_000.0, dtype=np.float32)
     if by_sql:
@@ -421,13 +421,13 @@ def rules(connection: Connection, name: str) -> set[str]:
 
 
 def test_sound_collections(collections: dict[str, pgretrieval.Collection]):
-    """A rule takes what the library writes for wrong."""
+    """Data written by the library violate no rule."""
     assert {name: docs.check() for name, docs in collections.items()} == {name: [] for name in KINDS}
 
 
 @pytest.mark.parametrize("rule", BREAKS)
 def test_each_rule(collections: dict[str, pgretrieval.Collection], breaking: Connection, rule: str):
-    """What was broken by hand is not seen, or takes other rules with it."""
+    """Each violation is found, without others."""
     number = collections["xtr"]._row.collection_id
     row = f"""(centroid_id, segment) = (
         select centroid_id, segment from pgretrieval.posting_code join pgretrieval.passage using (collection_id)
@@ -441,7 +441,7 @@ def test_each_rule(collections: dict[str, pgretrieval.Collection], breaking: Con
 
 @pytest.mark.parametrize("column", ["centroid_ids", "residuals"])
 def test_codes_by_passage_and_by_centroid_differ(collections: dict[str, pgretrieval.Collection], breaking: Connection, column: str):
-    """Reranking scores another token than was retrieved."""
+    """A difference between codes by passage and by centroid is found."""
     breaking.execute(
         f"""update pgretrieval.token_code set {column} = '\\x01000000'::bytea || substr({column}, 5)
             where collection_id = %s and passage_id = 7""",
@@ -451,7 +451,7 @@ def test_codes_by_passage_and_by_centroid_differ(collections: dict[str, pgretrie
 
 
 def test_lengths_are_not_checked_where_they_are_kept(collections: dict[str, pgretrieval.Collection], breaking: Connection):
-    """Centroids that are not of length one count as broken, or are not seen where they are."""
+    """Centroids must have unit length only if vectors are scaled."""
     for name in ("long", "xtr"):
         breaking.execute(
             """update pgretrieval.centroid set vector = (vector::vector * array_fill(0.5, array[64])::vector)::halfvec
@@ -463,7 +463,7 @@ def test_lengths_are_not_checked_where_they_are_kept(collections: dict[str, pgre
 
 
 def test_codes_that_decode_to_no_direction(database: pgretrieval.RetrievalDatabase, connection: Connection, corpus: Corpus):
-    """The client's own part of the check reads codes where there are none."""
+    """The client's part of check works without codes by passage."""
     docs = fill_one(database, corpus, "xtr")
     connection.execute(
         "update pgretrieval.codebook set weights = array_fill(0, array[16])::real[], cutoffs = array_fill(0, array[15])::real[]"
@@ -473,7 +473,7 @@ def test_codes_that_decode_to_no_direction(database: pgretrieval.RetrievalDataba
 
 
 def test_a_search_reads_the_probed_centroids_by_their_index(collections: dict[str, pgretrieval.Collection], breaking: Connection):
-    """All tokens are read for a few."""
+    """A search reads the probed centroids by index."""
     from pgretrieval.assets import statements
 
     docs = collections["xtr"]
@@ -486,5 +486,5 @@ def test_a_search_reads_the_probed_centroids_by_their_index(collections: dict[st
 
 
 def codebook(docs: pgretrieval.Collection) -> int:
-    """The active one."""
+    """The active codebook."""
     return value(docs._database.url, f"select codebook_id from pgretrieval.collection where name = '{docs.name}'")

@@ -1,4 +1,4 @@
-"""Collections scored by retrieved tokens: what a plain reading of the papers gives over the decoded vectors."""
+"""Collections scored by retrieved tokens, compared with a plain implementation of the papers over the decoded vectors."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.fixtures.collections import Corpus
 from tests.support.tokens import EVERYTHING, KINDS, fill
 
 Token = tuple[int, int, int]
-"""Centroid, passage, position there."""
+"""Centroid, passage, and position in the passage."""
 
 
 class Tokens:
-    """All tokens of a collection as its tables have them, read without any of the search code."""
+    """All tokens of a collection, read from its tables without search code."""
 
     def __init__(self, url: str, name: str) -> None:
         with psycopg.connect(url) as connection:
@@ -102,7 +102,7 @@ def oracle(
 
 
 def assert_equals(hits: list[pgretrieval.Hit], scores: dict[str, float], k: int = 10) -> None:
-    """The best of the oracle's passages, with its scores."""
+    """Assert the best passages and scores of the reference."""
     assert [hit.rank for hit in hits] == list(range(1, min(k, len(scores)) + 1))
     assert [hit.score for hit in hits] == pytest.approx([scores[hit.id] for hit in hits], abs=1e-5, rel=1e-5)
     assert [hit.score for hit in hits] == pytest.approx(sorted(scores.values(), reverse=True)[:k], abs=1e-5, rel=1e-5)
@@ -110,13 +110,13 @@ def assert_equals(hits: list[pgretrieval.Hit], scores: dict[str, float], k: int 
 
 @pytest.fixture(scope="module")
 def collections(module_database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> dict[str, pgretrieval.Collection]:
-    """Tests leave them as they are."""
+    """Collections that tests do not change."""
     return fill(module_database, corpus)
 
 
 @pytest.fixture(scope="module")
 def stored(module_database: pgretrieval.RetrievalDatabase, collections: dict[str, pgretrieval.Collection]) -> dict[str, Tokens]:
-    """What the tables hold of each."""
+    """Tokens of each collection as stored."""
     return {name: Tokens(module_database.url, name) for name in collections}
 
 
@@ -131,7 +131,7 @@ def test_with_everything_retrieved_scores_are_those_of_the_papers(
     imputation: Any,
     reduction: str,
 ):
-    """Tokens are coded, stored, decoded or summed wrongly."""
+    """With all tokens retrieved, scores equal the papers'."""
     for query in corpus.queries[:2]:
         hits = collections[name].search(vectors=query, imputation=imputation, reduction=reduction, rerank="none", **EVERYTHING)
         assert_equals(hits, oracle(stored[name], query, imputation=imputation, reduction=reduction))
@@ -148,7 +148,7 @@ def test_with_limits_scores_are_those_of_the_papers(
     imputation: Any,
     limits: dict[str, int],
 ):
-    """Query tokens see other tokens than those of all probed centroids, or the last retrieved score is another one."""
+    """With limits, query tokens see tokens of all probed centroids, and imputation uses the last retrieved score."""
     for query in corpus.queries[:2]:
         given = {"probes": 10**6, **limits}
         hits = collections[name].search(vectors=query, imputation=imputation, reduction="sum", rerank="none", **given)

@@ -1,4 +1,4 @@
-"""Calls hold no connection and no lock while a model, or code of the caller's, runs; none asks for a second one."""
+"""Calls hold no connection or lock while a model or the caller's code runs, and need one connection only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.vectors import passages
 
 
 class Slow(HashedEncoder):
-    """Takes its time, and looks around meanwhile."""
+    """Encodes slowly and inspects the database meanwhile."""
 
     def __init__(self, seconds: float = 0.0, meanwhile: Callable[[], object] | None = None) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Slow(HashedEncoder):
 
 @pytest.fixture
 def alone(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[pgretrieval.RetrievalDatabase]:
-    """A handle with a single connection, on which nothing waits."""
+    """A handle with a single connection, which must never be waited for."""
     monkeypatch.setattr(pool, "_WAITED_SECONDS", 0.3)
     with pgretrieval.connect(url=database_url) as database:
         database._database._pool._size = 1
@@ -45,7 +45,7 @@ def alone(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[pgretr
 
 
 def test_every_call_does_with_one_connection(alone: pgretrieval.RetrievalDatabase, database_url: str):
-    """A call holds a connection and asks for another, or holds it while the caller's generator, callback or encoder asks."""
+    """Every call works with one connection, which is free while a generator, callback or encoder runs."""
 
     def look(*_: object) -> None:
         alone.list_collections()
@@ -88,7 +88,7 @@ def test_every_call_does_with_one_connection(alone: pgretrieval.RetrievalDatabas
 
 
 def test_a_busy_pool_says_so(alone: pgretrieval.RetrievalDatabase):
-    """It is told as a lost connection, with the advice to start the server."""
+    """The error of an exhausted pool is TimedOutError."""
     with alone._database.connection("holding it"), ThreadPoolExecutor(1) as other:
         error = other.submit(alone.list_collections).exception()
     assert isinstance(error, TimedOutError)
@@ -97,7 +97,7 @@ def test_a_busy_pool_says_so(alone: pgretrieval.RetrievalDatabase):
 
 
 def test_more_threads_than_connections_add_with_a_slow_encoder(database_url: str):
-    """The ninth waits for the encoders of the others, and fails; searches too."""
+    """More threads than connections add with a slow encoder, and searches continue."""
     with pgretrieval.connect(url=database_url) as database:
         docs = database.create_collection("docs", encoder=Slow(0.3))
         docs.add([{"id": "first", "text": "hello"}])
@@ -111,7 +111,7 @@ def test_more_threads_than_connections_add_with_a_slow_encoder(database_url: str
 
 @pytest.mark.parametrize("batch", [1, 600])
 def test_an_encoder_slower_than_an_idle_transaction_may_be(database_url: str, batch: int):
-    """The server ends an add or a rebuild whose encoder takes longer."""
+    """An encoder slower than idle_in_transaction_session_timeout does not end an add or a rebuild."""
     limited = f"{database_url}&options=-c%20idle_in_transaction_session_timeout%3D200%20-c%20statement_timeout%3D5000"
     with pgretrieval.connect(url=limited) as database:
         docs = database.create_collection("docs", encoder=Slow(0.5))
@@ -123,7 +123,7 @@ def test_an_encoder_slower_than_an_idle_transaction_may_be(database_url: str, ba
 
 
 def test_nothing_is_locked_while_texts_are_encoded(database_url: str):
-    """A drop, a switch or a vacuum waits for a model."""
+    """No table is locked during encoding."""
     seen: list[int] = []
 
     def count() -> None:
@@ -145,7 +145,7 @@ def test_nothing_is_locked_while_texts_are_encoded(database_url: str):
 
 
 def test_many_batches_wait_in_a_file(database_url: str, monkeypatch: pytest.MonkeyPatch):
-    """What is spilled comes back in another form or order, or the file stays."""
+    """Spilled batches are read back in order, and the file is removed."""
     monkeypatch.setattr(spool, "_IN_MEMORY", 2**16)
     rows = [np.random.default_rng(number).standard_normal((2, 64)) for number in range(1700)]
     with pgretrieval.connect(url=database_url) as database:
@@ -163,7 +163,7 @@ def test_many_batches_wait_in_a_file(database_url: str, monkeypatch: pytest.Monk
 
 
 def test_a_passage_that_changes_while_it_is_encoded(database_url: str):
-    """An update of one field writes the others back as they were."""
+    """An update of one field during encoding does not overwrite others."""
     with pgretrieval.connect(url=database_url) as database:
         slow = Slow()
         docs = database.create_collection("docs", encoder=slow)
@@ -188,7 +188,7 @@ def test_a_passage_that_changes_while_it_is_encoded(database_url: str):
 
 
 def test_the_encoder_changes_while_texts_are_encoded(database_url: str):
-    """Passages are stored with vectors of the old one, or the call is over though nothing was stored."""
+    """An add during a change of encoder is re-encoded with the new one."""
     with pgretrieval.connect(url=database_url) as database:
         slow = Slow()
         docs = database.create_collection("docs", encoder=slow)

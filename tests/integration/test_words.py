@@ -22,7 +22,7 @@ TEXTS = [
     "mountain river",
     "dog dog dog cat bird",
 ]
-"""Stems already, and no stop words, so that the oracle needs neither."""
+"""Words that are stems and not stop words, so that the reference needs neither."""
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def docs(database: pgretrieval.RetrievalDatabase) -> pgretrieval.Collection:
 
 
 def bm25(query: str, texts: list[str]) -> dict[str, float]:
-    """The oracle: k1 = 1.2, b = 0.75, rarity as in Lucene; passages with none of the words left out."""
+    """Reference: k1 = 1.2, b = 0.75, document frequency as in Lucene, without passages that have none of the words."""
     held = [Counter(re.findall(r"\w+", text)) for text in texts]
     mean = sum(map(Counter.total, held)) / len(held)
     scores: Counter[str] = Counter()
@@ -55,14 +55,14 @@ def ranking(scores: dict[str, float]) -> list[tuple[str, Any]]:
 
 @pytest.mark.parametrize("query", ["quick dog sun", "dog dog fox", "river", "nobody"])
 def test_scores_are_bm25_before_and_after_a_build(docs: pgretrieval.Collection, query: str):
-    """A weight, a length or a rarity is another, or a build changes what is found."""
+    """Scores are BM25 before and after a build."""
     for _ in range(2):
         assert [(hit.id, hit.score) for hit in docs.text_search(query)] == ranking(bm25(query, TEXTS))
         docs.build()
 
 
 def test_later_passages_are_found(docs: pgretrieval.Collection):
-    """What is added after a build has no postings of words."""
+    """Passages added after a build are found by words."""
     docs.build()
     docs.add([{"id": "6", "text": "river river", "metadata": {"n": 6}}], vectors=clustered(1, seed=7))
     assert [hit.id for hit in docs.text_search("river")] == ["6", "4"]
@@ -71,7 +71,7 @@ def test_later_passages_are_found(docs: pgretrieval.Collection):
 
 
 def test_titles_count_and_words_are_stemmed_by_the_language(database: pgretrieval.RetrievalDatabase):
-    """The title is left out, or the configuration is not the collection's."""
+    """Titles count, and the collection's configuration stems the words."""
     for language, found in (("english", ["a"]), ("simple", []), ("german", [])):
         docs = database.create_collection(language, dim=64, language=language)
         docs.add([{"id": "a", "title": "Running", "text": "fast"}], vectors=clustered(1, seed=1))
@@ -80,7 +80,7 @@ def test_titles_count_and_words_are_stemmed_by_the_language(database: pgretrieva
 
 @pytest.mark.parametrize(("weight", "first"), [(3.0, "title"), (1.0, "body"), (0.0, "body")])
 def test_a_word_of_the_title_counts_as_often_as_asked(database: pgretrieval.RetrievalDatabase, weight: float, first: str):
-    """The weight does not reach the words, or before a build alone."""
+    """`title_weight` applies before and after a build."""
     docs = database.create_collection("docs", dim=64, title_weight=weight)
     records = [
         {"id": "title", "title": "dog", "text": "sun moon star"},
@@ -99,7 +99,7 @@ def test_a_word_of_the_title_counts_as_often_as_asked(database: pgretrieval.Retr
 
 
 def test_no_language_no_words(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection):
-    """A search finds nothing, silently; or a configuration that the server does not have is taken."""
+    """Without a language a text search raises an error, and an unknown configuration is refused."""
     silent = database.create_collection("silent", language=None)
     with pytest.raises(pgretrieval.ConfigError, match=r"collection 'silent' has no text search.*Create it with a language"):
         silent.text_search("dog")
@@ -109,7 +109,7 @@ def test_no_language_no_words(database: pgretrieval.RetrievalDatabase, docs: pgr
 
 
 def test_hybrid_by_rank_is_the_fusion_of_both_rankings(database: pgretrieval.RetrievalDatabase):
-    """A ranking is left out, weighted wrong, or its ranks begin at 0."""
+    """Fusion by rank equals the formula over both rankings, with ranks from 1."""
     docs = database.create_collection("docs", encoder=HashedEncoder())
     docs.add([{"id": str(number), "text": text} for number, text in enumerate(TEXTS)])
     docs.build()
@@ -127,7 +127,7 @@ def test_hybrid_by_rank_is_the_fusion_of_both_rankings(database: pgretrieval.Ret
 
 
 def test_hybrid_by_score_is_the_sum_of_standard_scores(database: pgretrieval.RetrievalDatabase):
-    """Passages without any of the words count as something else than 0, or a score is not put to scale."""
+    """Fusion by score sums standardised scores; passages without the words count 0."""
     docs = database.create_collection("docs", encoder=HashedEncoder())
     docs.add([{"id": str(number), "text": text} for number, text in enumerate(TEXTS)])
     docs.build()
@@ -171,7 +171,7 @@ def test_queries_that_are_no_text(docs: pgretrieval.Collection, query: Any):
 
 
 def test_texts_that_tsvector_can_hardly_hold(database: pgretrieval.RetrievalDatabase):
-    """A very long text, or one of a million different words, ends a build."""
+    """Very long texts, and texts of a million different words, can be built."""
     docs = database.create_collection("docs", dim=64)
     long = " ".join(f"w{number}" for number in range(200_000))
     docs.add([{"id": "long", "text": long}, {"id": "none", "text": "the of and"}], vectors=clustered(2, seed=1))

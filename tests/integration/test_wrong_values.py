@@ -1,7 +1,7 @@
-"""Every public function and method, one parameter at a time a wrong value: an error of ours, or a result that makes sense.
+"""Every public function and method with one wrong argument at a time raises an error of the package or returns a valid result.
 
-What is called is found by looking: a new function, method or parameter is tested without a word here. What a parameter takes is
-what its annotation says; a value that does not fit it must be refused.
+Functions, methods and parameters are found by inspection, so new ones are tested automatically. Valid values follow from a
+parameter's annotation; others must be refused.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from tests.support.encoder import HashedEncoder
 from tests.support.wrong import WRONG, fits, limited, odd_numbers
 
 SQLSTATES = {"PGR04", "PGR05", "22P02", "42601"}
-"""What the server says of a search that was composed of strange values: our own states, and those of a text that is no jsonpath."""
+"""States that the server may report for a search with strange values: the package's own, and that of an invalid jsonpath."""
 LONGEST = 7_000
-"""Characters of an error: it may repeat a path or a URL, and no text of a million characters."""
+"""Maximum length of an error: it may repeat a path or a URL, but not a text of a million characters."""
 
 _numbers = itertools.count()
 _VECTOR = np.eye(2, 64, dtype=np.float32)
@@ -53,7 +53,7 @@ _GIVEN: dict[str, Callable[[], Any]] = {
     "source": lambda: "minilm",
     "k": lambda: 3,
 }
-"""What is right where no wrong value stands, by the parameter's name; of others the default, and without one an object."""
+"""Values of the other arguments, by the parameter's name; others have their default or, without one, an object."""
 _GIVEN_TO: dict[str, dict[str, Callable[[], Any]]] = {
     "RetrievalDatabase.create_collection": {"name": lambda: f"new {next(_numbers)}"},
     "RetrievalDatabase.drop_collection": {"name": lambda: f"nobody {next(_numbers)}"},
@@ -64,12 +64,12 @@ _GIVEN_TO: dict[str, dict[str, Callable[[], Any]]] = {
     "sqlalchemy.hybrid_search": {"query": lambda: _VECTOR},
 }
 _INSTEAD = {"vectors": ("query", "queries")}
-"""A parameter that takes the place of another, which is left out then."""
+"""Parameters that replace another, which is then left out."""
 _BY_ITSELF = {"Collection.hybrid_search", "Collection.add"}
 
 
 def _public(owner: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    """Functions and methods, setters among them, that have no underscore and are made here."""
+    """Public functions and methods defined in the module, including setters."""
     for name, member in inspect.getmembers_static(owner):
         if name.startswith("_"):
             continue
@@ -110,7 +110,7 @@ def _parameters(function: Any) -> dict[str, Any]:
 
 
 def _evaluated(function: Any, annotation: Any) -> Any:
-    """An annotation; names that stand for a text of one, or for a type that type checkers alone import, are for anything."""
+    """An evaluated annotation; names of types that only type checkers import become Any."""
     if not isinstance(annotation, str):
         return annotation
     known = {name: Any if isinstance(alias, str) else alias for name, alias in vars(inspect.getmodule(function)).items()}
@@ -123,7 +123,7 @@ CALLS = [(name, parameter) for name, function in FUNCTIONS.items() for parameter
 
 @pytest.fixture(scope="module")
 def docs(module_database: RetrievalDatabase) -> Collection:
-    """A built collection that all calls share: what they add and delete does not matter to the others."""
+    """A built collection shared by all calls, which may add and delete."""
     collection = module_database.create_collection("docs", encoder=HashedEncoder())
     collection.add([{"id": f"p{number}", "text": f"water number {number}", "metadata": {"n": number}} for number in range(20)])
     collection.build()
@@ -168,7 +168,7 @@ class _Offline:
 
 
 def _called(name: str, arguments: dict[str, Any], opened: RetrievalDatabase, docs: Collection) -> Any:
-    """The function's result; of an iterator its elements, of a construct of SQLAlchemy its rows."""
+    """The function's result; the elements of an iterator, the rows of a construct of SQLAlchemy."""
     owner = name.rpartition(".")[0]
     function = FUNCTIONS[name]
     if owner == "Collection":
@@ -193,7 +193,7 @@ def _called(name: str, arguments: dict[str, Any], opened: RetrievalDatabase, doc
 def test_a_wrong_value_is_refused(
     docs: Collection, module_database: RetrievalDatabase, monkeypatch: pytest.MonkeyPatch, name: str, parameter: str
 ):
-    """A foreign exception comes out, a call hangs, or a value that the parameter does not take is taken for another."""
+    """A wrong value raises an error of the package in time and is never taken for another value."""
     monkeypatch.setenv("PGRETRIEVAL_DATABASE_URL", module_database.url)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     hint = _parameters(FUNCTIONS[name])[parameter]
@@ -203,7 +203,7 @@ def test_a_wrong_value_is_refused(
 
 
 def _fault(name: str, parameter: str, value: Any, hint: Any, opened: RetrievalDatabase, docs: Collection) -> str | None:
-    """What is wrong with what a call does with a wrong value."""
+    """Describe the wrong reaction of a call to a wrong value, or return None."""
     try:
         with limited(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -223,7 +223,7 @@ def _fault(name: str, parameter: str, value: Any, hint: Any, opened: RetrievalDa
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Passage)])
 def test_a_wrong_field_of_a_passage_is_refused(docs: Collection, field: str):
-    """A dataclass checks nothing, and what it holds goes to the database unseen."""
+    """A wrong field of a passage is refused, although the dataclass does not check it."""
     taken = set()
     for label, value in WRONG.items():
         passage = Passage(**{"id": f"n{next(_numbers)}", "text": "tea", field: value})
