@@ -1,4 +1,4 @@
-"""What all tests share: a clean environment, markers, and the fixtures in tests/fixtures."""
+"""Shared by all tests: a clean environment, markers, and the fixtures in tests/fixtures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Everything runs on the first kind of server; what carries the mark runs on all kinds."""
+    """Run tests on the first kind of server, or on all kinds if marked."""
     from tests.fixtures.postgres import server_kinds
 
     if "postgres" in metafunc.fixturenames:

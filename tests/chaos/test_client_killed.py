@@ -1,4 +1,4 @@
-"""kill -9 of a client at random moments of what it does."""
+"""kill -9 of a client at random moments of an operation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RUNS = rounds(2, -(-200 // len(OPERATIONS)))
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_client_is_killed(database_url: str, operation: str):
-    """Something acknowledged is gone or there twice, half of a change is there, or the same again cannot finish the work."""
+    """Acknowledged changes are stored once, others entirely or not at all, and repeating the call completes the work."""
     tally = Tally(f"client killed in `{operation}`")
     case = Case(database_url, operation, tally)
     case.undisturbed()

@@ -1,4 +1,4 @@
-"""Writers, searchers, builds and compactions at once: what a search shows was there while it ran, with the text it then had."""
+"""Concurrent writers, searches, builds and compactions: every hit existed, with its text, while the search ran."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _TOLERANCE = 0.15  # of a score, for each token of the query: what codes of 4 bi
 
 @dataclass
 class Version:
-    """A text that an id had: not before `begun`, and not after `ended`; both by the clock of the client."""
+    """A text of an id, valid from `begun` at the earliest to `ended` at the latest, by the client's clock."""
 
     text: str
     begun: float
@@ -41,24 +41,24 @@ class Version:
 
 @dataclass
 class History:
-    """Every text that every id had; append-only, so that threads may read while their one writer appends."""
+    """Every text of every id; append-only, so threads can read while the only writer appends."""
 
     versions: dict[str, list[Version]] = field(default_factory=lambda: defaultdict(list))
 
     def was_there(self, key: str, shown: str, since: float, until: float) -> bool:
-        """Whether a search between these times may have seen it."""
+        """Whether a search between these times may have seen the version."""
         return any(
             version.text == shown and version.begun <= until and version.ended >= since
             for version in list(self.versions.get(key, ()))
         )
 
     def now(self) -> dict[str, str]:
-        """What is there when everybody has stopped."""
+        """The final passages, when all threads have stopped."""
         return {key: held[-1].text for key, held in self.versions.items() if held[-1].ended == float("inf")}
 
 
 class Run:
-    """The threads, what they found wrong, and how long searches took."""
+    """The threads, the errors they found, and durations of searches."""
 
     def __init__(self, url: str, tally: Tally) -> None:
         self.url = url
@@ -70,7 +70,7 @@ class Run:
         self.retries = self.turns = 0
 
     def thread(self, job: Callable[[pgretrieval.Collection], None]) -> threading.Thread:
-        """Does a job over and over, with a database of its own."""
+        """Run a job repeatedly, with its own database handle."""
 
         def work() -> None:
             try:
@@ -85,7 +85,7 @@ class Run:
         return threading.Thread(target=work, daemon=True)
 
     def writer(self, number: int) -> Callable[[pgretrieval.Collection], None]:
-        """Adds, updates and deletes its own ids, each text a new version."""
+        """Add, update and delete its own ids; each text is a new version."""
         chosen = random.Random(number)
         keys = [f"w{number}k{place}" for place in range(_OWN)]
         versions = iter(range(1, 10**9))
@@ -118,7 +118,7 @@ class Run:
         return True
 
     def search(self, docs: pgretrieval.Collection) -> None:
-        """For something of the history, or for what never changes and must be found."""
+        """Search for passages of the history, or for constant passages, which must be found."""
         standing = random.random() < 0.5
         key = random.choice(_STANDING if standing else sorted(self.history.versions))
         query = text(key, 0) if standing else random.choice(list(self.history.versions[key])).text
@@ -139,7 +139,7 @@ class Run:
         assert hit.score == pytest.approx(best, abs=_TOLERANCE * len(asked)), f"the score of {hit.id} is not that of its text"
 
     def seconds(self, jobs: list[Callable[[pgretrieval.Collection], None]], seconds: float) -> None:
-        """Run jobs side by side."""
+        """Run jobs concurrently."""
         self.done.clear()
         threads = [self.thread(job) for job in jobs]
         for thread in threads:
@@ -153,7 +153,7 @@ class Run:
 
 
 def begin(url: str, history: History) -> None:
-    """The standing passages and the first version of everything, built."""
+    """Build the constant passages and the first version of all others."""
     bodies = {key: text(key, 0) for key in _STANDING}
     bodies |= {f"w{number}k{place}": text(f"w{number}k{place}", 0) for number in range(WRITERS) for place in range(_OWN)}
     with pgretrieval.connect(url=url) as database:
@@ -165,12 +165,12 @@ def begin(url: str, history: History) -> None:
 
 
 def remake(docs: pgretrieval.Collection) -> None:
-    """A rebuild, or what there is of it."""
+    """Rebuild, or part of a rebuild."""
     getattr(docs, "rebuild", docs.build)()
 
 
 def compact(docs: pgretrieval.Collection) -> None:
-    """Over and over, with a breath between."""
+    """Compact repeatedly, with pauses."""
     docs.compact()
     time.sleep(0.05)
 
@@ -180,7 +180,7 @@ def p95(spent: list[float]) -> float:
 
 
 def paced(job: Callable[[pgretrieval.Collection], None], pause: float) -> Callable[[pgretrieval.Collection], None]:
-    """With time between, so that the processors are not what everybody waits for."""
+    """Run with pauses, so that processors are not the bottleneck."""
 
     def work(docs: pgretrieval.Collection) -> None:
         job(docs)
@@ -190,7 +190,7 @@ def paced(job: Callable[[pgretrieval.Collection], None], pause: float) -> Callab
 
 
 def test_everything_at_once(database_url: str):
-    """A search shows a passage that was deleted, a text with the codes of another version, or misses what was always there."""
+    """Searches return no deleted passages and no text with the codes of another version, and find all constant passages."""
     tally = Tally(f"{WRITERS} writers, {SEARCHERS} searchers, rebuilds and compactions for {SECONDS} s", runs=1)
     run = Run(database_url, tally)
     begin(database_url, run.history)
@@ -216,7 +216,7 @@ def test_everything_at_once(database_url: str):
 
 
 def test_a_passage_that_comes_and_goes_while_a_compaction_begins(database_url: str):
-    """The compaction forgets that it was removed, and leaves it in the segment that it did not see yet."""
+    """A passage added and removed while a compaction begins leaves no posting."""
     with pgretrieval.connect(url=database_url) as database:
         docs = database.create_collection(NAME, encoder=HashedEncoder())
         docs.auto_compact = False

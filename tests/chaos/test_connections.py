@@ -1,4 +1,4 @@
-"""Connections that are cut, servers that restart under a pool, timeouts, and disks that are full."""
+"""Cut connections, server restarts under a pool, timeouts, and full disks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def fill(url: str, tally: Tally) -> Model:
 
 
 def apply(docs: pgretrieval.Collection, model: Model, tally: Tally, batch: Stored) -> None:
-    """Change, and note it once that is acknowledged."""
+    """Apply a change, and record it when acknowledged."""
     change(docs, batch)
     model.apply(batch)
     tally.acknowledged += len(batch)
@@ -50,12 +50,12 @@ def opened(database: pgretrieval.RetrievalDatabase) -> pgretrieval.Collection:
 
 
 def one_batch(model: Model, seed: int) -> Stored:
-    """Of any kind of change."""
+    """One batch of changes of any kind."""
     return next(iter(model.plan(("add", "update", "delete")[seed % 3], seed)), {})
 
 
 def work(docs: pgretrieval.Collection, model: Model, tally: Tally, seed: int) -> Stored:
-    """A change, a search and a compaction; returns the change where it was not acknowledged."""
+    """A change, a search and a compaction; returns the change if it was not acknowledged."""
     batch = left = one_batch(model, seed)
     try:
         apply(docs, model, tally, batch)
@@ -68,7 +68,7 @@ def work(docs: pgretrieval.Collection, model: Model, tally: Tally, seed: int) ->
 
 
 def settle(url: str, model: Model, tally: Tally, batch: Stored) -> None:
-    """Look, do what was cut off again, and look."""
+    """Check, repeat the interrupted change, and check again."""
     wait_for_sessions(url)
     tally.look(url, model.held, pending=batch)
     if batch:
@@ -78,7 +78,7 @@ def settle(url: str, model: Model, tally: Tally, batch: Stored) -> None:
 
 
 def test_a_connection_cut_after_any_byte(database_url: str):
-    """The driver's error comes out, a call waits for ever, or a cut COPY leaves something."""
+    """A connection cut after any byte raises an error of the package in time and stores nothing partial."""
     tally = Tally("connection cut after any number of bytes")
     model = fill(database_url, tally)
     with cutting_proxy(database_url) as proxy:
@@ -101,7 +101,7 @@ def test_a_connection_cut_after_any_byte(database_url: str):
 
 
 def test_sessions_terminated_in_the_middle(database_url: str):
-    """A search or an add that is cut off breaks the pool, or half of an add is stored."""
+    """A terminated session does not break the pool or store part of an add."""
     tally = Tally("sessions terminated while a client works")
     model = fill(database_url, tally)
     done = threading.Event()
@@ -138,14 +138,14 @@ def test_sessions_terminated_in_the_middle(database_url: str):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[OwnServer]:
-    """Of this module alone."""
+    """A server for this module."""
     with own_server() as started:
         yield started
 
 
 @pytest.fixture
 def empty(server: OwnServer) -> OwnServer:
-    """Without the collection of the test before."""
+    """The server without the collection of the previous test."""
     with psycopg.connect(server.url, autocommit=True) as connection:
         connection.execute("select pgretrieval.drop_collection('docs')")
     return server
@@ -153,7 +153,7 @@ def empty(server: OwnServer) -> OwnServer:
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_the_server_restarts_under_a_pool(empty: OwnServer, mode: str):
-    """An open database has to be opened again after a restart, or a thread gets anything but DatabaseUnavailableError."""
+    """An open database works after a restart; threads get only DatabaseUnavailableError."""
     tally = Tally(f"server restarted ({mode}) under a pool")
     model = fill(empty.url, tally)
     done = threading.Event()
@@ -194,7 +194,7 @@ def test_the_server_restarts_under_a_pool(empty: OwnServer, mode: str):
 
 @contextmanager
 def database_settings(url: str, **settings: str) -> Iterator[None]:
-    """For the sessions that begin meanwhile."""
+    """Set parameters for new sessions."""
     with psycopg.connect(url, autocommit=True) as connection:
         name = connection.info.dbname
         for setting, value in settings.items():
@@ -207,7 +207,7 @@ def database_settings(url: str, **settings: str) -> Iterator[None]:
 
 
 def test_statement_timeouts(database_url: str):
-    """A statement that is cancelled comes out as the driver's error, or leaves a part of its work."""
+    """A cancelled statement raises an error of the package and leaves no partial work."""
     tally = Tally("statement timeouts of 1 to 40 ms")
     model = fill(database_url, tally)
     for number in range(rounds(6, 100)):
@@ -224,7 +224,7 @@ def test_statement_timeouts(database_url: str):
 
 
 def test_lock_timeouts(database_url: str):
-    """A call waits for a lock for ever although the server was told not to, or does a part of its work."""
+    """With lock_timeout set, calls raise TimedOutError and leave no partial work."""
     tally = Tally("lock timeouts")
     model = fill(database_url, tally)
     calls: list[Callable[[pgretrieval.Collection, Stored], object]] = [
@@ -251,7 +251,7 @@ def test_lock_timeouts(database_url: str):
 
 @contextmanager
 def full_tablespace(server: OwnServer) -> Iterator[Callable[[], None]]:
-    """New collections go to a file system of 24 MiB; yields what makes it larger."""
+    """New collections go to a file system of 24 MiB; yields a function that enlarges it."""
     space = Path(server.folder) / "small"
     space.mkdir()
     mounted = subprocess.run(
@@ -274,7 +274,7 @@ def full_tablespace(server: OwnServer) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def limited_files(server: OwnServer) -> Iterator[Callable[[], None]]:
-    """No file of the server may be larger than 17 MiB, one more than those of its log; yields what lifts that."""
+    """Server files are limited to 17 MiB, one more than log files; yields a function that lifts the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     server.stop()
     resource.setrlimit(resource.RLIMIT_FSIZE, (17 * 2**20, hard))
@@ -293,7 +293,7 @@ def limited_files(server: OwnServer) -> Iterator[Callable[[], None]]:
 @pytest.mark.skipif(os.name != "posix", reason="limits of processes are POSIX's")
 @pytest.mark.parametrize("limited", [full_tablespace, limited_files])
 def test_a_disk_that_is_full(empty: OwnServer, limited: Callable[[OwnServer], object]):
-    """An add or a build that runs out of space stores a part, says nothing of it, or cannot be done again with more space."""
+    """An add or build without disk space raises an error, stores nothing, and succeeds when repeated with more space."""
     tally = Tally(f"disk full ({limited.__name__.replace('_', ' ')})", runs=1)
     rows = unit(np.random.default_rng(0).standard_normal((100, 64)))
     expected: dict[str, str] = {}

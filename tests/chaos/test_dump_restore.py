@@ -1,4 +1,4 @@
-"""A collection moves to a server of another major version, and is searched on a standby."""
+"""Collections move to another major version, and are searched on a standby."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COLLECTIONS: dict[str, dict[str, Any]] = {
 
 
 def fill(database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> int:
-    """A collection of every kind, with segments, changed and deleted passages; how many passages were stored."""
+    """Collections of every kind, with segments, changed and deleted passages; returns the number of passages stored."""
     stored = 0
     for name, options in COLLECTIONS.items():
         docs = database.create_collection(name, **options)
@@ -55,7 +55,7 @@ def fill(database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> int:
 
 
 def answers(url: str, corpus: Corpus) -> dict[str, list[Hit]]:
-    """Hits with their scores, of every kind of search and collection."""
+    """Hits and scores of every kind of search and collection."""
     found: dict[str, list[Hit]] = {}
     with pgretrieval.connect(url=url) as database:
         for name in COLLECTIONS:
@@ -73,7 +73,7 @@ def answers(url: str, corpus: Corpus) -> dict[str, list[Hit]]:
 
 
 def same(ours: dict[str, list[Hit]], theirs: dict[str, list[Hit]]) -> None:
-    """The same hits with the same scores; sums in another order differ in the last bits, and may swap what is as good as equal."""
+    """Compare hits and scores; summation order changes last bits and may swap near ties."""
     assert ours.keys() == theirs.keys()
     for name, hits in ours.items():
         by_id = {hit.id: hit for hit in theirs[name]}
@@ -86,13 +86,13 @@ def same(ours: dict[str, list[Hit]], theirs: dict[str, list[Hit]]) -> None:
 
 
 def analyze(url: str) -> None:
-    """As the manual asks after a restore; how many passages there are, which BM25 counts with, is the planner's number."""
+    """ANALYZE, as the manual recommends after a restore; BM25 uses the planner's number of passages."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("analyze")
 
 
 def move(old: OwnServer, new: OwnServer, dump: str, *, newer: OwnServer) -> None:
-    """By the programs of the newer version, as Postgres's manual asks; to an older one as a script without what that lacks."""
+    """Dump and restore with the newer version's programs, as the manual says; to an older one without newer features."""
     dumped = newer.client("pg_dump", "--format=custom", "--file", dump, "--dbname", old.url)
     assert dumped.returncode == 0, dumped.stderr
     if newer is new:
@@ -108,7 +108,7 @@ def move(old: OwnServer, new: OwnServer, dump: str, *, newer: OwnServer) -> None
 
 @pytest.mark.parametrize(("from_version", "to_version"), [(16, 18), (18, 16)])
 def test_dump_and_restore_into_the_other_version(corpus: Corpus, from_version: int, to_version: int, tmp_path: Path):
-    """A dump leaves something out, restores in an order that does not work, or the other version finds or scores differently."""
+    """A dump restores completely in the other version, with equal hits and scores."""
     tally = Tally(f"`pg_dump` of PostgreSQL {from_version}, restored into {to_version}", runs=1, faults=1)
     with own_server(from_version) as old, own_server(to_version, migrated=False) as new:
         with pgretrieval.connect(url=old.url) as database:
@@ -130,7 +130,7 @@ def test_dump_and_restore_into_the_other_version(corpus: Corpus, from_version: i
 
 
 def test_a_standby_answers_and_is_checked(corpus: Corpus):
-    """A search on a standby finds something else, or the check cannot be made there."""
+    """A standby gives the same hits and can be checked."""
     tally = Tally("hot standby", runs=1, faults=1)
     with reachable_directory() as folder:
         server = open_server(folder / "primary")

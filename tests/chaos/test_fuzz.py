@@ -1,4 +1,4 @@
-"""Random sequences of operations on a collection, beside a model of it in plain Python; any text as id, text and metadata."""
+"""Random sequences of operations on a collection, compared with a model in plain Python; ids, texts and metadata are arbitrary."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ UNSTORABLE = st.sampled_from(["\0", "a\0b", "\ud800", "tail \udfff"])
 
 
 class StopHere(Exception):  # noqa: N818
-    """Stands for Ctrl-C or a crash."""
+    """Simulates Ctrl-C or a crash."""
 
 
 class CollectionModel(RuleBasedStateMachine):
-    """`held` is what the collection must hold."""
+    """`held` is the expected content of the collection."""
 
     server: PostgresUnderTest
     tally: Tally
@@ -208,7 +208,7 @@ class CollectionModel(RuleBasedStateMachine):
 
 
 def test_random_operations(postgres: PostgresUnderTest):
-    """Some sequence of operations loses, keeps or invents something, breaks the index, or fails on a text."""
+    """After every sequence of operations the collection equals the model and passes check."""
     tally = Tally("random operations beside a model (faults: operations)")
     model = type("Model", (CollectionModel,), {"server": postgres, "tally": tally})
     run_state_machine_as_test(

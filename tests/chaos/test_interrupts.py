@@ -1,4 +1,4 @@
-"""Exceptions at any moment: out of signal handlers, in every public call."""
+"""Exceptions of signal handlers at any moment of every public call."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _SESSIONS = "select count(*) from pg_stat_activity where datname = current_datab
 
 
 class Interrupt(BaseException):
-    """Nobody expects it."""
+    """An exception that no code catches."""
 
 
 class SoftLimitError(Exception):
-    """An exception that a task queue raises."""
+    """The soft time limit of a task queue."""
 
 
 class Bell:
-    """Raises by SIGALRM while it is armed."""
+    """Raises in the SIGALRM handler while armed."""
 
     def __init__(self) -> None:
         self.armed = False
@@ -44,7 +44,7 @@ class Bell:
             raise self.kind
 
     def interrupts(self, call: Callable[[], object], seconds: float) -> bool:
-        """Whether the call was interrupted, so long after its beginning."""
+        """Run the call with an interrupt after this time; returns whether it was interrupted."""
         try:
             self.armed = True
             signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))
@@ -63,7 +63,7 @@ class Bell:
 
 
 def _behind(error: BaseException) -> Iterator[BaseException]:
-    """An error and what led to it."""
+    """An error and its causes."""
     found: BaseException | None = error
     while found is not None:
         yield found
@@ -102,7 +102,7 @@ def calls(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection)
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such timers here")
 @pytest.mark.parametrize("kind", [Interrupt, KeyboardInterrupt, SoftLimitError])
 def test_interrupted_at_any_moment(database_url: str, kind: type[BaseException]):
-    """A connection goes back in the middle of something, a place in the pool is lost, or a lock stays."""
+    """After an interrupt no connection is in use or in a transaction, and no lock is held."""
     tally = Tally(f"calls interrupted by {kind.__name__}")
     bell = Bell()
     bell.kind = kind

@@ -1,4 +1,4 @@
-"""kill -9 of the server, with all its processes, at random moments of what a client does; fsync is on."""
+"""kill -9 of all processes of the server at random moments; fsync is on."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ RUNS = rounds(1, -(-50 // len(OPERATIONS)))
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[OwnServer]:
-    """Of this module alone."""
+    """A server for this module."""
     with own_server() as started:
         yield started
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_the_server_is_killed(server: OwnServer, operation: str):
-    """What was told to be stored is not, an index is broken after recovery, or the client ends in the driver's error."""
+    """Acknowledged changes survive, indexes are consistent after recovery, and the client raises errors of the package."""
     with psycopg.connect(server.url, autocommit=True) as connection:
         assert connection.execute("show fsync").fetchone() == ("on",)
         connection.execute("select pgretrieval.drop_collection('docs')")

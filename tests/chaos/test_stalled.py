@@ -1,4 +1,4 @@
-"""Networks that forward nothing any more, and statements that only look like it."""
+"""Networks that stop forwarding, and long statements that must not be mistaken for them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SOON = 12.0  # with the limits below
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Limits of seconds instead of ten."""
+    """Time limits of seconds instead of ten."""
     monkeypatch.setattr(watched, "_SILENT_SECONDS", 2.0)
     monkeypatch.setattr(watched, "_ASKED_SECONDS", 2)
     monkeypatch.setitem(watched._DEFAULTS, "connect_timeout", 2)
@@ -32,7 +32,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def proxy(database_url: str) -> Iterator[StallingProxy]:
-    """In front of a database with a built collection, and one that follows a table."""
+    """A proxy in front of a database with a built and an attached collection."""
     with pgretrieval.connect(url=database_url) as database, psycopg.connect(database_url, autocommit=True) as connection:
         docs = database.create_collection("docs", encoder=HashedEncoder())
         docs.add([{"id": n, "text": f"word{n} word{n + 1}"} for n in range(30)])
@@ -45,7 +45,7 @@ def proxy(database_url: str) -> Iterator[StallingProxy]:
 
 
 def timed(call: Callable[[], object]) -> tuple[float, BaseException | None]:
-    """Seconds, and what it raised."""
+    """Duration, and the exception raised."""
     began = time.monotonic()
     try:
         call()
@@ -56,7 +56,7 @@ def timed(call: Callable[[], object]) -> tuple[float, BaseException | None]:
 
 @pytest.mark.usefixtures("impatient")
 def test_every_call_ends_where_the_network_forwards_nothing(proxy: StallingProxy):
-    """A search, an add, a list or `close` waits for ever; or what is raised is not what it is."""
+    """Every call raises DatabaseUnavailableError in time if the network forwards nothing."""
     with pgretrieval.connect(url=proxy.url) as database:
         docs = database.get_collection("docs", encoder=HashedEncoder())
         docs.search("word1")
@@ -81,7 +81,7 @@ def test_every_call_ends_where_the_network_forwards_nothing(proxy: StallingProxy
 
 @pytest.mark.usefixtures("impatient")
 def test_a_call_is_under_way_when_the_network_stops(proxy: StallingProxy):
-    """Only what begins on a dead network is noticed."""
+    """A call that is running when the network stops ends, too."""
     with pgretrieval.connect(url=proxy.url) as database:
         threading.Timer(0.5, proxy.forwarding.clear).start()
         with database._database.writing("sleeping") as connection:
@@ -93,14 +93,14 @@ def test_a_call_is_under_way_when_the_network_stops(proxy: StallingProxy):
 
 @pytest.mark.usefixtures("impatient")
 def test_long_statements_are_left_alone(proxy: StallingProxy):
-    """A statement that says nothing for long is taken for lost: no index of a large table could be built."""
+    """A long silent statement, such as an index build, is not interrupted."""
     with pgretrieval.connect(url=proxy.url) as database, database._database.connection("sleeping") as connection:
         assert connection.execute("select 1 from pg_sleep(9)").fetchall() == [(1,)]
 
 
 @pytest.mark.usefixtures("impatient")
 def test_a_connection_that_is_lost_alone_is_replaced(proxy: StallingProxy, monkeypatch: pytest.MonkeyPatch):
-    """A session that a firewall has forgotten hangs every call, though others come through."""
+    """A connection that a firewall has dropped is replaced if others work."""
     with pgretrieval.connect(url=proxy.url) as database:
         docs = database.get_collection("docs", encoder=HashedEncoder())
         docs.search("word1")
@@ -120,7 +120,7 @@ def test_a_connection_that_is_lost_alone_is_replaced(proxy: StallingProxy, monke
 
 @pytest.mark.usefixtures("impatient")
 def test_close_ends_what_other_threads_wait_for(database_url: str):
-    """`close` waits for a statement of another thread, or that goes on for ever."""
+    """`close` does not wait for statements of other threads, and ends them."""
     with pgretrieval.connect(url=database_url) as database:
         ended: list[tuple[float, BaseException | None]] = []
 
@@ -139,7 +139,7 @@ def test_close_ends_what_other_threads_wait_for(database_url: str):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_worker_ends_within_seconds_of_a_signal(proxy: StallingProxy, number: signal.Signals):
-    """A worker outlives SIGTERM until somebody kills it, because the network forwards nothing."""
+    """SIGTERM ends a worker in seconds although the network forwards nothing."""
     command = str(Path(sys.executable).with_name("pgretrieval"))
     worker = subprocess.Popen([command, "--database", proxy.url, "worker"], stderr=subprocess.PIPE, text=True)
     try:

@@ -1,4 +1,4 @@
-"""Workers are started and killed in any order while the table that they follow changes."""
+"""Workers are started and killed in any order while their table changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WORKERS = 3
 
 
 def test_workers_are_started_and_killed_in_any_order(database_url: str):
-    """A change is lost or made twice, an older text wins over a newer one, or a dead worker keeps its rows."""
+    """Every change is applied once and in order, and claims of killed workers expire."""
     tally = Tally(f"{_WORKERS} workers started and killed in any order, the table changing meanwhile")
     case = Case(database_url, "worker", tally)
     case.undisturbed()

@@ -1,4 +1,4 @@
-"""The command line as a user runs it: exit codes, what is on which stream, and the JSON shapes."""
+"""Commands as a user runs them: exit codes, output streams, and JSON."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CORPUS = [
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How a command ended."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -47,7 +47,7 @@ class Done:
 
     @property
     def objects(self) -> list[Any]:
-        """Standard output as JSON, one value a line."""
+        """Standard output as JSON, one value per line."""
         return [json.loads(line) for line in self.out.splitlines()]
 
 
@@ -56,14 +56,14 @@ def command(*arguments: str | Path) -> list[str]:
 
 
 def run(*arguments: str | Path, **variables: str) -> Done:
-    """Run a command to its end, with a wide terminal so that lines are not broken."""
+    """Run a command to its end, with a wide terminal so that lines are not wrapped."""
     environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", **variables}
     done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=120, env=environment)
     return Done(done.returncode, done.stdout, done.stderr)
 
 
 def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str | Path, width: int = 200) -> Done:
-    """The same in this process, which spares the imports: for the many small cases."""
+    """Run a command in this process, which saves the imports."""
     monkeypatch.setattr(sys, "argv", ["pgretrieval", *map(str, arguments)])
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("NO_COLOR", "1")
@@ -77,7 +77,7 @@ def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 
 
 def write(path: Path, records: list[dict[str, Any]]) -> Path:
-    """A .jsonl or .jsonl.gz file."""
+    """Write a .jsonl or .jsonl.gz file."""
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
     return path
@@ -85,7 +85,7 @@ def write(path: Path, records: list[dict[str, Any]]) -> Path:
 
 @pytest.fixture(scope="module")
 def url(postgres: PostgresUnderTest) -> Iterator[str]:
-    """A migrated database that the tests of this module share."""
+    """A migrated database shared by the tests of this module."""
     created = postgres.create_database()
     yield created
     postgres.drop_database(created)
@@ -105,13 +105,13 @@ def indexed(url: str, files: list[Path]) -> Done:
 
 
 def test_index_says_what_it_did_on_standard_error(indexed: Done):
-    """Progress is on standard output, or a file was not read."""
+    """Progress goes to standard error, and all files are read."""
     assert (indexed.code, indexed.out) == (0, ""), indexed.err
     assert "60 passages added, 0 already stored; 'animals' now contains 60 passages" in indexed.err
 
 
 def test_index_again_adds_nothing(url: str, indexed: Done, files: list[Path]):
-    """Running it again duplicates passages or fails on them."""
+    """A second run adds nothing."""
     done = run("--database", url, "index", "animals", *files)
     assert done.code == 0, done.err
     assert "0 passages added, 60 already stored; 'animals' now contains 60 passages" in done.err
@@ -133,14 +133,14 @@ def test_index_with_other_settings_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    """A changed option is ignored without a word."""
+    """A changed option is refused."""
     done = run_here(monkeypatch, capsys, "--database", url, "index", "animals", *files, *option)
     assert (done.code, done.out) == (1, "")
     assert said in done.err
 
 
 def test_search_prints_json_lines(url: str, indexed: Done):
-    """A key is missing or another, or something else is on standard output."""
+    """Each line is a JSON object with the documented keys."""
     done = run("--database", url, "search", "animals", "which bird hunts when it is dark", "-k", "3", "--json", "--explain")
     assert done.code == 0, done.err
     assert [list(hit) for hit in done.objects] == [["rank", "id", "score", "title", "text", "metadata"]] * 3
@@ -152,7 +152,7 @@ def test_search_prints_json_lines(url: str, indexed: Done):
 
 
 def test_search_prints_for_reading(url: str, indexed: Done, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """The plain form lacks rank, score, title or text, or the environment's URL is not used."""
+    """Text output has rank, score, title and text; the environment's URL is used."""
     monkeypatch.setenv("PGRETRIEVAL_DATABASE_URL", url)
     done = run_here(monkeypatch, capsys, "search", "animals", "frog near water", "-k", "2")
     assert done.code == 0, done.err
@@ -166,7 +166,7 @@ def test_search_prints_for_reading(url: str, indexed: Done, monkeypatch: pytest.
 
 
 def test_evaluate_prints_the_contracted_object(url: str, indexed: Done, tmp_path: Path):
-    """A key of the JSON is missing, or the exact comparison is."""
+    """The JSON has all documented keys, with the exact comparison."""
     queries = write(
         tmp_path / "queries.jsonl", [{"id": f"q{n}", "text": f"a {animal} in spring"} for n, animal in enumerate(ANIMALS)]
     )
@@ -191,7 +191,7 @@ def test_evaluate_prints_the_contracted_object(url: str, indexed: Done, tmp_path
 def test_evaluate_names_the_line_of_a_bad_judgement(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    """A bad qrels file is found after minutes of searching, or not named."""
+    """The error of an invalid qrels line names it before any search."""
     queries = write(tmp_path / "queries.jsonl", [{"id": "q", "text": "x"}])
     (tmp_path / "qrels.txt").write_text("q 0 a 1\nq 0 b\n")
     options = ["--queries", queries, "--qrels", tmp_path / "qrels.txt"]
@@ -201,7 +201,7 @@ def test_evaluate_names_the_line_of_a_bad_judgement(
 
 
 def test_rebuild(url: str, indexed: Done, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Nothing is trained anew, passages are lost, or an unknown collection is no error."""
+    """A rebuild trains again and keeps passages; an unknown collection is an error."""
     query = ("--database", url, "search", "animals", "the cat sleeps all day in the old barn", "-k", "1", "--json")
     before = run_here(monkeypatch, capsys, *query)
     with psycopg.connect(url) as connection:
@@ -218,7 +218,7 @@ def test_rebuild(url: str, indexed: Done, monkeypatch: pytest.MonkeyPatch, capsy
 def test_stats_prints_the_contracted_keys(
     url: str, indexed: Done, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    """A contracted key is missing, or bytes are not by table."""
+    """All documented keys are printed, with bytes by table."""
     done = run("--database", url, "stats", "animals", "--json")
     assert (done.code, done.err) == (0, "")
     (stats,) = done.objects
@@ -231,7 +231,7 @@ def test_stats_prints_the_contracted_keys(
 
 
 def test_list_and_drop(url: str, tmp_path: Path):
-    """A name is not printed as it is, or dropping prints on standard output."""
+    """`list` prints names unchanged, and `drop` prints nothing on standard output."""
     name = 'it\'s "odd" [bold]ünï[/bold]'
     with open_database(url) as database:
         database.create_collection(name, dim=64)
@@ -255,7 +255,7 @@ def test_list_and_drop(url: str, tmp_path: Path):
 def test_a_bad_corpus_is_named_by_file_and_line_and_nothing_is_stored(
     url: str, tmp_path: Path, line: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    """The good lines before are stored, the collection is made, or the user must search for the line."""
+    """The error names file and line, and neither passages nor a collection are stored."""
     path = write(tmp_path / "bad.jsonl", CORPUS[:2])
     path.write_text(path.read_text() + line + "\n")
     done = run_here(monkeypatch, capsys, "--database", url, "index", "bad", path)
@@ -289,7 +289,7 @@ def test_errors_go_to_standard_error_with_a_code(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    """A failed command looks like one that found nothing, or shows a traceback."""
+    """Errors go to standard error without a traceback, with an exit code."""
     done = run_here(monkeypatch, capsys, "--database", url, *arguments)
     assert (done.code, done.out) == (code, ""), done.err
     assert said in done.err
@@ -299,7 +299,7 @@ def test_errors_go_to_standard_error_with_a_code(
 def test_a_server_that_is_down_and_two_targets(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    """Trouble with the target ends in a traceback, shows the password, or takes one of two silently."""
+    """Errors of the target have no traceback or password, and two targets are refused."""
     down = run("--database", "postgresql://someone:secret@127.0.0.1:1/x", "list")
     assert (down.code, down.out) == (1, "")
     assert "127.0.0.1:1" in down.err
@@ -310,7 +310,7 @@ def test_a_server_that_is_down_and_two_targets(
 
 
 def test_migrate_and_doctor(empty_database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """`doctor` calls a database healthy that no command can use, or `migrate` does not mend it."""
+    """`doctor` reports a missing schema, and `migrate` installs it."""
     sick = run("--database", empty_database_url, "doctor")
     assert sick.code == 1
     assert "problem" in sick.out
@@ -329,7 +329,7 @@ def test_migrate_and_doctor(empty_database_url: str, monkeypatch: pytest.MonkeyP
 
 
 def test_migrate_prints_sql_that_psql_runs(database_url: str, empty_database_url: str):
-    """The script needs more than psql, or connects although it only prints."""
+    """`migrate --sql` prints a script for plain psql without connecting."""
     printed = run("--database", "postgresql://nowhere.invalid/x", "migrate", "--sql")
     assert (printed.code, printed.err) == (0, "")
     psql = [installation(18).program("psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", empty_database_url]
@@ -339,7 +339,7 @@ def test_migrate_prints_sql_that_psql_runs(database_url: str, empty_database_url
 
 
 def test_an_interrupted_index_is_finished_by_running_it_again(database_url: str, tmp_path: Path):
-    """Ctrl-C loses the batches that were stored, leaves half a batch, or makes the second run fail on duplicates."""
+    """Ctrl-C keeps whole batches, and a second run completes them."""
     texts = [{"id": f"n{number}", "text": f"number {number}"} for number in range(2500)]
     path = write(tmp_path / "corpus.jsonl", texts)
     process = subprocess.Popen(
@@ -375,7 +375,7 @@ def test_an_interrupted_index_is_finished_by_running_it_again(database_url: str,
 def test_check_succeeds_only_where_nothing_is_wrong(
     database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    """A script that checks goes on with a broken collection, or a broken one beside a sound one is not told."""
+    """The exit code is 1 if any checked collection has violations."""
     with open_database(database_url) as database:
         for name in ("sound", "broken"):
             made = database.create_collection(name)
@@ -406,7 +406,7 @@ def test_check_succeeds_only_where_nothing_is_wrong(
 
 
 def test_attach_worker_and_detach(postgres: PostgresUnderTest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """A refused attach leaves a collection, a worker that runs once does not end, or one that goes on does not drain."""
+    """A refused attach leaves no collection, `worker --once` ends, and a running worker finishes its batch."""
     url = postgres.create_database()
     database = ("--database", url)
     with psycopg.connect(url, autocommit=True) as connection:
@@ -446,7 +446,7 @@ def test_attach_worker_and_detach(postgres: PostgresUnderTest, monkeypatch: pyte
 
 
 def test_the_embedded_server_serves_the_command_line(data_dir: Path):
-    """--data-dir is not made and migrated, or its server runs on after the command."""
+    """--data-dir is created and migrated, and its server stops with the command."""
     done = run("--data-dir", data_dir, "list")
     assert (done.code, done.out, done.err) == (0, "", "")
     checked = run("doctor", PGRETRIEVAL_DATA_DIR=str(data_dir))
@@ -455,7 +455,7 @@ def test_the_embedded_server_serves_the_command_line(data_dir: Path):
 
 
 def test_help_explains_every_command_and_option(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """A command or an option comes without a word about it."""
+    """Every command and option has a help text."""
     done = run_here(monkeypatch, capsys, "--help")
     assert done.code == 0
     for name in (

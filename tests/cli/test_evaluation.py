@@ -34,7 +34,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
 
 @pytest.fixture
 def registered(tmp_path: Path) -> str:
-    """The same as an ir-datasets name, read from files."""
+    """The same as a registered ir-datasets name, read from files."""
     import ir_datasets
 
     for name, records in (("docs", DOCUMENTS), ("queries", QUERIES)):
@@ -51,7 +51,7 @@ def registered(tmp_path: Path) -> str:
 
 
 def test_runs_are_written_measured_and_compared(command: Command, files: dict[str, Path], tmp_path: Path):
-    """A run file does not give the numbers of the search it was written from, or a comparison has other ones."""
+    """A run file gives the numbers of its search, and `compare` those of both runs."""
     assert command("index", "animals", files["corpus.jsonl"])[0] == 0
     judged = ["--queries", files["queries.jsonl"], "--qrels", files["qrels.tsv"], "--json", "--metrics", "nDCG@10 P@1"]
     run = tmp_path / "run.trec"
@@ -75,7 +75,7 @@ def test_runs_are_written_measured_and_compared(command: Command, files: dict[st
 
 
 def test_files_that_can_be_read_once(command: Command, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A pipe is empty when it is read again, a run in one is taken for a collection, or standard input for a file named "-"."""
+    """Pipes are read once, runs from pipes are recognised, and "-" is standard input."""
     assert command("index", "animals", files["corpus.jsonl"])[0] == 0
     run, measures = tmp_path / "run.trec", ["--metrics", "P@1", "--json"]
     asked = ["--queries", piped(files["queries.jsonl"]), "--qrels", piped(files["qrels.tsv"])]
@@ -121,7 +121,7 @@ def test_standard_input_is_refused_for_two_files(
 
 
 def test_a_dataset_is_indexed_once_and_measured(command: Command, registered: str):
-    """Passages are missing, judgements of the dataset are not used, or everything is encoded again."""
+    """A dataset is indexed completely and once, and evaluated with its judgements."""
     code, out, err = command("evaluate", "--dataset", registered, "--json", "--metrics", "nDCG@10 Success@5")
     assert code == 0, err
     assert json.loads(out)["queries"] == 6
@@ -134,7 +134,7 @@ def test_a_dataset_is_indexed_once_and_measured(command: Command, registered: st
 
 @pytest.fixture
 def own_queries(files: dict[str, Path]) -> dict[str, Path]:
-    """Queries that are passages, of the same id and text; what is judged relevant is another passage of the same animal."""
+    """Queries that are passages, with equal id and text; another passage of the same animal is relevant."""
     chosen = [f"{animal}-0" for animal in ANIMALS]
     files["queries.jsonl"].write_text("".join(json.dumps({"id": key, "text": DOCUMENTS[key]}) + "\n" for key in chosen))
     files["qrels.tsv"].write_text("".join(f"{key} 0 {key[:-1]}1 1\n" for key in chosen))
@@ -142,7 +142,7 @@ def own_queries(files: dict[str, Path]) -> dict[str, Path]:
 
 
 def test_queries_that_are_passages_do_not_find_themselves(command: Command, own_queries: dict[str, Path], tmp_path: Path):
-    """The query's own passage takes the first place, or the place of the last hit."""
+    """--drop-identical removes the query's own passage and returns k others."""
     assert command("index", "animals", own_queries["corpus.jsonl"])[0] == 0
     judged = ["--queries", own_queries["queries.jsonl"], "--qrels", own_queries["qrels.tsv"]]
     kept, run = tmp_path / "kept.trec", tmp_path / "run.trec"
@@ -176,7 +176,7 @@ def test_queries_that_are_passages_do_not_find_themselves(command: Command, own_
 
 
 def test_datasets_whose_queries_are_passages(command: Command, registered: str, monkeypatch: pytest.MonkeyPatch):
-    """BEIR's ArguAna is measured with each query's own passage among the hits, or another dataset without."""
+    """The option is on for BEIR's ArguAna and Quora only."""
     names = {"beir/arguana": True, "beir/quora/test": True, "beir/quora": True, "beir/scifact/test": False, "beir/quoras": False}
     assert {name: benchmark_of(name).drops_identical for name in names} == names
     evaluated = ["evaluate", "--dataset", registered, "--json", "--metrics", "RR@10"]
@@ -188,14 +188,14 @@ def test_datasets_whose_queries_are_passages(command: Command, registered: str, 
 
 
 def benchmark_of(name: str) -> Benchmark:
-    """Without reading the dataset."""
+    """Name of a dataset, without reading it."""
     made = object.__new__(Benchmark)
     made.name = name
     return made
 
 
 def test_a_dataset_that_cannot_be_downloaded(database_url: str, tmp_path: Path):
-    """The error is that of the network client, and nothing says what to do."""
+    """The error of a failed download names the remedy."""
     nowhere = "http://127.0.0.1:9"
     environment = {**os.environ, "IR_DATASETS_HOME": str(tmp_path), "IR_DATASETS_DL_TRIES": "1", "COLUMNS": "200"}
     environment |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), nowhere)
@@ -224,7 +224,7 @@ def test_a_dataset_that_cannot_be_downloaded(database_url: str, tmp_path: Path):
     ],
 )
 def test_what_does_not_go_together_is_refused(command: Command, files: dict[str, Path], arguments: list[str], said: str):
-    """An option is silently ignored."""
+    """Contradictory options are refused."""
     code, out, err = command(*[str(files["qrels.tsv"]) if part == "QRELS" else part for part in arguments])
     assert (code, out) == (1, "")
     assert said in " ".join(err.split())

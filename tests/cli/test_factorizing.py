@@ -1,4 +1,4 @@
-"""`factorize`, and searches by a cross-encoder, on a tiny random model."""
+"""`factorize`, and searches by a cross-encoder, with a tiny random model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.vectors import clustered
 
 
 def test_factorize_and_search_by_a_cross_encoder(command: Command, tiny_bert: Path, tmp_path: Path, database_url: str):
-    """What it costs is not said, a dry run scores, or a search ignores its budget."""
+    """Costs are printed, a dry run scores nothing, and a search keeps its budget."""
     import torch
 
     from pgretrieval.rerank.markers import new_cross_encoder

@@ -1,4 +1,4 @@
-"""Spellings from before `generator`: each is an error that names the new one."""
+"""Options from before `generator` raise an error with the new name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.fixtures.cli import Command
 
 @pytest.fixture
 def corpus_file(tmp_path: Path) -> Path:
-    """One passage."""
+    """A corpus file of one passage."""
     path = tmp_path / "corpus.jsonl"
     path.write_text(json.dumps({"id": "a", "text": "green tea"}), encoding="utf-8")
     return path
@@ -28,14 +28,14 @@ def corpus_file(tmp_path: Path) -> Path:
     ],
 )
 def test_a_search_names_the_new_option(command: Command, corpus_file: Path, options: tuple[str, str], new: str):
-    """The command ends with exit code 1 and says what to write instead."""
+    """The command exits with 1 and prints the new option."""
     assert command("index", "docs", corpus_file, "--encoder", "none")[0] == 0
     code, _, told = command("search", "docs", "tea", *options)
     assert (code, f"{options[0].strip('-')} is '{options[1]}'" in told, new in told) == (1, True, True)
 
 
 def test_an_index_names_the_new_option(command: Command, corpus_file: Path):
-    """`index --candidates` made a collection with a generator."""
+    """`index --candidates`, which selected a generator, names the new option."""
     code, _, told = command("index", "docs", corpus_file, "--candidates", "proxy")
     assert code == 1
     assert "--candidates is 'proxy'; use --generator instead: --generator proxy" in told

@@ -1,4 +1,4 @@
-"""Commands that need no model start without the packages that models need."""
+"""Commands that need no model do not import model packages."""
 
 from __future__ import annotations
 

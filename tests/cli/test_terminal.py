@@ -1,4 +1,4 @@
-"""What reaches a terminal, and what interrupts a command before it begins."""
+"""Terminal output, standard input, and interrupts during start-up."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ESCAPE = "\x1b[31mred\x1b]0;title\x07\x9b1m"
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_are_printed_as_they_are(command: Command, database: pgretrieval.RetrievalDatabase, name: str):
-    """Brackets are read as markup, or a name commands the terminal."""
+    """Names are printed without interpreting markup or control characters."""
     database.create_collection(name, encoder="none").add([{"id": "[b]x[/b]", "text": "a word"}])
     shown = console.visible(name)
     code, out, _ = command("stats", name)
@@ -42,7 +42,7 @@ def test_names_are_printed_as_they_are(command: Command, database: pgretrieval.R
 
 
 def test_hits_do_not_command_the_terminal(capsys: pytest.CaptureFixture[str]):
-    """A title changes colours, or the title of the window; a line break in it breaks the list."""
+    """Control characters and line breaks of hits are escaped in text output."""
     console.print_hits([Hit(1, f"[id]{ESCAPE}", 1.5, f"[b]title[/b]\n{ESCAPE}", f"[i]text {ESCAPE}", {})])
     out = capsys.readouterr().out
     assert not {"\x1b", "\x07", "\x9b"} & set(out)
@@ -52,7 +52,7 @@ def test_hits_do_not_command_the_terminal(capsys: pytest.CaptureFixture[str]):
 
 
 def test_json_does_not_command_the_terminal(capsys: pytest.CaptureFixture[str]):
-    """The control characters beyond ASCII are no escapes in JSON."""
+    """JSON output escapes control characters beyond ASCII."""
     console.print_json({"a": ESCAPE + "é"})
     out = capsys.readouterr().out
     assert not {"\x1b", "\x07", "\x9b"} & set(out)
@@ -67,7 +67,7 @@ def _run(url: str, *arguments: str, given: bytes = b"", **variables: str) -> sub
 
 
 def test_a_terminal_that_is_not_utf_8(database: pgretrieval.RetrievalDatabase, database_url: str):
-    """A character that the terminal lacks ends in a UnicodeEncodeError, or in what is no JSON."""
+    """Output works on terminals that are not UTF-8, and JSON stays valid."""
     database.create_collection("naïve 検索", encoder="none").add([{"id": "é", "text": "wörd"}])
     ascii_only = {"PYTHONIOENCODING": "ascii"}
     listed = _run(database_url, "list", PYTHONIOENCODING="latin-1")
@@ -83,7 +83,7 @@ CORPUS = b'{"id": "a", "text": "one"}\n{"id": "b", "text": "two"}\n'
 
 
 def test_a_corpus_from_standard_input(database_url: str):
-    """What can be read only once is empty when it is read the second time."""
+    """A corpus on standard input, which can be read once, is indexed completely."""
     for number, name in enumerate(("-", "/dev/stdin")):
         done = _run(database_url, "index", f"docs{number}", name, "--encoder", "none", given=CORPUS)
         assert (done.returncode, b"2 passages added" in done.stderr) == (0, True), done.stderr
@@ -92,7 +92,7 @@ def test_a_corpus_from_standard_input(database_url: str):
 
 
 def test_a_corpus_from_a_pipe(command: Command, tmp_path: Path):
-    """A pipe blocks for ever at the second reading."""
+    """A corpus in a pipe is indexed without a second read."""
     pipe = tmp_path / "corpus.jsonl"
     os.mkfifo(pipe)
     threading.Thread(target=pipe.write_bytes, args=[CORPUS], daemon=True).start()
@@ -119,7 +119,7 @@ def _interrupted(process: subprocess.Popen[str], marker: Path) -> tuple[str, str
 
 
 def test_a_command_that_is_interrupted_while_torch_is_imported(tmp_path: Path, database_url: str):
-    """The import goes on to its end, and the command ends with one line."""
+    """An interrupt during the import of torch ends the command with one line."""
     marker = tmp_path / "marker"
     with psycopg.connect(database_url) as connection:
         connection.execute("select pgretrieval.create_collection('docs', 64)")
@@ -137,7 +137,7 @@ def test_a_command_that_is_interrupted_while_torch_is_imported(tmp_path: Path, d
 
 
 def test_an_import_is_there_whole_after_an_interruption(tmp_path: Path):
-    """Half of a module stays, and breaks every later import of it in a process that goes on."""
+    """An interrupted import leaves no partial module in the process."""
     marker = tmp_path / "marker"
     (tmp_path / "slow.py").write_text(SLOW.format(marker=str(marker), steps=10))
     code = """
@@ -160,7 +160,7 @@ except KeyboardInterrupt:
 
 
 def test_a_stream_that_cannot_be_set_up_is_no_error(command: Command, monkeypatch: pytest.MonkeyPatch):
-    """Standard output may be anything that can be written to."""
+    """Standard output may be any writable object."""
     written = io.StringIO()
     monkeypatch.setattr(sys, "stdout", written)
     assert command("list")[0] == 0

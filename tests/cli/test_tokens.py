@@ -1,4 +1,4 @@
-"""Collections scored by retrieved tokens, from the command line."""
+"""Collections scored by retrieved tokens, on the command line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.fixtures.cli import Command
 
 
 def test_index_and_search(command: Command, tmp_path: Path):
-    """An option is not passed on, is passed as text, or is not compared with what the collection was made with."""
+    """Options reach the search with their types and are compared with the collection's settings."""
     corpus = tmp_path / "corpus.jsonl"
     texts = ["green tea and water", "pressing coffee", "a loaf of bread", "milk for tea"]
     corpus.write_text("\n".join(json.dumps({"id": text[:4], "text": text}) for text in texts), encoding="utf-8")

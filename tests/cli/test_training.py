@@ -1,4 +1,4 @@
-"""`mine` and `train`, from a corpus to models, on tiny ones."""
+"""`mine` and `train`, from a corpus to models, with tiny ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ QUICK = ["--steps", "2", "--batch", "4", "--device", "cpu", "--log-every", "1"]
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, str]:
-    """40 passages, 8 queries with words of one each, and judgements."""
+    """40 passages, 8 queries with one word of each, and judgements."""
     random = np.random.default_rng(0)
     passages = {f"p{number}": " ".join(random.choice(WORDS, 6)) for number in range(40)}
     queries = {f"q{number}": " ".join(passages[f"p{number}"].split()[:3]) for number in range(8)}
@@ -44,7 +44,7 @@ def files(tmp_path: Path) -> dict[str, str]:
 
 
 def test_from_a_corpus_to_models(command: Command, files: dict[str, str], library_folder: Path, tiny_bert: Path, tmp_path: Path):
-    """A command does not read what the one before it wrote, or a model cannot be used."""
+    """Each command reads the output of the one before, and models are usable."""
     judged = ["--queries", files["queries"], "--qrels", files["qrels"]]
     assert command("index", "words", files["corpus"], "--encoder", library_folder)[0] == 0
     code, out, err = command("mine", "words", *judged, "--ways", "4", "--depth", "12", "--output", tmp_path / "plain")
@@ -71,7 +71,7 @@ def test_from_a_corpus_to_models(command: Command, files: dict[str, str], librar
 
 
 def test_files_that_can_be_read_once(command: Command, files: dict[str, str], library_folder: Path, tmp_path: Path):
-    """Rounds read the corpus several times, and wait for ever for the second reading of a pipe."""
+    """Rounds read a corpus from a pipe once."""
     pipes = {name: piped(Path(file)) for name, file in files.items()}
     given = ["--corpus", pipes["corpus"], "--queries", pipes["queries"], "--qrels", pipes["qrels"], "--base", library_folder]
     code, out, err = command("train", "colbert", *given, "--ways", "3", "--depth", "10", "--output", tmp_path / "out", *QUICK)
@@ -84,7 +84,7 @@ def test_files_that_can_be_read_once(command: Command, files: dict[str, str], li
 
 
 def test_rounds_mine_with_the_model_so_far(command: Command, files: dict[str, str], library_folder: Path, tmp_path: Path):
-    """A round starts from the first model, mines with it, or leaves its collection behind."""
+    """Each round starts from and mines with the latest model, and drops its collection."""
     given = ["--corpus", files["corpus"], "--queries", files["queries"], "--qrels", files["qrels"], "--rounds", "2"]
     options = ["--base", library_folder, "--ways", "3", "--depth", "10", "--output", tmp_path / "out", "--learning-rate", "0.01"]
     code, out, err = command("train", "colbert", *given, *options, *QUICK)
@@ -198,7 +198,7 @@ def test_every_option_of_python_is_one_of_the_command_line(
     kinds: list[Any],
     fixed: dict[str, object],
 ):
-    """A field of the options cannot be set by a command, or does not get there."""
+    """Every field of the options can be set by a command and arrives."""
     seen: list[Any] = []
 
     def keep(*given: Any, **options: Any) -> Any:

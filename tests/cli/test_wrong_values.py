@@ -1,6 +1,6 @@
-"""Every option and argument of every command, one at a time a wrong value: one line that says what is wrong, and exit code 1 or 2.
+"""Every option and argument of every command with one wrong value at a time: one line of error, exit code 1 or 2.
 
-The commands are those that the program has: a new one, or a new option, is tested without a word here.
+Commands are found by inspection, so new ones and new options are tested automatically.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from pgretrieval.cli.main import main
 from tests.support.wrong import limited
 
 WRONG = ["", "-1", "nan", "9" * 19, "a \udcff", "x" * 5_000]
-"""What a shell hands over: a lone surrogate stands for a byte that is not UTF-8."""
+"""Values as a shell passes them: a lone surrogate stands for a byte that is not UTF-8."""
 USAGE = 2
 BAR = "━"
-"""Of a progress that ended there."""
+"""Remainder of a progress bar."""
 ARGUMENTS = {"name": "docs", "names": "docs", "query": "water", "ids": "nobody"}
-"""What is right for arguments; files are not there, so that nothing is trained or written where a value is right after all."""
+"""Valid arguments; files do not exist, so that nothing is trained or written if a value is valid."""
 ALWAYS = {("worker",): ["--once"]}
-"""Without it a worker that has nothing to do waits for more."""
+"""Prevents a worker without work from waiting."""
 
 
 def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -49,7 +49,7 @@ def url(module_database: RetrievalDatabase) -> str:
 
 
 def _calls(path: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
-    """What is wrong, and the words of the call."""
+    """Name of the wrong value, and the command's words."""
     valued = [each for each in COMMANDS[path].params if each.name != "help" and not getattr(each, "is_flag", False)]
     for wrong in valued:
         for value in WRONG:
@@ -64,7 +64,7 @@ def _calls(path: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
 def test_a_wrong_value_is_one_line(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], path: tuple[str, ...]
 ):
-    """A traceback comes out, a page of a foreign error, an exit code of success, or nothing at all for minutes."""
+    """A wrong value prints one line, without a traceback, and exits in time with a failure."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("COLUMNS", "200")

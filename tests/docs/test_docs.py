@@ -1,4 +1,4 @@
-"""The documentation names every command, option and public name, its links lead somewhere, and its examples parse."""
+"""Links of the documentation resolve, and its examples compile or run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def prose(page: Path) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """What a link to a heading ends in, as GitHub makes it."""
+    """GitHub's anchors of the headings."""
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in HEADING.findall(prose(page))}
 
 
@@ -92,7 +92,7 @@ def test_compose_file_is_the_server_that_the_documentation_describes() -> None:
 
 
 def test_sql_examples_run(connection: Any) -> None:
-    """In the order of the page, as one session."""
+    """All examples run in order of the page, in one session."""
     examples = [found[3] for found in FENCE.finditer(read(ROOT / "docs" / "reference" / "sql.md")) if found[2] == "sql"]
     assert len(examples) >= 18
     for source in examples:

@@ -1,4 +1,4 @@
-"""Every guide and the README run as they stand, block after block, and are as short as they promise."""
+"""Every guide and the README run block by block, and keep their length limits."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_blocks_say_their_language(page: Path) -> None:
 
 
 def test_few_blocks_are_not_run() -> None:
-    """A page says right above a block why the tests do not run it: a network, Docker or hours are needed."""
+    """Blocks that are not run state the reason above: network, Docker or hours."""
     run, left = 0, []
     for page in PAGES:
         blocks = [block for block in blocks_of(page) if block.language in RUN]

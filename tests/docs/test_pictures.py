@@ -1,4 +1,4 @@
-"""The pictures show what is in the schema and in the results, and can be read on light and on dark pages."""
+"""Pictures match the schema and the results, and are readable on light and dark pages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_picture_of_the_tables_names_each_table_of_the_schema_once(connection: A
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder into which the script has drawn all pictures from the results as they are."""
+    """A folder with all pictures as the script draws them from the current results."""
     folder = tmp_path_factory.mktemp("pictures")
     pictures.main(folder)
     return folder
@@ -61,13 +61,13 @@ def test_pictures_of_two_versions_are_alike_only_if_they_show_the_same(drawn: Pa
 
 
 def maker(svg: str) -> str:
-    """The library and version that drew a picture; empty for those that we write ourselves."""
+    """The library and version that drew a picture; empty for pictures drawn without one."""
     found = re.search(r"Matplotlib v[\w.+-]+", svg)
     return found[0] if found else ""
 
 
 def shapes(svg: str) -> list[tuple[str, str, list[float]]]:
-    """Tag, text and coordinates of each element that is seen, in order."""
+    """Tag, text and coordinates of each visible element, in order."""
     seen = []
     for element in ElementTree.fromstring(svg).iter():
         tag = element.tag.rpartition("}")[2]
@@ -78,7 +78,7 @@ def shapes(svg: str) -> list[tuple[str, str, list[float]]]:
 
 
 def assert_alike(kept: list[tuple[str, str, list[float]]], anew: list[tuple[str, str, list[float]]]) -> None:
-    """Two versions of the library lay the same picture out alike, up to a few points."""
+    """Pictures of two library versions may differ by a few points."""
     assert [shape[:2] for shape in kept] == [shape[:2] for shape in anew], "run python benchmarks/pictures.py"
     for (tag, text, held), (_, _, made) in zip(kept, anew, strict=True):
         assert made == pytest.approx(held, abs=4), f"{tag} {text}: run python benchmarks/pictures.py"

@@ -75,7 +75,7 @@ def test_command_has_a_section_with_all_its_arguments_and_options(name: str) -> 
 
 
 def _shown(command: Any) -> list[Any]:
-    """What `--help` shows of a command: not the old names, which only tell the new ones."""
+    """Parameters that `--help` shows, without old names, which only print the new ones."""
     return [parameter for parameter in command.params if not getattr(parameter, "hidden", False)]
 
 
@@ -100,7 +100,7 @@ def documented_functions() -> list[str]:
 
 
 def test_sql_page_has_the_signatures_of_the_catalogue(connection: Any) -> None:
-    """Names, arguments, types, defaults and results; without the casts that the catalogue adds to defaults."""
+    """Names, arguments, types, defaults and results match, apart from casts that the catalogue adds to defaults."""
     held = [signature for (signature,) in connection.execute(SIGNATURES, [sorted(FOR_APPLICATIONS)]).fetchall()]
     plain = [
         re.sub(r"::[a-z ]+(\[\])?", "", held).replace("DEFAULT NULL", "default null").replace("TABLE(", "table(") for held in held
@@ -115,7 +115,7 @@ def test_sql_page_has_a_section_for_each_function_of_applications() -> None:
 
 
 def test_sql_page_has_every_rule_of_the_check() -> None:
-    """Rules are the texts that the functions of the check return, and the client's own."""
+    """Rules are strings in the functions of the check and in the client."""
     sources = [*(ROOT / "sql" / "functions" / "check").glob("check_*.sql"), ROOT / "pgretrieval" / "index" / "check.py"]
     written = " ".join(source.read_text(encoding="utf-8") for source in sources)
     rules = set(re.findall(r"^\|[^|]*\| ((?:`\w+`(?:, )?)+) \|", page("sql"), re.MULTILINE))
@@ -138,7 +138,7 @@ DIRECTIVES = re.findall(r"^::: ([\w.]+)$", page("python") + page("python-modules
 
 
 def classes_in(annotation: Any) -> Iterator[type]:
-    """The classes of this package in a type, such as Hit in list[Hit]."""
+    """Classes of the package in a type, such as Hit in list[Hit]."""
     if isinstance(annotation, type) and annotation.__module__.startswith("pgretrieval"):
         yield annotation
     for inner in typing.get_args(annotation):

@@ -1,4 +1,4 @@
-"""The site builds without a warning, lists every page, and each of its internal links leads to a page and a place on it."""
+"""The site builds without warnings and lists every page, and its internal links resolve."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def built() -> str:
-    """Builds the site as `make docs` does; what was printed."""
+    """Build the site as `make docs` does; returns the output."""
     command = [sys.executable, "tools/build_site.py"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     assert done.returncode == 0, done.stdout

@@ -1,4 +1,4 @@
-"""What is built from the repository: a source distribution, and from it the wheel that a fresh environment installs."""
+"""The source distribution, and the wheel built from it and installed in a fresh environment."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ with pgretrieval.connect(sys.argv[1]) as database:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the source distribution and the wheel that was built from it."""
+    """A folder with the source distribution and the wheel built from it."""
     folder = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
@@ -42,7 +42,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_has_every_file_and_nothing_else(built: Path):
-    """Every file that the library reads is in the package, the SQL among them."""
+    """The wheel contains every file that the library reads, SQL included, and nothing else."""
     (wheel,) = built.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         there = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -59,7 +59,7 @@ def test_the_wheel_has_every_file_and_nothing_else(built: Path):
 
 
 def test_the_source_distribution_has_the_sql(built: Path):
-    """The wheel can be built from it."""
+    """The source distribution contains the SQL, so the wheel can be built from it."""
     (archive,) = built.glob("*.tar.gz")
     with tarfile.open(archive) as held:
         names = {name.partition("/")[2] for name in held.getnames()}
@@ -67,14 +67,14 @@ def test_the_source_distribution_has_the_sql(built: Path):
 
 
 def test_the_package_index_would_take_both(built: Path):
-    """Metadata and README are valid."""
+    """Metadata and README are valid for the package index."""
     command = [sys.executable, "-m", "twine", "check", "--strict", *map(str, built.iterdir())]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_an_installed_wheel_searches(built: Path, tmp_path: Path, database_url: str):
-    """A fresh environment with the wheel alone, far from the checkout, installs the schema and searches."""
+    """In a fresh environment with only the wheel, the schema is installed and a search runs."""
     environment = tmp_path / "fresh"
     venv.create(environment, with_pip=False)
     libraries = Path(sysconfig.get_path("purelib", "venv", {"base": str(environment), "platbase": str(environment)}))
@@ -91,7 +91,7 @@ def test_an_installed_wheel_searches(built: Path, tmp_path: Path, database_url: 
 
 
 def test_a_checkout_reads_its_own_sql():
-    """Neither a copy nor an installed package is read in its place."""
+    """A checkout reads its own SQL, not a copy or an installed package."""
     assert assets.SQL in (ROOT / "sql", ROOT / "pgretrieval" / "sql")
     assert (assets.SQL / "bootstrap.sql").is_file()
     assert (assets.MIGRATIONS / "env.py").is_file()

@@ -1,4 +1,4 @@
-"""A database's pgretrieval schema as sorted text, so that two can be compared."""
+"""A database's pgretrieval schema as sorted text, for comparison."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ select 'revision ' || version_num from pgretrieval.schema_version
 
 
 def catalogue(url: str) -> list[str]:
-    """Every table, column, constraint, index and function, one a line, sorted."""
+    """Every table, column, constraint, index and function, one per line, sorted."""
     with psycopg.connect(url) as connection:
         return sorted(row[0] for row in connection.execute(_LINES).fetchall())

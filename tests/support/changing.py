@@ -1,4 +1,4 @@
-"""What a client does until it is killed: each operation in a process of its own, which tells what it was told is stored."""
+"""Operations of a client that is killed: each runs in its own process, which reports acknowledged changes."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _FORKING = multiprocessing.get_context("forkserver")
 _PATIENCE = 60
 
 Stored = dict[str, str | None]
-"""Id -> text of what a change stored, None for what it deleted."""
+"""Id -> text of a stored change, None for a deletion."""
 
 
 def text(key: str, version: int) -> str:
-    """Tells its id and version; versions have different numbers of words."""
+    """A text that encodes its id and version; versions have different numbers of words."""
     return f"{key} version{version} " + " ".join(f"word{(version * 7 + n) % 40}" for n in range(2 + version % 5))
 
 
 @dataclass
 class Model:
-    """What the collection holds, as far as it was acknowledged; each id's version never comes again."""
+    """Acknowledged content of the collection; versions of an id are never repeated."""
 
     held: dict[str, str] = field(default_factory=dict)
     version: int = 0
     keys: int = 0
 
     def apply(self, change: Stored) -> None:
-        """A change was acknowledged."""
+        """Record an acknowledged change."""
         for key, stored in change.items():
             if stored is None:
                 self.held.pop(key, None)
@@ -62,7 +62,7 @@ class Model:
 
 
 def change(docs: pgretrieval.Collection, batch: Stored) -> None:
-    """One call for a batch; the same call again does no harm."""
+    """One call for a batch; it can be repeated."""
     gone = [key for key, stored in batch.items() if stored is None]
     if gone:
         docs.delete(gone)
@@ -71,7 +71,7 @@ def change(docs: pgretrieval.Collection, batch: Stored) -> None:
 
 
 def do(url: str, operation: str, plan: list[Stored], told: Connection) -> None:
-    """The whole of an operation; tells (what it begins, what is done)."""
+    """Run the whole operation; reports (what begins, what is done)."""
     with pgretrieval.connect(url=url) as database:
         docs = database.get_collection(NAME, encoder=HashedEncoder())
         told.send("ready")
@@ -91,23 +91,23 @@ def do(url: str, operation: str, plan: list[Stored], told: Connection) -> None:
 
 @dataclass
 class Client:
-    """A process that does an operation."""
+    """A process that runs an operation."""
 
     process: Any
     answers: Connection
 
     def wait_until_ready(self) -> None:
-        """Connected, and about to begin."""
+        """Wait until the process is connected and about to begin."""
         assert self.answers.poll(_PATIENCE), "the client did not come up"
         assert self.answers.recv() == "ready"
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
         self.process.kill()
         self.process.join(_PATIENCE)
 
     def read(self) -> list[Any]:
-        """All that it told until it ended; call it when it has, or was killed."""
+        """Return all reports; call it after the process has ended."""
         told = []
         try:
             while self.answers.poll(_PATIENCE):
@@ -119,7 +119,7 @@ class Client:
 
 
 def start(url: str, operation: str, plan: list[Stored]) -> Client:
-    """A client, forked from a process that has imported everything."""
+    """Fork a client from a process that has imported everything."""
     _FORKING.set_forkserver_preload(["tests.support.changing", "torch", "pgretrieval.database"])
     answers, telling = _FORKING.Pipe(duplex=False)
     process = _FORKING.Process(target=do, args=(url, operation, plan, telling), daemon=True)
@@ -129,7 +129,7 @@ def start(url: str, operation: str, plan: list[Stored]) -> Client:
 
 
 def wait_for_sessions(url: str) -> None:
-    """Until the server has noticed that its clients are gone."""
+    """Wait until the server has ended the sessions of killed clients."""
     deadline = time.monotonic() + _PATIENCE
     with psycopg.connect(url, autocommit=True) as connection:
         statement = """select count(*) from pg_stat_activity
@@ -140,7 +140,7 @@ def wait_for_sessions(url: str) -> None:
 
 
 def until_waiting(url: str) -> None:
-    """Return when a session of the database waits for a lock."""
+    """Wait until a session of the database waits for a lock."""
     deadline = time.monotonic() + _PATIENCE
     statement = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
     with psycopg.connect(url, autocommit=True) as connection:
@@ -151,6 +151,6 @@ def until_waiting(url: str) -> None:
 
 @contextmanager
 def timed() -> Iterator[Callable[[], float]]:
-    """Yields what tells the seconds since."""
+    """Yield a function that returns the elapsed seconds."""
     started = time.monotonic()
     yield lambda: time.monotonic() - started

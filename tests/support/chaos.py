@@ -1,7 +1,7 @@
-"""How long the tests of faults run, and what they count.
+"""Duration and counts of fault-injection tests.
 
-The suite runs a few rounds of each. PGRETRIEVAL_TEST_CHAOS=long, which `make chaos` sets, runs all, and PGRETRIEVAL_TEST_CHAOS_RUNS
-another number of rounds. Where PGRETRIEVAL_TEST_CHAOS_REPORT names a file, each case adds a line to it.
+The suite runs a few rounds of each. PGRETRIEVAL_TEST_CHAOS=long, set by `make chaos`, runs all, and PGRETRIEVAL_TEST_CHAOS_RUNS
+sets the number of rounds. Each case appends a line to the file named by PGRETRIEVAL_TEST_CHAOS_REPORT.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ LONG = os.environ.get("PGRETRIEVAL_TEST_CHAOS") == "long"
 
 
 def rounds(short: int, long: int) -> int:
-    """How many times to run a case."""
+    """Number of rounds of a case."""
     return int(os.environ.get("PGRETRIEVAL_TEST_CHAOS_RUNS") or (long if LONG else short))
 
 
 @dataclass
 class Tally:
-    """What one case did and found. `acknowledged` counts the passages of changes that were told to be stored."""
+    """Counts of one case. `acknowledged` is the number of passages in acknowledged changes."""
 
     case: str
     runs: int = 0
@@ -39,7 +39,7 @@ class Tally:
     note: str = ""
 
     def look(self, url: str, expected: dict[str, str] | None = None, *, pending: Iterable[str] = ()) -> None:
-        """Check every collection, and "docs" against the texts expected, by id; those of `pending` may be in any state."""
+        """Check every collection, and "docs" against the expected texts by id; those in `pending` may be in either state."""
         with pgretrieval.connect(url=url) as database:
             found = [violation for name in database.list_collections() for violation in database.get_collection(name).check()]
         self.violations += len(found)
@@ -58,7 +58,7 @@ class Tally:
         assert not surplus, f"there though deleted or never added: {sorted(surplus)[:10]}"
 
     def report(self) -> None:
-        """Once, at the end of the case."""
+        """Append the counts to the report at the end of the case."""
         path = os.environ.get("PGRETRIEVAL_TEST_CHAOS_REPORT")
         if path:
             with Path(path).open("a", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""A cross-encoder without a model: scores of few directions and a little noise, which follow from the texts."""
+"""A deterministic cross-encoder without a model: scores of few directions plus noise, computed from the texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class TableCrossEncoder:
-    """The score of a pair is that of a table by the last number in each text. Keeps what it was asked."""
+    """Scores pairs from a table by the last number in each text, and records the pairs."""
 
     def __init__(self, queries: int = 80, items: int = 400, *, rank: int = 12, noise: float = 0.02, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
@@ -26,7 +26,7 @@ class TableCrossEncoder:
         return self.table[places[:, 0], places[:, 1]]
 
     def best(self, query: int, k: int, among: Sequence[int] | None = None) -> list[int]:
-        """The exact answer, among some items."""
+        """The exact ranking of some items."""
         items = np.arange(300) if among is None else np.array(among)
         return items[np.argsort(-self.table[query, items], kind="stable")[:k]].tolist()
 

@@ -1,4 +1,4 @@
-"""A proxy in front of a server that cuts a connection after so many bytes, as a network does that breaks."""
+"""A proxy that cuts a connection after a number of bytes, like a failing network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RESET = struct.pack("ii", 1, 0)  # closing sends RST, so that neither side take
 
 
 class CuttingProxy:
-    """Listens on a port of this machine. `allowed` is how many bytes all connections together may still move; None, any number."""
+    """Listens on a local port. `allowed` is the number of bytes that all connections together may transfer; None: unlimited."""
 
     def __init__(self, url: str) -> None:
         self._parts = {key: str(value) for key, value in conninfo_to_dict(url).items() if value is not None}
@@ -30,7 +30,7 @@ class CuttingProxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Accept no more connections."""
         self._listening.close()
 
     def _accept(self) -> None:
@@ -74,7 +74,7 @@ class CuttingProxy:
 
 @contextmanager
 def cutting_proxy(url: str) -> Iterator[CuttingProxy]:
-    """In front of the database at `url`."""
+    """A proxy in front of the database at `url`."""
     proxy = CuttingProxy(url)
     try:
         yield proxy

@@ -1,4 +1,4 @@
-"""An encoder without a model: a word's vector follows from its hash."""
+"""A deterministic encoder without a model: word vectors from hashes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pgretrieval.types import Float32Array
 
 
 class HashedEncoder:
-    """One unit vector per word; equal words have equal vectors, others are near orthogonal. Counts the texts it encoded."""
+    """One unit vector per word; different words are nearly orthogonal. Counts the texts it encoded."""
 
     def __init__(self, dim: int = 64) -> None:
         self.width = dim

@@ -1,4 +1,4 @@
-"""A worker in a process of its own: `python following.py URL COLLECTION [SECONDS A BATCH] [POLL]`, until it is told to stop."""
+"""A worker in a separate process: `python following.py URL COLLECTION [SECONDS PER BATCH] [POLL]`, until stopped."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def say(word: str) -> None:
 
 
 class SlowEncoder(HashedEncoder):
-    """Takes its time for every batch, and says when it begins."""
+    """Encodes each batch slowly, and prints when it begins."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
@@ -40,13 +40,13 @@ class SlowEncoder(HashedEncoder):
 
 
 def start(url: str, name: str, seconds: float = 0, poll: float = POLL) -> subprocess.Popen[str]:
-    """Start one; its standard output tells of each batch."""
+    """Start a worker, which prints a line for each batch."""
     command = [sys.executable, "-W", "ignore", __file__, url, name, str(seconds), str(poll)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1)
 
 
 def until(true: Callable[[], bool], seconds: float = _SECONDS) -> None:
-    """Wait for it."""
+    """Wait until the condition holds."""
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "it does not happen"
@@ -55,7 +55,7 @@ def until(true: Callable[[], bool], seconds: float = _SECONDS) -> None:
 
 @contextmanager
 def working(*jobs: Callable[[Callable[[], bool]], object]) -> Iterator[None]:
-    """Do each job in a thread, until it is told to stop; none may raise."""
+    """Run each job in a thread until stopped; none may raise."""
     done = threading.Event()
     failures: list[BaseException] = []
 

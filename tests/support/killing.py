@@ -1,4 +1,4 @@
-"""One case: an operation is begun over and over, and something is killed at a random moment of it."""
+"""One case of a repeated operation during which a process is killed at a random moment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PASSAGES = 300
 
 
 def follow(connection: psycopg.Connection[Any], batch: Stored) -> None:
-    """Make a batch of changes to the table, in one transaction."""
+    """Apply a batch of changes to the table in one transaction."""
     for key, stored in batch.items():
         if stored is None:
             connection.execute("delete from followed where id = %s", [key])
@@ -32,7 +32,7 @@ def follow(connection: psycopg.Connection[Any], batch: Stored) -> None:
 
 
 class Case:
-    """The collection "docs" in the database at `url`, and the model of it."""
+    """The collection "docs" in the database at `url`, and its model."""
 
     def __init__(self, url: str, operation: str, tally: Tally) -> None:
         self.url = url
@@ -43,7 +43,7 @@ class Case:
         self._seconds = 0.0
 
     def prepare(self) -> list[Stored]:
-        """A collection for the operation to work on, and its plan."""
+        """Create a collection for the operation, and its plan."""
         if self.operation == "worker":
             self._change_table()
             return []
@@ -68,7 +68,7 @@ class Case:
         return self.model.plan(self.operation, self.tally.runs) if self.operation in ("add", "update", "delete") else []
 
     def _change_table(self) -> None:
-        """Insert, update and delete rows of the table that the collection follows."""
+        """Insert, update and delete rows of the attached table."""
         with pgretrieval.connect(url=self.url) as database, psycopg.connect(self.url) as connection:
             if NAME not in database.list_collections():
                 connection.execute("drop table if exists followed")
@@ -93,12 +93,12 @@ class Case:
             self.acknowledge(batch)
 
     def acknowledge(self, batch: Stored) -> None:
-        """It was told to be stored."""
+        """Record an acknowledged change."""
         self.model.apply(batch)
         self.tally.acknowledged += len(batch)
 
     def undisturbed(self) -> None:
-        """Once to the end, so that it is known how long that takes."""
+        """Run once without a kill, to measure the duration."""
         plan = self.prepare()
         client = changing.start(self.url, self.operation, plan)
         client.wait_until_ready()
@@ -112,7 +112,7 @@ class Case:
         self.tally.look(self.url, self.model.held)
 
     def once(self, kill: Callable[[Client], None], recover: Callable[[], None]) -> None:
-        """Begin, kill at a random moment, look, do the same again, and look again."""
+        """Start, kill at a random moment, check, repeat the operation, and check again."""
         self.tally.runs += 1
         plan = self.prepare()
         client = changing.start(self.url, self.operation, plan)
@@ -138,7 +138,7 @@ class Case:
         self._is_searched()
 
     def _all_or_nothing(self, batch: Stored) -> None:
-        """A change that was not acknowledged is there as a whole or not at all."""
+        """Assert that an unacknowledged change is stored entirely or not at all."""
         with psycopg.connect(self.url) as connection:
             rows = connection.execute("select key, body from pgretrieval.passage where key = any (%s)", [list(batch)]).fetchall()
         held = dict(rows)

@@ -1,4 +1,4 @@
-"""Work that goes on in threads while a test does something else."""
+"""Work in threads during a test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SECONDS = 60
 
 @contextmanager
 def meanwhile(*jobs: Callable[[], object]) -> Iterator[None]:
-    """Do each job over and over in a thread of its own: at least once before the block, and once after it; none may raise."""
+    """Repeat each job in a thread, at least once before and once after the block; none may raise."""
     done = threading.Event()
     rounds = [0] * len(jobs)
     failures: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""A server of a test's own, which may be killed, restarted, limited, and replaced by one of another version."""
+"""A server for one test, which can be killed, restarted, limited, and replaced by another version."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PORT = 5434
 
 
 def run_as(account: Account | None, program: Path, *arguments: str) -> None:
-    """One of Postgres's programs, as the server's user; a server that it starts would hold a pipe open, so there is none."""
+    """Run one of Postgres's programs as the server's user, without a pipe, which a started server would keep open."""
     with tempfile.TemporaryFile("w+") as output:
         command = [str(program), *arguments]
         done = subprocess.run(
@@ -35,7 +35,7 @@ def run_as(account: Account | None, program: Path, *arguments: str) -> None:
 
 
 class OwnServer:
-    """Postgres of a version in `folder`, as the embedded server's package brings it, with the defaults that protect data."""
+    """Postgres of a version in `folder`, from the embedded server's package, with default durability."""
 
     def __init__(self, folder: Path, version: int = 18) -> None:
         self.folder = folder
@@ -52,38 +52,38 @@ class OwnServer:
         self.give(self._sockets)
 
     def give(self, path: Path) -> None:
-        """Let the server write there."""
+        """Let the server write to a path."""
         if self._account is not None:
             os.chown(path, self._account.uid, self._account.gid)
 
     @property
     def user(self) -> str | None:
-        """Whom the server runs as, if not as the caller."""
+        """The server's user, if not the caller."""
         return self._account.name if self._account else None
 
     @property
     def url(self) -> str:
-        """Of a superuser."""
+        """URL of a superuser."""
         return f"postgresql://postgres:@/postgres?host={self._sockets}&port={_PORT}"
 
     def settings(self, **settings: str) -> None:
-        """For the next start."""
+        """Settings for the next start."""
         with (self._pgdata / "postgresql.conf").open("a", encoding="utf-8") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
 
     def start(self) -> None:
-        """After a kill, too: the server recovers, and answers when this returns."""
+        """Start the server, after a kill with recovery; returns when it accepts connections."""
         options = f'-h "" -k {self._sockets} -p {_PORT}'
         self.run(
             "pg_ctl", "-w", "-t", str(_SECONDS), "-D", str(self._pgdata), "-l", str(self._pgdata / "log"), "-o", options, "start"
         )
 
     def stop(self, mode: str = "fast") -> None:
-        """As `pg_ctl stop` does."""
+        """Stop the server as `pg_ctl stop` does."""
         self.run("pg_ctl", "-w", "-t", str(_SECONDS), "-D", str(self._pgdata), "-m", mode, "stop")
 
     def kill(self) -> None:
-        """SIGKILL to all its processes at once; nothing is written any more."""
+        """Send SIGKILL to all processes at once."""
         family = self.processes()
         for process in family:
             with suppress(psutil.NoSuchProcess):  # a child has ended with the postmaster
@@ -97,17 +97,17 @@ class OwnServer:
         return [postmaster, *postmaster.children(recursive=True)]
 
     def run(self, command: str, *arguments: str) -> None:
-        """One of the version's programs, as the server's user."""
+        """Run one of the version's programs as the server's user."""
         run_as(self._account, self.bin / command, *arguments)
 
     def client(self, command: str, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-        """One of the version's client programs, as the caller."""
+        """Run one of the version's client programs as the caller."""
         return subprocess.run(
             [str(self.bin / command), *arguments], input=text, capture_output=True, text=True, check=False, timeout=_SECONDS
         )
 
     def running(self) -> bool:
-        """Whether somebody could connect."""
+        """Whether the server accepts connections."""
         try:
             psycopg.connect(self.url, connect_timeout=5).close()
         except psycopg.OperationalError:
@@ -117,7 +117,7 @@ class OwnServer:
 
 @contextmanager
 def own_server(version: int = 18, *, migrated: bool = True) -> Iterator[OwnServer]:
-    """A running server with the schema in its database `postgres`; gone at the end, in whatever state it is."""
+    """A running server with the schema in its database `postgres`, removed at the end."""
     with reachable_directory() as folder:
         server = OwnServer(folder, version)
         server.settings(max_connections="60", shared_buffers="64MB")

@@ -1,4 +1,4 @@
-"""The code blocks of a page of the documentation, and what runs them in order in one folder and one database."""
+"""Code blocks of a documentation page, and a runner for them in one folder and one database."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOWN = ("console", "diff", "ini", "json", "text", "yaml")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block: `output` is the `text` block right below it, `not_run` the reason that stands right above it."""
+    """A fenced block: `output` is the `text` block directly below it, `not_run` the reason directly above it."""
 
     language: str
     source: str
@@ -55,9 +55,9 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 class PageRunner:
-    """Runs blocks as a reader would: Python in one program, SQL in one session, sh in one shell's environment.
+    """Runs blocks as a reader would: Python in one program, SQL in one session, sh in one environment.
 
-    In SQL `$1` is the value of the Python variable `token_vectors`, as the page says where it uses it.
+    In SQL `$1` is the value of the Python variable `token_vectors`, as the page explains.
     """
 
     def __init__(self, page: Path, database_url: str, folder: Path) -> None:
@@ -75,9 +75,9 @@ class PageRunner:
         }
 
     def run(self, block: Block) -> None:
-        """Run a block, and compare what it prints with the output that the page shows.
+        """Run a block, and compare its output with the output on the page.
 
-        Of what a command prints a page shows the lines that matter, in their order, without progress bars.
+        For commands a page shows the relevant lines in order, without progress bars.
         """
         where = f"{self.page.name}:{block.line}"
         printed = getattr(self, f"_run_{block.language}")(block, where)
@@ -89,7 +89,7 @@ class PageRunner:
             assert whole, f"{where} printed\n{printed}instead of\n{block.output}"
 
     def close(self) -> None:
-        """Leave nothing behind but the database: its roles are dropped."""
+        """Drop the roles and keep only the database."""
         if "db" in self.names:
             self.names["db"].close()
         for role in re.findall(r"\bcreate role (\w+)", self.page.read_text(encoding="utf-8")):
@@ -132,7 +132,7 @@ class PageRunner:
 
 
 def _rows(cursor: psycopg.Cursor[Any]) -> str:
-    """What every statement of a cursor returned, as psql prints it without alignment."""
+    """Results of all statements of a cursor, as psql prints them unaligned."""
     printed = []
     while True:
         if cursor.description is not None:

@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode, where there is one."""
+"""PgBouncer in transaction mode, if installed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ server_round_robin = 1
 
 @contextmanager
 def pgbouncer(url: str) -> Iterator[str]:
-    """The URL of PgBouncer in front of the database. Skips, and says so, where there is no PgBouncer."""
+    """The URL of PgBouncer in front of the database. Skips with a message if there is no PgBouncer."""
     command = os.environ.get(VARIABLE) or shutil.which("pgbouncer")
     if command is None:
         pytest.skip(f"there is no pgbouncer: install one, or name it in {VARIABLE}; the emulated pooler is tested all the same")
@@ -62,21 +62,21 @@ def pgbouncer(url: str) -> Iterator[str]:
 
 
 def _untracked(command: str) -> str:
-    """What turns the tracking of prepared statements off, in versions that have it."""
+    """Setting that turns off tracking of prepared statements, in versions that have it."""
     told = subprocess.run([command, "--version"], check=True, capture_output=True, text=True).stdout
     version = re.search(r"(\d+)\.(\d+)", told)
     return "max_prepared_statements = 0\n" if version is None or (int(version[1]), int(version[2])) >= (1, 21) else ""
 
 
 def _user(host: str) -> str | None:
-    """Who may reach the server's socket; PgBouncer does not run as root."""
+    """A user who can reach the server's socket; PgBouncer does not run as root."""
     if os.geteuid() != 0:
         return None
     return Path(host).owner() if host.startswith("/") else "nobody"
 
 
 def _open_sessions(url: str) -> None:
-    """Transactions side by side, so that there are several sessions."""
+    """Run transactions concurrently to open several sessions."""
     deadline = time.monotonic() + _SECONDS
     with ExitStack() as stack:
         for _ in range(_SESSIONS):

@@ -1,4 +1,4 @@
-"""Files as the shell's `<(…)` gives them: pipes, which can be read once."""
+"""Pipes like the shell's `<(…)`, which can be read once."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A pooler in transaction mode, as small as one can be: what PgBouncer is without its tracking of prepared statements.
+"""A minimal pooler in transaction mode: like PgBouncer without tracking of prepared statements.
 
-A client's transaction never runs in the session of its last one, and what a client leaves in a session stays there for the next.
+Consecutive transactions of a client run in different sessions, and session state stays for the next client.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _message(kind: bytes, body: bytes) -> bytes:
 
 
 class Session:
-    """A session of the server, and how far the transaction in it is."""
+    """A session of the server, and the state of its transaction."""
 
     def __init__(self, url: str) -> None:
         self.connection = psycopg.connect(url, sslmode="disable", gssencmode="disable", autocommit=True)
@@ -38,7 +38,7 @@ class Session:
         self._unsynced = self._copying = False
 
     async def start(self) -> None:
-        """Read from the server for whoever has the session."""
+        """Read from the server for the client that holds the session."""
         raw = socket.socket(fileno=os.dup(self.connection.pgconn.socket))
         reader, self.writer = await asyncio.open_connection(sock=raw)
         self._pumping = asyncio.create_task(self._pump(reader))
@@ -51,7 +51,7 @@ class Session:
             self.events.put_nowait((False, b""))  # its client goes, too
 
     def send(self, message: bytes) -> None:
-        """Pass on what a client says."""
+        """Forward a client's message."""
         kind = message[:1]
         if kind in b"QF" or (kind == b"S" and not self._copying):
             self._unanswered.append(kind)
@@ -74,14 +74,14 @@ class Session:
         return message[5:] == b"I" and not self._unanswered and not self._unsynced
 
     def close(self) -> None:
-        """End it; what was not committed is rolled back."""
+        """Close the session; an open transaction is rolled back."""
         self._pumping.cancel()
         self.writer.close()
         self.connection.close()
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes:
-    """The next whole message; nothing at the end."""
+    """The next whole message; empty at the end."""
     with suppress(asyncio.IncompleteReadError, ConnectionError):
         head = await reader.readexactly(5)
         return head + await reader.readexactly(int.from_bytes(head[1:], "big") - 4)
@@ -89,7 +89,7 @@ async def _read(reader: asyncio.StreamReader) -> bytes:
 
 
 class TransactionPooler:
-    """Listens on a port of this machine, and opens sessions of the server as they are needed."""
+    """Listens on a local port, and opens sessions of the server on demand."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -97,7 +97,7 @@ class TransactionPooler:
         self._ended = asyncio.Event()
 
     async def run(self, listening: threading.Event) -> None:
-        """Serve until `end`."""
+        """Serve until `end` is called."""
         self._loop = asyncio.get_running_loop()
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         database = conninfo_to_dict(self._url)["dbname"]
@@ -109,7 +109,7 @@ class TransactionPooler:
             session.close()
 
     def end(self) -> None:
-        """From another thread."""
+        """Stop serving; called from another thread."""
         self._loop.call_soon_threadsafe(self._ended.set)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -119,7 +119,7 @@ class TransactionPooler:
         writer.close()
 
     async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Let the client in, unless it asks for settings of a session that PgBouncer does not know."""
+        """Accept the client, unless it requests session settings unknown to PgBouncer."""
         while True:
             start = await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big") - 4)
             code = int.from_bytes(start[:4], "big")
@@ -171,7 +171,7 @@ class TransactionPooler:
             events.put_nowait((False, message))
 
     async def _take(self, last: Session | None) -> Session:
-        """The session that has been idle the longest; not the client's last one."""
+        """The session idle for the longest time, except the client's last one."""
         for session in self._idle:
             if session is not last:
                 self._idle.remove(session)
@@ -198,6 +198,6 @@ def transaction_pooler(url: str) -> Iterator[str]:
 
 @contextmanager
 def pooler(kind: str, url: str) -> Iterator[str]:
-    """The URL of either pooler in front of the database."""
+    """The URL of each pooler in front of the database."""
     with (pgbouncer if kind == "pgbouncer" else transaction_pooler)(url) as pooled:
         yield pooled

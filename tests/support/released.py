@@ -1,6 +1,6 @@
-"""What releases hold fast: digests of the files of revisions, and of each numbered set of SQL functions.
+"""Record of releases: digests of revision files, and of each numbered set of SQL functions.
 
-`python -m tests.support.released` adds what the working tree has; it is run once for each release.
+`python -m tests.support.released` adds the working tree's; it is run once for each release.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ FILE = Path(__file__).parents[1] / "migration" / "released.json"
 
 @dataclass(frozen=True)
 class Released:
-    """`revisions` is file name -> SHA-256 of its text, `functions` number of a set of functions -> digest of it."""
+    """`revisions` maps file names to SHA-256 digests, `functions` numbers of function sets to digests."""
 
     revisions: dict[str, str]
     functions: dict[str, str]
 
     @classmethod
     def read(cls, file: Path = FILE) -> Released:
-        """What has been released."""
+        """Read the record of releases."""
         return cls(**json.loads(file.read_text(encoding="utf-8")))
 
     def with_the_working_tree(self) -> Released:
-        """What will have been released once the working tree is; raises ValueError where that changes what was."""
+        """The record after releasing the working tree; raises ValueError if it changes a released file."""
         if wrong := self.violations():
             raise ValueError("\n".join(wrong))
         return Released(_digests(), {**self.functions, str(assets.functions_number()): assets.functions_digest()})
 
     def write(self, file: Path = FILE) -> None:
-        """Keep it."""
+        """Write the record."""
         file.write_text(json.dumps({"revisions": self.revisions, "functions": self.functions}, indent=2) + "\n", encoding="utf-8")
 
     def violations(self) -> list[str]:
-        """What in the working tree is not as it was released, with the remedy."""
+        """Differences of the working tree from released files, with the remedy."""
         there, number, digest = _digests(), assets.functions_number(), assets.functions_digest()
         names = {name.partition("_")[0] for name in self.revisions}
         wrong = [

@@ -1,4 +1,4 @@
-"""Revisions that come after those of the package, so that upgrades and downgrades are tested; and alembic's own way among them."""
+"""Revisions after the package's newest, for tests of upgrades and downgrades by the package and by alembic."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ LATER: dict[str, tuple[str, str]] = {
         """,
     ),
 }
-"""What each later revision does -> its SQL and the way back."""
+"""Name of each later revision -> its SQL and its down script."""
 
 
 @contextmanager
 def later_revisions(folder: Path) -> Iterator[list[str]]:
-    """A package of tomorrow: behind today's revisions, in a copy of migrations/, come those of LATER. Yields their names."""
+    """A copy of migrations/ with the revisions of LATER after today's. Yields their names."""
     migrations, last, names = folder / "migrations", schema.head_revision(), []
     shutil.copytree(assets.MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
     for what, (up, down) in LATER.items():
@@ -86,12 +86,12 @@ def later_revisions(folder: Path) -> Iterator[list[str]]:
 
 
 def upgrade(url: str, revision: str) -> None:
-    """Take the schema forth to a revision, by alembic itself."""
+    """Upgrade the schema to a revision with alembic."""
     _by_alembic(url, command.upgrade, revision)
 
 
 def downgrade(url: str, revision: str) -> None:
-    """Take the schema back to a revision, by alembic itself."""
+    """Downgrade the schema to a revision with alembic."""
     _by_alembic(url, command.downgrade, revision)
 
 

@@ -1,4 +1,4 @@
-"""Vectors as SQL literals, the way an application in another language would write them."""
+"""Vectors as SQL literals, as an application in another language writes them."""
 
 from __future__ import annotations
 

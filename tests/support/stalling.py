@@ -1,4 +1,4 @@
-"""A proxy in front of a server that stops forwarding: connections stay open, what is sent is taken, and nothing comes."""
+"""A proxy that stops forwarding: connections stay open, sent bytes are accepted, and no answer arrives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.cutting import CuttingProxy
 
 
 class StallingProxy(CuttingProxy):
-    """`forwarding` is cleared to stop; then new connections are accepted and no more."""
+    """`forwarding` is cleared to stop; new connections are then accepted without any answer."""
 
     def __init__(self, url: str) -> None:
         self.forwarding = threading.Event()
@@ -29,7 +29,7 @@ class StallingProxy(CuttingProxy):
 
 @contextmanager
 def stalling_proxy(url: str) -> Iterator[StallingProxy]:
-    """In front of the database at `url`; it forwards again at the end, so that its threads end."""
+    """A proxy in front of the database at `url`; it forwards again at the end so that its threads end."""
     proxy = StallingProxy(url)
     try:
         yield proxy

@@ -22,7 +22,7 @@ _PORT = 5433
 
 @contextmanager
 def standby_of(primary: EmbeddedServer, folder: Path) -> Iterator[str]:
-    """The URL of a server that streams from `primary` into `folder`, and answers reads meanwhile."""
+    """The URL of a server that streams from `primary` into `folder` and accepts reads."""
     source = primary.data_dir / "postgres"
     account = account_for(source)
     made = installation(version_of(source) or 0, account)
@@ -46,7 +46,7 @@ def standby_of(primary: EmbeddedServer, folder: Path) -> Iterator[str]:
 
 
 def wait_for_replay(primary: str, standby: str) -> None:
-    """Until the standby has all that was committed on the primary by now."""
+    """Wait until the standby has replayed everything committed on the primary so far."""
     with psycopg.connect(primary, autocommit=True) as connection:
         written = connection.execute("select pg_current_wal_flush_lsn()").fetchone()
     deadline = time.monotonic() + _SECONDS

@@ -1,4 +1,4 @@
-"""Collections of every kind that scores by retrieved tokens."""
+"""Collections of every kind that scores retrieved tokens."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ KINDS: dict[str, dict[str, Any]] = {
     "reranked": {"scorer": "xtr", "rerank": "maxsim"},
     "long": {"scorer": "colxtr", "unit_vectors": False},
 }
-"""Name -> what it is created with."""
+"""Name -> settings of the collection."""
 
 EVERYTHING = {"probes": 10**6, "k_tokens": 10**6}
 
 
 def lengthened(vectors: list[Float32Array], seed: int = 0) -> list[Float32Array]:
-    """The same directions in lengths between a half and four."""
+    """The same directions with lengths between 0.5 and 4."""
     rng = np.random.default_rng(seed)
     return [rows * rng.uniform(0.5, 4, size=(len(rows), 1)).astype(np.float32) for rows in vectors]
 
 
 def fill(database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> dict[str, pgretrieval.Collection]:
-    """One of each kind, in two segments with some passages gone."""
+    """A collection of each kind, in two segments, with some passages deleted."""
     made = {}
     for name, options in KINDS.items():
         collection = database.create_collection(name, **options)

@@ -1,4 +1,4 @@
-"""Seeded token vectors that cluster the way real ones do."""
+"""Seeded token vectors that cluster like real ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pgretrieval.types import Float32Array
 def clustered(
     passages: int, *, dim: int = 64, directions: int = 200, tokens: tuple[int, int] = (5, 30), noise: float = 0.35, seed: int = 0
 ) -> list[Float32Array]:
-    """One (tokens, dim) array of unit rows a passage: random directions, each with noise of the given length."""
+    """One (tokens, dim) array of unit rows per passage: random directions, each with noise of the given length."""
     rng = np.random.default_rng(seed)
     centres = unit(np.random.default_rng(12345 + dim).standard_normal((directions, dim)))
     return [
@@ -33,5 +33,5 @@ def passages(count: int, start: int = 0) -> list[dict[str, object]]:
 
 
 def maxsim(query: Float32Array, vectors: Float32Array) -> float:
-    """The oracle, straight from the definition, in double precision: sum over query tokens of the best inner product."""
+    """Reference MaxSim from the definition, in double precision: sum over query tokens of the best inner product."""
     return float((query.astype(np.float64) @ vectors.astype(np.float64).T).max(axis=1).sum())

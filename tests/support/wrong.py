@@ -1,4 +1,4 @@
-"""Values that are hardly ever right, what a parameter says that it takes, and a limit of time for one call."""
+"""Values that are rarely valid, types that a parameter accepts, and a time limit for one call."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 SECONDS = 20
-"""How long a call with a wrong value may take."""
+"""Time limit of a call with a wrong value."""
 
 
 def _nested(make: Callable[[Any], Any]) -> Any:
@@ -50,11 +50,11 @@ WRONG: dict[str, Any] = {
     "long": "x" * 3_000,
     "huge": "x" * 1_000_000,
 }
-"""By the names that a failure shows."""
+"""Values by the names that a failure shows."""
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value is one that a parameter's annotation allows; what is allowed may still be refused, as -1 is for k."""
+    """Whether a parameter's annotation allows a value; allowed values may still be refused, such as -1 for k."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint in (Any, object, inspect.Parameter.empty):
         return True
@@ -79,7 +79,7 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def odd_numbers(value: Any) -> bool:
-    """Whether a result has a number in it that is NaN or infinite."""
+    """Whether a result contains NaN or infinity."""
     if isinstance(value, float | np.floating):
         return not math.isfinite(value)
     if isinstance(value, Mapping):
@@ -92,7 +92,7 @@ def odd_numbers(value: Any) -> bool:
 
 @contextmanager
 def limited(seconds: int = SECONDS) -> Iterator[None]:
-    """An AssertionError where what is inside takes longer."""
+    """Raises AssertionError if the block takes longer."""
 
     def stop(_number: int, _frame: Any) -> None:
         msg = f"this takes more than {seconds} s"

@@ -1,4 +1,4 @@
-"""What options, and leaving them out, come to in a training: what is read, how fast is learnt, and from which weights."""
+"""Training options and their defaults: data, learning rates, and initial weights."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def logged(folder: Path) -> list[dict[str, float]]:
 
 
 def test_cross_encoders_learn_at_a_higher_rate_unless_told_otherwise(tiny_bert: Path, library_folder: Path, tmp_path: Path):
-    """The documented rates, or the documented batch, are others where nothing is given."""
+    """The documented default rates and batch sizes are used."""
     few = TrainingSet(TUPLES[:2], TEXTS)
     train_cross_encoder([few], tmp_path / "cross", base=tiny_bert)
     train_retriever([few], tmp_path / "late", base=library_folder)
@@ -53,7 +53,7 @@ def test_cross_encoders_learn_at_a_higher_rate_unless_told_otherwise(tiny_bert: 
 
 
 def test_a_learning_rate_rises_and_falls(library_folder: Path, tmp_path: Path):
-    """The warm-up is left out, is of another length, or what comes after it does not fall to 0."""
+    """The learning rate warms up for the given share and falls to 0."""
     options = RunOptions(steps=10, batch=2, device="cpu", log_every=1, learning_rate=1e-3, warmup=0.4)
     train_retriever([SET], tmp_path / "run", base=library_folder, options=options)
     rates = [entry["learning_rate"] for entry in logged(tmp_path / "run")]
@@ -62,13 +62,13 @@ def test_a_learning_rate_rises_and_falls(library_folder: Path, tmp_path: Path):
 
 @pytest.mark.parametrize(("given", "steps"), [({"epochs": 2.0}, 6), ({"epochs": 0.5}, 2), ({"accumulation": 2}, 2), ({}, 3)])
 def test_epochs_are_as_many_steps(library_folder: Path, tmp_path: Path, given: dict[str, Any], steps: int):
-    """A tuple is left out of an epoch, or accumulated batches count as steps."""
+    """An epoch uses every tuple, and accumulated batches count as one step."""
     options = RunOptions(batch=4, device="cpu", **given)
     assert train_retriever([SET], tmp_path / "run", base=library_folder, options=options).steps == steps
 
 
 def test_texts_are_cut_to_the_tokens_that_are_asked_for(library_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Lengths of queries and passages are exchanged, or the model's own are kept."""
+    """Queries and passages are truncated to their own lengths."""
     widths: list[tuple[int, int]] = []
     forward = TupleLoss.forward
 
@@ -86,7 +86,7 @@ def test_texts_are_cut_to_the_tokens_that_are_asked_for(library_folder: Path, tm
 
 
 def test_pairs_are_read_a_few_at_a_time(tiny_bert: Path, tmp_path: Path):
-    """A mini batch is as large as the batch, or the batch is read in parts that nobody asked for."""
+    """Mini batches have the given size, by default the whole batch."""
     most = {}
     for mini_batch in (None, 3):
         model = new_cross_encoder(tiny_bert, "cls", max_length=24, device="cpu")
@@ -99,7 +99,7 @@ def test_pairs_are_read_a_few_at_a_time(tiny_bert: Path, tmp_path: Path):
 
 
 def test_a_bare_base_has_the_documented_head(tiny_bert: Path, tmp_path: Path):
-    """What the run says of itself is not what was trained where nothing was given."""
+    """The run's config records the default head."""
     train_cross_encoder([SET], tmp_path / "run", base=tiny_bert, options=ONCE)
     aim = said(tmp_path / "run", "aim")
     assert (aim["head"], aim["scale"], aim["max_tokens"], aim["labels"], aim["ways"]) == ("cls", None, 256, "positive", 4)
@@ -109,7 +109,7 @@ def test_a_bare_base_has_the_documented_head(tiny_bert: Path, tmp_path: Path):
 
 @pytest.mark.parametrize(("name", "version"), [("minilm", minilm.NEWEST), ("minilm@1", "1"), ("minilm@2", "2")])
 def test_a_training_starts_from_the_version_that_is_named(name: str, version: str, monkeypatch: pytest.MonkeyPatch):
-    """Another projection is trained on, or one that was rounded as for encoding."""
+    """Training starts from the named version's projection in full precision."""
     monkeypatch.setattr("pgretrieval.encode.minilm.precision", lambda _: torch.bfloat16)
     model = start_model(name, "cpu")
     expected = load_file(minilm.projection_file(version))[minilm.PROJECTION_KEY]
@@ -120,7 +120,7 @@ def test_a_training_starts_from_the_version_that_is_named(name: str, version: st
 
 
 def test_a_model_keeps_the_pooling_that_it_has(library_folder: Path):
-    """A pooled model is pooled again, or a pooling is another one than was asked for."""
+    """A pooled model is not pooled again; another pooling is refused."""
     pooled = start_model(library_folder, "cpu", pooling=Pooling(vectors=3, tokens=12, shape="full"))
     again = start_model(pooled, "cpu", pooling=Pooling(vectors=2, tokens=8))
     [pooling] = [module for module in again if isinstance(module, ConstPooling)]
@@ -128,7 +128,7 @@ def test_a_model_keeps_the_pooling_that_it_has(library_folder: Path):
 
 
 def test_a_projection_with_a_bias_is_not_exported(library_folder: Path, tmp_path: Path):
-    """A part of what was trained is left out of the file."""
+    """A projection with a bias, which the export could not hold, is refused."""
     model = load_model(library_folder, "cpu")
     export_projection(model, tmp_path / "small.safetensors")
     model[1].bias = True
@@ -139,7 +139,7 @@ def test_a_projection_with_a_bias_is_not_exported(library_folder: Path, tmp_path
 
 
 def test_a_querys_tuples_are_on_one_side():
-    """A query is trained on and measured, or the draw is another one each time."""
+    """All tuples of a query are either trained or held out, by a fixed seed."""
     twice = TrainingSet(tuple(one for one in TUPLES for _ in range(3)), TEXTS)
     part, rest = split(twice, 0.25, 0)
     assert rest is not None

@@ -1,4 +1,4 @@
-"""A few steps of every training on tiny models: what is learnt, kept, and gone on with."""
+"""A few steps of every training on tiny models: learning, artefacts, resumption."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     ids=["colbert", "without a teacher", "xtr", "constbert"],
 )
 def test_a_run_leaves_a_model_metrics_and_a_plot(library_folder: Path, tmp_path: Path, given: dict[str, Any], losses: set[str]):
-    """A part of the loss is not there, nothing is learnt, or the folder lacks what it should have."""
+    """A run trains all parts of the loss and writes all files."""
     ticks: list[tuple[int, int]] = []
     report = train_retriever(
         [SCORED], tmp_path / "run", base=library_folder, options=QUICK, tick=lambda *step: ticks.append(step), **given
@@ -90,7 +90,7 @@ def test_a_run_leaves_a_model_metrics_and_a_plot(library_folder: Path, tmp_path:
     ids=["colbert", "colbert at other scales", "xtr", "xtr at other scales", "xtr by default", "xtr without"],
 )
 def test_the_teachers_distribution_is_a_part_of_the_loss(library_folder: Path, tmp_path: Path, aim: Aim, scale: float | None):
-    """The divergence from the teacher is left out, is of other scores, or is logged and not trained."""
+    """The divergence from the teacher's scores is part of the trained loss."""
     options = with_options(QUICK, steps=1, batch=len(SCORED.tuples))
     report = train_retriever([SCORED], tmp_path / "run", base=library_folder, trained="projection", aim=aim, options=options)
     parts = {name: report.losses[name] for name in ("distillation", "own", "in_batch") if name in report.losses}
@@ -112,7 +112,7 @@ def test_the_teachers_distribution_is_a_part_of_the_loss(library_folder: Path, t
 
 
 def test_what_is_taught_is_learnt(library_folder: Path, tmp_path: Path):
-    """The loss falls, but not because the taught passages come first."""
+    """After training the taught passages rank first."""
     taught = TrainingSet(
         tuple(TrainingTuple(one.query_id, one.query, one.passages[::-1], one.scores) for one in SCORED.tuples), TEXTS
     )
@@ -135,7 +135,7 @@ def test_what_is_taught_is_learnt(library_folder: Path, tmp_path: Path):
 
 
 def test_an_interrupted_run_goes_on_to_the_same_model(library_folder: Path, tmp_path: Path):
-    """Weights, the optimizer, the schedule or the order of tuples begin anew."""
+    """A resumed run gives the weights of an uninterrupted one."""
     whole = train_retriever([SCORED], tmp_path / "whole", base=library_folder, options=QUICK)
 
     def stop(step: int, _: int) -> None:
@@ -169,7 +169,7 @@ def reworded(**changes: Any) -> TrainingSet:
 
 
 def test_a_run_goes_on_with_the_same_contents_alone(library_folder: Path, tmp_path: Path):
-    """Other tuples, texts, scores or another model take the place of those that a run began with, without a word."""
+    """A run resumes only with the same tuples, texts, scores and model."""
     stopped(tmp_path / "run", library_folder)
     other = tmp_path / "other"
     torch.manual_seed(9)
@@ -198,7 +198,7 @@ def test_a_run_goes_on_with_the_same_contents_alone(library_folder: Path, tmp_pa
 
 
 def test_a_cross_encoder_goes_on_with_the_same_contents_alone(tiny_bert: Path, tmp_path: Path):
-    """The same of cross-encoders."""
+    """The same for cross-encoders."""
 
     def stop(step: int, _: int) -> None:
         if step == 3:
@@ -213,7 +213,7 @@ def test_a_cross_encoder_goes_on_with_the_same_contents_alone(tiny_bert: Path, t
 
 
 def test_relevant_passages_of_a_tuple_are_right_too(tiny_bert: Path):
-    """A cross-encoder learns that a passage which somebody judged relevant is wrong."""
+    """Judged passages of a tuple are not negatives of a cross-encoder."""
     data = reworded(relevant=("10",))
     assert _labels(data, 4, CrossAim())[0] == [0.0, -1e9, 0.0, -1e9]
     assert _labels(data, 2, CrossAim())[1] == [0.0, -1e9]
@@ -221,7 +221,7 @@ def test_relevant_passages_of_a_tuple_are_right_too(tiny_bert: Path):
 
 
 def test_a_loss_is_told_what_is_judged(library_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Judgements do not reach the loss, or are those of other rows."""
+    """Judgements reach the loss at the right rows."""
     told: list[torch.Tensor] = []
     parts = TupleLoss.parts
 
@@ -238,7 +238,7 @@ def test_a_loss_is_told_what_is_judged(library_folder: Path, tmp_path: Path, mon
 
 
 def test_a_folder_holds_one_run(library_folder: Path, tmp_path: Path):
-    """A run goes on with other settings, or writes over a finished one."""
+    """A folder with another or a finished run is refused."""
     train_retriever([SCORED], tmp_path / "run", base=library_folder, options=QUICK)
     with pytest.raises(ConfigError, match="contains a finished run"):
         train_retriever([SCORED], tmp_path / "run", base=library_folder, options=QUICK)
@@ -247,7 +247,7 @@ def test_a_folder_holds_one_run(library_folder: Path, tmp_path: Path):
 
 
 def test_accumulated_batches_make_one_step(library_folder: Path, tmp_path: Path):
-    """Gradients of small batches are added without being averaged, or each makes a step."""
+    """Gradients of accumulated batches are averaged in one step."""
     aim = Aim(objective="colbert", distil=False, ways=2)
     sgd = {"warmup": 0.0, "steps": 1, "learning_rate": 1e-3, "device": "cpu", "log_every": 1}
     norms = []
@@ -261,7 +261,7 @@ def test_accumulated_batches_make_one_step(library_folder: Path, tmp_path: Path)
 
 
 def test_64_ways_in_half_precision_with_little_memory(library_folder: Path, tmp_path: Path):
-    """The columns of a wide tuple are mixed up, or a mode of computing is not passed on."""
+    """Wide tuples keep their columns, and precision and memory options are passed on."""
     passages = {str(number): " ".join(np.random.default_rng(number).choice(WORDS, 4)) for number in range(64)}
     scores = tuple(map(float, range(64)))
     wide = TrainingSet(tuple(TrainingTuple(f"q{number}", "a bank", tuple(passages), scores) for number in range(2)), passages)
@@ -273,7 +273,7 @@ def test_64_ways_in_half_precision_with_little_memory(library_folder: Path, tmp_
 
 
 def test_held_out_queries_are_measured_and_not_trained_on(library_folder: Path, tmp_path: Path):
-    """Tuples of one query are on both sides, or nothing of the held out is logged."""
+    """Held-out queries are measured, logged and not trained."""
     part, rest = split(SCORED, 0.25, 0)
     assert rest is not None
     assert len(part.tuples) + len(rest.tuples) == 12
@@ -287,7 +287,7 @@ def test_held_out_queries_are_measured_and_not_trained_on(library_folder: Path, 
 
 
 def test_a_projection_is_trained_alone_and_exported(library_folder: Path, tmp_path: Path):
-    """The transformer changes, too, so that the small file is not enough."""
+    """The transformer is unchanged, so the exported projection is sufficient."""
     from safetensors.torch import load_file
 
     report = train_retriever([SCORED], tmp_path / "run", base=library_folder, trained="projection", options=QUICK)
@@ -300,7 +300,7 @@ def test_a_projection_is_trained_alone_and_exported(library_folder: Path, tmp_pa
 
 
 def test_constbert_trains_pooling_and_transformer_together(library_folder: Path, tmp_path: Path):
-    """The pooling stays as it began, or the gradient ends at it."""
+    """Gradients reach pooling and transformer."""
     torch.manual_seed(0)
     start = start_model(library_folder, "cpu", pooling=Pooling(vectors=3, tokens=12))
     began = next(module for module in start if isinstance(module, ConstPooling)).linear.weight.detach().clone()
@@ -324,7 +324,7 @@ def test_a_bare_transformer_gets_a_projection_to_train(tiny_bert: Path):
 
 @pytest.mark.parametrize(("head", "labels"), [("cls", "teacher"), ("emb", "positive")])
 def test_cross_encoders_learn_which_passage_is_right(tiny_bert: Path, tmp_path: Path, head: Any, labels: Any):
-    """Labels are those of other passages, or a trained model cannot be read."""
+    """The positive scores best after training, and the saved model loads."""
     marked = {key: f"money {text}" if int(key) < 12 else text for key, text in TEXTS.items()}
     tuples = [TrainingTuple(one.query_id, one.query, (one.passages[0], "20", "21"), (3.0, 1.0, 0.5)) for one in SCORED.tuples]
     options = RunOptions(steps=20, batch=6, learning_rate=3e-3, device="cpu", log_every=1)
@@ -340,7 +340,7 @@ def test_cross_encoders_learn_which_passage_is_right(tiny_bert: Path, tmp_path: 
 
 
 def test_a_cross_encoder_that_is_trained_on_keeps_its_head(tiny_bert: Path, tmp_path: Path):
-    """Options are ignored, and the run's config says that they were not."""
+    """A cross-encoder keeps its head, and other options are refused."""
     model = new_cross_encoder(tiny_bert, "emb", max_length=20, scale=0.5, device="cpu")
     report = train_cross_encoder([SCORED], tmp_path / "kept", base=model, options=QUICK)
     aim = json.loads((tmp_path / "kept" / "config.json").read_text())["aim"]
