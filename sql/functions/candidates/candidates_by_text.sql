@@ -19,50 +19,63 @@ begin
             using errcode = 'PGR05', hint = 'Create it with a language, such as english or simple.';
     end if;
     if held.mean_words is null then
-        scored := $scored$
-            select listed.bucket, listed.passage_id,
-                   sum(listed.times * pgretrieval.word_weight(listed.occurrences, listed.length, listed.mean_length)
-                       * ln(1 + (listed.total - listed.passages + 0.5) / (listed.passages + 0.5))) as score
-            from (
-                select words.*, asked.times, count(*) over (partition by words.word) as passages
+        scored := $scored$,
+            found as materialized (
+                select spoken.bucket, spoken.passage_id, spoken.word, asked.times,
+                       pgretrieval.word_weight(spoken.occurrences, spoken.length, spoken.mean_length) as weight, spoken.total
                 from (
-                    select found.*, sum(occurrences) over (partition by passage_id) as length,
+                    select words.*, sum(occurrences) over (partition by passage_id) as length,
                            (sum(occurrences) over ())::real / max(place) over () as mean_length, max(place) over () as total
                     from (
                         select words_of.*, dense_rank() over (order by passage_id) as place
                         from pgretrieval.words_of(%3$s, %2$L::regconfig, %5$s)
-                    ) as found
-                ) as words
-                join asked on asked.word = words.word
-            ) as listed
-            group by listed.bucket, listed.passage_id
+                    ) as words
+                ) as spoken
+                join asked on asked.word = spoken.word
+            ),
+            rare as materialized (
+                select found.word, ln(1 + (max(found.total) - count(*) + 0.5) / (count(*) + 0.5))::double precision as rarity
+                from found
+                group by found.word
+            )
+            select found.bucket, found.passage_id, sum(found.times * found.weight * rare.rarity) as score
+            from found join rare using (word)
+            group by found.bucket, found.passage_id
             $scored$;
     elsif row_security_active('pgretrieval.passage') then
         select count(*) into passages from pgretrieval.passage where passage.collection_id = held.collection_id;
-        scored := $scored$
-            select listed.bucket, listed.passage_id,
-                   sum(listed.times * listed.weight
-                       * ln(1 + (greatest(%4$s - listed.passages, 0) + 0.5) / (listed.passages + 0.5))) as score
-            from (
-                select entry.bucket, entry.passage_id, entry.weight, asked.times, count(*) over (partition by entry.word) as passages
+        scored := $scored$,
+            found as materialized (
+                select entry.bucket, entry.passage_id, entry.word, asked.times, entry.weight
                 from asked
                 join pgretrieval.own_words(%3$s, array(select asked.word from asked), pgretrieval.claims_of(%3$s)) as entry
                     on entry.word = asked.word
-            ) as listed
-            group by listed.bucket, listed.passage_id
+            ),
+            rare as materialized (
+                select found.word,
+                       ln(1 + (greatest(%4$s - count(*), 0) + 0.5) / (count(*) + 0.5))::double precision as rarity
+                from found
+                group by found.word
+            )
+            select found.bucket, found.passage_id, sum(found.times * found.weight * rare.rarity) as score
+            from found join rare using (word)
+            group by found.bucket, found.passage_id
             $scored$;
     else
         select greatest(reltuples, 1) into passages
         from pg_class where oid = to_regclass(format('pgretrieval.passage_%s', held.collection_id));
         scored := $scored$
-            select listed.bucket, entry.passage_id,
-                   sum(listed.times * entry.weight
-                       * ln(1 + (greatest(%4$s - listed.passages, 0) + 0.5) / (listed.passages + 0.5))) as score
+            select listed.bucket, entry.passage_id, sum(listed.times * entry.weight * listed.rarity) as score
             from (
-                select posting.bucket, posting.passage_ids, posting.weights, asked.times,
-                       sum(cardinality(posting.passage_ids)) over (partition by posting.word) as passages
-                from asked
-                join pgretrieval.word_posting as posting on posting.collection_id = %3$s and posting.word = asked.word
+                select counted.bucket, counted.passage_ids, counted.weights, counted.times,
+                       ln(1 + (greatest(%4$s - counted.passages, 0) + 0.5) / (counted.passages + 0.5))::double precision as rarity
+                from (
+                    select posting.bucket, posting.passage_ids, posting.weights, asked.times,
+                           sum(cardinality(posting.passage_ids)) over (partition by posting.word) as passages
+                    from asked
+                    join pgretrieval.word_posting as posting on posting.collection_id = %3$s and posting.word = asked.word
+                ) as counted
+                offset 0  -- once for each word, not for each entry
             ) as listed
             cross join lateral unnest(listed.passage_ids, listed.weights) as entry (passage_id, weight)
             group by listed.bucket, entry.passage_id
