@@ -1,13 +1,13 @@
-"""Nearest neighbours for a cross-encoder: ANNCUR beside reranked searches, every method charged for every call.
+"""Nearest neighbours for a cross-encoder: ANNCUR compared with reranked searches, every method charged for every call.
 
     python benchmarks/anchors.py --work DIR [--data ncbi_disease_el] [--heads cls emb] [--layers 3] [--anchor-queries 500]
     python benchmarks/anchors.py --synthetic
 
-Cross-encoders with both heads are trained from MiniLM on the training mentions, with negatives that late interaction finds and
-others drawn from all. All pairs of anchor and tested queries with every item are scored once and kept in DIR, where the methods'
-calls are looked up; the milliseconds of a search are measured with the real cross-encoder. What is in DIR is not done again, and a
-page keeps the heads that are not measured. Writes benchmarks/results/anchors-DATA.md and .json, and docs/pictures/anchors-DATA.svg;
-the name is anchors-DATA-N with --items N, and anchors-synthetic.md with --synthetic, for made-up scores.
+Trains cross-encoders with both heads from MiniLM on the training mentions, with negatives found by late interaction and random
+ones. Scores all pairs of anchor and test queries with every item once and stores them in DIR, where the methods' calls are looked
+up; milliseconds of a search are measured with the real cross-encoder. Results in DIR are reused, and a page keeps the heads that
+are not measured. Writes benchmarks/results/anchors-DATA.md and .json, and docs/pictures/anchors-DATA.svg; the name is
+anchors-DATA-N with --items N, and anchors-synthetic.md with --synthetic, for generated scores.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ _DIRECTIONS = """
 """
 
 Method = Callable[[str, int], list[str]]
-"""A query and a number of calls -> ids by exact score, best first."""
+"""Maps a query and a number of calls to ids by exact score, best first."""
 Found = dict[str, list[float]]
-"""k@cost -> recall of each tested query."""
+"""k@cost -> recall of each test query."""
 
 
 def recalls(known: Matrix, method: Method) -> Found:
-    """Share of the exact k best that a method returns, for each k and cost and tested query."""
+    """Share of the exact k best that a method returns, for each k, cost and test query."""
     place = {item.id: column for column, item in enumerate(known.items)}
     found: Found = {}
     for row in known.tested:
@@ -77,7 +77,7 @@ def recalls(known: Matrix, method: Method) -> Found:
 
 
 def methods(collection: pgretrieval.Collection, known: Matrix, scorer: KnownScores, *, encoded: bool) -> dict[str, Method]:
-    """What is compared; a search that was done is not done again."""
+    """The compared methods; repeated searches are cached."""
 
     def ids(hits: Sequence[Hit]) -> list[str]:
         return [hit.id for hit in hits]
@@ -113,12 +113,12 @@ def single_vector(known: Matrix) -> Method:
 
 
 def popular(known: Matrix) -> Method:
-    """The items that anchor queries score highest on average, whatever the query is, then their scores."""
+    """The items with the highest mean score over the anchor queries, for any query, then their scores."""
     return in_order(known, known.scores[: known.anchors].mean(axis=0, keepdims=True))
 
 
 def in_order(known: Matrix, guesses: NDArray[np.float32]) -> Method:
-    """Scores the highest of the guesses (tested queries, items), or (1, items) for all queries."""
+    """Scores the items with the highest estimates (test queries, items), or (1, items) for all queries."""
     nearest = np.argsort(-guesses, axis=1, kind="stable")[:, : COSTS[-1]]
     nearest = np.broadcast_to(nearest, (len(known.tested), nearest.shape[1]))
     rows = {known.queries[row]: (row, near) for row, near in zip(known.tested, nearest, strict=True)}
@@ -132,26 +132,26 @@ def in_order(known: Matrix, guesses: NDArray[np.float32]) -> Method:
 
 
 def linking(known: Matrix, relevant: Sequence[frozenset[str]], method: Method, cost: int) -> float:
-    """Share of the tested queries whose first hit is relevant."""
+    """Share of the test queries whose first hit is relevant."""
     firsts = [method(known.queries[row], cost)[:1] for row in known.tested]
     return float(np.mean([bool(first) and first[0] in keys for first, keys in zip(firsts, relevant, strict=True)]))
 
 
 def exact_linking(known: Matrix, relevant: Sequence[frozenset[str]]) -> float:
-    """The same by the cross-encoder's scores of all items."""
+    """The same for the cross-encoder's scores of all items."""
     best = known.scores[list(known.tested)].argmax(axis=1).tolist()
     return float(np.mean([known.items[place].id in keys for place, keys in zip(best, relevant, strict=True)]))
 
 
 def numerical_rank(scores: NDArray[np.float32]) -> int:
-    """Singular values of (queries, items) above a thousandth of the first."""
+    """Number of singular values of (queries, items) above a thousandth of the first."""
     return int(np.linalg.matrix_rank(scores.astype(np.float64), rtol=_RANK_TOLERANCE))
 
 
 def mips_fidelity(database: Any, collection: pgretrieval.Collection, known: Matrix) -> dict[str, float]:
-    """Share of the exact best inner products that SQL returns, by how many are wanted, over the tested queries.
+    """Share of the exact best inner products that SQL returns, by their number, over the test queries.
 
-    Only of as many as the vector index is asked for: where more than a twentieth of all are wanted, SQL compares all.
+    Limited to numbers that use the vector index: SQL compares all items if more than a twentieth are requested.
     """
     columns = {item.id: column for column, item in enumerate(known.items)}
     with psycopg.connect(database.url, autocommit=True) as connection:
@@ -171,7 +171,7 @@ def mips_fidelity(database: Any, collection: pgretrieval.Collection, known: Matr
 
 
 class Real:
-    """The cross-encoder that the known scores are of, as the package runs it, under their name."""
+    """The cross-encoder of the stored scores, run by the package under the same name."""
 
     fingerprint = KnownScores.fingerprint
 
@@ -203,12 +203,12 @@ def timed(collection: pgretrieval.Collection, known: Matrix, real: Real) -> dict
 
 
 def counts(known: Matrix) -> list[int]:
-    """Numbers of anchor queries that are measured, all that there are first."""
+    """Numbers of anchor queries to measure, the full number first."""
     return sorted({min(count, known.anchors) for count in (*ANCHOR_QUERIES, known.anchors)}, reverse=True)
 
 
 def settings(known: Matrix, seeds: int, *, encoded: bool) -> Iterator[tuple[int, str, int]]:
-    """Anchor queries, selection and seed of each factorisation that is measured, the main one first."""
+    """Anchor queries, selection and seed of each measured factorisation, the main one first."""
     for count in counts(known):
         for selection in SELECTIONS:
             if selection == "kmeans" and not encoded:
@@ -218,7 +218,7 @@ def settings(known: Matrix, seeds: int, *, encoded: bool) -> Iterator[tuple[int,
 
 
 def measure(known: Matrix, model: Path | None, relevant: Sequence[frozenset[str]], anchor_items: int, seeds: int) -> dict[str, Any]:
-    """Everything about one cross-encoder; without a `model` the scores are made up."""
+    """All measurements of one cross-encoder; without a `model` scores are generated."""
     scorer, encoded = KnownScores(known), model is not None
     results: dict[str, Any] = {
         "items": len(known.items),
@@ -262,13 +262,13 @@ def accuracies(known: Matrix, relevant: Sequence[frozenset[str]], compared: dict
 
 
 def factorized_bytes(collection: pgretrieval.Collection) -> int:
-    """Bytes of scores, embeddings and their index, and of what makes embeddings of scores."""
+    """Bytes of scores, of embeddings and their index, and of the matrix that maps scores to embeddings."""
     tables = collection.stats()["bytes"]
     return sum(tables[name] for name in ("anchor_score", "item_embedding", "factorization"))
 
 
 def table(measured: dict[str, Found]) -> list[str]:
-    """Methods down, depth and cost across; the values of each query are in the file beside."""
+    """Methods as rows, depth and cost as columns; values of each query are in the JSON file."""
     columns = [f"{k}@{cost}" for k in DEPTHS for cost in COSTS if k <= cost]
     lines = [f"| k@cost | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for name, found in measured.items():
@@ -277,7 +277,7 @@ def table(measured: dict[str, Found]) -> list[str]:
 
 
 def differences(measured: dict[str, Found]) -> list[str]:
-    """The better ANNCUR of each depth and cost less the best search that is reranked, with an interval over the queries."""
+    """The better ANNCUR of each depth and cost minus the best reranked search, with an interval over the queries."""
     own = [name for name in measured if name.startswith("ANNCUR")]
     others = [name for name in measured if name.endswith("reranked")]
     lines = ["| k@cost | ANNCUR | | reranked | | difference | 95 % interval |", "|---|---|---|---|---|---|---|"]
@@ -291,7 +291,7 @@ def differences(measured: dict[str, Found]) -> list[str]:
 
 
 def selections(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Recall by the number of anchor queries and the selection; of several seeds the mean and the range."""
+    """Recall by the number of anchor queries and the selection; mean and range over several seeds."""
     columns = ("10@100", "100@200", "100@500", "100@1000")
     lines = [
         f"| anchor queries | selection | anchor items | held-out recall | {' | '.join(columns)} | "
@@ -412,13 +412,13 @@ def main() -> None:
 
 
 def command() -> str:
-    """Return the command line, without folders."""
+    """The command line, without folders."""
     words = ["DIR" if before == "--work" else word for before, word in zip(sys.argv, sys.argv[1:], strict=False)]
     return " ".join(["python benchmarks/anchors.py", *words])
 
 
 def write(results: dict[str, Any], stem: str) -> None:
-    """The page and its numbers."""
+    """Write the page and its numbers."""
     (RESULTS / f"{stem}.json").write_text(json.dumps(results) + "\n")
     (RESULTS / f"{stem}.md").write_text(page(results))
 

@@ -1,11 +1,11 @@
-"""Waiting times of searches while a collection changes: the same searches, alone and with writers, rebuilds and compactions.
+"""Latency of searches while a collection changes: the same searches alone and during writes, rebuilds and compactions.
 
     python benchmarks/beside.py [--passages 4000] [--rate 8] [--seconds 15]
 
-Searches come at a fixed rate whatever the earlier ones do, and each one's time counts from the moment it was due. All that goes on
-beside them does so without a pause, in processes of its own; processes that only count show what the processors alone cost. Some
-states come again with searches on a processor of their own. Vectors come from hashes of words, so that no model is measured. Needs
-Linux and two processors. Writes benchmarks/results/beside.md.
+Searches start at a fixed rate whatever their predecessors' latency, which counts from the scheduled time. All other work runs
+continuously in separate processes; processes that only count show the effect of the processors alone. Some states are repeated
+with searches on their own processor. Vectors are computed from hashes of words, so no model is measured. Needs Linux and two
+processors. Writes benchmarks/results/beside.md.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ _FORKING = multiprocessing.get_context("forkserver")  # its server has imported 
 _PROCESSORS = os.sched_getaffinity(0)
 
 Job = Callable[[Any], None]
-"""A process's work; it is given the number that counts what was done."""
+"""Work of a process, which increments the given counter."""
 
 
 class Encoder:
-    """A vector a word, from hashes of the word and of the one before it."""
+    """One vector per word, computed from hashes of the word and of its predecessor."""
 
     def encode_query(self, texts: Sequence[str]) -> list[Float32Array]:
-        """As passages."""
+        """Encode like passages."""
         return self.encode_document(texts)
 
     def encode_document(self, texts: Sequence[str]) -> list[Float32Array]:
-        """(words, dim) arrays."""
+        """Return (words, dim) arrays."""
         return [self._encode(text.lower().split()) for text in texts]
 
     def _encode(self, words: list[str]) -> Float32Array:
@@ -93,7 +93,7 @@ def count(done: Any) -> None:
 
 
 def write(url: str, number: int, passages: int, done: Any) -> None:
-    """Replace passages by others, and delete some and add them again, over and over; each writer has its own."""
+    """Replace passages, and delete and re-add some, repeatedly; each writer has its own."""
     bodies, chosen = texts(passages), random.Random(number)
     own = range(number, passages, _WRITERS)
     with pgretrieval.connect(url=url) as database:
@@ -108,7 +108,7 @@ def write(url: str, number: int, passages: int, done: Any) -> None:
 
 
 def rebuild(url: str, done: Any) -> None:
-    """One after the other."""
+    """Rebuild repeatedly."""
     with pgretrieval.connect(url=url) as database:
         docs = database.get_collection(_NAME, encoder=Encoder())
         done.value = 0
@@ -118,7 +118,7 @@ def rebuild(url: str, done: Any) -> None:
 
 
 def compact(url: str, done: Any) -> None:
-    """One after the other."""
+    """Compact repeatedly."""
     with pgretrieval.connect(url=url) as database:
         docs = database.get_collection(_NAME, encoder=Encoder())
         done.value = 0
@@ -129,7 +129,7 @@ def compact(url: str, done: Any) -> None:
 
 @contextmanager
 def going_on(jobs: Sequence[Job], where: set[int]) -> Iterator[list[Any]]:
-    """Each job in a process of its own, on these processors, from when all have begun; yields how much each has done."""
+    """Run each job in its own process on these processors, starting when all are ready; yields their counts."""
     counts = [_FORKING.Value("q", -1) for _ in jobs]
     processes = [
         _FORKING.Process(target=begin, args=(where, job, done), daemon=True) for job, done in zip(jobs, counts, strict=True)
@@ -148,7 +148,7 @@ def going_on(jobs: Sequence[Job], where: set[int]) -> Iterator[list[Any]]:
 
 
 def begin(where: set[int], job: Job, done: Any) -> None:
-    """In the new process."""
+    """Start of the new process."""
     os.sched_setaffinity(0, where)
     job(done)
 
@@ -158,9 +158,11 @@ def begin(where: set[int], job: Job, done: Any) -> None:
 
 @dataclass
 class Measured:
-    """Of one state, for each search: milliseconds from when it was due, how many of them its thread or session was ready and had no
-    processor, and how many either computed. How often a session was seen to work or to wait, and for what; what was done beside, by
-    job, and in how many seconds."""
+    """Results of one state.
+
+    For each search: milliseconds from the scheduled time, while its thread or session waited for a processor, and while either
+    computed. Also how often a session worked or waited, by wait event, and counts and seconds of the concurrent jobs.
+    """
 
     spent: list[float] = field(default_factory=list)
     queued: list[float] = field(default_factory=list)
@@ -171,13 +173,13 @@ class Measured:
 
 
 def processors(*numbers: int) -> NDArray[np.float64]:
-    """Milliseconds that processes or threads have computed, and waited for a processor, as Linux tells."""
+    """Milliseconds that processes or threads have computed, and waited for a processor, from Linux."""
     told = [Path(f"/proc/{number}/schedstat").read_text().split()[:2] for number in numbers]
     return np.array(told, dtype=np.float64).sum(axis=0) / 1e6
 
 
 def watched(docs: pgretrieval.Collection) -> Callable[[Float32Array], NDArray[np.float64]]:
-    """Searches that tell the milliseconds that thread and session have computed and waited for a processor meanwhile."""
+    """Searches with the milliseconds that their thread and session computed and waited for a processor."""
     pool, now = docs._database._pool, threading.local()
     take = pool.take
 
@@ -203,7 +205,7 @@ def offer(
     seconds: float,
     into: Measured,
 ) -> None:
-    """Searches at a rate, by threads that take whichever is due next."""
+    """Run searches at a rate, in threads that take the next scheduled one."""
     turns = list(range(int(rate * seconds)))[::-1]
     failed: list[BaseException] = []
     begun = time.perf_counter() + 0.1
@@ -240,9 +242,9 @@ _WAITS = """
 
 
 def arrange(url: str, *, apart: bool) -> set[int]:
-    """Let searching sessions and this thread have one processor and the server's other processes the rest, or let all have all.
+    """Assign one processor to searching sessions and this thread and the rest to other server processes, or all to all.
 
-    Returns those of the others.
+    Returns the processors of the others.
     """
     first = {min(_PROCESSORS)}
     own, others = (first, _PROCESSORS - first) if apart else (_PROCESSORS, _PROCESSORS)
@@ -260,7 +262,7 @@ def arrange(url: str, *, apart: bool) -> set[int]:
 
 
 def states(url: str, passages: int) -> list[tuple[str, bool, list[tuple[str, Job]]]]:
-    """What goes on beside searches: a name, whether searches have a processor of their own, and jobs with what each counts."""
+    """The measured states: a name, whether searches have their own processor, and jobs with the unit of their counts."""
     writers: list[tuple[str, Job]] = [("passages", partial(write, url, number, passages)) for number in range(_WRITERS)]
     builds: list[tuple[str, Job]] = [("rebuilds", partial(rebuild, url))]
     tidying: list[tuple[str, Job]] = [("compactions", partial(compact, url))]
@@ -281,7 +283,7 @@ def states(url: str, passages: int) -> list[tuple[str, bool, list[tuple[str, Job
 
 
 def measure(passages: int, rate: float, seconds: float) -> dict[tuple[str, bool], Measured]:
-    """Every state in turn, and all of them again, on one collection."""
+    """Measure every state twice, on one collection."""
     bodies = texts(passages)
     found: dict[tuple[str, bool], Measured] = defaultdict(Measured)
     with ExitStack() as stack:
@@ -314,7 +316,7 @@ def measure(passages: int, rate: float, seconds: float) -> dict[tuple[str, bool]
 
 
 def row(name: str, measured: Measured, quiet: Measured) -> str:
-    """One line of the table."""
+    """One row of the table."""
     p50, p95, p99 = np.percentile(measured.spent, [50, 95, 99])
     looks = sum(measured.looks.values())
     waits = [f"{event} {times / looks:.1%}" for event, times in measured.looks.most_common() if event != "works"]

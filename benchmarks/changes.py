@@ -2,7 +2,7 @@
 
     python benchmarks/changes.py --cache DIR [--passages 100000]
 
-Passages of the pile with given vectors; the last ones are added to a collection built of the others. Writes
+Passages of the pile with given vectors; the last ones are added to a collection built from the others. Writes
 benchmarks/results/changes.md.
 """
 
@@ -33,7 +33,7 @@ _QUERIES = 100
 
 
 def each(numbers: range, change: Callable[[int], Any]) -> str:
-    """Milliseconds of one call, p50 and p95, over so many."""
+    """p50 and p95 of the milliseconds of one call, over a number of calls."""
     spent = []
     for number in numbers:
         started = time.perf_counter()
@@ -49,7 +49,7 @@ def first(data: Vectors, count: int) -> Vectors:
 
 
 def measure(data: Vectors) -> list[tuple[str, str]]:
-    """What is measured, and how long it takes."""
+    """Descriptions of the operations and their durations."""
     held = len(data.passages) - _SINGLE - _BATCH
     arrays = list(first(data, held + _SINGLE + _BATCH).arrays())[held:]
     new = data.passages[held:]

@@ -1,9 +1,9 @@
-"""The tests of faults in their long form, counted.
+"""Run the long form of the fault-injection tests and count their results.
 
     python benchmarks/chaos.py [ARGUMENTS OF PYTEST]
 
-It takes most of an hour; `make chaos` runs it. Each case that passes replaces its row in benchmarks/results/chaos.json, of which
-benchmarks/results/chaos.md is made; with arguments some are run again, and the others stay.
+Takes most of an hour; `make chaos` runs it. Each case that passes replaces its row in benchmarks/results/chaos.json, from which
+benchmarks/results/chaos.md is generated; arguments select cases, and the rows of others stay.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COUNTED = ("runs", "faults", "acknowledged", "lost", "duplicated", "violations")
 
 
 def page(rows: list[dict[str, object]]) -> str:
-    """What was counted, as a table."""
+    """The counts as a table."""
     here = {name: told for name, told in machine.describe().items() if name not in ("date", "commit")}
     lines = [
         "# Faults survived",
@@ -47,7 +47,7 @@ def page(rows: list[dict[str, object]]) -> str:
 
 
 def keep(rows: list[dict[str, object]]) -> None:
-    """Put rows in the place of those of the same cases, and write the page."""
+    """Replace the rows of the same cases, and write the page."""
     kept = RESULTS / "chaos.json"
     held = {row["case"]: row for row in json.loads(kept.read_text())} if kept.exists() else {}
     now = machine.describe()
@@ -58,7 +58,7 @@ def keep(rows: list[dict[str, object]]) -> None:
 
 
 def main() -> None:
-    """Run them all, or those that the arguments choose."""
+    """Run all cases, or those selected by the arguments."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.jsonl"
         environment = {**os.environ, "PGRETRIEVAL_TEST_CHAOS": "long", "PGRETRIEVAL_TEST_CHAOS_REPORT": str(report)}

@@ -1,9 +1,9 @@
-"""Time of checking a large collection, by part.
+"""Duration of `check` on a large collection, by part.
 
     python benchmarks/check.py --cache DIR [--passages N] [--data-dir DIR]
 
-The collection is the speed pile, all 160,429 passages of it by default. With --data-dir its server and the collection are kept
-there and taken again; else they are made anew. Writes benchmarks/results/check.md.
+The collection is the pile, by default all 160,429 passages. With --data-dir the server and the collection are stored there and
+reused. Writes benchmarks/results/check.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NAME = "checked"
 
 
 def built(database: pgretrieval.RetrievalDatabase, cache: Path, passages: int | None) -> pgretrieval.Collection:
-    """The collection, made now unless it is there."""
+    """The collection, built if it does not exist."""
     if _NAME not in database.list_collections():
         data = vectors.load_pile(cache, passages)
         database.create_collection(_NAME).add(data.passages, vectors=data.arrays())
@@ -51,7 +51,7 @@ def in_sql(url: str) -> dict[str, float]:
 
 
 def whole(collection: pgretrieval.Collection) -> tuple[float, float]:
-    """Seconds of the client's check, and of its decoding alone."""
+    """Seconds of the client's check, and of decoding alone."""
     began: list[float] = []
 
     def stage(name: str, _done: int, _total: int) -> None:
@@ -66,7 +66,7 @@ def whole(collection: pgretrieval.Collection) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Make the collection where it is missing, check it twice, and write the page."""
+    """Build the collection if missing, check it twice, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True, help="folder for token vectors, kept between runs")
     parser.add_argument("--passages", type=int, help="the first of the pile; all by default")

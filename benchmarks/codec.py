@@ -29,7 +29,7 @@ VARIANTS: tuple[tuple[int, Levels], ...] = (
 
 
 def row(bits: int, levels: Levels, measured: Measured) -> str:
-    """One line of the table."""
+    """One row of the table."""
     return (
         f"| {bits} bits, {levels} | {measured['ndcg']:.4f} | {measured['fidelity']:.4f} | "
         f"{measured['storage']['per_token']:.1f} | {measured['storage']['ratio']:.2f} |"

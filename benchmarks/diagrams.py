@@ -1,6 +1,6 @@
 """Diagrams of the documentation as SVG text: the stages of a search, and the tables of the schema.
 
-They stand on a white card, so that they can be read on light and on dark pages.
+They have a white background, so that they are readable on light and dark pages.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ OTHER_TABLES = ("schema_version",)
 
 
 def pipeline(figures: dict[str, str], milliseconds: dict[str, float]) -> str:
-    """The stages of a search from top to bottom: what Postgres does on the right, what the client does on the left."""
+    """The stages of a search from top to bottom: Postgres on the right, the client on the left."""
     width, row, top = 780, 58, 76
     left, right, box = 24, 404, 352
     height = top + row * len(STAGES) + 26
@@ -110,7 +110,7 @@ def pipeline(figures: dict[str, str], milliseconds: dict[str, float]) -> str:
 
 
 def tables() -> str:
-    """The tables of the schema by subject, each with what one row is."""
+    """The tables of the schema by subject, with the meaning of a row."""
     width, columns, cell, row = 1040, 4, 252, 42
     parts, y = [], 20
     for heading, members in TABLES:

@@ -2,8 +2,8 @@
 
     python benchmarks/drift.py --cache DIR
 
-A collection trained on cpp_docs to which medquad is added; as a control, one trained on half of cpp_docs to which the other half is
-added. While the first is rebuilt, passages are added, searched for and deleted. Writes benchmarks/results/drift.md.
+Medquad is added to a collection trained on cpp_docs; as a control, half of cpp_docs to one trained on the other half. During the
+rebuild of the first, passages are added, searched and deleted. Writes benchmarks/results/drift.md.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SEED = 0
 
 
 class Remembered:
-    """An encoder that knows the vectors of the texts of test collections already."""
+    """An encoder that looks up stored vectors of the test collections' texts."""
 
     def __init__(self, sets: Sequence[Vectors]) -> None:
         self._places = {passage.encoded_text: (part, place) for part in sets for place, passage in enumerate(part.passages)}
@@ -46,7 +46,7 @@ class Remembered:
         return self.encode_document(texts)
 
     def encode_document(self, texts: Sequence[str]) -> list[Float32Array]:
-        """From the cache; a text that is not there, such as the word that asks for the dimension, gets any vector."""
+        """Look up vectors; an unknown text, such as the word that determines the dimension, gets arbitrary ones."""
         return [self._vectors(text) for text in texts]
 
     def _vectors(self, text: str) -> Float32Array:
@@ -58,7 +58,7 @@ class Remembered:
 
 
 def first(data: Vectors, passages: int | None, name: str) -> Vectors:
-    """The first passages, with the collection's name before their ids, and some of the queries."""
+    """The first passages, with the collection's name as prefix of their ids, and some of the queries."""
     kept = [replace(passage, id=f"{name}/{passage.id}") for passage in data.passages[:passages]]
     chosen = np.random.default_rng(_SEED).permutation(len(data.queries))[:_QUERIES]
     offsets = data.document_offsets[: len(kept) + 1]
@@ -83,7 +83,7 @@ def best(scores: Float32Array, sets: Sequence[Vectors]) -> list[list[str]]:
 
 
 def exact_rankings(docs: Vectors, other: Vectors) -> dict[str, list[list[str]]]:
-    """Of the queries of cpp_docs among its own passages and among all, and of those of medquad among all."""
+    """Rankings of the cpp_docs queries among its own and among all passages, and of the medquad queries among all."""
     own = exact_scores(docs.queries, docs)
     both = [docs, other]
     return {
@@ -100,7 +100,7 @@ def measured(collection: Any, queries: Sequence[Float32Array], exact: list[list[
 
 
 def drift(collection: Any) -> dict[str, Any]:
-    """Return the drift in `stats`."""
+    """The drift in `stats`."""
     stats = collection.stats()
     names = ("passages", "tokens", "centroids", "quantization_error", "added_passages", "added_quantization_error", "rebuild_pays")
     return {name: stats[name] for name in names}
@@ -108,7 +108,7 @@ def drift(collection: Any) -> dict[str, Any]:
 
 @contextmanager
 def working(collection: Any, passages: Sequence[Passage], query: Float32Array) -> Iterator[dict[str, list[float]]]:
-    """Add a passage, search, and delete the passage, over and over beside the block; yields the milliseconds each took."""
+    """Repeatedly add a passage, search and delete it during the block; yields the milliseconds of each."""
     spent: dict[str, list[float]] = {"add": [], "search": [], "delete": []}
     done = threading.Event()
 
@@ -137,7 +137,7 @@ def working(collection: Any, passages: Sequence[Passage], query: Float32Array) -
 
 
 def moved(database: Any, docs: Vectors, other: Vectors, encoder: Remembered) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Rows of the table: before, after adding, after the rebuild; and how long the rebuild and what went on beside it took."""
+    """Rows of the table before adding, after adding and after the rebuild, and durations of the rebuild and of concurrent calls."""
     exact = exact_rankings(docs, other)
     say({"state": "exact rankings are there"})
     collection = database.create_collection("moved", encoder=encoder)
@@ -176,7 +176,7 @@ def moved(database: Any, docs: Vectors, other: Vectors, encoder: Remembered) -> 
 
 
 def control(database: Any, docs: Vectors, encoder: Remembered) -> dict[str, Any]:
-    """More of the same kind: trained on a random half, to which the other is added."""
+    """Control: trained on a random half, to which the other is added."""
     order = np.random.default_rng(_SEED).permutation(len(docs.passages)).tolist()
     half = len(order) // 2
     collection = database.create_collection("control", encoder=encoder, language=None)
@@ -190,7 +190,7 @@ def control(database: Any, docs: Vectors, encoder: Remembered) -> dict[str, Any]
 
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Markdown."""
+    """The table as Markdown."""
     head = (
         "",
         "passages",

@@ -1,6 +1,6 @@
-"""Entities and mentions for benchmarks/anchors.py: tuples, cross-encoders with both heads, and the scores of all pairs.
+"""Entities and mentions for benchmarks/anchors.py: tuples, cross-encoders with both heads, and scores of all pairs.
 
-Everything lands in a folder and is not done again; scores come in blocks, so that an interrupted run goes on.
+All results are stored in a folder and reused; scores are stored in blocks, so that an interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Entities:
-    """Items, and queries by text with their relevant items: those that may be trained and factorised with, and the others."""
+    """Items, and queries by text with their relevant items, split into training and test queries."""
 
     items: list[Passage]
     training: dict[str, frozenset[str]]
     tested: dict[str, frozenset[str]]
 
     def queries(self, anchors: int, tested: int) -> list[str]:
-        """Texts of anchor queries, then of tested ones, drawn by seed."""
+        """Texts of anchor queries, then of test queries, drawn by seed."""
         rng = np.random.default_rng(_SEED)
         parts = [(sorted(self.training), anchors), (sorted(self.tested), tested)]
         return [texts[place] for texts, count in parts for place in rng.permutation(len(texts))[:count].tolist()]
 
 
 def read_entities(name: str, at_most: int | None) -> Entities:
-    """A collection of the data folder; of more than `at_most` items the relevant ones and others drawn by seed.
+    """A collection of the data folder; of more than `at_most` items, the relevant ones and others drawn by seed.
 
-    Queries are bare mentions where the collection has them, each text once. Without training judgements a fifth of the queries is
-    tested.
+    Queries are bare mentions if the collection has them, each text once. Without training judgements a fifth of the queries is
+    used for tests.
     """
     folder = data_folder() / name
     mentions = folder / "queries.mention.jsonl.gz"
@@ -94,9 +94,9 @@ def mined(work: Path, data: Entities, ways: int) -> TrainingSet:
 
 
 def mixed(made: TrainingSet) -> TrainingSet:
-    """Several tuples of each: the positive, some of the mined passages, no two tuples the same, and as many drawn from all.
+    """Several different tuples of each: the positive, some of the mined passages, and as many drawn from all.
 
-    One that has learnt from near passages alone scores far ones anyhow, and they are most of the items.
+    A cross-encoder trained on near passages only gives arbitrary scores to far ones, which are most of the items.
     """
     rng = np.random.default_rng(_SEED)
     keys = list(made.passages)
@@ -111,7 +111,7 @@ def mixed(made: TrainingSet) -> TrainingSet:
 
 
 def base_of(work: Path, layers: int) -> str:
-    """MiniLM, or a folder with its first layers alone."""
+    """MiniLM, or a folder with its first layers only."""
     from pgretrieval.encode.minilm import model_folder
 
     folder = work / f"minilm-{layers}-layers"
@@ -137,7 +137,7 @@ def trained(work: Path, made: TrainingSet, head: Any, base: str, options: RunOpt
 
 @dataclass(frozen=True)
 class Matrix:
-    """Exact scores (queries, items); the first `anchors` queries are those that a factorisation may see."""
+    """Exact scores (queries, items); a factorisation may use the first `anchors` queries."""
 
     items: list[Passage]
     queries: list[str]
@@ -146,14 +146,14 @@ class Matrix:
 
     @property
     def tested(self) -> range:
-        """The queries that are measured."""
+        """The test queries."""
         return range(self.anchors, len(self.queries))
 
 
 def scored(work: Path, data: Entities, model: Path, anchors: int, tested: int) -> tuple[Matrix, float, float]:
-    """Scores of all pairs, the seconds that a pair took, and the error of the quick scores as a share of their deviation.
+    """Scores of all pairs, the seconds per pair, and the error of the quick scores relative to their deviation.
 
-    Blocks of items are kept as they are done, with all queries that were ever asked for: of others alone the scores are computed.
+    Finished blocks of items are stored with all queries requested so far; only missing queries are scored.
     """
     queries = data.queries(anchors, tested)
     anchors = min(anchors, len(data.training))
@@ -186,7 +186,7 @@ def scored(work: Path, data: Entities, model: Path, anchors: int, tested: int) -
 
 @dataclass(frozen=True)
 class _Block:
-    """Scores (queries, items) of some items, and the seconds that they took."""
+    """Scores (queries, items) of some items, and their duration in seconds."""
 
     queries: list[str]
     scores: NDArray[np.float32]
@@ -206,14 +206,14 @@ class _Block:
         return _Block([*self.queries, *other.queries], np.concatenate([self.scores, other.scores]), self.seconds + other.seconds)
 
     def of(self, queries: Sequence[str]) -> _Block:
-        """These queries' scores, in their order, and their share of the seconds."""
+        """Scores of these queries in order, and their share of the duration."""
         rows = {text: row for row, text in enumerate(self.queries)}
         scores = self.scores[[rows[text] for text in queries]]
         return _Block(list(queries), scores, self.seconds * scores.size / self.scores.size)
 
 
 def _error(queries: Sequence[str], items: Sequence[Passage], scores: NDArray[np.float32], model: Path) -> float:
-    """Root mean square difference to what the package computes, of some pairs, over the deviation of the scores."""
+    """Root mean square difference from the package's scores for some pairs, over the deviation of the scores."""
     rng = np.random.default_rng(_SEED)
     rows, columns = (rng.integers(0, count, _COMPARED) for count in scores.shape)
     pairs = [(queries[row], items[column].encoded_text) for row, column in zip(rows.tolist(), columns.tolist(), strict=True)]
@@ -222,7 +222,7 @@ def _error(queries: Sequence[str], items: Sequence[Passage], scores: NDArray[np.
 
 
 def synthetic(anchors: int, tested: int, items: int) -> Matrix:
-    """60 decaying directions, 15 % of noise, and an offset, as cross-encoders have; the texts mean nothing."""
+    """60 decaying directions, 15 % noise and an offset, like a cross-encoder's scores; the texts are meaningless."""
     rng = np.random.default_rng(0)
     signal = (rng.standard_normal((anchors + tested, 60)) * np.exp(-np.arange(60) / 20)) @ rng.standard_normal((60, items))
     scores = signal + 0.15 * signal.std() * rng.standard_normal(signal.shape) - 5
@@ -231,7 +231,7 @@ def synthetic(anchors: int, tested: int, items: int) -> Matrix:
 
 
 class KnownScores:
-    """A cross-encoder whose scores are in the matrix."""
+    """A cross-encoder that looks up scores in the matrix."""
 
     fingerprint = "known scores"
 
@@ -241,13 +241,13 @@ class KnownScores:
         self._items = {item.encoded_text: column for column, item in enumerate(known.items)}
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
-        """Looked up."""
+        """Look up the pairs' scores."""
         rows, columns = zip(*((self._queries[query], self._items[text]) for query, text in pairs), strict=True)
         return self._known.scores[list(rows), list(columns)]
 
 
 def _items(path: Path) -> Iterator[Passage]:
-    """Passages; one with a title alone has that as its text."""
+    """Passages; the title is used as text if there is no text."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
         for line in file:
             record = json.loads(line)
@@ -256,7 +256,7 @@ def _items(path: Path) -> Iterator[Passage]:
 
 
 def _by_text(texts: dict[str, str], qrels: dict[str, dict[str, int]]) -> dict[str, frozenset[str]]:
-    """Relevant items by the text of the query: mentions of one text are one query."""
+    """Relevant items by the query's text: mentions with equal text are one query."""
     found: dict[str, set[str]] = {}
     for query, grades in qrels.items():
         found.setdefault(texts[query], set()).update(key for key, grade in grades.items() if grade > 0)

@@ -1,8 +1,8 @@
-"""Filtered searches at several selectivities, against exact MaxSim over the passages that match.
+"""Filtered searches at several selectivities, compared with exact MaxSim over the matching passages.
 
     python benchmarks/filters.py --cache DIR
 
-wiki_movies with years and genres read out of the texts as metadata. Writes benchmarks/results/filters.md.
+wiki_movies with years and genres extracted from the texts as metadata. Writes benchmarks/results/filters.md.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _ROUNDS = 2
 
 
 def with_metadata(passage: Passage) -> Passage:
-    """The first year that the text names, and its genres."""
+    """The first year and the genres in the text."""
     text = passage.text.lower()
     year = re.search(r"\b(?:19|20)\d\d\b", text)
     metadata = {"year": int(year[0]) if year else None, "genres": [genre for genre in GENRES if re.search(rf"\b{genre}\b", text)]}
@@ -48,7 +48,7 @@ def with_metadata(passage: Passage) -> Passage:
 
 
 def ranges(passages: Sequence[Passage]) -> list[dict[str, Any]]:
-    """For each share the span of years that comes nearest to it; no index answers these."""
+    """For each share the closest range of years; no index supports these."""
     years = Counter(passage.metadata["year"] for passage in passages if passage.metadata["year"])
     spans = {
         (first, last): sum(years[year] for year in range(first, last)) / len(passages)
@@ -60,7 +60,7 @@ def ranges(passages: Sequence[Passage]) -> list[dict[str, Any]]:
 
 
 def equalities(passages: Sequence[Passage]) -> list[dict[str, Any]]:
-    """For each share below a tenth the genre, year, or both that come nearest to it; the index over metadata answers these."""
+    """For each share below a tenth the closest genre, year, or both; the index over metadata supports these."""
     counts: Counter[tuple[int | None, str | None]] = Counter()
     for passage in passages:
         year = passage.metadata["year"]
@@ -72,7 +72,7 @@ def equalities(passages: Sequence[Passage]) -> list[dict[str, Any]]:
 
 
 def matching(connection: psycopg.Connection[Any], where: Mapping[str, Any]) -> set[str]:
-    """Ids of the passages that match, by reading all."""
+    """Ids of the matching passages, by reading all."""
     rows = connection.execute("select key from pgretrieval.passage where metadata @@ %s::jsonpath offset 0", [jsonpath(where)])
     return {key for (key,) in rows.fetchall()}
 
@@ -80,7 +80,7 @@ def matching(connection: psycopg.Connection[Any], where: Mapping[str, Any]) -> s
 def timed(
     search: Callable[[Any], Iterable[str]], queries: Sequence[Any], rounds: int = _ROUNDS
 ) -> tuple[Measured, list[list[str]]]:
-    """Every query so many times, one after the other."""
+    """Run every query a number of times, sequentially."""
     for query in queries[:20]:
         search(query)
     spent, rankings = [], []
@@ -94,7 +94,7 @@ def timed(
 
 
 def measure(data: Vectors, where: Mapping[str, Any], collection: Any, connection: Any, scores: Float32Array) -> Measured:
-    """One filter, by the Python client and in SQL."""
+    """Measure one filter in the Python client and in SQL."""
     ids = matching(connection, where)
     keep = np.flatnonzero([passage.id in ids for passage in data.passages])
     order = np.argsort(-scores[:, keep], axis=1, kind="stable")[:, :10]

@@ -1,8 +1,8 @@
-"""Words, a single vector, late interaction, each pair and all three, on four collections, by pgretrieval.hybrid_search.
+"""Words, single vectors, late interaction, each pair and all three, on four collections, by pgretrieval.hybrid_search.
 
     python benchmarks/hybrid.py --cache DIR
 
-The encoder makes token vectors and the single vector in one pass. Writes benchmarks/results/hybrid.md.
+The encoder computes token vectors and the single vector in one pass. Writes benchmarks/results/hybrid.md.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SEARCH = """select id from pgretrieval.hybrid_search('measured', %(query)s::vec
 
 
 def ways() -> list[tuple[tuple[str, ...], str]]:
-    """Components alone, each pair and all three by the default fusion and by rank, and all three with equal weights."""
+    """Single components, each pair and all three by the default fusion and by rank, and all three with equal weights."""
     alone = [((one,), "scores") for one in COMPONENTS]
     together = [some for size in (2, 3) for some in itertools.combinations(COMPONENTS, size)]
     return [*alone, *itertools.product(together, ("scores", "ranks")), (COMPONENTS, "scores, equal weights")]
@@ -54,7 +54,7 @@ def judge(data: Vectors, chosen: Sequence[int], rankings: Sequence[Sequence[str]
 
 
 def measure(name: str, cache: Path) -> list[Measured]:
-    """Every way to search one collection, at most 300 of its judged queries."""
+    """Measure all combinations on one collection, with at most 300 of its judged queries."""
     data = vectors.load(name, cache)
     dense = vectors.load_dense(data, name)
     texts = vectors.query_texts(name)
@@ -86,7 +86,7 @@ def measure(name: str, cache: Path) -> list[Measured]:
 
 
 def table(rows: list[Measured]) -> list[str]:
-    """One line for each way, one group of columns for each collection, and the mean over the collections."""
+    """One row per combination, one group of columns per collection, and the mean over the collections."""
     lines = [
         "| components | fusion | "
         + " | ".join(f"{name}: nDCG@10 | Success@5 | p50 ms" for name in SETS)

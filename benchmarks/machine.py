@@ -12,7 +12,7 @@ import torch
 
 
 def describe() -> dict[str, str]:
-    """Processor, cores, memory, versions, commit and date; no name or path of the machine."""
+    """Processor, cores, memory, versions, commit and date, without names or paths of the machine."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
@@ -38,5 +38,5 @@ def _commit() -> str:
 
 
 def as_lines(machine: dict[str, str]) -> str:
-    """For the head of a result table."""
+    """Lines for the head of a results page."""
     return "  \n".join(f"{name}: {value}" for name, value in machine.items())

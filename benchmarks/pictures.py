@@ -1,6 +1,6 @@
 """Draw the pictures of the documentation into docs/pictures: `python benchmarks/pictures.py`.
 
-Figures come from benchmarks/results, so the pictures are drawn again after a measurement.
+Figures are read from benchmarks/results; run it again after a measurement.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BLUE, _ORANGE, _GREEN, _GREY = "#336791", "#b35900", "#2f7d4f", "#8c959f"
 
 
 def main(folder: Path = PICTURES) -> None:
-    """Draw all of them into a folder."""
+    """Draw all pictures into a folder."""
     folder.mkdir(exist_ok=True)
     (folder / "pipeline.svg").write_text(pipeline(), encoding="utf-8")
     (folder / "tables.svg").write_text(diagrams.tables(), encoding="utf-8")
@@ -113,7 +113,7 @@ def quality_and_size(folder: Path) -> None:
 
 
 def faults(folder: Path) -> None:
-    """Changes that were acknowledged while something was killed, cut off or full; none was lost."""
+    """Acknowledged changes under killed processes, cut connections and full disks; none was lost."""
     rows = sorted(_json("chaos"), key=lambda row: row["acknowledged"])
     lost, duplicated, violations = (sum(row[name] for row in rows) for name in ("lost", "duplicated", "violations"))
     with _figure(folder / "faults.svg", 1, height=6.6, width=8.5) as (bars,):
@@ -139,7 +139,7 @@ def faults(folder: Path) -> None:
 
 
 def calls(folder: Path, stem: str) -> None:
-    """Share of a cross-encoder's own ranking that a search finds, against its calls."""
+    """Share of a cross-encoder's ranking that a search finds, against its calls."""
     results = next(iter(_json(stem).values()))["recall"]
     chosen = {
         "ANNCUR, 5 rounds": _BLUE,
@@ -166,7 +166,7 @@ def calls(folder: Path, stem: str) -> None:
 
 @contextmanager
 def _figure(path: Path, panels: int, height: float = 3.4, width: float = 9.5) -> Iterator[Any]:
-    """Axes of a figure on a white card, which is then saved."""
+    """Axes of a figure with a white background, saved at the end."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -194,7 +194,7 @@ def _json(name: str) -> Any:
 
 
 def _table(name: str) -> list[list[str]]:
-    """The rows of the first Markdown table of a results page, without its head."""
+    """The rows of the first Markdown table of a results page, without its header."""
     lines = [line for line in (RESULTS / f"{name}.md").read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
 

@@ -1,10 +1,9 @@
-"""Pooled passages: fidelity, quality, time and bytes at a constant number of vectors, beside static ways to store fewer.
+"""Pooled passages: fidelity, quality, time and bytes at a constant number of vectors, compared with other ways to store fewer.
 
     python benchmarks/pooled.py --cache DIR [--sets scifact ...] [--encoder FOLDER ...]
 
 The constant number is that of an untrained pooling: vector c is the mean of the c-th of C equal parts of a passage. A FOLDER is an
-encoder that pools by itself. Each measurement goes to benchmarks/results/pooled.json, those of other runs stay; pooled.md is made
-from all.
+encoder with its own pooling. Each measurement is added to benchmarks/results/pooled.json, from which pooled.md is generated.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ def mean_of_parts(tokens: Float32Array, count: int) -> Float32Array:
 
 
 def hierarchical(factor: float) -> Callable[[Float32Array], Float32Array]:
-    """The library's pooling of near tokens."""
+    """The library's hierarchical pooling of similar tokens."""
     import torch
     from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
 
@@ -56,14 +55,14 @@ def hierarchical(factor: float) -> Callable[[Float32Array], Float32Array]:
 
 
 def stored(data: Vectors, arrays: Iterator[Float32Array]) -> Vectors:
-    """The same collection with other vectors of its passages."""
+    """The same collection with other passage vectors."""
     made = list(arrays)
     offsets = np.concatenate([[0], np.cumsum([len(array) for array in made])])
     return replace(data, documents=np.concatenate(made).astype(np.float16), document_offsets=offsets)
 
 
 def without_punctuation(data: Vectors) -> Iterator[Float32Array]:
-    """The vectors of tokens that are no punctuation."""
+    """Vectors of tokens that are not punctuation."""
     from pgretrieval.encode.minilm import MAX_TOKENS, load_transformer
 
     tokenizer = load_transformer("float32").tokenizer
@@ -77,7 +76,7 @@ def without_punctuation(data: Vectors) -> Iterator[Float32Array]:
 
 
 def ways(data: Vectors, bits: tuple[int, ...]) -> Iterator[tuple[str, int | None, int, Callable[[], Vectors]]]:
-    """Name, constant number, bits, and what is stored."""
+    """Name, constant number, bits, and the stored vectors."""
     mean = len(data.documents) / len(data.passages)
     yield WHOLE, None, 4, lambda: data
     for some in bits:
@@ -108,7 +107,7 @@ def exact(data: Vectors) -> list[list[str]]:
 
 
 def measure(data: Vectors, count: int | None, bits: int) -> Measured:
-    """One way to store one collection, at the defaults."""
+    """Measure one way to store one collection, with default options."""
     best = exact(data)
     with serving() as database:
         collection, built = build(database, data, "measured", bits=bits, vectors_per_passage=count)
@@ -145,13 +144,13 @@ def chosen(data: Vectors) -> Vectors:
 
 
 def kept() -> list[Measured]:
-    """The rows of earlier runs."""
+    """Rows of earlier runs."""
     rows: list[Measured] = json.loads(_FILE.read_text()) if _FILE.exists() else []
     return rows
 
 
 def note(row: Measured) -> None:
-    """Keep one row, in place of an older one of the same; make the table again."""
+    """Store one row, replacing an older one of the same measurement, and write the table."""
     held = kept()
     same = [one for one in held if (one["set"], one["way"], one["bits"]) != (row["set"], row["way"], row["bits"])]
     _FILE.write_text(json.dumps([*same, row], indent=1) + "\n")
@@ -160,7 +159,7 @@ def note(row: Measured) -> None:
 
 
 def table(rows: list[Measured]) -> str:
-    """All rows, those of one collection together, each beside all tokens where they were measured."""
+    """All rows by collection, each compared with all tokens if these were measured."""
     lines = [
         "# Pooled passages",
         "",
@@ -190,7 +189,7 @@ def table(rows: list[Measured]) -> str:
 
 
 def main() -> None:
-    """Measure, row by row."""
+    """Measure row by row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True, help="folder for token vectors, kept between runs")
     parser.add_argument("--sets", nargs="+", default=SETS)

@@ -1,8 +1,7 @@
 """Scores of a BERT cross-encoder for all pairs of some queries and some passages, several times as fast as the library's.
 
-Texts are tokenised once. Pairs of one length are read together, without padding. What computes is bf16 where the processor
-multiplies that, but for the head, as a logit in bf16 would have two digits. Of the last layer only those tokens are computed that
-the head reads.
+Texts are tokenised once. Pairs of equal length are batched without padding. Computation is in bf16 if the processor supports it,
+except for the head, because a bf16 logit has two digits. The last layer computes only the tokens that the head reads.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from pgretrieval.numerics.hardware import multiplies_bf16
 from pgretrieval.rerank.markers import MARKERS, MarkerScore, load_model
 
 _BATCH_TOKENS = {"cpu": 1_536, "cuda": 65_536}
-"""On a processor what a batch needs stays in its cache."""
+"""On a CPU the data of a batch stay in its cache."""
 
 
 class AllPairs:
@@ -90,7 +89,7 @@ class AllPairs:
         return self._marker.scale * (vectors[:, :2].mean(dim=1) * vectors[:, 2:].mean(dim=1)).sum(dim=-1)
 
     def _marker_places(self, ids: Tensor) -> Tensor:
-        """(pairs, 4): of a marker that was cut off the one before it."""
+        """(pairs, 4) positions; that of the previous marker if one was truncated."""
         found = [(ids == marker).int() for marker in self._ids]
         places = torch.stack([one.argmax(dim=1) for one in found], dim=1)
         for last in (1, 3):
@@ -99,7 +98,7 @@ class AllPairs:
 
 
 class _Layer:
-    """One layer of BERT that computes some of its tokens."""
+    """One layer of BERT that computes only some of its tokens."""
 
     def __init__(self, layer: Any, heads: int) -> None:
         own, self._heads = layer.attention.self, heads
@@ -109,7 +108,7 @@ class _Layer:
         self._attended, self._inner, self._outer = layer.attention.output, layer.intermediate, layer.output
 
     def __call__(self, hidden: Tensor, some: Tensor) -> Tensor:
-        """(pairs, tokens, dim) and those of its vectors to go on with -> the latter, one layer on."""
+        """(pairs, tokens, dim), and the positions to compute -> their vectors after the layer."""
         keys, values = functional.linear(hidden, self._weight, self._bias).chunk(2, dim=-1)
         queries, keys, values = map(self._split, (self._query(some), keys, values))
         context = functional.scaled_dot_product_attention(queries, keys, values).transpose(1, 2)
@@ -120,7 +119,7 @@ class _Layer:
         return vectors.unflatten(-1, (self._heads, -1)).transpose(1, 2)
 
     def _widened(self, some: Tensor) -> Tensor:
-        """The inner layer. On a processor with its GELU in the product, as the compiler would put it: alone it takes as long."""
+        """The inner layer. On a CPU its GELU is fused with the product, as a compiler would; alone it takes as long."""
         if some.device.type != "cpu" or some.dtype != torch.bfloat16:
             return self._inner(some)
         wide = self._inner.dense
@@ -135,7 +134,7 @@ def _padded(texts: Sequence[list[int]]) -> tuple[NDArray[np.int64], NDArray[np.i
 
 
 def _batches(order: NDArray[np.int64], totals: NDArray[np.int64], tokens: int) -> Iterator[NDArray[np.int64]]:
-    """Places of pairs of one length, so many that they have about `tokens`."""
+    """Places of pairs of equal length, in batches of about `tokens` tokens."""
     edges = np.flatnonzero(np.diff(totals[order], prepend=-1))
     for group in np.split(order, edges[1:]):
         size = max(tokens // (int(totals[group[0]]) + 3), 1)

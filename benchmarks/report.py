@@ -20,7 +20,7 @@ Measured = dict[str, Any]
 
 
 def speed(sections: Measured) -> str:
-    """All sections that there are."""
+    """All sections that exist."""
     lines = [
         "# Speed",
         "",

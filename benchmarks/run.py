@@ -1,9 +1,9 @@
-"""Speed, quality and builds beside the field: one command, one run.
+"""Speed, quality and builds, compared with other engines.
 
     python benchmarks/run.py --cache DIR [--peer NAME=PYTHON ...] [--parts scifact pile-20000 pile growth-5000 ... throughput]
 
 Peers are fast-plaid, xtr-warp, pylate and pgvector (benchmarks/peers/README.md). Each part writes its section of
-benchmarks/results/speed.json; benchmarks/results/speed.md is made from all of them.
+benchmarks/results/speed.json, from which benchmarks/results/speed.md is generated.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SETTINGS = {
     "pylate": ["1/256/0.5", "2/1024/0.45", "default"],
     "pgvector": ["5/40", "20/40", "50/100", "5/40/1", "50/100/1"],
 }
-"""Each from its fastest to its most faithful."""
+"""Settings of each engine, from the fastest to the most faithful."""
 DEPTHS_OF = {"pgvector": (10,)}  # the cost of its search does not depend on k
 GROWTH = (5_000, 20_000, 80_000, 160_429)
 SYNTHETIC = 1_000_000
@@ -65,7 +65,7 @@ Measured = dict[str, Any]
 
 
 def best_of_all(data: Vectors) -> list[list[str]]:
-    """The exact top 100 of every query by MaxSim over unquantised vectors; kept beside the vectors."""
+    """The exact top 100 of every query by MaxSim over unquantised vectors, cached with the vectors."""
     kept = data.folder / "exact.json"
     if not kept.exists():
         best_scores = np.empty((len(data.queries), 0), dtype=np.float32)
@@ -85,13 +85,13 @@ def best_of_all(data: Vectors) -> list[list[str]]:
 
 
 def unit(rows: Float32Array) -> Float32Array:
-    """Rows of length one; half precision has rounded them."""
+    """Rows scaled to length one, which half precision has changed."""
     scaled: Float32Array = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return scaled
 
 
 def exact_in_torch(data: Vectors) -> Measured:
-    """Milliseconds of one query against every vector in memory."""
+    """Milliseconds of one query against all vectors in memory."""
     documents = data.documents[:].astype(np.float32)
     spent = []
     for query in data.queries[: _EXACT_TIMED + 1]:
@@ -103,7 +103,7 @@ def exact_in_torch(data: Vectors) -> Measured:
 
 
 def quality(data: Vectors, best: list[list[str]], rankings: Sequence[Sequence[str]], k: int) -> Measured:
-    """The share of the exact top k, and nDCG@10 where there are judged queries."""
+    """Share of the exact top k, and nDCG@10 if queries are judged."""
     measured = {"fidelity": fidelity(rankings, best, k)}
     if data.qrels:
         run = {query: run_from_ranking(ids[:10]) for query, ids in zip(data.query_ids, rankings, strict=True)}
@@ -112,7 +112,7 @@ def quality(data: Vectors, best: list[list[str]], rankings: Sequence[Sequence[st
 
 
 def search(collection: Any, data: Vectors, best: list[list[str]], k: int, generator: str | None) -> Measured:
-    """Every query twice, one after the other, vectors given; stages are medians."""
+    """Run every query twice, sequentially, with given vectors; stages are medians."""
     for query in data.queries[:20]:
         collection.search(vectors=query, k=k, generator=generator)
     spent, rankings = [], []
@@ -144,7 +144,7 @@ def search_many(collection: Any, data: Vectors) -> float:
 
 
 def storage(stats: Measured) -> Measured:
-    """Bytes of everything but the passages' texts: in all, by table, and over the payload tokens * (4 + dim * bits / 8)."""
+    """Bytes without the passages' texts: in all, by table, and relative to the payload tokens * (4 + dim * bits / 8)."""
     held = {table: size for table, size in stats["bytes"].items() if table != "passage"}
     held["passage indexes"] = stats["index_bytes"]["passage"]
     payload = stats["tokens"] * (4 + stats["dim"] * stats["bits"] / 8)
@@ -152,7 +152,7 @@ def storage(stats: Measured) -> Measured:
 
 
 def build(database: pgretrieval.RetrievalDatabase, data: Vectors, name: str, **options: Any) -> tuple[Any, Measured]:
-    """Add and build one collection, vectors given; whatever `options` does not say is left to the defaults."""
+    """Add and build one collection with given vectors and `options`."""
     collection = database.create_collection(name, **options)
     stages: dict[str, float] = {}
     began: dict[str, float] = {}
@@ -179,7 +179,7 @@ def build(database: pgretrieval.RetrievalDatabase, data: Vectors, name: str, **o
 
 @contextmanager
 def resident() -> Iterator[list[float]]:
-    """Peak of this process's own memory in MiB while the block runs: pages of files, such as the vectors' own, not counted."""
+    """Peak private memory of this process in MiB during the block, without pages of files such as the vectors'."""
     peak, done, process = [0.0], threading.Event(), psutil.Process()
 
     def look() -> None:
@@ -197,7 +197,7 @@ def resident() -> Iterator[list[float]]:
 
 
 def ours(data: Vectors, best: list[list[str]], generators: Sequence[Generator]) -> list[Measured]:
-    """One collection that has everything, searched by each generator; its build is that of all of them together."""
+    """One collection with all features, searched by each generator; its build includes all of them."""
     rows = []
     with serving() as database:
         collection, built = build(database, data, "measured", generator="proxy" if "proxy" in generators else "postings")
@@ -211,13 +211,13 @@ def ours(data: Vectors, best: list[list[str]], generators: Sequence[Generator]) 
 
 @contextmanager
 def serving() -> Iterator[pgretrieval.RetrievalDatabase]:
-    """A database of its own in a fresh folder."""
+    """A database in a new folder."""
     with tempfile.TemporaryDirectory(prefix="pgretrieval-bench-") as folder, pgretrieval.connect(data_dir=folder) as database:
         yield database
 
 
 def peer(name: str, python: str, data: Vectors, best: list[list[str]], cache: Path) -> Measured:
-    """One peer on the same vectors; an index that is there already is taken, with the seconds it took."""
+    """One peer on the same vectors; an existing index is reused with its recorded build time."""
     measured: Measured = {"peer": name, "settings": []}
     for k in DEPTHS_OF.get(name, DEPTHS):
         results = cache / f"{name}-{data.folder.name}-{k}.json"
@@ -237,7 +237,7 @@ def peer(name: str, python: str, data: Vectors, best: list[list[str]], cache: Pa
 
 
 def compare(data: Vectors, peers: dict[str, str], cache: Path, generators: Sequence[Generator]) -> Measured:
-    """Ours, exact MaxSim and the peers on one set of vectors."""
+    """Measure pgretrieval, exact MaxSim and the peers on one set of vectors."""
     best = best_of_all(data)
     section: Measured = {
         "passages": len(data.passages),
@@ -251,7 +251,7 @@ def compare(data: Vectors, peers: dict[str, str], cache: Path, generators: Seque
 
 
 def growth(cache: Path, size: int) -> Measured:
-    """One size of collection, built and searched with its defaults."""
+    """Build and search one size of collection with default options."""
     data = vectors.load_pile(cache, size) if size != SYNTHETIC else synthetic(cache)
     with serving() as database:
         collection, built = build(database, data, "growing")
@@ -269,7 +269,7 @@ def growth(cache: Path, size: int) -> Measured:
 
 
 class Drawn:
-    """A matrix whose rows are those of another in a given order, read when asked for."""
+    """A matrix whose rows are those of another in a given order, read on demand."""
 
     def __init__(self, rows: Any, order: np.ndarray) -> None:
         self._rows, self._order = rows, order
@@ -295,7 +295,7 @@ def synthetic(cache: Path) -> Vectors:
 
 
 def client(url: str, folder: str, seconds: float, ready: Any, start: Any, answers: Any) -> None:
-    """One client process: searches until time is up, and reports its milliseconds."""
+    """A client process that searches until the time is up, and reports its milliseconds."""
     queries = np.load(Path(folder) / "query_vectors.npy").astype(np.float32)
     lengths = np.load(Path(folder) / "query_lengths.npy")
     each = np.split(queries, np.cumsum(lengths)[:-1])
@@ -314,7 +314,7 @@ def client(url: str, folder: str, seconds: float, ready: Any, start: Any, answer
 
 
 def throughput(data: Vectors) -> list[Measured]:
-    """Several client processes on one server, each one query after the other."""
+    """Several client processes on one server, each with one query at a time."""
     rows = []
     spawn = multiprocessing.get_context("spawn")
     with serving() as database:
@@ -337,12 +337,12 @@ def throughput(data: Vectors) -> list[Measured]:
 
 
 def say(measured: Measured) -> None:
-    """Progress on standard error, one JSON object a line."""
+    """Report progress on standard error, one JSON object per line."""
     print(json.dumps(measured), file=sys.stderr, flush=True)
 
 
 def parts(cache: Path, peers: dict[str, str]) -> dict[str, Callable[[], Any]]:
-    """Return the measurements, in order."""
+    """All measurements, in order."""
     both: tuple[Generator, ...] = ("proxy", "postings")
     return {
         "scifact": lambda: compare(vectors.load("scifact", cache), peers, cache, both),
@@ -354,7 +354,7 @@ def parts(cache: Path, peers: dict[str, str]) -> dict[str, Callable[[], Any]]:
 
 
 def main() -> None:
-    """Measure what was asked for and write the results."""
+    """Run the selected measurements and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True, help="folder for token vectors and peers' indexes, kept between runs")
     parser.add_argument(

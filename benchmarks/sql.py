@@ -1,4 +1,4 @@
-"""Searches in SQL beside the Python client and the pgvector recipe, on SciFact in one run.
+"""Searches in SQL, compared with the Python client and the pgvector recipe, on SciFact in one run.
 
     python benchmarks/sql.py --cache DIR [--recipe PYTHON]
 
@@ -36,7 +36,7 @@ _PARTS = 60  # queries whose parts are timed one by one
 
 
 def in_sql(connection: Any, data: Vectors, best: list[list[str]], candidates: int | None) -> Measured:
-    """`pgretrieval.search` with that many candidates."""
+    """`pgretrieval.search` with a number of candidates."""
 
     def search(query: Float32Array) -> list[str]:
         statement = "select id from pgretrieval.search('measured', %s::vector[], candidates => %s)"
@@ -47,7 +47,7 @@ def in_sql(connection: Any, data: Vectors, best: list[list[str]], candidates: in
 
 
 def parts(connection: Any, data: Vectors) -> dict[str, float]:
-    """Median milliseconds of the parts of a search in SQL, each as a statement of its own."""
+    """Median milliseconds of the parts of a search in SQL, each as a separate statement."""
     number, codebook = connection.execute(
         "select collection_id, codebook_id from pgretrieval.collection where name = 'measured'"
     ).fetchone()

@@ -1,4 +1,4 @@
-"""Floor and measured time of each stage of a search on SciFact: what its counts would cost at this machine's own rates.
+"""Minimum and measured time of each stage of a search on SciFact; the minimum follows from its counts and the machine's rates.
 
     python benchmarks/stages.py --cache DIR
 
@@ -30,7 +30,7 @@ _ROUNDS = 30
 
 
 def median(work: Callable[[], Any]) -> float:
-    """Seconds."""
+    """Median in seconds."""
     spent = []
     for _ in range(_ROUNDS):
         started = time.perf_counter()
@@ -40,7 +40,7 @@ def median(work: Callable[[], Any]) -> float:
 
 
 def rates(url: str, query_tokens: int, centroids: int, dim: int) -> dict[str, float]:
-    """Measure this machine's rates in the shapes of a search: products, memory, and bytes from the server."""
+    """Measure this machine's rates for the shapes of a search: products, memory, and bytes from the server."""
     generator = np.random.default_rng(0)
     query = generator.standard_normal((query_tokens, dim), dtype=np.float32)
     block = generator.standard_normal((2048, dim), dtype=np.float32)
@@ -68,7 +68,7 @@ def rates(url: str, query_tokens: int, centroids: int, dim: int) -> dict[str, fl
 def floors(
     rate: dict[str, float], query_tokens: float, centroids: int, dim: int, width: int, seen: dict[str, float]
 ) -> dict[str, tuple[str, float]]:
-    """Stage -> (what it must do, milliseconds at these rates)."""
+    """Stage -> (required work, milliseconds at these rates)."""
     wide_tokens = (seen["bytes_moved"] - seen["tokens_decoded"] * (4 + width)) / 4
     decoded = seen["tokens_decoded"]
     return {

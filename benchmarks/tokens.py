@@ -1,8 +1,8 @@
-"""Scores from retrieved tokens alone beside gathering and MaxSim: bytes moved, milliseconds, nDCG@10, and what each choice stores.
+"""Scores from retrieved tokens, compared with candidates and MaxSim: bytes moved, milliseconds, nDCG@10, and stored bytes.
 
     python benchmarks/tokens.py --cache DIR [--encoder FOLDER] [--queries N]
 
-SciFact. XTR's paper argues by operations: they are counted here on our own numbers. Writes benchmarks/results/tokens.md.
+SciFact. XTR's paper compares operations, so they are counted here. Writes benchmarks/results/tokens.md.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ COLXTR: tuple[dict[str, Any], ...] = (
 
 
 def measure(collection: Any, data: Vectors, scorer: str, knobs: dict[str, Any]) -> Measured:
-    """Every query once, one after the other."""
+    """Run every query once, sequentially."""
     for query in data.queries[:10]:
         collection.search(vectors=query, **knobs)
     explained = [collection.explain(vectors=query, **knobs) for query in data.queries]
@@ -70,8 +70,8 @@ def measure(collection: Any, data: Vectors, scorer: str, knobs: dict[str, Any]) 
 def rows_of(database: Any, collection: Any, data: Vectors) -> tuple[list[Measured], dict[str, dict[str, int]]]:
     """All settings, and the bytes of each way of storing.
 
-    One codebook and one set of codes serve all scorers: what gathering reads beside the codes by passage, its postings, is made of
-    the codes by centroid, and the collection is then read as each scorer reads it.
+    One codebook and one set of codes serve all scorers: the postings of the candidate search are computed from the codes by
+    centroid, and the collection is then read as each scorer does.
     """
     rows: list[Measured] = []
     stored = {"xtr, rerank": collection.stats()["bytes"]}
@@ -96,10 +96,10 @@ update pgretrieval.collection set scorer = %s, rerank = case when %s <> 'maxsim'
 
 
 def operations(row: Measured, query_tokens: float, dim: int) -> tuple[float, float]:
-    """Multiplications and additions of scoring, as the paper counts them, and with the products that retrieval needs.
+    """Multiplications and additions of scoring, as the paper counts them, and with the products of retrieval.
 
-    The paper takes the products of retrieved tokens as given by the search for them; what is left is one comparison for each, and
-    one addition for each query token and passage.
+    The paper takes the products of retrieved tokens from the search for them; what remains is one comparison for each, and one
+    addition for each query token and passage.
     """
     products = query_tokens * 2 * dim * row["tokens_decoded"]
     if row["scorer"] == "maxsim" or row["passages_decoded"]:
@@ -108,7 +108,7 @@ def operations(row: Measured, query_tokens: float, dim: int) -> tuple[float, flo
 
 
 def table(rows: Sequence[Measured], query_tokens: float, dim: int) -> list[str]:
-    """One line a setting."""
+    """One row per setting."""
     lines = [
         "| scorer | knobs | nDCG@10 | p50 ms | kB moved | tokens decoded | tokens retrieved | passages scored | operations, as the "
         "paper counts | with all products |",

@@ -3,10 +3,10 @@
     python benchmarks/training.py --work DIR [--stages mine train evaluate] [--models "projection alone" …] [--trial]
 
 Tuples are mined from the training queries of scifact, medquad and tldr_commands with the untrained encoder's index. Models are
-trained on them, some with scores of a cross-encoder that is trained on them first, ConstBERT with those of the model that it
-pools. All are measured on scifact's test queries, stackexchange_small and cpp_docs by exact MaxSim, without an index, and from
-retrieved tokens. No query of these is trained on. What is in DIR is not done again, and interrupted trainings go on, so that parts
-can run on several machines. Writes benchmarks/results/training.md; --trial takes a few steps of everything, into DIR alone.
+trained on them, some with scores of a cross-encoder trained on them first, ConstBERT with those of the unpooled model. All are
+measured on scifact's test queries, stackexchange_small and cpp_docs by exact MaxSim, without an index, and from retrieved tokens.
+No query of these is trained on. Results in DIR are reused and interrupted trainings resume, so parts can run on several
+machines. Writes benchmarks/results/training.md; --trial runs a few steps of everything in DIR.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ STAGES = ("mine", "train", "evaluate")
 NDCG = parse_metrics("nDCG@10")
 UNTRAINED = "untrained"
 FIRST = "minilm@1"
-"""The untrained encoder: MiniLM with a projection that follows from its vocabulary."""
+"""The untrained encoder: MiniLM with a projection computed from its vocabulary."""
 IMPUTATIONS = ("kth", "zero", "none")
 TOKENS = "retrieved tokens"
 _DEPTH = 10
@@ -91,10 +91,10 @@ TRIAL = Size(
 
 @dataclass(frozen=True)
 class Model:
-    """One model to train: its loss, whose scores it learns, what is trained, what it starts from.
+    """One model to train: loss, teacher, trained parameters, initial model.
 
-    `teacher` is "cross-encoder", "base" (the model that it starts from, by MaxSim of all token vectors), or None for labels alone.
-    `dropout` takes a third of the time on a processor.
+    `teacher` is "cross-encoder", "base" (the initial model, by MaxSim of all token vectors), or None for labels only.
+    `dropout` increases the time on a CPU by half.
     """
 
     objective: Objective = "colbert"
@@ -137,7 +137,7 @@ MODELS = {
 
 
 def main() -> None:
-    """Do the stages that are asked for."""
+    """Run the selected stages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for tuples, models and measurements")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
@@ -208,7 +208,7 @@ def mined(work: Path) -> list[TrainingSet]:
 
 
 def trained_teacher(work: Path, size: Size, device: str | None) -> Any:
-    """A cross-encoder, trained on all tuples by their labels where it is not there yet."""
+    """A cross-encoder trained on all tuples by their labels, unless it exists."""
     options = RunOptions(
         epochs=size.teacher_epochs,
         steps=size.steps,
@@ -224,7 +224,7 @@ def trained_teacher(work: Path, size: Size, device: str | None) -> Any:
 
 
 def scored(work: Path, folder: str, ways: int | None, teach: Callable[[], Any]) -> list[TrainingSet]:
-    """The same tuples, or the first `ways` passages of each, with a teacher's scores, which are kept in a folder."""
+    """The same tuples, or the first `ways` passages of each, with a teacher's scores, stored in a folder."""
     if not all((work / folder / name).exists() for name in TRAINING):
         teacher = load_cross_encoder(teach())
         for name, made in zip(TRAINING, mined(work), strict=True):
@@ -240,16 +240,16 @@ def scored(work: Path, folder: str, ways: int | None, teach: Callable[[], Any]) 
 
 
 class Unpooled(LateInteractionTeacher):
-    """The model that a pooled one starts from."""
+    """The initial model of a pooled one."""
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> Float32Array:
-        """Its scores; products of vectors are in single precision all the same."""
+        """Scores of pairs; products are computed in single precision."""
         with in_bf16():
             return super().predict(pairs)
 
 
 def train(name: str, work: Path, size: Size, device: str | None) -> None:
-    """One model, on tuples with scores if it has a teacher."""
+    """Train one model, on tuples with scores if it has a teacher."""
     model = MODELS[name]
     if (_folder(work, name) / REPORT_FILE).exists():
         return
@@ -287,12 +287,12 @@ def train(name: str, work: Path, size: Size, device: str | None) -> None:
 
 
 def in_bf16() -> Any:
-    """Models compute in bf16 where the processor multiplies that, as "minilm" does by itself."""
+    """Models compute in bf16 if the processor supports it, as "minilm" does by default."""
     return torch.autocast("cpu", torch.bfloat16, enabled=multiplies_bf16())
 
 
 def once(folder: Path, run: Callable[..., Any]) -> None:
-    """A training, with its progress, where the folder has none that is finished."""
+    """Run a training with progress unless the folder has a finished one."""
     if (folder / REPORT_FILE).exists():
         return
 
@@ -318,7 +318,7 @@ class Judged:
 
 
 def judged(name: str, size: Size) -> Judged:
-    """At most so many queries, in an order drawn by seed, and all relevant passages with at most so many others."""
+    """At most a number of queries, in an order drawn by seed, and all relevant passages with at most a number of others."""
     source = data_folder() / name
     qrels = read_qrels(source / "qrels.tsv")
     texts = {key: text for key, text in read_queries(source / "queries.jsonl.gz") if key in qrels}
@@ -330,12 +330,12 @@ def judged(name: str, size: Size) -> Judged:
 
 
 def relevant(qrels: dict[str, dict[str, int]]) -> set[str]:
-    """All passages that are judged."""
+    """All judged passages."""
     return {key for grades in qrels.values() for key in grades}
 
 
 def some(passages: list[Passage], wanted: Collection[str], count: int) -> list[Passage]:
-    """All wanted passages, and others up to `count`, drawn by seed, in the order of the corpus."""
+    """All requested passages, and others up to `count`, drawn by seed, in the order of the corpus."""
     others = [place for place, passage in enumerate(passages) if passage.id not in wanted]
     drawn = np.random.default_rng(_SEED).permutation(len(others))[: max(count - len(wanted), 0)]
     taken = {others[place] for place in drawn.tolist()}
@@ -343,7 +343,7 @@ def some(passages: list[Passage], wanted: Collection[str], count: int) -> list[P
 
 
 def evaluate(work: Path, size: Size, models: list[str], sets: Sequence[str], device: str | None) -> str:
-    """nDCG@10 of the models on the sets, and what was measured before, each beside the untrained encoder, as a page of tables."""
+    """nDCG@10 of the models on the sets, and of earlier runs, each compared with the untrained encoder, as a page of tables."""
     values: dict[str, dict[str, dict[str, float]]] = {}
     vectors: dict[str, dict[str, float]] = {}
     for name in EVALUATION:
@@ -398,9 +398,9 @@ def measure(
 def xtr_scores(
     queries: list[Float32Array], vectors: Float32Array, offsets: Int64Array, k_tokens: Sequence[int]
 ) -> dict[tuple[int, str], Float32Array]:
-    """(queries, passages) scores from the k best tokens of each query token, for each k, by what a missing similarity counts.
+    """(queries, passages) scores from the k best tokens of each query token, for each k, by imputation.
 
-    "kth": the last retrieved one; "zero": 0; "none": it is left out of the mean. A passage without retrieved token has the lowest.
+    "kth": the last retrieved score; "zero": 0; "none": left out of the mean. A passage without a retrieved token has the lowest.
     """
     if not k_tokens:
         return {}
@@ -426,7 +426,7 @@ def xtr_scores(
 
 
 def _page(values: dict[str, Any], vectors: dict[str, Any], size: Size) -> str:
-    """All numbers, as a page for benchmarks/results."""
+    """All numbers as a page for benchmarks/results."""
     about = ", ".join(f"{key} {value}" for key, value in {**asdict(size), **machine.describe()}.items())
     alone = [name for name in values if TOKENS not in name]
     counted = [
@@ -472,7 +472,7 @@ def _table(names: list[str], values: dict[str, Any], base: str) -> list[str]:
 
 
 def _cell(after: dict[str, float] | None, before: dict[str, float] | None) -> str:
-    """A mean, and how it differs; empty where it was not measured."""
+    """A mean and its difference; empty if not measured."""
     if after is None:
         return ""
     mean = f"{np.mean(list(after.values())):.4f}"

@@ -1,4 +1,4 @@
-"""Token vectors of test collections, computed once into a cache folder, in the form that the peers read too."""
+"""Token vectors of test collections, computed once into a cache folder, in a format that the peers also read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pgretrieval.train.run import MODEL
 from pgretrieval.types import Float32Array, Int64Array, Passage
 
 PILE = ("medquad", "tldr_commands", "wiki_movies", "cpp_docs")
-"""The collections of the speed pile, 160,429 passages together."""
+"""The collections of the pile, 160,429 passages in all."""
 PART = 20_000  # passages of the pile that slow peers are given
 _QUERIES_PER_COLLECTION = 75
 _BATCH = 2048
@@ -29,7 +29,7 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Vectors:
-    """Passages, judged queries and qrels, with their token vectors below one another; `documents` is half precision, on disk."""
+    """Passages, judged queries and qrels, with concatenated token vectors; `documents` is half precision, on disk."""
 
     folder: Path
     passages: list[Passage]
@@ -40,13 +40,13 @@ class Vectors:
     queries: list[Float32Array]
 
     def arrays(self) -> Iterator[Float32Array]:
-        """One (tokens, dim) array a passage, read when asked for."""
+        """One (tokens, dim) array per passage, read on demand."""
         for start, end in zip(self.document_offsets[:-1].tolist(), self.document_offsets[1:].tolist(), strict=True):
             yield self.documents[start:end].astype(np.float32)
 
 
 def data_folder() -> Path:
-    """Return the folder of the test collections: PGRETRIEVAL_DATA, else `shared/data` beside the checkout."""
+    """Folder of the test collections: PGRETRIEVAL_DATA, by default `shared/data` beside the checkout."""
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("PGRETRIEVAL_DATA") or default)
     if not folder.is_dir():
@@ -55,17 +55,17 @@ def data_folder() -> Path:
 
 
 ENCODER = f"minilm@{NEWEST}"
-"""The default encoder, with its version: what is cached of another one is not taken for it."""
+"""The default encoder with its version, so that vectors of other versions in the cache are not used."""
 
 
 def called(encoder: str) -> str:
-    """A name for an encoder; that of a run's `model` folder is the run's."""
+    """Name of an encoder; for a run's `model` folder, that of the run."""
     folder = Path(encoder)
     return folder.parent.name if folder.name == MODEL else folder.name
 
 
 def load(name: str, cache: Path, encoder: str = ENCODER) -> Vectors:
-    """Read the collection, and its vectors from the cache, where they are put first if they are missing."""
+    """Read the collection, and its vectors from the cache, computing them if missing."""
     source, folder = data_folder() / name, cache / f"{name}-{called(encoder)}"
     passages = list(read_passages(source / "corpus.jsonl.gz"))
     qrels = read_qrels(source / "qrels.tsv")
@@ -95,7 +95,7 @@ def load(name: str, cache: Path, encoder: str = ENCODER) -> Vectors:
 
 
 def first_queries(data: Vectors, count: int | None) -> Vectors:
-    """The same passages with the first judged queries alone."""
+    """The same passages with only the first judged queries."""
     return data if count is None else replace(data, query_ids=data.query_ids[:count], queries=data.queries[:count])
 
 
@@ -108,7 +108,7 @@ class Dense:
 
 
 def load_dense(data: Vectors, name: str, encoder: str = ENCODER) -> Dense:
-    """The encoder's single vectors, computed once beside the token vectors of `load`."""
+    """The encoder's single vectors, computed once and stored with the token vectors of `load`."""
     kept = data.folder / "dense.npz"
     if not kept.exists():
         loaded, texts = load_encoder(encoder), query_texts(name)
@@ -129,7 +129,7 @@ def query_texts(name: str) -> dict[str, str]:
 
 
 def load_pile(cache: Path, passages: int | None = None) -> Vectors:
-    """The first `passages` of the pile in a seeded order, all by default, with the same judged queries for every size."""
+    """The first `passages` of the pile in a seeded order, by default all, with the same judged queries for every size."""
     whole = _pile(cache)
     if passages is None or passages >= len(whole.passages):
         return whole
@@ -170,7 +170,7 @@ def _pile(cache: Path) -> Vectors:
 
 
 def _prefixed(name: str, part: Vectors) -> Vectors:
-    """Ids with the collection's name before them, since those of several collections may be the same."""
+    """Ids prefixed by the collection's name, because collections may share ids."""
     return replace(
         part,
         passages=[replace(passage, id=f"{name}/{passage.id}") for passage in part.passages],
@@ -183,7 +183,7 @@ def _prefixed(name: str, part: Vectors) -> Vectors:
 
 
 def _queries_of_pile(parts: Sequence[Vectors], there: set[str]) -> tuple[list[str], list[Float32Array]]:
-    """As many from each collection, all with a relevant passage among those that slow peers are given."""
+    """An equal number of each collection's queries, all with a relevant passage among those given to slow peers."""
     query_ids: list[str] = []
     queries: list[Float32Array] = []
     for part in parts:

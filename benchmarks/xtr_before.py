@@ -1,9 +1,9 @@
-"""Searches by retrieved tokens beside those of an earlier commit, in alternating rounds of one run: milliseconds, stages, recall.
+"""Searches by retrieved tokens, compared with an earlier commit in alternating rounds: milliseconds, stages, recall.
 
     git worktree add --detach FOLDER COMMIT
     python benchmarks/xtr_before.py --cache DIR --before FOLDER [--passages N] [--queries N] [--rounds N]
 
-The first abstracts of SciFact. Each of both builds a collection in a server of its own. Writes benchmarks/results/xtr_before.md.
+Uses the first abstracts of SciFact. Each version builds a collection in its own server. Writes benchmarks/results/xtr_before.md.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _WARM_UP = 5
 
 
 def serve(vectors: Path, folder: str) -> None:
-    """What runs with one of both on its path: builds the collection, then measures a round for each line that it reads."""
+    """Process of one version: builds the collection, then measures a round for each line that it reads."""
     import psycopg
 
     import pgretrieval
@@ -70,7 +70,7 @@ def read(vectors: Path) -> tuple[list[Any], list[Any]]:
 
 
 def encode(cache: Path, passages: int, queries: int) -> Path:
-    """The file of vectors in the cache, written first if it is missing."""
+    """The file of vectors in the cache, computed if missing."""
     from benchmarks.vectors import ENCODER, data_folder
     from pgretrieval.corpus.jsonl import read_passages, read_queries
     from pgretrieval.encode.registry import load_encoder

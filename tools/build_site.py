@@ -1,7 +1,7 @@
-"""Gathers the pages of the site in build/site-pages and builds it: `make docs`.
+"""Collect the pages of the site in build/site-pages and build it: `make docs`.
 
-Pages link to files outside docs/ as they lie in the repository, so that the links work there too. A site has one folder of pages,
-so docs/ is copied to its top, every file that a page links to is copied beside it, and the links are rewritten.
+Links in pages point to files as they lie in the repository, also outside docs/. The site has one folder of pages, so docs/ is
+copied to its top, linked files are copied beside it, and the links are rewritten.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FENCE = re.compile(r"^( *)(```+).*?^\1\2`*$", re.MULTILINE | re.DOTALL)
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads mkdocs.yml without running what its tags name."""
+    """Reads mkdocs.yml without running its tags."""
 
 
 _Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda *_: None)
@@ -43,7 +43,7 @@ def navigation() -> list[str]:
 
 
 def place(file: Path) -> Path:
-    """Return the place of a repository file in the site: docs/ at the top, the rest as in the repository."""
+    """The place of a repository file in the site: docs/ at the top, the rest as in the repository."""
     return file.relative_to(DOCS) if file.is_relative_to(DOCS) else file.relative_to(ROOT)
 
 
@@ -69,7 +69,7 @@ def gather(pages: Path) -> None:
 
 
 def rewrite(page: Path) -> tuple[str, list[Path]]:
-    """The page with links as the site has them, and the files that it links to."""
+    """The page with the site's links, and the files that it links to."""
     linked: list[Path] = []
 
     def relink(found: re.Match[str]) -> str:
@@ -94,7 +94,7 @@ def rewrite(page: Path) -> tuple[str, list[Path]]:
 
 
 def main() -> int:
-    """Build the site; a warning is a failure."""
+    """Build the site; a warning is an error."""
     gather(ROOT / "build" / "site-pages")
     shutil.rmtree(ROOT / "build" / "site", ignore_errors=True)
     command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict", "--config-file", str(ROOT / "mkdocs.yml")]

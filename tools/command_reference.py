@@ -1,7 +1,7 @@
 """Write the options of every command into docs/reference/command-line.md: `python tools/command_reference.py`.
 
-What stands between `<!-- command NAME -->` and `<!-- end -->` is generated from the command line itself; the rest of the page is
-written by hand. A command without such a place gets a section at the end of the commands.
+Text between `<!-- command NAME -->` and `<!-- end -->` is generated from the command line; the rest of the page is written by
+hand. Commands without such a place get a section at the end.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ def _walk(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def global_options() -> str:
-    """The options that stand before the command."""
+    """The options before the command."""
     return _table([parameter for parameter in typer.main.get_command(app).params if parameter.param_type_name == "option"])
 
 
 def described(name: str, command: Any) -> str:
-    """Return a command's description, usage, and a table of its arguments and options."""
+    """A command's description, usage, and a table of its arguments and options."""
     arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
     options = [parameter for parameter in command.params if parameter.param_type_name == "option" and not parameter.hidden]
     usage = " ".join(["pgretrieval", name, *(_argument(parameter) for parameter in arguments), *["[OPTIONS]"] * bool(options)])
@@ -82,13 +82,13 @@ def _default(parameter: Any) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Help as Markdown: literal characters stay literal, and a column's border is no border."""
+    """Help as Markdown, with characters of markup and of tables escaped."""
     text = text.replace("\\[", "[").replace("|", "\\|")
     return re.sub(r"(?<![`\w])(--[a-z][\w-]*)", r"`\1`", text).replace("<", "&lt;").replace("*", "\\*")
 
 
 def written(page: str) -> str:
-    """The page with every generated place as it is now."""
+    """The page with all generated text renewed."""
     found = commands()
     there = set(_BLOCK.findall(page))
 

@@ -1,8 +1,8 @@
-"""Computes `pgretrieval/encode/minilm_projection.safetensors`: the first 384 -> 128 projection of MiniLM token vectors.
+"""Compute `pgretrieval/encode/minilm_projection.safetensors`: the first 384 -> 128 projection of MiniLM token vectors.
 
-The texts are random groups of three words of MiniLM's own vocabulary, every word three times in other company. Every
-token vector that MiniLM gives them is scaled to length 1. The projection is their 128 first principal directions,
-without centring, each divided by the fourth root of its variance so that the few strongest do not drown the rest.
+The texts are random groups of three words of MiniLM's vocabulary, with every word in three groups. Their token vectors are scaled
+to length 1. The projection is their 128 first principal directions, without centring, each divided by the fourth root of its
+variance so that the few strongest do not dominate.
 
     python tools/compute_projection.py [--output FILE]
 """
@@ -74,7 +74,7 @@ def damped_directions(moment: NDArray[np.float64], count: int, damping: float = 
 
 
 def main() -> None:
-    """Computes the projection and writes the file."""
+    """Compute the projection and write the file."""
     import torch
     from safetensors.numpy import save_file
 

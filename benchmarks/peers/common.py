@@ -45,7 +45,7 @@ class Width(NamedTuple):
 
 
 class Peer(ABC):
-    """One engine. It is made twice, in the process that builds and in the one that searches."""
+    """One engine. It is instantiated twice: in the building and in the searching process."""
 
     packages: ClassVar[tuple[str, ...]]  # their versions belong to an index
     widths: ClassVar[tuple[Width, ...]]
@@ -63,12 +63,12 @@ class Peer(ABC):
     @classmethod
     @contextlib.contextmanager
     def running(cls, args: argparse.Namespace) -> Iterator[None]:
-        """Whatever must run around build and searches; nothing by default."""
+        """Context around build and searches; empty by default."""
         yield
 
     @classmethod
     def source(cls, args: argparse.Namespace) -> dict[str, Any]:
-        """What an index must agree in to be reused, beside the vectors."""
+        """Properties, besides the vectors, that must be equal to reuse an index."""
         return {package.replace("-", "_"): version(package) for package in cls.packages}
 
     @classmethod
@@ -77,7 +77,7 @@ class Peer(ABC):
         """Name and version, for the results."""
 
     def prepare(self) -> None:  # noqa: B027
-        """Load the engine before the clock of the build starts."""
+        """Load the engine before the build is timed."""
 
     @abstractmethod
     def build(self, documents: list[NDArray[np.float16]]) -> None:
@@ -89,11 +89,11 @@ class Peer(ABC):
 
     @abstractmethod
     def use(self, setting: Widths, query: Any) -> Widths:
-        """Search with these widths from now on; return the widths in force, the engine's own defaults included."""
+        """Set the widths of searches; returns all widths in force, including the engine's defaults."""
 
     @abstractmethod
     def name(self, widths: Widths) -> str:
-        """The widths in words."""
+        """The widths as text."""
 
     @abstractmethod
     def convert(self, query: NDArray[np.float16]) -> Any:
@@ -120,13 +120,13 @@ def say(message: str) -> None:
 
 
 def form(peer: type[Peer]) -> str:
-    """How a setting is written, such as "P/S" or "P[/C]"."""
+    """Format of a setting, such as "P/S" or "P[/C]"."""
     required = "/".join(width.letter for width in peer.widths[: peer.required_widths])
     return required + "".join(f"[/{width.letter}]" for width in peer.widths[peer.required_widths :])
 
 
 def parse_setting(peer: type[Peer], text: str) -> Widths:
-    """The widths that a setting names; none for "default"."""
+    """The widths of a setting; empty for "default"."""
     if text == "default":
         return {}
     parts = text.split("/")
@@ -142,7 +142,7 @@ def parse_setting(peer: type[Peer], text: str) -> Widths:
 
 
 def parse_arguments(peer: type[Peer], description: str) -> argparse.Namespace:
-    """The arguments that every peer has, and those of this one."""
+    """Arguments of all peers, and those of this one."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--vectors", type=Path, required=True, help="folder with the four .npy files")
     parser.add_argument("--index", type=Path, required=True, help="index folder; reused if built from the same vectors")
@@ -166,20 +166,20 @@ def parse_arguments(peer: type[Peer], description: str) -> argparse.Namespace:
 
 
 def limit_threads(threads: int) -> None:
-    """Hold every thread pool to `threads`, on the CPU; call before numpy, torch or an engine is imported."""
+    """Limit every thread pool to `threads`, on the CPU; call before numpy, torch or an engine is imported."""
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def import_torch(threads: int) -> Any:
-    """Import torch with so many threads."""
+    """Import torch with a number of threads."""
     torch = import_module("torch")
     torch.set_num_threads(threads)
     return torch
 
 
 def hide_scripts() -> None:
-    """Take this folder off the path: scripts here bear the names of the packages that they import."""
+    """Remove this folder from the path: scripts here have the names of the packages that they import."""
     here = Path(__file__).resolve().parent
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != here]
 
@@ -208,7 +208,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def reusable(record_file: Path, source: dict[str, Any]) -> dict[str, Any] | None:
-    """The build record of an index of the same vectors and versions."""
+    """The build record of an index of the same vectors and versions, if there is one."""
     if not record_file.exists():
         return None
     record: dict[str, Any] = json.loads(record_file.read_text())
@@ -216,7 +216,7 @@ def reusable(record_file: Path, source: dict[str, Any]) -> dict[str, Any] | None
 
 
 def build_here(peer: type[Peer], args: argparse.Namespace, sender: Connection) -> None:
-    """Build in this process; send the number of documents when the clock starts, and the seconds when it stops."""
+    """Build in this process; send the number of documents when the timing starts, and the seconds when it ends."""
     hide_scripts()
     with contextlib.redirect_stdout(sys.stderr):
         documents = load_matrices(args.vectors, "document")
@@ -230,7 +230,7 @@ def build_here(peer: type[Peer], args: argparse.Namespace, sender: Connection) -
 
 
 def build_apart(peer: type[Peer], args: argparse.Namespace) -> tuple[int, float | None]:
-    """Build in a process of its own; documents and seconds, which are None where the limit was passed."""
+    """Build in a separate process; returns documents and seconds, which are None if the limit was exceeded."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=build_here, args=(peer, args, sender))
@@ -279,7 +279,7 @@ def measure(engine: Peer, queries: Sequence[Any], k: int, setting: Widths) -> di
 
 
 def run(peer: type[Peer], description: str | None) -> None:
-    """Build unless there is such an index already, search, and write the results."""
+    """Build unless a matching index exists, search, and write the results."""
     args = parse_arguments(peer, (description or "").partition("\n")[0])
     load_before = os.getloadavg()[0]
     limit_threads(args.threads)
@@ -328,5 +328,5 @@ def run(peer: type[Peer], description: str | None) -> None:
 
 
 def stop(*_: object) -> NoReturn:
-    """Leave on SIGTERM as on any error, so that a build process or a server does not stay behind."""
+    """Exit on SIGTERM as on any error, so that no build process or server is left."""
     sys.exit(128 + signal.SIGTERM)

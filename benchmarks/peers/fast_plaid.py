@@ -1,6 +1,6 @@
 """Build and query a fast-plaid index over stored token vectors, and write latencies and rankings as JSON.
 
-Runs in an environment of its own (see README.md here): it imports nothing from pgretrieval.
+Runs in its own environment (see README.md here): it imports nothing from pgretrieval.
 """
 
 from __future__ import annotations

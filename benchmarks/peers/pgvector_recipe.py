@@ -1,7 +1,7 @@
 """Late interaction with pgvector and SQL alone: an HNSW index over single tokens, and MaxSim over arrays of vectors.
 
-Follows the shape of pgvector-python's ColBERT example. It runs in pgretrieval's environment, and takes nothing from it but its
-embedded server, where no --url is given.
+Follows pgvector-python's ColBERT example. Runs in pgretrieval's environment, and uses only its embedded server, if no --url is
+given.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ COPY_END = struct.pack(">h", -1)
 
 
 class PgvectorRecipe(common.Peer):
-    """The nearest tokens of every query token by HNSW; their passages ordered by exact MaxSim in SQL."""
+    """The nearest tokens of every query token by HNSW; their passages ranked by exact MaxSim in SQL."""
 
     packages = ()
     widths = (common.Width("T", "tokens"), common.Width("E", "ef_search"), common.Width("P", "plain"))
@@ -88,7 +88,7 @@ class PgvectorRecipe(common.Peer):
     @classmethod
     @contextlib.contextmanager
     def running(cls, args: Namespace) -> Iterator[None]:
-        """Start the embedded server, unless there is a URL."""
+        """Run the embedded server, unless there is a URL."""
         args.server = server_name(args.url) if args.url else "embedded"
         with contextlib.ExitStack() as stack:
             if not args.url:
@@ -154,33 +154,33 @@ class PgvectorRecipe(common.Peer):
         return [passage for (passage,) in found]
 
     def index_bytes(self) -> int:
-        """Both tables with their indexes."""
+        """Bytes of both tables with their indexes."""
         sizes = "select sum(pg_total_relation_size(name::regclass))::bigint from unnest(array['passage', 'token']) as name"
         ((size,),) = self.connection.execute(sizes).fetchall()
         return int(size)
 
 
 def connect(url: str) -> Any:
-    """A connection that commits every statement."""
+    """A connection in autocommit mode."""
     return import_module("psycopg").connect(url, autocommit=True)
 
 
 def set_path(connection: Any) -> None:
-    """Look for names in the schema of the tables, and in that of pgvector."""
+    """Set the search path to the schema of the tables and that of pgvector."""
     query = "select quote_ident(nspname) from pg_extension join pg_namespace n on n.oid = extnamespace where extname = 'vector'"
     ((extension,),) = connection.execute(query).fetchall()
     connection.execute(f"set search_path = {SCHEMA}, {extension}")
 
 
 def server_name(url: str) -> str:
-    """Which database a URL means, without user and password."""
+    """Host and database of a URL, without user and password."""
     parts = import_module("psycopg.conninfo").conninfo_to_dict(url)
     return "/".join(str(parts.get(name, "")) for name in ("host", "port", "dbname"))
 
 
 @contextlib.contextmanager
 def embedded_server(folder: Any) -> Iterator[str]:
-    """The URL of the server that pgretrieval starts for itself, with its settings; it runs meanwhile."""
+    """The URL of pgretrieval's embedded server, with its settings, running in the context."""
     server = import_module("pgretrieval.db.embedded").open_server(folder)
     try:
         yield server.url
@@ -198,7 +198,7 @@ def copy(connection: Any, table: str, rows: Iterator[bytes]) -> None:
 
 
 def vector_fields(document: NDArray[np.float16], head: list[tuple[str, str]]) -> Any:
-    """One record a token: the fields of `head`, then the length and the bytes of a vector as pgvector sends it."""
+    """One record per token: the fields of `head`, then length and bytes of a vector in pgvector's binary format."""
     import numpy as np
 
     count, dim = document.shape

@@ -1,6 +1,6 @@
-"""Build and query the PLAID that pylate carries itself, over stored token vectors, and write latencies and rankings as JSON.
+"""Build and query pylate's own PLAID over stored token vectors, and write latencies and rankings as JSON.
 
-Runs in an environment of its own (see README.md here): it imports nothing from pgretrieval.
+Runs in its own environment (see README.md here): it imports nothing from pgretrieval.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class PylatePlaid(common.Peer):
         )
 
     def prepare(self) -> None:
-        """Import, and let torch compile the C++ parts, by a small index of noise."""
+        """Import pylate, and let torch compile the C++ parts with a small random index."""
         os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))  # where pip puts ninja
         self.torch = common.import_torch(self.args.threads)
         noise = list(self.torch.nn.functional.normalize(self.torch.randn(16, 64, self.dim), dim=-1))
@@ -72,7 +72,7 @@ class PylatePlaid(common.Peer):
         self.prepare()
 
     def use(self, setting: common.Widths, query: Any) -> common.Widths:
-        """Load the index again: pylate takes the widths of a search there."""
+        """Load the index again, because pylate sets the widths of a search there."""
         with silence():
             index = self.plaid(self.args.index, override=False, **setting)
         self.retriever = import_module("pylate.retrieve").ColBERT(index=index)
@@ -95,7 +95,7 @@ class PylatePlaid(common.Peer):
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """Keep the messages and progress bars of pylate to itself."""
+    """Suppress pylate's messages and progress bars."""
     with Path(os.devnull).open("w") as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
         yield
 

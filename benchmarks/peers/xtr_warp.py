@@ -1,6 +1,6 @@
 """Build and query an xtr-warp-rs index over stored token vectors, and write latencies and rankings as JSON.
 
-Runs in an environment of its own (see README.md here): it imports nothing from pgretrieval.
+Runs in its own environment (see README.md here): it imports nothing from pgretrieval.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NBITS = 4
 
 
 class XtrWarp(common.Peer):
-    """WARP in Rust: it scores only the tokens that its probes find, and estimates the others."""
+    """WARP in Rust: it scores only the tokens found by its probes, and imputes the others."""
 
     packages = ("xtr-warp-rs", "torch")
     widths = (common.Width("P", "nprobe"), common.Width("C", "centroid_score_threshold", float))
