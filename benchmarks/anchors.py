@@ -332,10 +332,10 @@ def page(results: dict[str, Any]) -> str:
             "",
             machine.as_lines(one["machine"]),
             "",
-            f"{one['items']:,} items, {one['anchor_queries']} anchor queries, {one['tested']} tested queries. Numerical rank, the "
+            f"{one['items']:,} items, {one['anchor_queries']} anchor queries, {one['tested']} test queries. Numerical rank, the "
             f"singular values above {_RANK_TOLERANCE} of the first, by anchor queries: {ranks}.",
             "",
-            "Top-k-Recall@cost; an oracle has 1 everywhere:",
+            "Top-k-Recall@cost; the maximum is 1:",
             "",
             *table(one["recall"]),
             "",
@@ -343,12 +343,12 @@ def page(results: dict[str, Any]) -> str:
             "",
             *differences(one["recall"]),
             "",
-            "ANNCUR in two steps, by anchors; on the right the shares of the best inner products that SQL finds:",
+            "ANNCUR in two steps, by anchors; the right columns are the shares of the best inner products that SQL finds:",
             "",
             *selections(one["selections"]),
         ]
         if one["accuracy"]:
-            lines += ["", "First hits that are relevant:", "", f"| method | {' | '.join(map(str, COSTS))} |", "|---" * 6 + "|"]
+            lines += ["", "Share of relevant first hits:", "", f"| method | {' | '.join(map(str, COSTS))} |", "|---" * 6 + "|"]
             lines += [
                 f"| {name} | {' | '.join(f'{values[str(cost)]:.3f}' for cost in COSTS)} |"
                 for name, values in one["accuracy"].items()
@@ -362,8 +362,9 @@ def page(results: dict[str, Any]) -> str:
             lines += [
                 "",
                 f"The index costs {calls:,} calls, {one['seconds_each'] * calls:,.0f} seconds of the cross-encoder "
-                f"({1 / one['seconds_each']:,.0f} pairs a second), {one['seconds']:.0f} seconds for all else, and "
-                f"{one['bytes_per_item']:,.0f} bytes an item. The quick scores are off by {one['error']:.4f} of their deviation.",
+                f"({1 / one['seconds_each']:,.0f} pairs per second), {one['seconds']:.0f} seconds for the rest, and "
+                f"{one['bytes_per_item']:,.0f} bytes per item. The error of the quick scores is {one['error']:.4f} of "
+                "their deviation.",
             ]
     return "\n".join([*lines, ""])
 

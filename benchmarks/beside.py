@@ -337,7 +337,7 @@ def main() -> None:
     found = measure(options.passages, options.rate, options.seconds)
     command = f"python benchmarks/beside.py --passages {options.passages} --rate {options.rate:g} --seconds {options.seconds:g}"
     head = [
-        "| beside | p50 ms | p95 ms | p99 ms | p95 / quiet | computed | queued | waits | done a second |",
+        "| during | p50 ms | p95 ms | p99 ms | p95 / quiet | computed | queued | waits | done per second |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     rows: dict[bool, list[str]] = {
@@ -345,24 +345,24 @@ def main() -> None:
         for separate in (False, True)
     }
     lines = [
-        "# Searches beside changes",
+        "# Searches during changes",
         "",
         f"`{command}`: passages of wiki_movies, {_WORDS} words at most,",
-        f"{_DIM} dimensions. {len(found[_QUIET, False].spent)} searches of 8 tokens in each state, {options.rate:g} a second",
-        "whatever the earlier ones do; milliseconds count from when a search was due. What goes on beside them does so without a",
-        f"pause, each in a process of its own; a writer replaces {_BATCH} passages a call.",
+        f"{_DIM} dimensions. {len(found[_QUIET, False].spent)} searches of 8 tokens in each state, {options.rate:g} per second",
+        "independent of earlier ones; milliseconds count from the scheduled time. Concurrent work runs continuously in separate",
+        f"processes; a writer replaces {_BATCH} passages per call.",
         "",
         machine.as_lines(machine.describe()),
         "",
-        "`computed` is what client and server spent on the mean search, `queued` how long they were ready and had no processor, in",
-        f"milliseconds. `waits` are those of searching sessions, in shares of looks, one each {_LOOK * 1e3:.0f} ms.",
+        "`computed` is the mean time that client and server compute per search, `queued` that they wait for a processor, in",
+        f"milliseconds. `waits` are wait events of searching sessions, as shares of samples taken every {_LOOK * 1e3:.0f} ms.",
         "",
         "All on the same processors:",
         "",
         *head,
         *rows[False],
         "",
-        "Searches, with their sessions of the server, on a processor of their own:",
+        "Searches and their server sessions on their own processor:",
         "",
         *head,
         *rows[True],

@@ -28,11 +28,11 @@ def page(rows: list[dict[str, object]]) -> str:
     """The counts as a table."""
     here = {name: told for name, told in machine.describe().items() if name not in ("date", "commit")}
     lines = [
-        "# Faults survived",
+        "# Fault injection",
         "",
-        "`make chaos`: every case of `tests/chaos` in its long form. `acknowledged` are the passages whose change was told to be",
-        "stored; `lost` those of them that were not as told afterwards; `violations` what",
-        "[`check`](../../docs/reference/sql.md#check) found after every run. A kill that came when the work was already done",
+        "`make chaos`: every case of `tests/chaos` in its long form. `acknowledged` counts passages in acknowledged changes;",
+        "`lost` those that were missing or different afterwards; `violations` what",
+        "[`check`](../../docs/reference/sql.md#check) found after every run. A kill after the work was done",
         "counts as a run, not as a fault.",
         "",
         machine.as_lines(here),

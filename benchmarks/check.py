@@ -81,10 +81,10 @@ def main() -> None:
         total, decoding = whole(collection)
     rows = [f"| `{part}` | {seconds:.1f} |" for part, seconds in spent.items()]
     page = [
-        "# Checking a collection",
+        "# Check of a collection",
         "",
-        f"`python benchmarks/check.py --cache DIR`: {stats['passages']:,} passages of the speed pile, {stats['tokens']:,} tokens, "
-        f"{stats['centroids']:,} centroids, {stats['bits']} bits; nothing is wrong with them.",
+        f"`python benchmarks/check.py --cache DIR`: {stats['passages']:,} passages of the pile, {stats['tokens']:,} tokens, "
+        f"{stats['centroids']:,} centroids, {stats['bits']} bits, without violations.",
         "",
         machine.as_lines(machine.describe()),
         "",
@@ -93,7 +93,7 @@ def main() -> None:
         *rows,
         f"| **`pgretrieval.check` in SQL, all parts** | **{sum(spent.values()):.1f}** |",
         f"| decoding every code, in the client | {decoding:.1f} |",
-        f"| **`Collection.check`, all of it** | **{total:.1f}** |",
+        f"| **`Collection.check`, total** | **{total:.1f}** |",
         "",
     ]
     RESULTS.mkdir(exist_ok=True)

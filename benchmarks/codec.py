@@ -47,8 +47,8 @@ def main() -> None:
     lines = [
         "# Bits and levels of the codec",
         "",
-        "`python benchmarks/codec.py --cache DIR`; SciFact, vectors given, k = 10, all else left to the defaults.",
-        "The payload is tokens · (4 + 128 · bits / 8) bytes: a centroid's number and a packed residual each.",
+        "`python benchmarks/codec.py --cache DIR`; SciFact, given vectors, k = 10, default options.",
+        "The payload is tokens · (4 + 128 · bits / 8) bytes: a centroid number and a packed residual per token.",
         "",
         machine.as_lines(machine.describe()),
         "",

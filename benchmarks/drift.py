@@ -145,7 +145,7 @@ def moved(database: Any, docs: Vectors, other: Vectors, encoder: Remembered) -> 
     collection.add(docs.passages)
     say({"state": "cpp_docs is added"})
     collection.build(stage=lambda name, done, _total: None if done else say({"state": "building", "stage": name}))
-    rows = [{"state": "cpp_docs alone", "docs": measured(collection, docs.queries, exact["alone"]), **drift(collection)}]
+    rows = [{"state": "only cpp_docs", "docs": measured(collection, docs.queries, exact["alone"]), **drift(collection)}]
     say(rows[-1])
     collection.add(other.passages)
 
@@ -233,9 +233,10 @@ def main() -> None:
     lines = [
         "# Drift",
         "",
-        f"`python benchmarks/drift.py --cache DIR`; trained on cpp_docs, {len(docs.passages):,} passages, to which medquad,",
-        f"{len(other.passages):,}, is added, then rebuilt. {len(docs.queries)} queries of each; fidelity@10 is against exact",
-        "MaxSim over what the collection holds. Errors are the mean of 1 - cosine between a vector and what its code decodes to.",
+        f"`python benchmarks/drift.py --cache DIR`; a collection is trained on cpp_docs, {len(docs.passages):,}",
+        f"passages; medquad, {len(other.passages):,}, is added, and it is rebuilt. {len(docs.queries)} queries of each;",
+        "fidelity@10 is against exact MaxSim over the collection. Errors are the mean of 1 - cosine between a vector and its",
+        "decoded code.",
         "",
         machine.as_lines(machine.describe()),
         *([f"{options.note}"] if options.note else []),
@@ -245,9 +246,9 @@ def main() -> None:
         f"The rebuild took {rebuilt['seconds']:.0f} s (vectors from the cache, not from a model), of it "
         + ", ".join(f"{name} {seconds:.1f}" for name, seconds in rebuilt["stages"].items())
         + ".",
-        "Beside it, over and over, one passage was added, searched for and deleted:",
+        "Meanwhile a passage was repeatedly added, searched and deleted:",
         "",
-        "| | times | median ms | longest ms |",
+        "| | count | median ms | longest ms |",
         "|---|---|---|---|",
         *(f"| {name} | {one['times']} | {one['median']:.0f} | {one['longest']:.0f} |" for name, one in beside.items()),
     ]

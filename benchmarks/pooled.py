@@ -164,9 +164,9 @@ def table(rows: list[Measured]) -> str:
         "# Pooled passages",
         "",
         f"`python benchmarks/pooled.py --cache DIR`; MiniLM's token vectors, {_QUERIES} queries, defaults. Fidelity is against",
-        "exact MaxSim of the vectors that are stored, before they are quantised; nDCG@10 is that of the search and, in brackets,",
-        "of exact MaxSim. Bytes are of codes, and of all but the texts. Means are of C equal parts of a passage, without training.",
-        "In brackets: the milliseconds over those of all tokens, and the share of their bytes.",
+        "exact MaxSim of the stored vectors before quantisation; nDCG@10 is that of the search and, in brackets,",
+        "of exact MaxSim. Bytes are of codes, and of all data except texts. Means are over C equal parts, untrained.",
+        "Milliseconds and bytes have their ratio to those of all tokens in brackets.",
         "",
         machine.as_lines(rows[-1]["machine"]),
     ]

@@ -26,7 +26,7 @@ def speed(sections: Measured) -> str:
         "",
         f"`{COMMAND}`",
         "",
-        "Vectors given, 128 dimensions, 4 bits, two threads, one query after the other; every row has its quality.",
+        "Given vectors, 128 dimensions, 4 bits, two threads, sequential queries; every row has its quality.",
         "fidelity is the mean share of the exact top k, exact being MaxSim over the unquantised vectors. Each section names the",
         "machine and date of its own run, in which all of it was timed; a peer's build time is of the run that made its index.",
         "",
@@ -87,7 +87,7 @@ def _comparison(measured: Measured) -> list[str]:
         f"resident at most in the client, {first['storage']['per_token']:.1f} bytes a token, "
         f"{first['storage']['ratio']:.2f} times the payload.",
         "",
-        "`search_many`, queries a second: "
+        "`search_many`, queries per second: "
         + ", ".join(
             f"{row['generator']} {row['search_many_per_second']:.0f}"
             for row in measured["pgretrieval"]
@@ -137,7 +137,7 @@ def exponent(rows: list[Measured], name: str) -> float:
 
 def _throughput(rows: list[Measured]) -> list[str]:
     lines = [
-        "SciFact with its defaults; client processes on the server's own cores, each one query after the other, k = 10.",
+        "SciFact with its defaults; client processes on the server's cores, each with sequential queries, k = 10.",
         "",
         "| clients | queries / s | p50 ms | p95 ms |",
         "|---|---|---|---|",

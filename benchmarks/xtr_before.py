@@ -158,7 +158,7 @@ def main() -> None:
                 rows[-1] += f" | {found['medians'][-1]:,.0f} | {overlaps[0]:.3f} | {overlaps[1]:.3f} |"
                 print(rows[-1], flush=True)
     lines = [
-        "# Retrieved tokens, before and now",
+        "# Retrieved tokens, before and after",
         "",
         f"`python benchmarks/xtr_before.py --cache DIR --before FOLDER`, FOLDER at {commit}; {options.passages:,} abstracts of",
         f"SciFact, {options.queries} queries, k = 10, defaults, {os.environ['OMP_NUM_THREADS']} threads. Medians over the queries",
