@@ -25,7 +25,9 @@ STAGES = ["encode", "train", "code", "postings", "words", "index", "switch", "dr
 # Whatever Postgres can hold; and bytes read as Latin-1.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=30)
 BYTES = st.binary(min_size=1, max_size=40).map(lambda drawn: drawn.decode("latin-1").replace("\0", "x"))
-IDS = st.one_of(st.sampled_from(["a", "b", "c", "d", "e"]), TEXT, BYTES, st.integers(-5, 5).map(str))
+IDS = st.one_of(st.sampled_from(["a", "b", "c", "d", "e"]), TEXT, BYTES, st.integers(-5, 5).map(str)).filter(
+    lambda key: key.strip() != ""
+)
 BODIES = st.one_of(
     st.lists(st.sampled_from(["one", "two", "three", "four", "fünf", "検索"]), min_size=1, max_size=8).map(" ".join), TEXT, BYTES
 ).filter(lambda text: text.strip() != "")
