@@ -215,7 +215,7 @@ def test_everything_at_once(database_url: str):
     tally.report()
 
 
-def test_a_passage_that_comes_and_goes_while_a_compaction_begins(database_url: str):
+def test_a_passage_added_and_deleted_at_the_start_of_a_compaction(database_url: str):
     """A passage added and removed while a compaction begins leaves no posting."""
     with pgretrieval.connect(url=database_url) as database:
         docs = database.create_collection(NAME, encoder=HashedEncoder())

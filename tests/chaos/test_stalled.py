@@ -92,14 +92,14 @@ def test_a_call_is_under_way_when_the_network_stops(proxy: StallingProxy):
 
 
 @pytest.mark.usefixtures("impatient")
-def test_long_statements_are_left_alone(proxy: StallingProxy):
+def test_long_statements_are_not_interrupted(proxy: StallingProxy):
     """A long silent statement, such as an index build, is not interrupted."""
     with pgretrieval.connect(url=proxy.url) as database, database._database.connection("sleeping") as connection:
         assert connection.execute("select 1 from pg_sleep(9)").fetchall() == [(1,)]
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_connection_that_is_lost_alone_is_replaced(proxy: StallingProxy, monkeypatch: pytest.MonkeyPatch):
+def test_a_single_lost_connection_is_replaced(proxy: StallingProxy, monkeypatch: pytest.MonkeyPatch):
     """A connection that a firewall has dropped is replaced if others work."""
     with pgretrieval.connect(url=proxy.url) as database:
         docs = database.get_collection("docs", encoder=HashedEncoder())
@@ -119,7 +119,7 @@ def test_a_connection_that_is_lost_alone_is_replaced(proxy: StallingProxy, monke
 
 
 @pytest.mark.usefixtures("impatient")
-def test_close_ends_what_other_threads_wait_for(database_url: str):
+def test_close_ends_calls_of_other_threads(database_url: str):
     """`close` does not wait for statements of other threads, and ends them."""
     with pgretrieval.connect(url=database_url) as database:
         ended: list[tuple[float, BaseException | None]] = []

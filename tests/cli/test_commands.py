@@ -104,7 +104,7 @@ def indexed(url: str, files: list[Path]) -> Done:
     return run("--database", url, "index", "animals", *files)
 
 
-def test_index_says_what_it_did_on_standard_error(indexed: Done):
+def test_index_reports_on_standard_error(indexed: Done):
     """Progress goes to standard error, and all files are read."""
     assert (indexed.code, indexed.out) == (0, ""), indexed.err
     assert "60 passages added, 0 already stored; 'animals' now contains 60 passages" in indexed.err

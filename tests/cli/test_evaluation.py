@@ -223,7 +223,7 @@ def test_a_dataset_that_cannot_be_downloaded(database_url: str, tmp_path: Path):
         (["compare", "animals", "others", "--qrels", "QRELS"], "'animals' is not a file, and a collection needs --queries"),
     ],
 )
-def test_what_does_not_go_together_is_refused(command: Command, files: dict[str, Path], arguments: list[str], said: str):
+def test_contradictory_options_are_refused(command: Command, files: dict[str, Path], arguments: list[str], said: str):
     """Contradictory options are refused."""
     code, out, err = command(*[str(files["qrels.tsv"]) if part == "QRELS" else part for part in arguments])
     assert (code, out) == (1, "")

@@ -136,7 +136,7 @@ def test_a_command_that_is_interrupted_while_torch_is_imported(tmp_path: Path, d
     assert process.returncode == INTERRUPTED
 
 
-def test_an_import_is_there_whole_after_an_interruption(tmp_path: Path):
+def test_an_interrupted_import_can_be_repeated(tmp_path: Path):
     """An interrupted import leaves no partial module in the process."""
     marker = tmp_path / "marker"
     (tmp_path / "slow.py").write_text(SLOW.format(marker=str(marker), steps=10))

@@ -134,7 +134,7 @@ def test_rounds_mine_with_the_model_so_far(command: Command, files: dict[str, st
         (["colbert", "--data", "nowhere", "--batch", "0"], "batch is 0"),
     ],
 )
-def test_what_does_not_go_together_is_refused(command: Command, tmp_path: Path, arguments: list[str], said: str):
+def test_contradictory_options_are_refused(command: Command, tmp_path: Path, arguments: list[str], said: str):
     code, out, err = command("train", *arguments, "--output", tmp_path / "run")
     assert (code, out) == (1, "")
     assert said in " ".join(err.split())

@@ -84,7 +84,7 @@ def test_command_is_listed_by_subject() -> None:
     assert sorted(listed) == sorted(COMMANDS)
 
 
-def test_commands_and_their_arguments_say_what_they_are() -> None:
+def test_commands_and_arguments_have_help() -> None:
     silent = [
         f"{name} {parameter.name}" for name, command in COMMANDS.items() for parameter in _shown(command) if not parameter.help
     ]
@@ -164,7 +164,7 @@ def test_every_error_is_exported() -> None:
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_public_call_says_what_it_does_and_names_errors_that_exist(name: str) -> None:
+def test_public_call_has_a_docstring_with_existing_errors(name: str) -> None:
     text = inspect.getdoc(CALLS[name]) or ""
     assert text
     assert [error for error in re.findall(r"\b[A-Z]\w+Error\b", text) if error not in pgretrieval.__all__] == []
@@ -189,7 +189,7 @@ def test_value_explains_each_attribute(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DIRECTIVES)
-def test_directive_names_something_that_is_there(name: str) -> None:
+def test_directive_names_an_existing_object(name: str) -> None:
     module, _, member = name.rpartition(".")
     __import__(module)
     assert inspect.getdoc(getattr(sys.modules[module], member))

@@ -54,7 +54,7 @@ def test_site_builds_without_a_warning(built: str) -> None:
     assert "warning" not in built.lower()
 
 
-def test_internal_links_lead_to_a_page_and_a_place_on_it(pages: dict[Path, Page]) -> None:
+def test_internal_links_resolve(pages: dict[Path, Page]) -> None:
     broken = []
     for path, page in pages.items():
         for link in page.links:

@@ -415,7 +415,7 @@ def test_looking_up_a_name_that_cannot_be(database: pgretrieval.RetrievalDatabas
             use(name)
 
 
-def test_a_collection_that_is_there_already(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection):
+def test_creating_an_existing_collection(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection):
     """Creating an existing collection raises an error and keeps its passages."""
     with pytest.raises(CollectionExistsError, match="collection 'docs' is there already"):
         database.create_collection("docs", dim=96)
@@ -444,7 +444,7 @@ def test_an_object_that_is_no_encoder(database: pgretrieval.RetrievalDatabase):
     assert database.list_collections() == []
 
 
-def test_a_model_that_is_not_there(database: pgretrieval.RetrievalDatabase, tmp_path: Path):
+def test_a_missing_model(database: pgretrieval.RetrievalDatabase, tmp_path: Path):
     """A missing model leaves no collection."""
     folder = tmp_path / "model"
     folder.mkdir()
@@ -492,7 +492,7 @@ def test_an_encoder_that_fails_in_the_middle(database: pgretrieval.RetrievalData
 
 
 @pytest.mark.parametrize("where", [[], (), set(), 0, False, 0.0, b"", "", " ", {}, [1], np.array([]), "1", "$.n", "$ ? (@.n == 1)"])
-def test_nothing_is_deleted_by_a_where_that_says_nothing(docs: pgretrieval.Collection, where: Any):
+def test_delete_refuses_an_empty_where(docs: pgretrieval.Collection, where: Any):
     """An empty, false or invalid `where` of delete is refused."""
     with pytest.raises(ConfigError, match="where is"):
         docs.delete(where=where)
@@ -501,7 +501,7 @@ def test_nothing_is_deleted_by_a_where_that_says_nothing(docs: pgretrieval.Colle
     assert_unchanged(docs)
 
 
-def test_everything_is_deleted_by_name_alone(docs: pgretrieval.Collection):
+def test_only_all_deletes_everything(docs: pgretrieval.Collection):
     """Only all=True, without other arguments, deletes everything."""
     for given in ({}, {"ids": ["there"], "all": True}, {"where": {"n": 1}, "all": True}, {"all": 1}, {"all": "yes"}, {"all": None}):
         with pytest.raises(ConfigError, match="all"):
@@ -514,7 +514,7 @@ def test_everything_is_deleted_by_name_alone(docs: pgretrieval.Collection):
 @pytest.mark.parametrize(
     "where", [[], (), set(), 0, False, 0.0, b"", "", "1", "$.n", "$.n + 1", "strict $.n", "$.n = 1", "$.n == $x"]
 )
-def test_a_search_is_not_unfiltered_by_a_where_that_says_nothing(docs: pgretrieval.Collection, where: Any):
+def test_search_refuses_an_empty_where(docs: pgretrieval.Collection, where: Any):
     """An empty or invalid `where` of search is refused."""
     for use in (
         docs.search,
@@ -585,7 +585,7 @@ def test_numbers_of_numpy_are_numbers(database: pgretrieval.RetrievalDatabase):
 
 
 @pytest.mark.parametrize("k", [2**31 - 1, 10**9])
-def test_as_many_hits_as_a_number_can_say(built: pgretrieval.Collection, corpus: Corpus, k: int):
+def test_the_largest_k(built: pgretrieval.Collection, corpus: Corpus, k: int):
     """The largest k works, and depths derived from it do not overflow."""
     assert len(built.search(vectors=corpus.queries[0], k=k)) == 300
     assert len(built.hybrid_search("passage", vectors=corpus.queries[0], k=k)) == 300
@@ -752,7 +752,7 @@ def test_several_queries_in_any_container(docs: pgretrieval.Collection):
 
 
 @pytest.mark.parametrize("text", ["a\0", "\ud83d"])
-def test_what_is_no_text_is_told_as_that(docs: pgretrieval.Collection, text: str):
+def test_invalid_texts_are_refused(docs: pgretrieval.Collection, text: str):
     """Values that are not valid text raise an error of the package."""
     docs.add([{"id": "0", "text": "x"}])
     uses = (

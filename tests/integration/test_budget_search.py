@@ -134,7 +134,7 @@ def test_rounds_have_equal_shares(noisy: Stored):
     assert set(spent[1]) == set(noisy.best_by_estimate(64, list(range(12)), 13))
 
 
-def test_a_first_round_begins_with_what_another_search_found(noisy: Stored):
+def test_the_first_round_scores_hits_of_another_search(noisy: Stored):
     """The first round scores the other search's best within its share, and later rounds score no passage twice."""
     begun = [int(hit.id[1:]) for hit in noisy.collection.text_search("passage 65", 100)]
     assert len(begun) == 100
@@ -148,7 +148,7 @@ def test_a_first_round_begins_with_what_another_search_found(noisy: Stored):
 
 
 @pytest.mark.parametrize("budget", [18, 36])
-def test_what_another_search_found_and_nothing_else_knows_is_scored_at_last(noisy: Stored, corpus: Corpus, budget: int):
+def test_passages_without_embedding_are_scored_last(noisy: Stored, corpus: Corpus, budget: int):
     """Passages without an embedding are scored last, with remaining calls."""
     noisy.collection.add([{"id": f"p{n}", "text": f"passage {n}"} for n in (300, 301)], vectors=corpus.vectors[:2])
     among = [3, 4, 9, 12, 300, 301]
@@ -201,7 +201,7 @@ def test_anchors_that_are_deleted_before_they_are_read(noisy: Stored, monkeypatc
     assert set(second) == set(noisy.best_by_estimate(63, left, 40 - len(left)))
 
 
-def test_an_object_is_asked_what_it_is_once(docs: pgretrieval.Collection, database: pgretrieval.RetrievalDatabase):
+def test_an_object_is_identified_once(docs: pgretrieval.Collection, database: pgretrieval.RetrievalDatabase):
     """An object without `fingerprint` is identified once, not at each search."""
 
     class Unmarked:

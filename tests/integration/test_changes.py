@@ -110,7 +110,7 @@ def test_an_id_twice_in_an_update_is_refused(greek: pgretrieval.Collection):
 
 
 @pytest.mark.parametrize("on_conflict", ["update", "skip"])
-def test_two_who_add_the_same_ids_at_once(database_url: str, corpus: Corpus, on_conflict: Any):
+def test_concurrent_adds_of_the_same_ids(database_url: str, corpus: Corpus, on_conflict: Any):
     """Two concurrent adds of the same ids both succeed with on_conflict."""
     with pgretrieval.connect(url=database_url) as database:
         docs = database.create_collection("docs")
@@ -142,7 +142,7 @@ def test_two_who_add_the_same_ids_at_once(database_url: str, corpus: Corpus, on_
 # --- update and delete -----------------------------------------------------------------------------------------------------------
 
 
-def test_update_keeps_what_is_not_told(greek: pgretrieval.Collection, hashed_encoder: HashedEncoder):
+def test_update_keeps_other_fields(greek: pgretrieval.Collection, hashed_encoder: HashedEncoder):
     """Fields that are not given stay, and a change of metadata needs no encoder."""
     assert greek.update([{"id": "alpha", "metadata": {"n": 5}}]) == AddReport(1, 0, 0, updated=1, skipped=0)
     assert hashed_encoder.encoded == 0
@@ -290,7 +290,7 @@ def gather(collection: pgretrieval.Collection) -> None:
 
 
 @pytest.mark.both_versions
-def test_compaction_merges_segments_and_drops_what_is_gone(large: pgretrieval.Collection, corpus: Corpus, database_url: str):
+def test_compaction_merges_segments_and_drops_deleted_passages(large: pgretrieval.Collection, corpus: Corpus, database_url: str):
     """Compaction keeps the hits and removes entries of deleted passages."""
     gather(large)
     queries = [*corpus.queries, *clustered(12, seed=4)]
@@ -320,7 +320,7 @@ def test_compaction_merges_segments_and_drops_what_is_gone(large: pgretrieval.Co
     )
 
 
-def test_an_interrupted_compaction_goes_on(large: pgretrieval.Collection, corpus: Corpus, database_url: str):
+def test_an_interrupted_compaction_resumes(large: pgretrieval.Collection, corpus: Corpus, database_url: str):
     """An interrupted compaction continues, and later changes wait for the next one."""
     large.auto_compact = False
     gather(large)
@@ -397,7 +397,7 @@ def test_a_compaction_leaves_files_as_long_as_they_are(large: pgretrieval.Collec
     assert rows(database_url, sizes) == [(size, 0)]
 
 
-def test_a_background_compaction_that_fails_is_told(
+def test_a_failing_background_compaction_is_reported(
     large: pgretrieval.Collection, database_url: str, caplog: pytest.LogCaptureFixture
 ):
     """An error of a background compaction is reported."""

@@ -204,7 +204,7 @@ def test_rules_of_a_collection_that_is_not_built(breaking: psycopg.Connection[An
 
 
 @pytest.mark.parametrize("rule", ["old_codebook", "old_vectors"])
-def test_what_a_rebuild_under_way_makes_or_drops(breaking: psycopg.Connection[Any], rule: str):
+def test_an_unfinished_rebuild_is_no_violation(breaking: psycopg.Connection[Any], rule: str):
     """An unfinished rebuild is not a violation."""
     named = values(breaking)
     breaking.execute("insert into pgretrieval.rebuild (collection_id, dim, encoding) values (%(id)s, 64, 0)", named)
@@ -214,9 +214,7 @@ def test_what_a_rebuild_under_way_makes_or_drops(breaking: psycopg.Connection[An
 
 
 @pytest.mark.parametrize(("recounted", "expected"), [(0, set()), (300, {"wrong_token_count"})])
-def test_tokens_are_counted_anew_after_a_change_of_the_encoder(
-    breaking: psycopg.Connection[Any], recounted: int, expected: set[str]
-):
+def test_token_counts_after_a_change_of_encoder(breaking: psycopg.Connection[Any], recounted: int, expected: set[str]):
     """After a change of encoder, tokens that are not counted yet are no violation; wrong counts are."""
     named = values(breaking)
     breaking.execute(
@@ -331,7 +329,7 @@ def test_of_many_violations_a_few_are_shown_with_their_number(breaking: psycopg.
     assert {(row[0], row[3]) for row in rows} == {("missing_proxy", 300)}
 
 
-def test_a_part_alone(breaking: psycopg.Connection[Any]):
+def test_a_single_part(breaking: psycopg.Connection[Any]):
     """A part checks only its rules, and an unknown part raises an error."""
     named = values(breaking)
     for rule in ("missing_codes", "missing_word"):
@@ -390,7 +388,7 @@ def test_row_level_security_that_hides_rows(postgres: PostgresUnderTest, databas
         owner.execute(f"drop owned by {role[0]}")
 
 
-def test_it_tells_how_far_it_is(filled: pgretrieval.RetrievalDatabase):
+def test_progress_is_reported(filled: pgretrieval.RetrievalDatabase):
     """Progress is reported by part."""
     told: list[tuple[str, int, int]] = []
     filled.get_collection("docs").check(stage=lambda *step: told.append(step))

@@ -176,7 +176,7 @@ def test_pruning_decodes_only_what_it_keeps(built: pgretrieval.Collection, corpu
     assert "interaction" in explanation.milliseconds
 
 
-def test_stats_count_what_is_there(built: pgretrieval.Collection, corpus: Corpus):
+def test_stats_count_stored_rows(built: pgretrieval.Collection, corpus: Corpus):
     """Every key of stats has the right value."""
     stats = built.stats()
     assert stats["passages"] == 300
@@ -188,7 +188,7 @@ def test_stats_count_what_is_there(built: pgretrieval.Collection, corpus: Corpus
     assert stats["bytes"]["token_code"] > stats["tokens"] * (4 + 32)
 
 
-def test_the_url_is_what_psycopg_takes(database: pgretrieval.RetrievalDatabase, built: pgretrieval.Collection):
+def test_psycopg_accepts_the_url(database: pgretrieval.RetrievalDatabase, built: pgretrieval.Collection):
     """psycopg accepts `db.url`."""
     database.create_collection("docs", dim=64)
     with psycopg.connect(database.url) as connection:
@@ -241,7 +241,7 @@ def test_exact_rankings_are_those_of_the_oracle(database: pgretrieval.RetrievalD
     assert [scores[key] for key in found] == pytest.approx(sorted(scores.values(), reverse=True)[:20], abs=1e-5)
 
 
-def test_progress_and_stages_are_told(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
+def test_progress_and_stages_are_reported(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
     """Progress is reported to its end, with stages."""
     docs = database.create_collection("docs")
     finished: list[int] = []

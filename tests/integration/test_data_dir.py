@@ -81,7 +81,7 @@ def test_a_directory_is_made_migrated_and_kept(data_dir: Path):
     assert postmaster(folder) is None
 
 
-def test_a_path_alone_is_a_directory(data_dir: Path):
+def test_a_path_is_a_directory(data_dir: Path):
     """connect(Path(…)) treats the path as a directory, not a URL."""
     folder = data_dir / "by path"
     with pgretrieval.connect(folder) as database:
@@ -124,7 +124,7 @@ def test_two_processes_share_a_directory(data_dir: Path, holders: list[subproces
     assert postmaster(data_dir) is None
 
 
-def test_what_a_killed_process_leaves_is_taken_over(data_dir: Path, holders: list[subprocess.Popen[str]]):
+def test_the_server_of_a_killed_process_is_taken_over(data_dir: Path, holders: list[subprocess.Popen[str]]):
     """After SIGKILL of a process the directory opens, and its server stops with its last user."""
     killed = hold(data_dir, holders)
     killed.kill()

@@ -85,7 +85,7 @@ def ask(asked: subprocess.Popen[str]) -> str:
 
 
 @ROOT
-def test_root_opens_and_closes_no_directory_that_was_there(data_dir: Path):
+def test_root_keeps_permissions_of_existing_directories(data_dir: Path):
     """Root does not change permissions of existing directories, and the server works below private ones."""
     folder = data_dir / "private" / "deeper"
     folder.mkdir(parents=True)
@@ -216,7 +216,7 @@ def test_programs_in_a_closed_place_are_copied(data_dir: Path, monkeypatch: pyte
         binaries.installation(18, account)
 
 
-def test_a_directory_of_an_earlier_version_lets_nobody_in_any_more(data_dir: Path):
+def test_a_directory_of_an_earlier_version_is_closed_to_others(data_dir: Path):
     """Existing directories of earlier versions stop trusting all users."""
     open_server(data_dir).close()
     (data_dir / "postgres" / "pg_hba.conf").write_text("local all all trust\nhost all all 127.0.0.1/32 trust\n")
@@ -314,7 +314,7 @@ def test_nothing_of_the_environment_reaches_the_server_or_our_connections(data_d
         assert set(psutil.Process(running.pid).environ()) <= {"PATH", "LC_ALL", "PWD", "OLDPWD", "SHLVL", "_", "PG_GRANDPARENT_PID"}
 
 
-def test_a_server_that_died_comes_back_at_the_next_call_and_goes_with_the_last_user(data_dir: Path):
+def test_a_crashed_server_restarts_and_stops_with_its_last_user(data_dir: Path):
     """A crashed server is restarted by the next call and stops with its last user."""
     with pgretrieval.connect(data_dir=data_dir) as database, client(data_dir) as other:
         first = postmaster(data_dir)
@@ -426,7 +426,7 @@ def test_a_lock_of_a_socket_that_names_another_process(data_dir: Path):
     open_server(data_dir).close()
 
 
-def test_directories_that_cannot_be_opened_are_told_with_the_remedy(data_dir: Path):
+def test_unusable_directories_raise_an_error_with_the_remedy(data_dir: Path):
     """Directories that cannot be opened raise an error with the remedy."""
     pgdata = data_dir / "postgres"
     pgdata.mkdir()
@@ -449,7 +449,7 @@ def test_directories_that_cannot_be_opened_are_told_with_the_remedy(data_dir: Pa
 @pytest.mark.parametrize(
     "failure", [OSError(28, "No space left on device"), psutil.AccessDenied(1), subprocess.SubprocessError("x")]
 )
-def test_what_the_system_refuses_is_an_error_of_the_package(data_dir: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception):
+def test_system_errors_become_errors_of_the_package(data_dir: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception):
     """Errors of the operating system, such as a full disk, become errors of the package."""
 
     def fail(*arguments: object, **options: object) -> None:
@@ -460,7 +460,7 @@ def test_what_the_system_refuses_is_an_error_of_the_package(data_dir: Path, monk
         open_server(data_dir)
 
 
-def test_a_user_that_cannot_be_made_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_missing_useradd_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """A missing useradd raises an error with the remedy."""
     monkeypatch.setattr("pgretrieval.db.embedded.accounts._NAME", "nobody-of-this-name-" + "x" * 40)
     monkeypatch.setattr("pgretrieval.db.embedded.accounts.is_root", lambda: True)
@@ -533,7 +533,7 @@ def test_functions_of_a_newer_package_stay(data_dir: Path):
 
 
 @pytest.mark.parametrize("comment", ["functions 0000000000000000", "functions 0123456789abcdef 1", "something else"])
-def test_doctor_tells_of_functions_of_another_version(database_url: str, comment: str):
+def test_doctor_reports_functions_of_another_version(database_url: str, comment: str):
     """doctor reports functions of another version on a server, too."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(f"comment on schema pgretrieval is '{comment}'")

@@ -134,7 +134,7 @@ def test_another_generator_begins(shared: pgretrieval.Collection, scores: TableC
     assert len(set(scores.asked)) == 40
 
 
-def test_one_round_scores_what_the_generator_found_and_nothing_else(shared: pgretrieval.Collection, scores: TableCrossEncoder):
+def test_one_round_scores_only_the_generators_passages(shared: pgretrieval.Collection, scores: TableCrossEncoder):
     """rounds=1 scores exactly the generator's passages."""
     for among in (["p3", "p4", "p9"], []):
         scores.asked.clear()
@@ -149,7 +149,7 @@ def test_one_round_scores_what_the_generator_found_and_nothing_else(shared: pgre
     assert [int(hit.id[1:]) for hit in hits] == scores.best(63, 5, [int(hit.id[1:]) for hit in reranked])
 
 
-def test_what_is_not_scored_yet_is_found_by_others(docs: pgretrieval.Collection, scores: TableCrossEncoder, corpus: Corpus):
+def test_new_passages_are_found_by_another_generator(docs: pgretrieval.Collection, scores: TableCrossEncoder, corpus: Corpus):
     """Passages added since are found by another generator and reported as not scored."""
     docs.add([{"id": "p300", "text": "unheard of passage 300"}], vectors=corpus.vectors[:1])
     assert docs.stats()["factorization"]["not_scored"] == 1
@@ -197,7 +197,7 @@ def test_other_anchors_need_no_scores(docs: pgretrieval.Collection, scores: Tabl
     assert docs.factorize(cross_encoder=scores, anchor_queries=TRAIN, anchor_items=25, selection="top").solved is False
 
 
-def test_an_interrupted_run_goes_on(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
+def test_an_interrupted_run_resumes(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
     """An interrupted run keeps its scores, and searches never use an unfinished factorisation."""
     collection = database.create_collection("docs")
     collection.add(corpus.passages, vectors=corpus.vectors)
@@ -233,7 +233,7 @@ def test_an_interrupted_run_goes_on(database: pgretrieval.RetrievalDatabase, cor
     assert not collection.check()
 
 
-def test_costs_are_told_before_it_begins(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
+def test_costs_are_reported_before_scoring(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
     """`costs` is called before scoring starts and can stop it."""
     collection = database.create_collection("docs")
     collection.add(corpus.passages, vectors=corpus.vectors)
@@ -252,7 +252,7 @@ def test_costs_are_told_before_it_begins(database: pgretrieval.RetrievalDatabase
     assert len(model.asked) <= 65
 
 
-def test_a_new_factorisation_takes_the_place_of_the_old(docs: pgretrieval.Collection, scores: TableCrossEncoder, connection: Any):
+def test_a_new_factorisation_replaces_the_old(docs: pgretrieval.Collection, scores: TableCrossEncoder, connection: Any):
     """The replaced factorisation is dropped."""
     docs.factorize(scores, TRAIN[:50], 20)
     for parent in ("anchor_score", "item_embedding"):
@@ -358,7 +358,7 @@ def test_rerank_of_any_search(database: pgretrieval.RetrievalDatabase, corpus: C
         ({"cross_encoder": object()}, EncoderError, "no method predict"),
     ],
 )
-def test_what_cannot_be_factorised_is_refused_before_anything_is_scored(
+def test_invalid_arguments_are_refused_before_scoring(
     shared: pgretrieval.Collection, scores: TableCrossEncoder, arguments: dict[str, Any], error: type[Exception], said: str
 ):
     """Invalid arguments are refused before scoring."""
@@ -368,14 +368,14 @@ def test_what_cannot_be_factorised_is_refused_before_anything_is_scored(
     assert scores.asked == []
 
 
-def test_repeated_queries_are_left_out_and_told(docs: pgretrieval.Collection, scores: TableCrossEncoder):
+def test_repeated_queries_are_skipped_and_reported(docs: pgretrieval.Collection, scores: TableCrossEncoder):
     """Repeated queries are skipped and reported, as they would make the matrix singular."""
     with pytest.warns(PgRetrievalWarning, match="7 of 67 anchor queries"):
         report = docs.factorize(scores, TRAIN + TRAIN[:7], 30)
     assert (report.anchor_queries, report.calls) == (60, 0)
 
 
-def test_scores_that_tell_nothing(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
+def test_constant_scores(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
     """Constant rows do not affect the factorisation; only constant rows raise an error."""
     collection = database.create_collection("docs")
     collection.add(corpus.passages, vectors=corpus.vectors)

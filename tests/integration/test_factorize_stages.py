@@ -64,7 +64,7 @@ def test_every_pair_is_scored_by_its_whole_text(docs: pgretrieval.Collection, mo
     assert set(model.asked) == {(query, text) for query in TRAIN for text in texts}
 
 
-def test_progress_is_told_in_pairs_block_by_block(docs: pgretrieval.Collection, model: TableCrossEncoder):
+def test_progress_counts_pairs_by_block(docs: pgretrieval.Collection, model: TableCrossEncoder):
     """Progress counts pairs, also in the last block, and is reported after each commit."""
     told: list[tuple[str, int, int]] = []
     report = docs.factorize(model, TRAIN, 30, stage=lambda *step: told.append(step))
@@ -99,7 +99,7 @@ def test_few_pairs_are_not_timed(
     assert report.calls == len(model.asked) == 64 * passages + (PROBED if timed else 0)
 
 
-def test_what_is_scored_costs_nothing_again(docs: pgretrieval.Collection, model: TableCrossEncoder, corpus: Corpus):
+def test_stored_scores_cost_nothing(docs: pgretrieval.Collection, model: TableCrossEncoder, corpus: Corpus):
     """Costs do not include pairs that are already scored."""
     docs.factorize(model, TRAIN, 30)
     told: list[Any] = []
@@ -113,7 +113,7 @@ def test_what_is_scored_costs_nothing_again(docs: pgretrieval.Collection, model:
     assert [(costs.pairs, costs.seconds, costs.bytes) for costs in told] == [(60, None, 60 * 4 + 25 * 6 + 25 * (60 * 12 + 25 * 4))]
 
 
-def test_the_time_that_is_told_is_that_of_all_pairs_without_loading(docs: pgretrieval.Collection):
+def test_estimated_time_covers_all_pairs_without_loading(docs: pgretrieval.Collection):
     """The estimated time is that of all pairs, without loading the model."""
 
     class Slow(TableCrossEncoder):
@@ -162,9 +162,7 @@ def test_more_queries_than_pairs_of_a_block(database: pgretrieval.RetrievalDatab
         np.testing.assert_array_equal(stored[number], model.table[:4100, number].astype(np.float32))
 
 
-def test_what_is_asked_for_otherwise_is_solved_again(
-    docs: pgretrieval.Collection, model: TableCrossEncoder, connection: Connection
-):
+def test_other_settings_are_solved_again(docs: pgretrieval.Collection, model: TableCrossEncoder, connection: Connection):
     """Other settings cause a new solution; equal settings do not."""
     first = {"anchor_items": 30, "selection": "random"}
     assert docs.factorize(model, TRAIN, **first).solved
@@ -179,9 +177,7 @@ def test_what_is_asked_for_otherwise_is_solved_again(
         np.testing.assert_array_equal(row, model.table[5:65, number].astype(np.float32))
 
 
-def test_means_of_anchor_scores_leave_out_what_tells_nothing(
-    docs: pgretrieval.Collection, model: TableCrossEncoder, connection: Connection
-):
+def test_mean_anchor_scores_ignore_constant_queries(docs: pgretrieval.Collection, model: TableCrossEncoder, connection: Connection):
     """The mean score of an anchor ignores constant queries."""
     model.table[[3, 8]] = 1e5
     assert docs.factorize(model, TRAIN, 30).constant_queries == 2
@@ -190,7 +186,7 @@ def test_means_of_anchor_scores_leave_out_what_tells_nothing(
         assert mean == pytest.approx(model.table[told, number].mean(), rel=1e-4)
 
 
-def test_ten_queries_that_tell_something_are_enough(docs: pgretrieval.Collection, model: TableCrossEncoder):
+def test_ten_informative_queries_are_enough(docs: pgretrieval.Collection, model: TableCrossEncoder):
     """The minimum number of informative queries named in the error is accepted."""
     model.table[:2] = 7
     report = docs.factorize(model, queries(range(12)), 8)

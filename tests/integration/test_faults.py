@@ -63,7 +63,7 @@ def test_a_server_that_is_down_is_said_at_once(unused_port: int):
     assert "secret" not in str(raised.value)
 
 
-def test_a_database_that_is_not_there(postgres: PostgresUnderTest):
+def test_a_missing_database(postgres: PostgresUnderTest):
     """A missing database raises an error of the package."""
     with pytest.raises(DatabaseUnavailableError, match="no_such_database"):
         pgretrieval.connect(url=postgres.url_of("no_such_database"))
@@ -198,7 +198,7 @@ def test_a_build_whose_lock_was_lost_changes_nothing(database_url: str, corpus: 
 
 
 @pytest.mark.both_versions
-def test_a_database_without_the_schema_tells_its_owner_what_to_run(empty_database_url: str):
+def test_a_database_without_the_schema_names_the_command(empty_database_url: str):
     """`connect` does not migrate a server and names the command to run."""
     with pytest.raises(SchemaError, match=r"no pgretrieval schema.*pgretrieval --database URL migrate"):
         pgretrieval.connect(url=empty_database_url)
@@ -222,7 +222,7 @@ def test_an_emptied_version_table_counts_as_no_schema(database_url: str):
         pgretrieval.connect(url=database_url)
 
 
-def test_an_older_schema_tells_its_owner_what_to_run(database_url: str, monkeypatch: pytest.MonkeyPatch):
+def test_an_older_schema_names_the_command(database_url: str, monkeypatch: pytest.MonkeyPatch):
     """A newer client refuses an older schema and names the command to run."""
     monkeypatch.setattr(schema, "head_revision", lambda: "0199")
     with pytest.raises(SchemaError, match=r"at revision 0100, this client needs 0199.*pgretrieval --database URL migrate"):
@@ -312,7 +312,7 @@ def test_a_role_that_may_not_use_pgvectors_schema_does_not_install(postgres: Pos
     execute(empty_database_url, f"drop owned by {name}")
 
 
-def test_a_reader_who_may_not_use_pgvectors_schema_is_told_the_grant(postgres: PostgresUnderTest, empty_database_url: str):
+def test_a_reader_without_pgvectors_schema_gets_the_grant(postgres: PostgresUnderTest, empty_database_url: str):
     """`connect` and doctor name the missing grant on pgvector's schema."""
     name, password = postgres.create_role()
     execute(empty_database_url, "create schema extensions; create extension vector schema extensions")

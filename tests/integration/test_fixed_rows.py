@@ -113,7 +113,7 @@ def test_every_add_is_checked(database: pgretrieval.RetrievalDatabase, connectio
 
 
 @pytest.mark.parametrize("options", [{}, {"keep_vectors": True}, {"generator": "proxy"}], ids=["codes", "vectors kept", "proxies"])
-def test_searches_find_what_exact_scores_find(database: pgretrieval.RetrievalDatabase, options: dict[str, Any]):
+def test_searches_agree_with_exact_scores(database: pgretrieval.RetrievalDatabase, options: dict[str, Any]):
     """Searches decode each passage's vectors and agree with exact scores."""
     docs = database.create_collection("docs", vectors_per_passage=C, **options)
     given = clustered(400, tokens=(C, C))
@@ -169,7 +169,7 @@ def test_another_encoder_changes_the_number_at_the_switch(
     assert docs.check() == []
 
 
-def test_an_encoder_that_does_not_do_what_it_says(database: pgretrieval.RetrievalDatabase, connection: Connection):
+def test_an_encoder_with_another_number_than_declared(database: pgretrieval.RetrievalDatabase, connection: Connection):
     """A rebuild with an encoder that returns another number than declared fails before the switch."""
     docs = database.create_collection("docs", encoder=HashedEncoder())
     docs.add(texts(10))
@@ -181,7 +181,7 @@ def test_an_encoder_that_does_not_do_what_it_says(database: pgretrieval.Retrieva
     assert docs.check() == []
 
 
-def test_a_model_says_its_number(library_folder: Any):
+def test_the_number_of_a_saved_model(library_folder: Any):
     """The number is read from a saved pooling of documents only, unless a later pooling depends on length."""
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling

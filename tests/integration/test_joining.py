@@ -152,7 +152,7 @@ def test_a_connection_to_another_database_is_refused(docs: pgretrieval.Collectio
         postgres.drop_database(other)
 
 
-def test_a_connection_that_cannot_be_used_says_why(docs: pgretrieval.Collection, database_url: str):
+def test_an_unusable_connection_gives_the_reason(docs: pgretrieval.Collection, database_url: str):
     """A connection with another encoding or in pipeline mode is refused with the reason."""
     with psycopg.connect(database_url, client_encoding="LATIN1") as own, pytest.raises(ConfigError, match="set UTF8"):
         docs.delete(["1"], connection=own)
@@ -160,7 +160,7 @@ def test_a_connection_that_cannot_be_used_says_why(docs: pgretrieval.Collection,
         docs.delete(["1"], connection=own)
 
 
-def test_an_aborted_transaction_says_so(docs: pgretrieval.Collection, database_url: str):
+def test_an_aborted_transaction_is_reported(docs: pgretrieval.Collection, database_url: str):
     """The error of an aborted transaction says so."""
     with psycopg.connect(database_url) as own:
         with pytest.raises(psycopg.errors.UndefinedTable):

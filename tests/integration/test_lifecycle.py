@@ -130,7 +130,7 @@ def interrupt_at(wanted: str) -> build_module.Stage:
     return stage
 
 
-def test_an_interrupted_build_goes_on_with_the_trained_codebook(
+def test_an_interrupted_build_keeps_the_trained_codebook(
     database: pgretrieval.RetrievalDatabase, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ):
     """An interrupted build reuses its trained codebook."""
@@ -373,7 +373,7 @@ def test_a_dropped_collection_frees_its_tables(database: pgretrieval.RetrievalDa
     assert kept.search(vectors=corpus.vectors[3], k=1)[0].id == "p3"
 
 
-def test_a_handle_of_a_dropped_collection_says_so(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
+def test_a_handle_of_a_dropped_collection_raises(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
     """A handle of a dropped collection raises CollectionNotFoundError and does not use a successor of the same name."""
     docs = database.create_collection("docs")
     docs.add(corpus.passages[:5], vectors=corpus.vectors[:5])
@@ -389,7 +389,7 @@ def test_a_handle_of_a_dropped_collection_says_so(database: pgretrieval.Retrieva
             use()
 
 
-def test_a_closed_database_says_so(database_url: str, corpus: Corpus):
+def test_calls_after_close_raise(database_url: str, corpus: Corpus):
     """Calls after close raise an error of the package."""
     database = pgretrieval.connect(url=database_url)
     docs = database.create_collection("docs", dim=64)

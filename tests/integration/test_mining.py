@@ -151,7 +151,7 @@ class Watched:
         return self._collection.get(ids)
 
 
-def test_unless_told_otherwise_64_ways_are_drawn_of_the_500_best(collection: pgretrieval.Collection, queries: dict[str, str]):
+def test_by_default_64_ways_are_drawn_from_the_500_best(collection: pgretrieval.Collection, queries: dict[str, str]):
     """The documented defaults, 64 ways of the 500 best, are used."""
     watched = Watched(collection)
     made = mine(watched, queries, QRELS)
@@ -193,7 +193,7 @@ def test_a_negative_at_the_margin_is_one(collection: pgretrieval.Collection, que
     assert len(left) >= 63
 
 
-def test_progress_is_told_to_the_end(collection: pgretrieval.Collection, texts: dict[str, str]):
+def test_progress_is_reported_to_the_end(collection: pgretrieval.Collection, texts: dict[str, str]):
     """Queries are searched in batches, and progress is reported to the end."""
     queries = {f"q{number}": " ".join(texts[f"p{number}"].split()[:3]) for number in range(70)}
     told: list[tuple[str, int, int]] = []
@@ -234,7 +234,7 @@ def test_small_collections_fill_their_tuples(collection: pgretrieval.Collection,
         assert relevant & set(one.passages[1:]) == set()
 
 
-def test_relevant_passages_that_are_not_there_are_counted(collection: pgretrieval.Collection, queries: dict[str, str]):
+def test_missing_relevant_passages_are_counted(collection: pgretrieval.Collection, queries: dict[str, str]):
     qrels = {"q0": {"p0": 1, "gone": 1}}
     made = mine(collection, queries, qrels, options=MiningOptions(ways=3, depth=10))
     assert [one.passages[0] for one in made.tuples] == ["p0"]
@@ -250,7 +250,7 @@ def test_relevant_passages_that_are_not_there_are_counted(collection: pgretrieva
         ({"qrels": {"q1": {"gone": 1}}}, InputError, "contains no relevant passage"),
     ],
 )
-def test_what_cannot_be_mined_is_refused(
+def test_invalid_arguments_are_refused(
     collection: pgretrieval.Collection, queries: dict[str, str], arguments: dict[str, Any], kind: type[Exception], message: str
 ):
     with pytest.raises(kind, match=message):

@@ -95,7 +95,7 @@ def test_more_candidates_than_the_index_scans_at_once(proxied: pgretrieval.Colle
     assert proxied.explain(vectors=queries[0], generator="proxy", candidates=2000).candidates == 2000
 
 
-def test_search_many_finds_what_search_finds(proxied: pgretrieval.Collection, queries: list[Float32Array]):
+def test_search_many_equals_search(proxied: pgretrieval.Collection, queries: list[Float32Array]):
     """search_many returns each query's results."""
     for generator in ("proxy", "postings"):
         together = proxied.search_many(vectors=queries, generator=generator)
@@ -133,7 +133,7 @@ def test_small_collections_are_left_to_postings(database: pgretrieval.RetrievalD
 
 @pytest.mark.both_versions
 @pytest.mark.parametrize("stage", ["train", "proxies", "code", "postings", "index"])
-def test_an_interrupted_build_goes_on_after_its_last_stage(
+def test_an_interrupted_build_resumes_after_its_last_stage(
     database: pgretrieval.RetrievalDatabase, vectors: list[Float32Array], stage: str
 ):
     """An interrupted build reuses the finished codebook, model and codes."""
@@ -165,7 +165,7 @@ def test_an_interrupted_build_goes_on_after_its_last_stage(
     assert [hit.id for hit in docs.search(vectors=vectors[7], k=1)] == ["p7"]
 
 
-def test_coding_goes_on_after_the_last_part(
+def test_coding_resumes_after_the_last_part(
     database: pgretrieval.RetrievalDatabase, vectors: list[Float32Array], monkeypatch: pytest.MonkeyPatch
 ):
     """Coding resumes after the last committed part."""
@@ -193,7 +193,7 @@ def test_coding_goes_on_after_the_last_part(
     ]
 
 
-def test_training_anew_replaces_the_proxies(database: pgretrieval.RetrievalDatabase):
+def test_retraining_replaces_the_proxies(database: pgretrieval.RetrievalDatabase):
     """Retraining removes the old proxies, and searches do not mix both."""
     docs = database.create_collection("docs", encoder=HashedEncoder(), generator="proxy")
     docs.add({"id": f"a{i}", "text": f"word{i} common{i % 7}"} for i in range(60))

@@ -134,7 +134,7 @@ def test_the_client_on_a_standby(servers: tuple[str, str], corpus: Corpus):
     assert answers(standby, corpus) == answers(primary, corpus)
 
 
-def test_a_standby_finds_what_the_primary_adds(servers: tuple[str, str], corpus: Corpus):
+def test_a_standby_finds_passages_added_on_the_primary(servers: tuple[str, str], corpus: Corpus):
     """A client of the standby finds new passages, and its writes raise an error with the reason."""
     primary, standby = servers
     query = corpus.queries[1]

@@ -204,7 +204,7 @@ def test_an_empty_collection_cannot_be_rebuilt(database: pgretrieval.RetrievalDa
 @pytest.mark.parametrize("first", [True, False], ids=["build", "rebuild"])
 @pytest.mark.parametrize("wanted", STAGES)
 @pytest.mark.parametrize("options", [{}, {"keep_vectors": True, "generator": "proxy"}], ids=["plain", "all"])
-def test_what_changes_meanwhile_is_there_afterwards(
+def test_changes_during_a_rebuild_are_kept(
     database: pgretrieval.RetrievalDatabase, wanted: str, first: bool, options: dict[str, Any]
 ):
     """Adds, updates and deletes during a rebuild do not wait and are kept."""
@@ -270,7 +270,7 @@ def test_nothing_is_encoded_while_changes_wait_for_the_switch(
     assert violations(database.url) == []
 
 
-def test_a_long_transaction_keeps_the_switch_waiting_and_nobody_else(database: pgretrieval.RetrievalDatabase):
+def test_a_long_transaction_delays_only_the_switch(database: pgretrieval.RetrievalDatabase):
     """A switch that waits for a long transaction does not block later adds."""
     docs = built(database)
     rebuilding = threading.Thread(target=docs.rebuild)
@@ -382,7 +382,7 @@ def test_the_lock_of_a_rebuild_keeps_no_snapshot(database: pgretrieval.Retrieval
     assert held == [0]
 
 
-def test_vectors_that_nobody_looks_at_are_freed_at_once(database: pgretrieval.RetrievalDatabase):
+def test_unused_vectors_are_freed_at_once(database: pgretrieval.RetrievalDatabase):
     """Vectors that no session can read are truncated at once."""
     docs = database.create_collection("docs", encoder=HashedEncoder())
     docs.add(numbered(600))

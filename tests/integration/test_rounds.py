@@ -72,7 +72,7 @@ def test_each_round_trains_the_model_of_the_one_before(
     assert len(train.trained) == 3  # of what was there nothing is done again
 
 
-def test_progress_of_all_that_takes_long_is_told(go: Callable[..., list[Path]]):
+def test_progress_of_long_stages_is_reported(go: Callable[..., list[Path]]):
     """Progress of encoding, building and mining is reported."""
     told: list[tuple[str, int, int]] = []
     go(Copying(), rounds=1, stage=lambda *step: told.append(step))
@@ -84,7 +84,7 @@ def test_progress_of_all_that_takes_long_is_told(go: Callable[..., list[Path]]):
     assert {"code", "postings", "index"} <= set(Counter(name for name, _, _ in told))
 
 
-def test_an_interrupted_round_goes_on(database: pgretrieval.RetrievalDatabase, go: Callable[..., list[Path]], tmp_path: Path):
+def test_an_interrupted_round_resumes(database: pgretrieval.RetrievalDatabase, go: Callable[..., list[Path]], tmp_path: Path):
     """An interrupted round reuses its tuples and replaces its collection."""
 
     def stop(name: str, done: int, _: int) -> None:

@@ -80,7 +80,7 @@ def test_anchors_are_nearest_to_means_of_the_passages(
         assert_near_means(chosen, np.stack(list(means.values())), seed)
 
 
-def test_codes_tell_the_means_nearly(database: pgretrieval.RetrievalDatabase, tokens: list[np.ndarray]):
+def test_codes_approximate_the_means(database: pgretrieval.RetrievalDatabase, tokens: list[np.ndarray]):
     """Means of decoded codes are close to those of vectors, for each passage."""
     collection = database.create_collection("docs")
     collection.add(passages(COUNT), vectors=tokens)

@@ -82,7 +82,7 @@ def test_a_session_that_was_ended(filled: str):
         assert database.list_collections() == ["docs"]
 
 
-def test_a_server_that_takes_no_changes(filled: str):
+def test_a_read_only_server(filled: str):
     """The remedy for a read-only server is to connect to the primary."""
     with pgretrieval.connect(url=with_options(filled, default_transaction_read_only="on")) as database:
         with pytest.raises(StorageError, match=r"read-only.*Connect to the primary") as raised:

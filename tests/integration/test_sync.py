@@ -112,7 +112,7 @@ def test_a_collection_follows_its_table(
     assert held(articles) == wanted(articles) == {"1": ("Tea", "black tea", {"lang": "en", "year": 1990})}
 
 
-def test_only_what_is_committed_is_queued(
+def test_only_committed_changes_are_queued(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, articles: Connection
 ):
     """Changes are queued at commit, and not after a rollback."""
@@ -319,7 +319,7 @@ def test_an_id_twice(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.
         ({"query": "select * from nowhere"}, "fails: .*nowhere.*with their schema"),
     ],
 )
-def test_columns_that_are_not_there(
+def test_missing_columns(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, articles: Connection, changed: dict[str, Any], said: str
 ):
     """Missing columns raise an error and attach nothing."""
@@ -374,7 +374,7 @@ class Picky(HashedEncoder):
         return super().encode_document(texts)
 
 
-def test_a_poison_row_is_parked_alone_and_healed(database: pgretrieval.RetrievalDatabase, articles: Connection):
+def test_a_failing_row_is_parked_and_retried_after_a_change(database: pgretrieval.RetrievalDatabase, articles: Connection):
     """A failing row is parked alone, and processed after its next change."""
     docs = database.create_collection("docs", encoder=Picky())
     articles.execute("insert into articles select n, 'T', 'text ' || n from generate_series(10, 60) n")
@@ -420,9 +420,7 @@ def test_a_row_whose_text_cannot_be_a_passage_is_parked_at_once(
     assert "2,500 bytes" in docs.stats()["parked_keys"][0]["error"]
 
 
-def test_a_row_that_the_database_refuses_is_parked_alone(
-    database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, articles: Connection
-):
+def test_a_rejected_row_is_parked(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, articles: Connection):
     """A row that the database rejects is parked alone."""
     query = "select id, id as key, body, 100 / year as ratio from public.articles"
     articles.execute("update articles set year = 0 where id = 2")
@@ -694,7 +692,7 @@ def test_a_worker_survives_the_loss_of_its_connections(
             time.sleep(1)
 
 
-def test_once_says_that_the_server_is_gone(
+def test_once_raises_if_the_server_is_down(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, articles: Connection, postgres: PostgresUnderTest
 ):
     """`worker --once` raises an error if the server is down."""
@@ -861,7 +859,7 @@ def test_the_roles(postgres: PostgresUnderTest, database_url: str, database: pgr
             articles.execute(psycopg.sql.SQL("drop owned by {}").format(psycopg.sql.Identifier(role)))
 
 
-def test_keys_are_not_told_under_row_level_security(
+def test_keys_are_hidden_under_row_level_security(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, articles: Connection, postgres: PostgresUnderTest
 ):
     """stats hides keys of the queue under row-level security."""
@@ -882,7 +880,7 @@ def test_keys_are_not_told_under_row_level_security(
         articles.execute(f"drop owned by {role}")
 
 
-def test_doctor_tells_of_triggers_and_of_a_queue_without_worker(
+def test_doctor_reports_triggers_and_a_queue_without_worker(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, articles: Connection
 ):
     """doctor reports disabled triggers and a queue without a worker."""

@@ -40,7 +40,7 @@ def test_texts_are_factorised_and_searched(texts: pgretrieval.Collection, connec
     assert not texts.check()
 
 
-def test_what_needs_vectors_says_so(texts: pgretrieval.Collection, database: Any, corpus: Corpus, connection: Any):
+def test_calls_that_need_vectors_raise(texts: pgretrieval.Collection, database: Any, corpus: Corpus, connection: Any):
     """Calls that need vectors raise an error that says so."""
     with pytest.raises(InputError, match=r"stores texts only.*rebuild\(encoder=…\)"):
         texts.search("passage 7")

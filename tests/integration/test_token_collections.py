@@ -210,7 +210,7 @@ def test_collections_that_cannot_be_made(database: pgretrieval.RetrievalDatabase
 # ---- the tables
 
 
-def test_what_is_stored(collections: dict[str, pgretrieval.Collection], module_database: pgretrieval.RetrievalDatabase):
+def test_stored_codes(collections: dict[str, pgretrieval.Collection], module_database: pgretrieval.RetrievalDatabase):
     """Codes are stored by passage only for reranking, and stats reports the bytes."""
     for name, docs in collections.items():
         stats, number = docs.stats(), docs._row.collection_id
@@ -345,7 +345,7 @@ def test_lengths_are_kept(database: pgretrieval.RetrievalDatabase, corpus: Corpu
     assert np.std(lengths) > 0.1
 
 
-def test_the_encoder_says_whether_lengths_are_kept(database: pgretrieval.RetrievalDatabase):
+def test_the_encoder_decides_whether_lengths_are_kept(database: pgretrieval.RetrievalDatabase):
     """An encoder that keeps lengths sets `unit_vectors`."""
     encoder = load_encoder(LongerEncoder(), unit=False)
     docs = database.create_collection("docs", encoder=encoder, scorer="colxtr")

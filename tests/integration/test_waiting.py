@@ -87,7 +87,7 @@ def test_every_call_does_with_one_connection(alone: pgretrieval.RetrievalDatabas
     alone.diagnose()
 
 
-def test_a_busy_pool_says_so(alone: pgretrieval.RetrievalDatabase):
+def test_an_exhausted_pool_raises(alone: pgretrieval.RetrievalDatabase):
     """The error of an exhausted pool is TimedOutError."""
     with alone._database.connection("holding it"), ThreadPoolExecutor(1) as other:
         error = other.submit(alone.list_collections).exception()

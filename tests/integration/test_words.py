@@ -157,7 +157,7 @@ def standard(scores: dict[str, float]) -> dict[str, float]:
         ({"k": 0}, "k is 0"),
     ],
 )
-def test_what_cannot_be_fused_is_refused(docs: pgretrieval.Collection, options: dict[str, Any], message: str):
+def test_invalid_fusions_are_refused(docs: pgretrieval.Collection, options: dict[str, Any], message: str):
     with pytest.raises(pgretrieval.ConfigError, match=message):
         docs.hybrid_search("dog", vectors=clustered(1, seed=1)[0], **options)
 

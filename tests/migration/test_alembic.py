@@ -79,7 +79,7 @@ def test_the_chain_leads_to_the_catalogue_of_migrate_and_back(project: Config, e
 
 
 @pytest.mark.both_versions
-def test_the_printed_chain_leads_there_too(empty_database_url: str, expected: list[str]):
+def test_the_printed_chain_gives_the_same_catalogue(empty_database_url: str, expected: list[str]):
     """The output of --sql gives the same catalogue and keeps the search path of the application's statements."""
     printed = io.StringIO()
     command.upgrade(Config(EXAMPLE / "alembic.ini", output_buffer=printed), "head", sql=True)
@@ -175,7 +175,7 @@ def test_going_back_to_an_unknown_revision():
 
 
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
-def test_autogenerate_leaves_the_schema_alone(database_url: str):
+def test_autogenerate_ignores_the_schema(database_url: str):
     """Autogenerate with all schemas does not propose to drop these tables."""
     engine = create_engine(sqlalchemy_url(database_url), poolclass=pool.NullPool)
     models = sqlalchemy.MetaData()

@@ -38,7 +38,7 @@ def be_of(url: str, revision: str) -> list[str]:
 
 
 @old
-def test_connecting_and_migrating_say_what_to_do(database_url: str, revision: str):
+def test_connecting_and_migrating_name_the_remedy(database_url: str, revision: str):
     """`connect` and `migrate` report the remedy and change nothing."""
     before = be_of(database_url, revision)
     with pytest.raises(pgretrieval.SchemaError, match=REMEDY.format(revision)):
@@ -53,7 +53,7 @@ def test_connecting_and_migrating_say_what_to_do(database_url: str, revision: st
 
 
 @old
-def test_scripts_say_what_to_do(database_url: str, revision: str, monkeypatch: pytest.MonkeyPatch):
+def test_scripts_name_the_remedy(database_url: str, revision: str, monkeypatch: pytest.MonkeyPatch):
     """The output of `migrate --sql`, an application's migration and an offline migration from such a revision report the remedy."""
     before = be_of(database_url, revision)
     told = f"revision {revision}, of before version 0.1.0"
@@ -68,7 +68,7 @@ def test_scripts_say_what_to_do(database_url: str, revision: str, monkeypatch: p
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["migrate"], ["doctor"]])
-def test_the_command_line_says_what_to_do(database_url: str, command: Command, arguments: list[str]):
+def test_the_command_line_names_the_remedy(database_url: str, command: Command, arguments: list[str]):
     """Commands print the error without a traceback and exit with 1."""
     be_of(database_url, "0007")
     code, out, err = command(*arguments)
@@ -77,7 +77,7 @@ def test_the_command_line_says_what_to_do(database_url: str, command: Command, a
     assert re.search(REMEDY.format("0007"), " ".join((out + err).split()))
 
 
-def test_an_embedded_database_says_what_to_do(data_dir: Path):
+def test_an_embedded_database_names_the_remedy(data_dir: Path):
     """An embedded database, migrated when opened, is refused without a change, too."""
     with pgretrieval.connect(data_dir=data_dir) as database:
         before = be_of(database.url, "0003")
@@ -87,7 +87,7 @@ def test_an_embedded_database_says_what_to_do(data_dir: Path):
         assert catalogue(database.url) == before
 
 
-def test_doing_what_the_page_says_brings_the_passages_over(database_url: str, corpus: Corpus, tmp_path: Path):
+def test_the_documented_steps_transfer_the_passages(database_url: str, corpus: Corpus, tmp_path: Path):
     """The documented steps transfer keys, titles, texts and metadata."""
     passages = [
         {**passage, "title": f"title {number}", "metadata": {"n": number}} for number, passage in enumerate(corpus.passages[:20])

@@ -19,7 +19,7 @@ VERSIONS = assets.MIGRATIONS / "versions"
 
 
 @pytest.mark.both_versions
-def test_the_printed_sql_installs_what_migrate_installs(database_url: str, empty_database_url: str):
+def test_the_printed_sql_equals_migrate(database_url: str, empty_database_url: str):
     """`migrate --sql` installs the same schema as `migrate`."""
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
         connection.execute(schema.as_sql())

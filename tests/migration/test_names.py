@@ -39,7 +39,7 @@ def code(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", [*FUNCTIONS, *QUERIES, *REVISIONS], ids=lambda path: path.name)
-def test_what_is_of_pgvector_is_written_with_its_schema(path: Path):
+def test_names_of_pgvector_are_qualified(path: Path):
     """Types, functions and operators of pgvector are qualified with its schema."""
     assert OF_VECTOR.findall(code(path)) == []
 

@@ -22,7 +22,7 @@ from tests.support.revisions import downgrade, later_revisions, upgrade
 from tests.support.sql import vector_array
 
 
-def test_what_was_released_is_as_it_was():
+def test_released_files_are_unchanged():
     """Released revisions are unchanged, because databases that have run them would differ from new ones."""
     assert Released.read().violations() == []
 
@@ -62,7 +62,7 @@ INITIAL = Path("migrations/versions/0100_initial.sql")
     ],
     ids=["edited", "removed", "added to", "a new revision", "functions", "an older number"],
 )
-def test_a_change_of_what_was_released_is_told(working_tree: Path, change: Callable[[Path], object], expected: list[str]):
+def test_a_change_of_a_released_file_is_detected(working_tree: Path, change: Callable[[Path], object], expected: list[str]):
     """Changes of released revisions and numbered sets of functions are detected; later files may change."""
     kept = working_tree / "released.json"
     Released({}, {}).with_the_working_tree().write(kept)

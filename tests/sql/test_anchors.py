@@ -118,7 +118,7 @@ def test_many_are_found_without_the_index(module_database: Any, items: Loaded, t
     await_index_scans(module_database.url, before + 1)
 
 
-def test_the_index_finds_what_exact_products_find(module_database: Any, items: Loaded, table: np.ndarray):
+def test_the_index_agrees_with_exact_products(module_database: Any, items: Loaded, table: np.ndarray):
     """The index finds the best items despite different lengths and a common offset."""
     for n in (100, 300):  # beyond a twentieth all are compared
         before, shares = index_scans(module_database.url), []
@@ -177,7 +177,7 @@ def test_the_vector_index_is_used(module_database: Any, items: Loaded, table: np
         ([1.0] * 99 + [float("nan")], 5, "anchor score 100 is not finite"),
     ],
 )
-def test_what_cannot_be_used_is_named(module_database: Any, items: Loaded, scores: list[float], n: int, said: str):
+def test_invalid_scores_are_named(module_database: Any, items: Loaded, scores: list[float], n: int, said: str):
     """A wrong number of scores raises an error that names it."""
     with pytest.raises(psycopg.errors.DatabaseError, match=said) as caught:
         asked(module_database.url, scores, n)

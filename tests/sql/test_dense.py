@@ -228,7 +228,7 @@ def test_a_column_of_several_dimensions(database: pgretrieval.RetrievalDatabase,
         ({"title_weight": float("nan")}, r"title_weight is nan"),
     ],
 )
-def test_what_cannot_be_is_refused(
+def test_invalid_columns_are_refused(
     database: pgretrieval.RetrievalDatabase, connection: Connection, options: dict[str, Any], message: str
 ):
     """Invalid columns are refused at creation."""

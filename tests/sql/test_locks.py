@@ -84,7 +84,7 @@ def test_a_collection_is_dropped_while_another_is_read(
         assert connection.execute("select count(*) from pg_class where relname ~ %s", [f"_{number}$"]).fetchone() == (0,)
 
 
-def test_a_drop_inside_a_long_transaction_holds_nobody_up(
+def test_a_drop_in_a_long_transaction_blocks_no_other_collection(
     database: pgretrieval.RetrievalDatabase, other: pgretrieval.Collection, database_url: str
 ):
     """A drop in an open transaction does not block other collections."""
@@ -137,7 +137,7 @@ def test_a_collection_is_made_while_others_are_used(
     goes_on(other, 2)
 
 
-def test_two_collections_at_once_say_who_is_first(database_url: str):
+def test_a_second_creation_names_the_session_of_the_first(database_url: str):
     """The second creation gives up and names the session of the first."""
     with psycopg.connect(database_url) as first, psycopg.connect(database_url) as second:
         first.execute("select pgretrieval.create_collection('first', 48)")
@@ -149,7 +149,7 @@ def test_two_collections_at_once_say_who_is_first(database_url: str):
 
 
 @pytest.mark.parametrize("readers", ["articles", "docs"])
-def test_detaching_holds_nobody_up(
+def test_detaching_blocks_no_readers(
     database: pgretrieval.RetrievalDatabase, connection: Connection, database_url: str, readers: str
 ):
     """Detaching does not block readers of the table."""
@@ -173,7 +173,7 @@ def test_detaching_holds_nobody_up(
     assert connection.execute("select count(*) from pg_trigger where not tgisinternal").fetchone() == (2,)
 
 
-def test_an_upgrade_holds_nobody_up(
+def test_an_upgrade_blocks_no_searches(
     database: pgretrieval.RetrievalDatabase, other: pgretrieval.Collection, database_url: str, monkeypatch: pytest.MonkeyPatch
 ):
     """An upgrade gives up on open transactions, names them and blocks no searches."""
@@ -192,7 +192,7 @@ def test_an_upgrade_holds_nobody_up(
 # ---- who may lock what
 
 
-def test_nobody_without_rights_holds_anything_up(
+def test_roles_without_rights_block_nothing(
     database: pgretrieval.RetrievalDatabase,
     other: pgretrieval.Collection,
     connection: Connection,
@@ -411,7 +411,7 @@ def test_lock_keys_leaves_keys_out_of_which_another_worker_has_an_entry(connecti
         assert sorted(second.execute(lock, [number, ["a", "b"]]).fetchall()) == [("a", 2), ("b", 1)]
 
 
-def test_a_worker_that_can_take_nothing_does_not_say_that_all_is_done(
+def test_a_worker_reports_rows_locked_by_others(
     database: pgretrieval.RetrievalDatabase, connection: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
 ):
     """`worker --once` raises an error if due rows stay locked by others."""

@@ -98,7 +98,7 @@ def planted(world: World) -> World:  # noqa: F811
     return world
 
 
-def test_what_is_planted_runs_where_names_are_not_qualified(planted: World):
+def test_planted_objects_run_if_names_are_unqualified(planted: World):
     """Planted objects run if names are unqualified, so the other tests can fail."""
     with psycopg.connect(planted.url) as connection:
         for unsafe in (
@@ -115,7 +115,7 @@ def test_what_is_planted_runs_where_names_are_not_qualified(planted: World):
         assert not ran(connection)
 
 
-def test_no_function_runs_what_is_planted(planted: World):
+def test_no_function_runs_planted_objects(planted: World):
     """No function runs planted code."""
     with psycopg.connect(planted.url) as connection:
         for function, statement in calls(planted):
@@ -124,7 +124,7 @@ def test_no_function_runs_what_is_planted(planted: World):
             assert not ran(connection), (function, statement)
 
 
-def test_no_call_of_the_client_and_no_migration_runs_what_is_planted(planted: World):
+def test_no_call_or_migration_runs_planted_objects(planted: World):
     """No statement of the client or of a migration runs planted code."""
     with psycopg.connect(planted.url) as connection:
         owner = connection.execute("select nspowner::regrole::text from pg_namespace where nspname = 'pgretrieval'").fetchone()
@@ -167,7 +167,7 @@ def test_no_call_of_the_client_and_no_migration_runs_what_is_planted(planted: Wo
         assert not ran(connection)
 
 
-def test_no_first_installation_runs_what_is_planted(postgres: PostgresUnderTest):
+def test_no_installation_runs_planted_objects(postgres: PostgresUnderTest):
     """A first installation runs no code planted before it."""
     url = postgres.create_database()
     try:

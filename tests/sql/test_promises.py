@@ -171,7 +171,7 @@ COLLECTION_OF = {
 
 
 @pytest.mark.parametrize(("role", "column"), [("reader", 0), ("writer", 1)])
-def test_relations_show_what_the_page_says(world: World, role: str, column: int):
+def test_relations_show_what_the_page_documents(world: World, role: str, column: int):
     """Tables and views show exactly the promised rows and values."""
     with psycopg.connect(world.url) as owner, psycopg.connect(world.urls[f"{role} a"], autocommit=True) as tenant:
         for relation, cells in RELATIONS.items():
@@ -432,7 +432,7 @@ REFUSED = ("refused", "what the attached table shows the role")  # which these r
 
 
 @pytest.mark.parametrize(("role", "column"), [("reader", 0), ("writer", 1)])
-def test_functions_answer_what_the_page_says(world: World, role: str, column: int):
+def test_functions_return_what_the_page_documents(world: World, role: str, column: int):
     """Functions return exactly what the page promises."""
     for function, answer in answers(world, role).items():
         cell = FUNCTIONS[function][column]
@@ -503,7 +503,7 @@ def test_functions_change_nothing_of_others(world: World, theirs: list[Any], rol
 
 
 @pytest.mark.parametrize(("role", "column"), [("reader", 1), ("writer", 2)])
-def test_statements_change_what_the_page_says(world: World, theirs: list[Any], role: str, column: int):
+def test_statements_change_what_the_page_documents(world: World, theirs: list[Any], role: str, column: int):
     """Statements change only the tenant's own rows."""
     for relation, cells in RELATIONS.items():
         if relation in ("partitions", "sequences", "collections"):
@@ -588,7 +588,7 @@ def test_tickets_are_asked_for(world: World):
         assert known.fetchone()[0] > EACH
 
 
-def test_what_a_tenant_sees_does_not_change_by_others(world: World):
+def test_results_of_a_tenant_do_not_depend_on_others(world: World):
     """Results of a tenant do not depend on passages of others."""
 
     def seen() -> dict[str, Any]:

@@ -120,7 +120,7 @@ def tenants(urls: dict[str, str], database_url: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ["a", "b"])
-def test_searches_show_one_tenant_alone_and_all_k_of_it(tenants: dict[str, str], corpus: Corpus, name: str):
+def test_searches_return_k_passages_of_one_tenant(tenants: dict[str, str], corpus: Corpus, name: str):
     """A search returns k passages of the tenant and none of others."""
     mine = {f"p{number}" for number in range(300) if tenant(number) == name}
     with pgretrieval.connect(tenants[f"reader {name}"]) as database, psycopg.connect(tenants[f"reader {name}"]) as connection:
@@ -141,7 +141,7 @@ def test_searches_show_one_tenant_alone_and_all_k_of_it(tenants: dict[str, str],
 
 
 @pytest.mark.parametrize("name", ["a", "b"])
-def test_counts_are_of_one_tenant_alone(tenants: dict[str, str], corpus: Corpus, name: str):
+def test_counts_cover_one_tenant(tenants: dict[str, str], corpus: Corpus, name: str):
     """Counts cover only the tenant's passages."""
     mine = sum(tenant(number) == name for number in range(300))
     with psycopg.connect(tenants[f"reader {name}"]) as connection:
@@ -176,7 +176,7 @@ def test_counts_are_of_one_tenant_alone(tenants: dict[str, str], corpus: Corpus,
         assert (held["bytes"], held["index_bytes"], held["trained_for_tokens"]) == ({}, {}, None)
 
 
-def test_scores_tell_nothing_of_another_tenant(tenants: dict[str, str], corpus: Corpus):
+def test_scores_do_not_depend_on_other_tenants(tenants: dict[str, str], corpus: Corpus):
     """Word weights do not depend on passages of others."""
 
     def scores() -> list[tuple[str, float]]:
@@ -193,7 +193,7 @@ def test_scores_tell_nothing_of_another_tenant(tenants: dict[str, str], corpus: 
 
 
 @pytest.mark.parametrize("name", ["a", "b"])
-def test_hybrid_searches_show_one_tenant_alone(tenants: dict[str, str], corpus: Corpus, name: str):
+def test_hybrid_searches_return_one_tenant(tenants: dict[str, str], corpus: Corpus, name: str):
     """Words and dense vectors return only the tenant's passages."""
     mine = {f"p{number}" for number in range(300) if tenant(number) == name}
     with pgretrieval.connect(tenants[f"reader {name}"]) as database:
@@ -205,7 +205,7 @@ def test_hybrid_searches_show_one_tenant_alone(tenants: dict[str, str], corpus: 
                 assert {hit.id for hit in found} <= mine
 
 
-def test_a_tenant_writes_and_deletes_its_own_alone(tenants: dict[str, str], corpus: Corpus):
+def test_a_tenant_writes_and_deletes_only_its_own(tenants: dict[str, str], corpus: Corpus):
     """A tenant writes and deletes only its own passages."""
     query = vector_array(corpus.queries[0])
     dense = corpus.queries[0][0]
@@ -378,7 +378,7 @@ def test_a_collection_for_each_tenant(urls: dict[str, str], database_url: str, c
         assert database.get_collection("docs of b").check() == []
 
 
-def test_an_owner_that_sees_some_passages_alone_does_not_build(tenants: dict[str, str], urls: dict[str, str], database_url: str):
+def test_an_owner_who_sees_only_some_passages_does_not_build(tenants: dict[str, str], urls: dict[str, str], database_url: str):
     """An owner under forced policies cannot build."""
     owner = f"{urls['owner']}&options=-capp.tenant%3Da"
     with psycopg.connect(database_url, autocommit=True) as connection:

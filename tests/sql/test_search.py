@@ -76,7 +76,7 @@ def test_dimensions_that_do_not_fill_their_bytes(database: pgretrieval.Retrieval
         assert [row[2] for row in found] == pytest.approx([hit.score for hit in expected], abs=2e-5)
 
 
-def test_defaults_find_what_an_exact_search_finds(make, connection: Connection, corpus: Corpus):
+def test_defaults_agree_with_an_exact_search(make, connection: Connection, corpus: Corpus):
     """The defaults find the best passages of an exact search."""
     make(keep_vectors=True)
     kept = []

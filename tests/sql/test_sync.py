@@ -145,7 +145,7 @@ def test_is_plain(odd: Connection):
         assert odd.execute(plain, [kind]).fetchone() == (False,), kind
 
 
-def test_source_of_what_is_gone(odd: Connection):
+def test_source_of_a_dropped_table(odd: Connection):
     """A dropped table raises an error with the remedy."""
     attach(odd)
     odd.execute(f"alter table {ODD} rename n to m")
@@ -289,7 +289,7 @@ def test_attach_a_query(odd: Connection):
         odd.execute("select pgretrieval.detach('docs')")
 
 
-def test_attach_refuses_what_cannot_be_followed(odd: Connection):
+def test_attach_refuses_invalid_sources(odd: Connection):
     """Invalid sources raise an error and attach nothing."""
     odd.execute("create view seen as select 1 as id, 'tea' as body")
     odd.execute("create temporary table passing (id integer, body text)")

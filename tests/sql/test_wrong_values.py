@@ -160,7 +160,7 @@ def state(connection: Connection, function: Function, arguments: dict[str, str |
             return f"{error.sqlstate}", str(error).splitlines()[0]
 
 
-def test_documented_functions_do_what_is_right(connection: Connection, functions: list[Function]):
+def test_documented_functions_accept_valid_values(connection: Connection, functions: list[Function]):
     """The right values of these tests are accepted."""
     found = {function.name for function in functions}
     assert found >= DOCUMENTED, DOCUMENTED - found

@@ -41,7 +41,7 @@ def logged(folder: Path) -> list[dict[str, float]]:
     return [entry for entry in entries if "loss" in entry]
 
 
-def test_cross_encoders_learn_at_a_higher_rate_unless_told_otherwise(tiny_bert: Path, library_folder: Path, tmp_path: Path):
+def test_default_learning_rates(tiny_bert: Path, library_folder: Path, tmp_path: Path):
     """The documented default rates and batch sizes are used."""
     few = TrainingSet(TUPLES[:2], TEXTS)
     train_cross_encoder([few], tmp_path / "cross", base=tiny_bert)

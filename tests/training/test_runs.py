@@ -111,7 +111,7 @@ def test_the_teachers_distribution_is_a_part_of_the_loss(library_folder: Path, t
     assert parts["distillation"] == pytest.approx(np.mean(divergences), rel=2e-3)
 
 
-def test_what_is_taught_is_learnt(library_folder: Path, tmp_path: Path):
+def test_taught_passages_rank_first(library_folder: Path, tmp_path: Path):
     """After training the taught passages rank first."""
     taught = TrainingSet(
         tuple(TrainingTuple(one.query_id, one.query, one.passages[::-1], one.scores) for one in SCORED.tuples), TEXTS
@@ -134,7 +134,7 @@ def test_what_is_taught_is_learnt(library_folder: Path, tmp_path: Path):
     assert margin(library_folder) < 0 < margin(report.model)
 
 
-def test_an_interrupted_run_goes_on_to_the_same_model(library_folder: Path, tmp_path: Path):
+def test_a_resumed_run_gives_the_same_model(library_folder: Path, tmp_path: Path):
     """A resumed run gives the weights of an uninterrupted one."""
     whole = train_retriever([SCORED], tmp_path / "whole", base=library_folder, options=QUICK)
 
@@ -168,7 +168,7 @@ def reworded(**changes: Any) -> TrainingSet:
     return replace(SCORED, tuples=(replace(SCORED.tuples[0], **changes), *SCORED.tuples[1:]))
 
 
-def test_a_run_goes_on_with_the_same_contents_alone(library_folder: Path, tmp_path: Path):
+def test_a_run_resumes_only_with_the_same_contents(library_folder: Path, tmp_path: Path):
     """A run resumes only with the same tuples, texts, scores and model."""
     stopped(tmp_path / "run", library_folder)
     other = tmp_path / "other"
@@ -197,7 +197,7 @@ def test_a_run_goes_on_with_the_same_contents_alone(library_folder: Path, tmp_pa
         moved.rename(library_folder)
 
 
-def test_a_cross_encoder_goes_on_with_the_same_contents_alone(tiny_bert: Path, tmp_path: Path):
+def test_a_cross_encoder_resumes_only_with_the_same_contents(tiny_bert: Path, tmp_path: Path):
     """The same for cross-encoders."""
 
     def stop(step: int, _: int) -> None:
@@ -220,7 +220,7 @@ def test_relevant_passages_of_a_tuple_are_right_too(tiny_bert: Path):
     assert _labels(data, 2, CrossAim(labels="teacher"))[0] == [3.0, 1.0]
 
 
-def test_a_loss_is_told_what_is_judged(library_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_judgements_reach_the_loss(library_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Judgements reach the loss at the right rows."""
     told: list[torch.Tensor] = []
     parts = TupleLoss.parts
@@ -286,7 +286,7 @@ def test_held_out_queries_are_measured_and_not_trained_on(library_folder: Path, 
         split(SCORED, 0.99, 0)
 
 
-def test_a_projection_is_trained_alone_and_exported(library_folder: Path, tmp_path: Path):
+def test_only_the_projection_is_trained_and_exported(library_folder: Path, tmp_path: Path):
     """The transformer is unchanged, so the exported projection is sufficient."""
     from safetensors.torch import load_file
 
@@ -367,7 +367,7 @@ def test_a_cross_encoder_that_is_trained_on_keeps_its_head(tiny_bert: Path, tmp_
         ({"trained": "projection", "base": "bare"}, "consists of a transformer only"),
     ],
 )
-def test_what_cannot_be_trained_is_refused(library_folder: Path, tmp_path: Path, given: dict[str, Any], message: str):
+def test_invalid_arguments_are_refused(library_folder: Path, tmp_path: Path, given: dict[str, Any], message: str):
     if given.get("base") == "bare":
         from sentence_transformers import MultiVectorEncoder
 

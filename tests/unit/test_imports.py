@@ -147,7 +147,7 @@ def test_importing_changes_nothing_of_the_process():
     assert done.returncode == 0, done.stderr
 
 
-def test_public_names_are_there():
+def test_public_names_exist():
     """Every name in __all__ can be imported."""
     for name in pgretrieval.__all__:
         assert getattr(pgretrieval, name) is not None

@@ -64,7 +64,7 @@ def test_recall_holds_where_anchors_are_as_many_as_queries():
     assert plain < recalls[300] / 2  # what the regularisation is for
 
 
-def test_what_held_out_queries_tell_is_true_of_others():
+def test_held_out_estimates_hold_for_other_queries():
     """Recall and error are measured on queries that the factorisation does not use."""
     scores = realistic()
     solved = solve(scores[:200], greedy, seed=0)
@@ -84,7 +84,7 @@ def test_anchors_that_held_out_queries_chose_do_not_flatter_or_spoil_them():
     assert solved.error == pytest.approx(np.sqrt(np.mean((estimated - scores[train:]) ** 2)), rel=0.15)
 
 
-def test_pivots_explain_what_is_left():
+def test_pivots_explain_the_remainder():
     """Pivots skip columns that repeat others, and no column occurs twice."""
     scores = low_rank(30, 200, 5)
     scores = np.hstack([scores, scores])
@@ -171,7 +171,7 @@ def test_equal_embeddings_stay_as_they_are():
     assert np.array_equal(turned, inverse)
 
 
-def test_whitened_embeddings_and_plain_ones_tell_the_same():
+def test_whitened_and_plain_embeddings_give_the_same_query():
     """Plain and whitened embeddings give the same most likely query."""
     scores, train = realistic(), 200
     solved = solve(scores[:train], greedy, seed=0)
@@ -251,7 +251,7 @@ def adaptive(first, rounds, budget, truth, estimate):
     return [np.isin(np.argsort(-truth)[:depth], scored).mean() for depth in (10, 100)]
 
 
-def test_rounds_by_embeddings_find_what_adacur_finds():
+def test_rounds_by_embeddings_match_adacur():
     """Regression on item embeddings finds as much as the pseudo-inverse over the anchor queries' full scores (ADACUR)."""
     scores, train = realistic(), 200
     solved = solve(scores[:train], greedy, seed=0)

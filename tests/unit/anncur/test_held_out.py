@@ -66,13 +66,13 @@ def test_the_regularisation_is_that_which_held_out_queries_prefer(items: int, de
     np.testing.assert_array_equal(solved.intersection, scores[:, solved.anchors])
 
 
-def test_a_query_tells_something_where_its_scores_differ_for_their_size() -> None:
+def test_informative_queries_are_judged_relative_to_their_scores() -> None:
     """A query counts as constant only if its scores differ by no more than rounding, relative to their size."""
     scores = np.array([[0, 0, 0], [1e12, 1e12 + 1e-3, 1e12], [1e-12, 3e-12, 2e-12], [5, 5, 5], [-1e6, -1e6, -1e6 + 0.1]])
     assert informative_queries(scores).tolist() == [2, 4]
 
 
-def test_what_has_no_scores_has_an_inverse() -> None:
+def test_a_matrix_of_zeros_has_an_inverse() -> None:
     """A matrix of zeros has an inverse without division by zero."""
     zeros = Decomposed(np.zeros((5, 3)))
     for regularisation in REGULARISATIONS:

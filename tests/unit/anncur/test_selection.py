@@ -46,7 +46,7 @@ def test_short_columns_are_measured_by_their_own_length() -> None:
     assert pivots(scores, 6).tolist() == [0, 3, 4, 1, 5, 2]
 
 
-def test_nearly_equal_columns_are_told_apart() -> None:
+def test_nearly_equal_columns_are_distinguished() -> None:
     """The small independent part of a column survives rounding."""
     rng = np.random.default_rng(3)
     own = np.linalg.qr(rng.standard_normal((QUERIES, 13)))[0]
@@ -58,7 +58,7 @@ def test_nearly_equal_columns_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize("selection", ["random", "top", "kmeans"])
-def test_every_selection_begins_with_what_tells_most(low_rank: np.ndarray, selection: Any) -> None:
+def test_selections_are_ordered_by_information(low_rank: np.ndarray, selection: Any) -> None:
     """Anchors are ordered by information in every selection, so small budgets score no copies."""
     choose = partial(choose_anchors, low_rank, 25, selection, 4, lambda count: np.arange(count) * 2)
     chosen = choose().tolist()

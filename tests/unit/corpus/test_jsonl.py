@@ -189,7 +189,7 @@ def test_values_that_would_change_on_their_way(tmp_path, line, said):
         list(read_passages(path))
 
 
-def test_a_null_id_beside_another(tmp_path):
+def test_a_null_id_with_an_underscored_id(tmp_path):
     """`_id` is used if `id` is null."""
     path = tmp_path / "corpus.jsonl"
     path.write_text('{"id": null, "_id": 7, "text": "x"}\n')

@@ -16,7 +16,7 @@ _URL = "postgresql://somebody:secret@db.example:5433/mine"
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_a_state_is_documented_as_it_is_told(state: str):
+def test_states_are_documented(state: str):
     """The documentation shows each state as the code defines it."""
     told = STATES[state]
     assert f"| `{state}` | `{told.error.__name__}` | {told.meaning} | {told.remedy} |" in _DOCUMENTED

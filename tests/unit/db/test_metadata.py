@@ -32,7 +32,7 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.text(), JSON | st.sampled_from([1e16, -1e22, 1.7e308, 5e-324, "e+", "1e+22"]), max_size=4))
-def test_what_is_written_is_read_as_it_was(metadata: dict[str, object]):
+def test_values_are_read_as_written(metadata: dict[str, object]):
     """Values are read as they were written, large floats included."""
     text = dumps(metadata)
     assert json.loads(text) == metadata

@@ -25,7 +25,7 @@ from pgretrieval.db.urls import unreadable
         ("host=host password=sec ret", "name=value pairs with quotes around spaces"),
     ],
 )
-def test_unreadable_url_is_told_with_the_remedy(url: str, told: str) -> None:
+def test_invalid_url_raises_an_error_with_the_remedy(url: str, told: str) -> None:
     with pytest.raises(psycopg.ProgrammingError):
         conninfo_to_dict(url)
     with pytest.raises(pgretrieval.ConfigError) as refused:

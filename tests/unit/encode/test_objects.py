@@ -93,7 +93,7 @@ def test_spec_of_an_object_names_its_type_and_cannot_be_loaded() -> None:
     ],
 )
 @pytest.mark.parametrize("method", ["encode_query", "encode_document"])
-def test_what_bad_encoders_return(value: Any, message: str, method: str) -> None:
+def test_invalid_output_is_refused(value: Any, message: str, method: str) -> None:
     encoder = load_encoder(Returns(value))
     with pytest.raises(EncoderError, match=message):
         getattr(encoder, method)(["birds", "fish"])
@@ -112,7 +112,7 @@ def test_a_later_call_of_another_width() -> None:
     ("source", "message"),
     [(object(), "no method encode_query and no encode_document"), (7, "type int"), ("  ", "name is empty")],
 )
-def test_what_is_no_encoder(source: object, message: str) -> None:
+def test_objects_that_are_no_encoders_are_refused(source: object, message: str) -> None:
     with pytest.raises(EncoderError, match=message):
         load_encoder(source)
 
@@ -146,7 +146,7 @@ def test_dense_vectors_of_an_object_come_in_the_order_of_the_texts() -> None:
     np.testing.assert_allclose(dense, np.stack([lengths, [1, 1, 1]], axis=1) / np.hypot(lengths, 1)[:, None], rtol=1e-6)
 
 
-def test_an_encoder_without_dense_vectors_says_what_to_do() -> None:
+def test_an_encoder_without_dense_vectors_raises_with_the_remedy() -> None:
     with pytest.raises(EncoderError, match=r"no method encode_query_with_dense for dense vectors.*dense="):
         load_encoder(WordEncoder()).encode_query_with_dense("aa")
 
@@ -187,7 +187,7 @@ def test_a_stated_number_of_vectors(said: dict[str, Any], expected: int | None) 
 
 
 @pytest.mark.parametrize("said", [0, -1, "three", 2.0])
-def test_what_is_no_number_of_vectors(said: object) -> None:
+def test_invalid_numbers_of_vectors_are_refused(said: object) -> None:
     assert load_encoder(Counted(vectors_per_passage=said)).vectors_per_passage is None
 
 

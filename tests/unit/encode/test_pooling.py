@@ -78,7 +78,7 @@ def test_pooling_is_trained(shape: Any) -> None:
     assert change == pytest.approx(float((weight.grad * step).sum()), rel=1e-3)
 
 
-def test_queries_are_left_alone_and_short_passages_fill_every_vector() -> None:
+def test_queries_are_not_pooled_and_short_passages_fill_every_vector() -> None:
     """Queries are not pooled, and a passage of one token has no zero vectors."""
     pooling = ConstPooling(TOKENS, VECTORS, DIM)
     query = torch.randn(1, 3, DIM)
@@ -242,7 +242,7 @@ def test_which_checkpoints_are_published_ones(architectures: list[str] | None, i
     assert not is_constbert({})
 
 
-def test_what_a_checkpoint_leaves_open_changes_its_vectors(published: Path) -> None:
+def test_unverified_options_change_the_vectors(published: Path) -> None:
     """Each option for unverified settings changes the vectors."""
     text = "the bank."
     plain = load_constbert(str(published), "cpu").encode_document([text])[0]

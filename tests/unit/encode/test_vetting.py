@@ -157,7 +157,7 @@ def test_files_that_ask_for_more_are_refused(copied: Path, changed: Callable[[Pa
             load(copied)
 
 
-def test_pickled_weights_hold_tensors_alone(copied: Path, tmp_path: Path):
+def test_pickled_weights_contain_only_tensors(copied: Path, tmp_path: Path):
     """Pickled weights load tensors and nothing else."""
     from safetensors.torch import load_file
 
@@ -175,7 +175,7 @@ def test_pickled_weights_hold_tensors_alone(copied: Path, tmp_path: Path):
         file.write_bytes(held)
 
 
-def test_code_beside_a_known_type_is_left_alone(copied: Path):
+def test_unused_code_of_a_known_type_is_ignored(copied: Path):
     """Unused code beside a known model type does not prevent loading."""
     change(copied / "config.json", auto_map={"AutoModel": "modeling.Model"})
     change(copied / "sentence_bert_config.json", model_args={"trust_remote_code": True, "torch_dtype": "float32"})

@@ -60,7 +60,7 @@ def test_choices_stay_with_the_saved_model(xtr_folder: Path, tmp_path: Path) -> 
     assert len(encoder.encode_document("the " * 9)[0]) == 6
 
 
-def test_a_spec_tells_whether_lengths_are_kept(xtr_folder: Path) -> None:
+def test_a_spec_records_whether_lengths_are_kept(xtr_folder: Path) -> None:
     """The stored spec records whether vectors keep their lengths."""
     kept = load_encoder(load_xtr(str(xtr_folder), "cpu", normalize=False), unit=False)
     assert kept.spec["lengths"] == "kept"
@@ -80,7 +80,7 @@ def test_a_bare_t5_gets_a_projection(t5_folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("made", ["read", "new"])
-def test_what_is_not_said_is_as_in_xtr(made: str, t5_folder: Path, xtr_folder: Path) -> None:
+def test_defaults_are_those_of_xtr(made: str, t5_folder: Path, xtr_folder: Path) -> None:
     """Defaults are XTR's: lower case, unit vectors, the end token's own vector, no bias, maximum lengths."""
     torch.manual_seed(0)
     model = load_xtr(str(xtr_folder), "cpu") if made == "read" else new_xtr(str(t5_folder), "cpu")

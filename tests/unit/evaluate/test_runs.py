@@ -9,7 +9,7 @@ from pgretrieval.errors import InputError
 from pgretrieval.evaluate.runs import read_run, write_run
 
 
-def test_what_is_written_is_read(tmp_path: Path):
+def test_runs_are_read_as_written(tmp_path: Path):
     """A run file is read as written, with full scores and order."""
     run = {"q1": [("d2", 10 / 3), ("d1", 1.5), ("d3", 1.5)], "q2": [("d9", -0.25)]}
     write_run(tmp_path / "run.trec", run)

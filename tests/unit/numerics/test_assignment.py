@@ -17,7 +17,7 @@ def directions(count: int, dim: int = 16, seed: int = 0) -> Tensor:
 
 @pytest.mark.parametrize("unit", [True, False])
 @pytest.mark.parametrize("owner", [[0, 0, 2, 2, 2], [1, 1, 2, 2, 2], [0, 0, 0, 0, 0]])
-def test_what_owns_nothing_stays_where_it_was(owner: list[int], unit: bool):
+def test_centroids_without_vectors_are_unchanged(owner: list[int], unit: bool):
     """A centroid without vectors keeps its value and its number."""
     vectors, previous = directions(5), directions(4, seed=1)
     found = means(vectors, torch.tensor(owner), previous, unit=unit)
@@ -67,7 +67,7 @@ def test_all_groups_searched_find_the_nearest(unit: bool):
     )  # unit ones in the quick format
 
 
-def test_the_quick_way_takes_lengths_into_account():
+def test_quick_assignment_minimises_distance():
     """The quick assignment minimises distance, not inner product, for vectors that keep their lengths."""
     centroids = directions(60) * torch.linspace(0.2, 4, 60)[:, None]
     vectors = directions(300, seed=3) * 2

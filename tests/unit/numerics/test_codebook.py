@@ -44,7 +44,7 @@ def test_the_codec_is_fitted_on_vectors_that_the_centroids_have_not_seen(count: 
 
 
 @pytest.mark.parametrize("unit", [True, False])
-def test_centroids_of_unit_vectors_alone_have_length_one(unit: bool):
+def test_only_centroids_of_unit_vectors_have_length_one(unit: bool):
     """Centroids have unit length only for unit vectors."""
     made = train_codebook(rows(3_000, unit=unit), 64, 4, "lloyd-max", unit=unit)
     assert made.unit == unit

@@ -80,7 +80,7 @@ def test_arrays_that_are_not_contiguous_are_read_in_order():
 
 
 @pytest.mark.parametrize("wrong", [-1, 20, 2**31 - 1])
-def test_a_centroid_that_is_not_there_is_an_error(wrong: int):
+def test_an_invalid_centroid_raises(wrong: int):
     """An invalid centroid number raises an error instead of an out-of-bounds read."""
     centroids, table, ids, packed = codes(50, 4, 8)
     ids[5] = wrong

@@ -104,12 +104,12 @@ def test_objects_may_return_any_array(form: Any) -> None:
         (lambda scores: 1 / 0, "failed on 4 pairs.*division by zero"),
     ],
 )
-def test_what_bad_objects_return(form: Any, message: str) -> None:
+def test_invalid_scores_are_refused(form: Any, message: str) -> None:
     with pytest.raises(EncoderError, match=message):
         load_cross_encoder(Lengths(form)).predict(PAIRS)
 
 
-def test_what_is_no_cross_encoder(tiny_bert: Path, tmp_path: Path) -> None:
+def test_objects_that_are_no_cross_encoders_are_refused(tiny_bert: Path, tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match="no method predict"):
         load_cross_encoder(object())
     with pytest.raises(EncoderError, match=r"no trained head.*pgretrieval train cross-encoder"):

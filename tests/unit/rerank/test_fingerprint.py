@@ -40,7 +40,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_model_that_changes_in_place_is_another(tiny_bert: Path, change: str) -> None:
+def test_a_change_in_place_changes_the_fingerprint(tiny_bert: Path, change: str) -> None:
     """A change in place changes the fingerprint."""
     torch.manual_seed(0)
     model = new_cross_encoder(tiny_bert, "emb", max_length=24, device="cpu")
@@ -108,7 +108,7 @@ def test_scores_that_differ_in_their_second_digit_are_of_another() -> None:
     assert load_cross_encoder(first).fingerprint != load_cross_encoder(close).fingerprint
 
 
-def test_progress_is_told_by_part_and_infinite_scores_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_reported_and_infinite_scores_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Progress counts the pairs done so far, and infinite scores are refused."""
     monkeypatch.setattr("pgretrieval.rerank.scorer.PAIRS_PER_CALL", 3)
     told: list[int] = []

@@ -47,7 +47,7 @@ ROWS: dict[str, Any] = {
         ({"$not": {"lang": "en"}}, {"new", "none", "text", "empty"}),
     ],
 )
-def test_where_means_what_it_says(connection: psycopg.Connection[Any], where: dict[str, Any], expected: set[str]):
+def test_where_selects_the_expected_values(connection: psycopg.Connection[Any], where: dict[str, Any], expected: set[str]):
     """Postgres evaluates each predicate to the expected values of the table above."""
     predicate = jsonpath(where)
     found = {
@@ -82,7 +82,7 @@ def test_no_restriction_is_none():
     assert restriction(None, None) is None
 
 
-def test_a_jsonpath_goes_as_it_is():
+def test_a_jsonpath_is_passed_unchanged():
     assert restriction("$.year > 3", None).filter == "$.year > 3"
 
 

@@ -37,7 +37,7 @@ def test_the_best_of_each_query_token():
     rows=st.lists(st.lists(st.sampled_from([UNSEEN, -1.0, 0.0, 0.5, 1.0]), min_size=6, max_size=6), min_size=1, max_size=4),
     k=st.integers(1, 8),
 )
-def test_as_many_as_asked_for_or_as_there_are(rows: list[list[float]], k: int):
+def test_at_most_the_requested_number_is_retrieved(rows: list[list[float]], k: int):
     """Exactly the requested number is retrieved, also with ties at the end, or all tokens if fewer."""
     similarity = np.array(rows, dtype=np.float32)
     retrieved = retrieved_tokens(similarity, k)
@@ -61,7 +61,7 @@ def test_no_token_at_all():
     assert scored.of(np.array([4, 5], dtype=np.int32)).tolist() == [0, 0]
 
 
-def test_scores_and_what_is_missed():
+def test_scores_and_imputed_scores():
     """A passage's best retrieved token counts; imputation applies only where none was retrieved."""
     retrieved = retrieved_tokens(SIMILARITY, 2)
     scored = score_passages(SIMILARITY, retrieved, np.array([0.4, 0.1, 7], dtype=np.float32), PASSAGES)

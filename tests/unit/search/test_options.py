@@ -177,7 +177,7 @@ def test_the_generator_of_a_collection_has_a_new_name():
         read_settings("docs", 4, {"generater": "proxy"})
 
 
-def test_the_encoder_says_whether_lengths_are_kept():
+def test_the_encoder_decides_whether_lengths_are_kept():
     """MaxSim uses unit vectors; with other scorers the encoder decides unless the caller does."""
     keeps = CollectionEncoder(lambda: None, {"kind": "model"}, dim=64, unit=False)
 
@@ -192,7 +192,7 @@ def test_the_encoder_says_whether_lengths_are_kept():
 
 
 @pytest.mark.parametrize("options", [{"dim": 64}, {"keep_vectors": True}, {"dense": "kept"}, {"scorer": "xtr"}], ids=str)
-def test_texts_alone_have_no_token_vectors(options: dict[str, Any]):
+def test_collections_of_texts_refuse_options_of_vectors(options: dict[str, Any]):
     """Options of token vectors are refused for collections of texts."""
     with refused("creates a collection of texts only"):
         without_token_vectors(read_settings("docs", 4, options))

@@ -76,7 +76,7 @@ def test_the_search_overrules_the_collection() -> None:
     assert choose_settings(10, made_for, ScanOptions(generator="auto")).generator == "postings"
 
 
-def test_proxies_that_are_not_there_are_refused_with_the_remedy() -> None:
+def test_missing_proxies_are_refused_with_the_remedy() -> None:
     with pytest.raises(ConfigError, match=r"no proxies.*generator=\"postings\""):
         choose_settings(10, _collection(1000), ScanOptions(generator="proxy"))
 

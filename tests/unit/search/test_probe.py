@@ -32,7 +32,7 @@ def test_more_probes_than_centroids_are_all_centroids() -> None:
 
 
 @pytest.mark.parametrize("tokens", [1, 7, 40, 1000])
-def test_as_many_centroids_as_hold_what_is_to_be_seen(tokens: int) -> None:
+def test_the_fewest_centroids_with_enough_tokens(tokens: int) -> None:
     """The fewest best centroids that hold enough tokens are probed."""
     rng = np.random.default_rng(tokens)
     sizes = rng.integers(0, 9, 30)

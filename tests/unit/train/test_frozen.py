@@ -49,7 +49,7 @@ def test_vectors_are_those_of_the_model(library_folder: Path, counted: tuple[Any
     assert read == [2, 2]
 
 
-def test_what_no_room_is_left_for_is_computed_again(counted: tuple[Any, list[int]], monkeypatch: pytest.MonkeyPatch):
+def test_texts_beyond_the_limit_are_computed_again(counted: tuple[Any, list[int]], monkeypatch: pytest.MonkeyPatch):
     """Texts beyond the memory limit are computed again."""
     model, read = counted
     monkeypatch.setattr(frozen, "REMEMBERED_BYTES", 5 * 32 * 4)  # five tokens

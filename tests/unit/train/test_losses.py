@@ -124,7 +124,7 @@ def test_xtr_is_the_in_batch_retrieval_of_tokens(model: Lookup, batch: Any, teac
     assert parts["in_batch"].item() == pytest.approx(expected, rel=1e-3)
 
 
-def test_xtr_trains_the_retrieved_tokens_alone(model: Lookup, batch: Any) -> None:
+def test_xtr_trains_only_retrieved_tokens(model: Lookup, batch: Any) -> None:
     """Exactly the retrieved tokens have a gradient."""
     [loss] = xtr_loss(model, k_train=1)(batch).values()
     loss.backward()  # type: ignore[no-untyped-call]
@@ -189,7 +189,7 @@ def test_a_copy_of_the_positive_is_no_negative(model: Lookup, batch: Any, teache
 
 
 @pytest.mark.parametrize("loss_of", [colbert_loss, xtr_loss])
-def test_what_is_judged_relevant_is_no_negative(model: Lookup, batch: Any, loss_of: Any) -> None:
+def test_judged_passages_are_no_negatives(model: Lookup, batch: Any, loss_of: Any) -> None:
     """Passages judged relevant for a query are not its negatives, in its tuple or in others."""
     loss = loss_of(model)
     prints = torch.arange(QUERIES * WAYS).view(QUERIES, WAYS)
@@ -224,7 +224,7 @@ def test_equal_queries_share_their_positives(model: Lookup, batch: Any, teacher:
     assert loss([given, *batch[1:]], teacher)["in_batch"].item() == pytest.approx(0, abs=1e-6)
 
 
-def test_a_copy_of_what_is_judged_relevant_is_spared_too(model: Lookup) -> None:
+def test_copies_of_judged_passages_are_no_negatives(model: Lookup) -> None:
     """Copies of a judged passage elsewhere in the batch are not negatives."""
     prints = torch.arange(QUERIES * WAYS).view(QUERIES, WAYS)
     prints[2, 3] = prints[1, 2]
@@ -238,7 +238,7 @@ def test_a_copy_of_what_is_judged_relevant_is_spared_too(model: Lookup) -> None:
         assert int((scores.grad[0, WAYS:] > 0).sum()) == left
 
 
-def test_batches_say_what_is_judged(model: Lookup) -> None:
+def test_batches_mask_judged_passages(model: Lookup) -> None:
     """The mask of judged passages refers to the texts and rows of the batch, across tuples."""
 
     def preprocess(texts: list[str], **_: Any) -> dict[str, Tensor]:
@@ -262,7 +262,7 @@ def column(*texts: list[int], width: int = 0) -> dict[str, Tensor]:
     return {"input_ids": ids, "attention_mask": torch.tensor([[1] * len(text) + [0] * (width - len(text)) for text in texts])}
 
 
-def test_fingerprints_tell_texts_apart_wherever_they_are() -> None:
+def test_fingerprints_depend_on_the_text_only() -> None:
     """Fingerprints depend on all tokens and their order, not on padding or column."""
     texts = [[5, 6, 7], [7, 6, 5], [5, 6], [5, 6, 0], [5, 6, 0, 0], [6, 5], [0]]
     first, second = column(*texts), column(*texts[::-1], width=9)

@@ -51,7 +51,7 @@ def test_joined_sets_keep_their_passages_apart() -> None:
     assert joined([MADE]) is MADE
 
 
-def test_what_is_judged_is_known_by_its_texts(tmp_path: Path) -> None:
+def test_judgements_are_collected_by_text(tmp_path: Path) -> None:
     """Relevant passages are collected by query text over all tuples and sets, and survive saving."""
     made = TrainingSet(
         (

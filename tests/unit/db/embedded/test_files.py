@@ -70,7 +70,7 @@ def test_one_process_at_a_time_has_the_lock(tmp_path: Path, monkeypatch: pytest.
         pass
 
 
-def test_who_waited_for_the_lock_of_a_folder_that_was_replaced_locks_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_waiting_process_locks_the_new_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A process that waited for the lock of a replaced folder locks the new folder."""
     folder, fresh = tmp_path / "postgres", tmp_path / "fresh"
     folder.mkdir()

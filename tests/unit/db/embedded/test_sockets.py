@@ -44,7 +44,7 @@ def test_other_paths_have_a_link_in_a_closed_folder(temporary: Path, name: str):
 
 
 @pytest.mark.parametrize("planted", ["open", "link", "file", "owner"])
-def test_what_a_stranger_has_put_under_our_name_is_passed_over(temporary: Path, planted: str):
+def test_a_strangers_folder_is_skipped(temporary: Path, planted: str):
     """A stranger's folder with our name is not used and does not prevent opening the server."""
     name = temporary / f"pgretrieval-{os.geteuid()}"
     mine = temporary / "mine"
@@ -66,7 +66,7 @@ def test_what_a_stranger_has_put_under_our_name_is_passed_over(temporary: Path, 
     assert found.lstat().st_uid == os.geteuid()
 
 
-def test_where_all_names_are_taken_there_is_another(temporary: Path):
+def test_another_name_is_used_if_all_are_taken(temporary: Path):
     """The server opens although a stranger has taken four folder names."""
     for number in ("", "-1", "-2", "-3"):
         (temporary / f"pgretrieval-{os.geteuid()}{number}").write_text("")

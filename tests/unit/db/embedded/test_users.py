@@ -15,7 +15,7 @@ from pgretrieval.db.embedded import users
 LIST = "pgretrieval.users"
 
 
-def test_who_is_alive_counts_and_who_is_not_does_not(tmp_path: Path):
+def test_only_running_processes_count(tmp_path: Path):
     """A killed process does not count, nor does a later process with its number."""
     other = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=-1)
     began = users.began(other.pid)
@@ -45,7 +45,7 @@ def test_a_list_that_cannot_be_read_counts_as_empty(tmp_path: Path, text: str):
     assert len(json.loads((tmp_path / LIST).read_text())) == 1
 
 
-def test_a_clock_that_is_set_changes_nobody(monkeypatch: pytest.MonkeyPatch):
+def test_start_times_do_not_depend_on_the_wall_clock(monkeypatch: pytest.MonkeyPatch):
     """Processes are identified independently of the wall clock, from which psutil computes start times."""
     before = users.began(os.getpid())
     monkeypatch.setattr("psutil.Process.create_time", lambda process: 1.0)
