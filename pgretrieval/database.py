@@ -171,6 +171,7 @@ class RetrievalDatabase:
         """Queue rows of an attached collection again.
 
         Use it after changes that no trigger detects, such as dropped partitions or changes of other tables in a query, and to
+        retry parked rows.
 
         Args:
             name: The collection.
