@@ -1,9 +1,9 @@
--- Runs first at every migration, inside its transaction: one installer at a time, the server and pgvector checked, the schema made, and
--- the search path set, before anything else, to where only superusers create objects. Later files name what else they use with its schema.
+-- Runs first at every migration, in its transaction: sets the search path to schemas where only superusers create objects, admits one
+-- installer at a time, checks server and pgvector, and creates the schema. Later files qualify all other names.
 
 do $bootstrap$
 declare
-    vector_schema pg_catalog.text := pg_catalog.current_schema();  -- where `create extension` puts it
+    vector_schema pg_catalog.text := pg_catalog.current_schema();  -- where `create extension` installs it
     vector_version pg_catalog.text;
     trusted pg_catalog.oid[];
     stranger record;
@@ -36,7 +36,7 @@ begin
         begin
             execute format('create extension vector schema %I', vector_schema);
         exception when unique_violation or duplicate_object then
-            null;  -- another installer was faster
+            null;  -- created by another installer
         when insufficient_privilege then
             raise exception 'the extension "vector" is not created in database "%" and role "%" may not create it',
                 current_database(), current_user
@@ -52,7 +52,7 @@ begin
             using errcode = 'PGR03',
                   hint = 'pgretrieval needs pgvector 0.8 or later: update the package, then ALTER EXTENSION vector UPDATE.';
     end if;
-    -- The name stands in statements and in literals within them.
+    -- The name is inserted into statements and into literals within them.
     if vector_schema ~ '["''$\\%@]' then
         raise exception 'pgvector is in schema %, whose name has a character that statements cannot quote everywhere', quote_ident(vector_schema)
             using errcode = 'PGR02', hint = 'Move it: ALTER EXTENSION vector SET SCHEMA, to one with a name of letters, digits and blanks.';
@@ -70,8 +70,8 @@ begin
         end;
     end if;
 
-    -- The owner of a schema, and of what is in it, decides what runs there. A superuser is a member of every role, so that tells nothing of
-    -- whom he trusts; in the server of the package's own nobody is a stranger.
+    -- The owner of a schema, and of its objects, decides which code runs there. A superuser is a member of every role, so membership does
+    -- not imply trust; on the embedded server all owners are trusted.
     trusted := array(
         select oid from pg_roles
         where rolsuper or rolname = current_user
@@ -103,7 +103,7 @@ begin
                   hint = 'Look what it is and drop it, or migrate as a role that is a member of its owner, then run this again.';
     end if;
 
-    -- The revision of the schema, in the form that alembic gives such a table. Its lock makes other installers wait.
+    -- The revision of the schema, in alembic's format. Its lock excludes other installers.
     if to_regclass('pgretrieval.schema_version') is null then
         create table if not exists pgretrieval.schema_version (
             version_num varchar(32) not null,
@@ -119,8 +119,8 @@ begin
                          'cascade), migrate again, and add the passages to new collections.';
     end if;
 
-    -- Who reads the view locks it first and its table second. Revisions change the table and the view is created after them, so without
-    -- the view's lock from the beginning an upgrade and a reader could wait for each other. The statement changes nothing else.
+    -- Readers of the view lock it first and its table second. Revisions change the table before the view is created again, so without
+    -- this early lock on the view an upgrade and a reader could deadlock. The statement has no other effect.
     if to_regclass('pgretrieval.collections') is not null then
         alter view pgretrieval.collections set (security_invoker = true);
     end if;

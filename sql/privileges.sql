@@ -1,13 +1,13 @@
--- What the three roles of an application need. Run as the schema's present owner or a superuser; running it again is fine.
+-- Rights of the three roles of an application. Run as the schema's current owner or a superuser; can be run again.
 --
--- reader: searches. writer: also adds and deletes passages, and runs workers, which need to read the attached tables. owner: owns the
--- schema, so also creates, builds, attaches, drops and migrates. docs/reference/row-level-security.md says what each of them sees where row-level
--- security is on.
+-- reader: searches. writer: also adds and deletes passages, and runs workers, which must read the attached tables. owner: owns the
+-- schema, so also creates, builds, attaches, drops and migrates. docs/reference/row-level-security.md lists what each can read under
+-- row-level security.
 
 begin;
 
--- Owners come first: a change of owner locks the table. A grant does not, and a vacuum or analyze of a table that it has changed would wait
--- for this transaction while this transaction waits for it.
+-- Owners come first, because a change of owner locks the table. After a grant, which does not, a vacuum or analyze of the table could
+-- deadlock with this transaction.
 do $own$
 declare
     found record;
@@ -46,7 +46,7 @@ alter schema pgretrieval owner to OWNER;
 
 grant usage on schema pgretrieval to READER, WRITER;
 
--- Partitions are read and written through their parents, which carry the policies: nobody but the owner has rights on one.
+-- Partitions are read and written through their parents, which have the policies: only the owner has rights on partitions.
 revoke all on all tables in schema pgretrieval from READER, WRITER;
 
 grant select on pgretrieval.collections, pgretrieval.schema_version, pgretrieval.collection, pgretrieval.codebook, pgretrieval.centroid,
@@ -55,18 +55,18 @@ grant select on pgretrieval.collections, pgretrieval.schema_version, pgretrieval
     pgretrieval.anchor_query, pgretrieval.anchor_score, pgretrieval.factorization, pgretrieval.anchor_item, pgretrieval.item_embedding,
     pgretrieval.segment, pgretrieval.removed_passage, pgretrieval.compaction, pgretrieval.rebuild, pgretrieval.attachment
     to READER, WRITER;
--- Passages are the writer's to change. What belongs to one is written beside it and goes by functions, when the passage is gone.
+-- Writers change passages directly. They insert a passage's other rows; functions delete those with the passage.
 grant insert, update, delete on pgretrieval.passage to WRITER;
 grant insert on pgretrieval.token_vector, pgretrieval.token_code, pgretrieval.posting, pgretrieval.posting_code,
     pgretrieval.word_posting, pgretrieval.dense_vector, pgretrieval.proxy, pgretrieval.segment to WRITER;
--- Who may update a column may lock the row, as an add does that looks at an older snapshot; this column nothing depends on.
+-- The right to update a column allows locking the row, as an add with an older snapshot does; nothing depends on this column.
 grant update (created_at) on pgretrieval.collection to WRITER;
--- Keys and errors are of all rows of attached tables.
+-- Keys and errors concern all rows of attached tables.
 grant select, insert, update, delete on pgretrieval.queue, pgretrieval.source_passage to WRITER;
--- Deleting from tables that are always empty is how those who change a collection lock it.
+-- Changes of a collection lock it by deleting from tables that are always empty.
 grant select, update, delete on pgretrieval.change_lock, pgretrieval.following_lock to WRITER;
 grant usage on all sequences in schema pgretrieval to WRITER;
--- Functions that run as the owner of the schema: those that searches call, and those that changes call.
+-- Functions that run as the schema's owner: those called by searches, and those called by changes.
 grant execute on function pgretrieval.own_postings(integer, integer, integer[], real[], pgretrieval.claims),
     pgretrieval.own_tokens(integer, integer, integer[], pgretrieval.claims),
     pgretrieval.own_token_counts(integer, integer, pgretrieval.claims),
@@ -74,7 +74,7 @@ grant execute on function pgretrieval.own_postings(integer, integer, integer[], 
 grant execute on function pgretrieval.settle(integer, integer, jsonb, boolean, integer, boolean),
     pgretrieval.forget_passages(integer, integer[]), pgretrieval.needs_compaction(integer), pgretrieval.compact(text) to WRITER;
 
--- Sequences of collections to come; their partitions nobody else has rights on.
+-- Sequences of future collections; only the owner has rights on their partitions.
 alter default privileges for role OWNER in schema pgretrieval revoke all on tables from READER, WRITER;
 alter default privileges for role OWNER in schema pgretrieval grant usage on sequences to WRITER;
 

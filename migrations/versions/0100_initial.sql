@@ -1,11 +1,11 @@
 -- Every table of version 0.1.0, by subject: collections, passages, codes and postings, learned proxies, factorisations of a cross-encoder's
--- scores, what changes leave to tidy up, attached tables, locks, and row-level security over all of them.
+-- scores, compaction and rebuilds, attached tables, locks, and row-level security.
 --
 -- Most tables are LIST-partitioned by collection_id: pgretrieval.create_collection makes one partition of each for a collection, and
 -- dropping a collection drops them. `bucket` spreads a collection over the nodes of a distributed Postgres; on one server it is 0.
 
 
--- Collections, and what a build trains for them.
+-- Collections and their codebooks.
 
 create table pgretrieval.collection (
     collection_id integer generated always as identity primary key,
@@ -108,7 +108,7 @@ create table pgretrieval.centroid (
 comment on table pgretrieval.centroid is 'One k-means centre, unit length, half precision.';
 
 
--- Passages, and the vectors that encoders make of them.
+-- Passages and their vectors.
 
 create table pgretrieval.passage (
     collection_id integer not null,
@@ -226,8 +226,8 @@ comment on table pgretrieval.word_posting is
     'one of its own, numbered by its first passage id.';
 
 
--- Learned proxies. `proxy` is LIST-partitioned by codebook_id: those of a new codebook are written beside those that searches use, with a
--- vector index of their own, and a codebook that goes takes its partition with it.
+-- Learned proxies. `proxy` is LIST-partitioned by codebook_id: a new codebook's proxies have their own partition and vector index, and
+-- a dropped codebook's partition is dropped.
 
 create table pgretrieval.proxy_model (
     codebook_id integer primary key references pgretrieval.codebook on delete cascade,
@@ -257,8 +257,7 @@ comment on table pgretrieval.proxy is 'One vector per passage whose inner produc
 
 
 -- Factorisations of a cross-encoder's scores (ANNCUR): anchors, scores, and one vector for each passage. `anchor_score` is LIST-partitioned
--- by matrix_id and `item_embedding` by factorization_id: a new one is written beside the one that searches use, and one that goes takes its
--- partition with it.
+-- by matrix_id and `item_embedding` by factorization_id: a new one has its own partition, and a dropped one's partition is dropped.
 
 create table pgretrieval.score_matrix (
     matrix_id integer generated always as identity primary key,
@@ -361,7 +360,7 @@ comment on table pgretrieval.item_embedding is
     'passage''s score, up to that of factorization.centre. Passages that came since have none until they are scored.';
 
 
--- What changes leave to tidy up, and how far a compaction or a rebuild is.
+-- Segments and deleted passages for compaction, and the progress of compactions and rebuilds.
 
 create table pgretrieval.segment (
     collection_id integer not null references pgretrieval.collection on delete cascade,
@@ -423,7 +422,7 @@ comment on table pgretrieval.leftover is
     'dropped later, so that nobody waits for it.';
 
 
--- Collections that follow tables of the application: what each is attached to, and the keys whose rows have changed.
+-- Attached collections: their tables, and the keys of changed rows.
 
 create table pgretrieval.attachment (
     collection_id integer primary key references pgretrieval.collection on delete cascade,
@@ -439,8 +438,8 @@ comment on table pgretrieval.attachment is
     'A collection that follows a table: its passages are the rows of source, by key_column, or what query yields for these. source_name is '
     'what the table was called when it was attached.';
 
--- The application inserts here in its own transactions and waits for nobody: no row is unique, none refers to another. Keys may be longer
--- than an entry of an index: the index holds a hash of them.
+-- The application inserts here in its own transactions and never waits: there are no unique constraints or foreign keys. Keys may be
+-- longer than an index entry, so the index contains their hash.
 create table pgretrieval.queue (
     queue_id bigint generated always as identity primary key,
     collection_id integer not null,
@@ -472,8 +471,8 @@ comment on table pgretrieval.source_passage is
     'Which row of the source each passage of an attached query came from, so that passages that the query yields no longer are found.';
 
 
--- Locks of collections, as tables that hold nothing: who may change a collection shares its partition of change_lock by deleting nothing
--- from it, and the switch of a build has that alone. Rights decide who can take them, which advisory locks do not ask for.
+-- Locks of collections, as empty tables: changes share a collection's partition of change_lock by a delete from it, and the switch of a
+-- build takes it exclusively. Unlike advisory locks, they require rights.
 
 create table pgretrieval.change_lock (collection_id integer not null) partition by list (collection_id);
 comment on table pgretrieval.change_lock is
@@ -488,7 +487,7 @@ comment on table pgretrieval.following_lock is
     'Always empty. Workers share the lock of a collection''s partition, and attaching and detaching have it alone.';
 
 
--- Row-level security: what the application's own policies on pgretrieval.passage and pgretrieval.collection say holds in every other table
+-- Row-level security: the application's policies on pgretrieval.passage and pgretrieval.collection apply to every other table
 -- (docs/reference/row-level-security.md).
 
 do $policies$
@@ -497,7 +496,7 @@ declare
     every_collection constant text := '(select not pg_catalog.row_security_active(''pgretrieval.collection''::regclass))';
     found record;
 begin
-    -- Rows of a passage are seen and written by whoever sees the passage.
+    -- Rows of a passage are visible and writable for roles that see the passage.
     for found in
         select * from (values
             ('token_vector', 'passage.collection_id = token_vector.collection_id', 'passage_id'),
@@ -524,7 +523,7 @@ begin
         );
     end loop;
 
-    -- Rows that list passages of all tenants are seen by those who see all; who writes one sees every passage that it lists.
+    -- Rows that list passages of all tenants are visible to roles that see all passages; a writer must see every passage in its row.
     for found in
         select * from (values
             ('posting', 'unnest(posting.passage_ids)'),
@@ -549,7 +548,7 @@ begin
         );
     end loop;
 
-    -- What tells of texts or changes of all tenants.
+    -- Tables that reveal texts or changes of all tenants.
     for found in
         select unnest(array['removed_passage', 'compaction', 'rebuild', 'anchor_query', 'queue', 'source_passage']) as relation
     loop
@@ -557,7 +556,7 @@ begin
         execute format('create policy everything on pgretrieval.%I using (%s)', found.relation, everything);
     end loop;
 
-    -- Numbers over all passages, as of a build: seen by whoever sees the collection.
+    -- Statistics over all passages at a build: visible to roles that see the collection.
     for found in
         select * from (values
             ('codebook', 'collection.collection_id = codebook.collection_id'),

@@ -1,5 +1,5 @@
 -- name: relation
--- A table by its name, as it is or quoted, with its schema or found without.
+-- Resolve a table name, quoted or not, with or without its schema.
 select pg_catalog.concat(pg_catalog.quote_ident(nspname), '.', pg_catalog.quote_ident(relname))
 from pg_catalog.pg_class join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
 where relkind in ('r', 'p', 'v', 'm', 'f')
@@ -18,7 +18,7 @@ order by 1
 select pgretrieval.attach(%(name)s, %(source)s::regclass, %(id)s, %(texts)s::text[], %(metadata)s::text[], %(query)s)
 
 -- name: indexed
--- Whether a row is found by its key without reading the whole table.
+-- Whether an index supports look-ups by the key.
 select exists (
     select from pg_catalog.pg_index
     join pg_catalog.pg_attribute on attrelid = indrelid and attnum = indkey[0]

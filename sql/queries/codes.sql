@@ -19,7 +19,7 @@ insert into pgretrieval.posting_code (collection_id, codebook_id, centroid_id, s
 values (%s, %s, %s, %s, %s, %s, %s)
 
 -- name: forget_codes_by_passage
--- Postings have them now; the rows say that the passages are coded.
+-- The codes are in the postings; empty rows mark passages as coded.
 update pgretrieval.token_code set centroid_ids = '', residuals = ''
 where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s
 
@@ -31,7 +31,7 @@ values (%(collection_id)s, %(codebook_id)s, %(segment)s, %(passages)s, %(tokens)
 select pgretrieval.index_words(%(collection_id)s, %(passage_ids)s::integer[])
 
 -- name: index_first_words
--- Of a first build: its first segment, or a later one with the mean length of that.
+-- Postings of a first build: the first segment, or a later one with the mean length of the first.
 select pgretrieval.index_words(%(collection_id)s, %(passage_ids)s::integer[], %(mean)s::real, %(segment)s::integer)
 
 -- name: clear_words
@@ -47,7 +47,7 @@ where collection_id = %(collection_id)s and not exists (
 order by passage_id
 
 -- name: drop_codes_of_removed
--- Codes of passages that were deleted since they were coded go; that postings may list these passages is noted.
+-- Delete codes of passages deleted since coding, and record that postings may still list them.
 with removed as (
     delete from pgretrieval.token_code
     where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and not exists (

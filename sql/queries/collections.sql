@@ -23,9 +23,9 @@ select name from pgretrieval.collection order by name
 select identity from pgretrieval.collection where collection_id = %(collection_id)s
 
 -- name: lock_for_change
--- What changes passages shares the lock, the switch to another codebook has it alone; it goes with the transaction.
--- The row is read by a statement of its own: an upgrade may add columns to it meanwhile, which a prepared statement over the function's
--- result does not bear.
+-- Changes share the lock, the switch of a build takes it exclusively; both until the end of the transaction.
+-- The row is read by a separate statement: a prepared statement over the function's result would fail after an upgrade that adds
+-- columns.
 select pgretrieval.lock_for_change(%(collection_id)s) is not null
 
 -- name: add_state
@@ -35,7 +35,7 @@ select dim, codebook_id, given_vectors, keep_vectors, dense_dim, given_dense, en
 from pgretrieval.collection where collection_id = %(collection_id)s
 
 -- name: settle
--- The first add decides what creation left open: the dimensions, and the encoder where texts came without vectors.
+-- The first add sets what creation left open: dimensions, and the encoder for texts without vectors.
 select pgretrieval.settle(
     %(collection_id)s, %(dim)s, %(encoder)s, %(given_vectors)s, %(dense_dim)s, %(given_dense)s)
 
@@ -86,12 +86,12 @@ where collection.collection_id = %(collection_id)s
 order by 1
 
 -- name: codes_inline
--- Whether every passage's codes are in one row: none went out of line.
+-- Whether all codes are stored in line.
 select pg_catalog.pg_relation_size(reltoastrelid) = 0 from pg_catalog.pg_class
 where oid = pg_catalog.to_regclass(pg_catalog.concat('pgretrieval.token_code_', %(collection_id)s::integer))::oid
 
 -- name: state
--- Partitions are named by a parameter, not by a column: else the server looks at those of all collections.
+-- The partition is selected by a parameter, not a column, so that the server reads only this collection's.
 select collection.codebook_id, counted.passages, counted.tokens, staged.passages, collection.generator, collection.keep_vectors,
        pg_catalog.row_security_active('pgretrieval.passage'), collection.encoding, collection.vectors_per_passage, collection.identity,
        codebook.identity
@@ -129,7 +129,7 @@ where compaction.collection_id = %(collection_id)s
 update pgretrieval.collection set auto_compact = %(auto_compact)s where collection_id = %(collection_id)s
 
 -- name: gathered
--- What a compaction would tidy up.
+-- Segments and deleted passages for a compaction.
 select
     (select pg_catalog.count(*) from pgretrieval.segment where collection_id = %(collection_id)s and posting_rows > 0),
     (select pg_catalog.count(*) from pgretrieval.removed_passage where collection_id = %(collection_id)s)
@@ -138,14 +138,14 @@ select
 analyze {partition}
 
 -- name: vacuum
--- The file keeps its length: a vacuum that shortens it has the table alone for moments, which searches wait for.
+-- Without truncation, for which vacuum would lock the table exclusively and block searches.
 vacuum (analyze, truncate false) {partition}
 
 -- name: vacuum_and_shorten
 vacuum (analyze, truncate) {partition}
 
 -- name: words_cut
--- Passages with more words than searches read.
+-- Passages with more words than the limit.
 select pgretrieval.count_cut_words(collection) from pgretrieval.collection where collection.collection_id = %(collection_id)s
 
 -- name: drift

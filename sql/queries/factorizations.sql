@@ -1,5 +1,5 @@
 -- name: lock
--- Factorisations of one collection exclude each other, in a transaction that stays open through all those of one (see rebuilds.sql).
+-- Factorisations of one collection exclude each other by a lock in a transaction that lasts for all of one (see rebuilds.sql).
 select pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true),
        pgretrieval.lock_collection(%(collection_id)s, 'factorization', 'share update exclusive')
 
@@ -35,7 +35,7 @@ where collection_id = %(collection_id)s and not exists (
 order by passage_id
 
 -- name: lock_passages
--- Those that are there; whoever deletes one of them waits until what is written of it is committed, and deletes that too.
+-- Existing passages. A concurrent delete waits for this transaction and then also deletes the rows that it writes.
 select passage_id from pgretrieval.passage
 where collection_id = %(collection_id)s and passage_id = any(%(passage_ids)s)
 order by passage_id for key share
@@ -54,7 +54,7 @@ select passage_id, scores from pgretrieval.anchor_score
 where matrix_id = %(matrix_id)s and passage_id = any(%(passage_ids)s)
 
 -- name: embeddable
--- Passages with scores and without an embedding.
+-- Passages with scores but no embedding.
 select passage_id from pgretrieval.anchor_score
 join pgretrieval.passage using (bucket, passage_id)
 where matrix_id = %(matrix_id)s and collection_id = %(collection_id)s and not exists (
@@ -126,13 +126,13 @@ where factorization_id = %(factorization_id)s
 order by place
 
 -- name: active_identity
--- Comes only once, whatever is restored.
+-- Unique even after restores.
 select factorization.identity
 from pgretrieval.collection join pgretrieval.factorization using (factorization_id)
 where collection.collection_id = %(collection_id)s
 
 -- name: anchors
--- Those that the caller may see, and whether each is among what is searched.
+-- Anchor items visible to the caller, and whether each matches the restriction.
 select place, anchor_item.passage_id,
        (%(filter)s::jsonpath is null or metadata @@ %(filter)s::jsonpath) and ({among} is null or key = any({among}))
 from pgretrieval.anchor_item
@@ -151,7 +151,7 @@ where passage.collection_id = %(collection_id)s and item_embedding.factorization
 order by found.score desc, passage_id
 
 -- name: named
--- Passages by their ids, with embeddings where they are scored.
+-- Passages by id, with their embeddings if they have any.
 select passage.passage_id, key, title, body, metadata, embedding
 from pgretrieval.passage
 left join pgretrieval.item_embedding

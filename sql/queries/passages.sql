@@ -1,5 +1,5 @@
 -- name: reserve
--- Fresh numbers; those of work that was rolled back are not used again.
+-- New numbers; those of rolled back transactions are not reused.
 select pg_catalog.nextval(('pgretrieval.passage_id_' || %(collection_id)s::text)::pg_catalog.regclass)::integer
 from pg_catalog.generate_series(1, %(n)s)
 
@@ -11,7 +11,7 @@ insert into pgretrieval.passage (collection_id, passage_id, key, title, body, me
 values (%s, %s, %s, %s, %s, %s, %s)
 
 -- name: existing
--- One index look-up a key: without statistics, as in a first add, the planner would rather read the whole collection for `= any`.
+-- One index look-up per key: without statistics, as in a first add, the planner would scan the collection for `= any`.
 select found.key, found.title, found.body, found.metadata
 from pg_catalog.unnest(%(keys)s::text[]) as wanted (key)
 cross join lateral (
@@ -24,7 +24,7 @@ cross join lateral (
 select pgretrieval.remove_passages(%(collection_id)s, {among}, %(filter)s::jsonpath)
 
 -- name: set_metadata
--- Of passages that are otherwise as given.
+-- For passages whose other fields are unchanged.
 update pgretrieval.passage set metadata = given.metadata
 from rows from (
     pg_catalog.unnest(%(keys)s::text[]), pg_catalog.unnest(%(titles)s::text[]), pg_catalog.unnest(%(bodies)s::text[]),
@@ -34,7 +34,7 @@ where passage.collection_id = %(collection_id)s and passage.key = given.key
   and passage.title is not distinct from given.title and passage.body = given.body
 
 -- name: texts
--- What a hit shows, by passage id.
+-- Fields of a hit, by passage id.
 select passage_id, key, title, body, metadata from pgretrieval.passage
 where collection_id = %(collection_id)s and passage_id = any(%(passage_ids)s)
 

@@ -1,9 +1,9 @@
 -- name: begin
--- Each statement looks at what is committed when it begins: rows are read after their keys were claimed.
+-- READ COMMITTED: rows are read after their keys were claimed, so with all changes committed until then.
 set transaction isolation level read committed
 
 -- name: join
--- Workers share the lock, a detach has it alone; it goes with the transaction.
+-- Workers share the lock, a detach takes it exclusively; both until the end of the transaction.
 select pgretrieval.join_workers(%(collection_id)s)
 
 -- name: expand
@@ -32,7 +32,7 @@ select key, id, texts, metadata from pgretrieval.source_rows(%(collection_id)s, 
 delete from pgretrieval.queue where queue_id = any(%(entries)s)
 
 -- name: failed
--- Of the entries of one key the newest stays, to be tried again later, or parked.
+-- Keep the newest entry of a key, to be retried later or parked.
 with gone as (
     delete from pgretrieval.queue
     where queue_id = any(%(entries)s) and queue_id < (select pg_catalog.max(entry) from pg_catalog.unnest(%(entries)s::bigint[]) as entry)
@@ -45,7 +45,7 @@ where queue_id = (select pg_catalog.max(entry) from pg_catalog.unnest(%(entries)
 returning parked_at is not null
 
 -- name: assign
--- Notes the row that passages come from. In order, so that two workers do not wait for each other.
+-- Record the source rows of passages. In order, so that two workers do not deadlock.
 insert into pgretrieval.source_passage (collection_id, passage_key, source_key)
 select %(collection_id)s, passage_key, source_key
 from rows from (pg_catalog.unnest(%(ids)s::text[]), pg_catalog.unnest(%(keys)s::text[])) as given (passage_key, source_key)
@@ -54,13 +54,13 @@ on conflict (collection_id, passage_key, bucket) do update set source_key = excl
 where source_passage.source_key <> excluded.source_key
 
 -- name: release
--- Passages that came from rows and come from them no longer.
+-- Passages that their source rows no longer yield.
 delete from pgretrieval.source_passage
 where collection_id = %(collection_id)s and source_key = any(%(keys)s) and passage_key <> all(%(ids)s)
 returning passage_key
 
 -- name: due
--- Whether anything waits for a worker of these collections, null for all, but for those that are left alone for the time being.
+-- Whether these collections (null: all), except paused ones, have entries for a worker.
 select exists (
     select from pgretrieval.attachment
     join pgretrieval.collection using (collection_id)

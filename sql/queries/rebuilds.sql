@@ -1,16 +1,16 @@
 -- name: lock
--- Builds and rebuilds of one collection exclude each other. In a transaction of its own, which stays open and idle through all those of
--- one rebuild. A lock of the session would not do: behind a pooler each transaction may have another session.
+-- Builds of one collection exclude each other by a lock in a separate transaction, which stays open and idle during the whole build.
+-- A session lock does not work behind a pooler, where each transaction may have another session.
 select pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true),
        pgretrieval.lock_collection(%(collection_id)s, 'build', 'share update exclusive')
 
 -- name: let_go
--- A statement with parameters stays open in the session until the next one, and keeps its snapshot, which would hold up every vacuum.
--- This one has none, so the driver sends it in a way that leaves nothing open.
+-- A statement with parameters leaves a portal with its snapshot open until the next statement, which would delay every vacuum. This
+-- one has none, so the driver uses the simple protocol, which leaves no portal.
 select
 
 -- name: lock_for_switch
--- Alone with the collection until the transaction ends. Not for long: whoever comes after waits behind this.
+-- Exclude all changes until the end of the transaction. The time limit is short, because later requests queue behind this one.
 select pg_catalog.set_config('lock_timeout', '500ms', true),
        pgretrieval.lock_collection(%(collection_id)s, 'change', 'share row exclusive')
 
@@ -35,7 +35,7 @@ update pgretrieval.rebuild set codebook_id = %(codebook_id)s where collection_id
 update pgretrieval.rebuild set mean_words = %(mean_words)s where collection_id = %(collection_id)s
 
 -- name: switch
--- What searches use from the commit on.
+-- Activate the new index at commit.
 update pgretrieval.collection
 set codebook_id = rebuild.codebook_id,
     mean_words = coalesce(collection.mean_words, rebuild.mean_words),
@@ -50,7 +50,7 @@ from pgretrieval.rebuild
 where collection.collection_id = %(collection_id)s and rebuild.collection_id = collection.collection_id
 
 -- name: keep_segments_of_words
--- Postings of words stay as they are; segments of theirs that were not merged yet go on as segments of the new codebook.
+-- Postings of words do not change; their unmerged segments become segments of the new codebook.
 insert into pgretrieval.segment (collection_id, codebook_id, segment, passages, tokens, posting_rows)
 select segment.collection_id, %(codebook_id)s, segment.segment, 0, 0, segment.posting_rows
 from pgretrieval.segment

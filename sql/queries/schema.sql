@@ -5,7 +5,7 @@ select version_num from pgretrieval.schema_version
 select pg_catalog.to_regclass('pgretrieval.schema_version') is not null
 
 -- name: keep_search_path
--- An upgrade that waits for a table makes all wait who come after it, so it gives up soon.
+-- An upgrade that waits for a table blocks all later requests, so its lock_timeout is short.
 select pg_catalog.set_config('pgretrieval.search_path', pg_catalog.current_setting('search_path'), true),
        pg_catalog.set_config('pgretrieval.lock_timeout', pg_catalog.current_setting('lock_timeout'), true),
        pg_catalog.set_config('lock_timeout', coalesce(nullif(pg_catalog.current_setting('lock_timeout'), '0'), '2s'), true);
@@ -18,7 +18,7 @@ select pg_catalog.set_config('search_path', pg_catalog.current_setting('pgretrie
        pg_catalog.set_config('lock_timeout', pg_catalog.current_setting('pgretrieval.lock_timeout'), true);
 
 -- name: limit_waiting
--- For one try of several; not where somebody has set a limit.
+-- Limit one of several tries, unless a lock_timeout is set.
 select pg_catalog.current_setting('lock_timeout') = '0',
        pg_catalog.set_config('lock_timeout', coalesce(nullif(pg_catalog.current_setting('lock_timeout'), '0'), '100ms'), true)
 
@@ -32,11 +32,11 @@ where relation in (select oid from pg_catalog.pg_class where relnamespace = pg_c
   and granted and (pid <> pg_catalog.pg_backend_pid()) is not false
 
 -- name: own_server
--- Only its own user reaches the embedded server: whoever owns the schema there is no stranger.
+-- Only its own user can connect to the embedded server, so any owner of the schema is trusted.
 select pg_catalog.set_config('pgretrieval.own_server', 'yes', false)
 
 -- name: refused_vector_schema
--- The schema of pgvector, and the role, where that may not use it.
+-- pgvector's schema and the current role, if the role may not use it.
 select pg_catalog.quote_ident(nspname), pg_catalog.quote_ident(current_user)
 from pg_catalog.pg_extension join pg_catalog.pg_namespace on pg_namespace.oid = extnamespace
 where extname = 'vector' and not pg_catalog.has_schema_privilege(pg_namespace.oid, 'usage')

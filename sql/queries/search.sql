@@ -1,6 +1,6 @@
 -- name: begin
--- The codebook that this snapshot has and which one that is, which collection this is, whether row-level security applies, and how far
--- vector index scans of this transaction look.
+-- Codebook and its identity in this snapshot, identity of the collection, whether row-level security applies, and the ef_search of
+-- this transaction.
 select collection.codebook_id, codebook.identity, collection.identity, pg_catalog.row_security_active('pgretrieval.passage'),
        pg_catalog.set_config('hnsw.ef_search', %(ef_search)s::text, true),
        pg_catalog.set_config('hnsw.iterative_scan', %(iterative_scan)s::text, true)
@@ -9,7 +9,7 @@ left join pgretrieval.codebook using (codebook_id)
 where collection.collection_id = %(collection_id)s
 
 -- name: codes_by_postings
--- One round trip: the candidates with everything that exact scoring needs.
+-- Candidates with all data for exact scoring, in one round trip.
 select passage_id, centroid_ids, residuals
 from pgretrieval.candidates_by_postings(
     %(collection_id)s, %(codebook_id)s, %(centroid_ids)s::integer[], %(centroid_scores)s::real[], %(n)s
@@ -18,8 +18,8 @@ join pgretrieval.token_code using (bucket, passage_id)
 where token_code.collection_id = %(collection_id)s and token_code.codebook_id = %(codebook_id)s
 
 -- name: centroids_by_postings
--- First of two round trips of the staged form: centroid ids alone, of all candidates in one row. (Residuals come in rows of their
--- own: aggregating megabytes costs more than the rows do.) Passages that all have the same number of vectors need no counts.
+-- First of two round trips: only centroid ids, aggregated in one row. (Residuals are separate rows: aggregating megabytes costs more
+-- than rows do.) Passages with a constant number of vectors need no counts.
 select pg_catalog.array_agg(passage_id),
        pg_catalog.array_agg(pg_catalog.length(centroid_ids) / 4) filter (where %(vectors_per_passage)s::integer is null),
        pg_catalog.string_agg(centroid_ids, '')
@@ -55,14 +55,14 @@ join pgretrieval.token_code using (bucket, passage_id)
 where token_code.collection_id = %(collection_id)s and token_code.codebook_id = %(codebook_id)s
 
 -- name: vectors_of
--- Instead of codes, where the collection keeps vectors.
+-- Stored vectors instead of codes.
 select passage_id, vectors
 from pgretrieval.token_vector
 where collection_id = %(collection_id)s and passage_id = any(%(passage_ids)s)
   and encoding = (select encoding from pgretrieval.collection where collection_id = %(collection_id)s)
 
 -- name: vectors_after
--- The next passages of a collection that has no index yet, to be compared one and all.
+-- The next passages of a collection without an index, which are all compared.
 select passage_id, vectors
 from pgretrieval.token_vector
 join pgretrieval.passage using (collection_id, bucket, passage_id)
@@ -73,19 +73,19 @@ where collection_id = %(collection_id)s and passage_id > %(after)s
 order by passage_id limit %(n)s
 
 -- name: codes_of
--- Second of two: all codes of the few passages that centroid interaction kept.
+-- Second of two round trips: all codes of the passages that centroid interaction kept.
 select passage_id, centroid_ids, residuals
 from pgretrieval.token_code
 where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and passage_id = any(%(passage_ids)s)
 
 -- name: tokens_of_centroids
--- The tokens of probed centroids, as they are stored.
+-- The stored tokens of probed centroids.
 select centroid_id, passage_ids, residuals
 from pgretrieval.posting_code
 where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and centroid_id = any(%(centroid_ids)s)
 
 -- name: removed_passages
--- Whose tokens postings may still list.
+-- Deleted passages that postings may still list.
 select passage_id from pgretrieval.removed_passage where collection_id = %(collection_id)s
 
 -- name: tokens_among
@@ -95,7 +95,7 @@ from pgretrieval.tokens_among(
 )
 
 -- name: count_matches
--- No more than n are counted.
+-- Count at most n.
 select pg_catalog.count(*)
 from (
     select from pgretrieval.passage
@@ -105,7 +105,7 @@ from (
 ) as matched
 
 -- name: centroid_sizes
--- Tokens of each centroid.
+-- Number of tokens of each centroid.
 select centroid_id, tokens from pgretrieval.centroid_sizes(%(collection_id)s, %(codebook_id)s, %(width)s)
 
 -- name: postings_read

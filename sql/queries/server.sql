@@ -6,20 +6,20 @@ select pg_catalog.row_security_active(%(table)s)
 select pg_catalog.pg_backend_pid()
 
 -- name: server_database
--- Which database of which server this is.
+-- Identity of the database and its server.
 select system_identifier, oid from pg_catalog.pg_control_system(), pg_catalog.pg_database where datname = pg_catalog.current_database()
 
 -- name: waits_for_client
--- Null where there is no such process any more.
+-- Null if the process has ended.
 select (select coalesce(wait_event = 'ClientRead', false) from pg_catalog.pg_stat_activity where pid = %(pid)s)
 
 -- name: without_time_limits
--- For work that takes as long as it takes, of this transaction or of the whole session.
+-- For long work, in this transaction or in the whole session.
 select pg_catalog.set_config(name, '0', %(local)s) from pg_catalog.pg_settings
 where name in ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout') and setting <> '0'
 
 -- name: plan_by_values
--- A plan that any parameters fit would lock the partitions of all collections, each time.
+-- A generic plan would lock the partitions of all collections.
 select pg_catalog.set_config('plan_cache_mode', 'force_custom_plan', false)
 
 -- name: server_settings
@@ -30,7 +30,7 @@ union all
 select 'pgvector', extversion from pg_catalog.pg_extension where extname = 'vector'
 
 -- name: functions
--- Digest and number of the set of functions; databases that were migrated before sets had numbers have none.
+-- Digest and number of the set of functions; null if migrated before sets were numbered.
 select held[1], coalesce(held[2]::integer, 0)
 from pg_catalog.regexp_match(
     pg_catalog.obj_description(pg_catalog.to_regnamespace('pgretrieval'), 'pg_namespace'),

@@ -15,8 +15,8 @@ select pgretrieval.index_vectors('dense_vector_' || %(collection_id)s::text, %(d
 where %(dim)s::integer is not null
 
 -- name: staged_ids
--- The number of tokens from the size, which is known without reading the vectors: a halfvec takes eight bytes and two for each
--- dimension, in steps of four, and the array's own head is a little more than 20. (passage.token_count is of the active encoding.)
+-- The number of tokens from the size, which is known without reading the vectors: a halfvec takes eight bytes plus two per dimension,
+-- rounded up to four, and the array's header slightly more than 20. (passage.token_count belongs to the active encoding.)
 select passage_id, (pg_catalog.pg_column_size(vectors) - 20) / ((11 + 2 * %(dim)s) / 4 * 4)
 from pgretrieval.token_vector join pgretrieval.passage using (collection_id, bucket, passage_id)
 where collection_id = %(collection_id)s and encoding = %(encoding)s
@@ -30,7 +30,7 @@ where collection_id = %(collection_id)s and encoding = %(encoding)s
 order by place
 
 -- name: element_type
--- The type id of halfvec, which binary arrays carry.
+-- The type id of halfvec for binary arrays.
 select pg_type.oid from pg_catalog.pg_type
 join pg_catalog.pg_extension on typnamespace = extnamespace
 where extname = 'vector' and typname = 'halfvec'
@@ -39,7 +39,7 @@ where extname = 'vector' and typname = 'halfvec'
 select pgretrieval.clear_token_vectors(%(collection_id)s)
 
 -- name: drop_vectors_of_removed
--- Those that a rebuild made of passages that were deleted meanwhile.
+-- Vectors of a rebuild whose passages were deleted since.
 delete from pgretrieval.token_vector
 where collection_id = %(collection_id)s and encoding = %(encoding)s and not exists (
     select from pgretrieval.passage
