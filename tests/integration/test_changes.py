@@ -111,7 +111,7 @@ def test_an_id_twice_in_an_update_is_refused(greek: pgretrieval.Collection):
 
 @pytest.mark.parametrize("on_conflict", ["update", "skip"])
 def test_concurrent_adds_of_the_same_ids(database_url: str, corpus: Corpus, on_conflict: Any):
-    """Two concurrent adds of the same ids both succeed with on_conflict."""
+    """Concurrent adds of the same ids all succeed with on_conflict."""
     with pgretrieval.connect(url=database_url) as database:
         docs = database.create_collection("docs")
         docs.add(corpus.passages[:50], vectors=corpus.vectors[:50])

@@ -311,7 +311,7 @@ def test_rules_with_several_causes(breaking: psycopg.Connection[Any], rule: str,
 
 
 def test_removed_passages_may_still_be_listed(breaking: psycopg.Connection[Any]):
-    """Postings of deleted passages are no violation until compaction; an existing passage recorded as deleted is."""
+    """Postings of a deleted passage are a violation only if its deletion is not recorded for compaction."""
     named = values(breaking)
     for table in ("passage", "token_code", "token_vector", "dense_vector"):
         breaking.execute(f"delete from pgretrieval.{table} where collection_id = %(id)s and passage_id = %(p7)s", named)

@@ -285,7 +285,7 @@ def test_a_role_without_rights_on_the_schema(postgres: PostgresUnderTest, databa
 
 @pytest.mark.parametrize("schema_name", ["100%", "it's", 'a "b"', "$x", "@x"])
 def test_pgvector_in_a_schema_that_cannot_be_quoted_everywhere(empty_database_url: str, schema_name: str):
-    """A pgvector schema with quotes in its name is handled or refused without running the name."""
+    """A schema of pgvector whose name would need quoting is refused with the remedy."""
     quoted = schema_name.replace('"', '""')
     execute(empty_database_url, f'create schema "{quoted}"')
     execute(empty_database_url, f'create extension vector schema "{quoted}"')

@@ -294,7 +294,7 @@ def test_a_long_transaction_delays_only_the_switch(database: pgretrieval.Retriev
 
 
 def test_two_rebuilds_at_once(database: pgretrieval.RetrievalDatabase):
-    """The second of two rebuilds is refused."""
+    """Two concurrent rebuilds run one after the other and leave a consistent collection."""
     docs = built(database)
     failures: list[BaseException] = []
 
@@ -602,7 +602,7 @@ def test_a_handle_from_before_adds_with_the_new_encoder(stale: pgretrieval.Colle
 
 
 def test_given_vectors_through_a_handle_from_before(stale: pgretrieval.Collection, database_url: str):
-    """Given vectors through an old handle are refused."""
+    """The first add of given vectors through an old handle raises EncoderChangedError; then the handle uses the new encoder."""
     vectors = HashedEncoder().encode_document(["late comer"])
     with pytest.raises(pgretrieval.EncoderChangedError, match="rebuild changed the encoder of collection 'docs'"):
         stale.add([{"id": "late", "text": "late comer"}], vectors=vectors)

@@ -85,7 +85,7 @@ def test_progress_of_long_stages_is_reported(go: Callable[..., list[Path]]):
 
 
 def test_an_interrupted_round_resumes(database: pgretrieval.RetrievalDatabase, go: Callable[..., list[Path]], tmp_path: Path):
-    """An interrupted round reuses its tuples and replaces its collection."""
+    """An interrupted round reuses its collection and tuples."""
 
     def stop(name: str, done: int, _: int) -> None:
         if name == "mine":

@@ -123,7 +123,7 @@ def test_an_encoder_slower_than_an_idle_transaction_may_be(database_url: str, ba
 
 
 def test_nothing_is_locked_while_texts_are_encoded(database_url: str):
-    """No table is locked during encoding."""
+    """No transaction is open, and so no table locked, during encoding."""
     seen: list[int] = []
 
     def count() -> None:

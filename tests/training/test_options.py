@@ -120,7 +120,7 @@ def test_a_training_starts_from_the_version_that_is_named(name: str, version: st
 
 
 def test_a_model_keeps_the_pooling_that_it_has(library_folder: Path):
-    """A pooled model is not pooled again; another pooling is refused."""
+    """A pooled model keeps its pooling if another one is given."""
     pooled = start_model(library_folder, "cpu", pooling=Pooling(vectors=3, tokens=12, shape="full"))
     again = start_model(pooled, "cpu", pooling=Pooling(vectors=2, tokens=8))
     [pooling] = [module for module in again if isinstance(module, ConstPooling)]

@@ -192,7 +192,7 @@ def test_invalid_numbers_of_vectors_are_refused(said: object) -> None:
 
 
 def test_a_query_has_one_text_and_needs_no_dense_vector() -> None:
-    """A query is one string, and dense vectors are computed only if needed."""
+    """A single string is one query, and dense vectors are not computed for it."""
     inner = Counted()
     assert [len(array) for array in load_encoder(inner).encode_query("two words")] == [2]
     assert inner.asked == ["two words"]

@@ -102,14 +102,14 @@ def test_an_object_is_known_by_its_mark_or_by_scores() -> None:
 
 
 def test_scores_that_differ_in_their_second_digit_are_of_another() -> None:
-    """Scores that differ in the second digit give different fingerprints."""
+    """Scores that differ in the second decimal place give different fingerprints."""
     first, close = Counting(), Counting()
     close.factor = 1.01
     assert load_cross_encoder(first).fingerprint != load_cross_encoder(close).fingerprint
 
 
 def test_progress_is_reported_and_infinite_scores_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Progress counts the pairs done so far, and infinite scores are refused."""
+    """Progress reports the number of pairs just finished, and infinite scores are refused."""
     monkeypatch.setattr("pgretrieval.rerank.scorer.PAIRS_PER_CALL", 3)
     told: list[int] = []
     scorer = load_cross_encoder(Counting())

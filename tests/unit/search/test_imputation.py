@@ -47,7 +47,7 @@ def test_at_most_the_requested_number_is_retrieved(rows: list[list[float]], k: i
 
 
 def test_the_last_retrieved_score():
-    """The last retrieved score is that of the query token, or empty if nothing was retrieved."""
+    """The last retrieved score is that of the query token, or 0 if nothing was retrieved."""
     assert last_retrieved(SIMILARITY, retrieved_tokens(SIMILARITY, 2)).tolist() == pytest.approx([0.5, 0.2, 0])
 
 
@@ -87,7 +87,7 @@ def test_walked_centroids():
 
 
 def test_unknown_passages_score_as_those_without_a_retrieved_token():
-    """Passages without a retrieved token score zero, also beyond the last passage of the look-up."""
+    """Unknown passages, also beyond the last known one, have the score of passages without a retrieved token."""
     scored = TokenScores(np.array([2], dtype=np.int32), np.array([9], dtype=np.float32), 1.0, 1)
     assert scored.of(np.array([1, 2, 3], dtype=np.int32)).tolist() == [1, 9, 1]
 
