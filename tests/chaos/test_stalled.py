@@ -16,7 +16,9 @@ import pytest
 import pgretrieval
 from pgretrieval import DatabaseUnavailableError
 from pgretrieval.db import watched
+from pgretrieval.sync.worker import POLL
 from tests.support.encoder import HashedEncoder
+from tests.support.following import until
 from tests.support.stalling import StallingProxy, stalling_proxy
 
 _SOON = 12.0  # with the limits below
@@ -143,11 +145,9 @@ def test_a_worker_ends_within_seconds_of_a_signal(proxy: StallingProxy, number: 
     command = str(Path(sys.executable).with_name("pgretrieval"))
     worker = subprocess.Popen([command, "--database", proxy.url, "worker"], stderr=subprocess.PIPE, text=True)
     try:
-        deadline = time.monotonic() + 60
-        while not _listening(proxy) and time.monotonic() < deadline:
-            time.sleep(0.2)
+        until(lambda: _reads_the_queue(proxy))
         proxy.forwarding.clear()
-        time.sleep(6)  # it looks at the queue each five
+        time.sleep(5 * POLL)
         worker.send_signal(number)
         assert worker.wait(15) is not None
     finally:
@@ -155,10 +155,11 @@ def test_a_worker_ends_within_seconds_of_a_signal(proxy: StallingProxy, number: 
         worker.communicate()
 
 
-def _listening(proxy: StallingProxy) -> bool:
+def _reads_the_queue(proxy: StallingProxy) -> bool:
+    """Whether the worker has begun to ask again and again for entries."""
     with psycopg.connect(proxy.url) as connection:
-        return bool(
-            connection.execute(
-                "select 1 from pg_stat_activity where datname = current_database() and query like 'listen%'"
-            ).fetchone()
+        busy = connection.execute(
+            """select 1 from pg_stat_activity
+               where datname = current_database() and query like '%not_before%' and pid <> pg_backend_pid()"""
         )
+        return busy.fetchone() is not None
