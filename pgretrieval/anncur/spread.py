@@ -7,6 +7,7 @@ import torch
 
 from pgretrieval.db import candidates
 from pgretrieval.db.connection import Connection
+from pgretrieval.db.handles import IndexTables
 from pgretrieval.db.tables import collections, factorizations, vectors
 from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.errors import ConfigError
@@ -51,7 +52,7 @@ def _mean_vectors(
     if collection.codebook_id is None or collection.keep_vectors:
         ids, tokens = vectors.read(connection, collection.collection_id, collection.encoding, passage_ids)
         return ids, _means(tokens.vectors, tokens.offsets)
-    found = candidates.codes_of(connection, collection.collection_id, collection.codebook_id, passage_ids).read()
+    found = candidates.codes_of(IndexTables(connection, collection.collection_id, collection.codebook_id), passage_ids).read()
     if not len(found.passage_ids):
         return found.passage_ids, np.empty((0, 1), dtype=np.float32)
     identity = collections.state(connection, collection.collection_id).codebook_identity

@@ -11,13 +11,11 @@ from typing_extensions import LiteralString
 
 from pgretrieval.assets import statements
 from pgretrieval.db import wire
-from pgretrieval.db.connection import Connection, value
+from pgretrieval.db.handles import CollectionTables, IndexTables
 from pgretrieval.db.parameters import Float4Array, Int4Array, as_sent, vector
 from pgretrieval.db.wire import offsets_of
 from pgretrieval.types import (
     ByteArray,
-    CodebookId,
-    CollectionId,
     Float32Array,
     Int32Array,
     Int64Array,
@@ -119,12 +117,12 @@ class Pending:
     """A statement that was sent."""
 
     def __init__(
-        self, connection: Connection, statement: LiteralString, parameters: dict[str, Any], *, raw_arrays: bool = False
+        self, tables: CollectionTables, statement: LiteralString, parameters: dict[str, Any], *, raw_arrays: bool = False
     ) -> None:
-        self._cursor = connection.cursor(binary=True)
+        self._cursor = tables.connection.cursor(binary=True)
         if raw_arrays:
             as_sent(self._cursor)
-        self._cursor.execute(statement, parameters, prepare=True)
+        self._cursor.execute(statement, tables.ids | parameters, prepare=True)
 
     def rows(self) -> list[TupleRow]:
         """Wait for its answer."""
@@ -136,10 +134,10 @@ class PendingCentroids(Pending):
     """Passages whose centroid ids were asked for; their counts are not, where every passage has `vectors_per_passage`."""
 
     def __init__(
-        self, connection: Connection, statement: LiteralString, parameters: dict[str, Any], vectors_per_passage: int | None
+        self, tables: IndexTables, statement: LiteralString, parameters: dict[str, Any], vectors_per_passage: int | None
     ) -> None:
         self._each = vectors_per_passage
-        super().__init__(connection, statement, parameters | {"vectors_per_passage": vectors_per_passage})
+        super().__init__(tables, statement, parameters | {"vectors_per_passage": vectors_per_passage})
 
     def read(self) -> CodedPassages:
         """The passages, without residuals, in no particular order."""
@@ -188,9 +186,9 @@ class PendingTokens(Pending):
     """Tokens of centroids that were asked for, and perhaps which passages are gone."""
 
     def __init__(
-        self, connection: Connection, statement: LiteralString, parameters: dict[str, Any], width: int, removed: Pending | None
+        self, tables: IndexTables, statement: LiteralString, parameters: dict[str, Any], width: int, removed: Pending | None
     ) -> None:
-        super().__init__(connection, statement, parameters, raw_arrays=True)
+        super().__init__(tables, statement, parameters, raw_arrays=True)
         self._width = width
         self._removed = removed
 
@@ -220,121 +218,94 @@ def _width(rows: list[TupleRow]) -> int:
     return 4 * len(rows[0][2]) // len(rows[0][1]) if rows else 1
 
 
-def begin(connection: Connection, collection_id: CollectionId, candidates: int) -> Pending:
+def begin(tables: CollectionTables, candidates: int) -> Pending:
     """Ask for the active codebook's id and for row-level security, and let vector index scans return so many candidates."""
     parameters = {
-        "collection_id": collection_id,
         "ef_search": min(candidates, _EF_SEARCH_AT_MOST),
         "iterative_scan": "relaxed_order" if candidates > _EF_SEARCH_AT_MOST else "off",
     }
-    return Pending(connection, _SQL["begin"], parameters)
+    return Pending(tables, _SQL["begin"], parameters)
 
 
-def with_residuals(
-    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, source: Probes | QueryProxy, limit: int
-) -> PendingCodes:
+def with_residuals(tables: IndexTables, source: Probes | QueryProxy, limit: int) -> PendingCodes:
     """Ask for the best `limit` candidates with all their codes, in one round trip."""
-    return PendingCodes(connection, _SQL[source.codes], _parameters(collection_id, codebook_id, source, limit))
+    return PendingCodes(tables, _SQL[source.codes], _parameters(source, limit))
 
 
 def centroids_only(
-    connection: Connection,
-    collection_id: CollectionId,
-    codebook_id: CodebookId,
-    source: Probes | QueryProxy,
-    limit: int,
-    vectors_per_passage: int | None = None,
+    tables: IndexTables, source: Probes | QueryProxy, limit: int, vectors_per_passage: int | None = None
 ) -> PendingCentroids:
     """Ask for the best `limit` candidates with their centroid ids alone: what centroid interaction needs."""
-    parameters = _parameters(collection_id, codebook_id, source, limit)
-    return PendingCentroids(connection, _SQL[source.centroids], parameters, vectors_per_passage)
+    parameters = _parameters(source, limit)
+    return PendingCentroids(tables, _SQL[source.centroids], parameters, vectors_per_passage)
 
 
-def codes_of(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, passage_ids: Int32Array) -> PendingCodes:
+def codes_of(tables: IndexTables, passage_ids: Int32Array) -> PendingCodes:
     """Ask for all codes of the given passages."""
-    parameters = {"collection_id": collection_id, "codebook_id": codebook_id, "passage_ids": Int4Array(passage_ids)}
-    return PendingCodes(connection, _SQL["codes_of"], parameters)
+    parameters = {"passage_ids": Int4Array(passage_ids)}
+    return PendingCodes(tables, _SQL["codes_of"], parameters)
 
 
 def among(
-    connection: Connection,
-    collection_id: CollectionId,
-    codebook_id: CodebookId,
-    probes: Probes,
-    restriction: Restriction,
-    limit: int,
-    vectors_per_passage: int | None = None,
+    tables: IndexTables, probes: Probes, restriction: Restriction, limit: int, vectors_per_passage: int | None = None
 ) -> PendingCentroids:
     """`centroids_only` among the passages that the restriction and row-level security leave; never fewer than they leave."""
-    parameters = _parameters(collection_id, codebook_id, probes, limit) | restriction.named
+    parameters = _parameters(probes, limit) | restriction.named
     statement = _SQL["centroids_among"].format(among=restriction.ids)
-    return PendingCentroids(connection, statement, parameters, vectors_per_passage)
+    return PendingCentroids(tables, statement, parameters, vectors_per_passage)
 
 
-def vectors_of(connection: Connection, collection_id: CollectionId, passage_ids: Int32Array) -> PendingVectors:
+def vectors_of(tables: CollectionTables, passage_ids: Int32Array) -> PendingVectors:
     """Ask for the stored vectors of the given passages."""
-    parameters = {"collection_id": collection_id, "passage_ids": Int4Array(passage_ids)}
-    return PendingVectors(connection, _SQL["vectors_of"], parameters)
+    parameters = {"passage_ids": Int4Array(passage_ids)}
+    return PendingVectors(tables, _SQL["vectors_of"], parameters)
 
 
-def vectors_after(
-    connection: Connection, collection_id: CollectionId, after: int, restriction: Restriction, limit: int
-) -> PendingVectors:
+def vectors_after(tables: CollectionTables, after: int, restriction: Restriction, limit: int) -> PendingVectors:
     """Ask for the stored vectors of the next passages, in order of their ids, that the restriction leaves."""
-    parameters = {"collection_id": collection_id, "after": after, "n": limit, **restriction.named}
-    return PendingVectors(connection, _SQL["vectors_after"].format(among=restriction.ids), parameters)
+    parameters = {"after": after, "n": limit, **restriction.named}
+    return PendingVectors(tables, _SQL["vectors_after"].format(among=restriction.ids), parameters)
 
 
-def by_words(
-    connection: Connection, collection_id: CollectionId, restriction: Restriction, query_text: str, limit: int
-) -> PendingScores:
+def by_words(tables: CollectionTables, restriction: Restriction, query_text: str, limit: int) -> PendingScores:
     """Ask for the best `limit` passages by BM25."""
-    parameters = {"collection_id": collection_id, "query_text": query_text, "n": limit}
-    return _restricted(connection, _SQL["candidates_by_text"], parameters, restriction)
+    parameters = {"query_text": query_text, "n": limit}
+    return _restricted(tables, _SQL["candidates_by_text"], parameters, restriction)
 
 
-def by_dense(
-    connection: Connection, collection_id: CollectionId, restriction: Restriction, query_dense: Float32Array, limit: int
-) -> PendingScores:
+def by_dense(tables: CollectionTables, restriction: Restriction, query_dense: Float32Array, limit: int) -> PendingScores:
     """Ask for the `limit` passages with the nearest dense vectors."""
-    parameters = {"collection_id": collection_id, "query_dense": vector(query_dense), "n": limit}
-    return _restricted(connection, _SQL["candidates_by_dense"], parameters, restriction)
+    parameters = {"query_dense": vector(query_dense), "n": limit}
+    return _restricted(tables, _SQL["candidates_by_dense"], parameters, restriction)
 
 
-def dense_scores(
-    connection: Connection, collection_id: CollectionId, passage_ids: Int32Array, query_dense: Float32Array
-) -> PendingScores:
+def dense_scores(tables: CollectionTables, passage_ids: Int32Array, query_dense: Float32Array) -> PendingScores:
     """Ask for the similarity of the given passages' dense vectors."""
-    parameters = {"collection_id": collection_id, "passage_ids": Int4Array(passage_ids), "query_dense": vector(query_dense)}
-    return PendingScores(connection, _SQL["score_dense"], parameters)
+    parameters = {"passage_ids": Int4Array(passage_ids), "query_dense": vector(query_dense)}
+    return PendingScores(tables, _SQL["score_dense"], parameters)
 
 
 def _restricted(
-    connection: Connection, statement: LiteralString, parameters: dict[str, Any], restriction: Restriction
+    tables: CollectionTables, statement: LiteralString, parameters: dict[str, Any], restriction: Restriction
 ) -> PendingScores:
-    return PendingScores(connection, statement.format(among=restriction.ids), parameters | restriction.named)
+    return PendingScores(tables, statement.format(among=restriction.ids), parameters | restriction.named)
 
 
 def tokens_of_centroids(
-    connection: Connection,
-    collection_id: CollectionId,
-    codebook_id: CodebookId,
-    centroid_ids: Int32Array,
-    width: int,
-    restriction: Restriction | None,
+    tables: IndexTables, centroid_ids: Int32Array, width: int, restriction: Restriction | None
 ) -> PendingTokens:
     """Ask for the tokens of some centroids, `width` bytes each; only those that a restriction and row-level security leave."""
-    parameters = {"collection_id": collection_id, "codebook_id": codebook_id, "centroid_ids": Int4Array(centroid_ids)}
+    parameters = {"centroid_ids": Int4Array(centroid_ids)}
     if restriction is None:
-        removed = Pending(connection, _SQL["removed_passages"], {"collection_id": collection_id})
-        return PendingTokens(connection, _SQL["tokens_of_centroids"], parameters, width, removed)
+        removed = Pending(tables, _SQL["removed_passages"], {})
+        return PendingTokens(tables, _SQL["tokens_of_centroids"], parameters, width, removed)
     statement = _SQL["tokens_among"].format(among=restriction.ids)
-    return PendingTokens(connection, statement, parameters | restriction.named, width, None)
+    return PendingTokens(tables, statement, parameters | restriction.named, width, None)
 
 
-def centroid_sizes(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, width: int) -> Pending:
+def centroid_sizes(tables: IndexTables, width: int) -> Pending:
     """Ask for (centroid, tokens) of every centroid that has any."""
-    return Pending(connection, _SQL["centroid_sizes"], {"collection_id": collection_id, "codebook_id": codebook_id, "width": width})
+    return Pending(tables, _SQL["centroid_sizes"], {"width": width})
 
 
 def sizes(pending: Pending, centroids: int) -> Int64Array:
@@ -345,21 +316,15 @@ def sizes(pending: Pending, centroids: int) -> Int64Array:
     return counts
 
 
-def count_matches(connection: Connection, collection_id: CollectionId, at_most: int, restriction: Restriction) -> int:
+def count_matches(tables: CollectionTables, at_most: int, restriction: Restriction) -> int:
     """Return the number of passages that the restriction and row-level security leave, counted up to `at_most`."""
-    parameters = {"collection_id": collection_id, "n": at_most, **restriction.named}
-    return int(value(connection, _SQL["count_matches"].format(among=restriction.ids), parameters))
+    return int(tables.value(_SQL["count_matches"].format(among=restriction.ids), n=at_most, **restriction.named))
 
 
-def postings_read(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, probes: Probes) -> int:
+def postings_read(tables: IndexTables, probes: Probes) -> int:
     """Return the number of postings of the probes, for explain."""
-    parameters = {
-        "collection_id": collection_id,
-        "codebook_id": codebook_id,
-        "centroid_ids": Int4Array(probes.centroid_ids),
-    }
-    return int(value(connection, _SQL["postings_read"], parameters))
+    return int(tables.value(_SQL["postings_read"], centroid_ids=Int4Array(probes.centroid_ids)))
 
 
-def _parameters(collection_id: CollectionId, codebook_id: CodebookId, source: Probes | QueryProxy, limit: int) -> dict[str, Any]:
-    return {"collection_id": collection_id, "codebook_id": codebook_id, "n": limit, **source.parameters()}
+def _parameters(source: Probes | QueryProxy, limit: int) -> dict[str, Any]:
+    return {"n": limit, **source.parameters()}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from pgretrieval.db import candidates as read
-from pgretrieval.db.connection import Connection
+from pgretrieval.db.handles import CollectionTables
 from pgretrieval.db.tables import passages
 from pgretrieval.errors import InputError
 from pgretrieval.index.opened import OpenCollection
@@ -18,7 +18,7 @@ from pgretrieval.search.fusion import HybridScores
 from pgretrieval.search.maxsim import best_first
 from pgretrieval.search.options import ScanRequest
 from pgretrieval.search.scanner import Ranking
-from pgretrieval.types import CollectionId, Float32Array, Int32Array, Int64Array, Restriction
+from pgretrieval.types import Float32Array, Int32Array, Int64Array, Restriction
 
 _BATCH = 512
 
@@ -53,17 +53,17 @@ def exact_rankings(
 
 
 def compare_all(
-    connection: Connection, collection_id: CollectionId, queries: Sequence[Float32Array], request: ScanRequest
+    tables: CollectionTables, queries: Sequence[Float32Array], request: ScanRequest
 ) -> tuple[list[Ranking], Explanation]:
     """Return the k best of all passages for each query, by their unquantised vectors."""
     report = Explanation(round_trips=1)
     restriction = request.restriction or Restriction()
     with report.stage("exhaustive"):
-        passage_ids, scores = all_scores(connection, collection_id, queries, restriction)
+        passage_ids, scores = all_scores(tables, queries, restriction)
         if request.options.reduction == "mean":
             scores /= np.array([[len(query)] for query in queries], dtype=np.float32)
         if request.hybrid:
-            hybrid = HybridScores(connection, collection_id, request.hybrid, request.k, len(passage_ids), restriction)
+            hybrid = HybridScores(tables, request.hybrid, request.k, len(passage_ids), restriction)
             hybrid.join(passage_ids)
             scores = np.stack([hybrid.fuse(passage_ids, late) for late in scores])
         orders = [best_first(one, passage_ids, request.k) for one in scores]
@@ -72,7 +72,7 @@ def compare_all(
 
 
 def all_scores(
-    connection: Connection, collection_id: CollectionId, queries: Sequence[Float32Array], restriction: Restriction
+    tables: CollectionTables, queries: Sequence[Float32Array], restriction: Restriction
 ) -> tuple[Int32Array, Float32Array]:
     """Return ids (passages,), ascending, and exact MaxSim (queries, passages) of every passage that matches the restriction.
 
@@ -80,9 +80,9 @@ def all_scores(
     """
     found = [np.empty(0, dtype=np.int32)]
     scores = [np.empty((len(queries), 0), dtype=np.float32)]
-    batch = read.vectors_after(connection, collection_id, 0, restriction, _BATCH).read()
+    batch = read.vectors_after(tables, 0, restriction, _BATCH).read()
     while len(batch.passage_ids):
-        pending = read.vectors_after(connection, collection_id, int(batch.passage_ids[-1]), restriction, _BATCH)
+        pending = read.vectors_after(tables, int(batch.passage_ids[-1]), restriction, _BATCH)
         found.append(batch.passage_ids)
         scores.append(maxsim_many(list(queries), batch.tokens.vectors, batch.tokens.offsets))
         batch = pending.read()

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from pgretrieval import validate
 from pgretrieval.db import candidates as read
 from pgretrieval.db.candidates import PendingScores
-from pgretrieval.db.connection import Connection
+from pgretrieval.db.handles import CollectionTables
 from pgretrieval.errors import ConfigError
-from pgretrieval.types import CollectionId, Float32Array, Fusion, HybridQuery, Int32Array, Restriction
+from pgretrieval.types import Float32Array, Fusion, HybridQuery, Int32Array, Restriction
 
 _WORDS_AT_MOST = 1000  # passages with word scores; others count with the lowest of these scores
 _JOINING = 64
@@ -27,20 +27,13 @@ class HybridScores:
     """Scores of words and dense vectors for one query. The constructor sends the statements; results are read when needed."""
 
     def __init__(
-        self,
-        connection: Connection,
-        collection_id: CollectionId,
-        query: HybridQuery,
-        k: int,
-        candidates: int,
-        restriction: Restriction | None,
+        self, tables: CollectionTables, query: HybridQuery, k: int, candidates: int, restriction: Restriction | None
     ) -> None:
-        self._connection = connection
-        self._collection_id = collection_id
+        self._tables = tables
         self._query = query
         self._joining = min(max(_JOINING, _JOINING_PER_HIT * k), validate.INT4)
         self._listed = max(_WORDS_AT_MOST, candidates)
-        where = connection, collection_id, restriction or Restriction()
+        where = tables, restriction or Restriction()
         self._words = None if query.text is None else read.by_words(*where, query.text, self._listed)
         self._near = None if query.dense is None else read.by_dense(*where, query.dense, self._joining)
         self._dense: PendingScores | None = None
@@ -55,7 +48,7 @@ class HybridScores:
         if self._near and self._query.dense is not None:
             groups.append(self._near.read()[0])
             joined = np.unique(np.concatenate(groups))
-            self._dense = read.dense_scores(self._connection, self._collection_id, joined, self._query.dense)
+            self._dense = read.dense_scores(self._tables, joined, self._query.dense)
             return joined
         return np.unique(np.concatenate(groups))
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pgretrieval.db import candidates as read
 from pgretrieval.db.connection import Connection
+from pgretrieval.db.handles import IndexTables
 from pgretrieval.db.tables import collections
 from pgretrieval.index.coding import Coders
 from pgretrieval.numerics.codebook import Codebook
@@ -55,6 +56,10 @@ class LoadedIndex:
     statistics: CollectionStatistics
     centroid_sizes: Int64Array | None
 
+    def tables(self, connection: Connection) -> IndexTables:
+        """Return the handle of the index's tables over a connection."""
+        return IndexTables(connection, self.collection_id, self.codebook_id)
+
     def fits(self, queries: QueryVectors) -> bool:
         """Return whether the queries match the encoder of the index: by generation, or by dimension for given vectors."""
         if queries.encoding is None:
@@ -85,7 +90,7 @@ class IndexCache:
         codebook = coder.codebook
         sizes = None
         if self._coders.scoring.by_tokens and not state.restricted:
-            pending = read.centroid_sizes(connection, self._collection_id, codebook_id, codebook.codec.width)
+            pending = read.centroid_sizes(IndexTables(connection, self._collection_id, codebook_id), codebook.codec.width)
             sizes = read.sizes(pending, len(codebook.centroids))
         return LoadedIndex(
             self._collection_id,

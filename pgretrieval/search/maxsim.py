@@ -14,11 +14,10 @@ from torch import Tensor
 
 from pgretrieval.db import candidates as read
 from pgretrieval.db.candidates import CodedPassages, ListedTokens, PendingCodes, PendingVectors, StoredPassages
-from pgretrieval.db.connection import Connection
+from pgretrieval.db.handles import IndexTables
 from pgretrieval.numerics.codebook import Codebook
 from pgretrieval.numerics.kernels import best_of_vectors, by_lanes
 from pgretrieval.numerics.maxsim import blocks, segment_max_on_device
-from pgretrieval.search.loaded import LoadedIndex
 from pgretrieval.types import ByteArray, Float32Array, Int32Array, Int64Array, TokenMatrix
 
 _TOKENS_AT_LEAST = 2048  # per part: one thread scores fewer before a second has woken
@@ -26,11 +25,9 @@ _TOKENS_AT_LEAST = 2048  # per part: one thread scores fewer before a second has
 _Part = TypeVar("_Part")
 
 
-def request_passages(connection: Connection, index: LoadedIndex, passage_ids: Int32Array) -> PendingCodes | PendingVectors:
+def request_passages(tables: IndexTables, passage_ids: Int32Array, *, keeps_vectors: bool) -> PendingCodes | PendingVectors:
     """Request the data for exact scores of passages: their vectors if the collection stores them, else their codes."""
-    if index.keeps_vectors:
-        return read.vectors_of(connection, index.collection_id, passage_ids)
-    return read.codes_of(connection, index.collection_id, index.codebook_id, passage_ids)
+    return read.vectors_of(tables, passage_ids) if keeps_vectors else read.codes_of(tables, passage_ids)
 
 
 def exact_scores(query: Float32Array, codebook: Codebook, found: CodedPassages | StoredPassages) -> Float32Array:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from pgretrieval import validate
 from pgretrieval.db import candidates as read
 from pgretrieval.db.connection import Connection
+from pgretrieval.db.handles import CollectionTables
 from pgretrieval.db.tables import collections, passages
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.errors import ConfigError, DimensionMismatchError, EncoderChangedError, PgRetrievalWarning
@@ -144,10 +145,10 @@ class SearchPipeline:
 
         Returns None before the first build.
         """
-        index = self._indexes.current
+        tables, index = CollectionTables(connection, self._collection_id), self._indexes.current
         while True:
             scanner = self._scanner(index, request) if index and index.fits(queries) else None
-            first_statement = read.begin(connection, self._collection_id, scanner.vector_index_depth if scanner else 1)
+            first_statement = read.begin(tables, scanner.vector_index_depth if scanner else 1)
             scans = [scanner.send(connection, query) for query in queries.vectors] if scanner else []
             with shared.stage("candidates"):
                 shared.round_trips += 1
@@ -182,7 +183,7 @@ class SearchPipeline:
         state = collections.state(connection, self._collection_id)  # raises if the collection was dropped
         if queries.encoding not in (None, state.encoding):
             raise EncoderChangedError(self._name)
-        rankings, report = compare_all(connection, self._collection_id, queries.vectors, request)
+        rankings, report = compare_all(CollectionTables(connection, self._collection_id), queries.vectors, request)
         return rankings, [report, *(Explanation() for _ in rankings[1:])]
 
 

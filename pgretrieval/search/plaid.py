@@ -17,7 +17,6 @@ from pgretrieval.db.candidates import (
 )
 from pgretrieval.db.connection import Connection
 from pgretrieval.errors import ConfigError
-from pgretrieval.search import maxsim
 from pgretrieval.search.interaction import centroid_interaction
 from pgretrieval.search.loaded import CollectionStatistics, LoadedIndex
 from pgretrieval.search.maxsim import best_first
@@ -107,10 +106,9 @@ class PlaidScan(BaseScan):
         elif len(self._found.residuals) and self._hybrid is None:
             return  # the candidates include their codes
         with self.report.stage("codes"):
-            self.report.round_trips += 1
             if self._hybrid:
                 passage_ids = self._hybrid.join(passage_ids)
-            self._requested = maxsim.request_passages(self._connection, self._index, passage_ids)
+            self._request_passages(passage_ids)
 
     def rank(self) -> Ranking:
         """Score the passages exactly, by their decoded or stored vectors."""
@@ -121,9 +119,8 @@ class PlaidScan(BaseScan):
 
     def count_postings(self) -> None:
         """Count the postings of the probed centroids, unless the count could reveal hidden passages."""
-        index = self._index
-        if self._probes and not index.restricted:
-            self.report.postings_read = read.postings_read(self._connection, index.collection_id, index.codebook_id, self._probes)
+        if self._probes and not self._index.restricted:
+            self.report.postings_read = read.postings_read(self._tables, self._probes)
 
     def _query_proxy(self) -> QueryProxy | None:
         """Return the query's proxy if proxies generate candidates; restricted searches use postings."""
@@ -143,18 +140,17 @@ class PlaidScan(BaseScan):
         return self._scores
 
     def _request_candidates(self, source: Probes | QueryProxy) -> PendingCentroids | PendingCodes:
-        index, settings, each = self._index, self._settings, self._index.statistics.vectors_per_passage
+        settings = self._settings
         if self._restriction is not None and self._probes is not None:
             return self._request_among(self._probes, self._restriction)
-        where = self._connection, index.collection_id, index.codebook_id, source, settings.candidates
-        if settings.pruning < settings.candidates or index.keeps_vectors:
-            return read.centroids_only(*where, each)
-        return read.with_residuals(*where)
+        if settings.pruning < settings.candidates or self._index.keeps_vectors:
+            each = self._index.statistics.vectors_per_passage
+            return read.centroids_only(self._tables, source, settings.candidates, each)
+        return read.with_residuals(self._tables, source, settings.candidates)
 
     def _request_among(self, probes: Probes, restriction: Restriction) -> PendingCentroids:
-        index = self._index
-        where = self._connection, index.collection_id, index.codebook_id
-        return read.among(*where, probes, restriction, self._settings.candidates, index.statistics.vectors_per_passage)
+        each = self._index.statistics.vectors_per_passage
+        return read.among(self._tables, probes, restriction, self._settings.candidates, each)
 
     def _read_candidates(self) -> CodedPassages:
         """Return the candidates. If fewer than k have a posting of a probed centroid, other passages follow."""

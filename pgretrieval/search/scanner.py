@@ -28,7 +28,7 @@ class BaseScan:
 
     def __init__(self, connection: Connection, index: LoadedIndex, request: ScanRequest, query: Float32Array) -> None:
         self.report = Explanation()
-        self._connection = connection
+        self._tables = index.tables(connection)
         self._index = index
         self._request = request
         self._query = query
@@ -39,8 +39,12 @@ class BaseScan:
     def _request_hybrid(self, candidates: int) -> None:
         """Request the scores of words and dense vectors if this is a hybrid search."""
         if self._request.hybrid:
-            where = self._connection, self._index.collection_id
-            self._hybrid = HybridScores(*where, self._request.hybrid, self._request.k, candidates, self._restriction)
+            self._hybrid = HybridScores(self._tables, self._request.hybrid, self._request.k, candidates, self._restriction)
+
+    def _request_passages(self, passage_ids: Int32Array) -> None:
+        """Request the data for exact scores of passages."""
+        self.report.round_trips += 1
+        self._requested = maxsim.request_passages(self._tables, passage_ids, keeps_vectors=self._index.keeps_vectors)
 
     def _read_requested(self, requested: PendingCodes | PendingVectors) -> CodedPassages | StoredPassages:
         """Read the requested codes or vectors."""

@@ -12,7 +12,6 @@ from pgretrieval import validate
 from pgretrieval.db import candidates as read
 from pgretrieval.db.candidates import ListedTokens, Pending, PendingTokens
 from pgretrieval.db.connection import Connection
-from pgretrieval.search import maxsim
 from pgretrieval.search.imputation import (
     Mask,
     TokenScores,
@@ -106,7 +105,7 @@ class XtrScan(BaseScan):
             probed = self._probe()
         self._request_tokens(probed)
         if settings.imputation == "warp":
-            self._sizes = read.centroid_sizes(connection, index.collection_id, index.codebook_id, index.codebook.codec.width)
+            self._sizes = read.centroid_sizes(self._tables, index.codebook.codec.width)
 
     def narrow(self) -> None:
         """Read the tokens and score passages; request the codes of the best if they are reranked."""
@@ -120,8 +119,7 @@ class XtrScan(BaseScan):
             if hybrid:
                 passage_ids = hybrid.join(passage_ids)
             if reranks:
-                self.report.round_trips += 1
-                self._requested = maxsim.request_passages(self._connection, self._index, passage_ids)
+                self._request_passages(passage_ids)
             else:
                 self._scored = passage_ids, found.of(passage_ids)
 
@@ -152,8 +150,7 @@ class XtrScan(BaseScan):
                 return found
             if matches is None:
                 self.report.round_trips += 1
-                where = self._connection, self._index.collection_id
-                matches = read.count_matches(*where, self._request.k, self._restriction or Restriction())
+                matches = read.count_matches(self._tables, self._request.k, self._restriction or Restriction())
             if len(found.passage_ids) >= matches:
                 return found
             self._widen()
@@ -171,15 +168,13 @@ class XtrScan(BaseScan):
         return best_centroids(self._scores, width)
 
     def _request_tokens(self, probed: Int32Array) -> None:
-        index = self._index
         with self.report.stage("probe"):
             self._probed = probed
             distinct = np.unique(self._probed[self._probe_mask()])
         self.report.probes = len(distinct)
         with self.report.stage("candidates"):
-            self._pending = read.tokens_of_centroids(
-                self._connection, index.collection_id, index.codebook_id, distinct, index.codebook.codec.width, self._restriction
-            )
+            width = self._index.codebook.codec.width
+            self._pending = read.tokens_of_centroids(self._tables, distinct, width, self._restriction)
 
     def _probe_mask(self) -> Mask:
         """Return the mask (query tokens, largest width) of the centroids in `_probed` that each query token probes."""

@@ -1,0 +1,54 @@
+"""Handles of the rows that belong to one collection, or to one of its indexes, in all tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from pgretrieval.db import connection as server
+from pgretrieval.db.connection import Connection
+from pgretrieval.types import CodebookId, CollectionId
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionTables:
+    """The rows of one collection, over one connection."""
+
+    connection: Connection
+    collection_id: CollectionId
+
+    def index(self, codebook_id: CodebookId) -> IndexTables:
+        """Return the handle of the index with this codebook."""
+        return IndexTables(self.connection, self.collection_id, codebook_id)
+
+    @property
+    def ids(self) -> dict[str, Any]:
+        """Parameters of a statement that select the rows."""
+        return {"collection_id": self.collection_id}
+
+    def execute(self, statement: Any, /, **parameters: Any) -> psycopg.Cursor[TupleRow]:
+        """Execute a statement with the ids and further parameters."""
+        return self.connection.execute(statement, self.ids | parameters)
+
+    def one(self, statement: Any, /, **parameters: Any) -> TupleRow | None:
+        """Return the first row of a statement, or None."""
+        return server.one(self.connection, statement, self.ids | parameters)
+
+    def value(self, statement: Any, /, **parameters: Any) -> Any:
+        """Return the first column of the first row, or None."""
+        return server.value(self.connection, statement, self.ids | parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexTables(CollectionTables):
+    """The rows of a collection and of one of its indexes: the active one, or one that a build writes beside it."""
+
+    codebook_id: CodebookId
+
+    @property
+    def ids(self) -> dict[str, Any]:
+        """Parameters of a statement that select the rows."""
+        return {"collection_id": self.collection_id, "codebook_id": self.codebook_id}
