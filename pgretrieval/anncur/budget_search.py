@@ -17,6 +17,7 @@ from pgretrieval.anncur.estimate import QueryModel
 from pgretrieval.anncur.inverse import Matrix
 from pgretrieval.anncur.solving import anchors_for, informative_queries
 from pgretrieval.db.connection import Connection, Database
+from pgretrieval.db.handles import CollectionTables
 from pgretrieval.db.tables import factorizations, passages
 from pgretrieval.db.tables.factorizations import Anchor, FactorizationRow, Item
 from pgretrieval.errors import ConfigError, IndexNotBuiltError
@@ -215,7 +216,7 @@ class _Search:
     def _anchor_items(self, chosen: Sequence[Anchor]) -> list[Item]:
         ids = [anchor.passage_id for anchor in chosen if anchor.passage_id not in self._calls.scores]
         with self._timed_snapshot("anchors") as connection:
-            found = passages.texts(connection, self._collection_id, ids)
+            found = passages.texts(CollectionTables(connection, self._collection_id), ids)
         return [
             Item(number, Passage(found[number][0], found[number][2], found[number][1], found[number][3]), None)
             for number in ids

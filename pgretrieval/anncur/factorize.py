@@ -237,7 +237,7 @@ class _Factorizing:
             factorizations.copy_scores(connection, self._matrix_id, ids[there], scores[there])
 
     def _texts(self, passage_ids: Int32Array) -> dict[int, str]:
-        found = passages.texts(self._connection, self._collection.collection_id, passage_ids.tolist())
+        found = passages.texts(self._collection.tables(self._connection), passage_ids.tolist())
         return {number: Passage(*row[:1], row[2], row[1]).encoded_text for number, row in sorted(found.items())}
 
     def _seconds_per_pair(self, missing: Int32Array) -> float:

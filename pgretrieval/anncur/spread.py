@@ -7,7 +7,6 @@ import torch
 
 from pgretrieval.db import candidates
 from pgretrieval.db.connection import Connection
-from pgretrieval.db.handles import IndexTables
 from pgretrieval.db.tables import collections, factorizations, vectors
 from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.errors import ConfigError
@@ -50,13 +49,14 @@ def _mean_vectors(
     if collection.keeps_dense:
         return factorizations.dense(connection, collection.collection_id, passage_ids)
     if collection.codebook_id is None or collection.keep_vectors:
-        ids, tokens = vectors.read(connection, collection.collection_id, collection.encoding, passage_ids)
+        ids, tokens = vectors.read(collection.tables(connection), collection.encoding, passage_ids)
         return ids, _means(tokens.vectors, tokens.offsets)
-    found = candidates.codes_of(IndexTables(connection, collection.collection_id, collection.codebook_id), passage_ids).read()
+    index = collection.tables(connection).index(collection.codebook_id)
+    found = candidates.codes_of(index, passage_ids).read()
     if not len(found.passage_ids):
         return found.passage_ids, np.empty((0, 1), dtype=np.float32)
     identity = collections.state(connection, collection.collection_id).codebook_identity
-    codebook = coders.get(connection, collection.codebook_id, identity).codebook
+    codebook = coders.get(index, identity).codebook
     return found.passage_ids, _means(codebook.decode(found.centroid_ids, found.residuals), found.offsets)
 
 

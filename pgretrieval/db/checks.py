@@ -10,9 +10,10 @@ import numpy as np
 from pgretrieval.assets import statements
 from pgretrieval.db.candidates import ListedTokens, listed_tokens
 from pgretrieval.db.connection import Connection
+from pgretrieval.db.handles import IndexTables
 from pgretrieval.db.parameters import as_sent
 from pgretrieval.db.wire import offsets_of
-from pgretrieval.types import ByteArray, CodebookId, CollectionId, Int32Array, Int64Array, Violation
+from pgretrieval.types import ByteArray, Int32Array, Int64Array, Violation
 
 _SQL = statements("check")
 
@@ -36,13 +37,10 @@ def violations(connection: Connection, name: str, part: str) -> list[Violation]:
     return [Violation(*row) for row in connection.execute(_SQL["check"], {"name": name, "part": part}).fetchall()]
 
 
-def stream_codes(
-    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, width: int, batch: int
-) -> Iterator[StoredCodes]:
+def stream_codes(tables: IndexTables, width: int, batch: int) -> Iterator[StoredCodes]:
     """All codes of passages whose bytes are as many as their tokens take, in batches of the running transaction."""
-    parameters = {"collection_id": collection_id, "codebook_id": codebook_id, "width": width}
-    with connection.cursor(name="pgretrieval_codes", binary=True) as cursor:
-        cursor.execute(_SQL["codes"], parameters)
+    with tables.connection.cursor(name="pgretrieval_codes", binary=True) as cursor:
+        cursor.execute(_SQL["codes"], tables.ids | {"width": width})
         while rows := cursor.fetchmany(batch):
             yield StoredCodes(
                 [row[0] for row in rows],
@@ -52,13 +50,10 @@ def stream_codes(
             )
 
 
-def stream_posting_codes(
-    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, width: int, batch: int
-) -> Iterator[ListedTokens]:
+def stream_posting_codes(tables: IndexTables, width: int, batch: int) -> Iterator[ListedTokens]:
     """All tokens by centroid in rows whose bytes are as many as their tokens take, in batches of the running transaction."""
-    parameters = {"collection_id": collection_id, "codebook_id": codebook_id, "width": width}
-    with connection.cursor(name="pgretrieval_posting_codes", binary=True) as cursor:
+    with tables.connection.cursor(name="pgretrieval_posting_codes", binary=True) as cursor:
         as_sent(cursor)
-        cursor.execute(_SQL["posting_codes"], parameters)
+        cursor.execute(_SQL["posting_codes"], tables.ids | {"width": width})
         while rows := cursor.fetchmany(batch):
             yield listed_tokens(rows, width)

@@ -21,7 +21,7 @@ class CollectionTables:
     collection_id: CollectionId
 
     def index(self, codebook_id: CodebookId) -> IndexTables:
-        """Return the handle of the index with this codebook."""
+        """Return the handle of one of the collection's indexes."""
         return IndexTables(self.connection, self.collection_id, codebook_id)
 
     @property
@@ -32,6 +32,14 @@ class CollectionTables:
     def execute(self, statement: Any, /, **parameters: Any) -> psycopg.Cursor[TupleRow]:
         """Execute a statement with the ids and further parameters."""
         return self.connection.execute(statement, self.ids | parameters)
+
+    def rows(self, statement: Any, /, **parameters: Any) -> list[TupleRow]:
+        """Return all rows of a statement."""
+        return self.execute(statement, **parameters).fetchall()
+
+    def binary_rows(self, statement: Any, /, **parameters: Any) -> list[TupleRow]:
+        """Return all rows of a statement, sent in binary form."""
+        return self.connection.execute(statement, self.ids | parameters, binary=True).fetchall()
 
     def one(self, statement: Any, /, **parameters: Any) -> TupleRow | None:
         """Return the first row of a statement, or None."""
@@ -47,6 +55,10 @@ class IndexTables(CollectionTables):
     """The rows of a collection and of one of its indexes: the active one, or one that a build writes beside it."""
 
     codebook_id: CodebookId
+
+    def over(self, connection: Connection) -> IndexTables:
+        """Return the handle of the same rows over another connection."""
+        return IndexTables(connection, self.collection_id, self.codebook_id)
 
     @property
     def ids(self) -> dict[str, Any]:

@@ -8,29 +8,28 @@ from typing import Any
 
 from pgretrieval.assets import statements
 from pgretrieval.db.candidates import SEARCH_STATEMENTS
-from pgretrieval.db.connection import Connection, value
-from pgretrieval.types import CodebookId, CollectionId
+from pgretrieval.db.handles import IndexTables
 
 _SQL = statements("plans")
 _ROWS_WORTH_AN_INDEX = 10_000
 _PROBED = 64
 
 
-def slow_plans(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, rank: int | None) -> list[str]:
+def slow_plans(tables: IndexTables, rank: int | None) -> list[str]:
     """Tables of over 10,000 rows that statements of a search would read whole; `rank` is that of proxies, if there are any."""
-    where = {"collection_id": collection_id, "codebook_id": codebook_id, "n": 256, "vectors_per_passage": None}
+    limits = {"n": 256, "vectors_per_passage": None}
     probed = list(range(_PROBED))
     asked: dict[str, dict[str, Any]] = {
-        "tokens_of_centroids": {**where, "centroid_ids": probed},
-        "codes_of": {**where, "passage_ids": list(range(1, _PROBED))},
-        "centroids_by_postings": {**where, "centroid_ids": probed, "centroid_scores": [1.0] * _PROBED},
+        "tokens_of_centroids": {"centroid_ids": probed},
+        "codes_of": {"passage_ids": list(range(1, _PROBED))},
+        "centroids_by_postings": {**limits, "centroid_ids": probed, "centroid_scores": [1.0] * _PROBED},
     }
     if rank is not None:
-        asked["centroids_by_proxy"] = {**where, "query": [1.0] * rank}
+        asked["centroids_by_proxy"] = {**limits, "query": [1.0] * rank}
     explain = _SQL["explain"] + " "
     slow = []
     for name, parameters in asked.items():
-        plan = value(connection, explain + SEARCH_STATEMENTS[name], parameters)[0]["Plan"]
+        plan = tables.value(explain + SEARCH_STATEMENTS[name], **parameters)[0]["Plan"]
         slow += [f"{name} reads all of {table}" for table in _read_whole(plan)]
     return slow
 
@@ -43,6 +42,6 @@ def _read_whole(node: dict[str, Any]) -> Iterator[str]:
         yield from _read_whole(child)
 
 
-def index_rows_done(connection: Connection, codebook_id: CodebookId) -> int:
+def index_rows_done(tables: IndexTables) -> int:
     """Return the number of rows indexed so far, while another connection builds the proxies' vector index."""
-    return int(value(connection, _SQL["index_rows_done"], {"codebook_id": codebook_id}) or 0)
+    return int(tables.value(_SQL["index_rows_done"]) or 0)

@@ -14,6 +14,7 @@ import torch
 
 from pgretrieval.db import plans
 from pgretrieval.db.connection import Connection, Database
+from pgretrieval.db.handles import CollectionTables, IndexTables
 from pgretrieval.db.tables import codebooks, codes, collections, proxies, rebuilds, vectors
 from pgretrieval.db.tables.collections import CollectionRow, State
 from pgretrieval.db.tables.rebuilds import Rebuild
@@ -102,16 +103,17 @@ def build(
         making = rebuilds.find(connection, collection.collection_id)
         wanted = _required(current, state, encoder if changes_encoder else None)
         if making and making.switched:
-            drop_replaced(_work(database, connection, writing, lock, current, making, encoder, device, stage), _active(state))
+            work = _work(database, connection, writing, lock, current, making, encoder, device, stage)
+            drop_replaced(work, work.tables.index(_active(state)))
             if anew and _makes_the_same(making, wanted):
-                return _report(connection, current, built=True)
+                return _report(current.tables(connection), built=True)
             making = None
-        if not anew and _is_sufficient(connection, state, encoder):
-            return _report(connection, current, built=False)
+        if not anew and _is_sufficient(current.tables(connection), state, encoder):
+            return _report(current.tables(connection), built=False)
         if not state.passages:
             msg = f"collection {collection.name!r} is empty; add passages, then build"
             raise IndexNotBuiltError(msg)
-        making = _resume_or_begin(connection, current, making, wanted)
+        making = _resume_or_begin(current.tables(connection), current, making, wanted)
         return _build(_work(database, connection, writing, lock, current, making, encoder, device, stage))
 
 
@@ -146,11 +148,11 @@ def _required(collection: CollectionRow, state: State, changed: CollectionEncode
     return Rebuild(None, collection.dim or 1, encoding, vectors_per_passage=collection.vectors_per_passage)
 
 
-def _is_sufficient(connection: Connection, state: State, encoder: CollectionEncoder | None) -> bool:
+def _is_sufficient(tables: CollectionTables, state: State, encoder: CollectionEncoder | None) -> bool:
     """Return whether the active codebook can stay, or has to because no encoder can recompute vectors."""
     if state.codebook_id is None:
         return False
-    trained = codebooks.trained_for(connection, state.codebook_id)
+    trained = codebooks.trained_for(tables.index(state.codebook_id))
     untrainable = encoder is None and state.staged < state.passages
     return state.tokens <= GROWTH_THAT_RETRAINS * trained.tokens or untrainable
 
@@ -159,20 +161,20 @@ def _makes_the_same(one: Rebuild, other: Rebuild) -> bool:
     return (one.encoder, one.dim, one.vectors_per_passage) == (other.encoder, other.dim, other.vectors_per_passage)
 
 
-def _resume_or_begin(connection: Connection, collection: CollectionRow, found: Rebuild | None, wanted: Rebuild) -> Rebuild:
+def _resume_or_begin(tables: CollectionTables, collection: CollectionRow, found: Rebuild | None, wanted: Rebuild) -> Rebuild:
     """Return the interrupted rebuild if it makes the same index; else begin a new one and drop the other's data."""
     if found is not None and _makes_the_same(found, wanted):
         return found
     if found is not None and wanted.encoding != collection.encoding:
         wanted = replace(wanted, encoding=found.encoding + 1)  # distinguishes new vectors from those of the abandoned rebuild
-    rebuilds.begin(connection, collection.collection_id, wanted)
-    rebuilds.drop_replaced(connection, collection.collection_id)
+    rebuilds.begin(tables.connection, tables.collection_id, wanted)
+    rebuilds.drop_replaced(tables.connection, tables.collection_id)
     return wanted
 
 
-def _report(connection: Connection, collection: CollectionRow, *, built: bool, slow_plans: list[str] | None = None) -> BuildReport:
-    state = collections.state(connection, collection.collection_id)
-    centroids = codebooks.trained_for(connection, _active(state)).centroids
+def _report(tables: CollectionTables, *, built: bool, slow_plans: list[str] | None = None) -> BuildReport:
+    state = collections.state(tables.connection, tables.collection_id)
+    centroids = codebooks.trained_for(tables.index(_active(state))).centroids
     return BuildReport(state.passages, state.tokens, centroids, built, slow_plans or [])
 
 
@@ -184,100 +186,98 @@ def _build(work: Work) -> BuildReport:
         required_encoder(work, state.passages - state.staged)
     encode_all(work)
     collections.analyze(connection, work.collection_id, "passage", "token_vector")
-    codebook_id = train(work)
-    coder = load_coder(connection, work.collection_id, codebook_id, work.device, work.collection.scoring)
-    _code_all(work, codebook_id, coder)
-    _write_postings(work, codebook_id)
-    _index(work, codebook_id)
-    switch(work, codebook_id, coder)
-    drop_replaced(work, codebook_id)
-    slow = plans.slow_plans(connection, work.collection_id, codebook_id, RANK if work.wants_proxies else None)
-    return _report(connection, work.collection, built=True, slow_plans=slow)
+    index = work.tables.index(train(work))
+    coder = load_coder(index, work.device, work.collection.scoring)
+    _code_all(work, index, coder)
+    _write_postings(work, index)
+    _index(work, index)
+    switch(work, index, coder)
+    drop_replaced(work, index)
+    slow = plans.slow_plans(index, RANK if work.wants_proxies else None)
+    return _report(work.tables, built=True, slow_plans=slow)
 
 
-def _code_all(work: Work, codebook_id: CodebookId, coder: Coder) -> None:
+def _code_all(work: Work, index: IndexTables, coder: Coder) -> None:
     """Code all passages, and those added meanwhile, until few are left. Does nothing once postings exist."""
-    if codes.has_postings(work.connection, work.collection_id, codebook_id):
+    if codes.has_postings(index):
         return
     for _ in range(_ROUNDS_BEFORE_POSTINGS):
-        _code(work, codebook_id, coder)
-        if len(codes.uncoded(work.connection, work.collection_id, codebook_id)) <= _LEFT_TO_SEGMENTS:
+        _code(work, index, coder)
+        if len(codes.uncoded(index)) <= _LEFT_TO_SEGMENTS:
             break
         encode_all(work)
 
 
-def _code(work: Work, codebook_id: CodebookId, coder: Coder) -> None:
+def _code(work: Work, index: IndexTables, coder: Coder) -> None:
     """Read staged vectors in parts and write codes and proxies, with one commit for each part.
 
     The next part is read and coded while a second connection writes the previous one.
     """
-    connection, encoding = work.connection, work.making.encoding
-    staged, lengths = vectors.staged(connection, work.collection_id, encoding, work.making.dim)
-    missing = np.flatnonzero(~np.isin(staged, codes.coded(connection, work.collection_id, codebook_id)))
+    encoding = work.making.encoding
+    staged, lengths = vectors.staged(work.tables, encoding, work.making.dim)
+    missing = np.flatnonzero(~np.isin(staged, codes.coded(index)))
     done = len(staged) - len(missing)
     with ThreadPoolExecutor(1, thread_name_prefix="pgretrieval-write") as writer:
         written: Future[None] | None = None
         for start, end in parts(lengths[missing], VALUES_AT_ONCE // work.making.dim):
             work.stage("code", done + start, len(staged))
-            ids, tokens = vectors.read(connection, work.collection_id, encoding, staged[missing[start:end]])
+            ids, tokens = vectors.read(work.tables, encoding, staged[missing[start:end]])
             if not len(ids):
                 continue
             coded = coder.code(ids, tokens)
             if written:
                 written.result()
-            written = writer.submit(_write, work, codebook_id, coded)
+            written = writer.submit(_write, work, index, coded)
         if written:
             written.result()
     work.stage("code", len(staged), len(staged))
 
 
-def _write(work: Work, codebook_id: CodebookId, coded: Coded) -> None:
+def _write(work: Work, index: IndexTables, coded: Coded) -> None:
     with work.writing.transaction():
-        write_coded(work.writing, work.collection_id, codebook_id, coded)
+        write_coded(index.over(work.writing), coded)
 
 
-def _write_postings(work: Work, codebook_id: CodebookId) -> None:
+def _write_postings(work: Work, index: IndexTables) -> None:
     """Write postings of all coded passages from their codes, and postings of words, in one transaction."""
     connection, collection_id = work.connection, work.collection_id
-    if codes.has_postings(connection, collection_id, codebook_id):
+    if codes.has_postings(index):
         return
-    coded = np.sort(codes.coded(connection, collection_id, codebook_id))
-    postings = None if work.collection.scoring.by_tokens else _postings(work, codebook_id, coded)
+    coded = np.sort(codes.coded(index))
+    postings = None if work.collection.scoring.by_tokens else _postings(work, index, coded)
     with connection.transaction():
         if postings:
-            codes.copy_postings(connection, collection_id, codebook_id, 0, *postings)
+            codes.copy_postings(index, 0, *postings)
         else:
-            _copy_posting_codes(work, codebook_id, coded)
+            _copy_posting_codes(work, index, coded)
         if work.writes_words:
             work.stage("words", 0, 1)
-            mean = codes.index_first_words(connection, collection_id, coded, 0, None)
+            mean = codes.index_first_words(index, coded, 0, None)
             rebuilds.words_written(connection, collection_id, mean)
             work.stage("words", 1, 1)
     work.stage("postings", len(coded), len(coded))
 
 
-def _postings(work: Work, codebook_id: CodebookId, coded: Int32Array) -> Postings:
+def _postings(work: Work, index: IndexTables, coded: Int32Array) -> Postings:
     """Return the posting lists of all centroids."""
     pairs: list[Int64Array] = [np.empty(0, dtype=np.int64)]
     at_once = max(1, VALUES_AT_ONCE // 2048)
     for start in range(0, len(coded), at_once):
         work.stage("postings", start, len(coded))
-        part = codes.read_centroid_ids(work.connection, work.collection_id, codebook_id, coded[start : start + at_once])
-        ids, offsets, centroid_ids = part
+        ids, offsets, centroid_ids = codes.read_centroid_ids(index, coded[start : start + at_once])
         pairs.append(centroid_passage_pairs(centroid_ids, offsets, ids))
     return postings_of(np.concatenate(pairs))
 
 
-def _copy_posting_codes(work: Work, codebook_id: CodebookId, coded: Int32Array) -> None:
+def _copy_posting_codes(work: Work, index: IndexTables, coded: Int32Array) -> None:
     """Write the tokens of each centroid, for as many centroids at a time as fit in memory; each pass reads all passages."""
     if not len(coded):
         return
-    where = work.connection, work.collection_id, codebook_id
     starts = range(0, len(coded), max(1, VALUES_AT_ONCE // 16_384))
     batches = [coded[start : start + starts.step] for start in starts]
     sizes = np.zeros(1, dtype=np.int64)
     for batch in batches:
-        counted = np.bincount(codes.read_centroid_ids(*where, batch)[2])
+        counted = np.bincount(codes.read_centroid_ids(index, batch)[2])
         sizes = np.pad(sizes, (0, max(0, len(counted) - len(sizes))))
         sizes[: len(counted)] += counted
     width = packed_width(work.making.dim, work.collection.bits)
@@ -286,32 +286,31 @@ def _copy_posting_codes(work: Work, codebook_id: CodebookId, coded: Int32Array) 
         found = []
         for place, batch in enumerate(batches):
             work.stage("postings", (number * len(batches) + place) * len(coded) // (len(ranges) * len(batches)), len(coded))
-            ids, offsets, centroid_ids, residuals = codes.read_codes(*where, batch, width)
+            ids, offsets, centroid_ids, residuals = codes.read_codes(index, batch, width)
             found.append(posting_codes_of(centroid_ids, offsets, ids, residuals, first, end))
-        codes.copy_posting_codes(*where, 0, merged(found))
+        codes.copy_posting_codes(index, 0, merged(found))
     if not work.collection.scoring.codes_by_passage:
-        codes.forget_codes_by_passage(*where)
+        codes.forget_codes_by_passage(index)
 
 
-def _index(work: Work, codebook_id: CodebookId) -> None:
+def _index(work: Work, index: IndexTables) -> None:
     """Create vector indexes over a second connection, and report progress."""
-    rows = len(codes.coded(work.connection, work.collection_id, codebook_id)) if work.wants_proxies else 1
+    rows = len(codes.coded(index)) if work.wants_proxies else 1
     work.stage("index", 0, rows)
     with ThreadPoolExecutor(1, thread_name_prefix="pgretrieval-index") as indexer:
-        indexed = indexer.submit(_index_vectors, work, codebook_id)
+        indexed = indexer.submit(_index_vectors, work, index.over(work.writing))
         while wait([indexed], _POLLED_SECONDS).not_done:
-            work.stage("index", min(plans.index_rows_done(work.connection, codebook_id), rows), rows)
+            work.stage("index", min(plans.index_rows_done(index), rows), rows)
         indexed.result()
     collections.analyze(work.connection, work.collection_id, "centroid", work.collection.scoring.postings, "word_posting")
     collections.vacuum(work.connection, work.collection_id, "passage", "token_code")  # so that index-only scans skip the heap
     work.stage("index", rows, rows)
 
 
-def _index_vectors(work: Work, codebook_id: CodebookId) -> None:
-    connection = work.writing
-    with connection.transaction():
-        codebooks.index_centroids(connection, work.collection_id, codebook_id)
+def _index_vectors(work: Work, index: IndexTables) -> None:
+    with index.connection.transaction():
+        codebooks.index_centroids(index)
         if work.wants_proxies:
-            proxies.index(connection, codebook_id)
+            proxies.index(index)
         if work.collection.keeps_dense and not work.makes_dense:
-            vectors.index_dense(connection, work.collection_id, work.collection.dense_encoding, work.collection.dense_dim)
+            vectors.index_dense(index, work.collection.dense_encoding, work.collection.dense_dim)

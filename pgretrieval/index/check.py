@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from pgretrieval.db import checks
 from pgretrieval.db.checks import StoredCodes
-from pgretrieval.db.connection import Connection, Database
+from pgretrieval.db.connection import Database
+from pgretrieval.db.handles import IndexTables
 from pgretrieval.db.tables import codebooks, collections, passages
 from pgretrieval.db.tables.codebooks import CodebookRow
 from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.index.work import Stage
 from pgretrieval.numerics.decoder import Decoder
-from pgretrieval.types import ByteArray, CodebookId, Float32Array, Int32Array, Int64Array, Violation
+from pgretrieval.types import ByteArray, Float32Array, Int32Array, Int64Array, Scoring, Violation
 
 _SHOWN = 20  # violations shown for each rule, as in the SQL function
 _BATCH = 1024  # passages decoded together: some hundred megabytes at 240 tokens of 128 dimensions
@@ -48,7 +49,9 @@ def check(database: Database, collection: CollectionRow, stage: Stage | None = N
             stage(part, 1, 1)
         # A codebook with violations cannot decode.
         if current.codebook_id is not None and not any(violation.rule in _SPOIL_DECODING for violation in found):
-            found += _decoding_violations(connection, collection, current.codebook_id, current.passages, stage)
+            found += _decoding_violations(
+                collection.tables(connection).index(current.codebook_id), collection.scoring, current.passages, stage
+            )
     return found
 
 
@@ -64,19 +67,16 @@ def _no_progress(_name: str, _done: int, _total: int) -> None:
     pass
 
 
-def _decoding_violations(
-    connection: Connection, collection: CollectionRow, codebook_id: CodebookId, total: int, stage: Stage
-) -> list[Violation]:
+def _decoding_violations(index: IndexTables, scoring: Scoring, total: int, stage: Stage) -> list[Violation]:
     """Return violations of codes that decode to a vector of length zero or to one that is not finite."""
-    scoring = collection.scoring
-    codebook = _codebook(codebooks.load(connection, collection.collection_id, codebook_id), unit=scoring.unit_vectors)
+    codebook = _codebook(codebooks.load(index), unit=scoring.unit_vectors)
     if not scoring.codes_by_passage:
-        return _token_violations(connection, collection, codebook_id, codebook, stage)
+        return _token_violations(index, codebook, stage)
     wrong: list[tuple[str, int]] = []
     foreign: list[str] = []
     done = 0
     width = codebook.decoder.width
-    for stored in checks.stream_codes(connection, collection.collection_id, codebook_id, width, _BATCH):
+    for stored in checks.stream_codes(index, width, _BATCH):
         stage("decoding", done, total)
         wrong += _without_direction(codebook, stored)
         foreign += _of_another_codebook(codebook, stored)
@@ -90,21 +90,19 @@ def _codebook(row: CodebookRow, *, unit: bool) -> _Codebook:
     return _Codebook(Decoder(row.centroids, levels, row.bits), cutoffs, unit)
 
 
-def _token_violations(
-    connection: Connection, collection: CollectionRow, codebook_id: CodebookId, codebook: _Codebook, stage: Stage
-) -> list[Violation]:
+def _token_violations(index: IndexTables, codebook: _Codebook, stage: Stage) -> list[Violation]:
     """Return the same violations for codes that are stored by centroid only."""
     wrong: Counter[int] = Counter()
     lengths = np.zeros((3, 0))
-    where, done = (connection, collection.collection_id, codebook_id), 0
-    for listed in checks.stream_posting_codes(*where, codebook.decoder.width, _BATCH):
+    done = 0
+    for listed in checks.stream_posting_codes(index, codebook.decoder.width, _BATCH):
         stage("decoding", done, len(codebook.decoder.centroids))
         wrong.update(listed.passage_ids[_undirected_places(codebook, listed.centroid_ids, listed.residuals)].tolist())
         lengths = _add_by_owner(lengths, listed.passage_ids, _lengths(codebook, listed.centroid_ids, listed.residuals))
         done = min(done + len(np.unique(listed.centroid_ids)), len(codebook.decoder.centroids))
     stage("decoding", len(codebook.decoder.centroids), len(codebook.decoder.centroids))
     longer = np.flatnonzero(_is_foreign(*lengths)).tolist()
-    shown = passages.texts(connection, collection.collection_id, sorted({*wrong, *longer}))
+    shown = passages.texts(index, sorted({*wrong, *longer}))
     return _undirected_violations(
         [(shown[passage_id][0], tokens) for passage_id, tokens in wrong.items() if passage_id in shown]
     ) + _foreign_violations([shown[passage_id][0] for passage_id in longer if passage_id in shown])

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import numpy as np
 
-from pgretrieval.db.connection import Connection
+from pgretrieval.db.handles import IndexTables
 from pgretrieval.db.tables import codebooks, codes, proxies
 from pgretrieval.db.tables.codebooks import CodebookRow
 from pgretrieval.db.tables.codes import PostingCodes
@@ -18,8 +18,6 @@ from pgretrieval.db.wire import offsets_of
 from pgretrieval.importing import whole
 from pgretrieval.types import (
     ByteArray,
-    CodebookId,
-    CollectionId,
     Float32Array,
     Int32Array,
     Int64Array,
@@ -65,21 +63,18 @@ class Coder(NamedTuple):
         return Coded(passage_ids, tokens.offsets, centroid_ids, residuals, fitted, error)
 
 
-def load_coder(
-    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, device: torch.device, scoring: Scoring
-) -> Coder:
+def load_coder(tables: IndexTables, device: torch.device, scoring: Scoring) -> Coder:
     """Load a codebook and its proxy model, if any. Raises StorageError if a rebuild has just dropped it."""
-    codebook = codebook_from_row(codebooks.load(connection, collection_id, codebook_id), device, unit=scoring.unit_vectors)
-    model = proxies.load_model(connection, codebook_id, codebook.dim)
+    codebook = codebook_from_row(codebooks.load(tables), device, unit=scoring.unit_vectors)
+    model = proxies.load_model(tables, codebook.dim)
     return Coder(codebook, proxy_model_from_row(model) if model else None, device, scoring)
 
 
 class Coders:
     """Cache of the coder of a collection's active codebook. Threads may share it. `device` None is the default device."""
 
-    def __init__(self, collection_id: CollectionId, device: str | None, scoring: Scoring) -> None:
+    def __init__(self, device: str | None, scoring: Scoring) -> None:
         self.scoring = scoring
-        self._collection_id = collection_id
         self._device = device
         self._cached: tuple[UUID | None, Coder] | None = None
 
@@ -91,37 +86,35 @@ class Coders:
 
         return compute_device(self._device)
 
-    def get(self, connection: Connection, codebook_id: CodebookId, identity: UUID | None) -> Coder:
+    def get(self, tables: IndexTables, identity: UUID | None) -> Coder:
         """Return the coder, from the cache if `identity` matches. Raises StorageError if a rebuild has just dropped it."""
         cached = self._cached
         if cached is None or cached[0] != identity:
-            cached = self._cached = identity, load_coder(connection, self._collection_id, codebook_id, self.device, self.scoring)
+            cached = self._cached = identity, load_coder(tables, self.device, self.scoring)
         return cached[1]
 
 
-def write_coded(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, coded: Coded) -> None:
+def write_coded(tables: IndexTables, coded: Coded) -> None:
     """Write codes and proxies of passages by binary COPY."""
-    codes.copy_codes(connection, collection_id, codebook_id, coded.passage_ids, coded.offsets, coded.centroid_ids, coded.residuals)
+    codes.copy_codes(tables, coded.passage_ids, coded.offsets, coded.centroid_ids, coded.residuals)
     if coded.proxies is not None:
-        proxies.copy(connection, codebook_id, coded.passage_ids, coded.proxies)
+        proxies.copy(tables, coded.passage_ids, coded.proxies)
 
 
-def write_segment(
-    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, coded: Coded, scoring: Scoring
-) -> None:
+def write_segment(tables: IndexTables, coded: Coded, scoring: Scoring) -> None:
     """Write codes, proxies and a segment of postings, whose number is its first passage id."""
     segment = int(coded.passage_ids.min())
     if scoring.by_tokens:
         tokens = posting_codes_of(coded.centroid_ids, coded.offsets, coded.passage_ids, coded.residuals)
-        codes.copy_posting_codes(connection, collection_id, codebook_id, segment, tokens)
+        codes.copy_posting_codes(tables, segment, tokens)
         rows = len(tokens.centroid_ids)
     else:
         postings = postings_of(centroid_passage_pairs(coded.centroid_ids, coded.offsets, coded.passage_ids))
-        codes.copy_postings(connection, collection_id, codebook_id, segment, *postings)
+        codes.copy_postings(tables, segment, *postings)
         rows = len(postings.centroid_ids)
-    write_coded(connection, collection_id, codebook_id, coded if scoring.codes_by_passage else without_codes(coded))
+    write_coded(tables, coded if scoring.codes_by_passage else without_codes(coded))
     counts = len(coded.passage_ids), len(coded.centroid_ids)
-    codes.note_segment(connection, collection_id, codebook_id, segment, *counts, rows, coded.quantization_error)
+    codes.note_segment(tables, segment, *counts, rows, coded.quantization_error)
 
 
 def without_codes(coded: Coded) -> Coded:

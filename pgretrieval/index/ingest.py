@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias, TypeVar, cast
 from uuid import UUID
 
 from pgretrieval.db.connection import Connection, Database
+from pgretrieval.db.handles import CollectionTables
 from pgretrieval.db.joining import Joined
 from pgretrieval.db.metadata import same
 from pgretrieval.db.selection import array_of
@@ -45,6 +46,10 @@ class Target:
     encoding: int
     coders: Coders
     identity: UUID
+
+    def tables(self, connection: Connection) -> CollectionTables:
+        """Return the handle of the collection's tables over a connection."""
+        return CollectionTables(connection, self.collection_id)
 
 
 class _Prepared(NamedTuple):
@@ -122,7 +127,7 @@ def remove(target: Target, restriction: Restriction, joined: Joined | None = Non
     """Delete the passages that match a restriction in one transaction, `joined` or a new one; return their number."""
     with target.database.writing(f"deleting from collection {target.name!r}", joined) as connection:
         collections.lock_for_change(connection, target.collection_id, target.identity)
-        return passages.remove(connection, target.collection_id, restriction)
+        return passages.remove(target.tables(connection), restriction)
 
 
 class _Ingestion:
@@ -188,7 +193,7 @@ class _Ingestion:
         """Return the state of the collection and the stored passages of the ids; follow a change of the encoder."""
         with self._target.database.looking(self._doing, self._joined) as connection:
             state = collections.add_state(connection, self._target.collection_id, self._target.identity)
-            held = passages.existing(connection, self._target.collection_id, keys)
+            held = passages.existing(self._target.tables(connection), keys)
         if state.encoding != self._target.encoding:
             self._use_new_encoder()
         return state, held
@@ -271,7 +276,7 @@ class _Writing:
     """Transaction of one call."""
 
     def __init__(self, connection: Connection, target: Target, source: VectorSource, on_conflict: OnConflict) -> None:
-        self._connection = connection
+        self._tables = target.tables(connection)
         self._target = target
         self._source = source
         self._on_conflict = on_conflict
@@ -293,7 +298,7 @@ class _Writing:
         """Return whether the stored passages that the batch depends on are unchanged."""
         if self._on_conflict == "error" or (self._source.given and prepared.changes is None):
             return True
-        stored = passages.existing(self._connection, self._target.collection_id, [passage.id for passage in prepared.batch])
+        stored = passages.existing(self._tables, [passage.id for passage in prepared.batch])
         return stored.keys() == prepared.held.keys() if self._on_conflict == "skip" else stored == prepared.held
 
     def _batch(self, prepared: _Prepared) -> AddReport:
@@ -305,7 +310,7 @@ class _Writing:
             written = self._write_passages([batch[position] for position in anew], prepared.tokens, prepared.dense)
         if relabelled:
             changed = [batch[position] for position in relabelled]
-            passages.set_metadata(self._connection, self._target.collection_id, changed)
+            passages.set_metadata(self._tables, changed)
         updated = len(relabelled) + sum(batch[position].id in prepared.held for position in anew)
         skipped = len(batch) - len(anew) - len(relabelled)
         return _sum(written, AddReport(len(relabelled), 0, prepared.truncated, updated, skipped))
@@ -320,7 +325,7 @@ class _Writing:
             if len(kept) < len(batch):
                 part = [batch[position] for position in kept], tokens.some(kept), None if dense is None else dense[kept]
             try:
-                with self._connection.transaction():
+                with self._tables.connection.transaction():
                     written = self._store(*part) if kept else AddReport(0, 0, 0)
             except DuplicateIdError:
                 continue
@@ -334,28 +339,28 @@ class _Writing:
     def _make_room(self, batch: Sequence[Passage]) -> list[int]:
         """Return positions of the passages to store: all, after deleting those of the same ids, or those not stored yet."""
         keys = [passage.id for passage in batch]
-        where = self._connection, self._target.collection_id
-        stored = passages.existing(*where, keys)
+        stored = passages.existing(self._tables, keys)
         if self._on_conflict == "update":
             if stored:
-                passages.remove(*where, Restriction(None, *array_of(list(stored))))
+                passages.remove(self._tables, Restriction(None, *array_of(list(stored))))
             return list(range(len(batch)))
         return [position for position, key in enumerate(keys) if key not in stored]
 
     def _store(self, batch: Sequence[Passage], tokens: TokenMatrix, dense: Float32Array | None) -> AddReport:
         """Store passages with their vectors and, after the first build, codes, proxies and a segment of postings."""
-        connection, collection_id, held = self._connection, self._target.collection_id, self._held
-        passage_ids = passages.reserve_ids(connection, collection_id, len(batch))
-        passages.copy(connection, collection_id, passage_ids, batch, tokens.lengths)
+        tables, held = self._tables, self._held
+        passage_ids = passages.reserve_ids(tables, len(batch))
+        passages.copy(tables, passage_ids, batch, tokens.lengths)
         if len(tokens.vectors) and (held.keep_vectors or held.codebook_id is None):
-            vectors.copy(connection, collection_id, held.encoding, passage_ids, tokens)
+            vectors.copy(tables, held.encoding, passage_ids, tokens)
         if dense is not None:
-            vectors.copy_dense(connection, collection_id, held.dense_encoding, passage_ids, dense)
+            vectors.copy_dense(tables, held.dense_encoding, passage_ids, dense)
         if held.codebook_id is not None:
-            coder = self._target.coders.get(connection, held.codebook_id, held.codebook_identity)
+            index = tables.index(held.codebook_id)
+            coder = self._target.coders.get(index, held.codebook_identity)
             coded = coder.code(passage_ids, tokens, measured=True)
-            write_segment(connection, collection_id, held.codebook_id, coded, self._target.coders.scoring)
-            codes.index_words(connection, collection_id, passage_ids)
+            write_segment(index, coded, self._target.coders.scoring)
+            codes.index_words(tables, passage_ids)
         return AddReport(len(batch), len(tokens.vectors), 0)
 
     def _settle(self, width: int, dense: Float32Array | None) -> None:
@@ -368,7 +373,7 @@ class _Writing:
         )
         if settled != held:
             held = self._held = collections.settle(
-                self._connection, self._target.collection_id, width, source.spec, given, dense_width, given_dense
+                self._tables.connection, self._target.collection_id, width, source.spec, given, dense_width, given_dense
             )
         if width != held.dim:
             msg = f"{source} has {width} dimensions, but collection {name!r} has {held.dim}"
@@ -384,7 +389,7 @@ def not_yet_added(target: Target, batch: Sequence[Passage]) -> list[Passage]:
     Raises DuplicateIdError for an id with another title, text or metadata.
     """
     with target.database.connection(f"reading collection {target.name!r}") as connection:
-        stored = passages.existing(connection, target.collection_id, [passage.id for passage in batch])
+        stored = passages.existing(target.tables(connection), [passage.id for passage in batch])
     different = [passage.id for passage in batch if not _same_content(passage, stored.get(passage.id, passage))]
     if different:
         msg = (

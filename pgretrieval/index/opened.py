@@ -29,7 +29,7 @@ class OpenCollection:
         self.database = database
         self.row = row
         self.device = device
-        self.coders = Coders(row.collection_id, device, row.scoring)
+        self.coders = Coders(device, row.scoring)
         self._loaded = None if encoder is None else (row.encoding, encoder)
 
     @property
@@ -55,7 +55,7 @@ class OpenCollection:
         """Return stored passages by id. Unknown ids are left out."""
         with self.database.connection(f"reading collection {self.name!r}") as connection:
             collections.require(connection, self.row.collection_id, self.row.identity)
-            found = stored.existing(connection, self.row.collection_id, keys)
+            found = stored.existing(self.row.tables(connection), keys)
         return self.complete(found, len(set(keys)))
 
     def encoder(self) -> tuple[int, CollectionEncoder]:

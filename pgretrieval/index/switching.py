@@ -4,62 +4,62 @@ from __future__ import annotations
 
 import time
 
+from pgretrieval.db.handles import IndexTables
 from pgretrieval.db.tables import codes, collections, proxies, rebuilds, vectors
 from pgretrieval.errors import IndexNotBuiltError
 from pgretrieval.index.coding import Coder, write_segment
 from pgretrieval.index.ingest import BATCH
 from pgretrieval.index.training import encode, next_texts
 from pgretrieval.index.work import Work
-from pgretrieval.types import CodebookId
 
 _LEFT_TO_THE_SWITCH = 16  # passages that are coded in a fraction of a second
 _TRIES_WITHOUT_MODEL = 20
 _BETWEEN_ATTEMPTS = 0.2
 
 
-def switch(work: Work, codebook_id: CodebookId, coder: Coder) -> None:
+def switch(work: Work, index: IndexTables, coder: Coder) -> None:
     """Catch up with changes in rounds, until the rest fits in the short transaction that switches over.
 
     The transaction makes the codebook active; adds, updates and deletes wait only for it. Texts are encoded before it; only if
     passages are added again and again are a few encoded within it.
     """
     work.stage("switch", 0, 1)
-    connection, where = work.connection, (work.connection, work.collection_id, codebook_id)
+    connection = work.connection
     dense_dim = _dense_dim(work)
     switched, without_model, left = False, 0, 0 if work.encodes else _LEFT_TO_THE_SWITCH
     while not switched:
-        coded = catch_up(work, codebook_id, coder) if len(codes.uncoded(*where)) > left else 1
+        coded = catch_up(work, index, coder) if len(codes.uncoded(index)) > left else 1
         with rebuilds.trying_to_switch(connection, work.collection_id) as alone:
-            if alone and without_model < _TRIES_WITHOUT_MODEL and next_texts(work, connection):
+            if alone and without_model < _TRIES_WITHOUT_MODEL and next_texts(work):
                 without_model += 1
-            elif alone and (len(codes.uncoded(*where)) <= _LEFT_TO_THE_SWITCH or not coded):
+            elif alone and (len(codes.uncoded(index)) <= _LEFT_TO_THE_SWITCH or not coded):
                 rebuilds.lock(work.lock, work.collection_id)  # raises if the lock was lost, since another build may have run
-                catch_up(work, codebook_id, coder)
-                _forget_removed(work, codebook_id)
-                _refuse_uncoded(work, len(codes.uncoded(*where)))
-                rebuilds.switch(connection, work.collection_id, codebook_id, dense_dim)
+                catch_up(work, index, coder)
+                _forget_removed(work, index)
+                _refuse_uncoded(work, len(codes.uncoded(index)))
+                rebuilds.switch(connection, work.collection_id, index.codebook_id, dense_dim)
                 switched = True
         if not switched:
             time.sleep(_BETWEEN_ATTEMPTS)
     work.stage("switch", 1, 1)
 
 
-def catch_up(work: Work, codebook_id: CodebookId, coder: Coder) -> int:
+def catch_up(work: Work, index: IndexTables, coder: Coder) -> int:
     """Encode and code new passages as segments, with a commit for each; return the number of coded passages."""
     connection, collection_id = work.connection, work.collection_id
-    while batch := next_texts(work, connection):
+    while batch := next_texts(work):
         encode(work, batch)
     coded = 0
-    missing = codes.uncoded(connection, collection_id, codebook_id)
+    missing = codes.uncoded(index)
     for start in range(0, len(missing), BATCH):
-        ids, tokens = vectors.read(connection, collection_id, work.making.encoding, missing[start : start + BATCH])
+        ids, tokens = vectors.read(work.tables, work.making.encoding, missing[start : start + BATCH])
         if not len(ids):
             continue
         with connection.transaction():
-            write_segment(connection, collection_id, codebook_id, coder.code(ids, tokens, measured=True), coder.scoring)
+            write_segment(index, coder.code(ids, tokens, measured=True), coder.scoring)
             if work.writes_words:
                 making = rebuilds.find(connection, collection_id)
-                codes.index_first_words(connection, collection_id, ids, int(ids.min()), making.mean_words if making else None)
+                codes.index_first_words(work.tables, ids, int(ids.min()), making.mean_words if making else None)
         coded += len(ids)
     return coded
 
@@ -73,13 +73,13 @@ def _refuse_uncoded(work: Work, missing: int) -> None:
         raise IndexNotBuiltError(msg)
 
 
-def _forget_removed(work: Work, codebook_id: CodebookId) -> None:
+def _forget_removed(work: Work, index: IndexTables) -> None:
     """Delete the new index's entries of removed passages."""
-    codes.drop_removed(work.connection, work.collection_id, codebook_id)
+    codes.drop_removed(index)
     if work.wants_proxies:
-        proxies.drop_removed(work.connection, work.collection_id, codebook_id)
+        proxies.drop_removed(index)
     if work.encodes:
-        vectors.drop_removed(work.connection, work.collection_id, work.making.encoding)
+        vectors.drop_removed(work.tables, work.making.encoding)
 
 
 def _dense_dim(work: Work) -> int | None:
@@ -88,7 +88,7 @@ def _dense_dim(work: Work) -> int | None:
     return int(work.encoder.encode_document_with_dense(["dimension"])[1].shape[1])
 
 
-def drop_replaced(work: Work, codebook_id: CodebookId) -> None:
+def drop_replaced(work: Work, index: IndexTables) -> None:
     """Drop the replaced index without blocking other sessions, and release its space."""
     connection, collection_id = work.connection, work.collection_id
     work.stage("drop", 0, 1)
@@ -98,7 +98,7 @@ def drop_replaced(work: Work, codebook_id: CodebookId) -> None:
     collections.vacuum(connection, collection_id, *halved, shorten=True)
     collections.vacuum(connection, collection_id, "centroid", "passage", "word_posting")
     if work.wants_proxies:
-        collections.vacuum(connection, codebook_id, "proxy")
-    vectors.clear(connection, collection_id)
+        collections.vacuum(connection, index.codebook_id, "proxy")
+    vectors.clear(work.tables)
     collections.drop_leftovers(connection)
     work.stage("drop", 1, 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from pgretrieval.db.connection import Connection
 from pgretrieval.db.tables import codebooks, collections, passages, proxies, rebuilds, vectors
 from pgretrieval.db.wire import offsets_of
 from pgretrieval.encode.base import CollectionEncoder
@@ -34,7 +33,7 @@ def encode_all(work: Work) -> None:
         _index_dense(work, dense.shape[1])
     state = collections.state(work.connection, work.collection_id)
     done = len(_staged(work)[0])
-    while batch := next_texts(work, work.connection):
+    while batch := next_texts(work):
         work.stage("encode", done, max(done + len(batch), state.passages))
         encode(work, batch)
         done += len(batch)
@@ -42,31 +41,29 @@ def encode_all(work: Work) -> None:
 
 
 def _index_dense(work: Work, dim: int) -> None:
-    connection = work.connection
-    with connection.transaction():
+    with work.connection.transaction():
         if work.collection.codebook_id is not None:
-            vectors.index_dense(connection, work.collection_id, work.collection.dense_encoding, work.collection.dense_dim)
-        vectors.index_dense(connection, work.collection_id, work.making.encoding, dim)
+            vectors.index_dense(work.tables, work.collection.dense_encoding, work.collection.dense_dim)
+        vectors.index_dense(work.tables, work.making.encoding, dim)
 
 
-def next_texts(work: Work, connection: Connection) -> list[tuple[int, Passage]]:
+def next_texts(work: Work) -> list[tuple[int, Passage]]:
     """Return a batch of passages without vectors of the new generation."""
-    return passages.without_vectors(connection, work.collection_id, work.making.encoding, BATCH) if work.encodes else []
+    return passages.without_vectors(work.tables, work.making.encoding, BATCH) if work.encodes else []
 
 
 def encode(work: Work, batch: list[tuple[int, Passage]]) -> None:
     """Encode passages, then write their vectors in one transaction."""
-    connection = work.connection
     encoder = required_encoder(work, len(batch))
     ids = np.array([passage_id for passage_id, _ in batch], dtype=np.int32)
     texts = [passage.encoded_text for _, passage in batch]
     arrays, dense = encoder.encode_document_with_dense(texts) if work.makes_dense else (encoder.encode_document(texts), None)
     tokens = token_matrix(arrays, unit=work.collection.scoring.unit_vectors)
     check_counts(tokens, [passage.id for _, passage in batch], work.making.vectors_per_passage)
-    with connection.transaction():
+    with work.connection.transaction():
         if dense is not None:
-            vectors.copy_dense(connection, work.collection_id, work.making.encoding, ids, dense)
-        vectors.copy(connection, work.collection_id, work.making.encoding, ids, tokens)
+            vectors.copy_dense(work.tables, work.making.encoding, ids, dense)
+        vectors.copy(work.tables, work.making.encoding, ids, tokens)
 
 
 def required_encoder(work: Work, missing: int) -> CollectionEncoder:
@@ -86,9 +83,9 @@ def train(work: Work) -> CodebookId:
     ids, lengths = _staged(work)
     tokens = int(lengths.sum())
     found = work.making.codebook_id
-    if found is not None and tokens > GROWTH_THAT_RETRAINS * codebooks.trained_for(connection, found).tokens:
+    if found is not None and tokens > GROWTH_THAT_RETRAINS * codebooks.trained_for(work.tables.index(found)).tokens:
         found = None
-    if found is not None and (not work.wants_proxies or proxies.load_model(connection, found, work.making.dim)):
+    if found is not None and (not work.wants_proxies or proxies.load_model(work.tables.index(found), work.making.dim)):
         return found
     if not len(ids):
         msg = f"collection {work.collection.name!r} is empty; add passages, then build"
@@ -101,7 +98,7 @@ def train(work: Work) -> CodebookId:
     if work.wants_proxies:
         model = train_proxy(sample, _SEED, work.device, lambda done, steps: work.stage("proxies", done, steps))
         with connection.transaction():
-            proxies.save_model(connection, found, row_from_proxy_model(model))
+            proxies.save_model(work.tables.index(found), row_from_proxy_model(model))
     return found
 
 
@@ -120,9 +117,9 @@ def _train_codebook(work: Work, sample: TokenMatrix, count: int, passage_count: 
     row = row_from_codebook(codebook, passage_count, tokens, _error_of(codebook, sample.vectors))
     if collection.codebook_id is not None:
         with connection.transaction():
-            codebooks.index_centroids(connection, work.collection_id, collection.codebook_id)
+            codebooks.index_centroids(work.tables.index(collection.codebook_id))
     with connection.transaction():
-        found = codebooks.save(connection, work.collection_id, row)
+        found = codebooks.save(work.tables, row)
         rebuilds.trained(connection, work.collection_id, found)
     return found
 
@@ -134,7 +131,7 @@ def _error_of(codebook: Codebook, sample: Float32Array) -> float:
 
 
 def _staged(work: Work) -> tuple[Int32Array, Int64Array]:
-    return vectors.staged(work.connection, work.collection_id, work.making.encoding, work.making.dim)
+    return vectors.staged(work.tables, work.making.encoding, work.making.dim)
 
 
 def _sample(work: Work, ids: Int32Array, lengths: Int64Array, at_most: int) -> TokenMatrix:
@@ -147,7 +144,7 @@ def _sample(work: Work, ids: Int32Array, lengths: Int64Array, at_most: int) -> T
     sample = np.empty((int(expected.sum()), dim), dtype=np.float32)
     filled, counts = 0, []
     for start, end in parts(expected, VALUES_AT_ONCE // dim):
-        _, part = vectors.read(work.connection, work.collection_id, work.making.encoding, chosen[start:end])
+        _, part = vectors.read(work.tables, work.making.encoding, chosen[start:end])
         sample[filled : filled + len(part.vectors)] = part.vectors
         counts.append(part.lengths)
         filled += len(part.vectors)

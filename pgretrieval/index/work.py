@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pgretrieval.db.connection import Connection, Database
+from pgretrieval.db.handles import CollectionTables
 from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.db.tables.rebuilds import Rebuild
 from pgretrieval.encode.base import CollectionEncoder
@@ -45,6 +46,11 @@ class Work:
     def collection_id(self) -> CollectionId:
         """Id of the collection."""
         return self.collection.collection_id
+
+    @property
+    def tables(self) -> CollectionTables:
+        """The collection's tables, over the connection that reads."""
+        return CollectionTables(self.connection, self.collection_id)
 
     @property
     def wants_proxies(self) -> bool:

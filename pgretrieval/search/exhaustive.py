@@ -39,7 +39,7 @@ def exact_rankings(
     positions = np.empty((len(queries), 0), dtype=np.int64)
     keys: list[str] = []
     with opened.database.reading("reading all passages", apart=True) as connection:
-        for batch in passages.stream(connection, row.collection_id, _BATCH):
+        for batch in passages.stream(row.tables(connection), _BATCH):
             tokens = token_matrix(encoder.encode_document([passage.encoded_text for _, passage in batch]), unit=row.unit_vectors)
             added = maxsim_many(list(queries), tokens.vectors, tokens.offsets)
             scores = np.concatenate([scores, added], axis=1)

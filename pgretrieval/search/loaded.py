@@ -70,31 +70,30 @@ class LoadedIndex:
 class IndexCache:
     """Cache of the active index of one collection. Threads may share it."""
 
-    def __init__(self, collection_id: CollectionId, coders: Coders) -> None:
+    def __init__(self, coders: Coders) -> None:
         self.current: LoadedIndex | None = None
-        self._collection_id = collection_id
         self._coders = coders
         self._loading = threading.Lock()
 
-    def load(self, connection: Connection, codebook_id: CodebookId, identity: UUID) -> LoadedIndex:
+    def load(self, tables: IndexTables, identity: UUID) -> LoadedIndex:
         """Return the index of the snapshot's active codebook; load it if it is not cached."""
         with self._loading:
-            state = collections.state(connection, self._collection_id)
+            state = collections.state(tables.connection, tables.collection_id)
             current = self.current
             if current is None or (current.identity, current.restricted) != (identity, state.restricted):
-                current = self.current = self._loaded(connection, codebook_id, identity, state)
+                current = self.current = self._loaded(tables, identity, state)
             return current
 
-    def _loaded(self, connection: Connection, codebook_id: CodebookId, identity: UUID, state: collections.State) -> LoadedIndex:
-        coder = self._coders.get(connection, codebook_id, identity)
+    def _loaded(self, tables: IndexTables, identity: UUID, state: collections.State) -> LoadedIndex:
+        coder = self._coders.get(tables, identity)
         codebook = coder.codebook
         sizes = None
         if self._coders.scoring.by_tokens and not state.restricted:
-            pending = read.centroid_sizes(IndexTables(connection, self._collection_id, codebook_id), codebook.codec.width)
+            pending = read.centroid_sizes(tables, codebook.codec.width)
             sizes = read.sizes(pending, len(codebook.centroids))
         return LoadedIndex(
-            self._collection_id,
-            codebook_id,
+            tables.collection_id,
+            tables.codebook_id,
             identity,
             codebook,
             quick(torch.from_numpy(codebook.centroids)),

@@ -41,7 +41,7 @@ class SearchPipeline:
         self._collection_id = opened.row.collection_id
         self._identity = opened.row.identity
         self._name = opened.name
-        self._indexes = IndexCache(self._collection_id, opened.coders)
+        self._indexes = IndexCache(opened.coders)
         self._scanner: Callable[[LoadedIndex, ScanRequest], Scanner] = (
             XtrScanner if opened.coders.scoring.by_tokens else PlaidScanner
         )
@@ -127,7 +127,7 @@ class SearchPipeline:
                 reports = [scan.report for scan in scans]
             with shared.stage("texts"):
                 shared.round_trips += 1
-                shown = passages.texts(connection, self._collection_id, [key for each in rankings for key in each.passage_ids])
+                shown = passages.texts(self._tables(connection), [key for each in rankings for key in each.passage_ids])
             if counting and scans:
                 scans[0].count_postings()
         reports[0] = shared.followed_by(reports[0])
@@ -138,6 +138,9 @@ class SearchPipeline:
             ]
         return reports
 
+    def _tables(self, connection: Connection) -> CollectionTables:
+        return CollectionTables(connection, self._collection_id)
+
     def _request_candidates(
         self, connection: Connection, queries: QueryVectors, request: ScanRequest, shared: Explanation
     ) -> list[PendingScan] | None:
@@ -145,7 +148,7 @@ class SearchPipeline:
 
         Returns None before the first build.
         """
-        tables, index = CollectionTables(connection, self._collection_id), self._indexes.current
+        tables, index = self._tables(connection), self._indexes.current
         while True:
             scanner = self._scanner(index, request) if index and index.fits(queries) else None
             first_statement = read.begin(tables, scanner.vector_index_depth if scanner else 1)
@@ -163,7 +166,7 @@ class SearchPipeline:
             if active is None:
                 return None
             with shared.stage("load"):
-                index = self._indexes.load(connection, active, codebook)
+                index = self._indexes.load(tables.index(active), codebook)
 
     def _refuse(self, queries: QueryVectors, dim: int) -> NoReturn:
         """Raise the error for queries of another encoder than the index."""
@@ -183,7 +186,7 @@ class SearchPipeline:
         state = collections.state(connection, self._collection_id)  # raises if the collection was dropped
         if queries.encoding not in (None, state.encoding):
             raise EncoderChangedError(self._name)
-        rankings, report = compare_all(CollectionTables(connection, self._collection_id), queries.vectors, request)
+        rankings, report = compare_all(self._tables(connection), queries.vectors, request)
         return rankings, [report, *(Explanation() for _ in rankings[1:])]
 
 

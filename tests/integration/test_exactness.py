@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 import pgretrieval
+from pgretrieval.db.handles import IndexTables
 from pgretrieval.db.tables import codebooks
 from pgretrieval.index.coding import codebook_from_row
 from pgretrieval.types import Float32Array
@@ -24,7 +25,7 @@ def decoded(url: str, name: str) -> dict[str, Float32Array]:
         collection_id, codebook_id = connection.execute(
             "select collection_id, codebook_id from pgretrieval.collection where name = %s", [name]
         ).fetchone()
-        codebook = codebook_from_row(codebooks.load(connection, collection_id, codebook_id))
+        codebook = codebook_from_row(codebooks.load(IndexTables(connection, collection_id, codebook_id)))
         rows = connection.execute(
             """select key, centroid_ids, residuals
                from pgretrieval.token_code join pgretrieval.passage using (collection_id, passage_id)

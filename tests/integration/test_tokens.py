@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import pgretrieval
+from pgretrieval.db.handles import IndexTables
 from pgretrieval.db.tables import codebooks
 from pgretrieval.index.coding import codebook_from_row
 from pgretrieval.numerics.hardware import quick
@@ -29,7 +30,7 @@ class Tokens:
             collection_id, codebook_id, unit = connection.execute(
                 "select collection_id, codebook_id, unit_vectors from pgretrieval.collection where name = %s", [name]
             ).fetchone()
-            codebook = codebook_from_row(codebooks.load(connection, collection_id, codebook_id))
+            codebook = codebook_from_row(codebooks.load(IndexTables(connection, collection_id, codebook_id)))
             rows = connection.execute(
                 "select centroid_id, passage_ids, positions, residuals from pgretrieval.posting_code "
                 "where collection_id = %s and codebook_id = %s",

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from pgretrieval import assets
+from pgretrieval.db.handles import CollectionTables
 from pgretrieval.db.tables import passages
 
 pytestmark = pytest.mark.both_versions
@@ -131,7 +132,7 @@ def test_reserved_passage_ids_are_never_given_twice(connection: Connection, data
     first, second = create(connection, "first"), create(connection, "second")
 
     def reserve(where: Connection, collection_id: int, n: int) -> list[int]:
-        return passages.reserve_ids(where, collection_id, n).tolist()
+        return passages.reserve_ids(CollectionTables(where, collection_id), n).tolist()
 
     with psycopg.connect(database_url) as other:
         given = reserve(connection, first, 3) + reserve(other, first, 2)
@@ -274,7 +275,7 @@ def test_candidates_survive_a_hostile_search_path(connection: Connection):
     connection.execute("create function hostile.nextval(regclass) returns bigint language sql as 'select 666::bigint'")
     connection.execute("set search_path = hostile, pg_catalog")
     assert candidates(connection, collection_id, {10: 0.5, 11: 0.25}) == [(2, 0.75), (1, 0.5)]
-    assert passages.reserve_ids(connection, collection_id, 1).tolist() == [1]
+    assert passages.reserve_ids(CollectionTables(connection, collection_id), 1).tolist() == [1]
     other = connection.execute("select pgretrieval.create_collection('other', 48)").fetchone()[0]
     assert f"posting_{other}" in partitions(connection)
     connection.execute("select pgretrieval.clear_token_vectors(%s)", [other])

@@ -9,9 +9,9 @@ import numpy as np
 
 from pgretrieval.assets import statements
 from pgretrieval.db import wire
-from pgretrieval.db.connection import Connection, one, value
+from pgretrieval.db.handles import CollectionTables, IndexTables
 from pgretrieval.errors import StorageError
-from pgretrieval.types import CodebookId, CollectionId, Float32Array
+from pgretrieval.types import CodebookId, Float32Array
 
 _SQL = statements("codebooks")
 
@@ -40,47 +40,45 @@ class TrainedFor(NamedTuple):
     tokens: int
 
 
-def save(connection: Connection, collection_id: CollectionId, codebook: CodebookRow) -> CodebookId:
+def save(tables: CollectionTables, codebook: CodebookRow) -> CodebookId:
     """Write a codebook beside the active one."""
-    parameters = {
-        "collection_id": collection_id,
-        "dim": codebook.centroids.shape[1],
-        "bits": codebook.bits,
-        "cutoffs": codebook.cutoffs,
-        "weights": codebook.weights,
-        "centroid_count": len(codebook.centroids),
-        "passages": codebook.passages,
-        "tokens": codebook.tokens,
-        "quantization_error": codebook.quantization_error,
-    }
-    codebook_id = CodebookId(value(connection, _SQL["insert"], parameters))
-    with connection.cursor() as cursor, cursor.copy(_SQL["copy_centroids"]) as stream:
+    inserted = tables.value(
+        _SQL["insert"],
+        dim=codebook.centroids.shape[1],
+        bits=codebook.bits,
+        cutoffs=codebook.cutoffs,
+        weights=codebook.weights,
+        centroid_count=len(codebook.centroids),
+        passages=codebook.passages,
+        tokens=codebook.tokens,
+        quantization_error=codebook.quantization_error,
+    )
+    codebook_id = CodebookId(inserted)
+    with tables.connection.cursor() as cursor, cursor.copy(_SQL["copy_centroids"]) as stream:
         stream.set_types(["int4", "int4", "int4", "bytea"])
         for centroid_id, field in enumerate(wire.halfvec_fields(codebook.centroids)):
-            stream.write_row((collection_id, codebook_id, centroid_id, field))
+            stream.write_row((tables.collection_id, codebook_id, centroid_id, field))
     return codebook_id
 
 
-def load(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> CodebookRow:
+def load(tables: IndexTables) -> CodebookRow:
     """Read a codebook with all its centroids. Raises StorageError where a rebuild has just dropped it."""
-    row = one(connection, _SQL["get"], {"codebook_id": codebook_id})
-    with connection.cursor(binary=True) as cursor:
-        cursor.execute(_SQL["centroids"], {"collection_id": collection_id, "codebook_id": codebook_id})
-        fields = [vector for (vector,) in cursor.fetchall()]
+    row = tables.one(_SQL["get"])
+    fields = [vector for (vector,) in tables.binary_rows(_SQL["centroids"])]
     if row is None or not fields:
-        msg = f"codebook {codebook_id} is gone; search again to use its successor"
+        msg = f"codebook {tables.codebook_id} is gone; search again to use its successor"
         raise StorageError(msg)
     dim, bits, cutoffs, weights, _count, passages, tokens, error = row
     centroids = wire.read_halfvecs(fields).reshape(len(fields), dim)
     return CodebookRow(bits, cutoffs, weights, np.ascontiguousarray(centroids), passages, tokens, error)
 
 
-def trained_for(connection: Connection, codebook_id: CodebookId) -> TrainedFor:
+def trained_for(tables: IndexTables) -> TrainedFor:
     """Return the size of the training data of a codebook."""
-    row = one(connection, _SQL["get"], {"codebook_id": codebook_id})
+    row = tables.one(_SQL["get"])
     return TrainedFor(*row[4:7]) if row else TrainedFor(0, 0, 0)
 
 
-def index_centroids(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> None:
+def index_centroids(tables: IndexTables) -> None:
     """Make the vector index over a codebook's centroids unless it is there."""
-    connection.execute(_SQL["index_centroids"], {"collection_id": collection_id, "codebook_id": codebook_id})
+    tables.execute(_SQL["index_centroids"])

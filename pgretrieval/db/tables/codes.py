@@ -9,10 +9,10 @@ import numpy as np
 
 from pgretrieval.assets import statements
 from pgretrieval.db import wire
-from pgretrieval.db.connection import Connection, value
+from pgretrieval.db.handles import CollectionTables, IndexTables
 from pgretrieval.db.parameters import Int4Array
 from pgretrieval.db.writing import write_rows
-from pgretrieval.types import ByteArray, CodebookId, CollectionId, Int32Array, Int64Array
+from pgretrieval.types import ByteArray, Int32Array, Int64Array
 
 _SQL = statements("codes")
 
@@ -28,51 +28,33 @@ class PostingCodes(NamedTuple):
 
 
 def copy_codes(
-    connection: Connection,
-    collection_id: CollectionId,
-    codebook_id: CodebookId,
-    passage_ids: Int32Array,
-    offsets: Int64Array,
-    centroid_ids: Int32Array,
-    residuals: ByteArray,
+    tables: IndexTables, passage_ids: Int32Array, offsets: Int64Array, centroid_ids: Int32Array, residuals: ByteArray
 ) -> None:
     """Write the codes of passages; rows `offsets[i]:offsets[i + 1]` of (tokens,) ids and (tokens, width) bytes are passage i's."""
     ids = centroid_ids.astype("<i4")
     edges = offsets.tolist()
     rows = (
-        (collection_id, codebook_id, passage_id, ids[start:end].tobytes(), residuals[start:end].tobytes())
+        (tables.collection_id, tables.codebook_id, passage_id, ids[start:end].tobytes(), residuals[start:end].tobytes())
         for passage_id, start, end in zip(passage_ids.tolist(), edges[:-1], edges[1:], strict=True)
     )
     types = ["int4", "int4", "int4", "bytea", "bytea"]
-    write_rows(connection, "pgretrieval.token_code", _SQL["copy"], _SQL["insert"], types, rows)
+    write_rows(tables.connection, "pgretrieval.token_code", _SQL["copy"], _SQL["insert"], types, rows)
 
 
 def copy_postings(
-    connection: Connection,
-    collection_id: CollectionId,
-    codebook_id: CodebookId,
-    segment: int,
-    centroid_ids: Int32Array,
-    offsets: Int64Array,
-    passage_ids: Int32Array,
+    tables: IndexTables, segment: int, centroid_ids: Int32Array, offsets: Int64Array, passage_ids: Int32Array
 ) -> None:
     """Write one segment: rows `offsets[i]:offsets[i + 1]` of passage_ids are the postings of centroid_ids[i]."""
     fields = wire.int4_array_fields(passage_ids, offsets)
     rows = (
-        (collection_id, codebook_id, centroid_id, segment, field)
+        (tables.collection_id, tables.codebook_id, centroid_id, segment, field)
         for centroid_id, field in zip(centroid_ids.tolist(), fields, strict=True)
     )
     types = ["int4", "int4", "int4", "int4", "bytea"]
-    write_rows(connection, "pgretrieval.posting", _SQL["copy_postings"], _SQL["insert_postings"], types, rows)
+    write_rows(tables.connection, "pgretrieval.posting", _SQL["copy_postings"], _SQL["insert_postings"], types, rows)
 
 
-def copy_posting_codes(
-    connection: Connection,
-    collection_id: CollectionId,
-    codebook_id: CodebookId,
-    segment: int,
-    tokens: PostingCodes,
-) -> None:
+def copy_posting_codes(tables: IndexTables, segment: int, tokens: PostingCodes) -> None:
     """Write the tokens of one segment."""
     listed = zip(
         tokens.centroid_ids.tolist(),
@@ -82,99 +64,75 @@ def copy_posting_codes(
         strict=True,
     )
     rows = (
-        (collection_id, codebook_id, centroid_id, segment, *fields, tokens.residuals[start:end].tobytes())
+        (tables.collection_id, tables.codebook_id, centroid_id, segment, *fields, tokens.residuals[start:end].tobytes())
         for centroid_id, *fields, (start, end) in listed
     )
     types = ["int4", "int4", "int4", "int4", "bytea", "bytea", "bytea"]
-    write_rows(connection, "pgretrieval.posting_code", _SQL["copy_posting_codes"], _SQL["insert_posting_codes"], types, rows)
+    write_rows(tables.connection, "pgretrieval.posting_code", _SQL["copy_posting_codes"], _SQL["insert_posting_codes"], types, rows)
 
 
-def forget_codes_by_passage(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> None:
+def forget_codes_by_passage(tables: IndexTables) -> None:
     """Empty the codes of passages, which postings hold from now on; that the passages are coded stays."""
-    connection.execute(_SQL["forget_codes_by_passage"], {"collection_id": collection_id, "codebook_id": codebook_id})
+    tables.execute(_SQL["forget_codes_by_passage"])
 
 
 def note_segment(
-    connection: Connection,
-    collection_id: CollectionId,
-    codebook_id: CodebookId,
-    segment: int,
-    passages: int,
-    tokens: int,
-    posting_rows: int,
-    quantization_error: float | None,
+    tables: IndexTables, segment: int, passages: int, tokens: int, posting_rows: int, quantization_error: float | None
 ) -> None:
     """Write down that a segment is there, for compaction, and how well its tokens are coded, for drift."""
-    connection.execute(
+    tables.execute(
         _SQL["note_segment"],
-        {
-            "collection_id": collection_id,
-            "codebook_id": codebook_id,
-            "segment": segment,
-            "passages": passages,
-            "tokens": tokens,
-            "posting_rows": posting_rows,
-            "quantization_error": quantization_error,
-        },
+        segment=segment,
+        passages=passages,
+        tokens=tokens,
+        posting_rows=posting_rows,
+        quantization_error=quantization_error,
     )
 
 
-def coded(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> Int32Array:
+def coded(tables: IndexTables) -> Int32Array:
     """Ids of the passages that have codes under the codebook."""
-    rows = connection.execute(_SQL["coded"], {"collection_id": collection_id, "codebook_id": codebook_id}).fetchall()
-    return np.array([row[0] for row in rows], dtype=np.int32)
+    return np.array([row[0] for row in tables.rows(_SQL["coded"])], dtype=np.int32)
 
 
-def uncoded(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> Int32Array:
+def uncoded(tables: IndexTables) -> Int32Array:
     """Ids of the passages that have no codes under the codebook, ascending."""
-    rows = connection.execute(_SQL["uncoded"], {"collection_id": collection_id, "codebook_id": codebook_id}).fetchall()
-    return np.array([row[0] for row in rows], dtype=np.int32)
+    return np.array([row[0] for row in tables.rows(_SQL["uncoded"])], dtype=np.int32)
 
 
-def drop_removed(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> None:
+def drop_removed(tables: IndexTables) -> None:
     """Remove a codebook's codes of passages that are gone, and note that its postings may list these."""
-    connection.execute(_SQL["drop_codes_of_removed"], {"collection_id": collection_id, "codebook_id": codebook_id})
+    tables.execute(_SQL["drop_codes_of_removed"])
 
 
-def index_words(connection: Connection, collection_id: CollectionId, passage_ids: Int32Array) -> None:
+def index_words(tables: CollectionTables, passage_ids: Int32Array) -> None:
     """Write postings of the words of some passages, once those of all that were there at the build are written."""
-    connection.execute(_SQL["index_words"], {"collection_id": collection_id, "passage_ids": Int4Array(passage_ids)})
+    tables.execute(_SQL["index_words"], passage_ids=Int4Array(passage_ids))
 
 
-def index_first_words(
-    connection: Connection, collection_id: CollectionId, passage_ids: Int32Array, segment: int, mean: float | None
-) -> float | None:
+def index_first_words(tables: CollectionTables, passage_ids: Int32Array, segment: int, mean: float | None) -> float | None:
     """Write postings of words in a first build: segment 0, with any before cleared; later ones take the mean length of that."""
     if segment == 0:
-        connection.execute(_SQL["clear_words"], {"collection_id": collection_id})
-    parameters = {"collection_id": collection_id, "passage_ids": Int4Array(passage_ids), "mean": mean, "segment": segment}
-    found = value(connection, _SQL["index_first_words"], parameters)
+        tables.execute(_SQL["clear_words"])
+    found = tables.value(_SQL["index_first_words"], passage_ids=Int4Array(passage_ids), mean=mean, segment=segment)
     return None if found is None else float(found)
 
 
-def has_postings(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> bool:
+def has_postings(tables: IndexTables) -> bool:
     """Return whether the codebook has postings."""
-    return bool(value(connection, _SQL["has_postings"], {"collection_id": collection_id, "codebook_id": codebook_id}))
+    return bool(tables.value(_SQL["has_postings"]))
 
 
-def read_centroid_ids(
-    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, passage_ids: Int32Array
-) -> tuple[Int32Array, Int64Array, Int32Array]:
+def read_centroid_ids(tables: IndexTables, passage_ids: Int32Array) -> tuple[Int32Array, Int64Array, Int32Array]:
     """Return ids of passages in the order received, offsets, and centroid ids (tokens,)."""
-    parameters = {"collection_id": collection_id, "codebook_id": codebook_id, "passage_ids": Int4Array(passage_ids)}
-    with connection.cursor(binary=True) as cursor:
-        rows = cursor.execute(_SQL["centroid_ids"], parameters).fetchall()
+    rows = tables.binary_rows(_SQL["centroid_ids"], passage_ids=Int4Array(passage_ids))
     centroid_ids = np.frombuffer(b"".join(row[1] for row in rows), dtype="<i4").astype(np.int32, copy=False)
     return np.array([row[0] for row in rows], dtype=np.int32), wire.offsets_of([len(row[1]) // 4 for row in rows]), centroid_ids
 
 
-def read_codes(
-    connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, passage_ids: Int32Array, width: int
-) -> tuple[Int32Array, Int64Array, Int32Array, ByteArray]:
+def read_codes(tables: IndexTables, passage_ids: Int32Array, width: int) -> tuple[Int32Array, Int64Array, Int32Array, ByteArray]:
     """`read_centroid_ids`, and residuals (tokens, width)."""
-    parameters = {"collection_id": collection_id, "codebook_id": codebook_id, "passage_ids": Int4Array(passage_ids)}
-    with connection.cursor(binary=True) as cursor:
-        rows = cursor.execute(_SQL["codes"], parameters).fetchall()
+    rows = tables.binary_rows(_SQL["codes"], passage_ids=Int4Array(passage_ids))
     centroid_ids = np.frombuffer(b"".join(row[1] for row in rows), dtype="<i4").astype(np.int32, copy=False)
     residuals = np.frombuffer(b"".join(row[2] for row in rows), dtype=np.uint8).reshape(-1, width)
     ids = np.array([row[0] for row in rows], dtype=np.int32)

@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 
 from pgretrieval.assets import statements
 from pgretrieval.db.connection import Connection, Database, one, value
+from pgretrieval.db.handles import CollectionTables
 from pgretrieval.db.tables import attachments, factorizations
 from pgretrieval.errors import CollectionExistsError, CollectionNotFoundError
 from pgretrieval.types import CodebookId, CollectionId, CollectionSettings, Generator, Levels, Rerank, Scorer, Scoring
@@ -55,6 +56,10 @@ class CollectionRow:
     rerank: Rerank | None
     unit_vectors: bool
     identity: UUID
+
+    def tables(self, connection: Connection) -> CollectionTables:
+        """Return the handle of the collection's tables over a connection."""
+        return CollectionTables(connection, self.collection_id)
 
     @property
     def texts_alone(self) -> bool:

@@ -9,66 +9,60 @@ import numpy as np
 
 from pgretrieval.assets import statements
 from pgretrieval.db import wire
-from pgretrieval.db.connection import Connection, value
+from pgretrieval.db.handles import CollectionTables
 from pgretrieval.db.parameters import Int4Array
 from pgretrieval.db.writing import write_rows
-from pgretrieval.types import CollectionId, Float32Array, Int32Array, Int64Array, TokenMatrix
+from pgretrieval.types import Float32Array, Int32Array, Int64Array, TokenMatrix
 
 _SQL = statements("vectors")
 
 
-def copy(connection: Connection, collection_id: CollectionId, encoding: int, passage_ids: Int32Array, tokens: TokenMatrix) -> None:
+def copy(tables: CollectionTables, encoding: int, passage_ids: Int32Array, tokens: TokenMatrix) -> None:
     """Write one `halfvec[]` a passage by binary COPY, as vectors of one of the collection's encodings."""
-    element_type = int(value(connection, _SQL["element_type"]))
+    element_type = int(tables.value(_SQL["element_type"]))
     fields = wire.halfvec_array_fields(tokens.vectors, tokens.offsets, element_type)
-    rows = ((collection_id, encoding, passage_id, field) for passage_id, field in zip(passage_ids.tolist(), fields, strict=True))
-    write_rows(connection, "pgretrieval.token_vector", _SQL["copy"], _SQL["insert"], ["int4", "int4", "int4", "bytea"], rows)
+    rows = (
+        (tables.collection_id, encoding, passage_id, field) for passage_id, field in zip(passage_ids.tolist(), fields, strict=True)
+    )
+    write_rows(tables.connection, "pgretrieval.token_vector", _SQL["copy"], _SQL["insert"], ["int4", "int4", "int4", "bytea"], rows)
 
 
-def copy_dense(
-    connection: Connection, collection_id: CollectionId, encoding: int, passage_ids: Int32Array, rows: Float32Array
-) -> None:
+def copy_dense(tables: CollectionTables, encoding: int, passage_ids: Int32Array, rows: Float32Array) -> None:
     """Write one `halfvec` a passage by binary COPY; rows are (passages, dense dim)."""
     written = (
-        (collection_id, encoding, passage_id, field)
+        (tables.collection_id, encoding, passage_id, field)
         for passage_id, field in zip(passage_ids.tolist(), wire.halfvec_fields(rows), strict=True)
     )
     types = ["int4", "int4", "int4", "bytea"]
-    write_rows(connection, "pgretrieval.dense_vector", _SQL["copy_dense"], _SQL["insert_dense"], types, written)
+    write_rows(tables.connection, "pgretrieval.dense_vector", _SQL["copy_dense"], _SQL["insert_dense"], types, written)
 
 
-def index_dense(connection: Connection, collection_id: CollectionId, encoding: int, dim: int | None) -> None:
+def index_dense(tables: CollectionTables, encoding: int, dim: int | None) -> None:
     """Make the vector index over one encoding of the dense vectors unless it is there; without a dimension there are none yet."""
-    connection.execute(_SQL["index_dense"], {"collection_id": collection_id, "encoding": encoding, "dim": dim})
+    tables.execute(_SQL["index_dense"], encoding=encoding, dim=dim)
 
 
-def staged(connection: Connection, collection_id: CollectionId, encoding: int, dim: int) -> tuple[Int32Array, Int64Array]:
+def staged(tables: CollectionTables, encoding: int, dim: int) -> tuple[Int32Array, Int64Array]:
     """Passage ids that have vectors of an encoding, ascending, and the number of tokens of each."""
-    parameters = {"collection_id": collection_id, "encoding": encoding, "dim": dim}
-    rows = connection.execute(_SQL["staged_ids"], parameters).fetchall()
-    table = np.array(rows, dtype=np.int64).reshape(-1, 2)
+    table = np.array(tables.rows(_SQL["staged_ids"], encoding=encoding, dim=dim), dtype=np.int64).reshape(-1, 2)
     return table[:, 0].astype(np.int32), table[:, 1]
 
 
-def read(
-    connection: Connection, collection_id: CollectionId, encoding: int, passage_ids: Int32Array
-) -> tuple[Int32Array, TokenMatrix]:
+def read(tables: CollectionTables, encoding: int, passage_ids: Int32Array) -> tuple[Int32Array, TokenMatrix]:
     """The vectors of those of some passages that are still there, with their ids, in the order given."""
-    parameters = {"collection_id": collection_id, "encoding": encoding, "passage_ids": Int4Array(passage_ids)}
-    with connection.cursor(binary=True) as cursor:
-        rows = cursor.execute(_SQL["read"], parameters).fetchall()
+    rows = tables.binary_rows(_SQL["read"], encoding=encoding, passage_ids=Int4Array(passage_ids))
     if not rows:
         return np.empty(0, dtype=np.int32), TokenMatrix(np.empty((0, 1), dtype=np.float32), np.zeros(1, dtype=np.int64))
     vectors, offsets = wire.read_halfvec_arrays([row[1] for row in rows])
     return np.array([row[0] for row in rows], dtype=np.int32), TokenMatrix(vectors, offsets)
 
 
-def drop_removed(connection: Connection, collection_id: CollectionId, encoding: int) -> None:
+def drop_removed(tables: CollectionTables, encoding: int) -> None:
     """Remove an encoding's vectors of passages that are gone."""
     for statement in ("drop_vectors_of_removed", "drop_dense_of_removed"):
-        connection.execute(_SQL[statement], {"collection_id": collection_id, "encoding": encoding})
+        tables.execute(_SQL[statement], encoding=encoding)
 
 
-def clear(connection: Connection, collection_id: CollectionId) -> None:
+def clear(tables: CollectionTables) -> None:
     """Free the space of token vectors where none are left, unless somebody is in the way."""
-    connection.execute(_SQL["clear"], {"collection_id": collection_id})
+    tables.execute(_SQL["clear"])
