@@ -206,7 +206,7 @@ class Collection:
     def auto_compact(self, wanted: bool) -> None:
         wanted = validate.flag("auto_compact", wanted)
         with self._database.writing(f"setting up collection {self.name!r}") as connection:
-            collections.set_auto_compact(connection, self._row.collection_id, auto_compact=wanted)
+            collections.set_auto_compact(self._row.tables(connection), auto_compact=wanted)
 
     def not_yet_added(self, passages: Sequence[Passage]) -> list[Passage]:
         """Return the passages that the collection does not contain, to resume an interrupted load.

@@ -16,8 +16,8 @@ import numpy as np
 from pgretrieval.anncur.estimate import QueryModel
 from pgretrieval.anncur.inverse import Matrix
 from pgretrieval.anncur.solving import anchors_for, informative_queries
-from pgretrieval.db.connection import Connection, Database
-from pgretrieval.db.handles import CollectionTables
+from pgretrieval.db.connection import Database
+from pgretrieval.db.handles import CollectionTables, FactorizationTables
 from pgretrieval.db.tables import factorizations, passages
 from pgretrieval.db.tables.factorizations import Anchor, FactorizationRow, Item
 from pgretrieval.errors import ConfigError, IndexNotBuiltError
@@ -104,9 +104,10 @@ class AnchorSearcher:
 
     def _current(self) -> _Loaded:
         with self._loading, self._database.reading(f"searching collection {self._name!r}") as connection:
-            active = factorizations.active_identity(connection, self._collection_id)
+            tables = CollectionTables(connection, self._collection_id)
+            active = factorizations.active_identity(tables)
             if self._loaded is None or self._loaded.row.identity != active:
-                row = factorizations.active(connection, self._collection_id)
+                row = factorizations.active(tables)
                 if row is None:
                     msg = f"collection {self._name!r} has no factorisation; call factorize(cross_encoder, anchor_queries)"
                     raise IndexNotBuiltError(msg)
@@ -142,12 +143,11 @@ class _Search:
     def run(self, loaded: _Loaded, starting_ids: Sequence[str] | None) -> Explanation:
         """Spend the budget and return the best scored passages. Raises _ReplacedError."""
         self._loaded = loaded
-        row = loaded.row
-        with self._timed_snapshot("anchors") as connection:
-            available = factorizations.anchors(connection, self._collection_id, row.factorization_id, self._request.restriction)
+        with self._timed_snapshot("anchors") as tables:
+            available = factorizations.anchors(tables, self._request.restriction)
             starting_items: list[Item] = []
             if starting_ids is not None:
-                starting_items = factorizations.named(connection, self._collection_id, row.factorization_id, list(starting_ids))
+                starting_items = factorizations.named(tables, list(starting_ids))
         self._features = {anchor.passage_id: loaded.model.anchor_vectors[anchor.place] for anchor in available}
         rounds = self._request.rounds
         if rounds is None:
@@ -215,8 +215,8 @@ class _Search:
 
     def _anchor_items(self, chosen: Sequence[Anchor]) -> list[Item]:
         ids = [anchor.passage_id for anchor in chosen if anchor.passage_id not in self._calls.scores]
-        with self._timed_snapshot("anchors") as connection:
-            found = passages.texts(CollectionTables(connection, self._collection_id), ids)
+        with self._timed_snapshot("anchors") as tables:
+            found = passages.texts(tables, ids)
         return [
             Item(number, Passage(found[number][0], found[number][2], found[number][1], found[number][3]), None)
             for number in ids
@@ -227,22 +227,19 @@ class _Search:
         """Return the best unscored items by estimate. Raises _ReplacedError if the factorisation was dropped."""
         if count < 1:
             return []
-        row = self._loaded.row
         known = list(self._calls.scores)
-        with self._timed_snapshot("candidates") as connection:
-            found = factorizations.nearest(
-                connection, self._collection_id, row.factorization_id, vector, count, self._request.restriction, known
-            )
-            if not found and factorizations.active_identity(connection, self._collection_id) != row.identity:
+        with self._timed_snapshot("candidates") as tables:
+            found = factorizations.nearest(tables, vector, count, self._request.restriction, known)
+            if not found and factorizations.active_identity(tables) != self._loaded.row.identity:
                 raise _ReplacedError
         self.explanation.candidates += len(found)
         return found
 
     @contextmanager
-    def _timed_snapshot(self, stage: str) -> Iterator[Connection]:
+    def _timed_snapshot(self, stage: str) -> Iterator[FactorizationTables]:
         self.explanation.round_trips += 1
         with self.explanation.stage(stage), self._database.reading("searching by a cross-encoder") as connection:
-            yield connection
+            yield FactorizationTables(connection, self._collection_id, self._loaded.row.factorization_id)
 
     def _hits(self, estimate_only: set[int]) -> list[Hit]:
         """Return the k best scored passages, best first, without those scored only for the estimate."""

@@ -19,6 +19,7 @@ from pgretrieval.anncur.selection import SELECTIONS, Selection, choose_anchors
 from pgretrieval.anncur.solving import Solved, informative_queries, solve
 from pgretrieval.anncur.whitening import whiten
 from pgretrieval.db.connection import Connection, Database
+from pgretrieval.db.handles import FactorizationTables
 from pgretrieval.db.tables import collections, factorizations, passages
 from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.db.tables.factorizations import INDEXED_DIMENSIONS, Element, FactorizationRow
@@ -135,7 +136,7 @@ def factorize(
     """
     doing = f"factorizing collection {collection.name!r}"
     with factorizations.alone(database, doing, collection.collection_id), database.apart(doing) as connection:
-        state = collections.state(connection, collection.collection_id)
+        state = collections.state(collection.tables(connection))
         if state.restricted:
             msg = (
                 f"row-level security hides passages of collection {collection.name!r} from this role, so that they would not be "
@@ -164,35 +165,34 @@ class _Factorizing:
         stage: Stage,
     ) -> None:
         self._database = database
-        self._connection = connection
+        self._tables = collection.tables(connection)
         self._collection = collection
         self._coders = coders
         self._scorer = scorer
         self._queries = queries
         self._options = options
         self._stage = stage
-        where = connection, collection.collection_id
-        self._matrix_id = factorizations.score_matrix(*where, scorer.spec, scorer.fingerprint, queries)
+        self._matrix_id = factorizations.score_matrix(self._tables, scorer.spec, scorer.fingerprint, queries)
 
     def run(self, costs: Callable[[Costs], None]) -> FactorizationReport:
         """Run all stages; finished work is reused."""
-        connection, collection_id = self._connection, self._collection.collection_id
+        tables, connection = self._tables, self._tables.connection
         calls = self._score(costs)
-        active = factorizations.active(connection, collection_id)
+        active = factorizations.active(tables)
         solves = active is None or not self._is_current(active)
         if solves or active is None:
-            factorizations.drop_replaced(connection, collection_id, active.factorization_id if active else None, self._matrix_id)
-            factorization_id, inverse, centre = self._solve()
+            factorizations.drop_replaced(tables, active.factorization_id if active else None, self._matrix_id)
+            made, inverse, centre = self._solve()
         else:
-            factorization_id, inverse, centre = active.factorization_id, active.inverse, active.centre
-        embedded = self._embed(factorization_id, inverse, centre)
+            made, inverse, centre = tables.factorization(active.factorization_id), active.inverse, active.centre
+        embedded = self._embed(made, inverse, centre)
         self._stage("index", 0, 1)
-        factorizations.index_embeddings(connection, factorization_id)
-        collections.analyze(connection, factorization_id, "item_embedding")
+        factorizations.index_embeddings(made)
+        collections.analyze(connection, made.factorization_id, "item_embedding")
         self._stage("index", 1, 1)
         self._stage("switch", 0, 1)
-        factorizations.switch(connection, collection_id, self._matrix_id, factorization_id)
-        factorizations.drop_replaced(connection, collection_id, factorization_id, self._matrix_id)
+        factorizations.switch(made, self._matrix_id)
+        factorizations.drop_replaced(tables, made.factorization_id, self._matrix_id)
         collections.drop_leftovers(connection)
         self._stage("switch", 1, 1)
         return self._report(calls, embedded, solved=solves)
@@ -210,7 +210,7 @@ class _Factorizing:
 
     def _score(self, costs: Callable[[Costs], None]) -> int:
         """Score passages without scores, in committed blocks; return the number of calls."""
-        missing = factorizations.unscored(self._connection, self._collection.collection_id, self._matrix_id)
+        missing = factorizations.unscored(self._tables, self._matrix_id)
         before = self._scorer.calls
         pairs = len(missing) * len(self._queries)
         if not pairs:
@@ -225,19 +225,18 @@ class _Factorizing:
         return self._scorer.calls - before
 
     def _score_block(self, passage_ids: Int32Array) -> None:
-        connection, collection_id = self._connection, self._collection.collection_id
         texts = self._texts(passage_ids)
         if not texts:
             return
         pairs = [(query, text) for text in texts.values() for query in self._queries]
         scores = self._scorer.predict(pairs).reshape(-1, len(self._queries))
         ids = np.array(list(texts), dtype=np.int32)
-        with connection.transaction():
-            there = factorizations.lock_passages(connection, collection_id, ids)
-            factorizations.copy_scores(connection, self._matrix_id, ids[there], scores[there])
+        with self._tables.connection.transaction():
+            there = factorizations.lock_passages(self._tables, ids)
+            factorizations.copy_scores(self._tables, self._matrix_id, ids[there], scores[there])
 
     def _texts(self, passage_ids: Int32Array) -> dict[int, str]:
-        found = passages.texts(self._collection.tables(self._connection), passage_ids.tolist())
+        found = passages.texts(self._tables, passage_ids.tolist())
         return {number: Passage(*row[:1], row[2], row[1]).encoded_text for number, row in sorted(found.items())}
 
     def _seconds_per_pair(self, missing: Int32Array) -> float:
@@ -257,10 +256,10 @@ class _Factorizing:
         embedding = items * (4 + (4 if self._options.element == "vector" else 2))
         return missing * (4 * queries + embedding) + items * (8 * queries + 4 * queries + 4 * items)
 
-    def _solve(self) -> tuple[int, Matrix, Matrix]:
-        """Choose anchors, solve and write the factorisation; return its id, M^-1 U and the mean embedding."""
+    def _solve(self) -> tuple[FactorizationTables, Matrix, Matrix]:
+        """Choose anchors, solve and write the factorisation; return its handle, M^-1 U and the mean embedding."""
         self._stage("solve", 0, 3)
-        connection, options = self._connection, self._options
+        options = self._options
         ids, scores = self._sample()
         informative = informative_queries(scores)
         if len(informative) < QUERIES_AT_LEAST:
@@ -276,7 +275,7 @@ class _Factorizing:
             whole("torch")
             from pgretrieval.anncur.spread import spread
 
-            return spread(connection, self._collection, self._coders, ids, count, options.seed)
+            return spread(self._tables, self._collection, self._coders, ids, count, options.seed)
 
         def choose(some: Matrix) -> Int64Array:
             return choose_anchors(some, options.anchor_items, options.selection, options.seed, means)
@@ -286,22 +285,22 @@ class _Factorizing:
         directions, inverse = whiten(solved.inverse, scores)
         solved = replace(solved, inverse=inverse)
         centre = (inverse @ scores.mean(axis=1)).astype(np.float32)
-        with connection.transaction():
-            factorization_id = self._write(solved, len(scores) - len(informative), centre)
+        with self._tables.connection.transaction():
+            made = self._write(solved, len(scores) - len(informative), centre)
             means_of_scores = solved.intersection[informative].mean(axis=0)
-            factorizations.write_anchors(connection, factorization_id, ids[solved.anchors], means_of_scores, directions)
+            factorizations.write_anchors(made, ids[solved.anchors], means_of_scores, directions)
         self._stage("solve", 3, 3)
-        return factorization_id, inverse, centre.astype(np.float64)
+        return made, inverse, centre.astype(np.float64)
 
     def _sample(self) -> tuple[Int32Array, Matrix]:
         """Return sampled passage ids, ascending, and their scores (queries, passages)."""
-        ids = factorizations.scored(self._connection, self._collection.collection_id, self._matrix_id)
+        ids = factorizations.scored(self._tables, self._matrix_id)
         if len(ids) > _SAMPLE:
             ids = np.sort(np.random.default_rng(self._options.seed).choice(ids, _SAMPLE, replace=False))
-        found, scores = factorizations.scores_of(self._connection, self._matrix_id, ids, len(self._queries))
+        found, scores = factorizations.scores_of(self._tables, self._matrix_id, ids, len(self._queries))
         return found, np.ascontiguousarray(scores.T)
 
-    def _write(self, solved: Solved, constant: int, centre: Float32Array) -> int:
+    def _write(self, solved: Solved, constant: int, centre: Float32Array) -> FactorizationTables:
         options = self._options
         settings = {
             "matrix_id": self._matrix_id,
@@ -319,27 +318,24 @@ class _Factorizing:
             "held_out_recall": solved.recall,
             "split": {str(budget): count for budget, count in solved.split.items()},
         }
-        return factorizations.create(
-            self._connection, self._collection.collection_id, settings, solved.inverse, solved.intersection, centre
-        )
+        return factorizations.create(self._tables, settings, solved.inverse, solved.intersection, centre)
 
-    def _embed(self, factorization_id: int, inverse: Matrix, centre: Matrix) -> int:
+    def _embed(self, made: FactorizationTables, inverse: Matrix, centre: Matrix) -> int:
         """Embed scored passages that have no embedding; return their number."""
-        connection, collection_id = self._connection, self._collection.collection_id
-        ids = factorizations.embeddable(connection, collection_id, self._matrix_id, factorization_id)
+        ids = factorizations.embeddable(made, self._matrix_id)
         block = max(1, _VALUES_AT_ONCE // max(inverse.shape))
         for start in range(0, len(ids), block):
             self._stage("embed", start, len(ids))
-            found, scores = factorizations.scores_of(connection, self._matrix_id, ids[start : start + block], len(self._queries))
-            with connection.transaction():
-                there = factorizations.lock_passages(connection, collection_id, found)
+            found, scores = factorizations.scores_of(made, self._matrix_id, ids[start : start + block], len(self._queries))
+            with made.connection.transaction():
+                there = factorizations.lock_passages(made, found)
                 embeddings = (scores[there] @ inverse.T - centre).astype(np.float32)
-                factorizations.copy_embeddings(connection, factorization_id, found[there], embeddings)
+                factorizations.copy_embeddings(made, found[there], embeddings)
         self._stage("embed", len(ids), len(ids))
         return len(ids)
 
     def _report(self, calls: int, embedded: int, *, solved: bool) -> FactorizationReport:
-        state = factorizations.state(self._connection, self._collection.collection_id) or {}
+        state = factorizations.state(self._tables) or {}
         return FactorizationReport(
             calls,
             embedded,

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from pgretrieval.db import candidates
-from pgretrieval.db.connection import Connection
+from pgretrieval.db.handles import CollectionTables
 from pgretrieval.db.tables import collections, factorizations, vectors
 from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.errors import ConfigError
@@ -18,11 +18,11 @@ _BATCH = 512
 
 
 def spread(
-    connection: Connection, collection: CollectionRow, coders: Coders, passage_ids: Int32Array, count: int, seed: int
+    tables: CollectionTables, collection: CollectionRow, coders: Coders, passage_ids: Int32Array, count: int, seed: int
 ) -> Int64Array:
     """Return the places of at most `count` passages. Raises ConfigError if no passage has vectors."""
     batches = range(0, len(passage_ids), _BATCH)
-    parts = [_mean_vectors(connection, collection, coders, passage_ids[start : start + _BATCH]) for start in batches]
+    parts = [_mean_vectors(tables, collection, coders, passage_ids[start : start + _BATCH]) for start in batches]
     ids = np.concatenate([part[0] for part in parts])
     if not len(ids):
         msg = f'collection {collection.name!r} has no vectors for selection "kmeans"; choose another selection, such as "greedy"'
@@ -43,19 +43,19 @@ def spread(
 
 
 def _mean_vectors(
-    connection: Connection, collection: CollectionRow, coders: Coders, passage_ids: Int32Array
+    tables: CollectionTables, collection: CollectionRow, coders: Coders, passage_ids: Int32Array
 ) -> tuple[Int32Array, Float32Array]:
     """Return dense vectors if the collection stores them, else the means of token vectors, stored or decoded."""
     if collection.keeps_dense:
-        return factorizations.dense(connection, collection.collection_id, passage_ids)
+        return factorizations.dense(tables, passage_ids)
     if collection.codebook_id is None or collection.keep_vectors:
-        ids, tokens = vectors.read(collection.tables(connection), collection.encoding, passage_ids)
+        ids, tokens = vectors.read(tables, collection.encoding, passage_ids)
         return ids, _means(tokens.vectors, tokens.offsets)
-    index = collection.tables(connection).index(collection.codebook_id)
+    index = tables.index(collection.codebook_id)
     found = candidates.codes_of(index, passage_ids).read()
     if not len(found.passage_ids):
         return found.passage_ids, np.empty((0, 1), dtype=np.float32)
-    identity = collections.state(connection, collection.collection_id).codebook_identity
+    identity = collections.state(tables).codebook_identity
     codebook = coders.get(index, identity).codebook
     return found.passage_ids, _means(codebook.decode(found.centroid_ids, found.residuals), found.offsets)
 

@@ -1,4 +1,4 @@
-"""Handles of the rows that belong to one collection, or to one of its indexes, in all tables."""
+"""Handles of the rows that belong to one collection, to one of its indexes or to a factorisation, in all tables."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ class CollectionTables:
     def index(self, codebook_id: CodebookId) -> IndexTables:
         """Return the handle of one of the collection's indexes."""
         return IndexTables(self.connection, self.collection_id, codebook_id)
+
+    def factorization(self, factorization_id: int) -> FactorizationTables:
+        """Return the handle of one of the collection's factorisations."""
+        return FactorizationTables(self.connection, self.collection_id, factorization_id)
 
     @property
     def ids(self) -> dict[str, Any]:
@@ -64,3 +68,15 @@ class IndexTables(CollectionTables):
     def ids(self) -> dict[str, Any]:
         """Parameters of a statement that select the rows."""
         return {"collection_id": self.collection_id, "codebook_id": self.codebook_id}
+
+
+@dataclass(frozen=True, slots=True)
+class FactorizationTables(CollectionTables):
+    """The rows of a collection and of one of its factorisations: the active one, or one that is made beside it."""
+
+    factorization_id: int
+
+    @property
+    def ids(self) -> dict[str, Any]:
+        """Parameters of a statement that select the rows."""
+        return {"collection_id": self.collection_id, "factorization_id": self.factorization_id}

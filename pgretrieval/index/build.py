@@ -88,7 +88,8 @@ def build(
         database.apart(doing) as connection,
         database.apart(doing) as writing,
     ):
-        state = collections.state(connection, collection.collection_id)
+        tables = collection.tables(connection)
+        state = collections.state(tables)
         if state.identity != collection.identity:
             raise collections.dropped(collection.collection_id)
         if state.restricted:
@@ -100,20 +101,20 @@ def build(
         if not changes_encoder and state.encoding != collection.encoding:
             raise EncoderChangedError(collection.name)
         current = collections.find(database, collection.name)
-        making = rebuilds.find(connection, collection.collection_id)
+        making = rebuilds.find(tables)
         wanted = _required(current, state, encoder if changes_encoder else None)
         if making and making.switched:
             work = _work(database, connection, writing, lock, current, making, encoder, device, stage)
             drop_replaced(work, work.tables.index(_active(state)))
             if anew and _makes_the_same(making, wanted):
-                return _report(current.tables(connection), built=True)
+                return _report(tables, built=True)
             making = None
-        if not anew and _is_sufficient(current.tables(connection), state, encoder):
-            return _report(current.tables(connection), built=False)
+        if not anew and _is_sufficient(tables, state, encoder):
+            return _report(tables, built=False)
         if not state.passages:
             msg = f"collection {collection.name!r} is empty; add passages, then build"
             raise IndexNotBuiltError(msg)
-        making = _resume_or_begin(current.tables(connection), current, making, wanted)
+        making = _resume_or_begin(tables, current, making, wanted)
         return _build(_work(database, connection, writing, lock, current, making, encoder, device, stage))
 
 
@@ -167,13 +168,13 @@ def _resume_or_begin(tables: CollectionTables, collection: CollectionRow, found:
         return found
     if found is not None and wanted.encoding != collection.encoding:
         wanted = replace(wanted, encoding=found.encoding + 1)  # distinguishes new vectors from those of the abandoned rebuild
-    rebuilds.begin(tables.connection, tables.collection_id, wanted)
-    rebuilds.drop_replaced(tables.connection, tables.collection_id)
+    rebuilds.begin(tables, wanted)
+    rebuilds.drop_replaced(tables)
     return wanted
 
 
 def _report(tables: CollectionTables, *, built: bool, slow_plans: list[str] | None = None) -> BuildReport:
-    state = collections.state(tables.connection, tables.collection_id)
+    state = collections.state(tables)
     centroids = codebooks.trained_for(tables.index(_active(state))).centroids
     return BuildReport(state.passages, state.tokens, centroids, built, slow_plans or [])
 
@@ -182,7 +183,7 @@ def _build(work: Work) -> BuildReport:
     """Run the stages in order."""
     connection = work.connection
     if work.encodes and work.encoder is None:
-        state = collections.state(connection, work.collection_id)
+        state = collections.state(work.tables)
         required_encoder(work, state.passages - state.staged)
     encode_all(work)
     collections.analyze(connection, work.collection_id, "passage", "token_vector")
@@ -240,12 +241,11 @@ def _write(work: Work, index: IndexTables, coded: Coded) -> None:
 
 def _write_postings(work: Work, index: IndexTables) -> None:
     """Write postings of all coded passages from their codes, and postings of words, in one transaction."""
-    connection, collection_id = work.connection, work.collection_id
     if codes.has_postings(index):
         return
     coded = np.sort(codes.coded(index))
     postings = None if work.collection.scoring.by_tokens else _postings(work, index, coded)
-    with connection.transaction():
+    with index.connection.transaction():
         if postings:
             codes.copy_postings(index, 0, *postings)
         else:
@@ -253,7 +253,7 @@ def _write_postings(work: Work, index: IndexTables) -> None:
         if work.writes_words:
             work.stage("words", 0, 1)
             mean = codes.index_first_words(index, coded, 0, None)
-            rebuilds.words_written(connection, collection_id, mean)
+            rebuilds.words_written(index, mean)
             work.stage("words", 1, 1)
     work.stage("postings", len(coded), len(coded))
 

@@ -42,7 +42,7 @@ def check(database: Database, collection: CollectionRow, stage: Stage | None = N
     stage = stage or _no_progress
     found: list[Violation] = []
     with database.reading(f"checking collection {collection.name!r}", apart=True) as connection:
-        current = collections.state(connection, collection.collection_id)
+        current = collections.state(collection.tables(connection))
         for part in checks.parts(connection):
             stage(part, 0, 1)
             found += checks.violations(connection, collection.name, part)

@@ -24,7 +24,7 @@ def compact(
         while collections.compact(connection, collection.name):
             steps += 1
             if stage:
-                stage("compact", *collections.compaction_progress(connection, collection.collection_id))
+                stage("compact", *collections.compaction_progress(collection.tables(connection)))
             if stopping and stopping.is_set():
                 return
         if steps:
@@ -34,7 +34,7 @@ def compact(
 def compact_if_needed(database: Database, collection: CollectionRow) -> None:
     """Compact in the background if the collection compacts automatically and enough entries have accumulated."""
     with database.connection(f"checking the segments of collection {collection.name!r}") as connection:
-        if not collections.needs_compaction(connection, collection.collection_id):
+        if not collections.needs_compaction(collection.tables(connection)):
             return
     database.background.start(
         f"compacting collection {collection.name!r}", lambda stopping: compact(database, collection, stopping=stopping)

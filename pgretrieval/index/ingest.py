@@ -126,8 +126,9 @@ def update(
 def remove(target: Target, restriction: Restriction, joined: Joined | None = None) -> int:
     """Delete the passages that match a restriction in one transaction, `joined` or a new one; return their number."""
     with target.database.writing(f"deleting from collection {target.name!r}", joined) as connection:
-        collections.lock_for_change(connection, target.collection_id, target.identity)
-        return passages.remove(target.tables(connection), restriction)
+        tables = target.tables(connection)
+        collections.lock_for_change(tables, target.identity)
+        return passages.remove(tables, restriction)
 
 
 class _Ingestion:
@@ -192,8 +193,9 @@ class _Ingestion:
     def _read_stored(self, keys: list[str]) -> tuple[AddState, dict[str, Passage]]:
         """Return the state of the collection and the stored passages of the ids; follow a change of the encoder."""
         with self._target.database.looking(self._doing, self._joined) as connection:
-            state = collections.add_state(connection, self._target.collection_id, self._target.identity)
-            held = passages.existing(self._target.tables(connection), keys)
+            tables = self._target.tables(connection)
+            state = collections.add_state(tables, self._target.identity)
+            held = passages.existing(tables, keys)
         if state.encoding != self._target.encoding:
             self._use_new_encoder()
         return state, held
@@ -280,7 +282,7 @@ class _Writing:
         self._target = target
         self._source = source
         self._on_conflict = on_conflict
-        self._held = collections.lock_for_change(connection, target.collection_id, target.identity)
+        self._held = collections.lock_for_change(self._tables, target.identity)
 
     def write(self, spool: Spool[_Prepared]) -> AddReport:
         """Write all batches. Raises _OutdatedError for batches that no longer match the stored passages."""
@@ -372,9 +374,7 @@ class _Writing:
             dim=held.dim or width, given_vectors=given, dense_dim=held.dense_dim or dense_width, given_dense=given_dense
         )
         if settled != held:
-            held = self._held = collections.settle(
-                self._tables.connection, self._target.collection_id, width, source.spec, given, dense_width, given_dense
-            )
+            held = self._held = collections.settle(self._tables, width, source.spec, given, dense_width, given_dense)
         if width != held.dim:
             msg = f"{source} has {width} dimensions, but collection {name!r} has {held.dim}"
             raise DimensionMismatchError(msg)

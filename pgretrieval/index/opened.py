@@ -54,8 +54,9 @@ class OpenCollection:
     def passages(self, keys: list[str]) -> dict[str, Passage]:
         """Return stored passages by id. Unknown ids are left out."""
         with self.database.connection(f"reading collection {self.name!r}") as connection:
-            collections.require(connection, self.row.collection_id, self.row.identity)
-            found = stored.existing(self.row.tables(connection), keys)
+            tables = self.row.tables(connection)
+            collections.require(tables, self.row.identity)
+            found = stored.existing(tables, keys)
         return self.complete(found, len(set(keys)))
 
     def encoder(self) -> tuple[int, CollectionEncoder]:

@@ -24,20 +24,19 @@ def switch(work: Work, index: IndexTables, coder: Coder) -> None:
     passages are added again and again are a few encoded within it.
     """
     work.stage("switch", 0, 1)
-    connection = work.connection
     dense_dim = _dense_dim(work)
     switched, without_model, left = False, 0, 0 if work.encodes else _LEFT_TO_THE_SWITCH
     while not switched:
         coded = catch_up(work, index, coder) if len(codes.uncoded(index)) > left else 1
-        with rebuilds.trying_to_switch(connection, work.collection_id) as alone:
+        with rebuilds.trying_to_switch(work.tables) as alone:
             if alone and without_model < _TRIES_WITHOUT_MODEL and next_texts(work):
                 without_model += 1
             elif alone and (len(codes.uncoded(index)) <= _LEFT_TO_THE_SWITCH or not coded):
-                rebuilds.lock(work.lock, work.collection_id)  # raises if the lock was lost, since another build may have run
+                rebuilds.lock(work.collection.tables(work.lock))  # raises if the lock was lost, since another build may have run
                 catch_up(work, index, coder)
                 _forget_removed(work, index)
                 _refuse_uncoded(work, len(codes.uncoded(index)))
-                rebuilds.switch(connection, work.collection_id, index.codebook_id, dense_dim)
+                rebuilds.switch(index, dense_dim)
                 switched = True
         if not switched:
             time.sleep(_BETWEEN_ATTEMPTS)
@@ -46,7 +45,6 @@ def switch(work: Work, index: IndexTables, coder: Coder) -> None:
 
 def catch_up(work: Work, index: IndexTables, coder: Coder) -> int:
     """Encode and code new passages as segments, with a commit for each; return the number of coded passages."""
-    connection, collection_id = work.connection, work.collection_id
     while batch := next_texts(work):
         encode(work, batch)
     coded = 0
@@ -55,10 +53,10 @@ def catch_up(work: Work, index: IndexTables, coder: Coder) -> int:
         ids, tokens = vectors.read(work.tables, work.making.encoding, missing[start : start + BATCH])
         if not len(ids):
             continue
-        with connection.transaction():
+        with work.connection.transaction():
             write_segment(index, coder.code(ids, tokens, measured=True), coder.scoring)
             if work.writes_words:
-                making = rebuilds.find(connection, collection_id)
+                making = rebuilds.find(work.tables)
                 codes.index_first_words(work.tables, ids, int(ids.min()), making.mean_words if making else None)
         coded += len(ids)
     return coded
@@ -92,7 +90,7 @@ def drop_replaced(work: Work, index: IndexTables) -> None:
     """Drop the replaced index without blocking other sessions, and release its space."""
     connection, collection_id = work.connection, work.collection_id
     work.stage("drop", 0, 1)
-    rebuilds.drop_replaced(connection, collection_id)
+    rebuilds.drop_replaced(work.tables)
     postings = work.collection.scoring.postings
     halved = ("token_code", "token_vector", postings, *(["dense_vector"] if work.collection.keeps_dense else []))
     collections.vacuum(connection, collection_id, *halved, shorten=True)

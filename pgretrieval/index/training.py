@@ -31,7 +31,7 @@ def encode_all(work: Work) -> None:
         encoder = required_encoder(work, 1)
         _, dense = encoder.encode_document_with_dense(["dimension"])
         _index_dense(work, dense.shape[1])
-    state = collections.state(work.connection, work.collection_id)
+    state = collections.state(work.tables)
     done = len(_staged(work)[0])
     while batch := next_texts(work):
         work.stage("encode", done, max(done + len(batch), state.passages))
@@ -120,7 +120,7 @@ def _train_codebook(work: Work, sample: TokenMatrix, count: int, passage_count: 
             codebooks.index_centroids(work.tables.index(collection.codebook_id))
     with connection.transaction():
         found = codebooks.save(work.tables, row)
-        rebuilds.trained(connection, work.collection_id, found)
+        rebuilds.trained(work.tables.index(found))
     return found
 
 

@@ -78,7 +78,7 @@ class IndexCache:
     def load(self, tables: IndexTables, identity: UUID) -> LoadedIndex:
         """Return the index of the snapshot's active codebook; load it if it is not cached."""
         with self._loading:
-            state = collections.state(tables.connection, tables.collection_id)
+            state = collections.state(tables)
             current = self.current
             if current is None or (current.identity, current.restricted) != (identity, state.restricted):
                 current = self.current = self._loaded(tables, identity, state)

@@ -109,7 +109,7 @@ class SearchPipeline:
                 found.extend(self._search(some, request, counting=counting))
             except ConfigError:  # a SQL function may have noticed first that the collection was dropped
                 with self._database.connection(f"looking up collection {self._name!r}") as connection:
-                    collections.require(connection, self._collection_id, self._identity)
+                    collections.require(self._tables(connection), self._identity)
                 raise
         return [report.followed_by(found[0]), *found[1:]] if found else []
 
@@ -183,7 +183,7 @@ class SearchPipeline:
         self, connection: Connection, queries: QueryVectors, request: ScanRequest
     ) -> tuple[list[Ranking], list[Explanation]]:
         """Compare all passages, by their vectors as they were added: what a search does before the first build."""
-        state = collections.state(connection, self._collection_id)  # raises if the collection was dropped
+        state = collections.state(self._tables(connection))  # raises if the collection was dropped
         if queries.encoding not in (None, state.encoding):
             raise EncoderChangedError(self._name)
         rankings, report = compare_all(self._tables(connection), queries.vectors, request)

@@ -20,7 +20,7 @@ def text_search(
     report, restricted = Explanation(), restriction or Restriction()
     named = {"name": collection.name, "query_text": query_text, "k": min(k, _MOST), **restricted.named}
     with report.stage("words"), database.reading(f"searching collection {collection.name!r}") as connection:
-        collections.require(connection, collection.collection_id, collection.identity)
+        collections.require(collection.tables(connection), collection.identity)
         rows = connection.execute(_SQL["text_search"].format(among=restricted.ids), named).fetchall()
     report.hits = [Hit(*row) for row in rows]
     return report

@@ -34,12 +34,11 @@ def attach(
         warnings.warn(message, PgRetrievalWarning, stacklevel=3)
     # In a second transaction, because writers of the table wait only for that of the triggers; these queue
     # all later changes.
-    with (
-        database.apart(f"queueing the rows of {table}") as session,
-        queue.claiming(session, row.collection_id) as connection,
-    ):
-        if connection is not None:
-            queue.expand(connection, row.collection_id)
+    with database.apart(f"queueing the rows of {table}") as session:
+        tables = row.tables(session)
+        with queue.claiming(tables) as still_attached:
+            if still_attached:
+                queue.expand(tables)
     return queued(database, name)
 
 
@@ -47,7 +46,7 @@ def queued(database: Database, name: str) -> int:
     """Return the number of queue entries of an attached collection. Raises ConfigError if it is not attached."""
     attached = find(database, name)
     with database.connection(f"reading the queue of collection {name!r}") as connection:
-        return int(attachments.state(connection, attached.collection_id)["queued"] or 0)
+        return int(attachments.state(attached.tables(connection))["queued"] or 0)
 
 
 def find(database: Database, name: str) -> attachments.Attached:

@@ -67,8 +67,9 @@ def reconcile(
     settled = set(keys)
     ids = [passage_id for passage_id, key in found.keys_of.items() if key in settled]
     if attached.queried:
-        gone = queue.release(connection, attached.collection_id, keys, ids)
-        queue.assign(connection, attached.collection_id, {passage_id: found.keys_of[passage_id] for passage_id in ids})
+        tables = attached.tables(connection)
+        gone = queue.release(tables, keys, ids)
+        queue.assign(tables, {passage_id: found.keys_of[passage_id] for passage_id in ids})
     else:
         gone = [key for key in keys if key not in found.passages]
     if not ids:

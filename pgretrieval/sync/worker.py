@@ -101,7 +101,7 @@ class Worker:
             if attached.name in self._pauses or (self._names and attached.name not in self._names):
                 continue
             with self._database.connection(f"reading the queue of collection {attached.name!r}") as connection:
-                entries, holders = queue.held_by_others(connection, attached.collection_id)
+                entries, holders = queue.held_by_others(attached.tables(connection))
             if entries:
                 return (
                     f"{entries} changed rows of collection {attached.name!r} are left: for {_WAIT_FOR_OTHERS:.0f} seconds other "
@@ -153,12 +153,13 @@ class Worker:
     def _batch(self, attached: Attached, progress: Callable[[int], None] | None) -> bool:
         """Process one batch; return whether there was any work."""
         with self._database.apart(f"updating collection {attached.name!r} from {attached.source}") as session:
-            with queue.claiming(session, attached.collection_id) as connection:
-                if connection is None or queue.expand(connection, attached.collection_id) is not None:
-                    return connection is not None
-            with queue.claiming(session, attached.collection_id) as connection:
-                entries = queue.claim(connection, attached.collection_id, self._size) if connection is not None else {}
-                if connection is None or not entries:
+            tables = attached.tables(session)
+            with queue.claiming(tables) as still_attached:
+                if not still_attached or queue.expand(tables) is not None:
+                    return still_attached
+            with queue.claiming(tables) as still_attached:
+                entries = queue.claim(tables, self._size) if still_attached else {}
+                if not entries:
                     return False
             claimed = [entry for of_key in entries.values() for entry in of_key]
             try:
@@ -250,9 +251,10 @@ class _Batch:
     @contextmanager
     def _writing(self, keys: Sequence[str]) -> Iterator[tuple[Connection, Entries]]:
         """Open the transaction for writing, and yield it with the keys that it locked; none after a detach."""
-        with queue.claiming(self._session, self._attached.collection_id) as connection:
-            attached = connection is not None and self._attached in attachments.attached(self._database)
-            yield self._session, queue.lock(self._session, self._attached.collection_id, keys) if attached else {}
+        tables = self._attached.tables(self._session)
+        with queue.claiming(tables) as still_attached:
+            unchanged = still_attached and self._attached in attachments.attached(self._database)
+            yield self._session, queue.lock(tables, keys) if unchanged else {}
 
     def _fail(self, key: str, reason: str, *, at_once: bool) -> None:
         with self._writing([key]) as (connection, entries):

@@ -10,6 +10,7 @@ import pytest
 
 import pgretrieval
 from pgretrieval.anncur.solving import anchors_for
+from pgretrieval.db.handles import CollectionTables
 from pgretrieval.db.tables import factorizations, passages
 from pgretrieval.db.tables.factorizations import FactorizationRow
 from tests.fixtures.collections import Corpus
@@ -41,7 +42,7 @@ class Stored:
         statement = "select key from pgretrieval.anchor_item join pgretrieval.passage using (bucket, passage_id) order by place"
         self.anchors = [int(key[1:]) for (key,) in connection.execute(statement).fetchall()]
         number = connection.execute("select collection_id from pgretrieval.collection").fetchone()[0]
-        row = factorizations.active(connection, number)
+        row = factorizations.active(CollectionTables(connection, number))
         assert row is not None
         self.row: FactorizationRow = row
 

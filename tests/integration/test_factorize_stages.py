@@ -11,6 +11,7 @@ import pytest
 
 import pgretrieval
 from pgretrieval.anncur import factorize as stages
+from pgretrieval.db.handles import CollectionTables
 from pgretrieval.db.tables import factorizations
 from tests.fixtures.collections import Corpus
 from tests.support.cross_encoder import TableCrossEncoder, queries
@@ -213,7 +214,7 @@ def test_a_large_collection_is_solved_on_a_sample(
 def embedded_scores(connection: Connection, number: int, model: TableCrossEncoder) -> dict[int, float]:
     """Estimates of the stored embeddings for a query with exact anchor scores, by the number of each passage."""
     collection_id = connection.execute("select collection_id from pgretrieval.collection").fetchone()[0]
-    row = factorizations.active(connection, collection_id)
+    row = factorizations.active(CollectionTables(connection, collection_id))
     assert row is not None
     vector = model.table[number, [anchor for anchor, _ in anchor_rows(connection)]] @ row.directions
     statement = "select key, embedding::real[] from pgretrieval.item_embedding join pgretrieval.passage using (bucket, passage_id)"

@@ -40,7 +40,7 @@ def chosen_by(collection: pgretrieval.Collection, count: int, seed: int = 0, key
     keys = [f"p{number}" for number in range(COUNT)] if keys is None else keys
     ids = np.arange(1, len(keys) + 1, dtype=np.int32)  # a first add numbers its passages in order
     with opened.database.connection("spreading") as connection:
-        places = spread(connection, row, opened.coders, ids, count, seed)
+        places = spread(row.tables(connection), row, opened.coders, ids, count, seed)
     assert len(places) == len(set(places.tolist())) == min(count, len(keys))
     return [keys[place] for place in places.tolist()]
 

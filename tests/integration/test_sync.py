@@ -493,26 +493,25 @@ def test_two_workers_never_have_the_same_key(
     """Two workers never hold the same key, so writes keep the order of changes."""
     attach(database)
     [attached] = attachments.attached(database._database)
-    where = attached.collection_id
     with ExitStack() as stack:
-        first, second = (stack.enter_context(database._database.apart("testing")) for _ in range(2))
-        one = stack.enter_context(queue.claiming(first, where))
-        assert set(queue.claim(one, where, 256)) == {"1", "2", "3"}
+        first, second = (attached.tables(stack.enter_context(database._database.apart("testing"))) for _ in range(2))
+        assert stack.enter_context(queue.claiming(first))
+        assert set(queue.claim(first, 256)) == {"1", "2", "3"}
         articles.execute("update articles set body = 'later' where id = 1; insert into articles values (4, 'T', 'four')")
-        with queue.claiming(second, where) as two:
-            mine = queue.claim(two, where, 256)
+        with queue.claiming(second):
+            mine = queue.claim(second, 256)
             assert set(mine) == {"4"}  # the new entry of 1 is free, its key is not
-    with database._database.apart("testing") as session:
-        with queue.claiming(session, where) as three:
-            assert queue.claim(three, where, 256) == {}
-            locked = queue.lock(three, where, ["1", "4", "5"])
+    with database._database.apart("testing") as session, database._database.apart("testing") as second_session:
+        third, fourth = attached.tables(session), attached.tables(second_session)
+        with queue.claiming(third):
+            assert queue.claim(third, 256) == {}
+            locked = queue.lock(third, ["1", "4", "5"])
             assert {key: len(entries) for key, entries in locked.items()} == {"1": 2, "4": 1}
-            with queue.claiming(second_session := database._database.session(), where) as other:
-                assert queue.lock(other, where, ["1", "2"]).keys() == {"2"}
-            second_session.close()
+            with queue.claiming(fourth):
+                assert queue.lock(fourth, ["1", "2"]).keys() == {"2"}
         queue.release_claim(database._database, mine["4"])
-        with queue.claiming(session, where) as four:
-            assert set(queue.claim(four, where, 256)) == {"4"}
+        with queue.claiming(third):
+            assert set(queue.claim(third, 256)) == {"4"}
 
 
 def test_nothing_is_locked_while_a_worker_encodes(

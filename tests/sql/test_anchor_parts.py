@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 import pgretrieval
+from pgretrieval.db.handles import FactorizationTables
 from pgretrieval.db.tables import factorizations
 from tests.support.cross_encoder import TableCrossEncoder, queries
 from tests.support.vectors import clustered
@@ -60,13 +61,13 @@ def test_create_partition(connection: Connection, database: pgretrieval.Retrieva
 
 def test_the_vector_index_of_item_embeddings(docs: pgretrieval.Collection, connection: Connection):
     """The index has the dimension and element type of searches."""
-    number = one(connection, "select factorization_id from pgretrieval.factorization")
+    collection_id, number = connection.execute("select collection_id, factorization_id from pgretrieval.factorization").fetchone()
     looked = "select indexdef from pg_indexes where indexname = %s"
     for element in ("halfvec", "vector"):
         connection.execute(f"drop index pgretrieval.item_embedding_{number}_hnsw")
         connection.execute("update pgretrieval.factorization set element = %s", [element])
         for _ in range(2):
-            factorizations.index_embeddings(connection, number)
+            factorizations.index_embeddings(FactorizationTables(connection, collection_id, number))
         assert f"{element}(12)) {element}_ip_ops" in one(connection, looked, f"item_embedding_{number}_hnsw")
 
 

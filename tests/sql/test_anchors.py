@@ -14,6 +14,7 @@ import pgretrieval
 from pgretrieval.anncur.selection import Selection, choose_anchors
 from pgretrieval.anncur.solving import solve
 from pgretrieval.anncur.whitening import whiten
+from pgretrieval.db.handles import CollectionTables
 from pgretrieval.db.parameters import ADAPTERS
 from pgretrieval.db.tables import factorizations
 from tests.fixtures.postgres import PostgresUnderTest
@@ -50,11 +51,11 @@ class Loaded:
                from generate_series(0, %s) as n""",
             [number, ITEMS - 1],
         )
-        matrix_id = factorizations.score_matrix(
-            connection, number, {"kind": "object", "type": "Table"}, "table", [f"q{n}" for n in range(TRAIN)]
-        )
+        tables = CollectionTables(connection, number)
+        queries = [f"q{n}" for n in range(TRAIN)]
+        matrix_id = factorizations.score_matrix(tables, {"kind": "object", "type": "Table"}, "table", queries)
         ids = np.arange(1, ITEMS + 1, dtype=np.int32)
-        factorizations.copy_scores(connection, matrix_id, ids, table[:TRAIN].T.astype(np.float32))
+        factorizations.copy_scores(tables, matrix_id, ids, table[:TRAIN].T.astype(np.float32))
         settings = {
             "matrix_id": matrix_id, "asked_items": ANCHORS, "anchor_items": ANCHORS, "selection": "greedy", "seed": 0,
             "element": element, "constant_queries": 0, "regularisation": "ridge", "strength": 0.01, "rank": ANCHORS,
@@ -63,11 +64,11 @@ class Loaded:
         directions, inverse = whiten(self.solved.inverse, table[:TRAIN])
         stored = (inverse @ table[:TRAIN]).T.astype(np.float32)
         centre = stored.mean(axis=0)
-        made = factorizations.create(connection, number, settings, inverse, self.solved.intersection, centre)
-        factorizations.write_anchors(connection, made, ids[self.anchors], table[:TRAIN, self.anchors].mean(axis=0), directions)
-        factorizations.copy_embeddings(connection, made, ids, stored - centre)
-        factorizations.index_embeddings(connection, made)
-        factorizations.switch(connection, number, matrix_id, made)
+        made = factorizations.create(tables, settings, inverse, self.solved.intersection, centre)
+        factorizations.write_anchors(made, ids[self.anchors], table[:TRAIN, self.anchors].mean(axis=0), directions)
+        factorizations.copy_embeddings(made, ids, stored - centre)
+        factorizations.index_embeddings(made)
+        factorizations.switch(made, matrix_id)
         connection.execute("analyze pgretrieval.passage")
         connection.execute("analyze pgretrieval.item_embedding")
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from pgretrieval.assets import statements
 from pgretrieval.db.connection import Connection, Database, value
+from pgretrieval.db.handles import CollectionTables
 from pgretrieval.errors import ConfigError
 from pgretrieval.types import CollectionId
 
@@ -21,6 +22,10 @@ class Attached(NamedTuple):
     name: str
     source: str
     queried: bool
+
+    def tables(self, connection: Connection) -> CollectionTables:
+        """Return the handle of the collection's tables over a connection."""
+        return CollectionTables(connection, self.collection_id)
 
 
 def attach(
@@ -62,16 +67,16 @@ def attached(database: Database) -> list[Attached]:
         return [Attached(*row) for row in connection.execute(_SQL["attached"]).fetchall()]
 
 
-def state(connection: Connection, collection_id: CollectionId) -> dict[str, Any]:
+def state(tables: CollectionTables) -> dict[str, Any]:
     """The table, the state of its triggers, and what is queued and parked."""
-    return dict(value(connection, _SQL["state"], {"collection_id": collection_id}))
+    return dict(tables.value(_SQL["state"]))
 
 
 def states(database: Database) -> dict[str, dict[str, Any]]:
     """`state` of all that is attached, by the collection's name."""
     everything = attached(database)
     with database.connection("looking at attached collections") as connection:
-        return {each.name: state(connection, each.collection_id) for each in everything}
+        return {each.name: state(each.tables(connection)) for each in everything}
 
 
 def _relation(connection: Connection, name: str) -> str | None:

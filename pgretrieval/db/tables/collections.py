@@ -192,56 +192,49 @@ class AddState(NamedTuple):
     codebook_identity: UUID | None
 
 
-def require(connection: Connection, collection_id: CollectionId, identity: UUID) -> None:
+def require(tables: CollectionTables, identity: UUID) -> None:
     """Raise CollectionNotFoundError where the collection was dropped, whatever has its number now."""
-    if value(connection, _SQL["identity"], {"collection_id": collection_id}) != identity:
-        raise dropped(collection_id)
+    if tables.value(_SQL["identity"]) != identity:
+        raise dropped(tables.collection_id)
 
 
-def lock_for_change(connection: Connection, collection_id: CollectionId, identity: UUID) -> AddState:
+def lock_for_change(tables: CollectionTables, identity: UUID) -> AddState:
     """Keep switches to another codebook away until the transaction ends; returns the collection as it is now.
 
     Raises CollectionNotFoundError where it was dropped meanwhile.
     """
-    connection.execute(_SQL["lock_for_change"], {"collection_id": collection_id})
-    return add_state(connection, collection_id, identity)
+    tables.execute(_SQL["lock_for_change"])
+    return add_state(tables, identity)
 
 
-def add_state(connection: Connection, collection_id: CollectionId, identity: UUID) -> AddState:
+def add_state(tables: CollectionTables, identity: UUID) -> AddState:
     """The collection as it is now. Raises CollectionNotFoundError where it was dropped."""
-    row = one(connection, _SQL["add_state"], {"collection_id": collection_id})
+    row = tables.one(_SQL["add_state"])
     if row is None or AddState(*row).identity != identity:
-        raise dropped(collection_id)
+        raise dropped(tables.collection_id)
     return AddState(*row)
 
 
 def settle(
-    connection: Connection,
-    collection_id: CollectionId,
-    dim: int,
-    encoder: dict[str, str] | None,
-    given: bool,
-    dense_dim: int | None,
-    given_dense: bool,
+    tables: CollectionTables, dim: int, encoder: dict[str, str] | None, given: bool, dense_dim: int | None, given_dense: bool
 ) -> AddState:
     """Fill in what creation left open; returns what holds."""
-    parameters = {
-        "collection_id": collection_id,
-        "dim": dim,
-        "encoder": Jsonb(encoder) if encoder else None,
-        "given_vectors": given,
-        "dense_dim": dense_dim,
-        "given_dense": given_dense,
-    }
-    connection.execute(_SQL["settle"], parameters)
-    return AddState(*connection.execute(_SQL["add_state"], {"collection_id": collection_id}).fetchall()[0])
+    tables.execute(
+        _SQL["settle"],
+        dim=dim,
+        encoder=Jsonb(encoder) if encoder else None,
+        given_vectors=given,
+        dense_dim=dense_dim,
+        given_dense=given_dense,
+    )
+    return AddState(*tables.rows(_SQL["add_state"])[0])
 
 
-def state(connection: Connection, collection_id: CollectionId) -> State:
+def state(tables: CollectionTables) -> State:
     """Counted, not estimated. Raises CollectionNotFoundError where the collection was dropped meanwhile."""
-    row = one(connection, _SQL["state"], {"collection_id": collection_id})
+    row = tables.one(_SQL["state"])
     if row is None:
-        raise dropped(collection_id)
+        raise dropped(tables.collection_id)
     return State(*row)
 
 
@@ -253,9 +246,9 @@ def dropped(collection_id: CollectionId) -> CollectionNotFoundError:
     )
 
 
-def needs_compaction(connection: Connection, collection_id: CollectionId) -> bool:
+def needs_compaction(tables: CollectionTables) -> bool:
     """Return whether the collection compacts automatically and enough entries have accumulated."""
-    return bool(value(connection, _SQL["needs_compaction"], {"collection_id": collection_id}))
+    return bool(tables.value(_SQL["needs_compaction"]))
 
 
 def compact(connection: Connection, name: str) -> bool:
@@ -263,32 +256,32 @@ def compact(connection: Connection, name: str) -> bool:
     return bool(value(connection, _SQL["compact"], {"name": name}))
 
 
-def compaction_progress(connection: Connection, collection_id: CollectionId) -> tuple[int, int]:
+def compaction_progress(tables: CollectionTables) -> tuple[int, int]:
     """Centroids that are done, and all of them; the words come after."""
-    row = one(connection, _SQL["compaction_progress"], {"collection_id": collection_id})
+    row = tables.one(_SQL["compaction_progress"])
     return (int(row[0]), int(row[1])) if row else (1, 1)
 
 
-def set_auto_compact(connection: Connection, collection_id: CollectionId, *, auto_compact: bool) -> None:
+def set_auto_compact(tables: CollectionTables, *, auto_compact: bool) -> None:
     """Set whether clients that change the collection compact it."""
-    connection.execute(_SQL["set_auto_compact"], {"collection_id": collection_id, "auto_compact": auto_compact})
+    tables.execute(_SQL["set_auto_compact"], auto_compact=auto_compact)
 
 
 def stats(database: Database, name: str) -> dict[str, Any]:
     """Counts, settings and bytes by table. Raises CollectionNotFoundError."""
     row = find(database, name)
-    where = {"collection_id": row.collection_id}
     with database.reading(f"measuring collection {name!r}") as connection:
-        current = state(connection, row.collection_id)
-        centroids, trained_tokens = one(connection, _SQL["active_codebook"], where) or (0, 0)
-        error, added, added_error, pays = one(connection, _SQL["drift"], where) or (None, None, None, False)
-        segments, removed = one(connection, _SQL["gathered"], where) or (0, 0)
-        synced = attachments.state(connection, row.collection_id)
-        factorization = factorizations.state(connection, row.collection_id)
-        words_cut = value(connection, _SQL["words_cut"], where)
+        tables = row.tables(connection)
+        current = state(tables)
+        centroids, trained_tokens = tables.one(_SQL["active_codebook"]) or (0, 0)
+        error, added, added_error, pays = tables.one(_SQL["drift"]) or (None, None, None, False)
+        segments, removed = tables.one(_SQL["gathered"]) or (0, 0)
+        synced = attachments.state(tables)
+        factorization = factorizations.state(tables)
+        words_cut = tables.value(_SQL["words_cut"])
         # Sizes would tell of passages that row-level security hides.
-        inline = None if current.restricted else value(connection, _SQL["codes_inline"], where)
-        sizes = [] if current.restricted else connection.execute(_SQL["bytes_by_table"], where).fetchall()
+        inline = None if current.restricted else tables.value(_SQL["codes_inline"])
+        sizes = [] if current.restricted else tables.rows(_SQL["bytes_by_table"])
     return {
         "name": name,
         "passages": current.passages,

@@ -18,7 +18,8 @@ from psycopg.types.json import Jsonb
 
 from pgretrieval.assets import statements
 from pgretrieval.db import wire
-from pgretrieval.db.connection import Connection, Database, one, value
+from pgretrieval.db.connection import Connection, Database
+from pgretrieval.db.handles import CollectionTables, FactorizationTables
 from pgretrieval.db.parameters import Float4Array, Int4Array
 from pgretrieval.db.tables import rebuilds
 from pgretrieval.types import CollectionId, Float32Array, Int32Array, Passage, Restriction
@@ -89,66 +90,60 @@ def alone(database: Database, doing: str, collection_id: CollectionId) -> Iterat
         yield connection
 
 
-def score_matrix(
-    connection: Connection, collection_id: CollectionId, spec: dict[str, str], fingerprint: str, queries: Sequence[str]
-) -> int:
+def score_matrix(tables: CollectionTables, spec: dict[str, str], fingerprint: str, queries: Sequence[str]) -> int:
     """The matrix of these queries and this cross-encoder, begun where there is none."""
     digest = hashlib.sha256(json.dumps(list(queries)).encode()).hexdigest()
     parameters = {
-        "collection_id": collection_id,
         "cross_encoder": Jsonb(spec),
         "fingerprint": fingerprint,
         "queries": list(queries),
         "queries_digest": digest,
     }
-    found = value(connection, _SQL["find_matrix"], parameters)
+    found = tables.value(_SQL["find_matrix"], **parameters)
     if found is not None:
         return int(found)
-    with connection.transaction():
-        matrix_id = int(value(connection, _SQL["create_matrix"], parameters))
-        connection.execute(_SQL["create_scores"], {"matrix_id": matrix_id})
-        connection.execute(_SQL["write_queries"], {"matrix_id": matrix_id, "queries": list(queries)})
+    with tables.connection.transaction():
+        matrix_id = int(tables.value(_SQL["create_matrix"], **parameters))
+        tables.execute(_SQL["create_scores"], matrix_id=matrix_id)
+        tables.execute(_SQL["write_queries"], matrix_id=matrix_id, queries=list(queries))
     return matrix_id
 
 
-def unscored(connection: Connection, collection_id: CollectionId, matrix_id: int) -> Int32Array:
+def unscored(tables: CollectionTables, matrix_id: int) -> Int32Array:
     """Passages without scores, ascending."""
-    return _ids(connection, "unscored", {"collection_id": collection_id, "matrix_id": matrix_id})
+    return _ids(tables, "unscored", matrix_id=matrix_id)
 
 
-def scored(connection: Connection, collection_id: CollectionId, matrix_id: int) -> Int32Array:
+def scored(tables: CollectionTables, matrix_id: int) -> Int32Array:
     """Passages with scores, ascending."""
-    return _ids(connection, "scored", {"collection_id": collection_id, "matrix_id": matrix_id})
+    return _ids(tables, "scored", matrix_id=matrix_id)
 
 
-def embeddable(connection: Connection, collection_id: CollectionId, matrix_id: int, factorization_id: int) -> Int32Array:
+def embeddable(tables: FactorizationTables, matrix_id: int) -> Int32Array:
     """Passages with scores and without an embedding, ascending."""
-    parameters = {"collection_id": collection_id, "matrix_id": matrix_id, "factorization_id": factorization_id}
-    return _ids(connection, "embeddable", parameters)
+    return _ids(tables, "embeddable", matrix_id=matrix_id)
 
 
-def _ids(connection: Connection, statement: str, parameters: dict[str, Any]) -> Int32Array:
-    return np.array([row[0] for row in connection.execute(_SQL[statement], parameters).fetchall()], dtype=np.int32)
+def _ids(tables: CollectionTables, statement: str, **parameters: Any) -> Int32Array:
+    return np.array([row[0] for row in tables.rows(_SQL[statement], **parameters)], dtype=np.int32)
 
 
-def lock_passages(connection: Connection, collection_id: CollectionId, passage_ids: Int32Array) -> NDArray[np.bool_]:
+def lock_passages(tables: CollectionTables, passage_ids: Int32Array) -> NDArray[np.bool_]:
     """Return which passages exist; these stay until the transaction ends."""
-    parameters = {"collection_id": collection_id, "passage_ids": Int4Array(passage_ids)}
-    return np.isin(passage_ids, _ids(connection, "lock_passages", parameters))
+    return np.isin(passage_ids, _ids(tables, "lock_passages", passage_ids=Int4Array(passage_ids)))
 
 
-def copy_scores(connection: Connection, matrix_id: int, passage_ids: Int32Array, scores: Float32Array) -> None:
+def copy_scores(tables: CollectionTables, matrix_id: int, passage_ids: Int32Array, scores: Float32Array) -> None:
     """Write the scores (passages, queries) of some passages."""
-    with connection.cursor() as cursor, cursor.copy(_SQL["copy_scores"]) as stream:
+    with tables.connection.cursor() as cursor, cursor.copy(_SQL["copy_scores"]) as stream:
         stream.set_types(["int4", "int4", "bytea"])
         for passage_id, row in zip(passage_ids.tolist(), scores.astype("<f4"), strict=True):
             stream.write_row((matrix_id, passage_id, row.tobytes()))
 
 
-def scores_of(connection: Connection, matrix_id: int, passage_ids: Int32Array, queries: int) -> tuple[Int32Array, Matrix]:
+def scores_of(tables: CollectionTables, matrix_id: int, passage_ids: Int32Array, queries: int) -> tuple[Int32Array, Matrix]:
     """Return the passages with scores, ascending, and the scores (passages, queries)."""
-    with connection.cursor(binary=True) as cursor:
-        rows = cursor.execute(_SQL["scores"], {"matrix_id": matrix_id, "passage_ids": Int4Array(passage_ids)}).fetchall()
+    rows = tables.binary_rows(_SQL["scores"], matrix_id=matrix_id, passage_ids=Int4Array(passage_ids))
     ids = np.array([row[0] for row in rows], dtype=np.int32)
     scores = np.frombuffer(b"".join(row[1] for row in rows), dtype="<f4").reshape(-1, queries).astype(np.float64)
     order = np.argsort(ids)
@@ -156,84 +151,73 @@ def scores_of(connection: Connection, matrix_id: int, passage_ids: Int32Array, q
 
 
 def create(
-    connection: Connection,
-    collection_id: CollectionId,
-    settings: dict[str, Any],
-    inverse: Matrix,
-    intersection: Matrix,
-    centre: Float32Array,
-) -> int:
-    """Write a factorisation that no search uses yet, and make room for its embeddings."""
+    tables: CollectionTables, settings: dict[str, Any], inverse: Matrix, intersection: Matrix, centre: Float32Array
+) -> FactorizationTables:
+    """Write a factorisation that no search uses yet, and make room for its embeddings; returns its handle."""
     parameters = {
         **settings,
-        "collection_id": collection_id,
         "split": Jsonb(settings["split"]),
         "inverse": inverse.astype("<f8").tobytes(),
         "intersection": intersection.astype("<f4").tobytes(),
         "centre": Float4Array(centre),
     }
-    factorization_id = int(value(connection, _SQL["create_factorization"], parameters))
-    connection.execute(_SQL["create_embeddings"], {"factorization_id": factorization_id})
-    return factorization_id
+    made = tables.factorization(int(tables.value(_SQL["create_factorization"], **parameters)))
+    made.execute(_SQL["create_embeddings"])
+    return made
 
 
-def write_anchors(
-    connection: Connection, factorization_id: int, passage_ids: Int32Array, mean_scores: Matrix, directions: Float32Array
-) -> None:
+def write_anchors(tables: FactorizationTables, passage_ids: Int32Array, mean_scores: Matrix, directions: Float32Array) -> None:
     """The anchor items in their order, the means of their scores, and their directions (anchor items, anchor items)."""
-    with connection.cursor() as cursor, cursor.copy(_SQL["copy_anchors"]) as stream:
+    with tables.connection.cursor() as cursor, cursor.copy(_SQL["copy_anchors"]) as stream:
         stream.set_types(["int4", "int4", "int4", "float4", "bytea"])
         rows = zip(passage_ids.tolist(), mean_scores.tolist(), wire.vector_fields(directions), strict=True)
         for place, row in enumerate(rows, start=1):
-            stream.write_row((factorization_id, place, *row))
+            stream.write_row((tables.factorization_id, place, *row))
 
 
-def copy_embeddings(connection: Connection, factorization_id: int, passage_ids: Int32Array, embeddings: Float32Array) -> None:
+def copy_embeddings(tables: FactorizationTables, passage_ids: Int32Array, embeddings: Float32Array) -> None:
     """Write the embeddings (passages, anchor items) of some passages by binary COPY."""
-    with connection.cursor() as cursor, cursor.copy(_SQL["copy_embeddings"]) as stream:
+    with tables.connection.cursor() as cursor, cursor.copy(_SQL["copy_embeddings"]) as stream:
         stream.set_types(["int4", "int4", "bytea"])
         for passage_id, field in zip(passage_ids.tolist(), wire.vector_fields(embeddings), strict=True):
-            stream.write_row((factorization_id, passage_id, field))
+            stream.write_row((tables.factorization_id, passage_id, field))
 
 
-def index_embeddings(connection: Connection, factorization_id: int) -> None:
+def index_embeddings(tables: FactorizationTables) -> None:
     """Make the vector index unless it is there."""
-    connection.execute(_SQL["index_embeddings"], {"factorization_id": factorization_id})
+    tables.execute(_SQL["index_embeddings"])
 
 
-def switch(connection: Connection, collection_id: CollectionId, matrix_id: int, factorization_id: int) -> None:
+def switch(tables: FactorizationTables, matrix_id: int) -> None:
     """Let searches use a factorisation, once nobody changes the collection; what was deleted meanwhile goes from it."""
-    parameters = {"collection_id": collection_id, "matrix_id": matrix_id, "factorization_id": factorization_id}
     switched = False
     while not switched:
-        with rebuilds.trying_to_switch(connection, collection_id) as alone_with_it:
+        with rebuilds.trying_to_switch(tables) as alone_with_it:
             if alone_with_it:
                 for statement in ("drop_embeddings_of_removed", "drop_scores_of_removed", "switch"):
-                    connection.execute(_SQL[statement], parameters)
+                    tables.execute(_SQL[statement], matrix_id=matrix_id)
                 switched = True
         if not switched:
             time.sleep(_BETWEEN_ATTEMPTS)
 
 
-def drop_replaced(connection: Connection, collection_id: CollectionId, factorization_id: int | None, matrix_id: int | None) -> bool:
+def drop_replaced(tables: CollectionTables, factorization_id: int | None, matrix_id: int | None) -> bool:
     """Drop other factorisations and matrices of the collection; False where something is in use for long and was left."""
-    parameters = {"collection_id": collection_id, "kept_factorization": factorization_id, "kept_matrix": matrix_id}
     for _ in range(_ATTEMPTS):
-        with suppress(pg.LockNotAvailable), connection.transaction():
-            connection.execute(_SQL["drop_replaced"], parameters)
+        with suppress(pg.LockNotAvailable), tables.connection.transaction():
+            tables.execute(_SQL["drop_replaced"], kept_factorization=factorization_id, kept_matrix=matrix_id)
             return True
         time.sleep(_BETWEEN_ATTEMPTS)
     return False
 
 
-def active(connection: Connection, collection_id: CollectionId) -> FactorizationRow | None:
+def active(tables: CollectionTables) -> FactorizationRow | None:
     """The factorisation that searches use."""
-    row = one(connection, _SQL["active"], {"collection_id": collection_id})
+    row = tables.one(_SQL["active"])
     if row is None:
         return None
     items = row[3]
-    with connection.cursor(binary=True) as cursor:
-        fields = [field for (field,) in cursor.execute(_SQL["directions"], {"factorization_id": row[0]}).fetchall()]
+    fields = [field for (field,) in tables.factorization(row[0]).binary_rows(_SQL["directions"])]
     return FactorizationRow(
         factorization_id=row[0],
         matrix_id=row[1],
@@ -254,47 +238,35 @@ def active(connection: Connection, collection_id: CollectionId) -> Factorization
     )
 
 
-def active_identity(connection: Connection, collection_id: CollectionId) -> UUID | None:
+def active_identity(tables: CollectionTables) -> UUID | None:
     """Return the globally unique id of the active factorisation."""
-    found: UUID | None = value(connection, _SQL["active_identity"], {"collection_id": collection_id})
+    found: UUID | None = tables.value(_SQL["active_identity"])
     return found
 
 
-def anchors(connection: Connection, collection_id: CollectionId, factorization_id: int, restriction: Restriction) -> list[Anchor]:
+def anchors(tables: FactorizationTables, restriction: Restriction) -> list[Anchor]:
     """The anchor items that the caller may see, in their order."""
-    parameters = {"collection_id": collection_id, "factorization_id": factorization_id, **restriction.named}
-    rows = connection.execute(_SQL["anchors"].format(among=restriction.ids), parameters).fetchall()
+    rows = tables.rows(_SQL["anchors"].format(among=restriction.ids), **restriction.named)
     return [Anchor(row[0] - 1, row[1], bool(row[2])) for row in rows]
 
 
 def nearest(
-    connection: Connection,
-    collection_id: CollectionId,
-    factorization_id: int,
-    query: Matrix,
-    limit: int,
-    restriction: Restriction,
-    passed_over: Sequence[int],
+    tables: FactorizationTables, query: Matrix, limit: int, restriction: Restriction, passed_over: Sequence[int]
 ) -> list[Item]:
     """The `limit` passages with the highest inner product with a query vector, but those that are passed over."""
-    parameters = {
-        "collection_id": collection_id,
-        "factorization_id": factorization_id,
-        "query": Float4Array(query.astype(np.float32)),
-        "n": limit,
-        "passed_over": Int4Array(np.array(passed_over, dtype=np.int32)),
+    rows = tables.binary_rows(
+        _SQL["nearest"].format(among=restriction.ids),
+        query=Float4Array(query.astype(np.float32)),
+        n=limit,
+        passed_over=Int4Array(np.array(passed_over, dtype=np.int32)),
         **restriction.named,
-    }
-    with connection.cursor(binary=True) as cursor:
-        rows = cursor.execute(_SQL["nearest"].format(among=restriction.ids), parameters).fetchall()
+    )
     return _items([(row[0], *row[2:]) for row in rows])
 
 
-def named(connection: Connection, collection_id: CollectionId, factorization_id: int, keys: Sequence[str]) -> list[Item]:
+def named(tables: FactorizationTables, keys: Sequence[str]) -> list[Item]:
     """Passages by their ids, in the order of these."""
-    parameters = {"collection_id": collection_id, "factorization_id": factorization_id, "keys": list(keys)}
-    with connection.cursor(binary=True) as cursor:
-        found = {item.passage.id: item for item in _items(cursor.execute(_SQL["named"], parameters).fetchall())}
+    found = {item.passage.id: item for item in _items(tables.binary_rows(_SQL["named"], keys=list(keys)))}
     return [found[key] for key in keys if key in found]
 
 
@@ -304,16 +276,14 @@ def _items(rows: Sequence[Any]) -> list[Item]:
     return [Item(row[0], Passage(row[1], row[3], row[2], row[4]), None if row[5] is None else next(vectors)) for row in rows]
 
 
-def state(connection: Connection, collection_id: CollectionId) -> dict[str, Any] | None:
+def state(tables: CollectionTables) -> dict[str, Any] | None:
     """Return the statistics of the factorisation, or None if there is none."""
-    found: dict[str, Any] | None = value(connection, _SQL["state"], {"collection_id": collection_id})
+    found: dict[str, Any] | None = tables.value(_SQL["state"])
     return found
 
 
-def dense(connection: Connection, collection_id: CollectionId, passage_ids: Int32Array) -> tuple[Int32Array, Float32Array]:
+def dense(tables: CollectionTables, passage_ids: Int32Array) -> tuple[Int32Array, Float32Array]:
     """Kept dense vectors of some passages, with their ids."""
-    parameters = {"collection_id": collection_id, "passage_ids": Int4Array(passage_ids)}
-    with connection.cursor(binary=True) as cursor:
-        rows = cursor.execute(_SQL["dense"], parameters).fetchall()
+    rows = tables.binary_rows(_SQL["dense"], passage_ids=Int4Array(passage_ids))
     ids = np.array([row[0] for row in rows], dtype=np.int32)
     return ids, wire.read_halfvecs([row[1] for row in rows]) if rows else np.empty((0, 1), dtype=np.float32)

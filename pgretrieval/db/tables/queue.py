@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import psycopg
 
 from pgretrieval.assets import statements
-from pgretrieval.db.connection import Connection, Database, one, value
+from pgretrieval.db.connection import Connection, Database, value
+from pgretrieval.db.handles import CollectionTables
 from pgretrieval.errors import PgRetrievalError
 from pgretrieval.types import CollectionId
 
@@ -37,29 +38,27 @@ class SourceRow(NamedTuple):
 
 
 @contextmanager
-def claiming(connection: Connection, collection_id: CollectionId) -> Iterator[Connection | None]:
-    """A transaction of a worker; None where the collection is being detached."""
-    with connection.transaction():
-        connection.execute(_SQL["begin"])
-        joined = one(connection, _SQL["join"], {"collection_id": collection_id})
-        yield connection if joined and joined[0] else None
+def claiming(tables: CollectionTables) -> Iterator[bool]:
+    """A transaction of a worker; False where the collection is being detached."""
+    with tables.connection.transaction():
+        tables.connection.execute(_SQL["begin"])
+        yield bool(tables.value(_SQL["join"]))
 
 
-def expand(connection: Connection, collection_id: CollectionId) -> int | None:
+def expand(tables: CollectionTables) -> int | None:
     """Queue each key in the place of an entry for all of them; None where there was none."""
-    added: int | None = value(connection, _SQL["expand"], {"collection_id": collection_id})
+    added: int | None = tables.value(_SQL["expand"])
     return added
 
 
-def claim(connection: Connection, collection_id: CollectionId, most: int) -> Entries:
+def claim(tables: CollectionTables, most: int) -> Entries:
     """Keys that are due and nobody else's for `CLAIMED` seconds, with all their entries."""
-    parameters = {"collection_id": collection_id, "n": most, "seconds": CLAIMED}
-    return dict(connection.execute(_SQL["claim"], parameters).fetchall())
+    return dict(tables.rows(_SQL["claim"], n=most, seconds=CLAIMED))
 
 
-def lock(connection: Connection, collection_id: CollectionId, keys: Sequence[str]) -> Entries:
+def lock(tables: CollectionTables, keys: Sequence[str]) -> Entries:
     """Lock the keys that no other session has locked, until the transaction ends; return them with all their entries."""
-    return dict(connection.execute(_SQL["lock"], {"collection_id": collection_id, "keys": list(keys)}).fetchall())
+    return dict(tables.rows(_SQL["lock"], keys=list(keys)))
 
 
 @contextmanager
@@ -87,9 +86,9 @@ def release_claim(database: Database, entries: Sequence[int]) -> None:
         connection.execute(_SQL["release_claim"], {"entries": list(entries)})
 
 
-def held_by_others(connection: Connection, collection_id: CollectionId) -> tuple[int, str | None]:
+def held_by_others(tables: CollectionTables) -> tuple[int, str | None]:
     """Return the number of due keys that could not be claimed, and the sessions that may hold them."""
-    count, holders = connection.execute(_SQL["held_by_others"], {"collection_id": collection_id}).fetchall()[0]
+    count, holders = tables.rows(_SQL["held_by_others"])[0]
     return int(count), holders
 
 
@@ -114,16 +113,14 @@ def failed(connection: Connection, entries: Sequence[int], error: str, *, at_onc
     return bool(value(connection, _SQL["failed"], parameters))
 
 
-def assign(connection: Connection, collection_id: CollectionId, keys_of: dict[str, str]) -> None:
+def assign(tables: CollectionTables, keys_of: dict[str, str]) -> None:
     """Note the source key of each passage id."""
-    parameters = {"collection_id": collection_id, "ids": list(keys_of), "keys": list(keys_of.values())}
-    connection.execute(_SQL["assign"], parameters)
+    tables.execute(_SQL["assign"], ids=list(keys_of), keys=list(keys_of.values()))
 
 
-def release(connection: Connection, collection_id: CollectionId, keys: Sequence[str], ids: Sequence[str]) -> list[str]:
+def release(tables: CollectionTables, keys: Sequence[str], ids: Sequence[str]) -> list[str]:
     """Ids of passages that came from `keys` and are not among `ids`; they are forgotten."""
-    parameters = {"collection_id": collection_id, "keys": list(keys), "ids": list(ids)}
-    return [row[0] for row in connection.execute(_SQL["release"], parameters).fetchall()]
+    return [row[0] for row in tables.rows(_SQL["release"], keys=list(keys), ids=list(ids))]
 
 
 def is_rows_fault(error: BaseException) -> bool:

@@ -11,7 +11,8 @@ from psycopg import errors as pg
 from psycopg.types.json import Jsonb
 
 from pgretrieval.assets import statements
-from pgretrieval.db.connection import Connection, Database, one, value
+from pgretrieval.db.connection import Connection, Database
+from pgretrieval.db.handles import CollectionTables, IndexTables
 from pgretrieval.types import CodebookId, CollectionId
 
 _SQL = statements("rebuilds")
@@ -42,78 +43,75 @@ class Rebuild:
 def alone(database: Database, doing: str, collection_id: CollectionId) -> Iterator[Connection]:
     """Wait for other builds and rebuilds of the collection, and keep new ones waiting; yields the connection that has the lock."""
     with database.holding(doing) as connection:
-        lock(connection, collection_id)
+        lock(CollectionTables(connection, collection_id))
         yield connection
 
 
-def lock(connection: Connection, collection_id: CollectionId) -> None:
+def lock(tables: CollectionTables) -> None:
     """Have the lock against other rebuilds until the transaction ends.
 
     Asked again in the same transaction it does nothing, but fails where the connection was lost.
     """
-    connection.execute(_SQL["lock"], {"collection_id": collection_id})
-    connection.execute(_SQL["let_go"])
+    tables.execute(_SQL["lock"])
+    tables.connection.execute(_SQL["let_go"])
 
 
-def find(connection: Connection, collection_id: CollectionId) -> Rebuild | None:
+def find(tables: CollectionTables) -> Rebuild | None:
     """The collection's rebuild under way, if there is one."""
-    row = one(connection, _SQL["get"], {"collection_id": collection_id})
+    row = tables.one(_SQL["get"])
     return Rebuild(*row) if row else None
 
 
-def begin(connection: Connection, collection_id: CollectionId, rebuild: Rebuild) -> None:
+def begin(tables: CollectionTables, rebuild: Rebuild) -> None:
     """Write down what is to be made, in place of another, so that a later call can go on with it."""
-    encoder = Jsonb(rebuild.encoder) if rebuild.encoder else None
     parameters = {
-        "collection_id": collection_id,
-        "encoder": encoder,
+        "encoder": Jsonb(rebuild.encoder) if rebuild.encoder else None,
         "dim": rebuild.dim,
         "encoding": rebuild.encoding,
         "vectors_per_passage": rebuild.vectors_per_passage,
     }
-    with connection.transaction():
-        connection.execute(_SQL["begin"], parameters)
-        connection.execute(_SQL["inline_codes"], parameters)
+    with tables.connection.transaction():
+        tables.execute(_SQL["begin"], **parameters)
+        tables.execute(_SQL["inline_codes"], **parameters)
 
 
-def trained(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId) -> None:
+def trained(tables: IndexTables) -> None:
     """Note the codebook, in the transaction that writes it."""
-    connection.execute(_SQL["trained"], {"collection_id": collection_id, "codebook_id": codebook_id})
+    tables.execute(_SQL["trained"])
 
 
-def words_written(connection: Connection, collection_id: CollectionId, mean_words: float | None) -> None:
+def words_written(tables: CollectionTables, mean_words: float | None) -> None:
     """Note the mean length that postings of words were written with."""
-    connection.execute(_SQL["words_written"], {"collection_id": collection_id, "mean_words": mean_words})
+    tables.execute(_SQL["words_written"], mean_words=mean_words)
 
 
 @contextmanager
-def trying_to_switch(connection: Connection, collection_id: CollectionId) -> Iterator[bool]:
+def trying_to_switch(tables: CollectionTables) -> Iterator[bool]:
     """A transaction that has the collection alone, or False where somebody has it for longer than half a second.
 
     Waiting longer would make all others wait who come later.
     """
-    with connection.transaction():
+    with tables.connection.transaction():
         try:
-            with connection.transaction():
-                connection.execute(_SQL["lock_for_switch"], {"collection_id": collection_id})
+            with tables.connection.transaction():
+                tables.execute(_SQL["lock_for_switch"])
         except pg.LockNotAvailable:
             yield False
         else:
             yield True
 
 
-def switch(connection: Connection, collection_id: CollectionId, codebook_id: CodebookId, dense_dim: int | None) -> None:
+def switch(tables: IndexTables, dense_dim: int | None) -> None:
     """Let searches use what the rebuild made; `dense_dim` is given where it made dense vectors too. In one transaction."""
-    parameters = {"collection_id": collection_id, "codebook_id": codebook_id, "dense_dim": dense_dim}
     for statement in ("keep_segments_of_words", "switch", "switched"):
-        connection.execute(_SQL[statement], parameters)
+        tables.execute(_SQL[statement], dense_dim=dense_dim)
 
 
-def drop_replaced(connection: Connection, collection_id: CollectionId) -> bool:
+def drop_replaced(tables: CollectionTables) -> bool:
     """Drop what rebuilds replaced or gave up, in bounded steps; False where something is in use for long and was left."""
     refused = 0
     while refused < _ATTEMPTS:
-        dropped = _drop_some(connection, collection_id)
+        dropped = _drop_some(tables)
         if dropped is None:
             refused += 1
             time.sleep(_BETWEEN_ATTEMPTS)
@@ -122,10 +120,10 @@ def drop_replaced(connection: Connection, collection_id: CollectionId) -> bool:
     return False
 
 
-def _drop_some(connection: Connection, collection_id: CollectionId) -> bool | None:
+def _drop_some(tables: CollectionTables) -> bool | None:
     """False where nothing was left; None where somebody was in the way."""
     try:
-        with connection.transaction():
-            return bool(value(connection, _SQL["drop_replaced"], {"collection_id": collection_id, "n": _ROWS_AT_ONCE}))
+        with tables.connection.transaction():
+            return bool(tables.value(_SQL["drop_replaced"], n=_ROWS_AT_ONCE))
     except pg.LockNotAvailable:
         return None
