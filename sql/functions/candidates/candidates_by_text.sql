@@ -62,24 +62,12 @@ begin
             group by found.bucket, found.passage_id
             $scored$;
     else
-        select greatest(reltuples, 1) into passages
-        from pg_class where oid = to_regclass(format('pgretrieval.passage_%s', held.collection_id));
-        scored := $scored$
-            select listed.bucket, entry.passage_id, sum(listed.times * entry.weight * listed.rarity) as score
-            from (
-                select counted.bucket, counted.passage_ids, counted.weights, counted.times,
-                       ln(1 + (greatest(%4$s - counted.passages, 0) + 0.5) / (counted.passages + 0.5))::double precision as rarity
-                from (
-                    select posting.bucket, posting.passage_ids, posting.weights, asked.times,
-                           sum(cardinality(posting.passage_ids)) over (partition by posting.word) as passages
-                    from asked
-                    join pgretrieval.word_posting as posting on posting.collection_id = %3$s and posting.word = asked.word
-                ) as counted
-                offset 0  -- once for each word, not for each entry
-            ) as listed
-            cross join lateral unnest(listed.passage_ids, listed.weights) as entry (passage_id, weight)
-            group by listed.bucket, entry.passage_id
-            $scored$;
+        return query
+        select found.bucket, found.passage_id, found.score
+        from pgretrieval.candidates_by_words(
+            held, (pgretrieval.word_vector(held.language::regconfig, null, left(query_text, 64000))).words, n, filter, among
+        ) as found;
+        return;
     end if;
     return query
     select found.bucket, found.passage_id, found.score
