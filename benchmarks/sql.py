@@ -31,7 +31,9 @@ _PROBE = "select * from pgretrieval.probe(%(number)s, %(codebook)s, %(query)s::v
 _CANDIDATES = """select passage_id
     from pgretrieval.candidates_among(%(number)s, %(codebook)s, %(ids)s::integer[], %(scores)s::real[], 128, null, null)"""
 _SCORE = """select * from pgretrieval.known_collection('measured') as held, pgretrieval.score_passages(
-    held, pgretrieval.worth_scoring(held, %(ids)s, %(query)s::vector[], 64), %(query)s::vector[])"""
+    held, case when held.keep_vectors then %(ids)s::integer[] else array(
+        select passage_id from pgretrieval.score_centroids(held.collection_id, held.codebook_id, %(ids)s, %(query)s::vector[])
+        order by score desc, passage_id limit 64) end, %(query)s::vector[])"""
 _PARTS = 60  # queries whose parts are timed one by one
 
 

@@ -1,7 +1,7 @@
 -- Runs last at every migration: which set of functions this database has, so that opening it need not create them again, and an older
 -- client does not put its own in their place.
 comment on schema pgretrieval is 'functions DIGEST NUMBER';
--- What runs as its owner is the schema's owner's, whoever installs it. Who may read passages may call those of its functions that searches
+-- What runs as its owner is the schema's owner's, whoever installs it. Who may read passages may call the one of its functions that searches
 -- call, and who may add passages those that changes call, before privileges.sql is run again.
 do $rights$
 declare
@@ -21,7 +21,7 @@ begin
         join pg_proc
             on pronamespace = 'pgretrieval'::regnamespace and prosecdef
             and case acl.privilege_type
-                    when 'SELECT' then proname like 'own\_%'
+                    when 'SELECT' then proname = 'own_entries'
                     when 'INSERT' then proname in ('settle', 'forget_passages', 'needs_compaction', 'compact')
                 end
         where passage.oid = 'pgretrieval.passage'::regclass and acl.grantee <> passage.relowner

@@ -66,11 +66,8 @@ grant select, insert, update, delete on pgretrieval.queue, pgretrieval.source_pa
 -- Changes of a collection lock it by deleting from tables that are always empty.
 grant select, update, delete on pgretrieval.change_lock, pgretrieval.following_lock to WRITER;
 grant usage on all sequences in schema pgretrieval to WRITER;
--- Functions that run as the schema's owner: those called by searches, and those called by changes.
-grant execute on function pgretrieval.own_postings(integer, integer, integer[], real[], pgretrieval.claims),
-    pgretrieval.own_tokens(integer, integer, integer[], pgretrieval.claims),
-    pgretrieval.own_token_counts(integer, integer, pgretrieval.claims),
-    pgretrieval.own_words(integer, text[], pgretrieval.claims) to READER, WRITER;
+-- Functions that run as the schema's owner: the one called by searches, and those called by changes.
+grant execute on function pgretrieval.own_entries(text, integer, integer, text[], pgretrieval.claims, boolean) to READER, WRITER;
 grant execute on function pgretrieval.settle(integer, integer, jsonb, boolean, integer, boolean),
     pgretrieval.forget_passages(integer, integer[]), pgretrieval.needs_compaction(integer), pgretrieval.compact(text) to WRITER;
 

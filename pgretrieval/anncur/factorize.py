@@ -335,16 +335,5 @@ class _Factorizing:
         return len(ids)
 
     def _report(self, calls: int, embedded: int, *, solved: bool) -> FactorizationReport:
-        state = factorizations.state(self._tables) or {}
-        return FactorizationReport(
-            calls,
-            embedded,
-            solved,
-            len(self._queries),
-            state["constant_queries"],
-            state["anchor_items"],
-            state["rank"],
-            float("inf") if state["condition"] is None else state["condition"],
-            state["held_out_error"],
-            state["held_out_recall"],
-        )
+        solution = factorizations.solution(self._tables)
+        return FactorizationReport(calls, embedded, solved, len(self._queries), *solution)

@@ -32,7 +32,14 @@ select pgretrieval.detach(%(name)s)
 select pgretrieval.resync(%(name)s, %(keys)s::text[])
 
 -- name: attached
-select collection_id, name, coalesce(pgretrieval.qualified_name(source), source_name), query is not null
+select collection_id, name,
+       coalesce(
+           (select pg_catalog.concat(pg_catalog.quote_ident(nspname), '.', pg_catalog.quote_ident(relname))
+            from pg_catalog.pg_class join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
+            where pg_class.oid = source::oid),
+           source_name
+       ),
+       query is not null
 from pgretrieval.attachment join pgretrieval.collection using (collection_id)
 order by name
 

@@ -144,15 +144,8 @@ vacuum (analyze, truncate false) {partition}
 -- name: vacuum_and_shorten
 vacuum (analyze, truncate) {partition}
 
--- name: words_cut
--- Passages with more words than the limit.
-select pgretrieval.count_cut_words(collection) from pgretrieval.collection where collection.collection_id = %(collection_id)s
-
--- name: drift
-select drift.*
-from pgretrieval.collection
-cross join lateral pgretrieval.drift(collection) as drift
-where collection.collection_id = %(collection_id)s
+-- name: stats
+select pgretrieval.stats(%(name)s)
 
 -- name: active_codebook
 select centroid_count, tokens from pgretrieval.codebook join pgretrieval.collection using (codebook_id)

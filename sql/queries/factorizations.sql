@@ -109,8 +109,32 @@ where matrix_id = %(matrix_id)s and not exists (
 -- name: switch
 update pgretrieval.collection set factorization_id = %(factorization_id)s where collection_id = %(collection_id)s
 
+-- name: empty_replaced
+-- Embeddings of a collection's factorisations but the one to keep, and scores that only these were made of. It gives up after half a
+-- second where a search is in the way.
+select pgretrieval.empty_partitions(
+    'dropping factorisations',
+    array(
+        select pg_catalog.concat('item_embedding_', factorization_id) from pgretrieval.factorization
+        where collection_id = %(collection_id)s and factorization_id is distinct from %(kept_factorization)s
+        union all
+        select pg_catalog.concat('anchor_score_', matrix_id) from pgretrieval.score_matrix
+        where collection_id = %(collection_id)s and matrix_id is distinct from %(kept_matrix)s and not exists (
+            select from pgretrieval.factorization
+            where factorization.matrix_id = score_matrix.matrix_id and factorization_id = %(kept_factorization)s
+        )
+    ),
+    0.5
+)
+
 -- name: drop_replaced
-select pgretrieval.drop_factorizations(%(collection_id)s, %(kept_factorization)s, %(kept_matrix)s)
+delete from pgretrieval.factorization
+where collection_id = %(collection_id)s and factorization_id is distinct from %(kept_factorization)s
+
+-- name: drop_replaced_matrices
+delete from pgretrieval.score_matrix
+where collection_id = %(collection_id)s and matrix_id is distinct from %(kept_matrix)s
+  and not exists (select from pgretrieval.factorization where factorization.matrix_id = score_matrix.matrix_id)
 
 -- name: active
 select factorization.factorization_id, factorization.matrix_id, asked_items, anchor_items, selection, seed, element, split, inverse,
@@ -159,8 +183,10 @@ left join pgretrieval.item_embedding
     and item_embedding.bucket = passage.bucket and item_embedding.passage_id = passage.passage_id
 where collection_id = %(collection_id)s and key = any(%(keys)s)
 
--- name: state
-select pgretrieval.factorization_state(collection) from pgretrieval.collection where collection_id = %(collection_id)s
+-- name: solution
+select constant_queries, anchor_items, rank, condition, held_out_error, held_out_recall
+from pgretrieval.factorization join pgretrieval.collection using (factorization_id)
+where collection.collection_id = %(collection_id)s
 
 -- name: dense
 select passage_id, vector from pgretrieval.dense_vector

@@ -89,10 +89,42 @@ where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and ce
 select passage_id from pgretrieval.removed_passage where collection_id = %(collection_id)s
 
 -- name: tokens_among
-select centroid_id, passage_ids, residuals
-from pgretrieval.tokens_among(
-    %(collection_id)s, %(codebook_id)s, %(centroid_ids)s::integer[], %(filter)s::jsonpath, {among}
-)
+-- The tokens of some centroids that are of passages which the caller may see and which `filter` and `among` leave, a row for each
+-- centroid that has any: the passage of each token, and their packed residual bits one after the other.
+select token.centroid_id,
+       pg_catalog.array_agg(token.passage_id order by token.passage_id, token.place),
+       pg_catalog.string_agg(token.packed, '' order by token.passage_id, token.place)
+from (
+    select entry.centroid_id, entry.passage_id, entry.place,
+           pg_catalog.substr(entry.residuals, 1 + entry.width * (entry.place::integer - 1), entry.width) as packed
+    from (
+        select posting.bucket, posting.centroid_id, posting.residuals, posting.width, own.passage_id, own.place
+        from (
+            select posting_code.bucket, posting_code.centroid_id, posting_code.passage_ids,
+                   pg_catalog.substr(posting_code.residuals, 1) as residuals,  -- read once, not piece by piece
+                   pg_catalog.length(posting_code.residuals) / pg_catalog.cardinality(posting_code.passage_ids) as width
+            from pgretrieval.posting_code
+            where posting_code.collection_id = %(collection_id)s and posting_code.codebook_id = %(codebook_id)s
+              and posting_code.centroid_id = any(%(centroid_ids)s::integer[])
+            union all
+            select own.bucket, own.centroid_id, own.passage_ids, own.residuals,
+                   pg_catalog.length(own.residuals) / pg_catalog.cardinality(own.passage_ids)
+            from pgretrieval.own_entries(
+                'posting_code', %(collection_id)s, %(codebook_id)s, %(centroid_ids)s::integer[]::text[],
+                pgretrieval.claims_of(%(collection_id)s, %(filter)s::jsonpath, {among})
+            ) as own
+            where pg_catalog.row_security_active('pgretrieval.passage')  -- whoever sees all passages reads the postings themselves
+            offset 0
+        ) as posting
+        cross join lateral pg_catalog.unnest(posting.passage_ids) with ordinality as own (passage_id, place)
+        offset 0  -- the join of each token with each passage of its bucket looks cheap, as statistics say nothing of arrays
+    ) as entry
+    join pgretrieval.passage
+        on passage.collection_id = %(collection_id)s and passage.bucket = entry.bucket and passage.passage_id = entry.passage_id
+    where (%(filter)s::jsonpath is null or passage.metadata @@ %(filter)s::jsonpath) and ({among} is null or passage.key = any({among}))
+    offset 0
+) as token
+group by token.centroid_id
 
 -- name: count_matches
 -- Count at most n.
@@ -123,15 +155,15 @@ from pgretrieval.candidates_by_text(
 select pg_catalog.array_agg(passage_id), pg_catalog.array_agg(score)
 from pgretrieval.candidates_by_dense(
     (select collection from pgretrieval.collection where collection_id = %(collection_id)s),
-    %(query_dense)s, %(n)s, %(filter)s::jsonpath, {among}
+    %(query_dense)s, %(n)s, %(filter)s::jsonpath, {among}, null
 )
 
 -- name: score_dense
 select pg_catalog.array_agg(passage_id), pg_catalog.array_agg(score)
-from pgretrieval.score_dense(
+from pgretrieval.candidates_by_dense(
     (select collection from pgretrieval.collection where collection_id = %(collection_id)s),
-    %(passage_ids)s, %(query_dense)s
+    %(query_dense)s, null, null, null, %(passage_ids)s
 )
 
--- name: is_predicate
-select pgretrieval.is_predicate(%(filter)s::jsonpath)
+-- name: check_filter
+select pgretrieval.check_search(%(filter)s::jsonpath, 1)

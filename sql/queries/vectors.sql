@@ -35,8 +35,16 @@ select pg_type.oid from pg_catalog.pg_type
 join pg_catalog.pg_extension on typnamespace = extnamespace
 where extname = 'vector' and typname = 'halfvec'
 
--- name: clear
-select pgretrieval.clear_token_vectors(%(collection_id)s)
+-- name: lock_where_empty
+-- Where a vacuum has left no token vectors no snapshot needs any, and the indexes can go too.
+select pgretrieval.lock_briefly(
+    'clearing token vectors', array[pg_catalog.concat('pgretrieval.token_vector_', %(collection_id)s::integer)]::regclass[],
+    'access exclusive', 0.5
+)
+where pg_catalog.pg_relation_size(pg_catalog.concat('pgretrieval.token_vector_', %(collection_id)s::integer)::regclass) = 0
+
+-- name: truncate
+truncate {partition}
 
 -- name: drop_vectors_of_removed
 -- Vectors of a rebuild whose passages were deleted since.

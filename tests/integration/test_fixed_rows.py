@@ -104,7 +104,7 @@ def test_every_add_is_checked(database: pgretrieval.RetrievalDatabase, connectio
             change([{"id": "q0", "text": "a"}, {"id": "q1", "text": "b"}], [given[0], given[1][:7]])
     with pytest.raises(pgretrieval.VectorError, match="passage 'p3' has 7 vectors"):
         docs.update([{"id": "p3", "text": "b"}], vectors=[given[1][:7]])
-    with pytest.raises(psycopg.Error, match="passage 'q1' has 7 vectors, every passage of collection 'docs' has 8") as raised:
+    with pytest.raises(psycopg.Error, match="passage 'q1' has 7 vectors, but every passage of this collection has 8") as raised:
         connection.execute("select pgretrieval.add_passage('docs', 'q1', 'text', %s::vector[])", [vector_array(given[1][:7])])
     assert raised.value.sqlstate == "PGR05"
     connection.execute("select pgretrieval.add_passage('docs', 'q1', 'text', %s::vector[])", [vector_array(given[1])])

@@ -276,7 +276,7 @@ def test_a_select_over_a_composite_key(
         """create table pages (book text, page integer, body text, primary key (book, page));
            insert into pages values ('a', 1, 'tea'), ('a', 2, 'bread'), ('b', 1, 'milk')"""
     )
-    with pytest.raises(ConfigError, match=r"no column 'book,page'.*attach a query that makes one id of them"):
+    with pytest.raises(ConfigError, match=r"no column 'book,page'.*attach a query that combines them to an id"):
         database.attach("docs", "pages", id="book,page", text="body")
     select = "select book || '/' || page as id, book as key, body from public.pages; "
     assert database.attach("docs", "pages", id="book", text="body", query=select) == 2

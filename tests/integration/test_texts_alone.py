@@ -50,7 +50,7 @@ def test_calls_that_need_vectors_raise(texts: pgretrieval.Collection, database: 
         texts.add([{"id": "new", "text": "new"}], vectors=corpus.vectors[:1])
     with pytest.raises(ConfigError, match="texts only; leave dim, keep_vectors"):
         database.create_collection("other", encoder="none", keep_vectors=True)
-    with pytest.raises(Exception, match="'texts' holds texts alone"):
+    with pytest.raises(Exception, match="'texts' stores texts only"):
         connection.execute("select pgretrieval.add_passage('texts', 'new', 'text', array['[1,2]']::vector[])")
     with pytest.raises(ConfigError, match="no vectors for selection"):
         texts.factorize(TableCrossEncoder(), queries(range(40)), 20, selection="kmeans")

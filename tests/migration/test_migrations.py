@@ -33,7 +33,7 @@ def test_the_printed_sql_is_one_transaction(empty_database_url: str):
     """A failure within the printed SQL leaves no part of the schema."""
     script = schema.as_sql()
     assert len(re.findall(r"(?im)^\s*(begin|commit)\s*;", script)) == 2
-    broken = script.replace("create or replace function pgretrieval.clear_token_vectors", "create nonsense")
+    broken = script.replace("create or replace function pgretrieval.index_vectors", "create nonsense")
     assert broken != script
     with psycopg.connect(empty_database_url, autocommit=True) as connection, pytest.raises(psycopg.errors.SyntaxError):
         connection.execute(broken)

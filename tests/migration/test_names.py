@@ -79,10 +79,7 @@ def test_functions_with_the_rights_of_their_owner_are_few(connection: psycopg.Co
     """Only the listed functions run with their owner's rights, and PUBLIC may not call them."""
     assert {(name, open_to_all) for name, _, _, as_owner, _, open_to_all in functions(connection) if as_owner} == {
         ("queue_change", False),
-        ("own_postings", False),
-        ("own_tokens", False),
-        ("own_token_counts", False),
-        ("own_words", False),
+        ("own_entries", False),
         ("settle", False),
         ("forget_passages", False),
         ("needs_compaction", False),

@@ -331,7 +331,7 @@ def test_dense_vectors_are_found_by_the_vector_index(
         indexes_before, tables_before = usage(connection)
         rows = connection.execute(
             "select * from pgretrieval.candidates_by_dense("
-            "pgretrieval.known_collection('large'), %s::vector, 64, %s::jsonpath, null)",
+            "pgretrieval.known_collection('large'), %s::vector, 64, %s::jsonpath, null, null)",
             [dense, predicate],
         ).fetchall()
         indexes, tables = usage(connection)
@@ -347,7 +347,8 @@ def test_dense_vectors_of_some_passages_come_by_the_primary_key(large: pgretriev
     dense = vector(clustered(1, tokens=(1, 1), seed=4, directions=2000)[0][0])
     with psycopg.connect(large._database.url, autocommit=True) as connection:
         _, tables_before = usage(connection)
-        statement = "select * from pgretrieval.score_dense(pgretrieval.known_collection('large'), '{5,50,500}', %s::vector)"
+        statement = """select * from pgretrieval.candidates_by_dense(
+            pgretrieval.known_collection('large'), %s::vector, null, null, null, '{5,50,500}')"""
         assert len(connection.execute(statement, [dense]).fetchall()) == 3
         _, tables = usage(connection)
     assert tables[table] == tables_before[table]

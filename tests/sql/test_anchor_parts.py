@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 import pgretrieval
-from pgretrieval.db.handles import FactorizationTables
+from pgretrieval.db.handles import CollectionTables, FactorizationTables
 from pgretrieval.db.tables import factorizations
 from tests.support.cross_encoder import TableCrossEncoder, queries
 from tests.support.vectors import clustered
@@ -71,20 +71,20 @@ def test_the_vector_index_of_item_embeddings(docs: pgretrieval.Collection, conne
         assert f"{element}(12)) {element}_ip_ops" in one(connection, looked, f"item_embedding_{number}_hnsw")
 
 
-def test_drop_factorizations(docs: pgretrieval.Collection, connection: Connection):
+def test_replaced_factorizations_are_dropped(docs: pgretrieval.Collection, connection: Connection):
     """Unused factorisations are dropped, and the active one stays."""
     collection, made, matrix = connection.execute(
         "select collection_id, factorization_id, matrix_id from pgretrieval.factorization"
     ).fetchone()
-    connection.execute("select pgretrieval.drop_factorizations(%s, %s, %s)", [collection, made, matrix])
+    assert factorizations.drop_replaced(CollectionTables(connection, collection), made, matrix)
     assert partition(connection, f"item_embedding_{made}")
     assert partition(connection, f"anchor_score_{matrix}")
     connection.execute("update pgretrieval.collection set factorization_id = null")
-    connection.execute("select pgretrieval.drop_factorizations(%s, null, %s)", [collection, matrix])
+    assert factorizations.drop_replaced(CollectionTables(connection, collection), None, matrix)
     assert one(connection, "select pgretrieval.drop_leftover()")
     assert partition(connection, f"item_embedding_{made}") is None
     assert partition(connection, f"anchor_score_{matrix}")
-    connection.execute("select pgretrieval.drop_factorizations(%s, null, null)", [collection])
+    assert factorizations.drop_replaced(CollectionTables(connection, collection), None, None)
     assert one(connection, "select pgretrieval.drop_leftover()")
     assert partition(connection, f"anchor_score_{matrix}") is None
     assert one(connection, "select count(*) from pgretrieval.score_matrix") == 0
@@ -126,9 +126,9 @@ def test_candidates_by_embedding(docs: pgretrieval.Collection, connection: Conne
     assert gone == []
 
 
-def test_factorization_state(docs: pgretrieval.Collection, connection: Connection, database: pgretrieval.RetrievalDatabase):
+def test_stats_of_a_factorization(docs: pgretrieval.Collection, connection: Connection, database: pgretrieval.RetrievalDatabase):
     """stats reports passages added since, and deleted anchors."""
-    statement = """select pgretrieval.factorization_state(collection) from pgretrieval.collection where name = %s"""
+    statement = "select pgretrieval.stats(%s) -> 'factorization'"
     database.create_collection("plain")
     assert one(connection, statement, "plain") is None
     state = one(connection, statement, "docs")

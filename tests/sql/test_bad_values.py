@@ -83,7 +83,7 @@ def test_the_generator_of_a_collection_has_a_new_name(database: pgretrieval.Retr
     with psycopg.connect(database.url) as connection, pytest.raises(psycopg.Error, match="candidates is 'proxy'") as raised:
         connection.execute("select pgretrieval.create_collection('x', candidates => 'proxy')")
     assert raised.value.sqlstate == "PGR05"
-    assert raised.value.diag.message_hint == "It is called generator: generator => 'proxy'."
+    assert raised.value.diag.message_hint == "Use generator instead: generator => 'proxy'."
 
 
 @pytest.mark.parametrize(
@@ -163,24 +163,6 @@ def test_many_query_tokens(sql: Any, database: pgretrieval.RetrievalDatabase):
     search = "select * from pgretrieval.search('docs', pgretrieval.as_vectors(%(vectors)s))"
     for tokens, state in ((1600, None), (1601, "PGR05")):
         assert sql(search, vectors=parameters.vector_array(clustered(1, tokens=(tokens, tokens))[0])) == state
-
-
-@pytest.mark.parametrize(
-    ("call", "expected"),
-    [
-        ("is_predicate('$.n == 1')", True),
-        ("is_predicate('$.n')", False),
-        ("is_metadata('{\"n\": [1, null]}')", True),
-        ("is_metadata('[1]')", False),
-        ('is_encoder(\'{"kind": "minilm"}\')', True),
-        ("is_encoder('{\"kind\": 5}')", False),
-        ("is_encoder(null)", True),
-    ],
-)
-def test_the_rules_by_themselves(database: pgretrieval.RetrievalDatabase, database_url: str, call: str, expected: bool):
-    """pgretrieval.is_predicate(…), pgretrieval.is_metadata(…) and pgretrieval.is_encoder(…) return true or false."""
-    with psycopg.connect(database_url) as connection:
-        assert connection.execute(f"select pgretrieval.{call}").fetchone() == (expected,)
 
 
 def test_a_filter_is_checked(sql: Any):

@@ -64,37 +64,80 @@ def even(reading: Connection, held: tuple[int, int]) -> tuple[set[int], str]:
     return {row[0] for row in rows}, OWN.format(where)
 
 
-def test_proven_takes_right_tickets_alone(reading: Connection, held: tuple[int, int]):
+def test_own_entries_asks_for_right_tickets(reading: Connection, held: tuple[int, int]):
     """Only right tickets give access to postings."""
     where = f"collection_id = {held[0]} and passage_id in (1, 2, 3)"
-    proven = "select pgretrieval.proven(%s, {})"
-    assert sorted(reading.execute(proven.format(OWN.format(where)), held[:1]).fetchone()[0]) == [1, 2, 3]
+
+    def seen(claims: str) -> set[int]:
+        statement = f"select passage_ids from pgretrieval.own_entries('posting_code', %s, %s, null, {claims})"
+        return {number for (passages,) in reading.execute(statement, held) for number in passages}
+
+    assert seen(OWN.format(where)) == {1, 2, 3}
     wrong = f"""(select row(array[1, 2], array[ticket, ticket])::pgretrieval.claims
                  from pgretrieval.passage where collection_id = {held[0]} and passage_id = 1)"""
-    assert reading.execute(proven.format(wrong), held[:1]).fetchone()[0] == [1]
-    assert reading.execute(proven.format("null"), held[:1]).fetchone()[0] is None
+    assert seen(wrong) == {1}
+    assert seen("null") == set()
 
 
-def test_own_tokens_are_those_of_claimed_passages(reading: Connection, held: tuple[int, int]):
+def test_own_entries_of_tokens_are_those_of_claimed_passages(reading: Connection, held: tuple[int, int]):
     """Exactly the tokens of claimed passages are returned, with their residuals."""
     every = listed(reading, held)
     centroids = [centroid for centroid, _ in sorted(every.items(), key=lambda item: -len(item[1]))[:5]]
     own, claims = even(reading, held)
-    asked = f"select centroid_id, passage_ids, residuals from pgretrieval.own_tokens(%s, %s, %s, {claims})"
-    rows = reading.execute(asked, [*held, centroids]).fetchall()
+    asked = (
+        "select centroid_id, passage_ids, residuals from pgretrieval.own_entries('posting_code', %s, %s, %s::integer[]::text[], {})"
+    )
+    rows = reading.execute(asked.format(claims), [*held, centroids]).fetchall()
     found = by_centroid(rows)
     wanted = {centroid: sorted(token for token in every[centroid] if token[0] in own) for centroid in centroids}
     assert {centroid: sorted(each) for centroid, each in found.items()} == {c: each for c, each in wanted.items() if each}
     assert any(wanted.values())
 
 
-def test_own_token_counts_are_of_claimed_passages(reading: Connection, held: tuple[int, int]):
-    """Sizes of centroids count only claimed passages."""
+def test_own_entries_without_contents(reading: Connection, held: tuple[int, int]):
+    """The entries of every centroid are counted without their residuals."""
     own, claims = even(reading, held)
-    counted = dict(reading.execute(f"select * from pgretrieval.own_token_counts(%s, %s, {claims})", held).fetchall())
+    asked = f"""select centroid_id, sum(cardinality(passage_ids)), count(residuals)
+                from pgretrieval.own_entries('posting_code', %s, %s, null, {claims}, false) group by 1"""
+    rows = reading.execute(asked, held).fetchall()
+    counted = {centroid: tokens for centroid, tokens, _ in rows}
+    assert not any(residuals for _, _, residuals in rows)
     every = listed(reading, held)
     wanted = {centroid: sum(passage in own for passage, _ in each) for centroid, each in every.items()}
     assert counted == {centroid: count for centroid, count in wanted.items() if count}
+
+
+def test_own_entries_of_words_and_of_centroids(connection: Connection):
+    """Entries keep their weights, rows without any entry are left out, and other tables are refused."""
+    number = connection.execute("select pgretrieval.create_collection('docs', 48)").fetchone()[0]
+    connection.execute(
+        """insert into pgretrieval.passage (collection_id, passage_id, key, body, token_count)
+           select %s, n, n::text, 'text', 1 from generate_series(1, 4) as n""",
+        [number],
+    )
+    connection.execute(
+        """insert into pgretrieval.word_posting (collection_id, word, bucket, segment, passage_ids, weights)
+           values (%(c)s, 'tea', 0, 0, '{1,2,3}', '{0.5,0.25,0.125}'), (%(c)s, 'tea', 0, 4, '{4}', '{2}'),
+                  (%(c)s, 'milk', 0, 0, '{2}', '{4}'), (%(c)s, 'cup', 0, 0, '{1}', '{8}')""",
+        {"c": number},
+    )
+    connection.execute(
+        """insert into pgretrieval.posting (collection_id, codebook_id, centroid_id, segment, passage_ids)
+           values (%(c)s, 7, 0, 0, '{1,2,3}'), (%(c)s, 7, 1, 0, '{3}'), (%(c)s, 7, 2, 0, '{2}'), (%(c)s, 8, 0, 0, '{2}')""",
+        {"c": number},
+    )
+    claims = OWN.format("passage_id in (2, 3)")
+    words = f"""select word, passage_ids, weights, centroid_id, residuals
+                from pgretrieval.own_entries('word_posting', %s, null, '{{tea,cup}}', {claims})"""
+    assert connection.execute(words, [number]).fetchall() == [("tea", [2, 3], [0.25, 0.125], None, None)]
+    postings = "select centroid_id, passage_ids, word, weights from pgretrieval.own_entries('posting', %s, 7, {}, {}) order by 1"
+    assert connection.execute(postings.format("'{0,1}'", claims), [number]).fetchall() == [
+        (0, [2, 3], None, None),
+        (1, [3], None, None),
+    ]
+    assert [row[0] for row in connection.execute(postings.format("null", claims), [number])] == [0, 1, 2]
+    with pytest.raises(psycopg.errors.CaseNotFound):
+        connection.execute(f"select * from pgretrieval.own_entries('segment', %s, 7, null, {claims})", [number])
 
 
 def test_centroid_sizes_are_of_all_for_who_sees_all(reading: Connection, held: tuple[int, int]):

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 
 import pgretrieval
-from pgretrieval.search import fusion, options, plaid, probe, xtr
+from pgretrieval import validate
+from pgretrieval.index import vectors
+from pgretrieval.index.options import MAX_TITLE_WEIGHT
+from pgretrieval.numerics.bitpack import SUPPORTED_BITS
+from pgretrieval.numerics.proxy_model import RANK
+from pgretrieval.search import fusion, imputation, options, plaid, probe, words, xtr
 from pgretrieval.search.loaded import CollectionStatistics
 from pgretrieval.search.options import ScanOptions
+from pgretrieval.types import GENERATORS, LEVELS, REDUCTIONS, RERANKS, SCORERS
 
 Connection = psycopg.Connection[Any]
 
@@ -61,11 +69,30 @@ def test_settings_of_a_search_by_all_tokens(connection: Connection, passages: in
         ("hybrid_search", f"greatest(candidates, {fusion._WORDS_AT_MOST})"),
         ("hybrid_search", f"by_words[:greatest({fusion._JOINING}, {fusion._JOINING_PER_HIT} * k)]"),
         ("hybrid_search", f"query_dense, greatest({fusion._JOINING}, {fusion._JOINING_PER_HIT} * k)"),
+        ("hybrid_search", f"abs(weight) <= 1e{math.log10(fusion.MAX_WEIGHT):.0f}"),
+        ("check_search", f"hits not between 1 and {words._MOST}"),
+        ("score_tokens", f"walked.passed > sqrt({imputation.WARP_TOKENS} * walked.total)"),
+        ("xtr_search", f"k_tokens not between 1 and {words._MOST}"),
+        ("xtr_search", f"reduction not in {REDUCTIONS}"),
+        ("xtr_search", f"rerank not in {RERANKS}"),
+        ("xtr_search", f"[+-]?[0-9]{{1,{math.log10(options.MAX_IMPUTATION):.0f}}}"),
+        ("candidates_by_proxy", f"halfvec({RANK})"),
+        ("create_collection", f"length(create_collection.name) > {validate.MAX_NAME}"),
+        ("create_collection", f"dim not between {vectors.MIN_DIM} and {vectors.MAX_DIM}"),
+        ("create_collection", f"bits not in {SUPPORTED_BITS}"),
+        ("create_collection", f"levels not in {LEVELS}"),
+        ("create_collection", f"generator not in {GENERATORS}"),
+        ("create_collection", f"title_weight between 0 and {MAX_TITLE_WEIGHT:.0f}"),
+        ("create_collection", f"scorer not in {SCORERS}"),
+        ("add_passage", f"octet_length(add_passage.id) > {validate.MAX_ID_BYTES}"),
+        ("add_passage", f"@.abs() >= 1e{validate.MAX_INTEGER_BITS * math.log10(2):.0f}"),
+        ("add_passage", f"abs(number) > {np.finfo(np.float16).max:.0f}"),
+        ("checked_dense", f"vector_dims(dense) > {vectors.MAX_DENSE_DIM}"),
     ],
 )
 def test_constants_of_sql_are_those_of_python(connection: Connection, function: str, written: str):
     """Constants of SQL and Python are equal."""
-    source = connection.execute("select prosrc from pg_proc where oid = ('pgretrieval.' || %s)::regproc", [function]).fetchone()[0]
+    source = connection.execute("select pg_get_functiondef(('pgretrieval.' || %s)::regproc)", [function]).fetchone()[0]
     assert written in source
 
 

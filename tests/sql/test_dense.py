@@ -34,7 +34,7 @@ def nearest(connection: Connection, query: Float32Array, n: int = 10, filter: st
     """Keys and scores of pgretrieval.candidates_by_dense."""
     return connection.execute(
         "select key, score from pgretrieval.candidates_by_dense("
-        "    pgretrieval.known_collection('docs'), %s::vector, %s, %s::jsonpath, %s) as found"
+        "    pgretrieval.known_collection('docs'), %s::vector, %s, %s::jsonpath, %s, null) as found"
         " join pgretrieval.passage using (passage_id) order by score desc, passage_id",
         [text(query), n, filter, among],
     ).fetchall()
@@ -142,8 +142,8 @@ def test_a_table_of_the_applications_own(
     assert dict(found) == {keys[place]: pytest.approx(scores[place], abs=3e-3) for place in best}
     assert [key for key, _ in found[:10]] == [keys[place] for place in best[:10]]
     of_some = connection.execute(
-        "select key, score from pgretrieval.score_dense(pgretrieval.known_collection('docs'),"
-        " array(select passage_id from pgretrieval.passage where metadata @@ '$.number < 10' or key = 'other'), %s::vector) as f"
+        "select key, score from pgretrieval.candidates_by_dense(pgretrieval.known_collection('docs'), %s::vector, null, null, null,"
+        " array(select passage_id from pgretrieval.passage where metadata @@ '$.number < 10' or key = 'other')) as f"
         " join pgretrieval.passage using (passage_id)",
         [text(query)],
     ).fetchall()
@@ -206,9 +206,10 @@ def test_a_column_of_several_dimensions(database: pgretrieval.RetrievalDatabase,
     docs.build()
     with pytest.raises(ConfigError, match=r"public.mixed.embedding has vectors of other dimensions than .* 3.*one dimension"):
         docs.hybrid_search("passage 7", vectors=corpus.queries[0], dense=[1, 2, 3])
-    for call in ("candidates_by_dense(held, '[1,2,3]', 5, null, null)", "score_dense(held, '{1,2,3}', '[1,2,3]')"):
+    for arguments in ("5, null, null, null", "null, null, null, '{1,2,3}'"):
+        call = f"pgretrieval.candidates_by_dense(held, '[1,2,3]', {arguments})"
         with pytest.raises(psycopg.errors.DatabaseError) as caught:
-            connection.execute(f"select found.* from pgretrieval.known_collection('docs') as held, pgretrieval.{call} as found")
+            connection.execute(f"select found.* from pgretrieval.known_collection('docs') as held, {call} as found")
         assert caught.value.sqlstate == "PGR05"
         connection.rollback()
 
@@ -263,10 +264,10 @@ def test_adds_must_fit(docs: pgretrieval.Collection, database: pgretrieval.Retri
 @pytest.mark.parametrize(
     ("name", "dense", "message"),
     [
-        ("docs", None, "'new' has no dense vector"),
-        ("docs", "[1,2,3]", "passage 'new': the dense vector has 3 dimensions, not 24"),
-        ("docs", text(np.zeros(24, dtype=np.float32)), "passage 'new': the dense vector is zero"),
-        ("none", "[1,2,3]", "'none' keeps no dense vectors"),
+        ("docs", None, "'docs' stores dense vectors, and passage 'new' has none"),
+        ("docs", "[1,2,3]", "the dense vector of passage 'new' has 3 dimensions, but the collection's have 24"),
+        ("docs", text(np.zeros(24, dtype=np.float32)), "the dense vector of passage 'new' is zero and has no direction"),
+        ("none", "[1,2,3]", "'none' stores no dense vectors"),
     ],
 )
 def test_adds_in_sql_must_fit(
@@ -361,7 +362,7 @@ def test_hybrid_among_what_matches(
 @pytest.mark.parametrize(
     ("query", "options", "message"),
     [
-        ("[1,2]", {}, "the query: the dense vector has 2 dimensions, not 24"),
+        ("[1,2]", {}, "the dense vector of the query has 2 dimensions, but the collection's have 24"),
         (None, {"fusion": "sum"}, "fusion is 'sum'"),
         (None, {"fusion": None}, "fusion is null"),
         (None, {"weights": [1.0, 1.0]}, "weights are {1,1}"),

@@ -10,7 +10,7 @@ import pytest
 
 from pgretrieval import assets
 from pgretrieval.db.handles import CollectionTables
-from pgretrieval.db.tables import passages
+from pgretrieval.db.tables import passages, vectors
 
 pytestmark = pytest.mark.both_versions
 
@@ -210,14 +210,14 @@ def test_clear_token_vectors_frees_what_is_empty(connection: Connection):
                select %s, id, array[array_fill(1, array[48])::real[]::halfvec] from generate_series(1, 50) as id""",
             [collection_id],
         )
-    connection.execute("select pgretrieval.clear_token_vectors(%s)", [first])
+    vectors.clear(CollectionTables(connection, first))
     assert connection.execute("select count(*) from pgretrieval.token_vector group by collection_id").fetchall() == [(50,), (50,)]
     connection.execute("delete from pgretrieval.token_vector where collection_id = %s", [first])
-    connection.execute("select pgretrieval.clear_token_vectors(%s)", [first])
+    vectors.clear(CollectionTables(connection, first))
     size = "select pg_indexes_size(%s::regclass)"
     before = connection.execute(size, [f"pgretrieval.token_vector_{first}"]).fetchone()
     connection.execute(f"vacuum pgretrieval.token_vector_{first}")
-    connection.execute("select pgretrieval.clear_token_vectors(%s)", [first])
+    vectors.clear(CollectionTables(connection, first))
     assert connection.execute(size, [f"pgretrieval.token_vector_{first}"]).fetchone() < before
     assert connection.execute("select count(*) from pgretrieval.token_vector where collection_id = %s", [second]).fetchone() == (
         50,
@@ -278,12 +278,11 @@ def test_candidates_survive_a_hostile_search_path(connection: Connection):
     assert passages.reserve_ids(CollectionTables(connection, collection_id), 1).tolist() == [1]
     other = connection.execute("select pgretrieval.create_collection('other', 48)").fetchone()[0]
     assert f"posting_{other}" in partitions(connection)
-    connection.execute("select pgretrieval.clear_token_vectors(%s)", [other])
+    vectors.clear(CollectionTables(connection, other))
     connection.execute(INDEX_CENTROIDS, [other, 48, add_codebook(connection, other, 48)])
     assert connection.execute("select pgretrieval.drop_replaced(%s, 10)", [other]).fetchone() == (True,)
-    assert connection.execute("select (pgretrieval.stats('other')) ->> 'rebuild_pays'").fetchone() == ("false",)
-    drift = "select added_passages, rebuild_pays from pgretrieval.drift(pgretrieval.known_collection('other'))"
-    assert connection.execute(drift).fetchone() == (None, False)
+    drift = "select s ->> 'added_passages', s ->> 'rebuild_pays' from pgretrieval.stats('other') as s"
+    assert connection.execute(drift).fetchone() == (None, "false")
     assert connection.execute("select pgretrieval.drop_collection('other')").fetchone() == (True,)
 
 

@@ -11,6 +11,8 @@ import psycopg
 import pytest
 
 import pgretrieval
+from pgretrieval.db.handles import CollectionTables
+from pgretrieval.db.tables import queue
 from tests.support.encoder import HashedEncoder
 
 pytestmark = pytest.mark.both_versions
@@ -211,7 +213,7 @@ def test_roles_without_rights_block_nothing(
             "select pgretrieval.lock_collection(%s, 'change', null)",
             "select pgretrieval.lock_collection(%s, 'change', 'access share')",
             "select pgretrieval.lock_collection(%s, 'build', 'share update exclusive')",
-            "select pgretrieval.join_workers(%s)",
+            "select pgretrieval.lock_collection(%s, 'following', null)",
             "select from pgretrieval.collection where collection_id = %s for key share",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -381,34 +383,36 @@ def queue_up(connection: Connection, number: int, *keys: str) -> None:
         connection.execute("insert into pgretrieval.queue (collection_id, key) values (%s, %s)", [number, key])
 
 
-def test_claim_keys_and_held_by_others(connection: Connection, database_url: str):
+def counts(entries: queue.Entries) -> dict[str, int]:
+    """How many entries each key has."""
+    return {key: len(each) for key, each in entries.items()}
+
+
+def test_a_key_is_claimed_by_one_worker(connection: Connection, database_url: str):
     """A key is claimed by one worker, and keys held by others are reported."""
     number = connection.execute("select pgretrieval.create_collection('docs', 48)").fetchone()[0]
-    claim = "select key, cardinality(entries) from pgretrieval.claim_keys(%s, %s, 60)"
-    left = "select entries from pgretrieval.held_by_others(%s)"
     queue_up(connection, number, "a", "b", "a")
     with psycopg.connect(database_url) as first, psycopg.connect(database_url) as second:
-        assert first.execute(claim, [number, 1]).fetchall() == [("a", 2)]
+        assert counts(queue.claim(CollectionTables(first, number), 1)) == {"a": 2}
         queue_up(connection, number, "a")
-        assert sorted(second.execute(claim, [number, 10]).fetchall()) == [("b", 1)]
+        assert counts(queue.claim(CollectionTables(second, number), 10)) == {"b": 1}
         second.rollback()
         first.execute("delete from pgretrieval.queue where queue_id <= 3 and key = 'a'")
-        assert connection.execute(left, [number]).fetchone() == (4,)
+        assert queue.held_by_others(CollectionTables(connection, number))[0] == 4
         first.commit()
-        assert sorted(second.execute(claim, [number, 10]).fetchall()) == [("a", 1), ("b", 1)]
+        assert counts(queue.claim(CollectionTables(second, number), 10)) == {"a": 1, "b": 1}
 
 
-def test_lock_keys_leaves_keys_out_of_which_another_worker_has_an_entry(connection: Connection, database_url: str):
+def test_keys_of_which_another_worker_has_an_entry_are_not_locked(connection: Connection, database_url: str):
     """Keys with an entry locked by another worker are skipped."""
     number = connection.execute("select pgretrieval.create_collection('docs', 48)").fetchone()[0]
-    lock = "select key, cardinality(entries) from pgretrieval.lock_keys(%s, %s)"
     queue_up(connection, number, "a", "b", "a")
     with psycopg.connect(database_url) as first, psycopg.connect(database_url) as second:
         first.execute("select from pgretrieval.queue where queue_id = 1 for update")
-        assert second.execute(lock, [number, ["a", "b", "not queued"]]).fetchall() == [("b", 1)]
+        assert counts(queue.lock(CollectionTables(second, number), ["a", "b", "not queued"])) == {"b": 1}
         first.rollback()
         second.rollback()
-        assert sorted(second.execute(lock, [number, ["a", "b"]]).fetchall()) == [("a", 2), ("b", 1)]
+        assert counts(queue.lock(CollectionTables(second, number), ["a", "b"])) == {"a": 2, "b": 1}
 
 
 def test_a_worker_reports_rows_locked_by_others(
@@ -430,7 +434,7 @@ def test_a_worker_reports_rows_locked_by_others(
 # ---- words
 
 
-def test_word_vector_and_count_cut_words(connection: Connection):
+def test_word_vector_cuts_very_long_texts(connection: Connection):
     """Words beyond the limits of a tsvector are left out and counted."""
     connection.execute("select pgretrieval.create_collection('docs', 48, encoder => '{\"kind\": \"none\"}')")
     many = "(select string_agg(md5(n::text) || '-' || md5((-n)::text), ' ') from generate_series(1, 12000) as n)"
@@ -438,8 +442,6 @@ def test_word_vector_and_count_cut_words(connection: Connection):
     connection.execute("select pgretrieval.add_passage('docs', 'short', 'first and only', null)")
     assert connection.execute(f"select (pgretrieval.word_vector('simple', 'a', {many})).cut").fetchone() == (True,)
     assert connection.execute("select (pgretrieval.word_vector('simple', 'a', 'b')).*").fetchone() == ("'a':1A 'b':2", False)
-    counted = "select pgretrieval.count_cut_words(pgretrieval.known_collection('docs'))"
-    assert connection.execute(counted).fetchone() == (1,)
     found = connection.execute("select id from pgretrieval.text_search('docs', 'first')").fetchall()
     assert sorted(found) == [("long",), ("short",)]
     connection.execute(f"select * from pgretrieval.text_search('docs', {many})")

@@ -77,7 +77,7 @@ def test_checked_vectors_come_back_as_they_are(connection: Connection):
     """Valid arrays are returned unchanged; invalid ones are tested with search."""
     found = connection.execute("select pgretrieval.checked_vectors('it', %s::vector[], 48)::text", [array(vector(1), vector(2))])
     assert found.fetchone()[0].count("[") == 2
-    with pytest.raises(psycopg.Error, match="it: token 2 has 2 dimensions, not 48"):
+    with pytest.raises(psycopg.Error, match=r"the vectors of it have 2 dimensions \(first at token 2\), but the collection has 48"):
         connection.execute("select pgretrieval.checked_vectors('it', %s::vector[], null)", [array(vector(1), "[1,2]")])
 
 
@@ -93,7 +93,7 @@ def test_plaid_settings(connection: Connection, held: tuple[int, int]):
         assert connection.execute(settings, [k, probes, candidates]).fetchone() == expected
     connection.execute("update pgretrieval.codebook set tokens = 600")
     assert connection.execute(settings, [10, None, None]).fetchone() == (8, 200, 64)
-    with pytest.raises(psycopg.Error, match="candidates is 9, less than the 10 hits"):
+    with pytest.raises(psycopg.Error, match="candidates is 9, less than k, 10"):
         connection.execute(settings, [10, None, 9])
 
 
@@ -177,16 +177,19 @@ def test_candidates_among_and_ranked_among(connection: Connection, held: tuple[i
 
 
 def test_candidates_in_sql(connection: Connection, held: tuple[int, int]):
-    """All matches come without an index; with one, those of the postings."""
+    """All matches come without an index; with one, those of the postings, and no more than are worth decoding."""
     connection.execute(INDEX_CENTROIDS, [held[0], DIM, held[1]])
     for passage_id, centroids in ((1, [0]), (2, [1]), (3, [2])):
         add(connection, held, passage_id, centroids)
     statement = (
-        "select pgretrieval.candidates_in_sql((select c from pgretrieval.collection c), %s::vector[], 1, 1, %s::jsonpath, null)"
+        "select pgretrieval.candidates_in_sql("
+        "(select c from pgretrieval.collection c), %s::vector[], 1, %s, null, %s::jsonpath, null)"
     )
-    assert connection.execute(statement, [array(vector(0.0, 1.0)), None]).fetchall() == [(2,)]
+    query = array(vector(0.0, 1.0))
+    assert connection.execute(statement, [query, 1, None]).fetchone()[0] == [2]
+    assert connection.execute(statement, [query, 3, "$.n > 1"]).fetchone()[0] == [2, 3]
     connection.execute("update pgretrieval.collection set codebook_id = null")
-    assert sorted(connection.execute(statement, [array(vector(0.0, 1.0)), "$.n > 1"]).fetchall()) == [(2,), (3,)]
+    assert sorted(connection.execute(statement, [query, 1, "$.n > 1"]).fetchone()[0]) == [2, 3]
 
 
 def test_score_centroids_and_score_passages(connection: Connection, held: tuple[int, int]):
@@ -209,17 +212,20 @@ def test_score_centroids_and_score_passages(connection: Connection, held: tuple[
     assert decoded.fetchall() == [(number, pytest.approx(score, abs=1e-5)) for number, score in expected]
 
 
-def test_worth_scoring(connection: Connection, held: tuple[int, int]):
-    """The best passages by centroids are decoded; stored vectors are used."""
+def test_candidates_that_are_worth_decoding(connection: Connection, held: tuple[int, int]):
+    """The best passages by centroids are decoded; of stored vectors none are left out."""
+    connection.execute(INDEX_CENTROIDS, [held[0], DIM, held[1]])
     for passage_id in range(1, 101):
         add(connection, held, passage_id, [int(passage_id > 90)])
-    statement = "select pgretrieval.worth_scoring((select c from pgretrieval.collection c), %s, %s::vector[], %s)"
+    statement = (
+        "select pgretrieval.candidates_in_sql((select c from pgretrieval.collection c), %s::vector[], 3, 100, %s, null, null)"
+    )
     everything, query = list(range(1, 101)), array(vector(0.0, 1.0))
     for kept in (64, 70, 100):
-        chosen = connection.execute(statement, [everything, query, kept]).fetchone()[0]
+        chosen = connection.execute(statement, [query, kept]).fetchone()[0]
         assert sorted(chosen) == (everything if kept == 100 else [*range(1, kept - 9), *range(91, 101)])
     connection.execute("update pgretrieval.collection set keep_vectors = true")
-    assert connection.execute(statement, [everything, query, 5]).fetchone()[0] == everything
+    assert sorted(connection.execute(statement, [query, 5]).fetchone()[0]) == everything
 
 
 def test_show(connection: Connection, held: tuple[int, int]):
@@ -236,15 +242,27 @@ def test_show(connection: Connection, held: tuple[int, int]):
     ]
 
 
-def test_partitioned_tables(connection: Connection):
-    """Partitions of all tables are created and dropped."""
-    for name, dense in (("a", None), ("b", "kept")):
-        number = connection.execute("select pgretrieval.create_collection(%s, dense => %s)", [name, dense]).fetchone()[0]
-        partitions = connection.execute(
-            "select relname from pg_class where relispartition and relname like %s order by 1", [f"%\\_{number}"]
-        )
-        tables = connection.execute("select unnest(pgretrieval.partitioned_tables(%s)) order by 1", [dense]).fetchall()
-        assert partitions.fetchall() == [(f"{table}_{number}",) for (table,) in tables]
+@pytest.mark.parametrize(
+    ("dense", "scorer", "more"),
+    [(None, "maxsim", set()), ("kept", "maxsim", {"dense_vector"}), (None, "xtr", {"posting_code"})],
+)
+def test_partitions_of_a_collection(connection: Connection, dense: str | None, scorer: str, more: set[str]):
+    """Creation makes a partition of each table that the collection needs, and dropping drops all, those of others left."""
+    connection.execute("select pgretrieval.create_collection('other')")
+    made = "select relname from pg_class where relispartition and relkind = 'r' and relname ~ ('_' || %s || '$')"
+    number = connection.execute("select pgretrieval.create_collection('a', dense => %s, scorer => %s)", [dense, scorer]).fetchone()[
+        0
+    ]
+    locks = {"change_lock", "build_lock", "following_lock"}
+    tables = {"centroid", "passage", "token_vector", "token_code", "posting", "word_posting"} | locks | more
+    assert {name for (name,) in connection.execute(made, [number])} == {f"{table}_{number}" for table in tables}
+    connection.execute("select pgretrieval.create_partition('factorization_lock', 'collection_id', %s)", [number])
+    others = (
+        connection.execute("select count(*) from pg_class where relispartition and relkind = 'r'").fetchone()[0] - len(tables) - 1
+    )
+    assert connection.execute("select pgretrieval.drop_collection('a')").fetchone() == (True,)
+    assert connection.execute(made, [number]).fetchall() == []
+    assert connection.execute("select count(*) from pg_class where relispartition and relkind = 'r'").fetchone() == (others,)
 
 
 def test_how_a_hybrid_search_can_fuse(connection: Connection, held: tuple[int, int]):
@@ -252,7 +270,7 @@ def test_how_a_hybrid_search_can_fuse(connection: Connection, held: tuple[int, i
     search = "select pgretrieval.hybrid_search('docs', null, 'text', fusion => {}, weights => {}, rank_constant => {})"
     connection.execute(search.format("'rank'", "'{1,0,2.5}'", 0))
     for given in (("'sum'", "'{1,1,1}'", 60), ("'rank'", "'{1,1}'", 60), ("'rank'", "null", 60), ("'score'", "'{1,1,1}'", "null")):
-        with pytest.raises(psycopg.Error, match=r"fusion is|weights are") as caught:
+        with pytest.raises(psycopg.Error, match=r"fusion is|weights are|rank_constant is") as caught:
             connection.execute(search.format(*given))  # type: ignore[call-overload]
         assert caught.value.sqlstate == "PGR05"
 
@@ -273,13 +291,9 @@ def test_score_passages_by_stored_vectors(connection: Connection, held: tuple[in
     assert found.fetchall() == [(1, 1.5)]
 
 
-def test_nearest_centroids_and_encode_tokens(connection: Connection, held: tuple[int, int]):
+def test_encode_tokens(connection: Connection, held: tuple[int, int]):
     """The nearest centroid is chosen, the first of ties, and bits are packed in order."""
     vectors = array(vector(0.9, 0.1), vector(0.0, -0.5, 0.3), vector(0.5, 0.5, 0.5), vector(0.0, 1.0))
-    found = connection.execute(
-        "select place, centroid_id from pgretrieval.nearest_centroids(%s, %s, %s::vector[])", [*held, vectors]
-    )
-    assert sorted(found.fetchall()) == [(1, 0), (2, 2), (3, 0), (4, 1)]
     ids, residuals = connection.execute(
         "select * from pgretrieval.encode_tokens(%s, %s, %s::vector[])", [*held, vectors]
     ).fetchone()

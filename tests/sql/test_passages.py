@@ -88,10 +88,10 @@ def test_kept_vectors_are_kept(database: pgretrieval.RetrievalDatabase, connecti
     ("arguments", "message"),
     [
         ("'docs', 'p1', 'text', array[array_fill(1, array[64])::vector]", "passage 'p1' is in collection 'docs' already"),
-        ("'docs', '', 'text', array[array_fill(1, array[64])::vector]", "needs an id and a body"),
-        ("'docs', 'new', null, array[array_fill(1, array[64])::vector]", "needs an id and a body"),
-        ("'docs', 'new', 'text', array['[1,2]'::vector]", "passage 'new': token 1 has 2 dimensions, not 64"),
-        ("'docs', 'new', 'text', null", "passage 'new' has no token vectors"),
+        ("'docs', '', 'text', array[array_fill(1, array[64])::vector]", "the id is missing, empty or blank"),
+        ("'docs', 'new', null, array[array_fill(1, array[64])::vector]", "passage 'new': the body is missing, empty or blank"),
+        ("'docs', 'new', 'text', array['[1,2]'::vector]", "the vectors of passage 'new' have 2 dimensions"),
+        ("'docs', 'new', 'text', null", "the vectors of passage 'new' are not a list"),
         ("'nobody', 'new', 'text', array['[1,2]'::vector]", "no collection 'nobody'"),
     ],
 )

@@ -242,14 +242,11 @@ def test_a_role_without_rights_is_refused_everything(world: World):
 # What functions are called with, by the name of the parameter, or of the function and the parameter.
 QUERY = f"'{vector_array(HashedEncoder()._encode('common yyaword1'))}'::vector[]"
 BY_TOKENS = {
-    "tokens_among",
     "score_tokens",
     "retrieved_passages",
     "xtr_search",
     "centroid_sizes",
     "probes_for",
-    "own_tokens",
-    "own_token_counts",
 }
 ARGUMENTS = {
     "n": "1000",
@@ -264,7 +261,6 @@ ARGUMENTS = {
     "add_passage.dense": "null",
     "create_collection.dense": "null",
     "dense_key.dense": "'kept'",
-    "partitioned_tables.dense": "'kept'",
     "candidates_by_proxy.query": "array_fill(1::real, array[512])",
     "candidates_by_embedding.query": "array_fill(1::real, array[20])",
     "anchor_scores": "array_fill(1::real, array[20])",
@@ -281,6 +277,10 @@ ARGUMENTS = {
     "rarities": "array[1, 1, 1]",
     "asked": "to_tsvector('common yyaword1 zzbword1')",
     "compact_postings.relation": "'posting'",
+    "own_entries.relation": "'word_posting'",
+    "own_entries.in_codebook": "null",
+    "own_entries.keys": "array['common', 'yyaword1', 'zzbword1']",
+    "contents": "true",
     "after": "'-1'",
     "scored": "'select bucket, passage_id, 1::real as score from pgretrieval.token_code where collection_id = 1'",
     "all_matches": "true",
@@ -327,7 +327,6 @@ ARGUMENTS = {
     "title": "'words'",
     "add_passage.metadata": """'{"tenant": "a"}'""",
     "attach.metadata": "'{}'",
-    "is_metadata.metadata": "'{}'",
     "given": "'text'::regtype::oid",
     "attach.query": "null",
     "parent": "'proxy'",
@@ -354,8 +353,6 @@ ARGUMENTS = {
     "settle.dense_dim": "999",
     "given_vectors": "true",
     "given_dense": "true",
-    "kept_factorization": "null",
-    "kept_matrix": "null",
     "most": "10",
     "doing": "'a test'",
     "relations": "array['pgretrieval.passage']::regclass[]",
@@ -390,7 +387,7 @@ def calls(world: World) -> list[tuple[str, str]]:
         ).fetchall()
     made = []
     for function, parameters in found:
-        name = "tokens" if function in BY_TOKENS | {"add_passage", "clear_token_vectors"} else "docs"
+        name = "tokens" if function in BY_TOKENS | {"add_passage"} else "docs"
         name = "followed" if function in ("expand_queue", "resync", "source_rows", "detach", "sync_state") else name
         collection = ids[name]
         given = {
@@ -583,15 +580,15 @@ def test_tickets_are_asked_for(world: World):
     with psycopg.connect(world.url) as owner:
         codebook = owner.execute("select codebook_id from pgretrieval.collection where collection_id = 1").fetchone()[0]
         claims = owner.execute("select pgretrieval.claims_of(1, '$.tenant == \"b\"')::text").fetchone()[0]
-    every = f"1, {codebook}, array(select generate_series(0, 4000)), array_fill(1::real, array[4001])"
     numbers = "generate_series(1, 400)"
     guess = f"row(array(select {numbers}), array(select gen_random_uuid() from {numbers}))::pgretrieval.claims"
     with psycopg.connect(world.urls["reader a"], autocommit=True) as tenant:
-        assert tenant.execute(f"select * from pgretrieval.own_postings({every}, {guess})").fetchall() == []
-        assert tenant.execute(f"select * from pgretrieval.own_words(1, array['common'], {guess})").fetchall() == []
-        # That they answer to whoever knows the tickets shows that it is these which were missing.
-        known = tenant.execute("select count(*) from pgretrieval.own_words(1, array['common'], %s::pgretrieval.claims)", [claims])
-        assert known.fetchone()[0] > EACH
+        for table, book, keys in (("posting", codebook, "null"), ("word_posting", "null", "array['common']")):
+            asked = f"select passage_ids from pgretrieval.own_entries('{table}', 1, {book}, {keys}, {{}})"
+            assert tenant.execute(asked.format(guess)).fetchall() == []
+            # That it answers to whoever knows the tickets shows that it is these which were missing.
+            known = tenant.execute(asked.format("%s::pgretrieval.claims"), [claims]).fetchall()
+            assert sum(len(row[0]) for row in known) > EACH, table
 
 
 def test_results_of_a_tenant_do_not_depend_on_others(world: World):

@@ -157,8 +157,9 @@ def test_counts_cover_one_tenant(tenants: dict[str, str], corpus: Corpus, name: 
             "select count(*) from pgretrieval.candidates_by_text("
             "pgretrieval.known_collection('docs'), 'text passage', 1000, null, null) where %s <> ''",
             "select count(*) from pgretrieval.candidates_by_dense("
-            "pgretrieval.known_collection('docs'), (%s::vector[])[1], 1000, null, null)",
-            f"select count(*) from pgretrieval.score_dense(pgretrieval.known_collection('docs'), {everything}, (%s::vector[])[1])",
+            "pgretrieval.known_collection('docs'), (%s::vector[])[1], 1000, null, null, null)",
+            "select count(*) from pgretrieval.candidates_by_dense("
+            f"pgretrieval.known_collection('docs'), (%s::vector[])[1], null, null, null, {everything})",
             "select count(*) from pgretrieval.hybrid_search("
             "'docs', %s::vector[], 'text passage', 300, query_dense => array_fill(1, array[64])::vector)",
         ):

@@ -167,11 +167,23 @@ def test_a_hostile_search_path_changes_nothing(make, connection: Connection, cor
     [
         ("select * from pgretrieval.search('nobody', '{\"[1]\"}'::vector[])", "no collection 'nobody'"),
         ("select * from pgretrieval.search(null, '{\"[1]\"}'::vector[])", "no collection null"),
-        ("select * from pgretrieval.search('docs', null)", "the query has no token vectors"),
-        ("select * from pgretrieval.search('docs', '{}'::vector[])", "the query has no token vectors"),
-        ("select * from pgretrieval.search('docs', array['[1,2]'::vector])", "token 1 has 2 dimensions, not 64"),
-        ("select * from pgretrieval.search('docs', array[null]::vector[])", "token 1 is null"),
-        ("select * from pgretrieval.search('docs', array[array_fill(0, array[64])::vector])", "token 1 is a zero vector"),
+        ("select * from pgretrieval.search('docs', null)", "the vectors of the query are not a list with at least one token"),
+        (
+            "select * from pgretrieval.search('docs', '{}'::vector[])",
+            "the vectors of the query are not a list with at least one token",
+        ),
+        (
+            "select * from pgretrieval.search('docs', array['[1,2]'::vector])",
+            r"the vectors of the query have 2 dimensions \(first at token 1\), but the collection has 64",
+        ),
+        (
+            "select * from pgretrieval.search('docs', array[null]::vector[])",
+            r"the vectors of the query contain null \(first at token 1\)",
+        ),
+        (
+            "select * from pgretrieval.search('docs', array[array_fill(0, array[64])::vector])",
+            r"contain a zero vector \(first at token 1\), which has no direction",
+        ),
         ("select * from pgretrieval.search('docs', array[array_fill(1, array[64])::vector], 0)", "k is 0"),
         ("select * from pgretrieval.search('docs', array[array_fill(1, array[64])::vector], probes => 0)", "probes is 0"),
         ("select * from pgretrieval.search('docs', array[array_fill(1, array[64])::vector], candidates => 9)", "candidates is 9"),

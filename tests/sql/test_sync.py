@@ -13,7 +13,7 @@ Connection = psycopg.Connection[Any]
 ODD = '"Odd "" Schema"."Odd "" Table"'
 COLUMNS = ["The Key", "Text ' of %s", "select", "n"]
 ATTACH = "select pgretrieval.attach('docs', %s, %s, %s, %s, %s)"
-NOBODY = ("PGR04", "no collection 'nobody' select name from pgretrieval.collections lists those that there are.")
+NOBODY = ("PGR04", "no collection 'nobody' in this database select name from pgretrieval.collections lists those that there are.")
 QUERY = f"""select "The Key" as key, "The Key" || part as id, "Text ' of %s" || part as body, n
             from {ODD}, unnest(array['a', 'b']) as part;"""
 
@@ -63,17 +63,6 @@ def error(connection: Connection, statement: str, arguments: list[Any] | None = 
 # ---- names and pieces
 
 
-def test_qualified_name(odd: Connection):
-    """Names are quoted once and have their schema."""
-    name = "select pgretrieval.qualified_name(%s::regclass)"
-    assert odd.execute(name, [ODD]).fetchone() == (ODD,)
-    assert odd.execute(name, ["pgretrieval.queue"]).fetchone() == ("pgretrieval.queue",)
-    odd.execute('create table plain (); create table "order" ()')
-    assert odd.execute(name, ["plain"]).fetchone() == ("public.plain",)
-    assert odd.execute(name, ['"order"']).fetchone() == ('public."order"',)
-    assert odd.execute("select pgretrieval.qualified_name(999999::oid::regclass)").fetchone() == (None,)
-
-
 def test_check_source_names_missing_columns(odd: Connection):
     """A dropped column raises an error that lists the existing ones."""
     call = "select pgretrieval.check_source(%s::regclass, %s::text[])"
@@ -83,7 +72,7 @@ def test_check_source_names_missing_columns(odd: Connection):
     renamed = "Where one was renamed after the table was attached, detach the collection and attach it again."
     for wanted, said in ((["n", "gone", "N"], "'gone', 'N'"), (["ctid"], "'ctid'"), ([None], "null")):
         assert error(odd, call, [ODD, wanted]) == ("PGR05", f"{ODD} has no column {said} {there}{renamed}")
-    several = " A key of several columns does not do: attach a query that makes one id of them."
+    several = " For a key of several columns, attach a query that combines them to an id."
     assert error(odd, call, [ODD, ["The Key,n"]]) == ("PGR05", f"{ODD} has no column 'The Key,n' {there}{renamed}{several}")
 
 

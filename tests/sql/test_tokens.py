@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 import pgretrieval
+from pgretrieval.assets import statements
 from pgretrieval.search import xtr
 from tests.fixtures.collections import Corpus
 from tests.support.sql import vector_array
@@ -160,7 +161,7 @@ def test_before_the_first_build_all_passages_are_compared(
         ("xtr", {"imputation": None}, "imputation is null"),
         ("xtr", {"reduction": "max"}, "reduction is 'max'"),
         ("xtr", {"rerank": "other"}, "rerank is 'other'"),
-        ("xtr", {"rerank": "maxsim"}, "rerank is 'maxsim'"),
+        ("xtr", {"rerank": "maxsim"}, "rerank is maxsim, but the collection stores no codes by passage"),
     ],
 )
 def test_errors_name_the_value(reading: Connection, corpus: Corpus, name: str, options: dict[str, Any], message: str):
@@ -187,11 +188,11 @@ def test_errors_of_the_other_kind(module_database: pgretrieval.RetrievalDatabase
     [
         ("scorer => 'colbert'", "scorer is 'colbert'"),
         ("scorer => null", "scorer is null"),
-        ("rerank => 'maxsim'", "rerank is 'maxsim', scorer is maxsim"),
+        ("rerank => 'maxsim'", "rerank is maxsim, which scorer maxsim includes"),
         ("scorer => 'xtr', rerank => 'none'", "rerank is 'none'"),
-        ("unit_vectors => false", "unit_vectors is false, scorer is maxsim"),
+        ("unit_vectors => false", "unit_vectors is false, but scorer maxsim needs unit vectors"),
         ("scorer => 'xtr', unit_vectors => null", "unit_vectors is null"),
-        ("scorer => 'xtr', generator => 'proxy'", "generator is proxy, scorer is xtr"),
+        ("scorer => 'xtr', generator => 'proxy'", "generator is proxy, but scorer xtr retrieves tokens"),
     ],
 )
 def test_collections_that_cannot_be_made(connection: Connection, options: str, message: str):
@@ -229,15 +230,18 @@ def test_decoder(reading: Connection):
     assert (levels[0x3A], levels[256 + 0x3A]) == (weights[3], weights[10])
 
 
+def tokens_among(reading: Connection, prefix: str, centroids: int, filter: str, among: str) -> psycopg.Cursor[Any]:
+    """Run the statement by which the client reads tokens of some passages."""
+    collection, codebook = ids_of(reading)
+    parameters = {"collection_id": collection, "codebook_id": codebook, "centroid_ids": list(range(centroids)), "filter": filter}
+    return reading.execute(f"{prefix} {statements('search')['tokens_among'].format(among=among)}", parameters)
+
+
 def test_tokens_among(reading: Connection):
     """Only tokens of matching passages are returned."""
-    collection, codebook = ids_of(reading)
-    found = reading.execute(
-        """select sum(cardinality(passage_ids)), sum(length(residuals))
-           from pgretrieval.tokens_among(
-               %s, %s, array(select generate_series(0, 5000)), '$.number < 20', array['p3', 'p4', 'p99'])""",
-        [collection, codebook],
-    ).fetchone()
+    collection, _ = ids_of(reading)
+    rows = tokens_among(reading, "", 5000, "$.number < 20", "array['p3', 'p4', 'p99']").fetchall()
+    found = (sum(len(passages) for _, passages, _ in rows), sum(len(residuals) for _, _, residuals in rows))
     tokens = reading.execute(
         "select sum(token_count) from pgretrieval.passage where collection_id = %s and key in ('p3', 'p4')", [collection]
     ).fetchone()[0]
@@ -325,10 +329,7 @@ def test_no_passage_is_looked_up_where_all_count(reading: Connection, corpus: Co
 
 def test_tokens_are_not_joined_with_all_passages(reading: Connection):
     """The plan joins tokens by passage, not by bucket."""
-    explained = reading.execute(
-        "explain (analyze) select * from pgretrieval.tokens_among(%s, %s, %s::integer[], '$.number < 100', null)",
-        [*ids_of(reading), list(range(100))],
-    )
+    explained = tokens_among(reading, "explain (analyze)", 100, "$.number < 100", "null::text[]")
     plan = "\n".join(line for (line,) in explained)
     assert "on passage_" in plan
     assert "Rows Removed by Join Filter" not in plan

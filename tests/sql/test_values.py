@@ -1,4 +1,4 @@
-"""Functions that validate values."""
+"""Validation of encoders, metadata and filters."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ import psycopg
 import pytest
 
 Connection = psycopg.Connection[Any]
+
+
+def refused(connection: Connection, statement: str, value: str | None) -> str | None:
+    """The SQLSTATE that a statement with one value fails with."""
+    try:
+        connection.execute(statement, [value])
+    except psycopg.Error as error:
+        return error.sqlstate
+    return None
 
 
 @pytest.mark.parametrize(
@@ -22,13 +31,12 @@ Connection = psycopg.Connection[Any]
         ('"text"', False),
     ],
 )
-def test_is_predicate_and_check_search(connection: Connection, filter: str, is_one: bool):
+def test_check_search_takes_predicates(connection: Connection, filter: str, is_one: bool):
     """Predicates are accepted, and filters that can match nothing are refused."""
-    assert connection.execute("select pgretrieval.is_predicate(%s::jsonpath)", [filter]).fetchone() == (is_one,)
     if is_one:
         connection.execute("select pgretrieval.check_search(%s::jsonpath, 1)", [filter])
     else:
-        with pytest.raises(psycopg.errors.DatabaseError, match="is no predicate") as refused:
+        with pytest.raises(psycopg.errors.DatabaseError, match="a jsonpath but no predicate") as refused:
             connection.execute("select pgretrieval.check_search(%s::jsonpath, 1)", [filter])
         assert refused.value.sqlstate == "PGR05"
 
@@ -58,9 +66,10 @@ def test_no_filter_is_no_error(connection: Connection):
         ('"minilm"', False),
     ],
 )
-def test_is_encoder(connection: Connection, encoder: str | None, is_one: bool):
+def test_encoders_of_collections(connection: Connection, encoder: str | None, is_one: bool):
     """Only encoders that a client can read are stored."""
-    assert connection.execute("select pgretrieval.is_encoder(%s::jsonb)", [encoder]).fetchone() == (is_one,)
+    create = "select pgretrieval.create_collection('x', encoder => %s::jsonb)"
+    assert refused(connection, create, encoder) == (None if is_one else "PGR05")
 
 
 @pytest.mark.parametrize(
@@ -77,6 +86,8 @@ def test_is_encoder(connection: Connection, encoder: str | None, is_one: bool):
         ("null", False),
     ],
 )
-def test_is_metadata(connection: Connection, metadata: str, is_one: bool):
+def test_metadata_of_passages(connection: Connection, metadata: str, is_one: bool):
     """Only metadata that Python reads unchanged are stored."""
-    assert connection.execute("select pgretrieval.is_metadata(%s::jsonb)", [metadata]).fetchone() == (is_one,)
+    connection.execute("select pgretrieval.create_collection('x', encoder => '{\"kind\": \"none\"}')")
+    add = "select pgretrieval.add_passage('x', 'id', 'body', null, metadata => %s::jsonb)"
+    assert refused(connection, add, metadata) == (None if is_one else "PGR05")

@@ -53,13 +53,13 @@ LATER: dict[str, tuple[str, str]] = {
         end
         $partitions$;
         insert into pgretrieval.note select collection_id, passage_id, body from pgretrieval.passage;
-        drop function if exists pgretrieval.drift(pgretrieval.collection) cascade;
-        alter table pgretrieval.segment alter column quantization_error type real;
+        drop function if exists pgretrieval.check_changes(pgretrieval.collection) cascade;
+        alter table pgretrieval.segment alter column posting_rows type bigint;
         """,
         """
         drop table pgretrieval.note;
-        drop function if exists pgretrieval.drift(pgretrieval.collection) cascade;
-        alter table pgretrieval.segment alter column quantization_error type double precision;
+        drop function if exists pgretrieval.check_changes(pgretrieval.collection) cascade;
+        alter table pgretrieval.segment alter column posting_rows type integer;
         """,
     ),
 }

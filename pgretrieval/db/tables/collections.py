@@ -14,7 +14,6 @@ from psycopg.types.json import Jsonb
 from pgretrieval.assets import statements
 from pgretrieval.db.connection import Connection, Database, one, value
 from pgretrieval.db.handles import CollectionTables
-from pgretrieval.db.tables import attachments, factorizations
 from pgretrieval.errors import CollectionExistsError, CollectionNotFoundError
 from pgretrieval.types import CodebookId, CollectionId, CollectionSettings, Generator, Levels, Rerank, Scorer, Scoring
 
@@ -274,11 +273,8 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         tables = row.tables(connection)
         current = state(tables)
         centroids, trained_tokens = tables.one(_SQL["active_codebook"]) or (0, 0)
-        error, added, added_error, pays = tables.one(_SQL["drift"]) or (None, None, None, False)
         segments, removed = tables.one(_SQL["gathered"]) or (0, 0)
-        synced = attachments.state(tables)
-        factorization = factorizations.state(tables)
-        words_cut = tables.value(_SQL["words_cut"])
+        shown = value(connection, _SQL["stats"], {"name": name})
         # Sizes would tell of passages that row-level security hides.
         inline = None if current.restricted else tables.value(_SQL["codes_inline"])
         sizes = [] if current.restricted else tables.rows(_SQL["bytes_by_table"])
@@ -293,10 +289,7 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         "auto_compact": row.auto_compact,
         "centroids": centroids,
         "trained_for_tokens": None if current.restricted else trained_tokens,
-        "quantization_error": error,
-        "added_passages": added,
-        "added_quantization_error": added_error,
-        "rebuild_pays": pays,
+        **{key: shown[key] for key in ("quantization_error", "added_passages", "added_quantization_error", "rebuild_pays")},
         "bits": row.bits,
         "levels": row.levels,
         "generator": row.generator,
@@ -305,7 +298,7 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         "codes_inline": inline,
         "language": row.language,
         "title_weight": row.title_weight,
-        "words_cut": words_cut,
+        "words_cut": shown["words_cut"],
         "dense": row.dense,
         "dense_dim": row.dense_dim,
         "scorer": row.scorer,
@@ -314,8 +307,7 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         "score_kind": "vectors" if row.codebook_id is None or (row.keep_vectors and row.scoring.codes_by_passage) else "decoded",
         "dim": row.dim,
         "encoder": row.encoder,
-        "factorization": factorization,
-        **{key: synced[key] for key in ("attached", "queued", "parked", "parked_keys")},
+        **{key: shown[key] for key in ("factorization", "attached", "queued", "parked", "parked_keys")},
         "bytes": {table: int(table_bytes) + int(index_bytes) for table, table_bytes, index_bytes in sizes},
         "index_bytes": {table: int(index_bytes) for table, _, index_bytes in sizes},
     }

@@ -79,6 +79,17 @@ class Item(NamedTuple):
     embedding: Float32Array | None
 
 
+class Solution(NamedTuple):
+    """Figures of a solved factorisation."""
+
+    constant_queries: int
+    anchor_items: int
+    rank: int
+    condition: float
+    held_out_error: float
+    held_out_recall: float
+
+
 @contextmanager
 def alone(database: Database, doing: str, collection_id: CollectionId) -> Iterator[Connection]:
     """Wait for other factorisations of the collection, and keep new ones waiting."""
@@ -205,7 +216,8 @@ def drop_replaced(tables: CollectionTables, factorization_id: int | None, matrix
     """Drop other factorisations and matrices of the collection; False where something is in use for long and was left."""
     for _ in range(_ATTEMPTS):
         with suppress(pg.LockNotAvailable), tables.connection.transaction():
-            tables.execute(_SQL["drop_replaced"], kept_factorization=factorization_id, kept_matrix=matrix_id)
+            for statement in ("empty_replaced", "drop_replaced", "drop_replaced_matrices"):
+                tables.execute(_SQL[statement], kept_factorization=factorization_id, kept_matrix=matrix_id)
             return True
         time.sleep(_BETWEEN_ATTEMPTS)
     return False
@@ -276,10 +288,9 @@ def _items(rows: Sequence[Any]) -> list[Item]:
     return [Item(row[0], Passage(row[1], row[3], row[2], row[4]), None if row[5] is None else next(vectors)) for row in rows]
 
 
-def state(tables: CollectionTables) -> dict[str, Any] | None:
-    """Return the statistics of the factorisation, or None if there is none."""
-    found: dict[str, Any] | None = tables.value(_SQL["state"])
-    return found
+def solution(tables: CollectionTables) -> Solution:
+    """Return what is known of the collection's factorisation since it was solved."""
+    return Solution(*tables.rows(_SQL["solution"])[0])
 
 
 def dense(tables: CollectionTables, passage_ids: Int32Array) -> tuple[Int32Array, Float32Array]:

@@ -42,7 +42,8 @@ def claiming(tables: CollectionTables) -> Iterator[bool]:
     """A transaction of a worker; False where the collection is being detached."""
     with tables.connection.transaction():
         tables.connection.execute(_SQL["begin"])
-        yield bool(tables.value(_SQL["join"]))
+        tables.execute(_SQL["join"])
+        yield bool(tables.value(_SQL["is_attached"]))
 
 
 def expand(tables: CollectionTables) -> int | None:
@@ -53,7 +54,10 @@ def expand(tables: CollectionTables) -> int | None:
 
 def claim(tables: CollectionTables, most: int) -> Entries:
     """Keys that are due and nobody else's for `CLAIMED` seconds, with all their entries."""
-    return dict(tables.rows(_SQL["claim"], n=most, seconds=CLAIMED))
+    found: Entries = dict(tables.rows(_SQL["claim"], n=most))
+    entries = [entry for each in found.values() for entry in each]
+    tables.connection.execute(_SQL["claim_entries"], {"entries": entries, "seconds": CLAIMED})
+    return found
 
 
 def lock(tables: CollectionTables, keys: Sequence[str]) -> Entries:

@@ -5,7 +5,11 @@ Those of another encoder, which a rebuild makes beside the ones that searches us
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
+from psycopg import errors as pg
+from psycopg import sql
 
 from pgretrieval.assets import statements
 from pgretrieval.db import wire
@@ -64,5 +68,8 @@ def drop_removed(tables: CollectionTables, encoding: int) -> None:
 
 
 def clear(tables: CollectionTables) -> None:
-    """Free the space of token vectors where none are left, unless somebody is in the way."""
-    tables.execute(_SQL["clear"])
+    """Free the space of token vectors where none are left, unless somebody is in the way for half a second."""
+    with suppress(pg.LockNotAvailable), tables.connection.transaction():
+        if tables.one(_SQL["lock_where_empty"]) is not None:
+            partition = sql.Identifier("pgretrieval", f"token_vector_{tables.collection_id}")
+            tables.connection.execute(sql.SQL(_SQL["truncate"]).format(partition=partition))

@@ -9,18 +9,20 @@ begin atomic
     select found.bucket, found.passage_id, found.score
     from pgretrieval.ranked_among(
         in_collection,
-        case when row_security_active('pgretrieval.passage') then format(
-            'select * from pgretrieval.own_postings(%s, %s, %L::integer[], %L::real[], pgretrieval.claims_of(%1$s, $2, $3))',
-            in_collection, in_codebook, centroid_ids, centroid_scores
-        ) else format(
+        format(
             'select posting.bucket, entry.passage_id, sum(probe.score) as score
-             from unnest(%L::integer[], %L::real[]) as probe (centroid_id, score)
-             join pgretrieval.posting
-                 on posting.collection_id = %s and posting.codebook_id = %s and posting.centroid_id = probe.centroid_id
+             from unnest(%1$L::integer[], %2$L::real[]) as probe (centroid_id, score)
+             join ' || case when row_security_active('pgretrieval.passage') then
+                 'pgretrieval.own_entries(''posting'', %3$s, %4$s, %1$L::text[], pgretrieval.claims_of(%3$s, $2, $3)) as posting
+                      on posting.centroid_id = probe.centroid_id'
+             else
+                 'pgretrieval.posting
+                      on posting.collection_id = %3$s and posting.codebook_id = %4$s and posting.centroid_id = probe.centroid_id'
+             end || '
              cross join lateral unnest(posting.passage_ids) as entry (passage_id)
              group by posting.bucket, entry.passage_id',
             centroid_ids, centroid_scores, in_collection, in_codebook
-        ) end,
+        ),
         n, filter, among, true
     ) as found;
 end;

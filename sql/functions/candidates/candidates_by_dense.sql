@@ -1,8 +1,9 @@
--- The n passages whose dense vectors are nearest to the query's, among those that the caller may see and that `filter` and `among`
--- leave. Where a sample says that a twentieth or more match, the nearest of all come from the vector index, twice as many as that share
--- of them needs; else, and where too few of these match, all that match are compared. A score is the distance with its sign turned.
+-- The n passages whose dense vectors are nearest to the query's, among those that the caller may see and that `filter`, `among` and
+-- `passage_ids` leave; null restricts nothing, n null is all. None for a query without a dense vector. Of given passages all are compared.
+-- Else, where a sample says that a twentieth or more match, the nearest of all come from the vector index, twice as many as that share
+-- of them needs; and where fewer match, or too few of these do, all that match are compared. A score is the distance with its sign turned.
 create or replace function pgretrieval.candidates_by_dense(
-    held pgretrieval.collection, query_dense @extschema:vector@.vector, n integer, filter jsonpath, among text[]
+    held pgretrieval.collection, query_dense @extschema:vector@.vector, n integer, filter jsonpath, among text[], passage_ids integer[]
 ) returns table (bucket smallint, passage_id integer, score real)
 language plpgsql stable rows 256
 set search_path from current
@@ -12,12 +13,15 @@ as $function$
 #variable_conflict use_column
 declare
     vectors record;
-    share real := pgretrieval.share_among(held.collection_id, filter, among);
+    share real := case when passage_ids is null then pgretrieval.share_among(held.collection_id, filter, among) end;
     nearest integer := case when share >= 0.05 then least(1000, ceil(n * case when share = 1 then 1 else 2 / least(share, 1) end)) end;
     found_buckets smallint[];
     found_passages integer[];
     found_scores real[];
 begin
+    if query_dense is null then
+        return;
+    end if;
     select * into strict vectors from pgretrieval.dense_source(held);
     loop
         perform set_config('hnsw.ef_search', greatest(nearest, 200)::text, true);  -- fewer find fewer of the nearest
@@ -32,6 +36,7 @@ begin
                 join pgretrieval.passage on %6$s
                 where passage.collection_id = %7$s
                   and ($3 is null or passage.metadata @@ $3) and ($4 is null or passage.key = any($4))
+                  and ($5 is null or passage.passage_id = any($5))
                 order by vectors.pgretrieval_distance + 0, passage.passage_id  -- not by the vector index, which would stop early
                 limit $2
             ) as found
@@ -40,7 +45,7 @@ begin
             case when nearest is not null then format('order by %s limit %s', vectors.distance, nearest) end,
             case when nearest is not null then vectors.of_vector else vectors.of_passage end,
             held.collection_id
-        ) into found_buckets, found_passages, found_scores using query_dense, n, filter, among;
+        ) into found_buckets, found_passages, found_scores using query_dense, n, filter, among, passage_ids;
         exit when nearest is null or share = 1 or cardinality(found_passages) = n;
         nearest := null;
     end loop;

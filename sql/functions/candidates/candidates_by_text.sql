@@ -46,10 +46,12 @@ begin
         select count(*) into passages from pgretrieval.passage where passage.collection_id = held.collection_id;
         scored := $scored$,
             found as materialized (
-                select entry.bucket, entry.passage_id, entry.word, asked.times, entry.weight
+                select posting.bucket, entry.passage_id, posting.word, asked.times, entry.weight
                 from asked
-                join pgretrieval.own_words(%3$s, array(select asked.word from asked), pgretrieval.claims_of(%3$s)) as entry
-                    on entry.word = asked.word
+                join pgretrieval.own_entries(
+                    'word_posting', %3$s, null, array(select asked.word from asked), pgretrieval.claims_of(%3$s)
+                ) as posting on posting.word = asked.word
+                cross join lateral unnest(posting.passage_ids, posting.weights) as entry (passage_id, weight)
             ),
             rare as materialized (
                 select found.word,

@@ -1,8 +1,9 @@
--- The passages that a search in SQL scores exactly: all that match where the collection has no index yet, else n of them by postings.
+-- The passages that a search in SQL scores exactly: all that match where the collection has no index yet, else n of them by postings. Where
+-- these are decoded, which takes long, no more than `pruning` stay: those that centroids score best. Null keeps all.
 create or replace function pgretrieval.candidates_in_sql(
-    held pgretrieval.collection, query @extschema:vector@.vector[], probes integer, n integer, filter jsonpath, among text[]
-) returns setof integer
-language plpgsql stable rows 100
+    held pgretrieval.collection, query @extschema:vector@.vector[], probes integer, n integer, pruning integer, filter jsonpath, among text[]
+) returns integer[]
+language plpgsql stable
 set search_path from current
 set plan_cache_mode = force_custom_plan
 as $function$
@@ -10,21 +11,32 @@ as $function$
 declare
     centroid_ids integer[];
     centroid_scores real[];
+    chosen integer[];
 begin
     if held.codebook_id is null then
-        return query
-        select passage.passage_id from pgretrieval.passage
-        where passage.collection_id = held.collection_id
-          and (filter is null or passage.metadata @@ filter)
-          and (among is null or passage.key = any(among));
-        return;
+        return array(
+            select passage.passage_id from pgretrieval.passage
+            where passage.collection_id = held.collection_id
+              and (filter is null or passage.metadata @@ filter)
+              and (among is null or passage.key = any(among))
+        );
     end if;
     select array_agg(centroid_id), array_agg(probe.score) into centroid_ids, centroid_scores
     from pgretrieval.probe(held.collection_id, held.codebook_id, query, probes);
-    return query
-    select candidate.passage_id
-    from pgretrieval.candidates_among(
-        held.collection_id, held.codebook_id, centroid_ids, centroid_scores, n, filter, among
-    ) as candidate;
+    chosen := array(
+        select candidate.passage_id
+        from pgretrieval.candidates_among(
+            held.collection_id, held.codebook_id, centroid_ids, centroid_scores, n, filter, among
+        ) as candidate
+    );
+    if held.keep_vectors or cardinality(chosen) <= pruning then
+        return chosen;
+    end if;
+    return array(
+        select approximate.passage_id
+        from pgretrieval.score_centroids(held.collection_id, held.codebook_id, chosen, query) as approximate
+        order by approximate.score desc, approximate.passage_id
+        limit pruning
+    );
 end
 $function$;

@@ -27,41 +27,46 @@ declare
     configuration regconfig;
 begin
     if coalesce(create_collection.name, '') !~ '\S' or length(create_collection.name) > 500 then
-        raise exception 'name is %', coalesce(quote_literal(left(create_collection.name, 60)), 'null')
+        raise exception 'a collection cannot be called %', coalesce(quote_literal(left(create_collection.name, 60)), 'null')
             using errcode = 'PGR05', hint = 'Give a text of 1 to 500 characters that is not blank.';
     end if;
     if create_collection.dim not between 48 and 1024 then
-        raise exception 'dim is %', create_collection.dim using errcode = 'PGR05', hint = 'Give 48 to 1,024, or null.';
+        raise exception 'dim is %', create_collection.dim using errcode = 'PGR05', hint = 'Collections take 48 to 1,024.';
     end if;
     if create_collection.bits is null or create_collection.bits not in (1, 2, 4) then
-        raise exception 'bits is %', coalesce(create_collection.bits::text, 'null') using errcode = 'PGR05', hint = 'Give 1, 2 or 4.';
+        raise exception 'bits is %', coalesce(create_collection.bits::text, 'null') using errcode = 'PGR05', hint = 'The residual codec supports 1, 2 and 4.';
     end if;
     if create_collection.levels is null or create_collection.levels not in ('lloyd-max', 'quantile') then
         raise exception 'levels is %', coalesce(quote_literal(create_collection.levels), 'null')
-            using errcode = 'PGR05', hint = 'Give lloyd-max or quantile.';
+            using errcode = 'PGR05', hint = 'Choose lloyd-max or quantile.';
     end if;
     if create_collection.candidates is not null then
         raise exception 'candidates is %', quote_literal(left(create_collection.candidates, 60))
-            using errcode = 'PGR05', hint = format('It is called generator: generator => %L.', left(create_collection.candidates, 60));
+            using errcode = 'PGR05', hint = format('Use generator instead: generator => %L.', left(create_collection.candidates, 60));
     end if;
     if create_collection.generator is null or create_collection.generator not in ('auto', 'proxy', 'postings') then
         raise exception 'generator is %', coalesce(quote_literal(create_collection.generator), 'null')
-            using errcode = 'PGR05', hint = 'Give auto, proxy or postings.';
+            using errcode = 'PGR05', hint = 'Choose auto, proxy or postings.';
     end if;
     if create_collection.keep_vectors is null then
         raise exception 'keep_vectors is null' using errcode = 'PGR05', hint = 'Give true or false.';
     end if;
     if create_collection.title_weight is null or not create_collection.title_weight between 0 and 1000000 then
         raise exception 'title_weight is %', coalesce(create_collection.title_weight::text, 'null')
-            using errcode = 'PGR05', hint = 'Give a number from 0 to 1,000,000.';
+            using errcode = 'PGR05', hint = 'Give a finite number from 0 to 1,000,000.';
     end if;
-    if not pgretrieval.is_encoder(create_collection.encoder) then
+    -- What the Python client can read: an object of texts with one of the kinds.
+    if jsonb_typeof(create_collection.encoder) <> 'object'
+       or jsonb_path_exists(create_collection.encoder, '$.* ? (@.type() != "string")')
+       or coalesce(create_collection.encoder ->> 'kind', '') not in ('minilm', 'model', 'object', 'none')
+          and create_collection.encoder is not null
+       or create_collection.encoder ->> 'kind' = 'model' and coalesce(create_collection.encoder ->> 'name', '') !~ '\S' then
         raise exception 'encoder is %', left(create_collection.encoder::text, 200) using errcode = 'PGR05',
             hint = 'Give an object of texts with kind minilm, model (and a name), object or none; or null.';
     end if;
     if create_collection.vectors_per_passage < 1 then
         raise exception 'vectors_per_passage is %', create_collection.vectors_per_passage using errcode = 'PGR05',
-            hint = 'Give how many vectors every passage has, at least 1, or null where that differs.';
+            hint = 'Give a whole number of at least 1, or null if passages differ.';
     end if;
     begin
         select oid into configuration from pg_ts_config where oid = create_collection.language::regconfig;
@@ -74,19 +79,25 @@ begin
     end if;
     if scorer is null or scorer not in ('maxsim', 'xtr', 'colxtr') then
         raise exception 'scorer is %', coalesce(quote_literal(scorer), 'null')
-            using errcode = 'PGR05', hint = 'Give maxsim, xtr or colxtr.';
+            using errcode = 'PGR05', hint = 'Choose maxsim, xtr or colxtr.';
     end if;
-    if rerank <> 'maxsim' or rerank is not null and scorer = 'maxsim' then
-        raise exception 'rerank is %, scorer is %', quote_literal(rerank), scorer
-            using errcode = 'PGR05', hint = 'Give maxsim with scorer xtr or colxtr; leave it out otherwise.';
+    if rerank <> 'maxsim' then
+        raise exception 'rerank is %', quote_literal(rerank) using errcode = 'PGR05', hint = 'Give maxsim, or leave it out.';
     end if;
-    if unit_vectors is not true and (scorer = 'maxsim' or unit_vectors is null) then
-        raise exception 'unit_vectors is %, scorer is %', coalesce(unit_vectors::text, 'null'), scorer
-            using errcode = 'PGR05', hint = 'Scores by all tokens are of unit vectors; give scorer xtr or colxtr to keep lengths.';
+    if rerank is not null and scorer = 'maxsim' then
+        raise exception 'rerank is maxsim, which scorer maxsim includes'
+            using errcode = 'PGR05', hint = 'Leave rerank out, or give scorer xtr or colxtr.';
+    end if;
+    if unit_vectors is null then
+        raise exception 'unit_vectors is null' using errcode = 'PGR05', hint = 'Give true or false.';
+    end if;
+    if not unit_vectors and scorer = 'maxsim' then
+        raise exception 'unit_vectors is false, but scorer maxsim needs unit vectors'
+            using errcode = 'PGR05', hint = 'Leave it out, or give scorer xtr or colxtr.';
     end if;
     if generator = 'proxy' and scorer <> 'maxsim' then
-        raise exception 'generator is proxy, scorer is %', scorer
-            using errcode = 'PGR05', hint = 'Retrieved tokens are the candidates there; leave generator out, or give scorer maxsim.';
+        raise exception 'generator is proxy, but scorer % retrieves tokens', scorer
+            using errcode = 'PGR05', hint = 'Leave generator out.';
     end if;
     insert into pgretrieval.collection (name, dim, encoder, bits, levels, generator, keep_vectors, language,
                                         title_weight, dense, dense_key, vectors_per_passage, scorer, rerank, unit_vectors)
@@ -97,7 +108,10 @@ begin
             create_collection.scorer, create_collection.rerank, create_collection.unit_vectors)
     returning collection_id into new_id;
 
-    parents := pgretrieval.partitioned_tables(create_collection.dense, create_collection.scorer);
+    parents := array['change_lock', 'build_lock', 'following_lock', 'centroid', 'passage', 'token_vector', 'token_code', 'posting',
+                     'word_posting']
+               || case when create_collection.dense = 'kept' then array['dense_vector'] end
+               || case when create_collection.scorer <> 'maxsim' then array['posting_code'] end;  -- tokens by centroid give the scores
     perform pgretrieval.lock_briefly(
         format('creating collection %L', create_collection.name),
         array(select format('pgretrieval.%I', each)::regclass from unnest(parents) as each),

@@ -18,10 +18,14 @@ begin
         perform pgretrieval.empty_partitions(
             doing,
             array(
-                select parent || '_' || held.collection_id
-                from unnest(pgretrieval.partitioned_tables(held.dense, held.scorer)) with ordinality as kept (parent, place)
-                order by place
-            ) || array['factorization_lock_' || held.collection_id] || array(
+                select partition.relname
+                from pg_class as parent
+                join pg_class as partition on partition.relname = parent.relname || '_' || held.collection_id
+                where parent.relnamespace = 'pgretrieval'::regnamespace and partition.relnamespace = parent.relnamespace
+                  and parent.relkind = 'p' and partition.relispartition
+                  and parent.relname not in ('proxy', 'item_embedding', 'anchor_score')  -- whose partitions have numbers of their own
+                order by partition.oid
+            ) || array(
                 select 'proxy_' || codebook_id from pgretrieval.codebook where collection_id = held.collection_id
                 union all
                 select 'item_embedding_' || factorization_id from pgretrieval.factorization where collection_id = held.collection_id

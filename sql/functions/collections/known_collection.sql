@@ -8,7 +8,7 @@ declare
 begin
     select * into found_row from pgretrieval.collection c where c.name = known_collection.name;
     if not found then
-        raise exception 'no collection %', coalesce(quote_literal(known_collection.name), 'null')
+        raise exception 'no collection % in this database', coalesce(quote_literal(known_collection.name), 'null')
             using errcode = 'PGR04', hint = 'select name from pgretrieval.collections lists those that there are.';
     end if;
     if factorized and found_row.factorization_id is null then

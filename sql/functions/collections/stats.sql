@@ -1,6 +1,12 @@
--- What the caller may know of a collection: settings, the passages and tokens that the caller sees, and what of an attached table is
--- queued and parked, and what of its factorisation. score_kind is what the scores of a search are MaxSim over: 'vectors' as they were stored, or 'decoded' from codes.
--- drift() says what the last four are.
+-- What the caller may know of a collection: settings; how many passages and tokens the caller sees, and how many passages have words that
+-- searches do not find, since their texts have too many (only texts of more than 200,000 bytes are read for it); what is queued and parked
+-- of an attached table; the factorisation, with counts of passages that the caller may see; and how well the active codebook fits what was
+-- added after its training. score_kind is what the scores of a search are MaxSim over: 'vectors' as they were stored, or 'decoded' from
+-- codes.
+--
+-- Quantisation errors are means over tokens of 1 - cosine between a vector and what its code decodes to: of the training, and of passages
+-- added since. A rebuild pays where these are more than a tenth of all and their error is more than a tenth larger (docs/design/codec.md).
+-- They are null where row-level security hides passages, or nothing was measured.
 create or replace function pgretrieval.stats(name text) returns jsonb
 language plpgsql stable
 set search_path from current
@@ -27,14 +33,72 @@ begin
             'unit_vectors', held.unit_vectors,
             'score_kind', case when held.codebook_id is null or held.keep_vectors and 'maxsim' in (held.scorer, held.rerank)
                                then 'vectors' else 'decoded' end,
-            'words_cut', pgretrieval.count_cut_words(held),
             'passages', count(*),
             'tokens', coalesce(sum(passage.token_count), 0)
-        ) || (pgretrieval.sync_state(held.collection_id) - '{triggers,oldest}'::text[])
-          || jsonb_build_object('factorization', pgretrieval.factorization_state(held))
-          || (select to_jsonb(drift) from pgretrieval.drift(held) as drift)
+        )
         from pgretrieval.passage
         where passage.collection_id = held.collection_id
+    ) || jsonb_build_object('words_cut', case when held.language is not null then (
+        select count(*) from pgretrieval.passage
+        where passage.collection_id = held.collection_id
+          and coalesce(octet_length(passage.title), 0) + octet_length(passage.body) > 200000
+          and (pgretrieval.word_vector(held.language::regconfig, passage.title, passage.body)).cut
+    ) end) || (pgretrieval.sync_state(held.collection_id) - '{triggers,oldest}'::text[]) || jsonb_build_object('factorization', (
+        select jsonb_build_object(
+            'cross_encoder', score_matrix.cross_encoder,
+            'anchor_queries', score_matrix.queries,
+            'constant_queries', factorization.constant_queries,
+            'anchor_items', factorization.anchor_items,
+            'anchor_items_gone', factorization.anchor_items - (
+                select count(*)
+                from pgretrieval.anchor_item
+                join pgretrieval.passage
+                    on passage.collection_id = held.collection_id and passage.bucket = anchor_item.bucket
+                    and passage.passage_id = anchor_item.passage_id
+                where anchor_item.factorization_id = factorization.factorization_id
+            ),
+            'selection', factorization.selection,
+            'seed', factorization.seed,
+            'element', factorization.element,
+            'regularisation', factorization.regularisation,
+            'strength', factorization.strength,
+            'rank', factorization.rank,
+            'condition', nullif(factorization.condition, 'Infinity'),
+            'held_out_error', factorization.held_out_error,
+            'held_out_recall', factorization.held_out_recall,
+            'split', factorization.split,
+            'not_scored', (
+                select count(*) from pgretrieval.passage
+                where passage.collection_id = held.collection_id and not exists (
+                    select from pgretrieval.item_embedding
+                    where item_embedding.factorization_id = held.factorization_id
+                      and item_embedding.bucket = passage.bucket and item_embedding.passage_id = passage.passage_id
+                )
+            )
+        )
+        from pgretrieval.factorization
+        join pgretrieval.score_matrix using (matrix_id)
+        where factorization.factorization_id = held.factorization_id
+    )) || (
+        select jsonb_build_object(
+            'quantization_error', codebook.quantization_error,
+            'added_passages', added.passages,
+            'added_quantization_error', added.quantization_error,
+            'rebuild_pays', coalesce(
+                added.quantization_error > 1.1 * codebook.quantization_error
+                and added.passages > 0.1 * (codebook.passages + added.passages),
+                false
+            )
+        )
+        from (select) as always
+        left join pgretrieval.codebook on codebook.codebook_id = held.codebook_id and not row_security_active('pgretrieval.passage')
+        left join lateral (
+            select coalesce(sum(segment.passages), 0)::bigint as passages,
+                   sum(segment.quantization_error * segment.tokens)
+                       / nullif(sum(segment.tokens) filter (where segment.quantization_error is not null), 0) as quantization_error
+            from pgretrieval.segment
+            where segment.collection_id = codebook.collection_id and segment.codebook_id = codebook.codebook_id
+        ) as added on codebook.codebook_id is not null
     );
 end
 $function$;

@@ -1,5 +1,10 @@
 -- The codes of vectors, as token_code holds them: the nearest centroids' numbers, and the packed residuals (ColBERTv2, section 3.3).
 --
+-- The nearest centroid has the highest inner product with a unit vector, the first of equal ones. One pass over the centroids finds those
+-- of all vectors: the statement names every vector, and the aggregate carries the centroid's number in the low bits of the distance (2^20
+-- centroids, distances told apart by 2^-31). Vectors that keep their lengths get the centroid at the least distance, one look at all for
+-- each.
+--
 -- In each dimension of a residual the cut-offs below it are counted. binary_quantize against a cut-off compares all dimensions at once;
 -- bit m of the counts is the exclusive or of the comparisons with every 2^m-th cut-off; then the bits of one dimension are put beside
 -- each other (docs/design/bytes.md has the order).
@@ -15,6 +20,7 @@ declare
     cutoffs @extschema:vector@.vector[];
     comparisons text;
     packed text;
+    nearest text;
 begin
     select * into strict codebook from pgretrieval.codebook c where c.codebook_id = in_codebook;
     cutoffs := array(
@@ -38,6 +44,40 @@ begin
             group by m
         ) as digit
     );
+    if (select unit_vectors from pgretrieval.collection where collection_id = in_collection) then
+        nearest := format(
+            $nearest$
+            select found.place, mod(found.key::bigint, 1048576)::integer as centroid_id
+            from (
+                select array[%s] as keys
+                from (
+                    select vector::@extschema:vector@.vector as vector, centroid_id::double precision as number
+                    from pgretrieval.centroid where collection_id = %s and codebook_id = %s
+                    offset 0
+                ) as centroid
+            ) as all_keys
+            cross join lateral unnest(keys) with ordinality as found (key, place)
+            $nearest$,
+            (select string_agg(format('min(floor(((centroid.vector operator(@extschema:vector@.<#>) ($1)[%s]) + 2) * 2147483648) * 1048576 + centroid.number)', n), ', ')
+             from generate_subscripts(vectors, 1) as n),
+            in_collection, in_codebook
+        );
+    else
+        nearest := format(
+            $nearest$
+            select given.place, closest.centroid_id
+            from unnest($1) with ordinality as given (vector, place)
+            cross join lateral (
+                select centroid.centroid_id
+                from pgretrieval.centroid
+                where centroid.collection_id = %s and centroid.codebook_id = %s
+                order by centroid.vector::@extschema:vector@.vector operator(@extschema:vector@.<->) given.vector, centroid.centroid_id
+                limit 1
+            ) as closest
+            $nearest$,
+            in_collection, in_codebook
+        );
+    end if;
     return query execute format(
         $statement$
         select string_agg(substr(number, 4, 1) || substr(number, 3, 1) || substr(number, 2, 1) || substr(number, 1, 1), '' order by place),
@@ -45,8 +85,8 @@ begin
         from (
             select coded.place, int4send(coded.centroid_id) as number, %2$s
             from (
-                select nearest.place, nearest.centroid_id, ($1)[nearest.place] operator(@extschema:vector@.-) centroid.vector::@extschema:vector@.vector as residual
-                from pgretrieval.nearest_centroids(%3$s, %4$s, $1) as nearest
+                select nearest.place, nearest.centroid_id, ($1)[nearest.place::integer] operator(@extschema:vector@.-) centroid.vector::@extschema:vector@.vector as residual
+                from (%5$s) as nearest
                 join pgretrieval.centroid
                     on centroid.collection_id = %3$s and centroid.codebook_id = %4$s
                     and centroid.centroid_id = nearest.centroid_id
@@ -55,7 +95,7 @@ begin
             offset 0
         ) as compared
         $statement$,
-        packed, comparisons, in_collection, in_codebook
+        packed, comparisons, in_collection, in_codebook, nearest
     ) using vectors, cutoffs;
 end
 $function$;

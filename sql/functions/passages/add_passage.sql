@@ -19,19 +19,26 @@ declare
 begin
     held := pgretrieval.lock_for_change(held.collection_id);
     texts_alone := coalesce(held.encoder ->> 'kind' = 'none', false);
-    if coalesce(add_passage.id, '') !~ '\S' or coalesce(add_passage.body, '') !~ '\S' then
-        raise exception 'a passage needs an id and a body; id is %', coalesce(quote_literal(add_passage.id), 'null')
-            using errcode = 'PGR05', hint = 'Neither may be null or blank.';
+    if coalesce(add_passage.id, '') !~ '\S' then
+        raise exception 'the id is missing, empty or blank' using errcode = 'PGR05', hint = 'Give each passage its own id.';
     end if;
     if octet_length(add_passage.id) > 2000 then
-        raise exception 'id is %… and has % bytes', quote_literal(left(add_passage.id, 60)), octet_length(add_passage.id)
-            using errcode = 'PGR05', hint = 'Give at most 2,000.';
+        raise exception 'the id %… has % bytes in UTF-8', quote_literal(left(add_passage.id, 60)), octet_length(add_passage.id)
+            using errcode = 'PGR05', hint = 'The maximum is 2,000.';
+    end if;
+    if coalesce(add_passage.body, '') !~ '\S' then
+        raise exception 'passage %: the body is missing, empty or blank', quote_literal(add_passage.id)
+            using errcode = 'PGR05', hint = 'Leave the passage out, or give it a text.';
     end if;
     if add_passage.title !~ '\S' then
         add_passage.title := null;
     end if;
-    if not pgretrieval.is_metadata(add_passage.metadata) then
-        raise exception 'passage %: metadata is %', quote_literal(add_passage.id), left(add_passage.metadata::text, 200) using errcode = 'PGR05',
+    -- What Python reads as it is.
+    if jsonb_typeof(add_passage.metadata) <> 'object' or jsonb_path_exists(
+        add_passage.metadata,
+        'strict $.** ? (@.type() == "number" && (@.abs() >= 1e3010 || @.abs() > 1.7976931348623157e308 && @ != @.floor()))'
+    ) then
+        raise exception 'passage %: the metadata is %', quote_literal(add_passage.id), left(add_passage.metadata::text, 200) using errcode = 'PGR05',
             hint = 'Give an object; its integers may have 3,010 digits, its other numbers must be in the range of a double.';
     end if;
     if held.codebook_id is not null and exists (select from pgretrieval.proxy_model m where m.codebook_id = held.codebook_id) then
@@ -41,21 +48,21 @@ begin
     if not texts_alone then
         add_passage.vectors := pgretrieval.checked_vectors(format('passage %L', add_passage.id), add_passage.vectors, held.dim);
         if cardinality(add_passage.vectors) <> held.vectors_per_passage then
-            raise exception 'passage % has % vectors, every passage of collection % has %', quote_literal(add_passage.id),
-                cardinality(add_passage.vectors), quote_literal(held.name), held.vectors_per_passage
-                using errcode = 'PGR05', hint = 'Give as many as vectors_per_passage says.';
+            raise exception 'passage % has % vectors, but every passage of this collection has % (vectors_per_passage)',
+                quote_literal(add_passage.id), cardinality(add_passage.vectors), held.vectors_per_passage
+                using errcode = 'PGR05', hint = 'Give as many, or create a collection without vectors_per_passage.';
         end if;
     elsif add_passage.vectors is not null then
-        raise exception 'collection % holds texts alone', quote_literal(held.name)
-            using errcode = 'PGR05', hint = 'Give null for vectors, or create the collection with another encoder than none.';
+        raise exception 'collection % stores texts only (encoder of kind none)', quote_literal(held.name)
+            using errcode = 'PGR05', hint = 'Give null for vectors.';
     end if;
     add_passage.dense := pgretrieval.checked_dense(held, format('passage %L', add_passage.id), add_passage.dense);
     if held.dense = 'kept' and add_passage.dense is null then
-        raise exception 'passage % has no dense vector, and collection % keeps them', quote_literal(add_passage.id), quote_literal(held.name)
+        raise exception 'collection % stores dense vectors, and passage % has none', quote_literal(held.name), quote_literal(add_passage.id)
             using errcode = 'PGR05', hint = 'Give dense => its vector.';
     elsif held.dense is distinct from 'kept' and add_passage.dense is not null then
-        raise exception 'collection % keeps no dense vectors', quote_literal(held.name)
-            using errcode = 'PGR05', hint = 'Leave dense out, or create the collection with dense => ''kept''.';
+        raise exception 'collection % stores no dense vectors', quote_literal(held.name)
+            using errcode = 'PGR05', hint = 'Create it with dense => ''kept'', or leave dense out.';
     elsif held.dense = 'kept' and not (held.given_dense and held.dense_dim is not null) then
         perform pgretrieval.settle(
             held.collection_id, null, null, false, @extschema:vector@.vector_dims(add_passage.dense), true
@@ -72,7 +79,7 @@ begin
         from unnest(add_passage.vectors) with ordinality as given (vector, place) order by place
     );
     if not held.unit_vectors and exists (select from unnest(unit) as given, unnest(given::real[]) as number where abs(number) > 65504) then
-        raise exception 'passage %: its vectors hold numbers above 65,504, which half precision does not have', quote_literal(add_passage.id)
+        raise exception 'passage %: token vectors contain numbers above 65,504, the maximum without unit vectors', quote_literal(add_passage.id)
             using errcode = 'PGR05', hint = 'Scale the vectors down, or create the collection with unit_vectors => true.';
     end if;
     new_id := nextval(format('pgretrieval.passage_id_%s', held.collection_id)::regclass);

@@ -1,16 +1,15 @@
--- A dense vector as it is used, null as it is; of length one where
--- the collection keeps them. Errors name `what` and what does not fit.
+-- A dense vector as it is used, null as it is; of length one where the collection keeps them. Errors name `what` and what does not fit.
 create or replace function pgretrieval.checked_dense(held pgretrieval.collection, what text, dense @extschema:vector@.vector) returns @extschema:vector@.vector
 language plpgsql immutable
 set search_path from current
 as $function$
 begin
     if @extschema:vector@.vector_norm(dense) = 0 then
-        raise exception '%: the dense vector is zero, which has no direction', what using errcode = 'PGR05';
+        raise exception 'the dense vector of % is zero and has no direction', what using errcode = 'PGR05';
     end if;
     if @extschema:vector@.vector_dims(dense) <> held.dense_dim or held.dense = 'kept' and @extschema:vector@.vector_dims(dense) > 4000 then
-        raise exception '%: the dense vector has % dimensions, not %', what, @extschema:vector@.vector_dims(dense),
-            coalesce(held.dense_dim::text, '4,000 at most') using errcode = 'PGR05';
+        raise exception 'the dense vector of % has % dimensions, but %', what, @extschema:vector@.vector_dims(dense),
+            coalesce('the collection''s have ' || held.dense_dim, '4,000 is the maximum') using errcode = 'PGR05';
     end if;
     return case when held.dense = 'kept' then @extschema:vector@.l2_normalize(dense) else dense end;
 end

@@ -9,7 +9,7 @@ declare
     dims integer;
 begin
     if coalesce(cardinality(vectors), 0) = 0 or array_ndims(vectors) <> 1 then
-        raise exception '% has no token vectors', what
+        raise exception 'the vectors of % are not a list with at least one token', what
             using errcode = 'PGR05', hint = 'Give a one-dimensional array of vectors, one for each token.';
     end if;
     if what = 'the query' and cardinality(vectors) > 1600 then  -- a statement has no more columns
@@ -21,11 +21,14 @@ begin
     where given.vector is null or @extschema:vector@.vector_dims(given.vector) <> dim or @extschema:vector@.vector_norm(given.vector) = 0
     order by place limit 1;
     if found then
-        raise exception '%: token % %', what, token,
-            case when dims is null then 'is null'
-                 when dims <> dim then format('has %s dimensions, not %s', dims, dim)
-                 else 'is a zero vector, which has no direction' end
-            using errcode = 'PGR05';
+        if dims <> dim then
+            raise exception 'the vectors of % have % dimensions (first at token %), but the collection has %', what, dims, token, dim
+                using errcode = 'PGR05';
+        end if;
+        raise exception 'the vectors of % contain % (first at token %)%', what,
+            case when dims is null then 'null' else 'a zero vector' end, token,
+            case when dims is null then '' else ', which has no direction' end
+            using errcode = 'PGR05', hint = 'Leave such tokens out.';
     end if;
     return vectors;
 end

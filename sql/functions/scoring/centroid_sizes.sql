@@ -8,7 +8,10 @@ begin atomic
     where posting_code.collection_id = in_collection and posting_code.codebook_id = in_codebook
     group by posting_code.centroid_id
     union all
-    select own.centroid_id, own.tokens
-    from pgretrieval.own_token_counts(in_collection, in_codebook, pgretrieval.claims_of(in_collection)) as own
-    where row_security_active('pgretrieval.passage');  -- whoever sees all passages reads the postings themselves
+    select own.centroid_id, sum(cardinality(own.passage_ids))
+    from pgretrieval.own_entries(
+        'posting_code', in_collection, in_codebook, null, pgretrieval.claims_of(in_collection), contents => false
+    ) as own
+    where row_security_active('pgretrieval.passage')
+    group by own.centroid_id;  -- whoever sees all passages reads the postings themselves
 end;

@@ -40,8 +40,9 @@ declare
     end || '::double precision';
     -- The rows of probed centroids, whole or, where row-level security hides passages, those of the passages that are seen.
     listed text := case when row_security_active('pgretrieval.passage') then $own$
-                pgretrieval.own_tokens(
-                    %2$s, %3$s, array(select distinct probed.centroid_id from probed), pgretrieval.claims_of(%2$s, $5, $6)
+                pgretrieval.own_entries(
+                    'posting_code', %2$s, %3$s, array(select distinct probed.centroid_id from probed)::text[],
+                    pgretrieval.claims_of(%2$s, $5, $6)
                 )$own$ else $all$(
                     select posting_code.bucket, posting_code.centroid_id, posting_code.passage_ids,
                            substr(posting_code.residuals, 1) as residuals

@@ -6,8 +6,10 @@ language plpgsql immutable
 set search_path from current
 as $function$
 begin
-    if filter is not null and not pgretrieval.is_predicate(filter) then
-        raise exception 'filter is %, which is no predicate', quote_literal(filter::text)
+    -- A predicate is true or false or unknown of every object.
+    if filter is not null
+       and coalesce(jsonb_typeof(jsonb_path_query_first('{}', filter, '{}', true)) not in ('boolean', 'null'), true) then
+        raise exception 'filter is %, which is a jsonpath but no predicate, so that it is true of no passage', quote_literal(filter::text)
             using errcode = 'PGR05', hint = 'Compare with something, such as $.year >= 1990 or $.published == true.';
     end if;
     if hits is null or hits not between 1 and 100000000 then

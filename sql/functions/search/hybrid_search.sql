@@ -37,12 +37,16 @@ begin
     perform pgretrieval.check_search(filter, k, probes);
     if fusion is null or fusion not in ('score', 'rank') then
         raise exception 'fusion is %', coalesce(quote_literal(fusion), 'null')
-            using errcode = 'PGR05', hint = 'Give ''score'' or ''rank''.';
+            using errcode = 'PGR05', hint = 'Choose score or rank.';
     end if;
-    if cardinality(weights) is distinct from 3 or exists (select from unnest(weights) as weight where (abs(weight) <= 1e9) is not true)
-       or rank_constant is null or rank_constant < 0 then
-        raise exception 'weights are %, rank_constant is %', weights, rank_constant using errcode = 'PGR05',
-            hint = 'Give three weights up to 1e9, of late interaction, words and dense vectors, and a constant of at least 0.';
+    if cardinality(weights) is distinct from 3
+       or exists (select from unnest(weights) as weight where (abs(weight) <= 1e9) is not true) then
+        raise exception 'weights are %', coalesce(weights::text, 'null') using errcode = 'PGR05',
+            hint = 'Give three numbers, the weights of late interaction, words and dense vectors, from -1e9 to 1e9.';
+    end if;
+    if rank_constant is null or rank_constant < 0 then
+        raise exception 'rank_constant is %', coalesce(rank_constant::text, 'null')
+            using errcode = 'PGR05', hint = 'Give a whole number of at least 0.';
     end if;
     select * into strict settings from pgretrieval.plaid_settings(held, k, probes, candidates);
     candidates := settings.candidates;
@@ -57,7 +61,7 @@ begin
     if query_dense is not null then
         query_dense := pgretrieval.checked_dense(held, 'the query', query_dense);
         by_dense := array(
-            select passage_id from pgretrieval.candidates_by_dense(held, query_dense, greatest(64, 5 * k), filter, among)
+            select passage_id from pgretrieval.candidates_by_dense(held, query_dense, greatest(64, 5 * k), filter, among, null)
         );
     end if;
     if query is not null then
@@ -71,8 +75,7 @@ begin
                 order by found.score desc, found.passage_id limit greatest(128, 5 * k)
             );
         else
-            chosen := array(select pgretrieval.candidates_in_sql(held, query, settings.probes, candidates, filter, among));
-            chosen := pgretrieval.worth_scoring(held, chosen, query, settings.pruning);
+            chosen := pgretrieval.candidates_in_sql(held, query, settings.probes, candidates, settings.pruning, filter, among);
         end if;
     end if;
     chosen := array(
@@ -111,7 +114,7 @@ begin
             from unnest(chosen) as picked (passage_id)
             left join unnest(late_passages, late_scores) as late (passage_id, score) using (passage_id)
             left join unnest(by_words, word_scores) as words (passage_id, score) using (passage_id)
-            left join pgretrieval.score_dense(held, chosen, query_dense) as dense using (passage_id)
+            left join pgretrieval.candidates_by_dense(held, query_dense, null, null, null, chosen) as dense using (passage_id)
         ) as scored
     ) as fused;
     return query select * from pgretrieval.show(held, chosen, scores, k);

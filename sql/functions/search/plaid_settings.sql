@@ -13,7 +13,7 @@ declare
     built pgretrieval.codebook;
 begin
     if given_candidates < k then
-        raise exception 'candidates is %, less than the % hits asked for', given_candidates, k
+        raise exception 'candidates is %, less than k, %', given_candidates, k
             using errcode = 'PGR05', hint = 'Give at least k.';
     end if;
     select * into built from pgretrieval.codebook c where c.codebook_id = held.codebook_id;

@@ -26,18 +26,18 @@ begin
     perform pgretrieval.check_search(filter, k, probes);
     if held.scorer <> 'maxsim' then
         if candidates is not null then
-            raise exception 'candidates is %, and collection % is scored by retrieved tokens', candidates, quote_literal(held.name)
-                using errcode = 'PGR05', hint = 'Leave it out; xtr_search takes k_tokens.';
+            raise exception 'candidates is %, and the candidates of collection % are the passages of the retrieved tokens',
+                candidates, quote_literal(held.name)
+                using errcode = 'PGR05', hint = 'Leave it out, and set probes, or k_tokens of xtr_search.';
         end if;
         return query select * from pgretrieval.xtr_search(collection, query, k, filter, among, probes);
         return;
     end if;
     query := pgretrieval.checked_vectors('the query', query, held.dim);
     select * into strict settings from pgretrieval.plaid_settings(held, k, probes, candidates);
-    chosen := array(
-        select pgretrieval.candidates_in_sql(held, query, settings.probes, settings.candidates, filter, among)
+    chosen := pgretrieval.candidates_in_sql(
+        held, query, settings.probes, settings.candidates, settings.pruning, filter, among
     );
-    chosen := pgretrieval.worth_scoring(held, chosen, query, settings.pruning);
     select array_agg(passage_id), array_agg(scored.score) into chosen, scores
     from pgretrieval.score_passages(held, chosen, query) as scored;
     return query select * from pgretrieval.show(held, chosen, scores, k);

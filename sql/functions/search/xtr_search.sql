@@ -29,31 +29,34 @@ declare
 begin
     perform pgretrieval.check_search(filter, k, probes);
     if held.scorer = 'maxsim' then
-        raise exception 'collection % is scored by all tokens', quote_literal(held.name)
-            using errcode = 'PGR05', hint = 'Use pgretrieval.search, or create the collection with scorer => ''xtr''.';
+        raise exception 'collection % is scored by all tokens of a passage', quote_literal(held.name)
+            using errcode = 'PGR05', hint = 'Use pgretrieval.search, or create a collection with scorer => ''xtr'' or ''colxtr''.';
     end if;
     reduction := coalesce(reduction, case held.scorer when 'colxtr' then 'sum' else 'mean' end);
     rerank := coalesce(rerank, held.rerank, 'none');
     if reduction not in ('mean', 'sum') then
-        raise exception 'reduction is %', quote_literal(reduction) using errcode = 'PGR05', hint = 'Give mean or sum.';
+        raise exception 'reduction is %', quote_literal(reduction) using errcode = 'PGR05', hint = 'Choose mean or sum.';
     end if;
-    if rerank not in ('none', 'maxsim') or rerank = 'maxsim' and held.rerank is null then
-        raise exception 'rerank is %', quote_literal(rerank) using errcode = 'PGR05',
-            hint = 'Give none; maxsim needs a collection made with rerank => ''maxsim'', which stores codes by passage.';
+    if rerank not in ('none', 'maxsim') then
+        raise exception 'rerank is %', quote_literal(rerank) using errcode = 'PGR05', hint = 'Choose none or maxsim.';
+    end if;
+    if rerank = 'maxsim' and held.rerank is null then
+        raise exception 'rerank is maxsim, but the collection stores no codes by passage'
+            using errcode = 'PGR05', hint = 'Leave rerank out, or create a collection with rerank => ''maxsim''.';
     end if;
     if k_tokens not between 1 and 100000000 then
         raise exception 'k_tokens is %', k_tokens using errcode = 'PGR05', hint = 'Give a whole number from 1 to 100,000,000.';
     end if;
     if imputation is null or imputation !~ '^(kth|warp|zero|[+-]?[0-9]{1,9}(\.[0-9]{1,9})?)$' then
         raise exception 'imputation is %', coalesce(quote_literal(imputation), 'null')
-            using errcode = 'PGR05', hint = 'Give kth, warp, zero, or a number such as 0.2.';
+            using errcode = 'PGR05', hint = 'Give kth, warp, zero, or a finite number.';
     end if;
     query := pgretrieval.checked_vectors('the query', query, held.dim);
     if reduction = 'mean' then
         reduced := cardinality(query);
     end if;
     if held.codebook_id is null then
-        chosen := array(select pgretrieval.candidates_in_sql(held, query, 1, k, filter, among));
+        chosen := pgretrieval.candidates_in_sql(held, query, null, null, null, filter, among);  -- all that match
     else
         select array_agg(found.passage_id), array_agg(found.score / reduced) into chosen, scores
         from pgretrieval.retrieved_passages(held, query, k, probes, k_tokens, imputation, filter, among) as found

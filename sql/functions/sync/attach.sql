@@ -18,7 +18,7 @@ declare
     relation pg_class := (select c from pg_class c where c.oid = attach.source);
     attached pgretrieval.attachment;
     pieces record;
-    source_name text := pgretrieval.qualified_name(attach.source);
+    source_name text := attach.source;  -- with its schema, which is not on the search path
     trigger_name text := 'pgretrieval_' || held.collection_id;
     arguments text[];
     strangers text;

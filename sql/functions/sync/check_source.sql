@@ -12,15 +12,15 @@ declare
     missing text[] := array(select name from unnest(wanted) as name where name is null or name <> all(there));
 begin
     if cardinality(missing) > 0 then
-        raise exception '% has no column %', pgretrieval.qualified_name(source), (select string_agg(coalesce(quote_literal(name), 'null'), ', ') from unnest(missing) as name)
+        raise exception '% has no column %', source, (select string_agg(coalesce(quote_literal(name), 'null'), ', ') from unnest(missing) as name)
             using errcode = 'PGR05',
                   hint = format('Its columns are %s. Where one was renamed after the table was attached, detach the collection and attach it again.',
                                 (select string_agg(quote_literal(name), ', ') from unnest(there) as name))
                          || case when missing[1] like '%,%' then
-                                ' A key of several columns does not do: attach a query that makes one id of them.' else '' end;
+                                ' For a key of several columns, attach a query that combines them to an id.' else '' end;
     end if;
     if row_security_active(source) then
-        raise exception 'row-level security hides rows of % from role %', pgretrieval.qualified_name(source), quote_ident(current_user)
+        raise exception 'row-level security hides rows of % from role %', source, quote_ident(current_user)
             using errcode = 'PGR06',
                   hint = 'Rows that a worker does not see would count as deleted; let it work as a role with BYPASSRLS, or as the table''s owner.';
     end if;

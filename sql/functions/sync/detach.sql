@@ -26,7 +26,7 @@ begin
         select tgname from pg_trigger
         where tgrelid = source and tgname in ('pgretrieval_' || held.collection_id, 'pgretrieval_' || held.collection_id || '_truncate')
     loop
-        execute format('drop trigger %I on %s', trigger_name, pgretrieval.qualified_name(source));
+        execute format('drop trigger %I on %s', trigger_name, source);
     end loop;
     delete from pgretrieval.queue where queue.collection_id = held.collection_id;
     return true;

@@ -33,7 +33,7 @@ begin
     -- A table without those that inherit from it, whose changes its triggers do not tell of.
     relation := case when held.query is not null then format(E'(\n%s\n)', held.query)
                      else case (select relkind from pg_class where oid = held.source) when 'r' then 'only ' else '' end
-                          || pgretrieval.qualified_name(held.source) end;
+                          || held.source end;
     begin
         execute format('select array[%s] from (select) as nothing left join %s as source on false',
                        (select string_agg(format('pg_typeof(source.%I)::oid', name), ', ' order by place)

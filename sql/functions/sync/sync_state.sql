@@ -12,7 +12,7 @@ declare
 begin
     select * into held from pgretrieval.attachment where collection_id = in_collection;
     state := jsonb_build_object(
-        'attached', coalesce(pgretrieval.qualified_name(held.source), held.source_name),
+        'attached', case when exists (select from pg_class where oid = held.source) then held.source::text else held.source_name end,
         'triggers', case
             when held.source is null then null
             when not exists (select from pg_class where oid = held.source) then 'no table'
