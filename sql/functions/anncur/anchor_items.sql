@@ -1,4 +1,4 @@
--- The passages that a query is to be scored with first, for candidates_by_anchors: those of the anchor items that the caller may see.
+-- Returns the anchor items that the caller may see: the passages that a query is scored with first, for candidates_by_anchors.
 create or replace function pgretrieval.anchor_items(collection text)
 returns table (place integer, id text, title text, body text)
 language plpgsql stable rows 200

@@ -1,5 +1,6 @@
--- The n passages with the highest estimated cross-encoder scores, best first, from a query's scores of the anchor items: one for each
--- place of anchor_items(). Null for one that was deleted or that the caller may not see counts as its mean over the anchor queries.
+-- Returns the n passages with the highest estimated cross-encoder scores, best first. `anchor_scores` has the query's score of each
+-- anchor item, by its place in anchor_items(). Null, for an item that was deleted or that the caller may not see, counts as its mean
+-- over the anchor queries.
 create or replace function pgretrieval.candidates_by_anchors(
     collection text, anchor_scores real[], n integer, filter jsonpath default null
 ) returns table (id text, score real)

@@ -1,7 +1,8 @@
--- The n passages whose item embeddings have the highest inner product with a query vector, among those that the caller may see and that
--- `filter` and `among` leave, `passed_over` left out. Where a sample says that a twentieth or more match, they come from the vector
--- index, twice as many as that share of them needs; else, and where too few of these match, all that match are compared. The index looks as
--- far as it can: with 200 it finds .994 of the best hundred of an [EMB] cross-encoder's 11,915 items, with 1,000 all, in 4 ms more.
+-- Returns the n passages whose item embeddings have the highest inner product with a query vector, among those that the caller may see
+-- and that match `filter` and `among`, without `passed_over`. If a sample says that at least a twentieth match, they come from the
+-- vector index, which is asked for twice as many as that share requires. If fewer match, or too few of these do, all matches are
+-- compared. The index searches as far as it can: with ef_search 200 it finds .994 of the best hundred of an [EMB] cross-encoder's 11,915
+-- items, with 1,000 all, in 4 ms more.
 create or replace function pgretrieval.candidates_by_embedding(
     in_collection integer, in_factorization integer, query real[], n integer, filter jsonpath, among text[], passed_over integer[]
 ) returns table (bucket smallint, passage_id integer, score real)

@@ -1,5 +1,5 @@
--- candidates_by_postings among the passages that the caller may see and that `filter` and `among` leave: min(n, matches) of them, those
--- that no probed centroid lists last.
+-- Returns min(n, matches) candidates by postings among the passages that the caller may see and that match `filter` and `among`; those
+-- that no probed centroid lists come last.
 create or replace function pgretrieval.candidates_among(
     in_collection integer, in_codebook integer, centroid_ids integer[], centroid_scores real[], n integer,
     filter jsonpath, among text[]

@@ -1,7 +1,8 @@
--- The n passages whose dense vectors are nearest to the query's, among those that the caller may see and that `filter`, `among` and
--- `passage_ids` leave; null restricts nothing, n null is all. None for a query without a dense vector. Of given passages all are compared.
--- Else, where a sample says that a twentieth or more match, the nearest of all come from the vector index, twice as many as that share
--- of them needs; and where fewer match, or too few of these do, all that match are compared. A score is the distance with its sign turned.
+-- Returns the n passages whose dense vectors are nearest to the query's, among those that the caller may see and that match `filter`,
+-- `among` and `passage_ids`. Null restricts nothing; n null returns all; a null query vector returns none. Given passages are all
+-- compared. Otherwise, if a sample says that at least a twentieth match, the nearest come from the vector index, which is asked for
+-- twice as many as that share requires; if fewer match, or too few of these do, all matches are compared. A score is the negative
+-- distance.
 create or replace function pgretrieval.candidates_by_dense(
     held pgretrieval.collection, query_dense @extschema:vector@.vector, n integer, filter jsonpath, among text[], passage_ids integer[]
 ) returns table (bucket smallint, passage_id integer, score real)

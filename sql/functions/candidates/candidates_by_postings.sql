@@ -1,6 +1,6 @@
--- The n passages whose probed centroids score highest in sum (PLAID's candidate generation with one GROUP BY; a centroid that
--- several query tokens probe comes once, with the sum of their scores). Deleted passages drop out at the join. None where row-level
--- security hides passages, and postings with them: candidates_among is for that.
+-- Returns the n passages with the highest sum of scores of their probed centroids (PLAID's candidate generation with one GROUP BY; a
+-- centroid that several query tokens probe is listed once, with the sum of their scores). The join removes deleted passages. Where
+-- row-level security hides passages, and therefore postings, it returns none; use candidates_among there.
 create or replace function pgretrieval.candidates_by_postings(
     in_collection integer, in_codebook integer, centroid_ids integer[], centroid_scores real[], n integer
 ) returns table (bucket smallint, passage_id integer, score real)

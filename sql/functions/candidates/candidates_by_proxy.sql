@@ -1,5 +1,5 @@
--- The n passages whose proxies have the highest inner product with the query's (LEMUR). hnsw.ef_search must be at least n for all
--- of them to come from the index, or hnsw.iterative_scan be on. Deleted passages drop out at the join.
+-- Returns the n passages whose proxies have the highest inner product with the query's (LEMUR). All of them come from the index only if
+-- hnsw.ef_search is at least n, or hnsw.iterative_scan is on. The join removes deleted passages.
 create or replace function pgretrieval.candidates_by_proxy(
     in_collection integer, in_codebook integer, query real[], n integer
 ) returns table (bucket smallint, passage_id integer, score real)

@@ -1,5 +1,5 @@
--- The passages that a search in SQL scores exactly: all that match where the collection has no index yet, else n of them by postings. Where
--- these are decoded, which takes long, no more than `pruning` stay: those that centroids score best. Null keeps all.
+-- Returns the passages that a search in SQL scores exactly: without an index all that match, else n candidates by postings. If codes
+-- must be decoded, which is slow, only the `pruning` candidates with the best scores by centroids are kept; null keeps all.
 create or replace function pgretrieval.candidates_in_sql(
     held pgretrieval.collection, query @extschema:vector@.vector[], probes integer, n integer, pruning integer, filter jsonpath, among text[]
 ) returns integer[]

@@ -1,5 +1,5 @@
--- How statements reach a collection's dense vectors, as pieces of SQL over the alias `vectors`; $1 is the query's. The collection's own
--- are compared by inner product; a table of the application by the operator of the column's vector index, by cosine where it has none.
+-- Returns pieces of SQL that read a collection's dense vectors, over the alias `vectors`; $1 is the query's. The collection's own are
+-- compared by inner product, those of an application's table by the operator of the column's vector index, or by cosine without one.
 -- `of_vector` finds the passage of a row of vectors by index, `of_passage` the row of a passage.
 create or replace function pgretrieval.dense_source(held pgretrieval.collection)
 returns table (source text, wanted text, keys text, distance text, of_vector text, of_passage text)

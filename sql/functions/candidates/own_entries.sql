@@ -1,6 +1,6 @@
--- The rows of a table of postings, cut down to their entries of claimed passages whose tickets are right: of posting, posting_code or
--- word_posting, those of some centroids or words, null for all; without residuals and weights unless `contents`. Runs as the owner of the
--- schema: postings list passages of all tenants, and who sees only some of these may not read them.
+-- Returns rows of a table of postings with only the entries of claimed passages whose tickets are right: of posting, posting_code or
+-- word_posting, for the given centroids or words, null for all; without residuals and weights unless `contents`. Runs as the owner of
+-- the schema, because postings list passages of all tenants, and restricted roles may not read them.
 create or replace function pgretrieval.own_entries(
     relation text, in_collection integer, in_codebook integer, keys text[], claimed pgretrieval.claims, contents boolean default true
 ) returns table (bucket smallint, centroid_id integer, word text, passage_ids integer[], weights real[], residuals bytea)

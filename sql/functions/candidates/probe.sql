@@ -1,5 +1,5 @@
--- The centroids that a query looks up: for each token the best `probes` by the vector index, each weighted by how much it beats what
--- a miss would score anyway (docs/design/candidates.md). One that several tokens choose comes once, with the sum of its weights.
+-- Returns the centroids that a query probes: for each token the best `probes` by the vector index, weighted by their margin over what a
+-- miss would score (docs/design/candidates.md). A centroid that several tokens probe is listed once, with the sum of its weights.
 create or replace function pgretrieval.probe(in_collection integer, in_codebook integer, query @extschema:vector@.vector[], probes integer)
 returns table (centroid_id integer, score real)
 language plpgsql stable

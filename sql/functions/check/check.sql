@@ -1,5 +1,5 @@
--- What is wrong with a collection: nothing, where all is well. Of each rule at most 20 rows come, each with the number of all. `part`
--- is one of check_parts(), all by default. It reads one snapshot, changes nothing and locks nothing.
+-- Returns the violations in a collection, at most 20 of each rule, each with the rule's total. `part` is one of check_parts(); null
+-- checks all. It reads one snapshot, changes nothing and locks nothing.
 create or replace function pgretrieval.check(collection text, part text default null)
 returns table (rule text, id text, detail text, total bigint)
 language plpgsql stable rows 20

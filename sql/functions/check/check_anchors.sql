@@ -1,5 +1,5 @@
--- Whether a factorisation has what searches need of it: every anchor item its place, every scored passage an embedding and every embedding
--- a passage and scores, of the lengths that the factorisation says.
+-- Checks a factorisation: every anchor item has its place, every scored passage an embedding, every embedding a passage and scores, and
+-- all have the lengths that the factorisation states.
 create or replace function pgretrieval.check_anchors(held pgretrieval.collection)
 returns table (rule text, id text, detail text)
 language sql stable

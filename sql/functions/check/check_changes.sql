@@ -1,4 +1,4 @@
--- Whether what changes note down agrees with what there is: segments, removed passages, the sequence of ids.
+-- Checks the records of changes against the tables: segments, removed passages, the sequence of ids.
 create or replace function pgretrieval.check_changes(held pgretrieval.collection)
 returns table (rule text, id text, detail text)
 language sql stable

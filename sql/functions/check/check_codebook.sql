@@ -1,5 +1,5 @@
--- Whether codebooks fit the collection, have the numbers that their bits ask for, and, unless the collection keeps
--- lengths, centroids of length one up to half precision.
+-- Checks that codebooks fit the collection, have as many numbers as their bits require, and have centroids of unit length, up to half
+-- precision, unless the collection keeps lengths.
 create or replace function pgretrieval.check_codebook(held pgretrieval.collection)
 returns table (rule text, id text, detail text)
 language sql stable

@@ -1,6 +1,6 @@
--- Whether codes have as many tokens as their passages, or none where they are kept by centroid alone, and, where the collection says one
--- number of all, so many; and as many bytes as the codebook's bits make. After a change of the encoder the tokens are counted anew,
--- passage by passage; until then the old numbers may stand.
+-- Checks that codes have as many tokens as their passages, or none if codes are kept by centroid only, as many as vectors_per_passage
+-- says, and as many bytes as the codebook's bits require. After a change of the encoder tokens are counted again, passage by passage;
+-- until then old counts may remain.
 create or replace function pgretrieval.check_codes(held pgretrieval.collection)
 returns table (rule text, id text, detail text)
 language sql stable

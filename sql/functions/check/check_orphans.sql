@@ -1,5 +1,5 @@
--- Rows that belong to nothing: of passages that are not there, and, unless a rebuild is under way, which drops them, of codebooks that are
--- not active and of vectors of another encoder.
+-- Finds rows that belong to nothing: rows of missing passages and codebooks, and, unless a rebuild is under way, which drops them, rows
+-- of inactive codebooks and of other encoders.
 create or replace function pgretrieval.check_orphans(held pgretrieval.collection)
 returns table (rule text, id text, detail text)
 language sql stable

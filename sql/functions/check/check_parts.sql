@@ -1,4 +1,4 @@
--- The parts of a check, each a function check_PART that takes the collection's row.
+-- Returns the parts of a check. Each is a function check_PART that takes the collection's row.
 create or replace function pgretrieval.check_parts() returns text[]
 language sql immutable
 begin atomic

@@ -1,6 +1,6 @@
--- Whether each passage has what searches need of it: codes and a proxy under the active codebook, the vectors that are kept. What holds
--- for the collection as a whole is asked in sub-selects: a condition that is seen to be false makes the planner forget which partition is
--- meant, and lock those of all collections.
+-- Checks that each passage has what searches need: codes and a proxy under the active codebook, and the vectors that are kept.
+-- Conditions on the collection as a whole are in sub-selects: a condition that is known to be false makes the planner forget the
+-- partition, and lock those of all collections.
 create or replace function pgretrieval.check_passages(held pgretrieval.collection)
 returns table (rule text, id text, detail text)
 language sql stable

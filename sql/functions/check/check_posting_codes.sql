@@ -1,6 +1,6 @@
--- Whether tokens that are kept by centroid are all there, once each, over all segments: of each passage the positions from 0 on, with
--- residuals of the codebook's width, and the same codes as by passage where these are kept too; and none of other passages but removed
--- ones. Of what lists a passage without codes nothing is said here, and nothing at all under row-level security, which hides postings.
+-- Checks tokens that are stored by centroid: over all segments each is listed once, with the positions of each passage from 0 on,
+-- residuals of the codebook's width, and the same codes as by passage if these are stored too; none are listed of other passages than
+-- removed ones. Passages without codes are not reported here, and nothing is under row-level security, which hides postings.
 create or replace function pgretrieval.check_posting_codes(held pgretrieval.collection)
 returns table (rule text, id text, detail text)
 language sql stable

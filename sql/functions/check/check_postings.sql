@@ -1,5 +1,5 @@
--- Whether postings list each passage once for every centroid that its codes have, over all segments, and nothing else but removed
--- passages. Of what lists a passage without codes nothing is said here, and nothing at all under row-level security, which hides postings.
+-- Checks that postings, over all segments, list each passage once for every centroid of its codes, and nothing else but removed
+-- passages. Passages without codes are not reported here, and nothing is under row-level security, which hides postings.
 create or replace function pgretrieval.check_postings(held pgretrieval.collection)
 returns table (rule text, id text, detail text)
 language sql stable

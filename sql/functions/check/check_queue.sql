@@ -1,5 +1,6 @@
--- Whether an attached collection and its table agree but for what is queued, and triggers queue what changes. Rows that may hold no text
--- are left out; so is everything where row-level security hides passages or rows of the table, or the role may not read the queue.
+-- Checks that an attached collection and its table agree, except for what is queued, and that triggers queue changes. Rows that may have
+-- no text are left out. Nothing is reported if row-level security hides passages or rows of the table, or if the role may not read the
+-- queue.
 create or replace function pgretrieval.check_queue(held pgretrieval.collection)
 returns table (rule text, id text, detail text)
 language plpgsql stable

@@ -1,5 +1,5 @@
--- Whether stored vectors have the collection's dimension and, unless it keeps their lengths, length one up to half precision; and token
--- vectors are as many as their passages have tokens and, where the collection says one number of all, so many.
+-- Checks that stored vectors have the collection's dimension and, unless it keeps lengths, unit length up to half precision; and that a
+-- passage has as many token vectors as tokens, and as vectors_per_passage says.
 create or replace function pgretrieval.check_vectors(held pgretrieval.collection)
 returns table (rule text, id text, detail text)
 language sql stable

@@ -1,5 +1,6 @@
--- Whether postings of words list each passage once for every word of its text, over all segments, and nothing else but removed
--- passages. Until a build has measured the texts nothing reads them; under row-level security, which hides postings, nothing is said.
+-- Checks that postings of words, over all segments, list each passage once for every word of its text, and nothing else but removed
+-- passages. Until a build has measured the texts nothing reads them. Under row-level security, which hides postings, nothing is
+-- reported.
 create or replace function pgretrieval.check_words(held pgretrieval.collection)
 returns table (rule text, id text, detail text)
 language sql stable

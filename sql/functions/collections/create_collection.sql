@@ -1,4 +1,4 @@
--- Registers a collection and makes its partitions. Searches in other collections go on meanwhile.
+-- Creates a collection and its partitions. Searches in other collections are not blocked.
 create or replace function pgretrieval.create_collection(
     name text,
     dim integer default null,

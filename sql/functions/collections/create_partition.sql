@@ -1,6 +1,6 @@
--- The partition of one number, unless it is there: created alone and attached afterwards, so that nobody who uses the others waits for
--- more than a moment. The check that is dropped again spares the attaching a look at the rows. Nobody but the owner has rights on it,
--- whatever default privileges say: the policies are the parent's.
+-- Creates the partition of one number unless it exists. It is created by itself and then attached, so that users of other partitions
+-- wait only for a moment; a check constraint, dropped afterwards, spares attaching a scan of the rows. Only the owner has rights on it,
+-- whatever default privileges say: policies are on the parent.
 create or replace function pgretrieval.create_partition(parent text, key text, number integer) returns void
 language plpgsql volatile
 set search_path from current

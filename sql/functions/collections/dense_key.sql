@@ -1,5 +1,5 @@
--- The column that holds the ids of a table with dense vectors of its own, given or its primary key; null for no such table. Errors
--- name what does not fit of schema.table.column.
+-- Returns the column with the ids of a table of dense vectors: the given one, or the primary key; null if there is no such table. Raises
+-- an error that names the part of schema.table.column that does not fit.
 create or replace function pgretrieval.dense_key(dense text, given_key text) returns text
 language plpgsql stable
 set search_path from current

@@ -1,6 +1,6 @@
--- Drops a collection, and detaches it; false where there is none of that name. Its tables are empty and its space is free when this
--- commits. What is left of them is dropped at once in a statement that is a transaction of its own, else by a later call of
--- drop_leftover, so that nobody who uses other collections waits for this transaction.
+-- Drops a collection and detaches it; returns false if there is none of that name. Its tables are empty, and their space is free, once
+-- this commits. The empty tables are dropped at once if the statement is a transaction of its own, else by a later call of
+-- drop_leftover, so that users of other collections do not wait for this transaction.
 create or replace function pgretrieval.drop_collection(name text) returns boolean
 language plpgsql volatile
 set search_path from current

@@ -1,5 +1,5 @@
--- Drops one of the empty partitions that are left of dropped collections, replaced codebooks and factorisations; false where there is
--- none, or all are in somebody's way. In a transaction of its own: it locks a table of all collections until that ends.
+-- Drops one of the empty partitions of dropped collections, replaced codebooks and factorisations; returns false if there is none, or if
+-- all are in use. Run it in a transaction of its own: it locks a table of all collections until the transaction ends.
 create or replace function pgretrieval.drop_leftover() returns boolean
 language plpgsql volatile
 set search_path from current

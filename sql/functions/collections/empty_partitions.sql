@@ -1,5 +1,5 @@
--- Empties partitions at once and for everybody, but leaves it to drop_leftover to drop them: that locks their parents, which all
--- collections use, and would hold these until the caller's transaction ends. Partitions that are not there are passed over.
+-- Empties partitions at once, for all sessions, and leaves dropping them to drop_leftover: that locks their parents, which all
+-- collections use, until the caller's transaction ends. Missing partitions are skipped.
 create or replace function pgretrieval.empty_partitions(doing text, partitions text[], seconds double precision default 10) returns void
 language plpgsql volatile
 set search_path from current

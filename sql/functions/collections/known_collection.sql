@@ -1,4 +1,4 @@
--- The collection's row; an error where there is none of that name, or where it is to be factorised and is not.
+-- Returns the collection's row. Raises an error if there is none of that name, or if `factorized` and it has no factorisation.
 create or replace function pgretrieval.known_collection(name text, factorized boolean default false) returns pgretrieval.collection
 language plpgsql stable
 set search_path from current

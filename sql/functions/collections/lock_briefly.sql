@@ -1,6 +1,6 @@
--- Locks tables, without those below them unless `descendants`, for the rest of the transaction. Whoever waits for a lock makes all wait
--- who come after, so each try lasts a moment, gives back what it has, and is made again after a pause, for so many seconds. Then it is an
--- error that names the sessions in the way.
+-- Locks tables until the transaction ends, with their partitions if `descendants`. A waiting lock request blocks all later ones, so each
+-- attempt is short, releases what it got, and is repeated after a pause, for `seconds`. Then an error names the sessions that hold the
+-- tables.
 create or replace function pgretrieval.lock_briefly(
     doing text, relations regclass[], lock_mode text, seconds double precision default 10, descendants boolean default false
 ) returns void

@@ -1,6 +1,6 @@
--- Locks what a kind of work on one collection has for that, in a mode of LOCK TABLE, until the transaction ends. It takes rights on that
--- table, it queues those who wait, and it gives the transaction no number, which would hold every vacuum up while it lasts. Mode null
--- shares it with others of the kind: deleting nothing locks the partition of this collection alone, and takes the right to delete from its
+-- Locks a collection for a kind of work until the transaction ends, in a mode of LOCK TABLE, by the table of that kind: it requires
+-- rights on the table, queues waiting sessions, and assigns the transaction no id, which would hold back every vacuum. Mode null shares
+-- the lock with others of the kind: deleting no rows locks this collection's partition alone, and requires the right to delete from its
 -- parent.
 create or replace function pgretrieval.lock_collection(in_collection integer, kind text, mode text) returns void
 language plpgsql volatile

@@ -1,5 +1,6 @@
--- The collection as it is now, while no build switches it and nobody drops it until the transaction ends. A transaction that still looks
--- at an older snapshot fails with a serialisation error where the collection was switched since: it would write codes that nothing reads.
+-- Returns the collection as it is now, and keeps builds from switching it, and others from dropping it, until the transaction ends. A
+-- transaction with an older snapshot fails with a serialisation error if the collection was switched since: it would write codes that
+-- nothing reads.
 create or replace function pgretrieval.lock_for_change(in_collection integer) returns pgretrieval.collection
 language plpgsql volatile
 set search_path from current

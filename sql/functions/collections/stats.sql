@@ -1,12 +1,11 @@
--- What the caller may know of a collection: settings; how many passages and tokens the caller sees, and how many passages have words that
--- searches do not find, since their texts have too many (only texts of more than 200,000 bytes are read for it); what is queued and parked
--- of an attached table; the factorisation, with counts of passages that the caller may see; and how well the active codebook fits what was
--- added after its training. score_kind is what the scores of a search are MaxSim over: 'vectors' as they were stored, or 'decoded' from
--- codes.
+-- Returns what the caller may know of a collection: its settings; the number of passages and tokens that the caller sees, and of
+-- passages with too many words for searches to find all (only texts of more than 200,000 bytes are read for it); queued and parked
+-- changes of an attached table; the factorisation, with counts of visible passages; and how well the active codebook fits passages added
+-- after its training. score_kind says what scores are computed from: 'vectors' as they were stored, or 'decoded' from codes.
 --
--- Quantisation errors are means over tokens of 1 - cosine between a vector and what its code decodes to: of the training, and of passages
--- added since. A rebuild pays where these are more than a tenth of all and their error is more than a tenth larger (docs/design/codec.md).
--- They are null where row-level security hides passages, or nothing was measured.
+-- A quantisation error is the mean over tokens of 1 - cosine between a vector and its decoded code, of the training or of passages added
+-- since. A rebuild pays if these are more than a tenth of all and their error is more than a tenth larger (docs/design/codec.md). The
+-- errors are null if row-level security hides passages, or if nothing was measured.
 create or replace function pgretrieval.stats(name text) returns jsonb
 language plpgsql stable
 set search_path from current

@@ -1,7 +1,7 @@
--- One step of a compaction, to be committed before the next: merges segments of postings and drops entries of removed passages, of some
--- hundred centroids or some thousand words. True while there is more to do: call it again, from whichever session, and it goes on where
--- it was. False also while another session is at it. Searches, adds and deletes go on meanwhile; what they add is the next one's. Runs as
--- the owner of the schema: postings list passages of all tenants, and only what is noted as removed is dropped.
+-- Runs one step of a compaction, to be committed before the next: merges segments of postings and drops entries of removed passages, of
+-- some hundred centroids or some thousand words. Returns true while there is more to do; any session can call it again and continue.
+-- Returns false also while another session runs it. Searches, adds and deletes continue meanwhile; what they add is left to the next
+-- compaction. Runs as the owner of the schema, because postings list passages of all tenants; it drops only what is recorded as removed.
 create or replace function pgretrieval.compact(collection text) returns boolean
 language plpgsql volatile security definer
 set search_path from current

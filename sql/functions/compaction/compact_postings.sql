@@ -1,7 +1,7 @@
--- Merges the segments that are marked compacting into segment 0, and drops the entries of removed passages that are, in one table of
--- postings: those of the next `most` centroids or words after a number or word. Returns the last of them, null where no word is left.
+-- Merges the segments marked as compacting into segment 0, and drops the entries of removed passages, in one table of postings, for the
+-- next `most` centroids or words after `after`. Returns the last of them, null if no word is left.
 --
--- The plan is fixed by its form, whatever statistics say: postings by their index, and removed passages as an array, which is hashed.
+-- The plan is fixed, whatever statistics say: postings by their index, and removed passages as an array, which is hashed.
 create or replace function pgretrieval.compact_postings(
     in_collection integer, in_codebook integer, relation text, after text, most integer
 ) returns text

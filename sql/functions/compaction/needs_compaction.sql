@@ -1,5 +1,5 @@
--- Whether a collection that compacts by itself has gathered enough: on average two segments for each centroid, or a tenth as many
--- removed passages as it was built for and a thousand more. Runs as the owner of the schema, see compact().
+-- Returns whether a collection that compacts automatically has gathered enough: on average two segments per centroid, or as many removed
+-- passages as a tenth of those it was built for and a thousand more. Runs as the owner of the schema, see compact().
 create or replace function pgretrieval.needs_compaction(in_collection integer) returns boolean
 language plpgsql stable security definer
 set search_path from current

@@ -1,4 +1,4 @@
--- The centroid's number of one token, counted from 0, in the little-endian form of token_code.centroid_ids.
+-- Returns the centroid number of one token, counted from 0, from the little-endian token_code.centroid_ids.
 create or replace function pgretrieval.centroid_at(centroid_ids bytea, token integer) returns integer
 language sql immutable parallel safe
 begin atomic

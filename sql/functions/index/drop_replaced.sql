@@ -1,7 +1,7 @@
--- Removes up to `in_rows` rows of what rebuilds have replaced or given up: codes, postings, centroids, proxies and indexes of codebooks
--- that no search uses and no rebuild makes, vectors of other encodings. False once nothing is left. Searches go on: those that began
--- before the switch still see these rows. Another encoder makes another number of tokens of a text: that is written down first.
--- Plans are fixed, whatever statistics say: passages of a step by their index, and what belongs to each by another.
+-- Removes up to `in_rows` rows that rebuilds have replaced or given up: codes, postings, centroids, proxies and indexes of codebooks
+-- that no search uses and no rebuild makes, and vectors of other encodings. Returns false once nothing is left. Searches continue: those
+-- that began before the switch still see these rows. Another encoder makes another number of tokens of a text, so the counts are updated
+-- first. Plans are fixed, whatever statistics say: passages of a step by their index, and their rows by another.
 create or replace function pgretrieval.drop_replaced(in_collection integer, in_rows integer) returns boolean
 language plpgsql volatile
 set search_path from current

@@ -1,9 +1,10 @@
--- The codes of vectors, as token_code holds them: the nearest centroids' numbers, and the packed residuals (ColBERTv2, section 3.3).
+-- Returns the codes of vectors in the form of token_code: the numbers of the nearest centroids, and packed residuals (ColBERTv2, section
+-- 3.3).
 --
--- The nearest centroid has the highest inner product with a unit vector, the first of equal ones. One pass over the centroids finds those
--- of all vectors: the statement names every vector, and the aggregate carries the centroid's number in the low bits of the distance (2^20
--- centroids, distances told apart by 2^-31). Vectors that keep their lengths get the centroid at the least distance, one look at all for
--- each.
+-- The nearest centroid has the highest inner product with a unit vector, the first of equal ones. One pass over the centroids finds
+-- those of all vectors: the statement names every vector, and the aggregate carries the centroid's number in the low bits of the
+-- distance (2^20 centroids, distances told apart by 2^-31). A vector that keeps its length gets the centroid at the least distance, by
+-- one scan of all for each vector.
 --
 -- In each dimension of a residual the cut-offs below it are counted. binary_quantize against a cut-off compares all dimensions at once;
 -- bit m of the counts is the exclusive or of the comparisons with every 2^m-th cut-off; then the bits of one dimension are put beside

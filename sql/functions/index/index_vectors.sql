@@ -1,5 +1,6 @@
--- The vector index of one partition, over all its rows or over those whose `key` is this number; unless it is there. pgvector wants the
--- dimension in the indexed expression. No workers build it where pgvector is older than 0.8.4, whose parallel builds are not safe.
+-- Creates the vector index of one partition unless it exists, over all its rows or over those whose `key` is `number`. pgvector requires
+-- the dimension in the indexed expression. pgvector before 0.8.4 builds without parallel workers, because its parallel builds are not
+-- safe.
 create or replace function pgretrieval.index_vectors(
     partition text, dims integer, key text default null, number integer default null,
     vectors text default 'vector', element text default 'halfvec'

@@ -1,7 +1,7 @@
--- Writes the words of some passages as one segment of postings, and returns the mean length of a passage: the collection's, or `mean`
--- where that is given; in a build's first segment, which is 0 and has neither, that of these passages. Does nothing where there is no
--- text search, and before a build has written the words of all that were there: searches read the texts until then. The word's rarity
--- comes in at the search.
+-- Writes the words of some passages as one segment of postings, and returns the mean length of a passage: `mean` if given, else the
+-- collection's; in a build's first segment, 0, which has neither, that of these passages. Does nothing without text search, and before a
+-- build has written the words of the existing passages: searches read the texts until then. A word's document frequency is applied by
+-- the search.
 create or replace function pgretrieval.index_words(
     in_collection integer, in_passages integer[], mean real default null, in_segment integer default null
 ) returns real

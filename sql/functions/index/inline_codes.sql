@@ -1,5 +1,5 @@
--- Keeps the codes of new passages in one row each, up to what a page holds, where every passage has the same number of vectors; else they
--- follow Postgres's own threshold, beyond which residuals go out of line (docs/design/bytes.md).
+-- Stores the codes of new passages inline, up to what a page holds, if every passage has the same number of vectors; else by Postgres's
+-- own threshold, beyond which residuals are stored out of line (docs/design/bytes.md).
 create or replace function pgretrieval.inline_codes(in_collection integer, vectors_per_passage integer) returns void
 language plpgsql volatile
 set search_path from current

@@ -1,4 +1,5 @@
--- Stores one passage with its token vectors, null in a collection of texts alone: quantised at once where the collection has an index, else kept until the first build.
+-- Stores one passage with its token vectors, null in a collection of texts only: quantised at once if the collection has an index, else
+-- kept until the first build.
 create or replace function pgretrieval.add_passage(
     collection text, id text, body text, vectors @extschema:vector@.vector[], title text default null, metadata jsonb default '{}',
     dense @extschema:vector@.vector default null

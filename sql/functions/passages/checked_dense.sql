@@ -1,4 +1,5 @@
--- A dense vector as it is used, null as it is; of length one where the collection keeps them. Errors name `what` and what does not fit.
+-- Returns a dense vector in the form that is used, of unit length if the collection stores them; null stays null. Raises an error that
+-- names `what` the vector is of.
 create or replace function pgretrieval.checked_dense(held pgretrieval.collection, what text, dense @extschema:vector@.vector) returns @extschema:vector@.vector
 language plpgsql immutable
 set search_path from current

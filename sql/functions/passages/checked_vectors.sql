@@ -1,5 +1,5 @@
--- The token vectors of a passage or query as they are used: errors name `what` and the token where one is null, has another
--- dimension than the collection (`dim`, null before the first add), or has no direction.
+-- Returns the token vectors of a passage or query. Raises an error that names `what` they are of, and the first token that is null,
+-- zero, or of another dimension than the collection's (`dim`, null before the first add).
 create or replace function pgretrieval.checked_vectors(what text, vectors @extschema:vector@.vector[], dim integer) returns @extschema:vector@.vector[]
 language plpgsql immutable
 set search_path from current

@@ -1,5 +1,4 @@
--- Deletes one passage; false where there is none of that id that the caller may delete. Searches leave it out
--- from the commit on.
+-- Deletes one passage; returns false if there is none of that id that the caller may delete. Searches leave it out once this commits.
 create or replace function pgretrieval.delete_passage(collection text, id text) returns boolean
 language plpgsql volatile
 set search_path from current

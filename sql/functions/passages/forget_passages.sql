@@ -1,6 +1,6 @@
--- Removes what belongs to passages of these numbers that are not there any more, and notes them for the next compaction where postings may
--- list them. Runs as the owner of the schema, so that who deletes passages needs no rights on what belongs to those of others; it does
--- nothing to passages that are there or were never coded, whoever calls it.
+-- Removes the rows that belong to the deleted among the given passages, and records these for the next compaction if postings may list
+-- them. Runs as the owner of the schema, so that deleting requires no rights on rows of other passages; it does nothing to passages that
+-- exist or were never coded, whoever calls it.
 create or replace function pgretrieval.forget_passages(in_collection integer, passage_ids integer[]) returns void
 language plpgsql volatile security definer
 set search_path from current

@@ -1,6 +1,6 @@
--- Deletes the passages that have one of these keys and match `filter`, null restricting nothing; returns how many. What belongs to them
--- goes at once but for their entries in postings, which the next compaction drops: until then removed_passage names them. Codes that a
--- rebuild has made of them stay until it switches, so that it knows what its own postings list.
+-- Deletes the passages that have one of these keys and match `filter`, of which null restricts nothing; returns their number. Their
+-- other rows are deleted at once, except entries in postings, which the next compaction drops: until then removed_passage lists them.
+-- Codes that a rebuild made of them stay until it switches, so that it knows what its own postings list.
 create or replace function pgretrieval.remove_passages(in_collection integer, keys text[], filter jsonpath) returns integer
 language plpgsql volatile
 set search_path from current

@@ -1,5 +1,5 @@
--- Writes down what an add decides of its collection: dimensions and the encoder, where creation left them open, and that vectors were given.
--- Runs as the owner of the schema, so that who adds passages may change nothing else of a collection, and none of these twice.
+-- Records what an add decides for its collection: dimensions and encoder, if creation left them open, and that vectors were given. Runs
+-- as the owner of the schema, so that writers can change nothing else of a collection, and none of these twice.
 create or replace function pgretrieval.settle(
     in_collection integer, dim integer, encoder jsonb, given_vectors boolean, dense_dim integer, given_dense boolean
 ) returns void

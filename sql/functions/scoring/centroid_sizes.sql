@@ -1,4 +1,4 @@
--- How many tokens each centroid has, of the passages that the caller may see; `width` is the bytes that a token's residual takes.
+-- Returns the number of tokens of each centroid, of passages that the caller may see; `width` is the bytes of a token's residual.
 create or replace function pgretrieval.centroid_sizes(in_collection integer, in_codebook integer, width integer)
 returns table (centroid_id integer, tokens bigint)
 language sql stable rows 1000

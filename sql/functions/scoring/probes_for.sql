@@ -1,5 +1,5 @@
--- How many of its nearest centroids each token of a query looks up to see about so many tokens. Row-level security leaves only the mean of
--- the codebook to go by: the centroids' own sizes would tell of passages that the caller does not see.
+-- Returns how many of its nearest centroids each query token probes to see about `tokens` tokens. Under row-level security this is
+-- estimated by the codebook's mean: the sizes of centroids would disclose hidden passages.
 create or replace function pgretrieval.probes_for(held pgretrieval.collection, query @extschema:vector@.vector[], tokens bigint) returns integer[]
 language plpgsql stable
 set search_path from current

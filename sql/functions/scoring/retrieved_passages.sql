@@ -1,6 +1,6 @@
--- score_tokens with its defaults. Where `probes` is null, each query token looks up so many centroids that it sees four tokens for each that it
--- retrieves, of passages that count: where it sees fewer, it looks up more, in the end all. And never fewer than k passages where so many
--- match: until they come, twice as many centroids are looked up and twice as many tokens retrieved, in the end all.
+-- Calls score_tokens with its defaults. If `probes` is null, each query token probes enough centroids to see four tokens for each that
+-- it retrieves, of passages that match: if it sees fewer, it probes more, in the end all. At least k passages are returned if so many
+-- match: until then twice as many centroids are probed and twice as many tokens retrieved, in the end all.
 create or replace function pgretrieval.retrieved_passages(
     held pgretrieval.collection, query @extschema:vector@.vector[], k integer, probes integer, k_tokens integer, imputation text,
     filter jsonpath, among text[]

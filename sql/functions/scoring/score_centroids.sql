@@ -1,5 +1,5 @@
--- MaxSim of some passages with every token replaced by its centroid, negative similarities counted as 0 (PLAID, section 4.2): what
--- keeps the passages worth decoding. The statement names every query token; each centroid meets them once.
+-- Returns MaxSim of some passages with every token replaced by its centroid, and negative similarities counted as 0 (PLAID, section
+-- 4.2), to select the passages to decode. The statement names every query token; each centroid is compared with them once.
 create or replace function pgretrieval.score_centroids(in_collection integer, in_codebook integer, passage_ids integer[], query @extschema:vector@.vector[])
 returns table (passage_id integer, score real)
 language plpgsql stable rows 500

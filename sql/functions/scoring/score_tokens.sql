@@ -1,8 +1,8 @@
--- Passages scored by their retrieved tokens alone (XTR, section 3.2): each query token looks up as many centroids as `probes` says of it, and
--- retrieves the best `k_tokens` of the tokens that all of them list; a passage scores its best retrieved token, and what `imputation` says
--- where it has none, summed over the query. The row without passage_id is the score of passages that have no retrieved token at all, and
--- has how many tokens each query token saw in its own centroids. Tokens are those of passages that the caller may see and that `filter`
--- and `among` leave.
+-- Returns scores of passages by their retrieved tokens alone (XTR, section 3.2): each query token probes as many centroids as `probes`
+-- says, and retrieves the best `k_tokens` of the tokens that all of these list. A passage scores its best retrieved token, or what
+-- `imputation` says without one, summed over the query. The row without passage_id has the score of passages without any retrieved
+-- token, and the number of tokens that each query token saw in its own centroids. Only passages count that the caller may see and that
+-- match `filter` and `among`.
 create or replace function pgretrieval.score_tokens(
     held pgretrieval.collection, query @extschema:vector@.vector[], probes integer[], k_tokens integer, imputation text, filter jsonpath, among text[]
 ) returns table (passage_id integer, score real, seen bigint[])

@@ -1,5 +1,5 @@
--- An error that names the value where a search cannot return so many hits, or look up so many centroids, or where its filter is no
--- predicate, so that it would be true of no passage. `named` is what the number of hits is called.
+-- Raises an error if a search cannot return so many hits, or probe so many centroids, or if its filter is no predicate, and so true of
+-- no passage. `named` is the name of the argument with the number of hits.
 create or replace function pgretrieval.check_search(filter jsonpath, hits integer, probes integer default null, named text default 'k')
 returns void
 language plpgsql immutable

@@ -1,7 +1,7 @@
--- The k best passages by late interaction, words and dense vectors together, best first; what is null takes no part. Each that takes
--- part gives candidates, all that are worth it get the scores of all, and these are fused: `fusion` is 'score' for the weighted sum
--- of scores with mean 0 and variance 1 over the candidates, or 'rank' for the sum of weight / (rank_constant + rank) (reciprocal
--- ranks; Cormack, Clarke and Buettcher 2009). `weights` are those of late interaction, words and dense vectors.
+-- Returns the k best passages by late interaction, words and dense vectors combined, best first; a null argument leaves its kind out.
+-- Each kind gives candidates, which get the scores of all kinds, and these are fused: `fusion` is 'score' for the weighted sum of scores
+-- with mean 0 and variance 1 over the candidates, or 'rank' for the sum of weight / (rank_constant + rank) (reciprocal ranks; Cormack,
+-- Clarke and Buettcher 2009). `weights` are those of late interaction, words and dense vectors.
 create or replace function pgretrieval.hybrid_search(
     collection text,
     query @extschema:vector@.vector[],

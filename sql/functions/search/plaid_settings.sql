@@ -1,8 +1,8 @@
--- How far a search in SQL looks for k hits: the centroids that each query token looks up, the passages that these give, and how many of
--- them are decoded. An error where fewer than k candidates are given.
+-- Returns the settings of a search in SQL for k hits: centroids probed per query token, candidates, and how many of these are decoded.
+-- Raises an error if fewer than k candidates are given.
 --
--- Probes are those of the Python client. Candidates and decoded passages are fewer, about 60,000 tokens of candidates: SQL pays more for
--- each (docs/design/stages.md). tests/sql/test_defaults.py holds both to this.
+-- Probes are those of the Python client. Candidates and decoded passages are fewer, about 60,000 tokens of candidates, because each
+-- costs more in SQL (docs/design/stages.md). tests/sql/test_defaults.py compares both.
 create or replace function pgretrieval.plaid_settings(
     held pgretrieval.collection, k integer, given_probes integer, given_candidates integer
 ) returns table (probes integer, candidates integer, pruning integer)

@@ -1,8 +1,8 @@
--- The k best passages for a query's token vectors, best first, by the whole pipeline: probe, candidates, exact MaxSim.
+-- Returns the k best passages for a query's token vectors, best first, by the whole pipeline: probe, candidates, exact MaxSim.
 --
--- `filter` is a predicate over the passages' metadata, `among` restricts to these ids. `probes` is how many centroids are looked up
--- for each token, `candidates` how many passages are compared. `score_kind` in stats() tells what the scores are of.
--- Collections that are scored by retrieved tokens take xtr_search with its defaults.
+-- `filter` is a predicate over metadata, `among` restricts to these ids. `probes` is the number of centroids probed per query token,
+-- `candidates` the number of passages compared. `score_kind` in stats() says what scores are computed from. Collections that are scored
+-- by retrieved tokens use xtr_search with its defaults.
 create or replace function pgretrieval.search(
     collection text,
     query @extschema:vector@.vector[],

@@ -1,4 +1,4 @@
--- Passages with their scores as searches return them: the k best, best first.
+-- Returns the k best of some scored passages, best first, with the columns of searches.
 create or replace function pgretrieval.show(held pgretrieval.collection, passage_ids integer[], scores real[], k integer)
 returns table (rank integer, id text, score real, title text, body text, metadata jsonb)
 language sql stable rows 10

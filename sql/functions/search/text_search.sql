@@ -1,4 +1,4 @@
--- The k best passages for the words of a text, best first, by BM25. Passages that hold none of the words do not come.
+-- Returns the k best passages for the words of a text, best first, by BM25. Passages without any of the words are not returned.
 create or replace function pgretrieval.text_search(
     collection text,
     query_text text,

@@ -1,9 +1,9 @@
--- The k best passages for a query's token vectors by their retrieved tokens alone, in a collection that is scored so.
+-- Returns the k best passages for a query's token vectors by their retrieved tokens alone, in a collection that is scored so.
 --
--- `probes` is how many centroids are looked up for each query token, `k_tokens` how many tokens each retrieves of these. A passage that a
--- query token retrieved nothing of scores there what `imputation` says: 'kth', the last retrieved score; 'warp', the score of the centroid
--- up to which the best hold more than sqrt(8 * tokens) tokens; 'zero'; or a number. `reduction` is 'mean' over the query's tokens or
--- 'sum'. `rerank` is 'maxsim', where the collection was made with it, for exact scores of the best, or 'none'.
+-- `probes` is the number of centroids probed per query token, `k_tokens` the number of tokens that each retrieves. Where a query token
+-- retrieved nothing of a passage, the passage scores what `imputation` says: 'kth', the last retrieved score; 'warp', the score of the
+-- centroid up to which the best hold more than sqrt(8 * tokens) tokens; 'zero'; or a number. `reduction` is 'mean' over the query's
+-- tokens or 'sum'. `rerank` is 'maxsim', if the collection was created with it, for exact scores of the best, or 'none'.
 create or replace function pgretrieval.xtr_search(
     collection text,
     query @extschema:vector@.vector[],

@@ -1,5 +1,6 @@
--- Has a collection follow a table: triggers note the keys of changed rows, and every key there is now is queued for the workers. With a
--- query, passages are what it yields as id for the table's key as `key`; else each row is one, by the key's column.
+-- Attaches a collection to a table: triggers queue the keys of changed rows, and all present keys are queued for the workers. With a
+-- query, passages are its rows, with columns `id` and, for the table's key, `key`; without one, each row of the table is a passage,
+-- named by the key column.
 create or replace function pgretrieval.attach(
     name text, source regclass, id text, texts text[], metadata text[] default '{}', query text default null
 ) returns void

@@ -1,6 +1,5 @@
--- An error that names the columns which a table does not have, and those that it has; or where its row-level security applies to the
--- caller: policies are code of the table's owner, which would run with the caller's rights, and rows that they hide would count as
--- deleted.
+-- Raises an error if a table lacks columns, with those that it has, or if its row-level security applies to the caller: policies are
+-- code of the table's owner, which would run with the caller's rights, and hidden rows would count as deleted.
 create or replace function pgretrieval.check_source(source regclass, wanted text[] default '{}') returns void
 language plpgsql stable
 set search_path from current

@@ -1,5 +1,5 @@
--- Ends what `attach` began: triggers and everything queued go, passages stay; false where the collection is not attached. Waits for
--- workers' batches in it first.
+-- Detaches a collection: drops the triggers and all queued changes, and keeps the passages; returns false if it is not attached. Waits
+-- for workers' batches first.
 create or replace function pgretrieval.detach(name text) returns boolean
 language plpgsql volatile
 set search_path from current

@@ -1,6 +1,6 @@
--- Puts every key in the place of entries that stand for all of them: those of the source, those that passages came from, and those that
--- are queued, of which another worker may be writing passages that are not seen yet. Returns how many, null where there was no such
--- entry, or another session is at it.
+-- Replaces entries that stand for all keys by one entry for each: the keys of the source, those of stored passages, and those that are
+-- queued, since another worker may be writing passages that are not visible yet. Returns their number, null if there was no such entry
+-- or another session is at it.
 create or replace function pgretrieval.expand_queue(in_collection integer) returns bigint
 language plpgsql volatile
 set search_path from current

@@ -1,6 +1,6 @@
--- Whether Postgres alone turns values of a type into text and JSON. Whoever owns a type can give it casts of his own, functions that run
--- with the rights of whoever reads a column; so a type, and what it is an array of, must be a superuser's, and no row of others. What it is a domain
--- over decides for a domain, whose casts do not count.
+-- Returns whether Postgres itself converts values of a type to text and JSON. The owner of a type can define casts, functions that run
+-- with the rights of whoever reads a column; so the type, and that of an array's elements, must belong to a superuser and must not be a
+-- row type. For a domain, whose casts are ignored, its base type decides.
 create or replace function pgretrieval.is_plain(given oid) returns boolean
 language sql stable
 begin atomic

@@ -1,8 +1,8 @@
--- What the triggers of attached tables run, in the transaction of the application: notes the keys of changed rows. Arguments: the
--- collection, the key's column, and the columns that passages are made of; without these every update counts. Runs as the owner of the
--- schema, since the application's roles have no rights on the queue; hence no cast of a type's own, which might be anybody's function.
--- It does nothing that could fail or wait on its own account: no row of the queue is unique or too long for an index, and no NOTIFY is
--- sent, which takes turns at the commit and forbids PREPARE TRANSACTION. The settings give a key the same text whatever the session's are.
+-- Runs as trigger of attached tables, in the application's transaction: queues the keys of changed rows. Its arguments are the
+-- collection, the key column, and the columns that passages are made of; without these every update counts. Runs as the owner of the
+-- schema, since the application's roles have no rights on the queue; therefore it uses no cast of the column's type, which might be
+-- anyone's function. It does nothing that can fail or wait by itself: no row of the queue is unique or too long for an index, and it
+-- sends no NOTIFY, which takes turns at commit and forbids PREPARE TRANSACTION. Its settings give a key the same text in every session.
 create or replace function pgretrieval.queue_change() returns trigger
 language plpgsql volatile security definer
 set search_path from current

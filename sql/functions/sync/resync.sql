@@ -1,5 +1,5 @@
--- Has workers look at rows again that no trigger tells of: those of `keys`, or all; after a partition was dropped or detached, when other
--- tables of an attached query have changed, or to try parked keys once more.
+-- Queues rows that no trigger reports: those of `keys`, or all; for example after a partition was dropped or detached, when other tables
+-- of an attached query have changed, or to try parked keys again.
 create or replace function pgretrieval.resync(name text, keys text[] default null) returns void
 language plpgsql volatile
 set search_path from current

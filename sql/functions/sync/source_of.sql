@@ -1,10 +1,10 @@
--- How statements reach what a collection is attached to, as pieces of SQL over the alias `source`: the relation, and the expressions of
--- a row's key, a passage's id, its texts in order, its metadata, and whether its key is among $1, by an index where there is one; and
--- the text of `given.key` as the key's text is written. Errors name what is gone.
+-- Returns pieces of SQL that read what a collection is attached to, over the alias `source`: the relation, and expressions of a row's
+-- key, a passage's id, its texts in order, its metadata, and whether its key is among $1, by an index if there is one; and of the text
+-- of `given.key` in the key's form. Raises an error that names what is gone.
 --
--- The table may be anybody's, and so may the types of its columns: values of types that are not plain are read by the output functions
--- of the types, which only superusers make, and by no cast. The types are those that statements see from here on: looking at them
--- locks the table against changes.
+-- The table, and the types of its columns, may be anyone's: values of types that are not plain are read by the types' output functions,
+-- which only superusers can define, and by no cast. The types are those that statements see from here on: reading them locks the table
+-- against changes.
 create or replace function pgretrieval.source_of(held pgretrieval.attachment)
 returns table (relation text, key text, id text, texts text, metadata text, matching text, given_key text)
 language plpgsql stable rows 1

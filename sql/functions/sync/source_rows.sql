@@ -1,4 +1,4 @@
--- The present rows behind keys of an attached collection: what its passages should be.
+-- Returns the present rows of some keys of an attached collection: what its passages should be.
 create or replace function pgretrieval.source_rows(in_collection integer, keys text[])
 returns table (key text, id text, texts text[], metadata jsonb)
 language plpgsql stable

@@ -1,6 +1,6 @@
--- What `stats` and `doctor` tell of a collection's attachment: to which table, whether its triggers are at work, how many keys are queued
--- and since when, and the first of those that are parked. Keys and errors are of all rows: where row-level security hides some, or the
--- role may not read the queue, they are null.
+-- Returns the state of a collection's attachment for `stats` and `doctor`: the table, whether its triggers work, how many keys are
+-- queued and since when, and the first parked keys. Keys and errors are of all rows: they are null if row-level security hides some, or
+-- if the role may not read the queue.
 create or replace function pgretrieval.sync_state(in_collection integer) returns jsonb
 language plpgsql stable
 set search_path from current
