@@ -1,1 +1,1 @@
-"""Everything that talks to Postgres; the only importer of psycopg, SQLAlchemy and alembic."""
+"""Access to Postgres; the only importer of psycopg, SQLAlchemy and alembic."""

@@ -1,4 +1,4 @@
-"""Work that goes on beside the caller's."""
+"""Background work in threads."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pgretrieval.errors import PgRetrievalError
 
 _LOG = logging.getLogger("pgretrieval")
 _PATIENCE = 60.0
-_STEP = 1.0  # seconds that a step may still take when it is told to stop
+_STEP = 1.0  # seconds to wait for a step after a stop
 
 
 class Background:
-    """Threads of one database; at most one for each piece of work."""
+    """Threads of one database; at most one for each kind of work."""
 
     def __init__(self) -> None:
         self._stopping = threading.Event()
@@ -23,7 +23,7 @@ class Background:
         self._lock = threading.Lock()
 
     def start(self, doing: str, work: Callable[[threading.Event], None]) -> None:
-        """Do `work` unless it is being done; it is given an event that tells it to stop. What it raises is logged."""
+        """Start `work` unless it is running; it receives an event that asks it to stop. Its exceptions are logged."""
         with self._lock:
             if self._stopping.is_set() or doing in self._running:
                 return
@@ -32,13 +32,13 @@ class Background:
             thread.start()
 
     def wait(self, seconds: float = _PATIENCE) -> None:
-        """Wait until all started work is done, or for the given seconds."""
+        """Wait until all started work has finished, or for the given seconds."""
         until = time.monotonic() + seconds
         for thread in list(self._running.values()):
             thread.join(max(0.0, until - time.monotonic()))
 
     def stop(self) -> None:
-        """Tell what runs to stop after its step, and wait for a step that is short."""
+        """Ask running work to stop after its step, and wait for short steps."""
         self._stopping.set()
         self.wait(_STEP)
 

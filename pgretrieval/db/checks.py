@@ -1,4 +1,4 @@
-"""Reads of a check: violations that `pgretrieval.check` finds, and stored codes for the checks in Python."""
+"""Reads of a check: violations found by `pgretrieval.check`, and stored codes for the checks in Python."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SQL = statements("check")
 
 
 class StoredCodes(NamedTuple):
-    """Some passages' ids, and their codes: those of ids[i] are rows offsets[i]:offsets[i + 1]."""
+    """Ids of some passages, and their codes: those of ids[i] are rows offsets[i]:offsets[i + 1]."""
 
     ids: list[str]
     offsets: Int64Array
@@ -28,7 +28,7 @@ class StoredCodes(NamedTuple):
 
 
 def parts(connection: Connection) -> list[str]:
-    """The names of the parts that a check has."""
+    """The names of the parts of a check."""
     return [row[0] for row in connection.execute(_SQL["parts"]).fetchall()]
 
 
@@ -38,7 +38,7 @@ def violations(connection: Connection, name: str, part: str) -> list[Violation]:
 
 
 def stream_codes(tables: IndexTables, width: int, batch: int) -> Iterator[StoredCodes]:
-    """All codes of passages whose bytes are as many as their tokens take, in batches of the running transaction."""
+    """Codes of all passages with the right number of bytes for their tokens, in batches of the running transaction."""
     with tables.connection.cursor(name="pgretrieval_codes", binary=True) as cursor:
         cursor.execute(_SQL["codes"], tables.ids | {"width": width})
         while rows := cursor.fetchmany(batch):
@@ -51,7 +51,7 @@ def stream_codes(tables: IndexTables, width: int, batch: int) -> Iterator[Stored
 
 
 def stream_posting_codes(tables: IndexTables, width: int, batch: int) -> Iterator[ListedTokens]:
-    """All tokens by centroid in rows whose bytes are as many as their tokens take, in batches of the running transaction."""
+    """Tokens by centroid of all rows with the right number of bytes, in batches of the running transaction."""
     with tables.connection.cursor(name="pgretrieval_posting_codes", binary=True) as cursor:
         as_sent(cursor)
         cursor.execute(_SQL["posting_codes"], tables.ids | {"width": width})

@@ -1,4 +1,4 @@
-"""Connections to one database: of a pool that threads share, or of one's own; for one snapshot, and for writing."""
+"""Connections to one database: pooled or dedicated, for reading one snapshot and for writing."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ Connection: TypeAlias = "psycopg.Connection[TupleRow]"
 
 _SQL = statements("server")
 _ENCODING = "UTF8"
-_OPEN: weakref.WeakSet[Database] = weakref.WeakSet()
+_DATABASES: weakref.WeakSet[Database] = weakref.WeakSet()
 
 
 class Database:
-    """The server at `url`. Threads share its pool; a process that was forked gets another one by itself.
+    """The server at `url`. Threads share its pool; a forked process gets its own.
 
-    No method holds a connection of the pool while it asks for another, or while code of the caller's or a model runs.
+    No method holds a pooled connection while it requests another, or while the caller's code or a model runs.
     """
 
     def __init__(self, url: str, *, max_connections: int = 8, server: EmbeddedServer | None = None) -> None:
         self.url = url
         self._server = server
         self._max_connections = max_connections
-        self._of_parents: list[Pool] = []
+        self._parent_pools: list[Pool] = []
         self._identity: tuple[Any, ...] | None = None
-        self._begin()
-        _OPEN.add(self)
+        self._open_pool()
+        _DATABASES.add(self)
 
-    def _begin(self) -> None:
-        self._leaving = threading.Event()
+    def _open_pool(self) -> None:
+        self._closing = threading.Event()
         self._pool = Pool(self._open, self._max_connections)
         self.background = Background()
 
@@ -56,9 +56,9 @@ class Database:
         return self._server is not None
 
     def after_fork(self) -> None:
-        """Leave the parent's connections alone: what a child sent there would mix with what the parent sends."""
-        self._of_parents.append(self._pool)
-        self._begin()
+        """Abandon the parent's connections: a child's messages would mix with the parent's."""
+        self._parent_pools.append(self._pool)
+        self._open_pool()
 
     def __reduce__(self) -> NoReturn:
         msg = (
@@ -68,9 +68,9 @@ class Database:
         raise ConfigError(msg)
 
     def probe(self) -> None:
-        """Connect once and leave, so that a wrong URL is known at once.
+        """Connect once, so that a wrong URL is detected at once.
 
-        Raises DatabaseUnavailableError, and SchemaError where the database has another encoding than UTF-8.
+        Raises DatabaseUnavailableError, or SchemaError if the database's encoding is not UTF-8.
         """
         with storage_errors(self.url, "connecting"), self._open() as connection:
             encoding = connection.info.parameter_status("server_encoding")
@@ -82,22 +82,22 @@ class Database:
             raise SchemaError(msg)
 
     def close(self) -> None:
-        """Close every connection, those in use too: no call goes on, and what the server still does is cancelled."""
+        """Close every connection, also those in use; running calls end, and their statements are cancelled."""
         self.background.stop()
-        self._leaving.set()
+        self._closing.set()
         self.background.wait()
         self._pool.close()
 
     def _open(self) -> WatchedConnection:
         if self._server is None:
-            return connect(self.url, self._leaving)
+            return connect(self.url, self._closing)
         self._server.enter()
         try:
-            return connect(self.url, self._leaving)
+            return connect(self.url, self._closing)
         except psycopg.OperationalError:
             if not self._server.revive():
                 raise
-            return connect(self.url, self._leaving)
+            return connect(self.url, self._closing)
 
     @contextmanager
     def connection(self, doing: str, *, all_or_nothing: bool = False) -> Iterator[Connection]:
@@ -107,7 +107,7 @@ class Database:
 
     @contextmanager
     def writing(self, doing: str, joined: Joined | None = None) -> Iterator[Connection]:
-        """Open a read-write transaction, committed at the end and rolled back by any exception; or join the caller's."""
+        """Open a read-write transaction, committed at the end and rolled back on any exception; or join the caller's."""
         if joined is not None:
             if self._identity is None:
                 with self.connection(doing) as own:
@@ -119,35 +119,39 @@ class Database:
             storage_errors(self.url, doing, all_or_nothing=True),
             self._pool.lease() as connection,
             connection.transaction(),
-            _ended(connection),
+            _discard_on_interrupt(connection),
         ):
             yield connection
 
     @contextmanager
-    def looking(self, doing: str, joined: Joined | None) -> Iterator[Connection]:
-        """Open a connection for statements before a change: in the transaction that the change will join, or outside any."""
+    def preparing(self, doing: str, joined: Joined | None) -> Iterator[Connection]:
+        """Open a connection for statements before a change: in the caller's transaction if the change joins it, or in none."""
         with self.connection(doing) if joined is None else self.writing(doing, joined) as connection:
             yield connection
 
     @contextmanager
-    def reading(self, doing: str, *, pipelined: bool = False, apart: bool = False) -> Iterator[Connection]:
+    def reading(self, doing: str, *, pipelined: bool = False, dedicated: bool = False) -> Iterator[Connection]:
         """Open a read-only snapshot (REPEATABLE READ); if `pipelined`, statements are awaited only when their rows are fetched.
 
-        `apart`, it is outside the pool, without time limits of the role's, and code of the caller's may run meanwhile.
+        If `dedicated`, it is outside the pool, without the role's time limits, and the caller's code may run meanwhile.
         """
-        with storage_errors(self.url, doing), self._unlimited() if apart else self._pool.lease() as connection:
+        with storage_errors(self.url, doing), self._unlimited() if dedicated else self._pool.lease() as connection:
             connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
             try:
-                with connection.pipeline() if pipelined else nullcontext(), connection.transaction(), _ended(connection):
+                with (
+                    connection.pipeline() if pipelined else nullcontext(),
+                    connection.transaction(),
+                    _discard_on_interrupt(connection),
+                ):
                     yield connection
             finally:
                 if connection.info.transaction_status == TransactionStatus.IDLE:
                     connection.isolation_level, connection.read_only = None, None
 
     @contextmanager
-    def apart(self, doing: str) -> Iterator[Connection]:
-        """A connection outside the pool, in autocommit mode, for work that takes long: no time limit of the role's ends it."""
-        with storage_errors(self.url, doing), self._unlimited() as connection, _ended(connection):
+    def dedicated(self, doing: str) -> Iterator[Connection]:
+        """A connection outside the pool, in autocommit mode, for long work: the role's time limits do not apply."""
+        with storage_errors(self.url, doing), self._unlimited() as connection, _discard_on_interrupt(connection):
             yield connection
 
     @contextmanager
@@ -161,11 +165,11 @@ class Database:
     def holding(self, doing: str) -> Iterator[Connection]:
         """Open a transaction on a separate connection, for long-lived locks.
 
-        It keeps no snapshot between statements, so that it holds no vacuum up.
+        It holds no snapshot between statements, so it does not delay vacuum.
         """
         with storage_errors(self.url, doing), self._open() as connection:
             connection.isolation_level = IsolationLevel.READ_COMMITTED
-            with connection.transaction(), _ended(connection):
+            with connection.transaction(), _discard_on_interrupt(connection):
                 connection.execute(_SQL["without_time_limits"], {"local": True})
                 yield connection
 
@@ -175,8 +179,8 @@ class Database:
 
 
 @contextmanager
-def _ended(connection: WatchedConnection) -> Iterator[None]:
-    """Close a connection at once where something unforeseen, such as Ctrl-C, ends the work: nothing waits for its answers then."""
+def _discard_on_interrupt(connection: WatchedConnection) -> Iterator[None]:
+    """Close the connection at once on an unexpected exception, such as Ctrl-C, because its pending results are not read."""
     try:
         yield
     except EXPECTED:
@@ -186,13 +190,13 @@ def _ended(connection: WatchedConnection) -> Iterator[None]:
         raise
 
 
-def _leave_to_parent() -> None:
-    for database in list(_OPEN):
+def _after_fork() -> None:
+    for database in list(_DATABASES):
         database.after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_to_parent)
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def one(connection: Connection, statement: Any, parameters: dict[str, Any] | None = None) -> TupleRow | None:

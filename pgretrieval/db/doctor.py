@@ -33,7 +33,7 @@ class Finding:
 
 
 def diagnose(database: Database) -> list[Finding]:
-    """Server, extension, schema, device and settings, each with what to change."""
+    """Check server, extension, schema, device and settings; each finding has its remedy."""
     settings = _read_settings(database)
     return [
         Finding("ok", f"connected to {describe_server(database.url)}, PostgreSQL {settings['server_version']}"),
@@ -46,7 +46,7 @@ def diagnose(database: Database) -> list[Finding]:
 
 
 def _read_settings(database: Database) -> dict[str, Any]:
-    """Return the server's version, pgvector's, and the settings that matter here."""
+    """Return the server's version, pgvector's, and the relevant settings."""
     with database.connection("reading server settings") as connection:
         return dict(connection.execute(_SQL["server_settings"]).fetchall())
 
@@ -94,7 +94,7 @@ def _device() -> Finding:
 
 
 def _settings(settings: dict[str, str]) -> list[Finding]:
-    """The advice holds for a server that runs on a machine like this one."""
+    """The advice assumes a server on a machine of this size."""
     findings = []
     for name, advised in embedded.recommended_settings().items():
         current = settings.get(name)
@@ -108,7 +108,7 @@ def _attachments(database: Database) -> list[Finding]:
     """Check that attached collections have their triggers, and that workers keep up with the queues."""
     try:
         states = attachments.states(database)
-    except SchemaError:  # what is wrong with the schema is told already
+    except SchemaError:  # reported by the check of the schema
         return []
     return [finding for name, state in states.items() for finding in _attachment(name, state)]
 

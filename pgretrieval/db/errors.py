@@ -1,6 +1,6 @@
-"""The driver's errors, told as pgretrieval's own with the remedy; the driver's error stays as the cause.
+"""Translation of the driver's errors to errors of the package with a remedy; the driver's error is the cause.
 
-What a SQLSTATE means stands in one table, `STATES`; docs/reference/errors.md shows it.
+`STATES` defines each SQLSTATE; docs/reference/errors.md shows it.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ STATES: dict[str, State] = {
         "Read the server's log; `pgretrieval check` finds damage in a collection.",
     ),
 }
-"""By SQLSTATE or, where one is not there itself, by its first two characters."""
+"""By SQLSTATE, or by its first two characters for states without their own entry."""
 
 _UNKNOWN = State(StorageError, "the server raised an error", "Read the message.")
 _LOST = STATES["08"]
@@ -146,9 +146,9 @@ def describe_server(url: str) -> str:
 
 @contextmanager
 def storage_errors(url: str, doing: str, *, all_or_nothing: bool = False) -> Iterator[None]:
-    """Turn what psycopg raises while `doing` something into an error of this package.
+    """Translate exceptions of psycopg during the work named by `doing` to errors of the package.
 
-    `all_or_nothing` adds that nothing was stored, where that may be asked.
+    `all_or_nothing` adds that nothing was stored.
     """
     try:
         yield

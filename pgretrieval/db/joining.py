@@ -1,4 +1,4 @@
-"""The caller's own transaction, in which a change takes part."""
+"""Changes within the caller's transaction."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 Joined: TypeAlias = "psycopg.Connection[Any] | sqlalchemy.Connection | Session"
-"""A connection of the caller's, to the same database."""
+"""A connection of the caller to the same database."""
 
 _SQL = statements("server")
 _ENCODINGS = ("utf-8", "utf8")
@@ -31,18 +31,18 @@ _ENCODINGS = ("utf-8", "utf8")
 
 @contextmanager
 def joining(given: Joined, database: tuple[Any, ...]) -> Iterator[psycopg.Connection[TupleRow]]:
-    """The driver's connection inside a savepoint of the caller's transaction, which is begun where there is none yet.
+    """The driver's connection in a savepoint of the caller's transaction, which is begun if there is none.
 
-    Only the caller commits, save for a psycopg connection in autocommit mode outside a transaction. What the caller has set of
-    cursors, rows and types neither counts nor changes. Raises ConfigError where `given` is no connection of psycopg that can be
-    used, or leads to another database than `database`, as `identity` names it.
+    Only the caller commits, except for a psycopg connection in autocommit mode outside a transaction. The caller's cursors, rows
+    and types have no effect and do not change. Raises ConfigError if `given` is not a usable connection, or leads to another
+    database than `database`, the result of `identity`.
     """
     connection = _driver_connection(given)
     if connection.pgconn.pipeline_status != PipelineStatus.OFF or connection.info.encoding not in _ENCODINGS:
         msg = f"the connection is in pipeline mode or has the encoding {connection.info.encoding}; leave that mode, or set UTF8"
         raise ConfigError(msg)
     theirs = cast("psycopg.Connection[TupleRow]", _CallersConnection(connection))
-    if identity(theirs) != database:  # where there is no transaction yet the driver begins it, and leaves the end to the caller
+    if identity(theirs) != database:  # without a transaction the driver begins one, which the caller ends
         msg = "the connection leads to another database than the collection is in; give one to the same"
         raise ConfigError(msg)
     with connection.transaction():
@@ -50,12 +50,12 @@ def joining(given: Joined, database: tuple[Any, ...]) -> Iterator[psycopg.Connec
 
 
 def identity(connection: psycopg.Connection[TupleRow]) -> tuple[Any, ...]:
-    """Tells one database from another, also of another server."""
+    """A value that identifies a database, unique across servers."""
     return tuple(connection.execute(_SQL["server_database"]).fetchone() or ())
 
 
 class _CallersConnection:
-    """A caller's connection with cursors of our own."""
+    """A caller's connection with the package's cursors."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
@@ -75,7 +75,7 @@ class _CallersConnection:
 
 
 class _OwnCursor(psycopg.Cursor[TupleRow]):
-    """Sends and reads values as our own connections do."""
+    """Sends and reads values as the package's own connections do."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         super().__init__(connection, row_factory=tuple_row)

@@ -1,4 +1,4 @@
-"""Metadata as JSON: written so that numbers come back as they were given, and compared as JSON compares."""
+"""Metadata as JSON: numbers are written so that they are read back unchanged, and values are compared as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LARGE = "e+"  # Postgres writes such a number without its exponent, and it woul
 
 
 def as_jsonb(metadata: Mapping[str, Any]) -> Jsonb:
-    """The parameter of a statement."""
+    """Metadata as a parameter of a statement."""
     return Jsonb(dict(metadata), dumps=dumps)
 
 

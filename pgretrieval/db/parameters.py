@@ -1,4 +1,4 @@
-"""Arrays of numbers as parameters of statements, in Postgres's binary form instead of text made number by number."""
+"""Arrays of numbers as binary parameters of statements, without formatting each number."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from pgretrieval.types import Float32Array, Int32Array
 
 
 class Int4Array:
-    """An (n,) array that goes to the server as `int4[]`."""
+    """An (n,) array sent as `int4[]`."""
 
     def __init__(self, values: Int32Array) -> None:
         self.field = wire.int4_array(np.asarray(values, dtype=np.int32))
 
 
 class Float4Array:
-    """An (n,) array that goes to the server as `float4[]`."""
+    """An (n,) array sent as `float4[]`."""
 
     def __init__(self, values: Float32Array) -> None:
         self.field = wire.float4_array(np.asarray(values, dtype=np.float32))
 
 
 class Field(bytes):
-    """A value in the binary form of its column's type, which the server knows."""
+    """A value in the binary form of its column's type, which the server infers."""
 
 
 def vector_array(rows: Float32Array) -> str:
@@ -46,7 +46,7 @@ class _ArrayDumper(Dumper):
     format = Format.BINARY
 
     def dump(self, obj: Any) -> bytes:
-        """The field as it is."""
+        """The field unchanged."""
         return bytes(obj.field)
 
 
@@ -54,7 +54,7 @@ class _FieldDumper(Dumper):
     format = Format.BINARY
 
     def dump(self, obj: Any) -> bytes:
-        """The value as it is."""
+        """The value unchanged."""
         return bytes(obj)
 
 
@@ -70,17 +70,17 @@ class _AsSent(Loader):
     format = Format.BINARY
 
     def load(self, data: Buffer) -> bytes:
-        """The field as it is."""
+        """The field unchanged."""
         return bytes(data)
 
 
 def as_sent(cursor: psycopg.Cursor[Any]) -> None:
-    """Have a cursor leave `int4[]` in the binary form, for numpy to read at once."""
+    """Make a cursor return `int4[]` in binary form, for numpy to read at once."""
     cursor.adapters.register_loader(_Int4ArrayDumper.oid, _AsSent)
 
 
 ADAPTERS = AdaptersMap(psycopg.adapters)
-"""How values go to the server and come back, whatever an application has registered for itself."""
+"""Conversion of values sent and received, independent of an application's registrations."""
 register_default_adapters(ADAPTERS)
 ADAPTERS.register_dumper(Int4Array, _Int4ArrayDumper)
 ADAPTERS.register_dumper(Float4Array, _Float4ArrayDumper)

@@ -16,7 +16,7 @@ _PROBED = 64
 
 
 def slow_plans(tables: IndexTables, rank: int | None) -> list[str]:
-    """Tables of over 10,000 rows that statements of a search would read whole; `rank` is that of proxies, if there are any."""
+    """Tables of over 10,000 rows that statements of a search would read entirely; `rank` is that of proxies, if there are any."""
     limits = {"n": 256, "vectors_per_passage": None}
     probed = list(range(_PROBED))
     asked: dict[str, dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""Connections that threads share. One goes back only if it is known to be as a new one; what is lost is made anew."""
+"""Connections shared by threads. Only connections in their initial state are reused; lost ones are replaced."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import psycopg
 from pgretrieval.db.watched import LostError, WatchedConnection
 from pgretrieval.errors import PgRetrievalError, TimedOutError
 
-_WAITED_SECONDS = 30.0  # for a connection of others
+_WAITED_SECONDS = 30.0  # for a free connection
 _LOOK_AGAIN = 0.05
 _KEPT_SECONDS = 600.0
 
@@ -26,8 +26,8 @@ EXPECTED = (psycopg.Error, PgRetrievalError)
 class Pool:
     """Pool of at most `size` connections from `make`, opened on demand.
 
-    Plain locks, whose `with` no signal can come between, and lent connections counted by what is alive: an exception at any moment
-    loses neither a lock nor a place.
+    Uses plain locks, whose `with` no signal can interrupt, and counts lent connections by live references: an exception at any
+    moment loses neither a lock nor a place.
     """
 
     def __init__(self, make: Callable[[], WatchedConnection], size: int) -> None:
@@ -45,11 +45,11 @@ class Pool:
 
     @property
     def lent(self) -> int:
-        """Connections in use."""
+        """Number of connections in use."""
         return len(self._lent)
 
     def close(self) -> None:
-        """Close what nobody uses; the others are closed when they come back."""
+        """Close idle connections; the others are closed when returned."""
         self._closed = True
         with self._lock:
             idle, self._idle = self._idle, []
@@ -57,7 +57,7 @@ class Pool:
             connection.close()
 
     def take(self, lease: Lease) -> WatchedConnection:
-        """Raises TimedOutError where all are in use for long, psycopg.Error where none can be made."""
+        """Raises TimedOutError if all stay in use, psycopg.Error if none can be opened."""
         deadline = time.monotonic() + _WAITED_SECONDS
         while not self._reserved(lease):
             if time.monotonic() > deadline:

@@ -19,9 +19,9 @@ _checking = threading.Lock()
 
 
 def check_predicate(database: Database, where: str) -> None:
-    """Raises ConfigError unless the text is a jsonpath predicate: a path alone, such as `$.year`, is true of nothing.
+    """Raise ConfigError unless the text is a jsonpath predicate. A path alone, such as `$.year`, would match nothing.
 
-    Each text is asked for once.
+    Results are cached by text.
     """
     with _checking:
         if where in _checked:

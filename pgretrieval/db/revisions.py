@@ -1,4 +1,4 @@
-"""The revisions as alembic runs them, by itself or in an application's own migrations: whole SQL files, run, or printed offline."""
+"""The revisions for alembic, of the package or of an application: whole SQL files, executed or printed offline."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def upgrade(connection: Connection) -> None:
 
 
 def run_sql(text: str) -> None:
-    """Send a file of statements as it is: no parameters, so `:` and `%` mean nothing."""
+    """Send a file of statements unchanged: without parameters, so `:` and `%` are literal."""
     if context.is_offline_mode():
         context.static_output(text)
     else:
@@ -55,7 +55,7 @@ def run_sql_beside(revision_file: str, suffix: str = ".sql") -> None:
 
 
 def execute_file(connection: Connection, text: str) -> None:
-    """Run several statements in one go, past SQLAlchemy's parameters, on a connection of any of its Postgres drivers."""
+    """Execute several statements at once, without SQLAlchemy's parameters, on any of its Postgres drivers."""
     driver: Any = connection.connection.dbapi_connection
     if connection.dialect.is_async:
         driver.run_async(lambda unwrapped: unwrapped.execute(text))

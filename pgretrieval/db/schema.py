@@ -1,4 +1,4 @@
-"""Installing, upgrading and checking the schema: bootstrap, then the revisions, then every SQL function."""
+"""Installation, upgrade and verification of the schema: bootstrap, then the revisions, then every SQL function."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def head_revision() -> str:
 
 
 def installed_revision(database: Database) -> str | None:
-    """The revision of the database, None where nothing is installed."""
+    """The revision of the database, or None if the schema is not installed."""
     with database.connection("reading the schema version") as connection:
         return cast("str | None", value(connection, _SQL["version"])) if value(connection, _SQL["exists"]) else None
 
@@ -73,7 +73,7 @@ def _unknown(found: str) -> str:
 def is_current(database: Database, *, shared: bool) -> bool:
     """Return whether the database has this client's revision, and its SQL functions or others that should stay.
 
-    Functions of a newer set stay, and, where others work on the database as well (`shared`), those of another copy of the same.
+    Functions of a newer set stay and, if other processes use the database (`shared`), also those of another copy of the same set.
     """
     if installed_revision(database) != head_revision():
         return False
@@ -83,21 +83,21 @@ def is_current(database: Database, *, shared: bool) -> bool:
 
 
 def functions_of(database: Database) -> tuple[str | None, int]:
-    """Digest and number of the set of SQL functions that the database has; None and 0 where it does not say."""
+    """Digest and number of the database's set of SQL functions; None and 0 if not recorded."""
     with database.connection("reading the schema version") as connection:
         digest, number = one(connection, assets.statements("server")["functions"]) or (None, 0)
     return digest, number
 
 
 def migrate(database: Database) -> str:
-    """Install or upgrade, in one transaction; safe when several run at once. Returns the revision it leaves.
+    """Install or upgrade in one transaction; several processes may call it at once. Returns the resulting revision.
 
-    Raises SchemaError where the database or its functions are newer than this client or the role may not create the schema,
-    ExtensionError where pgvector is missing or too old.
+    Raises SchemaError if the database or its functions are newer than this client or the role may not create the schema,
+    ExtensionError if pgvector is missing or too old.
     """
     until = time.monotonic() + _PATIENCE
     with storage_errors(database.url, "creating or upgrading the schema"), database.session() as connection:
-        connection.prepare_threshold = None  # nothing prepared stays behind in a session of a pooler
+        connection.prepare_threshold = None  # leaves no prepared statement in a pooler's session
         if not connection.pooled:
             connection.execute(assets.statements("server")["without_time_limits"], {"local": False})
         if database.embedded:
@@ -108,7 +108,7 @@ def migrate(database: Database) -> str:
 
 
 def _try_to_upgrade(connection: Connection, until: float) -> bool:
-    """False where somebody was in the way, and there is time left; longer tries would make all others wait."""
+    """False if another session held a lock and time is left; longer tries would block all others."""
     try:
         with connection.transaction():
             patient = value(connection, _SQL["limit_waiting"])
@@ -128,24 +128,24 @@ def _try_to_upgrade(connection: Connection, until: float) -> bool:
 
 
 def upgrade(value_of: Callable[[LiteralString], Any], run: Callable[[str], object]) -> None:
-    """Install or upgrade in a transaction that the caller has begun; its search path is afterwards as it was.
+    """Install or upgrade in the caller's open transaction; its search path is restored.
 
-    `value_of` gives the value of a statement that has one, `run` runs a file of several. Raises SchemaError where the database is
-    newer than this client.
+    `value_of` returns the value of a statement, `run` executes a file of statements. Raises SchemaError if the database is newer
+    than this client.
     """
     run(_beginning())
     run(_steps(value_of(_SQL["version"]) if value_of(_SQL["exists"]) else None))
 
 
 def as_sql() -> str:
-    """The whole installation as one script for psql; nothing is connected to."""
+    """The whole installation as one script for psql, without a connection."""
     return "begin;\n" + upgrade_script(None) + "commit;\n"
 
 
 def upgrade_script(since: str | None) -> str:
-    """Statements that bring a database from revision `since`, None for one without the schema, to this client's; idempotent at it.
+    """Statements that upgrade a database from revision `since`, or without the schema if None, to this client's; idempotent.
 
-    They run inside one transaction, and leave its search path as it was. Raises SchemaError where `since` is not known.
+    They run inside one transaction and restore its search path. Raises SchemaError if `since` is unknown.
     """
     return _beginning() + _steps(since)
 
@@ -174,7 +174,7 @@ def _steps(since: str | None) -> str:
 
 
 def downgrade_script(revision: str) -> str:
-    """Statements that bring a database from this client's revision back to `revision`, or remove the schema for "base"."""
+    """Statements that downgrade a database from this client's revision to `revision`, or remove the schema for "base"."""
     revision = validate.text("revision", revision, most=_MAX_REVISION)
     if revision == "base":
         return _SQL["drop"] + ";\n"

@@ -1,4 +1,4 @@
-"""Ids that a search is restricted to, as an SQL expression: a list, or a SQLAlchemy select that the server evaluates."""
+"""Restriction of a search to ids, as an SQL expression: a list, or a SQLAlchemy select that the server evaluates."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _selected(ids: Select[Any], what: str) -> tuple[LiteralString, dict[str, Any
     from sqlalchemy.dialects import registry
 
     compiled = ids.compile(dialect=registry.load("postgresql.psycopg")(), compile_kwargs={"render_postcompile": True})
-    # Names of our own, so that they cannot be those of the statement around.
+    # Unique names, which cannot clash with the surrounding statement.
     names = {name: f"among_{number}" for number, name in enumerate(compiled.params)}
     text = re.sub(r"%\((.*?)\)s", lambda found: f"%({names[found[1]]})s", str(compiled))
     return f"array({text})::text[]", {names[name]: value for name, value in compiled.params.items()}

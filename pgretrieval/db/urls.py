@@ -1,4 +1,4 @@
-"""Forms of a server's URL."""
+"""Parsing of a server's URL."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ __all__ = ["URL", "for_psycopg", "unreadable", "url_text"]
 
 _MAX_URL = 4_000
 _FORM = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
-_SECRET = re.compile("password")  # in names of parameters, whose values no error may show
+_SECRET = re.compile("password")  # in names of parameters whose values errors must not show
 
 
 def for_psycopg(url: str) -> str:
-    """Accept SQLAlchemy's spelling, postgresql+psycopg://, too."""
+    """Convert SQLAlchemy's postgresql+psycopg:// to psycopg's spelling."""
     return re.sub(r"^(postgres(?:ql)?)\+\w+://", r"\1://", url)
 
 
 def url_text(given: Any) -> str | None:
-    """A URL as a text, from one or from a `sqlalchemy.URL`. Raises ConfigError."""
+    """The text of a URL or `sqlalchemy.URL`. Raises ConfigError."""
     if is_a(given, "sqlalchemy", "URL"):
         return str(given.render_as_string(hide_password=False))
     if isinstance(given, os.PathLike):
@@ -40,9 +40,9 @@ def url_text(given: Any) -> str | None:
 
 
 def unreadable(url: str, reason: str) -> ConfigError:
-    """The error of a connection string that the driver cannot read for `reason`: what is wrong with it, and the remedy.
+    """The error of an invalid connection string that the driver rejected for `reason`, with the remedy.
 
-    No part of it is shown that may be a password.
+    No part that may be a password is shown.
     """
     scheme, is_url, rest = url.partition("://")
     if not is_url:
@@ -60,7 +60,7 @@ def unreadable(url: str, reason: str) -> ConfigError:
 
 
 def _fault_of_parameter(name: str, value: str) -> str | None:
-    """What is wrong with a parameter of a URL, with the remedy; None for nothing that is seen."""
+    """The fault of a URL's parameter with the remedy, or None."""
     known = [option.keyword.decode() for option in Conninfo.get_defaults()]
     if name not in known and name != "ssl":
         close = get_close_matches(name, known, 1)

@@ -1,4 +1,4 @@
-"""A connection that notices when its network has gone: no call waits for ever for a byte that does not come."""
+"""Connections that detect a lost network, so that no call waits indefinitely."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from pgretrieval.db.parameters import ADAPTERS
 from pgretrieval.db.urls import unreadable
 
 _SQL = statements("server")
-_SILENT_SECONDS = 10.0  # without a byte, after which the server is asked whether it is still at it
-_SELDOM = 60.0  # between two such questions of a long statement
-_ASKED_SECONDS = 5  # for the question
+_SILENT_SECONDS = 10.0  # without data before the server is probed
+_LONGEST_INTERVAL = 60.0  # between two probes during a long statement
+_PROBE_SECONDS = 5  # for the answer to a probe
 _TICK = 0.1
 _DEFAULTS: dict[str, Any] = {
     "connect_timeout": 10,
@@ -45,20 +45,20 @@ class LostError(psycopg.OperationalError):
 
 
 class WatchedConnection(psycopg.Connection[TupleRow]):
-    """Asks over another connection after ten silent seconds, and gives up where nobody answers there or nobody works for it.
+    """Probes a silent server over another connection after ten seconds, and closes if it does not answer or waits for the client.
 
-    Statements may take as long as they do. `leaving` is an event that ends what waits at once.
+    Statements have no time limit. Setting the event `closing` ends all waits.
     """
 
     url: str = ""
-    leaving: threading.Event | None = None
+    closing: threading.Event | None = None
 
     def wait(self, gen: PQGen[_Result], interval: float = _TICK, timeout: float | None = None) -> _Result:
         """Wait like the driver, but probe a silent server. If interrupted, the connection is closed, since its state is unknown."""
         if timeout is not None:
             return super().wait(gen, interval, timeout)
         try:
-            return waiting.wait(self._listening(gen), self.pgconn.socket, interval=interval)
+            return waiting.wait(self._watched(gen), self.pgconn.socket, interval=interval)
         except psycopg.Error:
             raise
         except BaseException:
@@ -67,12 +67,12 @@ class WatchedConnection(psycopg.Connection[TupleRow]):
 
     @property
     def pooled(self) -> bool:
-        """True if a pooler is between, so that transactions may use different sessions."""
+        """True if there is a pooler, so that transactions may use different sessions."""
         return self.prepare_threshold is None
 
     @property
     def sound(self) -> bool:
-        """True if the connection is as good as new: idle, not in a pipeline, unlocked, with default settings."""
+        """True if the connection is in its initial state: idle, not in a pipeline, unlocked, with default settings."""
         return (
             not self.closed
             and self.info.transaction_status == TransactionStatus.IDLE
@@ -85,73 +85,78 @@ class WatchedConnection(psycopg.Connection[TupleRow]):
         )
 
     def discard(self) -> None:
-        """Close it, and tell the server to stop what it still does for it."""
+        """Close the connection and cancel its running statement."""
         if not self.closed and self.info.transaction_status == TransactionStatus.ACTIVE:
             with suppress(psycopg.Error):
                 self.cancel_safe(timeout=2.0)
         self.close()
 
-    def _listening(self, gen: PQGen[_Result]) -> Generator[Any, Any, _Result]:
-        """`gen`, with a look at the clock whenever the driver has waited in vain."""
+    def _watched(self, gen: PQGen[_Result]) -> Generator[Any, Any, _Result]:
+        """`gen`, with checks of time whenever the driver has waited without data."""
         try:
             wanted = next(gen)
-            heard, patience, waiting = monotonic(), _SILENT_SECONDS if self.url else _ASKED_SECONDS, False
+            last_data, patience, waiting = monotonic(), _SILENT_SECONDS if self.url else _PROBE_SECONDS, False
             while True:
                 ready = yield wanted
                 if ready:
-                    heard, patience, waiting = monotonic(), _SILENT_SECONDS, False
-                elif self.leaving is not None and self.leaving.is_set():
+                    last_data, patience, waiting = monotonic(), _SILENT_SECONDS, False
+                elif self.closing is not None and self.closing.is_set():
                     self.discard()
-                    self._lose("the database handle was closed meanwhile", everywhere=True)
-                elif monotonic() - heard > patience:
-                    waiting = self._ask(was_waiting=waiting)
-                    heard, patience = monotonic(), min(2 * patience, _SELDOM) if not waiting else _SILENT_SECONDS
+                    self._fail("the database handle was closed", everywhere=True)
+                elif monotonic() - last_data > patience:
+                    waiting = self._probe_server(was_waiting=waiting)
+                    last_data, patience = monotonic(), min(2 * patience, _LONGEST_INTERVAL) if not waiting else _SILENT_SECONDS
                 wanted = gen.send(ready)
         except StopIteration as end:
             result: _Result = end.value
             return result
 
-    def _ask(self, *, was_waiting: bool) -> bool:
+    def _probe_server(self, *, was_waiting: bool) -> bool:
         """Return whether the server's process waits for the client; raise if it did before, or if the server does not answer."""
         if not self.url:
-            self._lose(f"the server has not answered for {_ASKED_SECONDS} seconds", everywhere=True)
+            self._fail(f"the server has not answered for {_PROBE_SECONDS} seconds", everywhere=True)
         info = self.info
-        there: dict[str, Any] = {"host": info.host, "hostaddr": info.hostaddr, "port": info.port, "connect_timeout": _ASKED_SECONDS}
+        target: dict[str, Any] = {
+            "host": info.host,
+            "hostaddr": info.hostaddr,
+            "port": info.port,
+            "connect_timeout": _PROBE_SECONDS,
+        }
         try:
-            url = make_conninfo(self.url, **{key: value for key, value in there.items() if value})
-            with connect(url, asks=False) as asking:
-                row = None if self.pooled else asking.execute(_SQL["waits_for_client"], {"pid": info.backend_pid}).fetchone()
+            url = make_conninfo(self.url, **{key: value for key, value in target.items() if value})
+            with connect(url, probes=False) as probe:
+                row = None if self.pooled else probe.execute(_SQL["waits_for_client"], {"pid": info.backend_pid}).fetchone()
         except psycopg.Error as error:
             if error.sqlstate is not None or _ANSWER_OF_A_SERVER.search(str(error)):
-                return False  # it is there, though it takes nobody in
-            self._lose("the server has not answered for some time, nor does it answer another connection", everywhere=True)
+                return False  # it answers, although it refuses connections
+            self._fail("the server answers neither this connection nor a new one", everywhere=True)
         if row is None:
             return False
         if row[0] is None:
-            self._lose("the server has ended the session, and its word has not come")
+            self._fail("the server ended the session, but its message did not arrive")
         if row[0] and was_waiting:
-            self._lose("the server waits for this client, and what either sends does not come")
+            self._fail("the server waits for this client, but no data arrives in either direction")
         return bool(row[0])
 
-    def _lose(self, reason: str, *, everywhere: bool = False) -> NoReturn:
+    def _fail(self, reason: str, *, everywhere: bool = False) -> NoReturn:
         self.close()
         error = LostError(reason)
         error.everywhere = everywhere
         raise error
 
 
-def connect(url: str, leaving: threading.Event | None = None, *, asks: bool = True) -> WatchedConnection:
-    """A connection in autocommit mode. What `url` does not say of time limits has a default; text is UTF-8 whatever else is set.
+def connect(url: str, closing: threading.Event | None = None, *, probes: bool = True) -> WatchedConnection:
+    """A connection in autocommit mode, with default time limits unless `url` sets them; the client encoding is UTF-8.
 
-    Without `asks`, five silent seconds end it. Raises ConfigError where `url` cannot be read.
+    Without `probes`, it ends after five silent seconds. Raises ConfigError if `url` is invalid.
     """
     try:
         given = conninfo_to_dict(url)
         defaults = {key: value for key, value in _DEFAULTS.items() if key not in given}
         connection = WatchedConnection.connect(url, autocommit=True, context=ADAPTERS, **defaults, client_encoding="UTF8")
-    except psycopg.ProgrammingError as error:  # comes before anything is sent
+    except psycopg.ProgrammingError as error:  # raised before connecting
         raise unreadable(url, str(error).strip().partition("\n")[0]) from error
-    connection.url, connection.leaving = url if asks else "", leaving
+    connection.url, connection.closing = url if probes else "", closing
     try:
         _without_session_state(connection)
     except BaseException:
@@ -161,10 +166,10 @@ def connect(url: str, leaving: threading.Event | None = None, *, asks: bool = Tr
 
 
 def _without_session_state(connection: WatchedConnection) -> None:
-    """Prepare no statements behind a pooler: the next transaction may be in another session, which has none of them.
+    """Prepare no statements behind a pooler, because the next transaction may run in another session.
 
-    A pooler shows in the number of the server's process, in place of which it tells clients one of its own. Without one, prepared
-    statements are planned for their values each time.
+    A pooler is detected by the server's process id: it tells clients another one. Without a pooler, prepared statements are
+    planned for their values each time.
     """
     row = connection.execute(_SQL["server_process"]).fetchone()
     if row is None or row[0] != connection.info.backend_pid:

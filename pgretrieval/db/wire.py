@@ -16,13 +16,13 @@ _ELEMENT_HEADER = 8  # int4 byte length, int2 dimension, int2 unused
 
 
 def halfvec_fields(vectors: Float32Array) -> list[bytes]:
-    """(rows, dim) -> one `halfvec` field a row."""
+    """(rows, dim) -> one `halfvec` field per row."""
     half = _with_headers(vectors)[:, 4:]
     return [row.tobytes() for row in half]
 
 
 def vector_fields(vectors: Float32Array) -> list[bytes]:
-    """(rows, dim) -> one `vector` field a row."""
+    """(rows, dim) -> one `vector` field per row."""
     head = struct.pack(">hh", vectors.shape[1], 0)
     return [head + row.tobytes() for row in vectors.astype(">f4")]
 
@@ -34,14 +34,14 @@ def read_vectors(fields: Sequence[bytes]) -> Float32Array:
 
 
 def halfvec_array_fields(vectors: Float32Array, offsets: Int64Array, element_type: int) -> Iterator[bytes]:
-    """(tokens, dim) and passage offsets -> one `halfvec[]` field a passage."""
+    """(tokens, dim) and passage offsets -> one `halfvec[]` field per passage."""
     elements = _with_headers(vectors)
     for start, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
         yield _ARRAY_HEADER.pack(1, 0, element_type, end - start, 1) + elements[start:end].tobytes()
 
 
 def int4_array_fields(values: Int32Array, offsets: Int64Array) -> Iterator[bytes]:
-    """Concatenated int4 lists and their offsets -> one `int4[]` field a list."""
+    """Concatenated int4 lists and their offsets -> one `int4[]` field per list."""
     elements = np.empty((len(values), 2), dtype=">i4")
     elements[:, 0] = 4
     elements[:, 1] = values
@@ -67,7 +67,7 @@ def _array(values: Int32Array | Float32Array, element_type: int, form: str) -> b
 
 
 def read_int4_arrays(fields: Sequence[bytes]) -> tuple[Int32Array, Int64Array]:
-    """`int4[]` fields without nulls -> all their values, and (fields,) how many each has."""
+    """`int4[]` fields without nulls -> all their values, and (fields,) their lengths."""
     elements = [field[_ARRAY_HEADER.size :] for field in fields]
     values = np.frombuffer(b"".join(elements), dtype=">i4")[1::2].astype(np.int32)  # each comes after its length
     return values, np.array(list(map(len, elements)), dtype=np.int64) // _ELEMENT_HEADER
@@ -79,7 +79,7 @@ def read_halfvecs(fields: Sequence[bytes]) -> Float32Array:
 
 
 def read_halfvec_arrays(fields: Sequence[bytes]) -> tuple[Float32Array, Int64Array]:
-    """`halfvec[]` fields of one dimension -> all their vectors (tokens, dim) and the passages' offsets, one more than passages."""
+    """`halfvec[]` fields of one dimension -> all their vectors (tokens, dim), and offsets of the passages and of the end."""
     stride = 4 + int.from_bytes(fields[0][_ARRAY_HEADER.size :][:4], "big")
     raw = np.frombuffer(b"".join(field[_ARRAY_HEADER.size :] for field in fields), dtype=np.uint8)
     lengths = [(len(field) - _ARRAY_HEADER.size) // stride for field in fields]

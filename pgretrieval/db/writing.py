@@ -1,4 +1,4 @@
-"""Many rows of one table: by binary COPY, or by INSERT where row-level security applies to the role, which COPY does not bear."""
+"""Bulk writes to one table: by binary COPY, or by INSERT for roles under row-level security, which COPY does not support."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write_rows(
     types: Sequence[str],
     rows: Iterable[tuple[Any, ...]],
 ) -> None:
-    """Write rows to a table by one of two statements; a value of type "bytea" is the binary form of what its column holds."""
+    """Write rows to a table by one of two statements; values of type "bytea" are binary fields of the columns' types."""
     with connection.cursor() as cursor:
         if value(connection, _SQL["restricted"], {"table": table}):
             cursor.executemany(insert, ([Field(part) if isinstance(part, bytes) else part for part in row] for row in rows))

@@ -85,8 +85,8 @@ def build(
     stage = stage or _no_progress
     with (
         rebuilds.alone(database, doing, collection.collection_id) as lock,
-        database.apart(doing) as connection,
-        database.apart(doing) as writing,
+        database.dedicated(doing) as connection,
+        database.dedicated(doing) as writing,
     ):
         tables = collection.tables(connection)
         state = collections.state(tables)

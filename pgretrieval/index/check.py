@@ -41,7 +41,7 @@ def check(database: Database, collection: CollectionRow, stage: Stage | None = N
     """Return the violations of a collection in one snapshot; `stage` is called with name, done and total of each part."""
     stage = stage or _no_progress
     found: list[Violation] = []
-    with database.reading(f"checking collection {collection.name!r}", apart=True) as connection:
+    with database.reading(f"checking collection {collection.name!r}", dedicated=True) as connection:
         current = collections.state(collection.tables(connection))
         for part in checks.parts(connection):
             stage(part, 0, 1)

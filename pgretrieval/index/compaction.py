@@ -19,7 +19,7 @@ def compact(
     session compacts the collection.
     """
     doing = f"compacting collection {collection.name!r}"
-    with database.apart(doing) as connection:
+    with database.dedicated(doing) as connection:
         steps = 0
         while collections.compact(connection, collection.name):
             steps += 1

@@ -192,7 +192,7 @@ class _Ingestion:
 
     def _read_stored(self, keys: list[str]) -> tuple[AddState, dict[str, Passage]]:
         """Return the state of the collection and the stored passages of the ids; follow a change of the encoder."""
-        with self._target.database.looking(self._doing, self._joined) as connection:
+        with self._target.database.preparing(self._doing, self._joined) as connection:
             tables = self._target.tables(connection)
             state = collections.add_state(tables, self._target.identity)
             held = passages.existing(tables, keys)

@@ -38,7 +38,7 @@ def exact_rankings(
     scores = np.empty((len(queries), 0), dtype=np.float32)
     positions = np.empty((len(queries), 0), dtype=np.int64)
     keys: list[str] = []
-    with opened.database.reading("reading all passages", apart=True) as connection:
+    with opened.database.reading("reading all passages", dedicated=True) as connection:
         for batch in passages.stream(row.tables(connection), _BATCH):
             tokens = token_matrix(encoder.encode_document([passage.encoded_text for _, passage in batch]), unit=row.unit_vectors)
             added = maxsim_many(list(queries), tokens.vectors, tokens.offsets)

@@ -34,7 +34,7 @@ def attach(
         warnings.warn(message, PgRetrievalWarning, stacklevel=3)
     # In a second transaction, because writers of the table wait only for that of the triggers; these queue
     # all later changes.
-    with database.apart(f"queueing the rows of {table}") as session:
+    with database.dedicated(f"queueing the rows of {table}") as session:
         tables = row.tables(session)
         with queue.claiming(tables) as still_attached:
             if still_attached:

@@ -152,7 +152,7 @@ class Worker:
 
     def _batch(self, attached: Attached, progress: Callable[[int], None] | None) -> bool:
         """Process one batch; return whether there was any work."""
-        with self._database.apart(f"updating collection {attached.name!r} from {attached.source}") as session:
+        with self._database.dedicated(f"updating collection {attached.name!r} from {attached.source}") as session:
             tables = attached.tables(session)
             with queue.claiming(tables) as still_attached:
                 if not still_attached or queue.expand(tables) is not None:

@@ -28,7 +28,7 @@ _SOON = 12.0  # with the limits below
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time limits of seconds instead of ten."""
     monkeypatch.setattr(watched, "_SILENT_SECONDS", 2.0)
-    monkeypatch.setattr(watched, "_ASKED_SECONDS", 2)
+    monkeypatch.setattr(watched, "_PROBE_SECONDS", 2)
     monkeypatch.setitem(watched._DEFAULTS, "connect_timeout", 2)
 
 

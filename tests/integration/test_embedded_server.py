@@ -55,7 +55,7 @@ def kill(data_dir: Path) -> None:
     running = postmaster(data_dir)
     assert running is not None
     os.kill(running.pid, signal.SIGKILL)
-    while running.lives():
+    while running.is_running():
         time.sleep(0.01)
 
 
@@ -347,7 +347,7 @@ def test_a_directory_that_is_gone_is_not_made_again_empty(data_dir: Path):
     assert list((data_dir / "postgres").iterdir()) == []
     database.close()
     assert running is not None
-    assert not running.lives()
+    assert not running.is_running()
 
 
 def test_a_directory_removed_under_a_running_server(data_dir: Path):
@@ -358,7 +358,7 @@ def test_a_directory_removed_under_a_running_server(data_dir: Path):
     shutil.rmtree(data_dir / "postgres", ignore_errors=True)
     server.close()
     assert running is not None
-    assert not running.lives()
+    assert not running.is_running()
 
 
 def test_a_forked_child_is_a_user_of_its_own(data_dir: Path):

@@ -494,14 +494,14 @@ def test_two_workers_never_have_the_same_key(
     attach(database)
     [attached] = attachments.attached(database._database)
     with ExitStack() as stack:
-        first, second = (attached.tables(stack.enter_context(database._database.apart("testing"))) for _ in range(2))
+        first, second = (attached.tables(stack.enter_context(database._database.dedicated("testing"))) for _ in range(2))
         assert stack.enter_context(queue.claiming(first))
         assert set(queue.claim(first, 256)) == {"1", "2", "3"}
         articles.execute("update articles set body = 'later' where id = 1; insert into articles values (4, 'T', 'four')")
         with queue.claiming(second):
             mine = queue.claim(second, 256)
             assert set(mine) == {"4"}  # the new entry of 1 is free, its key is not
-    with database._database.apart("testing") as session, database._database.apart("testing") as second_session:
+    with database._database.dedicated("testing") as session, database._database.dedicated("testing") as second_session:
         third, fourth = attached.tables(session), attached.tables(second_session)
         with queue.claiming(third):
             assert queue.claim(third, 256) == {}

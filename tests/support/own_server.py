@@ -15,7 +15,7 @@ import psycopg
 from pgretrieval.database import open_database
 from pgretrieval.db.embedded.accounts import Account, account_for, runs_as
 from pgretrieval.db.embedded.binaries import installation
-from pgretrieval.db.embedded.cluster import admit, initialise
+from pgretrieval.db.embedded.cluster import initialise, write_access_rules
 from pgretrieval.db.embedded.files import FolderLock
 from tests.fixtures.postgres import reachable_directory
 
@@ -45,7 +45,7 @@ class OwnServer:
         made = installation(version, self._account)
         with FolderLock(self._pgdata) as lock:
             initialise(self._pgdata, made, self._account, lock)
-        admit(self._pgdata, self._account)
+        write_access_rules(self._pgdata, self._account)
         self.bin = made.folder / "bin"
         self._sockets = folder / "s"
         self._sockets.mkdir(mode=0o700)

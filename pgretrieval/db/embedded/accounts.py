@@ -1,4 +1,4 @@
-"""Whom the server runs as: Postgres refuses to run as root."""
+"""The operating-system user of the server: Postgres refuses to run as root."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _NAME = "pgserver"
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user of the machine; `name` is None where a directory belongs to a number that has no name here."""
+    """An operating-system user; `name` is None if the number of a directory's owner has no name."""
 
     name: str | None
     uid: int
     gid: int
 
     def as_child(self) -> dict[str, Any]:
-        """Return arguments of subprocess to run a child as this user, without the caller's groups."""
+        """Arguments of subprocess to run a child as this user, without the caller's groups."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
 
 def runs_as(account: Account | None) -> dict[str, Any]:
-    """Return arguments of subprocess to run a child as the account; none for the caller's own."""
+    """Arguments of subprocess to run a child as the account; none for the caller's own."""
     return account.as_child() if account is not None else {}
 
 
@@ -37,9 +37,9 @@ def is_root() -> bool:
 
 
 def account_for(pgdata: Path) -> Account | None:
-    """The user that runs the server of this directory: its owner, `pgserver` for a new one of root's, None for the caller itself.
+    """The user that runs the server of this directory: its owner, `pgserver` for root's new one, None for the caller itself.
 
-    Raises ConfigError where the directory belongs to somebody else, or to root.
+    Raises ConfigError if the directory belongs to another user, or to root.
     """
     if not hasattr(os, "geteuid"):
         return None
@@ -53,7 +53,7 @@ def account_for(pgdata: Path) -> Account | None:
         if (pgdata / "global" / "pg_control").exists():
             msg = f"{pgdata} belongs to root, whom Postgres refuses to run as; give it away: chown -R {_NAME} {str(pgdata)!r}"
             raise ConfigError(msg)
-        return _made()
+        return _created_account()
     return _account(owner)
 
 
@@ -66,7 +66,7 @@ def names_of_users(account: Account | None) -> list[str]:
     return list(dict.fromkeys(name for name in (owner, _name(0)) if name is not None))
 
 
-def _made() -> Account:
+def _created_account() -> Account:
     import pwd
 
     try:
@@ -75,7 +75,7 @@ def _made() -> Account:
         command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", _NAME]
         try:
             done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace")
-            found = pwd.getpwnam(_NAME)  # by us, or by another process meanwhile
+            found = pwd.getpwnam(_NAME)  # created here, or meanwhile by another process
         except (OSError, KeyError) as error:
             reason = done.stderr.strip() if isinstance(error, KeyError) else error
             msg = f"Postgres refuses to run as root, and the user {_NAME!r} could not be made ({reason})"

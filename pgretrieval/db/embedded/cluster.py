@@ -1,4 +1,4 @@
-"""The files of one server: making them, clearing away what is half-made, and what its configuration says."""
+"""The files of one server: creation, removal of incomplete ones, and configuration."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _SETTINGS, _INCLUDE = "pgretrieval.conf", "include_if_exists = 'pgretrieval.conf
 _PASSWORD = "pgretrieval.password"
 _UNFINISHED = ".new-"
 _HEAD = "# Written by pgretrieval whenever the server is started; changes are lost.\n"
-_BUILTIN_LOCALE = 17  # the first version that has collations of its own
+_BUILTIN_LOCALE = 17  # the first version with built-in collations
 
 
 def version_of(pgdata: Path) -> int | None:
-    """The version of Postgres that made the directory, None where nothing is made yet."""
+    """The version of Postgres that created the directory, or None if it is new."""
     text = read_text(pgdata / "PG_VERSION")
     if text is None:
         return None
@@ -42,7 +42,7 @@ def version_of(pgdata: Path) -> int | None:
 
 
 def clear_unfinished(pgdata: Path) -> None:
-    """Remove what killed first starts have left. Their initdb goes on alone, and would write into the directory again."""
+    """Remove directories of killed first starts. Their initdb may still run and write into them."""
     if (pgdata / "PG_VERSION").exists() and not (pgdata / "global" / "pg_control").exists():
         for path in pgdata.iterdir():
             if path.is_dir() and not path.is_symlink():
@@ -61,7 +61,7 @@ def clear_unfinished(pgdata: Path) -> None:
 
 
 def initialise(pgdata: Path, made: Installation, account: Account | None, lock: FolderLock) -> None:
-    """Make the directory beside its place and move it there when it is whole, so that a kill never leaves half of one."""
+    """Create the directory beside its final place and move it there when complete, so that a kill leaves nothing incomplete."""
     if any(pgdata.iterdir()):
         msg = f"{pgdata} is not empty and holds no database; remove what is in it, or choose another data directory"
         raise ConfigError(msg)
@@ -70,7 +70,16 @@ def initialise(pgdata: Path, made: Installation, account: Account | None, lock: 
         os.chown(fresh, account.uid, account.gid)
     failures = []
     for locale in _locales(made.version):
-        command = [made.program("initdb"), "-D", place(fresh), "-U", "postgres", "--auth=reject", "--encoding=UTF8", *locale]
+        command = [
+            made.program("initdb"),
+            "-D",
+            accessible_path(fresh),
+            "-U",
+            "postgres",
+            "--auth=reject",
+            "--encoding=UTF8",
+            *locale,
+        ]
         environment = clean_environment()
         done = subprocess.run(command, cwd=fresh, env=environment, input=b"", capture_output=True, check=False, **runs_as(account))
         if done.returncode == 0:
@@ -83,13 +92,13 @@ def initialise(pgdata: Path, made: Installation, account: Account | None, lock: 
     lock.move(fresh)
 
 
-def place(folder: Path) -> str:
+def accessible_path(folder: Path) -> str:
     """Return a name of a folder for a program started inside it, usable even if root has closed the parent folders."""
     return "/proc/self/cwd" if is_root() and sys.platform == "linux" else str(folder)
 
 
 def _locales(version: int) -> list[list[str]]:
-    """Order by code points and Unicode's classes of characters, whatever the caller's locale; the last is on every machine."""
+    """Collation by code points with Unicode's character classes, whatever the caller's locale; the last choice always exists."""
     ways = [["--locale=C.UTF-8", "--lc-collate=C"]]
     if version >= _BUILTIN_LOCALE:
         ways.append(["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"])
@@ -97,29 +106,29 @@ def _locales(version: int) -> list[list[str]]:
 
 
 def configure(pgdata: Path, account: Account | None) -> None:
-    """Write what the server reads when it starts. Settings suit this machine; `pgretrieval doctor` advises the same elsewhere."""
+    """Write the settings for this machine. `pgretrieval doctor` recommends the same for other servers."""
     settings = recommended_settings() | {f"lc_{name}": "C" for name in ("messages", "monetary", "numeric", "time")}
     lines = [f"{name} = '{setting}'" for name, setting in settings.items()]
-    _put(pgdata / _SETTINGS, _HEAD + "\n".join(lines) + "\n", account)
+    _write_if_changed(pgdata / _SETTINGS, _HEAD + "\n".join(lines) + "\n", account)
     main = read_text(pgdata / "postgresql.conf") or ""
     if _INCLUDE not in main:
-        _put(pgdata / "postgresql.conf", f"{main}\n{_INCLUDE}\n", account)
+        _write_if_changed(pgdata / "postgresql.conf", f"{main}\n{_INCLUDE}\n", account)
 
 
-def admit(pgdata: Path, account: Account | None) -> bool:
-    """Write who may connect, as whatever role: the server's own user and root, by the socket. Whether that was changed."""
+def write_access_rules(pgdata: Path, account: Account | None) -> bool:
+    """Allow the server's user and root to connect as any role by the socket; return whether this changed the rules."""
     if os.name == "nt":
         rules, names = ["host all,replication all 127.0.0.1/32 scram-sha-256"], []
     else:
         rules, names = ["local all,replication all peer map=pgretrieval"], names_of_users(account)
-    changed = _put(pgdata / "pg_hba.conf", _HEAD + "\n".join(rules) + "\n", account)
-    # Doubled quotes, and no slash at the beginning, which would make it a pattern.
+    changed = _write_if_changed(pgdata / "pg_hba.conf", _HEAD + "\n".join(rules) + "\n", account)
+    # Quotes are doubled; a leading slash would make the name a pattern.
     lines = ['pgretrieval "{}" all'.format(name.replace('"', '""')) for name in names if not name.startswith("/")]
-    return _put(pgdata / "pg_ident.conf", _HEAD + "\n".join(lines) + "\n", account) or changed
+    return _write_if_changed(pgdata / "pg_ident.conf", _HEAD + "\n".join(lines) + "\n", account) or changed
 
 
 def password_of(pgdata: Path, made: Installation) -> str:
-    """The superuser's password, where connections come over the network: made while no server runs, kept in a closed file."""
+    """The superuser's password for network connections, created while no server runs and stored in a private file."""
     known = read_text(pgdata / _PASSWORD)
     if known:
         return known
@@ -136,8 +145,8 @@ def has_password(pgdata: Path) -> bool:
     return bool(read_text(pgdata / _PASSWORD))
 
 
-def _put(path: Path, text: str, account: Account | None) -> bool:
-    """Write a file unless it says so already; whether it was written."""
+def _write_if_changed(path: Path, text: str, account: Account | None) -> bool:
+    """Write a file unless it has this content; return whether it was written."""
     if read_text(path) == text:
         return False
     replace_text(path, text, account)
@@ -145,18 +154,18 @@ def _put(path: Path, text: str, account: Account | None) -> bool:
 
 
 def recommended_settings() -> dict[str, str]:
-    """Server settings for this work on a machine of this size."""
+    """Server settings for retrieval on a machine of this size."""
     memory = psutil.virtual_memory().total
     return {
-        "shared_buffers": f"{_between(memory // 8, 128 * _MIB, 4096 * _MIB) // _MIB}MB",
+        "shared_buffers": f"{_clamp(memory // 8, 128 * _MIB, 4096 * _MIB) // _MIB}MB",
         "effective_cache_size": f"{memory // 2 // _MIB}MB",
-        "maintenance_work_mem": f"{_between(memory // 16, 64 * _MIB, 1024 * _MIB) // _MIB}MB",
-        "work_mem": f"{_between(memory // 256, 16 * _MIB, 64 * _MIB) // _MIB}MB",
+        "maintenance_work_mem": f"{_clamp(memory // 16, 64 * _MIB, 1024 * _MIB) // _MIB}MB",
+        "work_mem": f"{_clamp(memory // 256, 16 * _MIB, 64 * _MIB) // _MIB}MB",
         "max_wal_size": "4GB",
         "random_page_cost": "1.1",
         "jit": "off",
     }
 
 
-def _between(size: int, low: int, high: int) -> int:
+def _clamp(size: int, low: int, high: int) -> int:
     return max(low, min(size, high))

@@ -1,4 +1,4 @@
-"""Files in a directory that another user may own: no link is followed, nothing is half-written; and a lock on the directory."""
+"""Atomic writes that follow no links, in a directory that another user may own; and a lock on the directory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read_text(path: Path) -> str | None:
 
 
 def replace_text(path: Path, text: str, account: Account | None, *, lasting: bool = True) -> None:
-    """Put a new file in the place of the old one, all at once; `lasting`, it is there after a power cut, too."""
+    """Replace a file atomically; if `lasting`, durably."""
     new = path.with_name(f"{path.name}.new")
     with suppress(FileNotFoundError):
         new.unlink()
@@ -44,7 +44,7 @@ def replace_text(path: Path, text: str, account: Account | None, *, lasting: boo
 
 
 def append_to(path: Path, account: Account | None) -> int:
-    """A descriptor that appends to a file of the server's own user; the file is made if there is none. Raises OSError."""
+    """A descriptor that appends to a file of the server's user, created if missing. Raises OSError."""
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINK, 0o600)
     found = os.fstat(handle)
     if account is not None and (found.st_nlink != 1 or found.st_uid not in (0, account.uid)):
@@ -56,13 +56,13 @@ def append_to(path: Path, account: Account | None) -> int:
 
 
 def give(handle: int, account: Account | None) -> None:
-    """Let the account own what is open as `handle`."""
+    """Make the account the owner of the open file."""
     if account is not None:
         os.fchown(handle, account.uid, account.gid)
 
 
 class FolderLock:
-    """Held by one process at a time. It is on the folder itself, which others cannot open, so that strangers cannot hold it."""
+    """Held by one process at a time. It is on the folder itself, which other users cannot open, so they cannot hold it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -87,7 +87,7 @@ class FolderLock:
             self._handle = None
 
     def move(self, fresh: Path) -> None:
-        """Put `fresh`, which nobody else knows, in the place of the folder, which is empty; the lock goes with it."""
+        """Move `fresh`, which no other process knows, to the place of the empty folder; the lock moves with it."""
         handle = None if self._by_file else _open_for_lock(fresh, by_file=False)
         if handle is not None:
             _lock(handle)
@@ -112,7 +112,7 @@ class FolderLock:
         if self._by_file or os.path.samestat(os.fstat(handle), self._folder.stat()):
             self._handle = handle
             return True
-        _unlock(handle)  # the folder was replaced by a whole one meanwhile
+        _unlock(handle)  # another process has replaced the folder
         return False
 
 

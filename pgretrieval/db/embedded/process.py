@@ -1,4 +1,4 @@
-"""The server's process: finding it, starting it, waiting for it, stopping it."""
+"""The server's process: find, start, wait for and stop it."""
 
 from __future__ import annotations
 
@@ -15,46 +15,46 @@ import psutil
 
 from pgretrieval.db.embedded.accounts import Account, is_root, runs_as
 from pgretrieval.db.embedded.binaries import NEWEST, Installation, installation
-from pgretrieval.db.embedded.cluster import place
+from pgretrieval.db.embedded.cluster import accessible_path
 from pgretrieval.db.embedded.environment import clean_environment
 from pgretrieval.db.embedded.files import append_to, read_text
 from pgretrieval.db.embedded.sockets import PORT
-from pgretrieval.db.embedded.users import began
+from pgretrieval.db.embedded.users import start_time
 from pgretrieval.errors import DatabaseUnavailableError
 
 READY_SECONDS = 120  # crash recovery of a large directory can take this long
 _STOP_SECONDS = 60
 _KILL_SECONDS = 10
 _POLL_SECONDS = 0.01
-_DETACHED = 0x08000200  # on Windows: a group of its own, and no console window
-_STILL_THERE = "pre-existing shared memory block"  # children of a killed server, which end in a moment
+_DETACHED = 0x08000200  # on Windows: its own process group, and no console window
+_STILL_THERE = "pre-existing shared memory block"  # children of a killed server, which end soon
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that runs, as its pid file tells of it."""
+    """A running server, from its pid file."""
 
     pid: int
-    began: str
+    start_time: str
     port: int
     folder: Path
-    """Of its socket."""
+    """The folder of its socket."""
     status: str
     """"starting", "ready", "standby" or "stopping"."""
 
-    def lives(self) -> bool:
+    def is_running(self) -> bool:
         """Return whether the process still runs."""
-        return began(self.pid) == self.began
+        return start_time(self.pid) == self.start_time
 
 
 def find(pgdata: Path) -> Running | None:
-    """The server of this directory. The number in a pid file may be another process's by now, or that of another server."""
+    """The running server of this directory. The number in a pid file may have been reused by another process or server."""
     lines = (read_text(pgdata / "postmaster.pid") or "").splitlines()
     try:
         pid, port, folder, status = int(lines[0]), int(lines[3]), lines[4], lines[7] if len(lines) > 7 else "starting"
     except (ValueError, IndexError):
         return _starting(pgdata, lines)
-    start = began(pid)
+    start = start_time(pid)
     if start is None or not _serves(pid, pgdata):
         return None
     return Running(pid, start, port, pgdata if folder in ("", ".") else Path(folder), status.strip())
@@ -65,7 +65,7 @@ def _starting(pgdata: Path, lines: list[str]) -> Running | None:
     if not lines or not lines[0].isdecimal():
         return None
     pid = int(lines[0])
-    start = began(pid)
+    start = start_time(pid)
     return Running(pid, start, PORT, pgdata, "starting") if start is not None and _serves(pid, pgdata) else None
 
 
@@ -82,13 +82,13 @@ def _serves(pid: int, pgdata: Path) -> bool:
 
 
 def clear_stale(pgdata: Path) -> None:
-    """Remove the locks of a server that is gone: Postgres minds whoever has its number now."""
+    """Remove the locks of a dead server, which Postgres would respect if another process has its number."""
     for path in (pgdata / "postmaster.pid", *pgdata.glob(".s.PGSQL.*.lock")):
         path.unlink(missing_ok=True)
 
 
 def start(pgdata: Path, made: Installation, account: Account | None) -> Running:
-    """Start the server of a directory in which none runs, and wait for it. Raises DatabaseUnavailableError, with its last words."""
+    """Start the directory's server, which must not run, and wait for it. Raises DatabaseUnavailableError with the log's error."""
     deadline = time.monotonic() + READY_SECONDS
     while True:
         clear_stale(pgdata)
@@ -98,7 +98,7 @@ def start(pgdata: Path, made: Installation, account: Account | None) -> Running:
             pid = 0 if os.name == "nt" else _spawn(pgdata, made, account, log)
         finally:
             os.close(log)
-        if os.name == "nt":  # where two cannot write to a file that pg_ctl opens
+        if os.name == "nt":  # no second process can write to a file that pg_ctl has opened
             pid = _spawn_on_windows(pgdata)
         running = _await(pgdata, pid, deadline)
         if running is not None:
@@ -110,26 +110,26 @@ def start(pgdata: Path, made: Installation, account: Account | None) -> Running:
 
 
 def wait(pgdata: Path, running: Running) -> Running | None:
-    """Wait for a server that starts already; None where it ends instead. Raises DatabaseUnavailableError."""
+    """Wait for a starting server; None if it ends instead. Raises DatabaseUnavailableError."""
     return _await(pgdata, running.pid, time.monotonic() + READY_SECONDS)
 
 
 def stop(pgdata: Path, running: Running) -> None:
-    """Stop it, and wait until it has: clients are disconnected, everything is written."""
+    """Stop the server: clients are disconnected, all data is written; wait until it has ended."""
     if os.name == "nt":
         _pg_ctl(pgdata, "stop", "-m", "fast", "-t", str(_STOP_SECONDS))
         return
     for sign, seconds in ((signal.SIGINT, _STOP_SECONDS), (signal.SIGQUIT, _KILL_SECONDS)):
         with suppress(ProcessLookupError):
-            if running.lives():
+            if running.is_running():
                 os.kill(running.pid, sign)
         deadline = time.monotonic() + seconds
-        while running.lives() and time.monotonic() < deadline:
+        while running.is_running() and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
 
 
 def reload(pgdata: Path, running: Running) -> None:
-    """Have it read its configuration again."""
+    """Make the server read its configuration again."""
     if os.name == "nt":
         _pg_ctl(pgdata, "reload")
         return
@@ -148,8 +148,8 @@ def _pg_ctl(pgdata: Path, *arguments: str) -> None:
 def _spawn(pgdata: Path, made: Installation, account: Account | None, log: int) -> int:
     """Start the server through a shell that exits at once, so that a program waiting for all its children does not wait for it."""
     command = [
-        *(made.program("postgres"), "-D", place(pgdata)),
-        *(("-r", str(pgdata)) if is_root() else ()),  # means nothing to it, and tells people which directory it is
+        *(made.program("postgres"), "-D", accessible_path(pgdata)),
+        *(("-r", str(pgdata)) if is_root() else ()),  # no effect; shows the directory in lists of processes
         *("-p", str(PORT), "-c", "listen_addresses=", "-c", "unix_socket_directories=.", "-c", "unix_socket_permissions=0700"),
     ]
     done = subprocess.run(
@@ -182,12 +182,12 @@ def _spawn_on_windows(pgdata: Path) -> int:
 
 
 def _await(pgdata: Path, pid: int, deadline: float) -> Running | None:
-    """The server once it takes connections, None where its process has ended."""
+    """The server when it accepts connections, or None if its process has ended."""
     while time.monotonic() < deadline:
         running = find(pgdata)
         if running is not None and running.pid == pid and running.status in ("ready", "standby"):
             return running
-        if began(pid) is None:
+        if start_time(pid) is None:
             return None
         time.sleep(_POLL_SECONDS)
     raise _not_started(pgdata, f"it is not ready after {READY_SECONDS} seconds")

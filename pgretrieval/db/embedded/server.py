@@ -1,4 +1,4 @@
-"""Opening and leaving the server of a data directory."""
+"""Open and leave the server of a data directory."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def default_data_dir() -> Path:
 
 
 class EmbeddedServer:
-    """A started server. `open_server` hands out one a directory and counts its users in this process."""
+    """A started server. `open_server` returns one per directory and counts its users in this process."""
 
     def __init__(self, data_dir: Path, postgres_version: int | None) -> None:
         self.data_dir = data_dir
         self._pgdata = (data_dir / "postgres").resolve()  # it may be a link to a larger disk
         self._process = os.getpid()
         self._users = 0
-        with _our_errors(self._pgdata):
-            _make(self._pgdata)
+        with _translated_errors(self._pgdata):
+            _create_directory(self._pgdata)
             self._running = self._ensure(postgres_version)
             self.url = self._address()
 
@@ -54,55 +54,55 @@ class EmbeddedServer:
     @property
     def shared(self) -> bool:
         """True if other processes use the server, too."""
-        with _our_errors(self._pgdata), FolderLock(self._pgdata):
+        with _translated_errors(self._pgdata), FolderLock(self._pgdata):
             return users.others(self._pgdata)
 
     def enter(self) -> None:
-        """Be one of its users. A process that was forked from one is none until it connects."""
+        """Register this process as a user. A forked process is none until it connects."""
         if self._process == os.getpid():
             return
-        with _servers_lock, _our_errors(self._pgdata), FolderLock(self._pgdata):
+        with _servers_lock, _translated_errors(self._pgdata), FolderLock(self._pgdata):
             users.join(self._pgdata, account_for(self._pgdata))
             self._process = os.getpid()
 
     def revive(self) -> bool:
-        """Start the server again where it has ended; whether another one runs now than before."""
+        """Start the server again if it has ended; return whether its process has changed."""
         with _servers_lock:
             if not self._users or not (self._pgdata / "PG_VERSION").exists():
                 return False
             before = self._running
-            with _our_errors(self._pgdata):
+            with _translated_errors(self._pgdata):
                 self._running = self._ensure(None)
-                self._address()  # makes the link to the socket again
+                self._address()  # creates the link to the socket again
             return self._running.pid != before.pid
 
     def close(self) -> None:
-        """Leave the server; it stops when no process uses it any more."""
+        """Leave the server; it stops when no process uses it."""
         with _servers_lock:
             self._users -= 1
             if self._users == 0:
                 del _servers[self.data_dir]
                 if self._process != os.getpid():  # a forked child that never connected
                     return
-                with _our_errors(self._pgdata):
+                with _translated_errors(self._pgdata):
                     self._leave()
 
     def _ensure(self, postgres_version: int | None) -> process.Running:
-        """Start it, or join it where it runs already, and be one of its users."""
+        """Start the server, or join a running one, and register this process as a user."""
         if not is_root():
-            account_for(self._pgdata)  # tells whose it is, before the system refuses the lock
+            account_for(self._pgdata)  # names the owner before the system refuses the lock
         with FolderLock(self._pgdata) as lock:
             account = account_for(self._pgdata)
-            running = self._found(account)
+            running = self._find_usable(account)
             if running is None:
-                made = self._prepared(postgres_version, account, lock)
+                made = self._prepare(postgres_version, account, lock)
                 running = process.start(self._pgdata, made, account)
             users.join(self._pgdata, account)
             self._process = os.getpid()
             return running
 
-    def _found(self, account: Account | None) -> process.Running | None:
-        """The server that runs, once it is ready and lets nobody in but us; None where none does, or it has to be another."""
+    def _find_usable(self, account: Account | None) -> process.Running | None:
+        """The running server, when it is ready and closed to other users; None if there is none or it must be replaced."""
         running = process.find(self._pgdata)
         if running is None:
             return None
@@ -110,18 +110,18 @@ class EmbeddedServer:
         if running.status == "stopping" or not closed:
             process.stop(self._pgdata, running)
             return None
-        if cluster.admit(self._pgdata, account):
+        if cluster.write_access_rules(self._pgdata, account):
             process.reload(self._pgdata, running)
         return process.wait(self._pgdata, running)
 
-    def _prepared(self, postgres_version: int | None, account: Account | None, lock: FolderLock) -> Installation:
+    def _prepare(self, postgres_version: int | None, account: Account | None, lock: FolderLock) -> Installation:
         cluster.clear_unfinished(self._pgdata)
         version = cluster.version_of(self._pgdata)
         made = installation(version or postgres_version or NEWEST, account)
         if version is None:
             cluster.initialise(self._pgdata, made, account, lock)
         cluster.configure(self._pgdata, account)
-        cluster.admit(self._pgdata, account)
+        cluster.write_access_rules(self._pgdata, account)
         if os.name == "nt":
             process.clear_stale(self._pgdata)
             cluster.password_of(self._pgdata, made)
@@ -144,19 +144,19 @@ class EmbeddedServer:
                 running = process.find(self._pgdata)
                 if running is not None:
                     process.stop(self._pgdata, running)
-        except FileNotFoundError:  # the directory was removed; what ran in it is of no use
+        except FileNotFoundError:  # the directory was removed, so its server is useless
             process.stop(self._pgdata, self._running)
 
 
 def open_server(data_dir: Path, postgres_version: int | None = None) -> EmbeddedServer:
-    """Start the server of a data directory, or join it where it runs already.
+    """Start the server of a data directory, or join a running one.
 
-    `postgres_version` (16 or 18) counts for a new directory only. Raises DatabaseUnavailableError where it does not start, and
-    ConfigError where there can be no directory.
+    `postgres_version` (16 or 18) applies to new directories only. Raises DatabaseUnavailableError if it does not start, and
+    ConfigError if the directory cannot be used.
     """
     try:
         data_dir = data_dir.expanduser().resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # no such user, links in a circle, a NUL
+    except (OSError, RuntimeError, ValueError) as error:  # unknown user, circular links, a NUL
         msg = f"the data directory {str(data_dir)!r} cannot be made: {error}. {_ELSEWHERE}"
         raise ConfigError(msg) from error
     with _servers_lock:
@@ -167,7 +167,7 @@ def open_server(data_dir: Path, postgres_version: int | None = None) -> Embedded
         return server
 
 
-def _make(pgdata: Path) -> None:
+def _create_directory(pgdata: Path) -> None:
     if "\n" in str(pgdata) or "\r" in str(pgdata):
         msg = f"the data directory {str(pgdata.parent)!r} has a line break in its path, which Postgres does not take. {_ELSEWHERE}"
         raise ConfigError(msg)
@@ -179,7 +179,7 @@ def _make(pgdata: Path) -> None:
 
 
 @contextmanager
-def _our_errors(pgdata: Path) -> Iterator[None]:
+def _translated_errors(pgdata: Path) -> Iterator[None]:
     try:
         yield
     except PgRetrievalError:
@@ -201,12 +201,12 @@ def _leave_all() -> None:
                 server.close()
 
 
-def _after_fork() -> None:
-    """Another thread may have held the lock, which a child does not have."""
+def _renew_lock() -> None:
+    """Replace the lock, which another thread may have held at the fork."""
     global _servers_lock
     _servers_lock = threading.RLock()
 
 
 atexit.register(_leave_all)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_renew_lock)

@@ -60,7 +60,7 @@ def _remembered() -> list[Path]:
 
 
 def _folder_in(base: Path) -> Path:
-    """A folder that is ours and closed; what a stranger has put under our name is passed over."""
+    """A private folder of this user in `base`; a stranger's folder with its name is skipped."""
     first = f"pgretrieval-{os.geteuid()}"
     for name in (first, *(f"{first}-{number}" for number in range(1, _NAMES))):
         folder = base / name

@@ -1,4 +1,4 @@
-"""Processes that use a directory's server; the last to leave stops it. All functions run under the directory's lock."""
+"""Processes that use a directory's server; the last to leave stops it. All functions require the directory's lock."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from pgretrieval.db.embedded.files import read_text, replace_text
 _LIST = "pgretrieval.users"
 
 User = tuple[int, str]
-"""Number of a process, and when it began: numbers come again."""
+"""Number and start time of a process; numbers are reused."""
 
 
 def join(pgdata: Path, account: Account | None) -> None:
-    """Put this process on the list."""
-    _write(pgdata, account, {*_running(pgdata), _this()})
+    """Add this process to the list."""
+    _write(pgdata, account, {*_running(pgdata), _this_process()})
 
 
 def leave(pgdata: Path, account: Account | None) -> bool:
-    """Take this process off the list; whether others are on it."""
-    remaining = _running(pgdata) - {_this()}
+    """Remove this process from the list; return whether others are on it."""
+    remaining = _running(pgdata) - {_this_process()}
     _write(pgdata, account, remaining)
     return bool(remaining)
 
 
 def others(pgdata: Path) -> bool:
     """Return whether other processes are on the list."""
-    return bool(_running(pgdata) - {_this()})
+    return bool(_running(pgdata) - {_this_process()})
 
 
-def _this() -> User:
-    return os.getpid(), began(os.getpid()) or ""
+def _this_process() -> User:
+    return os.getpid(), start_time(os.getpid()) or ""
 
 
 def _running(pgdata: Path) -> set[User]:
@@ -45,11 +45,11 @@ def _running(pgdata: Path) -> set[User]:
         listed = {(int(pid), str(start)) for pid, start in json.loads(read_text(pgdata / _LIST) or "[]")}
     except (ValueError, TypeError, OverflowError):
         return set()
-    return {(pid, start) for pid, start in listed if _lives(pid, start)}
+    return {(pid, start) for pid, start in listed if _is_running(pid, start)}
 
 
-def _lives(pid: int, start: str) -> bool:
-    found = began(pid)
+def _is_running(pid: int, start: str) -> bool:
+    found = start_time(pid)
     if found is not None:
         return found == start
     try:
@@ -65,10 +65,10 @@ def _write(pgdata: Path, account: Account | None, users: set[User]) -> None:
     replace_text(pgdata / _LIST, json.dumps(sorted(users)), account, lasting=False)
 
 
-def began(pid: int) -> str | None:
+def start_time(pid: int) -> str | None:
     """Return an identifier of a process's start time, or None if there is no such process or only a zombie."""
     try:
-        # What psutil tells on Linux moves with the machine's clock.
+        # psutil's start time depends on the wall clock on Linux.
         state, *fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         return None if state in (b"Z", b"X") else f"{_boot()}/{fields[18].decode()}"
     except (OSError, ValueError, IndexError):
