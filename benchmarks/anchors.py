@@ -387,10 +387,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of training, instead of epochs")
     parser.add_argument("--max-tokens", type=int, default=32, help="of a pair")
     options = parser.parse_args()
-    about = {"command": command(), "machine": machine.describe()}
+    origin = {"command": command(), "machine": machine.describe()}
     if options.synthetic:
         known = entities.synthetic(options.anchor_queries, options.tested, options.items or 5000)
-        write({"made-up scores": about | measure(known, None, [], options.anchor_items, options.seeds)}, "anchors-synthetic")
+        write({"made-up scores": origin | measure(known, None, [], options.anchor_items, options.seeds)}, "anchors-synthetic")
         return
     if options.work is None:
         parser.error("give --work, or --synthetic")
@@ -407,7 +407,7 @@ def main() -> None:
         known, seconds_each, error = entities.scored(work, data, model, options.anchor_queries, options.tested)
         relevant = [data.tested[known.queries[row]] for row in known.tested]
         measured = measure(known, model, relevant, options.anchor_items, options.seeds)
-        results[head] = about | measured | {"seconds_each": seconds_each, "error": error}
+        results[head] = origin | measured | {"seconds_each": seconds_each, "error": error}
         write(results, stem)
     pictures.calls(stem)
 

@@ -46,7 +46,7 @@ _DIM, _WORDS, _OF_NEIGHBOUR = 64, 48, 0.5
 _QUERIES, _ROUNDS = 500, 2
 _QUIET, _ALL, _COUNTING = "quiet", "4 writers, rebuilds and compactions", "6 processes that count"
 _WARMED = 1.0  # seconds that all have gone on before searches are measured
-_LOOK = 0.02  # seconds between two looks at what sessions wait for
+_SAMPLE_SECONDS = 0.02  # seconds between two samples of wait events
 _FORKING = multiprocessing.get_context("forkserver")  # its server has imported this module
 _PROCESSORS = os.sched_getaffinity(0)
 
@@ -128,7 +128,7 @@ def compact(url: str, done: Any) -> None:
 
 
 @contextmanager
-def going_on(jobs: Sequence[Job], where: set[int]) -> Iterator[list[Any]]:
+def concurrently(jobs: Sequence[Job], where: set[int]) -> Iterator[list[Any]]:
     """Run each job in its own process on these processors, starting when all are ready; yields their counts."""
     counts = [_FORKING.Value("q", -1) for _ in jobs]
     processes = [
@@ -167,15 +167,15 @@ class Measured:
     spent: list[float] = field(default_factory=list)
     queued: list[float] = field(default_factory=list)
     computed: list[float] = field(default_factory=list)
-    looks: Counter[str] = field(default_factory=Counter)
+    samples: Counter[str] = field(default_factory=Counter)
     done: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
 
 def processors(*numbers: int) -> NDArray[np.float64]:
     """Milliseconds that processes or threads have computed, and waited for a processor, from Linux."""
-    told = [Path(f"/proc/{number}/schedstat").read_text().split()[:2] for number in numbers]
-    return np.array(told, dtype=np.float64).sum(axis=0) / 1e6
+    times = [Path(f"/proc/{number}/schedstat").read_text().split()[:2] for number in numbers]
+    return np.array(times, dtype=np.float64).sum(axis=0) / 1e6
 
 
 def watched(docs: pgretrieval.Collection) -> Callable[[Float32Array], NDArray[np.float64]]:
@@ -208,14 +208,14 @@ def offer(
     """Run searches at a rate, in threads that take the next scheduled one."""
     turns = list(range(int(rate * seconds)))[::-1]
     failed: list[BaseException] = []
-    begun = time.perf_counter() + 0.1
+    started = time.perf_counter() + 0.1
 
     def work() -> None:
         own = threading.get_native_id()
         try:
             while turns:
                 turn = turns.pop()
-                due, before = begun + turn / rate, processors(own)
+                due, before = started + turn / rate, processors(own)
                 time.sleep(max(0.0, due - time.perf_counter()))
                 computed, queued = search(queries[turn % len(queries)]) + processors(own) - before
                 into.spent.append((time.perf_counter() - due) * 1e3)
@@ -227,10 +227,10 @@ def offer(
     searchers = [threading.Thread(target=work, daemon=True) for _ in range(_SEARCHERS)]
     for searcher in searchers:
         searcher.start()
-    with psycopg.connect(url, autocommit=True) as looking:
+    with psycopg.connect(url, autocommit=True) as connection:
         while any(searcher.is_alive() for searcher in searchers):
-            into.looks.update(row[0] for row in looking.execute(_WAITS, [_SEARCHING]))
-            time.sleep(_LOOK)
+            into.samples.update(row[0] for row in connection.execute(_WAITS, [_SEARCHING]))
+            time.sleep(_SAMPLE_SECONDS)
     if failed:
         raise failed[0]
 
@@ -305,7 +305,7 @@ def measure(passages: int, rate: float, seconds: float) -> dict[tuple[str, bool]
             for name, apart, jobs in states(served.url, passages):
                 one = found[name, apart]
                 where = arrange(served.url, apart=apart)
-                with going_on([job for _, job in jobs], where) as counts:
+                with concurrently([job for _, job in jobs], where) as counts:
                     before, started = [done.value for done in counts], time.perf_counter()
                     offer(search, served.url, queries, rate, seconds, one)
                     one.seconds += time.perf_counter() - started
@@ -318,8 +318,8 @@ def measure(passages: int, rate: float, seconds: float) -> dict[tuple[str, bool]
 def row(name: str, measured: Measured, quiet: Measured) -> str:
     """One row of the table."""
     p50, p95, p99 = np.percentile(measured.spent, [50, 95, 99])
-    looks = sum(measured.looks.values())
-    waits = [f"{event} {times / looks:.1%}" for event, times in measured.looks.most_common() if event != "works"]
+    samples = sum(measured.samples.values())
+    waits = [f"{event} {times / samples:.1%}" for event, times in measured.samples.most_common() if event != "works"]
     done = [f"{times / measured.seconds:.3g} {what}" for what, times in measured.done.items() if what]
     return (
         f"| {name} | {p50:.1f} | {p95:.1f} | {p99:.1f} | {p95 / np.percentile(quiet.spent, 95):.2f} | "
@@ -355,7 +355,7 @@ def main() -> None:
         machine.as_lines(machine.describe()),
         "",
         "`computed` is the mean time that client and server compute per search, `queued` that they wait for a processor, in",
-        f"milliseconds. `waits` are wait events of searching sessions, as shares of samples taken every {_LOOK * 1e3:.0f} ms.",
+        f"milliseconds. `waits` are wait events of searching sessions, as shares of samples every {_SAMPLE_SECONDS * 1e3:.0f} ms.",
         "",
         "All on the same processors:",
         "",

@@ -26,7 +26,7 @@ COUNTED = ("runs", "faults", "acknowledged", "lost", "duplicated", "violations")
 
 def page(rows: list[dict[str, object]]) -> str:
     """The counts as a table."""
-    here = {name: told for name, told in machine.describe().items() if name not in ("date", "commit")}
+    properties = {name: value for name, value in machine.describe().items() if name not in ("date", "commit")}
     lines = [
         "# Fault injection",
         "",
@@ -35,7 +35,7 @@ def page(rows: list[dict[str, object]]) -> str:
         "[`check`](../../docs/reference/sql.md#check) found after every run. A kill after the work was done",
         "counts as a run, not as a fault.",
         "",
-        machine.as_lines(here),
+        machine.as_lines(properties),
         "",
         "| case | runs | faults injected | acknowledged | lost | duplicated | violations | | date | commit |",
         "|---|---|---|---|---|---|---|---|---|---|",

@@ -50,7 +50,7 @@ def in_sql(url: str) -> dict[str, float]:
     return spent
 
 
-def whole(collection: pgretrieval.Collection) -> tuple[float, float]:
+def client_check(collection: pgretrieval.Collection) -> tuple[float, float]:
     """Seconds of the client's check, and of decoding alone."""
     began: list[float] = []
 
@@ -78,7 +78,7 @@ def main() -> None:
         collection = built(database, options.cache, options.passages)
         stats = collection.stats()
         spent = in_sql(database.url)
-        total, decoding = whole(collection)
+        total, decoding = client_check(collection)
     rows = [f"| `{part}` | {seconds:.1f} |" for part, seconds in spent.items()]
     page = [
         "# Check of a collection",

@@ -136,7 +136,7 @@ def working(collection: Any, passages: Sequence[Passage], query: Float32Array) -
         thread.join()
 
 
-def moved(database: Any, docs: Vectors, other: Vectors, encoder: Remembered) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def measure_shift(database: Any, docs: Vectors, other: Vectors, encoder: Remembered) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Rows of the table before adding, after adding and after the rebuild, and durations of the rebuild and of concurrent calls."""
     exact = exact_rankings(docs, other)
     say({"state": "exact rankings are there"})
@@ -156,12 +156,12 @@ def moved(database: Any, docs: Vectors, other: Vectors, encoder: Remembered) -> 
     rows.append(row("medquad added"))
     say(rows[-1])
     stages: dict[str, float] = {}
-    began: dict[str, float] = {}
+    started: dict[str, float] = {}
 
     def stage(name: str, _done: int, _total: int) -> None:
         now = time.perf_counter()
-        began.setdefault(name, now)
-        stages[name] = now - began[name]
+        started.setdefault(name, now)
+        stages[name] = now - started[name]
 
     started = time.perf_counter()
     with working(collection, other.passages, other.queries[0]) as spent:
@@ -169,10 +169,10 @@ def moved(database: Any, docs: Vectors, other: Vectors, encoder: Remembered) -> 
         seconds = time.perf_counter() - started
     rows.append(row("rebuilt"))
     say(rows[-1])
-    beside = {
+    concurrent = {
         name: {"times": len(times), "median": float(np.median(times)), "longest": max(times)} for name, times in spent.items()
     }
-    return rows, {"seconds": seconds, "stages": stages, "beside": beside}
+    return rows, {"seconds": seconds, "stages": stages, "concurrent": concurrent}
 
 
 def control(database: Any, docs: Vectors, encoder: Remembered) -> dict[str, Any]:
@@ -227,9 +227,9 @@ def main() -> None:
     docs, other = (first(vectors.load(name, options.cache), options.passages, name) for name in ("cpp_docs", "medquad"))
     encoder = Remembered([docs, other])
     with serving() as database:
-        rows, rebuilt = moved(database, docs, other, encoder)
+        rows, rebuilt = measure_shift(database, docs, other, encoder)
         rows.append(control(database, docs, encoder))
-    beside = rebuilt["beside"]
+    concurrent = rebuilt["concurrent"]
     lines = [
         "# Drift",
         "",
@@ -250,7 +250,7 @@ def main() -> None:
         "",
         "| | count | median ms | longest ms |",
         "|---|---|---|---|",
-        *(f"| {name} | {one['times']} | {one['median']:.0f} | {one['longest']:.0f} |" for name, one in beside.items()),
+        *(f"| {name} | {one['times']} | {one['median']:.0f} | {one['longest']:.0f} |" for name, one in concurrent.items()),
     ]
     text = "\n".join([*lines, ""])
     if options.passages is None:

@@ -143,7 +143,7 @@ def chosen(data: Vectors) -> Vectors:
     )
 
 
-def kept() -> list[Measured]:
+def stored_rows() -> list[Measured]:
     """Rows of earlier runs."""
     rows: list[Measured] = json.loads(_FILE.read_text()) if _FILE.exists() else []
     return rows
@@ -151,7 +151,7 @@ def kept() -> list[Measured]:
 
 def note(row: Measured) -> None:
     """Store one row, replacing an older one of the same measurement, and write the table."""
-    held = kept()
+    held = stored_rows()
     same = [one for one in held if (one["set"], one["way"], one["bits"]) != (row["set"], row["way"], row["bits"])]
     _FILE.write_text(json.dumps([*same, row], indent=1) + "\n")
     (RESULTS / "pooled.md").write_text(table([*same, row]))
@@ -182,8 +182,8 @@ def table(rows: list[Measured]) -> str:
             columns = [row["way"], f"{row['vectors']:.0f}", str(row["bits"])]
             columns += [f"{row['fidelity']:.3f}", f"{row['fidelity_100']:.3f}", f"{row['ndcg']:.3f} ({row['exact_ndcg']:.3f})"]
             for what, form, share in zip(_COMPARED, (".1f", ",.0f", ",.0f"), (".2f", ".0%", ".0%"), strict=True):
-                beside = f" ({row[what] / row['whole'][what]:{share}})" if row["whole"] else ""
-                columns.append(f"{row[what]:{form}}{beside}")
+                ratio = f" ({row[what] / row['whole'][what]:{share}})" if row["whole"] else ""
+                columns.append(f"{row[what]:{form}}{ratio}")
             lines.append("| " + " | ".join([*columns, "yes" if row["codes_inline"] else "no"]) + " |")
     return "\n".join([*lines, ""])
 
@@ -200,7 +200,7 @@ def main() -> None:
     described = machine.describe()
     for name in options.sets:
         data = chosen(vectors.load(name, options.cache))
-        before = next((row for row in kept() if (row["set"], row["way"]) == (name, WHOLE)), {})
+        before = next((row for row in stored_rows() if (row["set"], row["way"]) == (name, WHOLE)), {})
         whole = {key: before[key] for key in _COMPARED if before}
         for way, count, bits, make in ways(data, tuple(options.bits)):
             if options.ways and not way.startswith(tuple(options.ways)):

@@ -155,12 +155,12 @@ def build(database: pgretrieval.RetrievalDatabase, data: Vectors, name: str, **o
     """Add and build one collection with given vectors and `options`."""
     collection = database.create_collection(name, **options)
     stages: dict[str, float] = {}
-    began: dict[str, float] = {}
+    started: dict[str, float] = {}
 
     def stage(stage_name: str, _done: int, _total: int) -> None:
         now = time.perf_counter()
-        began.setdefault(stage_name, now)
-        stages[stage_name] = now - began[stage_name]
+        started.setdefault(stage_name, now)
+        stages[stage_name] = now - started[stage_name]
 
     with resident() as memory:
         started = time.perf_counter()
@@ -182,12 +182,12 @@ def resident() -> Iterator[list[float]]:
     """Peak private memory of this process in MiB during the block, without pages of files such as the vectors'."""
     peak, done, process = [0.0], threading.Event(), psutil.Process()
 
-    def look() -> None:
+    def sample() -> None:
         while not done.wait(0.2):
             info = process.memory_info()
             peak[0] = max(peak[0], (info.rss - getattr(info, "shared", 0)) / 2**20)
 
-    watch = threading.Thread(target=look, daemon=True)
+    watch = threading.Thread(target=sample, daemon=True)
     watch.start()
     try:
         yield peak
@@ -196,7 +196,7 @@ def resident() -> Iterator[list[float]]:
         watch.join()
 
 
-def ours(data: Vectors, best: list[list[str]], generators: Sequence[Generator]) -> list[Measured]:
+def measure_pgretrieval(data: Vectors, best: list[list[str]], generators: Sequence[Generator]) -> list[Measured]:
     """One collection with all features, searched by each generator; its build includes all of them."""
     rows = []
     with serving() as database:
@@ -244,7 +244,7 @@ def compare(data: Vectors, peers: dict[str, str], cache: Path, generators: Seque
         "tokens": len(data.documents),
         "queries": len(data.queries),
         "exact": {**exact_in_torch(data), "ndcg": quality(data, best, best, 10)["ndcg"]},
-        "pgretrieval": ours(data, best, generators),
+        "pgretrieval": measure_pgretrieval(data, best, generators),
     }
     section["peers"] = [peer(name, python, data, best, cache) for name, python in peers.items()]
     return section

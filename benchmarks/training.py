@@ -148,21 +148,21 @@ def main() -> None:
     for name, default in asdict(Size()).items():
         several = {"nargs": "+", "type": int} if isinstance(default, tuple) else {"type": int if default is None else type(default)}
         parser.add_argument("--" + name.replace("_", "-"), default=None, **several)
-    given = vars(parser.parse_args())
-    usual = asdict(TRIAL if given["trial"] else Size())
-    size = Size(**{name: value if given[name] is None else given[name] for name, value in usual.items()})
-    work: Path = given["work"]
-    for stage in (stage for stage in STAGES if stage in given["stages"]):
+    arguments = vars(parser.parse_args())
+    usual = asdict(TRIAL if arguments["trial"] else Size())
+    size = Size(**{name: value if arguments[name] is None else arguments[name] for name, value in usual.items()})
+    work: Path = arguments["work"]
+    for stage in (stage for stage in STAGES if stage in arguments["stages"]):
         started = time.perf_counter()
         if stage == "mine":
             mine_all(work, size)
         elif stage == "train":
-            for name in given["models"]:
-                train(name, work, size, given["device"])
+            for name in arguments["models"]:
+                train(name, work, size, arguments["device"])
         else:
-            report = evaluate(work, size, given["models"], given["sets"], given["device"])
+            report = evaluate(work, size, arguments["models"], arguments["sets"], arguments["device"])
             (work / "training.md").write_text(report, encoding="utf-8")
-            if not given["trial"]:
+            if not arguments["trial"]:
                 (RESULTS / "training.md").write_text(report, encoding="utf-8")
         say({"stage": stage, "seconds": round(time.perf_counter() - started, 1)})
 
@@ -174,13 +174,13 @@ def mine_all(work: Path, size: Size) -> None:
             continue
         source = data_folder() / name
         qrels = read_qrels(source / file)
-        asked = {key: text for key, text in read_queries(source / "queries.jsonl.gz") if key in qrels}
-        keys = sorted(asked)
+        queries_by_id = {key: text for key, text in read_queries(source / "queries.jsonl.gz") if key in qrels}
+        keys = sorted(queries_by_id)
         chosen = [keys[place] for place in np.random.default_rng(_SEED).permutation(len(keys))[: size.queries].tolist()]
         judgements = {key: qrels[key] for key in chosen}
-        passages = some(list(read_passages(source / "corpus.jsonl.gz")), relevant(judgements), size.measured_passages)
+        passages = sample_passages(list(read_passages(source / "corpus.jsonl.gz")), relevant(judgements), size.measured_passages)
         options = MiningOptions(size.ways, size.depth, seed=_SEED)
-        mine_into(work / "mined" / name, FIRST, passages, {key: asked[key] for key in chosen}, judgements, options)
+        mine_into(work / "mined" / name, FIRST, passages, {key: queries_by_id[key] for key in chosen}, judgements, options)
 
 
 def mine_into(
@@ -326,7 +326,9 @@ def judged(name: str, size: Size) -> Judged:
     chosen = np.random.default_rng(_SEED).permutation(len(keys))[: size.measured_queries].tolist()
     queries = {keys[place]: texts[keys[place]] for place in chosen}
     kept = {key: qrels[key] for key in queries}
-    return Judged(some(list(read_passages(source / "corpus.jsonl.gz")), relevant(kept), size.measured_passages), queries, kept)
+    return Judged(
+        sample_passages(list(read_passages(source / "corpus.jsonl.gz")), relevant(kept), size.measured_passages), queries, kept
+    )
 
 
 def relevant(qrels: dict[str, dict[str, int]]) -> set[str]:
@@ -334,7 +336,7 @@ def relevant(qrels: dict[str, dict[str, int]]) -> set[str]:
     return {key for grades in qrels.values() for key in grades}
 
 
-def some(passages: list[Passage], wanted: Collection[str], count: int) -> list[Passage]:
+def sample_passages(passages: list[Passage], wanted: Collection[str], count: int) -> list[Passage]:
     """All requested passages, and others up to `count`, drawn by seed, in the order of the corpus."""
     others = [place for place, passage in enumerate(passages) if passage.id not in wanted]
     drawn = np.random.default_rng(_SEED).permutation(len(others))[: max(count - len(wanted), 0)]
@@ -371,15 +373,15 @@ def measure(
     """nDCG@10 by query of exact MaxSim; of the first queries' scores by `k_tokens` and imputation; of the `single` vector."""
     encoder = load_encoder(source, device)
     texts = [passage.encoded_text for passage in data.passages]
-    asked = list(data.queries.values())
+    query_texts = list(data.queries.values())
     found: dict[str, Float32Array] = {}
     if single:
-        queries, dense_queries = encoder.encode_query_with_dense(asked)
+        queries, dense_queries = encoder.encode_query_with_dense(query_texts)
         documents, dense = encoder.encode_document_with_dense(texts)
         found["single vector"] = dense_queries @ dense.T
     else:
         with in_bf16():
-            queries, documents = encoder.encode_query(asked), encoder.encode_document(texts)
+            queries, documents = encoder.encode_query(query_texts), encoder.encode_document(texts)
     offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in documents])]).astype(np.int64)
     stacked = np.concatenate(documents)
     parts = [queries[start : start + _QUERIES_AT_ONCE] for start in range(0, len(queries), _QUERIES_AT_ONCE)]
@@ -412,14 +414,14 @@ def xtr_scores(
         for count in k_tokens:
             taken, owned = values[:, :count], owners[places[:, :count]]
             best = torch.full((len(query), len(offsets) - 1), -torch.inf).scatter_reduce(1, owned, taken, "amax")
-            there = best.isfinite()
-            kept = best.where(there, torch.zeros(()))
+            retrieved = best.isfinite()
+            kept = best.where(retrieved, torch.zeros(()))
             means = {
-                "kth": best.where(there, taken[:, -1:]).mean(dim=0),
+                "kth": best.where(retrieved, taken[:, -1:]).mean(dim=0),
                 "zero": kept.mean(dim=0),
-                "none": kept.sum(dim=0) / there.sum(dim=0).clamp(min=1),
+                "none": kept.sum(dim=0) / retrieved.sum(dim=0).clamp(min=1),
             }
-            seen = there.any(dim=0)
+            seen = retrieved.any(dim=0)
             for imputation, mean in means.items():
                 scores.setdefault((count, imputation), []).append(mean.where(seen, torch.tensor(-torch.inf)).numpy())
     return {key: np.stack(rows) for key, rows in scores.items()}
@@ -427,7 +429,7 @@ def xtr_scores(
 
 def _page(values: dict[str, Any], vectors: dict[str, Any], size: Size) -> str:
     """All numbers as a page for benchmarks/results."""
-    about = ", ".join(f"{key} {value}" for key, value in {**asdict(size), **machine.describe()}.items())
+    settings = ", ".join(f"{key} {value}" for key, value in {**asdict(size), **machine.describe()}.items())
     alone = [name for name in values if TOKENS not in name]
     counted = [
         f"| {model} | " + " | ".join(f"{counts[name]:.1f}" if name in counts else "" for name in EVALUATION) + " |"
@@ -438,7 +440,7 @@ def _page(values: dict[str, Any], vectors: dict[str, Any], size: Size) -> str:
         "",
         "`python benchmarks/training.py --work DIR`",
         "",
-        f"{about}.",
+        f"{settings}.",
         "",
         "nDCG@10 by exact MaxSim; in brackets the difference to the untrained encoder and its 95 % interval.",
         "",

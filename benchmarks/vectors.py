@@ -142,9 +142,10 @@ def load_pile(cache: Path, passages: int | None = None) -> Vectors:
         _save(folder, "query", whole.queries)
         (folder / "done.json").write_text(json.dumps({"passages": passages, "queries": len(whole.queries)}))
     kept = whole.passages[:passages]
-    there = {passage.id for passage in kept}
+    passage_ids = {passage.id for passage in kept}
     qrels = {
-        query: {passage: grade for passage, grade in judged.items() if passage in there} for query, judged in whole.qrels.items()
+        query: {passage: grade for passage, grade in judged.items() if passage in passage_ids}
+        for query, judged in whole.qrels.items()
     }
     return replace(
         whole, folder=folder, passages=kept, qrels=qrels, documents=_read(folder, "document")[0], document_offsets=offsets
@@ -182,12 +183,12 @@ def _prefixed(name: str, part: Vectors) -> Vectors:
     )
 
 
-def _queries_of_pile(parts: Sequence[Vectors], there: set[str]) -> tuple[list[str], list[Float32Array]]:
+def _queries_of_pile(parts: Sequence[Vectors], passage_ids: set[str]) -> tuple[list[str], list[Float32Array]]:
     """An equal number of each collection's queries, all with a relevant passage among those given to slow peers."""
     query_ids: list[str] = []
     queries: list[Float32Array] = []
     for part in parts:
-        answerable = [i for i, query in enumerate(part.query_ids) if there & part.qrels[query].keys()]
+        answerable = [i for i, query in enumerate(part.query_ids) if passage_ids & part.qrels[query].keys()]
         for i in np.random.default_rng(_SEED).permutation(answerable)[:_QUERIES_PER_COLLECTION].tolist():
             query_ids.append(part.query_ids[i])
             queries.append(part.queries[i])

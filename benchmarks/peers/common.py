@@ -180,8 +180,8 @@ def import_torch(threads: int) -> Any:
 
 def hide_scripts() -> None:
     """Remove this folder from the path: scripts here have the names of the packages that they import."""
-    here = Path(__file__).resolve().parent
-    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != here]
+    folder = Path(__file__).resolve().parent
+    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != folder]
 
 
 def load_matrices(folder: Path, kind: str) -> list[NDArray[np.float16]]:

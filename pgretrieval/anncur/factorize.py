@@ -232,8 +232,8 @@ class _Factorizing:
         scores = self._scorer.predict(pairs).reshape(-1, len(self._queries))
         ids = np.array(list(texts), dtype=np.int32)
         with self._tables.connection.transaction():
-            there = factorizations.lock_passages(self._tables, ids)
-            factorizations.copy_scores(self._tables, self._matrix_id, ids[there], scores[there])
+            existing = factorizations.lock_passages(self._tables, ids)
+            factorizations.copy_scores(self._tables, self._matrix_id, ids[existing], scores[existing])
 
     def _texts(self, passage_ids: Int32Array) -> dict[int, str]:
         found = passages.texts(self._tables, passage_ids.tolist())
@@ -328,9 +328,9 @@ class _Factorizing:
             self._stage("embed", start, len(ids))
             found, scores = factorizations.scores_of(made, self._matrix_id, ids[start : start + block], len(self._queries))
             with made.connection.transaction():
-                there = factorizations.lock_passages(made, found)
-                embeddings = (scores[there] @ inverse.T - centre).astype(np.float32)
-                factorizations.copy_embeddings(made, found[there], embeddings)
+                existing = factorizations.lock_passages(made, found)
+                embeddings = (scores[existing] @ inverse.T - centre).astype(np.float32)
+                factorizations.copy_embeddings(made, found[existing], embeddings)
         self._stage("embed", len(ids), len(ids))
         return len(ids)
 

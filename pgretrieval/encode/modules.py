@@ -143,8 +143,8 @@ class LowerCase(Module):  # type: ignore[misc]
         from tokenizers.normalizers import Lowercase, Sequence
 
         backend = model.tokenizer.backend_tokenizer
-        there = backend.normalizer
-        backend.normalizer = Lowercase() if there is None else Sequence([Lowercase(), there])
+        existing = backend.normalizer
+        backend.normalizer = Lowercase() if existing is None else Sequence([Lowercase(), existing])
 
     def save(self, output_path: str, *_: Any, **__: Any) -> None:
         """Write the configuration, which is empty."""

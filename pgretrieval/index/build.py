@@ -158,8 +158,8 @@ def _is_sufficient(tables: CollectionTables, state: State, encoder: CollectionEn
     return state.tokens <= GROWTH_THAT_RETRAINS * trained.tokens or untrainable
 
 
-def _makes_the_same(one: Rebuild, other: Rebuild) -> bool:
-    return (one.encoder, one.dim, one.vectors_per_passage) == (other.encoder, other.dim, other.vectors_per_passage)
+def _makes_the_same(first: Rebuild, other: Rebuild) -> bool:
+    return (first.encoder, first.dim, first.vectors_per_passage) == (other.encoder, other.dim, other.vectors_per_passage)
 
 
 def _resume_or_begin(tables: CollectionTables, collection: CollectionRow, found: Rebuild | None, wanted: Rebuild) -> Rebuild:

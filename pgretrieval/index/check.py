@@ -140,8 +140,8 @@ def _lengths(codebook: _Codebook, centroid_ids: Int32Array, residuals: ByteArray
     residual = decoded - centroids
     squared = [np.einsum("td,td->t", rows, rows, dtype=np.float64) for rows in (decoded, centroids, residual)]
     rounding = _rounding(codebook)[np.searchsorted(codebook.cutoffs, residual)].sum(axis=1)
-    told = np.stack([np.ones(len(known)), squared[0] - squared[1] - rounding, squared[2] - rounding])
-    lengths: Sums = told * known
+    basis = np.stack([np.ones(len(known)), squared[0] - squared[1] - rounding, squared[2] - rounding])
+    lengths: Sums = basis * known
     return lengths
 
 
@@ -163,8 +163,8 @@ def _add_by_owner(sums: Sums, owners: NDArray[np.integer], values: Sums) -> Sums
 
 def _is_foreign(tokens: Float64Array, excess: Float64Array, residual: Float64Array) -> NDArray[np.bool_]:
     enough = (tokens >= _FOREIGN_MIN_TOKENS) & (residual > _FOREIGN_MIN_RESIDUAL * tokens)
-    told: NDArray[np.bool_] = enough & (excess > _FOREIGN_EXCESS * residual)
-    return told
+    foreign: NDArray[np.bool_] = enough & (excess > _FOREIGN_EXCESS * residual)
+    return foreign
 
 
 def _without_direction(codebook: _Codebook, stored: StoredCodes) -> list[tuple[str, int]]:

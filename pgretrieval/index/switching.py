@@ -28,10 +28,10 @@ def switch(work: Work, index: IndexTables, coder: Coder) -> None:
     switched, without_model, left = False, 0, 0 if work.encodes else _LEFT_TO_THE_SWITCH
     while not switched:
         coded = catch_up(work, index, coder) if len(codes.uncoded(index)) > left else 1
-        with rebuilds.trying_to_switch(work.tables) as alone:
-            if alone and without_model < _TRIES_WITHOUT_MODEL and next_texts(work):
+        with rebuilds.trying_to_switch(work.tables) as locked:
+            if locked and without_model < _TRIES_WITHOUT_MODEL and next_texts(work):
                 without_model += 1
-            elif alone and (len(codes.uncoded(index)) <= _LEFT_TO_THE_SWITCH or not coded):
+            elif locked and (len(codes.uncoded(index)) <= _LEFT_TO_THE_SWITCH or not coded):
                 rebuilds.lock(work.collection.tables(work.lock))  # raises if the lock was lost, since another build may have run
                 catch_up(work, index, coder)
                 _forget_removed(work, index)

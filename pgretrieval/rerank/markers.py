@@ -70,9 +70,9 @@ class MarkerScore(Module):  # type: ignore[misc]
         self.save_config(output_path)
 
     def _mean(self, features: dict[str, Tensor], ids: list[int]) -> Tensor:
-        there = torch.isin(features["input_ids"], torch.tensor(ids, device=features["input_ids"].device)).unsqueeze(-1)
+        is_marker = torch.isin(features["input_ids"], torch.tensor(ids, device=features["input_ids"].device)).unsqueeze(-1)
         vectors = features["token_embeddings"].float()
-        return (vectors * there).sum(dim=1) / there.sum(dim=1).clamp(min=1)
+        return (vectors * is_marker).sum(dim=1) / is_marker.sum(dim=1).clamp(min=1)
 
 
 OWN = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in (MarkedTransformer, MarkerScore)}

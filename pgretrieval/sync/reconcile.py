@@ -64,18 +64,18 @@ def reconcile(
 
     Raises NotEncodedError if a text is not in `ahead`.
     """
-    settled = set(keys)
-    ids = [passage_id for passage_id, key in found.keys_of.items() if key in settled]
+    requested = set(keys)
+    ids = [passage_id for passage_id, key in found.keys_of.items() if key in requested]
     if attached.queried:
         tables = attached.tables(connection)
-        gone = queue.release(tables, keys, ids)
+        deleted = queue.release(tables, keys, ids)
         queue.assign(tables, {passage_id: found.keys_of[passage_id] for passage_id in ids})
     else:
-        gone = [key for key in keys if key not in found.passages]
+        deleted = [key for key in keys if key not in found.passages]
     if not ids:
-        return WorkReport(0, collection.delete(gone, connection=connection) if gone else 0)
+        return WorkReport(0, collection.delete(deleted, connection=connection) if deleted else 0)
     report = add_ahead(collection._opened, [found.passages[passage_id] for passage_id in ids], ahead, connection)
-    return WorkReport(report.passages, collection.delete(gone, connection=connection) if gone else 0)
+    return WorkReport(report.passages, collection.delete(deleted, connection=connection) if deleted else 0)
 
 
 def _passages(source: str, rows: Sequence[SourceRow], found: DesiredPassages) -> dict[str, Passage]:

@@ -240,10 +240,10 @@ class _Batch:
         done = WorkReport()
         with self._writing(keys) as (connection, entries):
             found = self._rows(list(entries))
-            settled = [key for key in entries if key not in found.refused]
-            if settled:
-                done += reconcile(self._collection, self._attached, settled, found, ahead, connection)
-                queue.done(connection, [entry for key in settled for entry in entries[key]])
+            writable = [key for key in entries if key not in found.refused]
+            if writable:
+                done += reconcile(self._collection, self._attached, writable, found, ahead, connection)
+                queue.done(connection, [entry for key in writable for entry in entries[key]])
             for key, reason in found.refused.items():
                 done += self._failed(connection, key, entries[key], reason, at_once=True)
         self.report += done

@@ -71,8 +71,8 @@ class TupleLoss(nn.Module):
         prints = fingerprints(passages)
         judged = query.pop(JUDGED, None)
         if judged is None:
-            asked = fingerprints([query])
-            judged = _shared_positives(asked == asked.T, len(passages))
+            query_prints = fingerprints([query])
+            judged = _shared_positives(query_prints == query_prints.T, len(passages))
         encoded = self.model(query, task=query.get("task", "query"))
         columns = embed_columns_padded(self.model, passages, self.mini_batch_size, task_default="document")
         vectors, mask = stack_padded_token_embeddings(*columns)

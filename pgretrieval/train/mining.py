@@ -154,9 +154,9 @@ class _Mining:
     def _fetch(self, keys: set[str]) -> None:
         """Read the texts of relevant passages that the search did not return."""
         wanted = sorted(keys - self._texts.keys())
-        there = self._collection.get(wanted) if wanted else {}
-        self._texts.update((key, passage.encoded_text) for key, passage in there.items())
-        self._missing.update(set(wanted) - there.keys())
+        stored = self._collection.get(wanted) if wanted else {}
+        self._texts.update((key, passage.encoded_text) for key, passage in stored.items())
+        self._missing.update(set(wanted) - stored.keys())
 
     def _split_by_teacher(self, query: str, found: list[str]) -> tuple[list[str], list[str]]:
         """Return the teacher's best passage, and the others."""

@@ -33,7 +33,7 @@ class LateInteractionTeacher:
         if not pairs:
             return scores
         queries, passages = (list(dict.fromkeys(texts)) for texts in zip(*pairs, strict=True))
-        asked = dict(zip(queries, self._encoder.encode_query(queries), strict=True))
+        query_vectors = dict(zip(queries, self._encoder.encode_query(queries), strict=True))
         arrays = dict(zip(passages, self._encoder.encode_document(passages), strict=True))
         places: dict[str, list[int]] = {query: [] for query in queries}
         for place, (query, _) in enumerate(pairs):
@@ -41,5 +41,5 @@ class LateInteractionTeacher:
         for query, some in places.items():
             own = [arrays[pairs[place][1]] for place in some]
             offsets = np.concatenate([[0], np.cumsum([len(array) for array in own])]).astype(np.int64)
-            scores[some] = maxsim(asked[query], np.concatenate(own), offsets)
+            scores[some] = maxsim(query_vectors[query], np.concatenate(own), offsets)
         return scores

@@ -196,8 +196,8 @@ def _await(pgdata: Path, pid: int, deadline: float) -> Running | None:
 def _last_log_error(log: Path, since: int) -> str:
     """Return the first error line of the new part of the log, or else its first line."""
     lines = (read_text(log) or "").encode()[since:].decode(errors="replace").splitlines()
-    told = [line for line in lines if "FATAL" in line or "PANIC" in line or "ERROR" in line]
-    return (told or lines or ["it wrote nothing"])[0].strip()
+    errors = [line for line in lines if "FATAL" in line or "PANIC" in line or "ERROR" in line]
+    return (errors or lines or ["it wrote nothing"])[0].strip()
 
 
 def _not_started(pgdata: Path, words: str) -> DatabaseUnavailableError:
