@@ -45,9 +45,9 @@ _WRITERS, _BATCH, _SEARCHERS = 4, 5, 8
 _DIM, _WORDS, _OF_NEIGHBOUR = 64, 48, 0.5
 _QUERIES, _ROUNDS = 500, 2
 _QUIET, _ALL, _COUNTING = "quiet", "4 writers, rebuilds and compactions", "6 processes that count"
-_WARMED = 1.0  # seconds that all have gone on before searches are measured
+_WARMED = 1.0  # seconds of concurrent work before searches are measured
 _SAMPLE_SECONDS = 0.02  # seconds between two samples of wait events
-_FORKING = multiprocessing.get_context("forkserver")  # its server has imported this module
+_FORKING = multiprocessing.get_context("forkserver")  # its fork server has imported this module
 _PROCESSORS = os.sched_getaffinity(0)
 
 Job = Callable[[Any], None]

@@ -74,7 +74,7 @@ def read_entities(name: str, at_most: int | None) -> Entities:
         chosen = {text for text, place in zip(sorted(tested), order.tolist(), strict=True) if place < _TEST_SHARE * len(tested)}
         training = {text: keys for text, keys in tested.items() if text not in chosen}
         tested = {text: tested[text] for text in sorted(chosen)}
-    kept: dict[str, Passage] = {}  # items of one text are one item
+    kept: dict[str, Passage] = {}  # items with equal text are one item
     same = {item.id: kept.setdefault(item.encoded_text, item).id for item in _items(folder / "corpus.jsonl.gz")}
     training, tested = (
         {text: frozenset(same[key] for key in keys if key in same) for text, keys in part.items()} for part in (training, tested)
@@ -175,7 +175,7 @@ def scored(work: Path, data: Entities, model: Path, anchors: int, tested: int) -
         return kept.of(queries)
 
     workers = torch.get_num_threads()
-    torch.set_num_threads(1)  # whole blocks beside each other keep the cores busier than parts of products do
+    torch.set_num_threads(1)  # parallel blocks use the cores better than parallel products
     with ThreadPoolExecutor(workers) as pool:
         blocks = list(pool.map(score, range(0, len(texts), _ITEMS_AT_ONCE)))
     torch.set_num_threads(workers)
@@ -200,7 +200,7 @@ class _Block:
     def write(self, path: Path) -> None:
         partial = path.with_suffix(".partial.npz")
         np.savez(partial, queries=self.queries, scores=self.scores, seconds=self.seconds)
-        partial.replace(path)  # a block is there whole or not at all
+        partial.replace(path)  # a block is written atomically
 
     def joined(self, other: _Block) -> _Block:
         return _Block([*self.queries, *other.queries], np.concatenate([self.scores, other.scores]), self.seconds + other.seconds)

@@ -30,7 +30,7 @@ class AllPairs:
         model = load_model(folder, None)
         self._device = model.device
         self._tokenizer = model.tokenizer
-        self._room = int(model[0].max_seq_length) - 3  # beside [CLS] and twice [SEP]
+        self._room = int(model[0].max_seq_length) - 3  # in addition to [CLS] and two [SEP]
         inner = model[0].model.eval()
         self._marker = next((part for part in model if isinstance(part, MarkerScore)), None)
         self._head = None if self._marker else (inner.bert.pooler, inner.classifier)
@@ -44,7 +44,9 @@ class AllPairs:
         """(queries, passages) logits."""
         first_ids, first_lengths = _padded(self._tokens(queries, MARKERS[:2]))
         second_ids, second_lengths = _padded(self._tokens(passages, MARKERS[2:]))
-        rest = np.maximum(self._room - first_lengths[:, None], -(-self._room // 2))  # of too long a pair the longer text is cut
+        rest = np.maximum(
+            self._room - first_lengths[:, None], -(-self._room // 2)
+        )  # the longer text of an overlong pair is truncated
         second_kept = np.minimum(second_lengths, rest)  # (queries, passages)
         first_kept = np.minimum(first_lengths[:, None], self._room - second_kept)
         totals, first_kept = (first_kept + second_kept).ravel(), first_kept.ravel()

@@ -76,7 +76,7 @@ class Size:
     batch: int = 8
     epochs: float = 1.0
     teacher_epochs: float = 1.0
-    measured_queries: int | None = None  # all that are judged
+    measured_queries: int | None = None  # all judged queries
     token_queries: int = 300  # of these, for scores from retrieved tokens
     measured_passages: int = 10_000
     k_tokens: tuple[int, ...] = (100, 1_000)

@@ -21,7 +21,7 @@ from pgretrieval.types import Float32Array, Int64Array, Passage
 
 PILE = ("medquad", "tldr_commands", "wiki_movies", "cpp_docs")
 """The collections of the pile, 160,429 passages in all."""
-PART = 20_000  # passages of the pile that slow peers are given
+PART = 20_000  # passages of the pile for slow peers
 _QUERIES_PER_COLLECTION = 75
 _BATCH = 2048
 _SEED = 0

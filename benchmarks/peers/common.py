@@ -47,9 +47,9 @@ class Width(NamedTuple):
 class Peer(ABC):
     """One engine. It is instantiated twice: in the building and in the searching process."""
 
-    packages: ClassVar[tuple[str, ...]]  # their versions belong to an index
+    packages: ClassVar[tuple[str, ...]]  # packages whose versions identify an index
     widths: ClassVar[tuple[Width, ...]]
-    required_widths: ClassVar[int]  # so many a setting must name; the others may be left to the engine
+    required_widths: ClassVar[int]  # number of widths that a setting must contain; the engine chooses the others
     not_index_files: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, args: argparse.Namespace, dim: int) -> None:

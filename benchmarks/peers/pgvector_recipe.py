@@ -111,7 +111,7 @@ class PgvectorRecipe(common.Peer):
 
     def build(self, documents: list[NDArray[np.float16]]) -> None:
         with connect(self.args.url) as connection:
-            connection.execute("set client_connection_check_interval = '1s'")  # the server stops working where this is killed
+            connection.execute("set client_connection_check_interval = '1s'")  # the server fails if this process is killed
             connection.execute(f"set max_parallel_maintenance_workers = {self.args.threads - 1}")
             connection.execute(f"drop schema if exists {SCHEMA} cascade")
             connection.execute(f"create schema {SCHEMA}")

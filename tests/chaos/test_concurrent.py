@@ -23,11 +23,11 @@ from tests.support.vectors import maxsim
 
 SECONDS = 60 if LONG else 5
 WRITERS = SEARCHERS = 4
-_STANDING = [f"standing{number}" for number in range(30)]  # never changed, always to be found
+_STANDING = [f"standing{number}" for number in range(30)]  # never changed, must always be found
 _OWN = 60  # ids of each writer
 _BATCH = 5
 _SEARCH_PAUSE, _WRITE_PAUSE, _REBUILD_PAUSE = 0.05, 0.25, 2.0  # seconds between calls, where the time of searches is measured
-_TOLERANCE = 0.15  # of a score, for each token of the query: what codes of 4 bits lose; another version loses about 1
+_TOLERANCE = 0.15  # score tolerance per query token for codes of 4 bits; another version differs by about 1
 
 
 @dataclass

@@ -82,7 +82,7 @@ def test_a_connection_cut_after_any_byte(database_url: str):
     tally = Tally("connection cut after any number of bytes")
     model = fill(database_url, tally)
     with cutting_proxy(database_url) as proxy:
-        with pgretrieval.connect(url=proxy.url) as database:  # how many bytes there are to cut at
+        with pgretrieval.connect(url=proxy.url) as database:  # number of bytes after which to cut
             proxy.allowed = 10**9
             work(opened(database), model, tally, 0)
             all_bytes = 10**9 - proxy.allowed
@@ -131,7 +131,7 @@ def test_sessions_terminated_in_the_middle(database_url: str):
             killer.join()
             tally.look(database_url, model.held, pending=left)
             if left:
-                apply(docs, model, tally, left)  # the same objects go on
+                apply(docs, model, tally, left)  # the same objects still work
     tally.look(database_url, model.held)
     tally.report()
 
@@ -315,7 +315,7 @@ def test_a_disk_that_is_full(empty: OwnServer, limited: Callable[[OwnServer], ob
             assert expected
             try:
                 docs.build()
-            except StorageError:  # what a build writes may also just fit
+            except StorageError:  # the build may just fit
                 tally.faults += 1
         tally.look(empty.url, expected)
         more_space()

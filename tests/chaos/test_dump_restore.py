@@ -120,7 +120,7 @@ def test_dump_and_restore_into_the_other_version(corpus: Corpus, from_version: i
         same(answers(new.url, corpus), expected)
         tally.look(old.url)
         tally.look(new.url)
-        with pgretrieval.connect(url=new.url) as database:  # and it goes on there
+        with pgretrieval.connect(url=new.url) as database:  # changes work there, too
             docs = database.get_collection("docs")
             docs.add([{"id": "later", "text": "one more"}], vectors=[corpus.vectors[50]])
             docs.compact()

@@ -22,7 +22,7 @@ from tests.support.vectors import maxsim
 STEPS = 40 if LONG else 12
 STAGES = ["encode", "train", "code", "postings", "words", "index", "switch", "drop"]
 
-# Whatever Postgres can hold; and bytes read as Latin-1.
+# Texts that Postgres can store, and bytes decoded as Latin-1.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=30)
 BYTES = st.binary(min_size=1, max_size=40).map(lambda drawn: drawn.decode("latin-1").replace("\0", "x"))
 IDS = st.one_of(st.sampled_from(["a", "b", "c", "d", "e"]), TEXT, BYTES, st.integers(-5, 5).map(str)).filter(

@@ -124,7 +124,7 @@ def test_interrupted_at_any_moment(database_url: str, kind: type[BaseException])
                 assert _pool(database).lent == 0, name
             database._database.background.wait()
             assert docs.check() == []
-            assert _idle(looking) <= 9  # eight, and one that is being closed
+            assert _idle(looking) <= 9  # eight, and one being closed
     finally:
         signal.signal(signal.SIGALRM, bell.before)
     assert tally.faults > tally.runs / 4

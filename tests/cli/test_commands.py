@@ -349,7 +349,7 @@ def test_an_interrupted_index_is_finished_by_running_it_again(database_url: str,
         text=True,
         preexec_fn=lambda: signal.signal(
             signal.SIGINT, signal.SIG_DFL
-        ),  # what runs in the background would inherit that it is ignored
+        ),  # background processes would inherit that SIGINT is ignored
     )
     with psycopg.connect(database_url, autocommit=True) as connection:
         deadline = time.monotonic() + 100

@@ -198,7 +198,7 @@ def test_directive_names_an_existing_object(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "docs" / "design").glob("*.md")))
 def test_design_page_is_at_most_a_page(name: str) -> None:
     lines = (ROOT / "docs" / "design" / name).read_text(encoding="utf-8").splitlines()
-    assert sum(len(line.split()) for line in lines if not line.startswith("|")) <= 500  # beside its tables
+    assert sum(len(line.split()) for line in lines if not line.startswith("|")) <= 500  # without its tables
 
 
 def test_files_and_folders_of_the_layout_page_exist() -> None:

@@ -274,7 +274,7 @@ def test_own_vectors_and_then_texts(database: pgretrieval.RetrievalDatabase, cor
     assert own.stats()["passages"] == 300
 
 
-# ---- queries and knobs
+# ---- queries and options
 
 
 @pytest.mark.parametrize("k", [0, -1, 1.5, "3", True, None])
@@ -488,7 +488,7 @@ def test_an_encoder_that_fails_in_the_middle(database: pgretrieval.RetrievalData
     assert odd.stats()["passages"] == 0
 
 
-# ---- what is empty or false, and what is one and no list
+# ---- empty and false values, and single values instead of lists
 
 
 @pytest.mark.parametrize("where", [[], (), set(), 0, False, 0.0, b"", "", " ", {}, [1], np.array([]), "1", "$.n", "$ ? (@.n == 1)"])
@@ -560,7 +560,7 @@ def test_ids_of_other_types(docs: pgretrieval.Collection):
     assert docs.delete(np.array([1])) == 1
 
 
-# ---- numbers of numpy, and numbers that are too large
+# ---- numpy numbers, and numbers that are too large
 
 
 def test_numbers_of_numpy_are_numbers(database: pgretrieval.RetrievalDatabase):

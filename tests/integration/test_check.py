@@ -398,7 +398,7 @@ def test_progress_is_reported(filled: pgretrieval.RetrievalDatabase):
     assert told[-1] == ("decoding", 300, 300)
 
 
-# ---- collections that follow a table
+# ---- attached collections
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 import pgretrieval
 from tests.support.vectors import clustered, passages
 
-# Opens the directory, says so, and waits until its standard input closes.
+# Opens the directory, prints a line, and waits until its standard input closes.
 HOLDER = """
 import sys, pgretrieval
 pgretrieval.connect

@@ -29,7 +29,7 @@ from tests.support.vectors import clustered, passages
 NOBODY = 65534
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
 
-# Imports what is needed, becomes a user without rights, and runs the rest.
+# Imports modules, becomes a user without rights, and runs the rest.
 STRANGER = f"""
 import encodings.idna, fcntl, os, pwd, sys, psycopg, pgretrieval
 from pathlib import Path
@@ -127,7 +127,7 @@ def test_no_other_user_gets_in(data_dir: Path, name: str):
         )
         with psycopg.connect(as_reader) as connection:
             assert connection.execute("select current_user").fetchone() == ("reader",)
-        # Even where somebody has opened the way, the kernel tells the server who comes.
+        # Even with open folders, the kernel tells the server which user connects.
         pgdata.chmod(0o711)
         (pgdata / ".s.PGSQL.5432").chmod(0o777)
         direct = f"host={str(pgdata)!r} user=postgres dbname=postgres"
@@ -319,7 +319,7 @@ def test_a_crashed_server_restarts_and_stops_with_its_last_user(data_dir: Path):
     with pgretrieval.connect(data_dir=data_dir) as database, client(data_dir) as other:
         first = postmaster(data_dir)
         kill(data_dir)
-        assert database.list_collections() == []  # a pooled connection is noticed to be gone
+        assert database.list_collections() == []  # the lost pooled connection is detected
         again = postmaster(data_dir)
         assert first is not None
         assert again is not None
@@ -523,7 +523,7 @@ def test_functions_of_a_newer_package_stay(data_dir: Path):
         ):
             database.migrate()
         assert _digest(database.url).endswith(f" {ours + 1}")
-        _mark(database.url, ours)  # another copy of this version: stays while that is at work
+        _mark(database.url, ours)  # another copy of this version stays while it is in use
         with client(data_dir):
             with psycopg.connect(database.url) as connection:
                 assert connection.execute("select obj_description('pgretrieval'::regnamespace)").fetchone() is not None

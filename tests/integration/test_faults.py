@@ -49,7 +49,7 @@ def unused_port() -> int:
         return int(probe.getsockname()[1])
 
 
-# ---- the server is away
+# ---- no server
 
 
 def test_a_server_that_is_down_is_said_at_once(unused_port: int):
@@ -94,7 +94,7 @@ def test_the_environment_names_the_database(database_url: str, monkeypatch: pyte
         pgretrieval.connect(url=database_url, data_dir="/nowhere")
 
 
-# ---- the connection dies
+# ---- lost connections
 
 
 def killing_source(url: str, count: int, at: int) -> Iterator[dict[str, Any]]:
@@ -194,7 +194,7 @@ def test_a_build_whose_lock_was_lost_changes_nothing(database_url: str, corpus: 
         assert docs.search(vectors=corpus.vectors[3], k=1)[0].id == "p3"
 
 
-# ---- the schema is not there, older, newer, or may not be made
+# ---- a missing, older, newer or forbidden schema
 
 
 @pytest.mark.both_versions
@@ -334,7 +334,7 @@ def test_a_reader_without_pgvectors_schema_gets_the_grant(postgres: PostgresUnde
     execute(empty_database_url, f"drop owned by {name}")
 
 
-# ---- a schema of that name is there before us
+# ---- a schema of that name exists
 
 _PLANTED = {
     "nothing": "select 1",

@@ -173,7 +173,7 @@ def test_the_first_passages_are_skipped(collection: pgretrieval.Collection, quer
         found = [hit.id for hit in collection.search(query, k=12)]
         relevant = {f"p{number + more}" for number in range(6) for more in (0, 50) if queries[f"q{number}"] == query and judged}
         left = set(found[8:]) - relevant - {positive}
-        assert negatives == left if len(left) > 2 else negatives > left  # filled up with passages of other queries
+        assert negatives == left if len(left) > 2 else negatives > left  # filled with passages of other queries
 
 
 def test_a_negative_at_the_margin_is_one(collection: pgretrieval.Collection, queries: dict[str, str]):

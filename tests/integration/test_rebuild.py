@@ -198,7 +198,7 @@ def test_an_empty_collection_cannot_be_rebuilt(database: pgretrieval.RetrievalDa
         docs.rebuild()
 
 
-# ---- changes meanwhile
+# ---- concurrent changes
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["build", "rebuild"])
@@ -223,7 +223,7 @@ def test_changes_during_a_rebuild_are_kept(
         assert "b3" in ids(other.search("bword3 one"))
 
     (docs.build if first else docs.rebuild)(stage=at(wanted, change))
-    if wanted == "encode" and (first or options):  # that stage is only where vectors are not stored
+    if wanted == "encode" and (first or options):  # this stage exists only if vectors are not stored
         change()
     assert violations(database.url) == []
     expected = {f"a{i}" for i in range(60)} | {f"b{i}" for i in range(20)} | {"early"}
@@ -313,7 +313,7 @@ def test_two_rebuilds_at_once(database: pgretrieval.RetrievalDatabase):
     assert violations(database.url) == []
 
 
-# ---- searches meanwhile
+# ---- concurrent searches
 
 
 @pytest.mark.both_versions
@@ -394,7 +394,7 @@ def test_unused_vectors_are_freed_at_once(database: pgretrieval.RetrievalDatabas
     assert value(database.url, deleted) == 0
 
 
-# ---- interrupted
+# ---- interruptions
 
 
 @pytest.mark.parametrize("wanted", STAGES)
@@ -567,7 +567,7 @@ def test_the_first_build_can_take_another_encoder(database: pgretrieval.Retrieva
     assert violations(database.url) == []
 
 
-# ---- handles from before
+# ---- old handles
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_each_round_trains_the_model_of_the_one_before(
     assert all(len(read_training_set(folder / "mined").tuples) == 6 for folder in folders)
     assert database.list_collections() == []
     assert go(train, rounds=3)[:2] == models
-    assert len(train.trained) == 3  # of what was there nothing is done again
+    assert len(train.trained) == 3  # finished work is reused
 
 
 def test_progress_of_long_stages_is_reported(go: Callable[..., list[Path]]):

@@ -24,7 +24,7 @@ def grouped(groups: np.ndarray, seed: int) -> np.ndarray:
 
 def assert_near_means(chosen: list[int], rows: np.ndarray, seed: int = 0) -> None:
     """Assert that each row is nearest to a mean of all directions, except rows already chosen; ties may be broken in any way."""
-    assert rows.dtype == np.float32  # in another precision means of near rows would be others
+    assert rows.dtype == np.float32  # another precision would change means of near rows
     rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     means = train_centroids(torch.from_numpy(rows), len(chosen), seed).numpy()
     assert len(means) == len(chosen)

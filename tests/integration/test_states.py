@@ -50,7 +50,7 @@ def test_a_statement_timeout(filled: str):
     with pgretrieval.connect(url=with_options(filled, statement_timeout="100")) as database:
         with pytest.raises(TimedOutError, match=r"exceeded its time limit.*raise statement_timeout"):
             run(database, "select pg_sleep(5)")
-        docs_of(database).build()  # which takes as long as it takes
+        docs_of(database).build()  # without a time limit
         assert docs_of(database).search("word1", k=1)[0].id == "1"
 
 

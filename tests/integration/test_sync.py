@@ -73,7 +73,7 @@ def queued(connection: Connection) -> list[tuple[Any, ...]]:
     ).fetchall()
 
 
-# ---- what changes
+# ---- changes
 
 
 @pytest.mark.both_versions
@@ -95,7 +95,7 @@ def test_a_collection_follows_its_table(
     articles.execute("update articles set year = 1991 where id = 1")
     encoded = hashed_encoder.encoded
     assert database.work([docs]) == WorkReport(written=3, deleted=1)
-    assert hashed_encoder.encoded == encoded + 2  # the year alone is no text
+    assert hashed_encoder.encoded == encoded + 2  # metadata without text
     assert held(articles) == wanted(articles)
     docs.build()
     assert docs.search("rye bread", k=1)[0].id == "2"
@@ -286,7 +286,7 @@ def test_a_select_over_a_composite_key(
     database.detach("docs")
     connection.execute("delete from pages where book = 'b'")
     connection.execute("insert into pages values ('b', 1, 'milk')")
-    database.attach("docs", "pages", id="book", text="body", query=select)  # with its passages from before
+    database.attach("docs", "pages", id="book", text="body", query=select)  # with its earlier passages
     connection.execute("delete from pages where book = 'b'")
     database.work([docs])
     assert set(held(connection)) == {"a/1", "a/2"}
@@ -358,7 +358,7 @@ def test_a_collection_with_passages_of_its_own(
     assert held(articles) == wanted(articles)
 
 
-# ---- rows that cannot be taken
+# ---- failing rows
 
 
 class Picky(HashedEncoder):
@@ -381,7 +381,7 @@ def test_a_failing_row_is_parked_and_retried_after_a_change(database: pgretrieva
     articles.execute("update articles set body = 'poison' where id in (17, 40)")
     attach(database)
     assert database.work([docs]) == WorkReport(written=52, postponed=2)
-    assert database.work([docs]) == WorkReport()  # not before its time
+    assert database.work([docs]) == WorkReport()  # not before its retry time
     assert {(key, attempts) for key, attempts, *_ in queued(articles)} == {("17", 1), ("40", 1)}
     waits = []
     for attempt in range(2, 6):
@@ -535,7 +535,7 @@ def test_nothing_is_locked_while_a_worker_encodes(
                 articles.execute("set lock_timeout = '1s'")
                 with articles.transaction():
                     articles.execute("lock table pgretrieval.queue, pgretrieval.following_lock in access exclusive mode")
-                time.sleep(1.5)  # longer than a claim that is not renewed
+                time.sleep(1.5)  # longer than a claim without renewal
                 assert not worker(database, docs)._round(lambda: False, None)
             finally:
                 encoder.going.set()
@@ -597,7 +597,7 @@ def test_a_change_while_its_row_is_encoded_is_not_lost(
                 articles.execute("update articles set body = 'later' where id = 1; delete from articles where id = 2")
                 articles.execute("alter table articles add column more text")
                 beside = worker(database, docs)
-                assert not beside._round(lambda: False, None)  # both keys are the other's
+                assert not beside._round(lambda: False, None)  # the other worker holds both keys
                 articles.execute("truncate articles; insert into articles values (5, 'T', 'five'), (1, 'Tea', 'latest')")
                 while beside._round(lambda: False, None):
                     pass
@@ -740,7 +740,7 @@ def test_check(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collec
     articles.execute("update articles set body = 'later' where id = 1")
     assert rules() == set()
     database.work([docs])
-    docs.delete(["2"])  # behind the worker's back
+    docs.delete(["2"])  # unknown to the worker
     assert rules() == {"missing_passage", "orphan_source"}
     database.resync("docs", ["2"])
     assert rules() == set()
@@ -749,7 +749,7 @@ def test_check(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collec
     assert rules() == {"missing_trigger"}
 
 
-# ---- the end
+# ---- detach and drop
 
 
 @pytest.mark.both_versions
@@ -810,7 +810,7 @@ def test_two_collections_follow_one_table(
     assert held(articles)["2"][1] == "brown bread"
 
 
-# ---- rights, and what is told
+# ---- rights, statistics and doctor
 
 
 def test_the_roles(postgres: PostgresUnderTest, database_url: str, database: pgretrieval.RetrievalDatabase, articles: Connection):

@@ -50,7 +50,7 @@ def test_functions_that_sessions_call_are_written_with_their_schema(path: Path):
     text = re.sub("'[^']*'", "''", code(path))
     named = {match[1] for match in re.finditer(r"\bas (?:materialized )?([a-z_]+) \(", text)}  # aliases with columns
     assert {name for name in CALL.findall(text) if not SYNTAX.fullmatch(name)} - named == set()
-    assert OURS not in text  # sessions do not know it; what takes a vector takes its text
+    assert OURS not in text  # unknown to sessions; parameters of type vector accept text
 
 
 def functions(connection: psycopg.Connection[Any]) -> list[tuple[str, str, bool, bool, list[str], bool]]:

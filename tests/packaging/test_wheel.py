@@ -80,7 +80,7 @@ def test_an_installed_wheel_searches(built: Path, tmp_path: Path, database_url: 
     libraries = Path(sysconfig.get_path("purelib", "venv", {"base": str(environment), "platbase": str(environment)}))
     (wheel,) = built.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(libraries)  # what an installer does with a wheel of pure Python
+        archive.extractall(libraries)  # as an installer does with a wheel of pure Python
     (libraries / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     program = tmp_path / "search.py"
     program.write_text(SEARCH)

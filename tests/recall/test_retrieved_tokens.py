@@ -145,7 +145,7 @@ def test_tokens_of_deleted_passages_do_not_count(database: pgretrieval.Retrieval
     docs = build(database, "docs", encoded.vectors)
     docs.auto_compact = False
     gone = [number for number in range(PASSAGES) if number % 3]
-    assert docs.search(vectors=encoded.queries[0], k=1)  # sizes of centroids are known from before
+    assert docs.search(vectors=encoded.queries[0], k=1)  # sizes of centroids are cached
     docs.delete([str(number) for number in gone])
     assert fidelity(found(docs, encoded, k_tokens=1000), exact(encoded, 1000, range(0, PASSAGES, 3)), 10) >= FLOOR
 

@@ -121,7 +121,7 @@ def test_many_are_found_without_the_index(module_database: Any, items: Loaded, t
 
 def test_the_index_agrees_with_exact_products(module_database: Any, items: Loaded, table: np.ndarray):
     """The index finds the best items despite different lengths and a common offset."""
-    for n in (100, 300):  # beyond a twentieth all are compared
+    for n in (100, 300):  # above a twentieth all are compared
         before, shares = index_scans(module_database.url), []
         for query in table[TRAIN:]:
             exact = items.embeddings @ query[items.anchors]
@@ -164,7 +164,7 @@ def test_a_score_that_is_missing_counts_as_the_mean(module_database: Any, items:
 def test_the_vector_index_is_used(module_database: Any, items: Loaded, table: np.ndarray, filter: str | None, by_index: bool):
     """The plan uses the vector index if many items match, and compares all if few do."""
     looked = "select sum(pg_stat_get_xact_numscans(oid)) from pg_class where relname ~ '^item_embedding_.*_hnsw$'"
-    with psycopg.connect(module_database.url) as connection:  # one transaction, whose scans are its own
+    with psycopg.connect(module_database.url) as connection:  # one transaction with its own counts of scans
         connection.execute(FOUND, [table[TRAIN][items.anchors].tolist(), 40, filter]).fetchall()
         assert connection.execute(looked).fetchone() == (int(by_index),)
 

@@ -186,7 +186,7 @@ def test_remove_passages(connection: Connection, held: tuple[int, int], keys: li
     assert ids("passage", f"collection_id = {number}") == left
     assert ids("token_vector", f"collection_id = {number}") == sorted(left * 2)
     assert ids("token_code", f"codebook_id = {codebook}") == left
-    assert ids("token_code", f"codebook_id = {later}") == [1, 2, 3, 4]  # a rebuild's own, until it switches
+    assert ids("token_code", f"codebook_id = {later}") == [1, 2, 3, 4]  # of a rebuild before its switch
     assert ids("proxy", f"codebook_id = {codebook}") == left
     assert ids("removed_passage", f"collection_id = {number} and not compacting") == gone
     assert ids("passage", f"collection_id = {other}") == [1, 2, 3, 4]
@@ -261,7 +261,7 @@ def test_compact_postings(connection: Connection, held: tuple[int, int]):
     remove(connection, number, 2, compacting=True)
     remove(connection, number, 6)
     connection.execute("select pgretrieval.compact_postings(%s, %s, 'posting', '-1', 2)", held)
-    # centroid 0: 2 is dropped, 6 was removed later; centroid 1 has nobody left in segment 0; segment 9 is the next compaction's
+    # centroid 0: 2 is dropped, 6 was removed later; centroid 1 is empty in segment 0; segment 9 is for the next compaction
     merged = [(0, 0, [1, 5, 6]), (0, 9, [2, 9]), (1, 9, [9])]
     assert postings(connection, codebook) == [*merged, (2, 0, [2]), (2, 5, [5])]
     assert postings(connection, later) == sorted(rows)
@@ -331,7 +331,7 @@ def test_compact_merges_in_steps_what_there_was_when_it_began(connection: Connec
     assert connection.execute(state).fetchall() == [(codebook, 512, None)]
     add_postings(connection, held, (0, 9, [9]))
     add_segment(connection, held, 9, 1)
-    remove(connection, number, 1)  # both are the next one's
+    remove(connection, number, 1)  # both are for the next compaction
     assert compact(connection) is True
     assert words(connection) == [("ale", 0, [1, 5], [0.25, 1.0])]
     assert connection.execute(state).fetchall() == [(codebook, 512, "ale")]

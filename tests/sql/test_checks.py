@@ -114,7 +114,7 @@ def test_check_passages(sound: Connection):
     )
     sound.execute("update pgretrieval.collection set keep_vectors = false, dense = null")
     sound.execute("delete from pgretrieval.proxy_model")
-    for table in ("token_vector", "dense_vector", "proxy"):  # none of these is needed then
+    for table in ("token_vector", "dense_vector", "proxy"):  # none of these is required then
         assert broken(sound, "pgretrieval.check_passages(c)", missing.format(table)) == []
 
 
@@ -141,7 +141,7 @@ def test_check_codes(sound: Connection):
         ("wrong_vectors_per_passage", "k2", said_so),
         ("wrong_vectors_per_passage", "k3", said_so),
     ]
-    sound.execute("insert into pgretrieval.rebuild values (1, '{}', 48, 0, 7, null, true, 1)")  # k1 is counted anew already
+    sound.execute("insert into pgretrieval.rebuild values (1, '{}', 48, 0, 7, null, true, 1)")  # k1 has its new count
     assert broken(sound, "pgretrieval.check_codes(c)", "update pgretrieval.passage set token_count = 3") == [
         ("wrong_token_count", "k1", said.format(3, 8, 12, 12, 18))
     ]

@@ -316,7 +316,7 @@ def test_hybrid_in_sql_is_hybrid_in_python(
 ):
     """SQL and Python return the same hits and scores."""
     options = {"fusion": fusion, "weights": list(weights), "k": 100}
-    near = 5e-3 if fusion == "score" else 1e-3  # of nearly equal scores either may be first
+    near = 5e-3 if fusion == "score" else 1e-3  # nearly equal scores may swap
     for query, dense in zip(corpus.queries, directions(10, 6), strict=True):
         for given in (dense, None):
             expected = small.hybrid_search("lake rain", 100, vectors=query, dense=given, fusion=fusion, weights=weights)

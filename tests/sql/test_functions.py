@@ -311,7 +311,7 @@ def test_candidates_by_proxy_are_those_with_the_highest_inner_product(connection
     add_passages(connection, docs, [1, 2, 3])
     add_proxies(connection, 7, {1: [1.0, 0.0], 2: [3.0, 1.0], 3: [0.0, 2.0], 4: [9.0, 9.0]})
     add_proxies(connection, 8, {1: [100.0]})
-    assert by_proxy(connection, docs, 7, [1.0, 1.0], 3) == [(2, 4.0), (3, 2.0)]  # passage 4 is not there (any more)
+    assert by_proxy(connection, docs, 7, [1.0, 1.0], 3) == [(2, 4.0), (3, 2.0)]  # passage 4 does not exist
     assert by_proxy(connection, docs, 7, [-1.0, 0.5], 4)[:1] == [(3, 1.0)]
     connection.execute("select pgretrieval.index_vectors('proxy_7', 512)")
     connection.execute("set local enable_seqscan = off")

@@ -18,7 +18,7 @@ from tests.support.encoder import HashedEncoder
 pytestmark = pytest.mark.both_versions
 
 Connection = psycopg.Connection[Any]
-_NOT_NOTICEABLE = 2.0  # seconds, where others wait for ten
+_NOT_NOTICEABLE = 2.0  # seconds; others wait for ten
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def test_an_upgrade_blocks_no_searches(
     database.migrate()
 
 
-# ---- who may lock what
+# ---- rights on locks
 
 
 def test_roles_without_rights_block_nothing(
@@ -250,7 +250,7 @@ def test_a_switch_gets_its_turn(database: pgretrieval.RetrievalDatabase, other: 
     assert raised == []
 
 
-# ---- what one collection touches
+# ---- locks of plans
 
 
 _VECTORS = '{"[' + ",".join(["1"] + ["0"] * 63) + ']"}'
@@ -284,7 +284,7 @@ def test_no_plan_touches_another_collection(
         impatient = f"{database_url}{'&' if '?' in database_url else '?'}options=-clock_timeout%3D1000"
         with pgretrieval.connect(url=impatient) as opened:
             docs = opened.get_collection("docs", encoder=HashedEncoder())
-            for turn in range(7):  # generic plans are made of a statement's sixth execution
+            for turn in range(7):  # a generic plan is possible from the sixth execution
                 one = [{"id": f"new{turn}", "text": "another one"}]
                 given = {"dense": dense[:1]} if dense else {}
                 docs.search("word3", k=3)
@@ -364,7 +364,7 @@ def test_empty_partitions_and_drop_leftover(connection: Connection, database_url
 def test_an_index_that_is_in_use_is_dropped_later(connection: Connection, database_url: str):
     """An index in use is dropped later, without blocking others."""
     number = connection.execute("select pgretrieval.create_collection('docs', 48, dense => 'kept')").fetchone()[0]
-    old = f"dense_vector_{number}_7_hnsw"  # of an encoding that is used no more
+    old = f"dense_vector_{number}_7_hnsw"  # of an old encoder
     connection.execute("select pgretrieval.index_vectors('dense_vector_' || %s, 16, 'encoding', 7)", [number])
     drop = "select pgretrieval.drop_replaced(%s, 1000)"
     there = "select to_regclass(%s)"

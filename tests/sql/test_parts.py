@@ -141,7 +141,7 @@ def test_share_among_counts_a_sample(connection: Connection, held: tuple[int, in
     for passage_id in range(1, 41):
         add(connection, held, passage_id, [0])
     assert connection.execute(share, [held[0], None, None]).fetchone() == (1,)
-    assert connection.execute(share, [held[0], "$.n <= 10", None]).fetchone() == (0,)  # nothing is known before ANALYZE
+    assert connection.execute(share, [held[0], "$.n <= 10", None]).fetchone() == (0,)  # there are no statistics before ANALYZE
     connection.execute("analyze pgretrieval.passage")
     assert connection.execute(share, [held[0], "$.n <= 10", None]).fetchone() == (0.25,)
     assert connection.execute(share, [held[0], None, ["k1", "k2", "k77"]]).fetchone() == (pytest.approx(0.05),)
@@ -338,7 +338,7 @@ def test_words_of_and_index_words(connection: Connection, held: tuple[int, int])
         return connection.execute("select word, segment, passage_ids from pgretrieval.word_posting order by 1, 2").fetchall()
 
     connection.execute("select pgretrieval.index_words(%s, array[2])", [held[0]])
-    assert postings() == []  # searches read the texts until all were written once
+    assert postings() == []  # searches read the texts until all postings are written
     index_all_words(connection, held)
     assert postings() == [("dog", 0, [1, 2]), ("fox", 0, [1]), ("quick", 0, [1])]
     assert connection.execute("select mean_words from pgretrieval.collection").fetchone() == (2.5,)

@@ -100,7 +100,7 @@ def world(postgres: PostgresUnderTest) -> Iterator[World]:
     grant(url, *(names[name][0] for name in ("reader", "writer", "owner")))
     with psycopg.connect(url, autocommit=True) as connection:
         isolate_tenants(connection)
-        connection.execute("update public.articles set body = body || ' changed'")  # which is queued, and stays so
+        connection.execute("update public.articles set body = body || ' changed'")  # stays queued
         connection.execute("create statistics pgretrieval.both on key, body from pgretrieval.passage_1")
         connection.execute("analyze")
     urls = {
@@ -239,7 +239,7 @@ def test_a_role_without_rights_is_refused_everything(world: World):
             assert outcome(stranger, statement[1]) == "42501", statement
 
 
-# What functions are called with, by the name of the parameter, or of the function and the parameter.
+# Arguments of functions, by parameter, or by function and parameter.
 QUERY = f"'{vector_array(HashedEncoder()._encode('common yyaword1'))}'::vector[]"
 BY_TOKENS = {
     "score_tokens",
@@ -407,7 +407,7 @@ def calls(world: World) -> list[tuple[str, str]]:
                 value = f"(select h from pgretrieval.{table} as h where h.collection_id = {of})"
             assert value, f"{function} has a parameter {parameter} that this test gives nothing"
             arguments.append(f"{parameter} => {value}::{kind}" if value == "null" else f"{parameter} => {value}")
-        if function != "maxsim":  # two of one name, which call nothing else
+        if function != "maxsim":  # two overloads, which call no other function
             made.append((function, f"select to_jsonb(found) from pgretrieval.{function}({', '.join(arguments)}) as found"))
     return made
 
@@ -438,7 +438,7 @@ def test_functions_return_what_the_page_documents(world: World, role: str, colum
         cell = FUNCTIONS[function][column]
         assert SECRET not in str(answer) or function in ("source_of", "sync_state"), (function, answer)
         if cell in REFUSED:
-            # attach names the owner of the table before it comes to a right.
+            # attach checks the owner of the table before its rights.
             assert answer == ("PGR05" if function == "attach" else "42501"), (function, answer)
         elif cell == "nothing":
             assert isinstance(answer, list), (function, answer)

@@ -164,7 +164,7 @@ def test_counts_cover_one_tenant(tenants: dict[str, str], corpus: Corpus, name: 
             "'docs', %s::vector[], 'text passage', 300, query_dense => array_fill(1, array[64])::vector)",
         ):
             assert connection.execute(statement, [query]).fetchone() == (mine,)
-        # Postings list passages of all tenants, and show none of them.
+        # Postings contain passages of all tenants and are hidden.
         listed = connection.execute(
             "select count(*) from pgretrieval.candidates_by_postings(1, 1, array(select generate_series(0, 4000)), "
             "array(select 1::real from generate_series(0, 4000)), 1000)"
@@ -314,7 +314,7 @@ def test_a_writer_of_one_tenant_compacts(tenants: dict[str, str], corpus: Corpus
         assert connection.execute("select count(*) from pgretrieval.removed_passage").fetchone() == (0,)
         assert connection.execute("select count(*) from pgretrieval.posting where segment > 0").fetchone() == (0,)
         assert connection.execute("select * from pgretrieval.check('docs')").fetchall() == []
-        # As much as an add looks for before it compacts by itself.
+        # The amount at which an add starts a compaction.
         connection.execute("update pgretrieval.segment set posting_rows = 1000000")
         connection.execute("insert into pgretrieval.segment values (1, 1, 999, 1, 1, 1000000)")
     with psycopg.connect(tenants["writer b"]) as connection:

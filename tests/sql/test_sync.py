@@ -60,7 +60,7 @@ def error(connection: Connection, statement: str, arguments: list[Any] | None = 
     return caught.value.sqlstate, f"{diagnostic.message_primary} {diagnostic.message_hint or ''}".strip()
 
 
-# ---- names and pieces
+# ---- names and parts
 
 
 def test_check_source_names_missing_columns(odd: Connection):
@@ -202,7 +202,7 @@ def test_queue_change_notes_keys(odd: Connection):
     with odd.transaction(force_rollback=True):
         odd.execute(f"delete from {ODD}")
     assert queued(odd) == []
-    odd.execute(f"alter table {ODD} rename n to m")  # the application goes on
+    odd.execute(f"alter table {ODD} rename n to m")  # the application continues
     odd.execute(f"update {ODD} set m = 7")
     assert queued(odd) == [None]
     assert odd.execute(f"select m from {ODD}").fetchall() == [(7,)]
@@ -352,7 +352,7 @@ def test_expand_queue(odd: Connection, database_url: str):
     assert expand(odd) is None  # nothing is attached
     add_passage(odd, "1")
     attach(odd)
-    add_passage(odd, "8")  # its row is gone since
+    add_passage(odd, "8")  # its row was deleted since
     assert expand(odd) is None
     odd.execute("insert into pgretrieval.queue (collection_id, key) values (1, '9'), (1, null), (1, null), (2, null), (2, '7')")
     with psycopg.connect(database_url) as other:

@@ -95,7 +95,7 @@ def test_hybrid_searches_are_those_of_the_python_client(
     monkeypatch: pytest.MonkeyPatch,
 ):
     """Passages from words have the same token scores as in Python."""
-    monkeypatch.setattr(xtr, "_READ_PER_RETRIEVED", 10**6)  # by the vector index others may come
+    monkeypatch.setattr(xtr, "_READ_PER_RETRIEVED", 10**6)  # the vector index may return others
     hits = collections[name].hybrid_search("passage 77", vectors=corpus.queries[0])
     found = reading.execute(
         "select rank, id, score from pgretrieval.hybrid_search(%s, %s::vector[], 'passage 77', probes => 1000000)",

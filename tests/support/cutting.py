@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from psycopg.conninfo import conninfo_to_dict
 
-_RESET = struct.pack("ii", 1, 0)  # closing sends RST, so that neither side takes it for a farewell
+_RESET = struct.pack("ii", 1, 0)  # closing sends RST, so neither side mistakes it for a normal close
 
 
 class CuttingProxy:

@@ -39,7 +39,7 @@ class Case:
         self.operation = operation
         self.tally = tally
         self.model = Model()
-        self.waiting: set[str] = set()  # changes of a table that a worker has still to follow
+        self.waiting: set[str] = set()  # changes of a table not yet applied by a worker
         self._seconds = 0.0
 
     def prepare(self) -> list[Stored]:

@@ -26,7 +26,7 @@ def meanwhile(*jobs: Callable[[], object]) -> Iterator[None]:
             failures.append(error)
 
     def one_more_each() -> None:
-        wanted = [count + 2 for count in rounds]  # the first of them may have begun before
+        wanted = [count + 2 for count in rounds]  # the first may have begun earlier
         deadline = time.monotonic() + _SECONDS
         while any(count < want for count, want in zip(rounds, wanted, strict=True)) and not failures:
             assert time.monotonic() < deadline, f"rounds stand still at {rounds}"

@@ -21,7 +21,7 @@ from tests.fixtures.postgres import reachable_directory
 VARIABLE = "PGRETRIEVAL_TEST_PGBOUNCER"
 _SECONDS = 10
 _SESSIONS = 4
-# Sessions take turns, and prepared statements are not tracked: the least that a pooler in transaction mode does.
+# Sessions rotate, and prepared statements are not tracked: the minimum of a pooler in transaction mode.
 _SETTINGS = """
 [databases]
 * = {server}

@@ -67,7 +67,7 @@ class Session:
         if message[:1] == b"G":
             self._copying = True
             if self._unanswered and self._unanswered[0] == b"S":
-                self._unanswered.popleft()  # while it takes rows in, the server does not answer a Sync
+                self._unanswered.popleft()  # while it receives rows, the server does not answer a Sync
         if message[:1] != b"Z":
             return False
         self._unanswered.popleft()
@@ -113,7 +113,7 @@ class TransactionPooler:
         self._loop.call_soon_threadsafe(self._ended.set)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(asyncio.CancelledError):  # the end, while a client is still there
+        with suppress(asyncio.CancelledError):  # the end with a connected client
             if await self._greet(reader, writer):
                 await self._relay(reader, writer)
         writer.close()

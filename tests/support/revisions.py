@@ -33,7 +33,7 @@ LATER: dict[str, tuple[str, str]] = {
         alter table pgretrieval.passage drop column author, drop column picture;
         """,
     ),
-    # A new partitioned table, with partitions of the collections that are there; a column that functions use, dropped with these.
+    # A new partitioned table with partitions of existing collections; a column used by functions, dropped with them.
     "notes": (
         """
         create table pgretrieval.note (

@@ -234,7 +234,7 @@ def test_judgements_reach_the_loss(library_folder: Path, tmp_path: Path, monkeyp
     train_retriever(
         [TrainingSet(tuple(tuples), TEXTS)], tmp_path / "run", base=library_folder, options=with_options(QUICK, steps=1)
     )
-    assert told[0].sum(dim=1).tolist() == [5] * 4  # four positives, and one more of the negatives
+    assert told[0].sum(dim=1).tolist() == [5] * 4  # four positives and one negative
 
 
 def test_a_folder_holds_one_run(library_folder: Path, tmp_path: Path):

@@ -90,7 +90,7 @@ def test_the_maths_of_factorisations_is_pure(name: str):
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_db_knows_the_driver(path: Path):
     """Only `db` imports the driver."""
-    if part_of(path) not in ("db", "alembic", "sqlalchemy"):  # the last two are for applications that use these
+    if part_of(path) not in ("db", "alembic", "sqlalchemy"):  # the last two are used by applications
         assert {name.split(".")[0] for name in imported(path)} & DRIVERS == set()
 
 

@@ -61,7 +61,7 @@ def test_recall_holds_where_anchors_are_as_many_as_queries():
         recalls[count] = found(anchors, solve(scores[:train], lambda _, same=anchors: same, 0).inverse)
     assert recalls[300] >= 0.95 * max(recalls[240], recalls[360])
     plain = found(order[:300], Decomposed(scores[:train, order[:300]]).inverse(NO_CUT))
-    assert plain < recalls[300] / 2  # what the regularisation is for
+    assert plain < recalls[300] / 2  # the reason for regularisation
 
 
 def test_held_out_estimates_hold_for_other_queries():

@@ -125,7 +125,7 @@ def test_the_newest_version_is_the_second() -> None:
     old, newest = (load_file(projection_file(version))[PROJECTION_KEY].float() for version in ("1", "2"))
     assert load_encoder("minilm").spec == {"kind": "minilm", "version": "2"}
     for model in (build_model("cpu"), load_minilm("cpu")._model):
-        weight = model[2].linear.weight.detach().float()  # rounded where a processor computes in half precision
+        weight = model[2].linear.weight.detach().float()  # rounded if the processor computes in half precision
         assert (weight - newest).abs().max() < 0.01 < (weight - old).abs().max()
 
 

@@ -24,7 +24,7 @@ def test_a_twentieth_is_held_out_of_a_large_sample():
     """The codec is fitted on a twentieth of the sample, left out of k-means, at most 50,000 vectors; small samples serve both."""
     assert held_out(100_000, 128) == 5_000
     assert held_out(1_000_000, 128) == held_out(50_000_000, 128) == 50_000
-    assert held_out(300, 128) == 300  # 15 vectors would tell nothing
+    assert held_out(300, 128) == 300  # 15 vectors are too few
     assert 0 < held_out(10_000, 64) < 10_000
 
 

@@ -194,7 +194,7 @@ def test_judged_passages_are_no_negatives(model: Lookup, batch: Any, loss_of: An
     loss = loss_of(model)
     prints = torch.arange(QUERIES * WAYS).view(QUERIES, WAYS)
     judged = torch.eye(QUERIES).repeat_interleave(WAYS, dim=1).bool() & (torch.arange(QUERIES * WAYS) % WAYS == 0)
-    judged[0, [2, WAYS + 1]] = judged[1, 2 * WAYS] = True  # of the own tuple, another's negative, another's positive
+    judged[0, [2, WAYS + 1]] = judged[1, 2 * WAYS] = True  # of its own tuple, another's negative, another's positive
     scores = torch.randn(QUERIES, QUERIES * WAYS, generator=torch.Generator().manual_seed(1)).requires_grad_()
     torch.stack(list(loss.parts(scores, prints, None, judged).values())).sum().backward()
     assert scores.grad is not None

@@ -16,7 +16,7 @@ def test_our_connections_name_every_option_that_has_a_variable():
     """Every libpq option with an environment variable is set explicitly, also those of later versions."""
     named = {*conninfo_to_dict(own_conninfo(URL)), *_DEFAULTS, "client_encoding"}
     options = {option.keyword.decode() for option in Conninfo.get_defaults() if option.envvar}
-    # libpq takes an empty password for none, and asks for none here; a service it looks for in any case.
+    # libpq treats an empty password as none and needs none here; it looks up a service in any case.
     assert options - named == {"password", "service"}
 
 

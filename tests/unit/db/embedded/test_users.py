@@ -29,7 +29,7 @@ def test_only_running_processes_count(tmp_path: Path):
     assert users.leave(tmp_path, None)
     assert json.loads((tmp_path / LIST).read_text()) == [[other.pid, began]]
     other.kill()
-    os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)  # dead, and not waited for
+    os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)  # a zombie
     assert users.start_time(other.pid) is None
     assert not users.others(tmp_path)
     other.communicate()
