@@ -53,7 +53,9 @@ def _read_settings(database: Database) -> dict[str, Any]:
 
 def _extension(version: str | None) -> Finding:
     if version is None:
-        return Finding("problem", "pgvector is not created in this database; `pgretrieval migrate` tells what to do")
+        return Finding(
+            "problem", "the extension pgvector is missing in this database; `pgretrieval migrate` creates it or names the remedy"
+        )
     if _numbers(version) < (0, 8):
         return Finding("problem", f"pgvector {version} is too old; update the package, then ALTER EXTENSION vector UPDATE")
     if _numbers(version) < _SAFE_PARALLEL_BUILDS:

@@ -63,7 +63,7 @@ class Pool:
             if time.monotonic() > deadline:
                 msg = (
                     f"all {self._size} connections of this handle were in use by other threads for {_WAITED_SECONDS:.0f} seconds; "
-                    "let fewer threads work at once, or give some of them a handle of their own by connect()"
+                    "use fewer threads at once, or open another handle for some of them with connect()"
                 )
                 raise TimedOutError(msg)
             with suppress(Empty):

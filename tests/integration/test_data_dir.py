@@ -210,7 +210,7 @@ def test_a_directory_of_version_16_stays_with_it(data_dir: Path):
 def test_a_directory_that_cannot_be(data_dir: Path, place: str):
     """An unusable path raises an error of the package."""
     (data_dir / "a file").write_text("")
-    with pytest.raises(pgretrieval.ConfigError, match=r"data directory .* cannot be made.*--data-dir or PGRETRIEVAL_DATA_DIR"):
+    with pytest.raises(pgretrieval.ConfigError, match=r"data directory .* cannot be created.*--data-dir or PGRETRIEVAL_DATA_DIR"):
         pgretrieval.connect(data_dir=data_dir / place)
 
 

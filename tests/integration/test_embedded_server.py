@@ -169,9 +169,11 @@ def test_a_user_keeps_a_directory_that_root_opens_too(data_dir: Path):
     assert strays == []
     open_server(data_dir / "of root").close()
     attempt = "try: open_server(Path(sys.argv[1]))\nexcept pgretrieval.ConfigError as error: print(error)"
-    assert "who alone can open it; choose another data directory" in as_stranger(attempt, data_dir / "of root")
+    refusal = as_stranger(attempt, data_dir / "of root")
+    assert "only its owner" in refusal
+    assert "; choose another data directory" in refusal
     (data_dir / "closed").mkdir(mode=0o700)
-    assert "cannot be made" in as_stranger(attempt, data_dir / "closed")
+    assert "cannot be created" in as_stranger(attempt, data_dir / "closed")
 
 
 @ROOT
@@ -179,7 +181,7 @@ def test_data_that_belongs_to_root_is_not_given_away(data_dir: Path):
     """Files of root are not given to another user, and the error names a remedy."""
     open_server(data_dir).close()
     os.chown(data_dir / "postgres", 0, 0)
-    with pytest.raises(pgretrieval.ConfigError, match=r"belongs to root, whom Postgres refuses to run as; .*chown -R"):
+    with pytest.raises(pgretrieval.ConfigError, match=r"belongs to root, but Postgres refuses to run as root; .*chown -R"):
         open_server(data_dir)
     assert (data_dir / "postgres").stat().st_uid == 0
 
@@ -431,7 +433,7 @@ def test_unusable_directories_raise_an_error_with_the_remedy(data_dir: Path):
     pgdata = data_dir / "postgres"
     pgdata.mkdir()
     (pgdata / "notes.txt").write_text("of somebody")
-    with pytest.raises(pgretrieval.ConfigError, match=r"is not empty and holds no database; remove what is in it"):
+    with pytest.raises(pgretrieval.ConfigError, match=r"is not empty and contains no database; empty it"):
         open_server(data_dir)
     assert [path.name for path in pgdata.iterdir()] == ["notes.txt"]
     (pgdata / "global").mkdir()
@@ -466,7 +468,7 @@ def test_a_missing_useradd_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr("pgretrieval.db.embedded.accounts.is_root", lambda: True)
     monkeypatch.setenv("PATH", "/nowhere")
     if os.geteuid() == 0:
-        with pytest.raises(pgretrieval.ConfigError, match=r"could not be made \(.*; make it, or do not run as root"):
+        with pytest.raises(pgretrieval.ConfigError, match=r"could not be created \(.*; create it, or do not run as root"):
             account_for(tmp_path)
     else:
         assert account_for(tmp_path) == Account(psutil.Process().username(), os.geteuid(), os.getegid())

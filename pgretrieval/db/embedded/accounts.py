@@ -46,12 +46,14 @@ def account_for(pgdata: Path) -> Account | None:
     owner = pgdata.stat().st_uid
     if not is_root():
         if owner != os.geteuid():
-            msg = f"{pgdata} belongs to {_name(owner) or f'user {owner}'}, who alone can open it; choose another data directory"
+            msg = f"only its owner {_name(owner) or f'user {owner}'} can open {pgdata}; choose another data directory"
             raise ConfigError(msg)
         return None
     if owner == 0:
         if (pgdata / "global" / "pg_control").exists():
-            msg = f"{pgdata} belongs to root, whom Postgres refuses to run as; give it away: chown -R {_NAME} {str(pgdata)!r}"
+            msg = (
+                f"{pgdata} belongs to root, but Postgres refuses to run as root; change the owner: chown -R {_NAME} {str(pgdata)!r}"
+            )
             raise ConfigError(msg)
         return _created_account()
     return _account(owner)
@@ -61,7 +63,7 @@ def names_of_users(account: Account | None) -> list[str]:
     """Return the users allowed to connect: the server's own user, and root, who can read its files anyway. Raises ConfigError."""
     owner = account.name if account is not None else _name(os.geteuid())
     if owner is None and account is None:
-        msg = f"user {os.geteuid()} has no name on this machine, which Postgres needs; add it to /etc/passwd"
+        msg = f"user {os.geteuid()} has no name on this machine, but Postgres needs one; add the user to /etc/passwd"
         raise ConfigError(msg)
     return list(dict.fromkeys(name for name in (owner, _name(0)) if name is not None))
 
@@ -78,8 +80,8 @@ def _created_account() -> Account:
             found = pwd.getpwnam(_NAME)  # created here, or meanwhile by another process
         except (OSError, KeyError) as error:
             reason = done.stderr.strip() if isinstance(error, KeyError) else error
-            msg = f"Postgres refuses to run as root, and the user {_NAME!r} could not be made ({reason})"
-            raise ConfigError(f"{msg}; make it, or do not run as root") from error
+            msg = f"Postgres refuses to run as root, and the user {_NAME!r} could not be created ({reason})"
+            raise ConfigError(f"{msg}; create it, or do not run as root") from error
     return Account(_NAME, found.pw_uid, found.pw_gid)
 
 

@@ -63,7 +63,7 @@ def clear_unfinished(pgdata: Path) -> None:
 def initialise(pgdata: Path, made: Installation, account: Account | None, lock: FolderLock) -> None:
     """Create the directory beside its final place and move it there when complete, so that a kill leaves nothing incomplete."""
     if any(pgdata.iterdir()):
-        msg = f"{pgdata} is not empty and holds no database; remove what is in it, or choose another data directory"
+        msg = f"{pgdata} is not empty and contains no database; empty it, or choose another data directory"
         raise ConfigError(msg)
     fresh = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=pgdata.parent))
     if account is not None:
@@ -87,7 +87,7 @@ def initialise(pgdata: Path, made: Installation, account: Account | None, lock: 
         failures.append(done.stderr.decode(errors="replace").strip())
     else:
         shutil.rmtree(fresh, ignore_errors=True)
-        msg = f"the data directory {pgdata} could not be made: {failures[-1] or 'initdb failed'}"
+        msg = f"the data directory {pgdata} could not be created: {failures[-1] or 'initdb failed'}"
         raise DatabaseUnavailableError(msg)
     lock.move(fresh)
 

@@ -157,7 +157,7 @@ def open_server(data_dir: Path, postgres_version: int | None = None) -> Embedded
     try:
         data_dir = data_dir.expanduser().resolve()
     except (OSError, RuntimeError, ValueError) as error:  # unknown user, circular links, a NUL
-        msg = f"the data directory {str(data_dir)!r} cannot be made: {error}. {_ELSEWHERE}"
+        msg = f"the data directory {str(data_dir)!r} cannot be created: {error}. {_ELSEWHERE}"
         raise ConfigError(msg) from error
     with _servers_lock:
         server = _servers.get(data_dir)
@@ -169,12 +169,14 @@ def open_server(data_dir: Path, postgres_version: int | None = None) -> Embedded
 
 def _create_directory(pgdata: Path) -> None:
     if "\n" in str(pgdata) or "\r" in str(pgdata):
-        msg = f"the data directory {str(pgdata.parent)!r} has a line break in its path, which Postgres does not take. {_ELSEWHERE}"
+        msg = (
+            f"the data directory {str(pgdata.parent)!r} has a line break in its path, which Postgres does not support. {_ELSEWHERE}"
+        )
         raise ConfigError(msg)
     try:
         pgdata.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        msg = f"the data directory {pgdata.parent} cannot be made: {error}. {_ELSEWHERE}"
+        msg = f"the data directory {pgdata.parent} cannot be created: {error}. {_ELSEWHERE}"
         raise ConfigError(msg) from error
 
 
@@ -185,7 +187,7 @@ def _translated_errors(pgdata: Path) -> Iterator[None]:
     except PgRetrievalError:
         raise
     except PermissionError as error:
-        msg = f"the data directory {pgdata.parent} may not be used by this user: {error}. {_ELSEWHERE}"
+        msg = f"the data directory {pgdata.parent} is not accessible to this user: {error}. {_ELSEWHERE}"
         raise ConfigError(msg) from error
     except (OSError, subprocess.SubprocessError, psutil.Error) as error:
         msg = f"the embedded Postgres in {pgdata} cannot be used: {error}. Its log is {pgdata / 'log'}"
