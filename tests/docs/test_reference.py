@@ -128,7 +128,7 @@ def public_calls() -> Iterator[tuple[str, Any]]:
     """`connect`, and each public method and property of the two handles."""
     yield "connect", pgretrieval.connect
     for kind in (pgretrieval.RetrievalDatabase, pgretrieval.Collection):
-        for name, member in vars(kind).items():
+        for name, member in inspect.getmembers_static(kind):
             if not name.startswith("_"):
                 yield f"{kind.__name__}.{name}", member.fget if isinstance(member, property) else member
 
