@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,17 @@ def make(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
     return made
 
 
+@pytest.fixture(scope="module")
+def shared(module_database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> Iterator[Connection]:
+    """A connection to a database with the corpus in "docs", and with its vectors in "kept", for tests that only read."""
+    for name in ("docs", "kept"):
+        collection = module_database.create_collection(name, keep_vectors=name == "kept")
+        collection.add(corpus.passages, vectors=corpus.vectors)
+        collection.build()
+    with psycopg.connect(module_database.url, autocommit=True) as connection:
+        yield connection
+
+
 @pytest.mark.parametrize("bits", [1, 2, 4])
 @pytest.mark.parametrize("keep_vectors", [False, True])
 def test_hits_and_scores_are_those_of_the_python_client(
@@ -52,13 +64,12 @@ def test_hits_and_scores_are_those_of_the_python_client(
         assert [row[2] for row in found] == pytest.approx([hit.score for hit in expected], abs=2e-5)
 
 
-def test_scores_of_kept_vectors_are_exact(make, connection: Connection, corpus: Corpus):
+def test_scores_of_kept_vectors_are_exact(shared: Connection, corpus: Corpus):
     """Scores use stored vectors if there are any."""
-    make(keep_vectors=True)
     vectors = {passage["id"]: rows for passage, rows in zip(corpus.passages, corpus.vectors, strict=True)}
     for query in corpus.queries:
         exact = {key: maxsim(query, rows) for key, rows in vectors.items()}
-        found = search(connection, query, candidates=300)
+        found = search(shared, query, "kept", candidates=300)
         assert [row[2] for row in found] == pytest.approx(sorted(exact.values(), reverse=True)[:10], abs=2e-3)
         assert all(row[2] == pytest.approx(exact[row[1]], abs=2e-3) for row in found)
 
@@ -76,13 +87,12 @@ def test_dimensions_that_do_not_fill_their_bytes(database: pgretrieval.Retrieval
         assert [row[2] for row in found] == pytest.approx([hit.score for hit in expected], abs=2e-5)
 
 
-def test_defaults_agree_with_an_exact_search(make, connection: Connection, corpus: Corpus):
+def test_defaults_agree_with_an_exact_search(shared: Connection, corpus: Corpus):
     """The defaults find the best passages of an exact search."""
-    make(keep_vectors=True)
     kept = []
     for query in corpus.queries:
-        exact = {row[1] for row in search(connection, query, candidates=300)}
-        kept.append(len(exact & {row[1] for row in search(connection, query)}) / 10)
+        exact = {row[1] for row in search(shared, query, "kept", candidates=300)}
+        kept.append(len(exact & {row[1] for row in search(shared, query, "kept")}) / 10)
     assert np.mean(kept) >= 0.95
 
 
@@ -98,10 +108,9 @@ def test_a_collection_without_an_index_is_searched_exactly(
     assert [row[0] for row in search(connection, query, k=2, filter="$.number == 7")] == [1]
 
 
-def test_all_columns(make, connection: Connection, corpus: Corpus):
+def test_all_columns(shared: Connection, corpus: Corpus):
     """All columns of the contract exist in order."""
-    make()
-    cursor = connection.execute("select * from pgretrieval.search('docs', %s::vector[], k => 1)", [vector_array(corpus.queries[0])])
+    cursor = shared.execute("select * from pgretrieval.search('docs', %s::vector[], k => 1)", [vector_array(corpus.queries[0])])
     assert [column.name for column in cursor.description or []] == ["rank", "id", "score", "title", "body", "metadata"]
     rank, key, _, title, body, metadata = cursor.fetchone()
     number = int(key[1:])
@@ -118,12 +127,11 @@ def test_all_columns(make, connection: Connection, corpus: Corpus):
         ({"among": []}, set()),
     ],
 )
-@pytest.mark.parametrize("keep_vectors", [False, True])
-def test_filters_come_before_candidates(make, connection: Connection, corpus: Corpus, options, expected, keep_vectors: bool):
+@pytest.mark.parametrize("name", ["docs", "kept"])
+def test_filters_come_before_candidates(shared: Connection, corpus: Corpus, options, expected, name: str):
     """All matches are found under a filter."""
-    make(keep_vectors=keep_vectors)
     for query in corpus.queries[:3]:
-        assert {row[1] for row in search(connection, query, k=20, **options)} == expected
+        assert {row[1] for row in search(shared, query, name, k=20, **options)} == expected
 
 
 def test_a_search_reads_only_and_stays_in_its_transaction(make, connection: Connection, corpus: Corpus):
@@ -190,11 +198,10 @@ def test_a_hostile_search_path_changes_nothing(make, connection: Connection, cor
         ("select pgretrieval.stats('nobody')", "no collection 'nobody'"),
     ],
 )
-def test_errors_name_the_value(make, connection: Connection, statement: str, message: str):
+def test_errors_name_the_value(shared: Connection, statement: str, message: str):
     """Invalid arguments raise errors that name the value."""
-    make()
     with pytest.raises(psycopg.Error, match=message):
-        connection.execute(statement)
+        shared.execute(statement)
 
 
 @pytest.mark.parametrize("kind", ["vector", "halfvec"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
@@ -29,5 +30,6 @@ class HashedEncoder:
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
+@cache
 def _direction(word: str, dim: int) -> Float32Array:
     return np.random.default_rng(zlib.crc32(word.encode())).standard_normal(dim).astype(np.float32)
