@@ -94,10 +94,11 @@ def test_a_call_is_under_way_when_the_network_stops(proxy: StallingProxy):
 
 
 @pytest.mark.usefixtures("impatient")
-def test_long_statements_are_not_interrupted(proxy: StallingProxy):
+def test_long_statements_are_not_interrupted(proxy: StallingProxy, monkeypatch: pytest.MonkeyPatch):
     """A long silent statement, such as an index build, is not interrupted."""
+    monkeypatch.setattr(watched, "_SILENT_SECONDS", 0.5)
     with pgretrieval.connect(url=proxy.url) as database, database._database.connection("sleeping") as connection:
-        assert connection.execute("select 1 from pg_sleep(9)").fetchall() == [(1,)]
+        assert connection.execute("select 1 from pg_sleep(3)").fetchall() == [(1,)]
 
 
 @pytest.mark.usefixtures("impatient")
