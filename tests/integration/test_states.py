@@ -108,7 +108,10 @@ def test_a_server_without_memory_for_locks():
         server.settings(max_connections="10", max_locks_per_transaction="10")
         server.start()
         with pgretrieval.connect(url=server.url) as database:
-            with pytest.raises(StorageError, match=r"out of shared memory.*raise what it names, such as max_locks_per_transaction"):
+            with pytest.raises(
+                StorageError,
+                match=r"out of shared memory.*raise the setting named in the message, such as max_locks_per_transaction",
+            ):
                 run(database, "select count(pg_advisory_xact_lock(n)) from generate_series(1, 100000) as n")
             assert len(database.list_collections()) == 25
         with psycopg.connect(server.url) as connection, pytest.raises(psycopg.errors.OutOfMemory) as raised:
