@@ -27,13 +27,11 @@ from pgretrieval.sqlalchemy import vector_array
 from pgretrieval.types import Float32Array
 
 CANDIDATES = (None, 64, 128)
-_PROBE = "select * from pgretrieval.probe(%(number)s, %(codebook)s, %(query)s::vector[], 8)"
+_PROBE = "select * from pgretrieval.probe(%(number)s, %(codebook)s, %(query)s::vector[], %(probes)s)"
 _CANDIDATES = """select passage_id
-    from pgretrieval.candidates_among(%(number)s, %(codebook)s, %(ids)s::integer[], %(scores)s::real[], 128, null, null)"""
+    from pgretrieval.candidates_among(%(number)s, %(codebook)s, %(ids)s::integer[], %(scores)s::real[], %(n)s, null, null)"""
 _SCORE = """select * from pgretrieval.known_collection('measured') as held, pgretrieval.score_passages(
-    held, case when held.keep_vectors then %(ids)s::integer[] else array(
-        select passage_id from pgretrieval.score_centroids(held.collection_id, held.codebook_id, %(ids)s, %(query)s::vector[])
-        order by score desc, passage_id limit 64) end, %(query)s::vector[])"""
+    held, %(ids)s, %(query)s::vector[], %(centroids)s::integer[])"""
 _PARTS = 60  # queries whose parts are timed one by one
 
 
@@ -50,10 +48,11 @@ def in_sql(connection: Any, data: Vectors, best: list[list[str]], candidates: in
 
 def parts(connection: Any, data: Vectors) -> dict[str, float]:
     """Median milliseconds of the parts of a search in SQL, each as a separate statement."""
-    number, codebook = connection.execute(
-        "select collection_id, codebook_id from pgretrieval.collection where name = 'measured'"
+    number, codebook, keeps, probes, n, whole = connection.execute(
+        "select (held).collection_id, (held).codebook_id, (held).keep_vectors, probes, candidates, pruning"
+        " from pgretrieval.known_collection('measured') as held, pgretrieval.plaid_settings(held, 10, null, null)"
     ).fetchone()
-    spent: dict[str, list[float]] = {"send": [], "probe": [], "candidates": [], "score": []}
+    spent: dict[str, list[float]] = {"send": [], "probe": [], "candidates": [], "prune": [], "score": []}
     for query in data.queries[:_PARTS]:
         text = vector_array(query)
 
@@ -65,11 +64,14 @@ def parts(connection: Any, data: Vectors) -> dict[str, float]:
 
         run("send", "select cardinality(%(query)s::vector[])", query=text)
         where = {"number": number, "codebook": codebook}
-        probed = run("probe", _PROBE, query=text, **where)
+        probed = run("probe", _PROBE, query=text, probes=probes, **where)
         ids, scores = [row[0] for row in probed], [row[1] for row in probed]
-        found = run("candidates", _CANDIDATES, ids=ids, scores=scores, **where)
-        run("score", _SCORE, ids=[row[0] for row in found], query=text)
-    return {name: float(np.median(values)) for name, values in spent.items()}
+        found = [row[0] for row in run("candidates", _CANDIDATES, ids=ids, scores=scores, n=n, **where)]
+        if not keeps:
+            run("prune", _SCORE, ids=found, query=text, centroids=ids)
+            found = found[:whole]
+        run("score", _SCORE, ids=found, query=text, centroids=None)
+    return {name: float(np.median(values or [0])) for name, values in spent.items()}
 
 
 def main() -> None:
@@ -108,10 +110,10 @@ def main() -> None:
         "|---|---|---|---|---|",
         *(f"| {name} | {row['ndcg']:.4f} | {row['fidelity']:.4f} | {row['p50']:.1f} | {row['p95']:.1f} |" for name, row in rows),
         "",
-        "Parts of a search in SQL with 128 candidates, median ms, each a statement of its own (all but candidates send the query):",
+        "Parts of a search in SQL by default, median ms, each a statement of its own (all but candidates send the query):",
         "",
         "| | " + " | ".join(timings["codes"]) + " |",
-        "|---" * 5 + "|",
+        "|---" * 6 + "|",
         *(f"| {kind} | " + " | ".join(f"{spent:.1f}" for spent in parts_.values()) + " |" for kind, parts_ in timings.items()),
     ]
     text = "\n".join([*lines, ""])

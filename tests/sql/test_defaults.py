@@ -24,12 +24,16 @@ from pgretrieval.types import GENERATORS, LEVELS, REDUCTIONS, RERANKS, SCORERS
 Connection = psycopg.Connection[Any]
 
 
+@pytest.mark.parametrize("keep_vectors", [False, True])
 @pytest.mark.parametrize("vectors_per_passage", [None, 16, 64])
 @pytest.mark.parametrize("passages", [100, 9_999, 10_000, 39_999, 40_000, 10**6])
-def test_settings_of_a_search_by_all_tokens(connection: Connection, passages: int, vectors_per_passage: int | None):
-    """SQL and Python probe the same number of centroids; SQL compares and decodes no more passages than Python."""
+def test_settings_of_a_search_by_all_tokens(
+    connection: Connection, passages: int, vectors_per_passage: int | None, keep_vectors: bool
+):
+    """SQL probes as many centroids as Python, or three times as many where it decodes; it compares and decodes no more passages."""
     collection = connection.execute(
-        "select pgretrieval.create_collection('docs', 48, vectors_per_passage => %s)", [vectors_per_passage]
+        "select pgretrieval.create_collection('docs', 48, vectors_per_passage => %s, keep_vectors => %s)",
+        [vectors_per_passage, keep_vectors],
     ).fetchone()[0]
     for each in (vectors_per_passage,) if vectors_per_passage else (4, 60, 250, 1000):
         tokens = passages * each
@@ -50,10 +54,11 @@ def test_settings_of_a_search_by_all_tokens(connection: Connection, passages: in
                    from pgretrieval.plaid_settings(pgretrieval.known_collection('docs'), %s, null, null)""",
                 [k],
             ).fetchone()
-            assert probes == python.probes
+            decoded = not keep_vectors and vectors_per_passage is None
+            assert probes == python.probes * (3 if decoded else 1)
             assert k <= candidates <= python.candidates
             assert k <= pruning <= python.pruning
-            assert candidates == max(5 * k, min(1024, max(128, 60_000 * passages // tokens)))
+            assert candidates == max(5 * k, min(1024, max(128, (40_000 if decoded else 60_000) * passages // tokens)))
 
 
 @pytest.mark.parametrize(

@@ -86,12 +86,14 @@ def test_plaid_settings(connection: Connection, held: tuple[int, int]):
     row = "(select c from pgretrieval.collection c)"
     settings = f"select probes, candidates, pruning from pgretrieval.plaid_settings({row}, %s, %s, %s)"
     for k, probes, candidates, expected in (
-        (10, None, None, (8, 1024, 64)),
+        (10, None, None, (24, 1024, 64)),
         (10, 3, 77, (3, 77, 64)),
-        (500, None, None, (8, 2500, 2500)),
+        (500, None, None, (24, 2500, 1000)),
     ):
         assert connection.execute(settings, [k, probes, candidates]).fetchone() == expected
     connection.execute("update pgretrieval.codebook set tokens = 600")
+    assert connection.execute(settings, [10, None, None]).fetchone() == (24, 133, 26)
+    connection.execute("update pgretrieval.collection set keep_vectors = true")
     assert connection.execute(settings, [10, None, None]).fetchone() == (8, 200, 64)
     with pytest.raises(psycopg.Error, match="candidates is 9, less than k, 10"):
         connection.execute(settings, [10, None, 9])
@@ -192,35 +194,33 @@ def test_candidates_in_sql(connection: Connection, held: tuple[int, int]):
     assert sorted(connection.execute(statement, [query, 1, "$.n > 1"]).fetchone()[0]) == [2, 3]
 
 
-def test_score_centroids_and_score_passages(connection: Connection, held: tuple[int, int]):
-    """Scores use each token's own codes, scaled to unit length; negative centroid similarities count as 0."""
+def test_score_passages(connection: Connection, held: tuple[int, int]):
+    """Scores use each token's own codes, scaled to unit length, of all centroids or of some."""
     add(connection, held, 1, [0, 1])
     add(connection, held, 2, [2])
     query = array(vector(1.0), vector(0.0, 0.0, -1.0))
-    centroids = connection.execute(
-        "select passage_id, score from pgretrieval.score_centroids(%s, %s, array[1, 2], %s::vector[]) order by 1", [*held, query]
-    ).fetchall()
-    assert centroids == [(1, 1.0), (2, 0.0)]
     # every residual is .5 in every dimension; a token decodes to its axis + .5, length sqrt(1.5² + 47 · .25)
     length = (1.5**2 + (DIM - 1) * 0.25) ** 0.5
     expected = [(1, (1.5 - 0.5) / length), (2, (0.5 - 1.5) / length)]
-    decoded = connection.execute(
-        """select passage_id, score from pgretrieval.score_passages(
-               (select c from pgretrieval.collection c), array[1, 2], %s::vector[]) order by 1""",
-        [query],
-    )
-    assert decoded.fetchall() == [(number, pytest.approx(score, abs=1e-5)) for number, score in expected]
+    of_second = [(1, (0.5 - 0.5) / length)]
+    for centroid_ids, scores in ((None, expected), ([0, 1, 2], expected), ([1], of_second), ([7], [])):
+        decoded = connection.execute(
+            """select passage_id, score from pgretrieval.score_passages(
+                   (select c from pgretrieval.collection c), array[1, 2], %s::vector[], %s) order by 1""",
+            [query, centroid_ids],
+        )
+        assert decoded.fetchall() == [(number, pytest.approx(score, abs=1e-5)) for number, score in scores]
 
 
 def test_candidates_that_are_worth_decoding(connection: Connection, held: tuple[int, int]):
-    """The best passages by centroids are decoded; of stored vectors none are left out."""
+    """The best by tokens of probed centroids are decoded, ties in the order of postings; of stored vectors none are left out."""
     connection.execute(INDEX_CENTROIDS, [held[0], DIM, held[1]])
     for passage_id in range(1, 101):
-        add(connection, held, passage_id, [int(passage_id > 90)])
+        add(connection, held, passage_id, [1, 0] if passage_id > 90 else [1, 2])
     statement = (
-        "select pgretrieval.candidates_in_sql((select c from pgretrieval.collection c), %s::vector[], 3, 100, %s, null, null)"
+        "select pgretrieval.candidates_in_sql((select c from pgretrieval.collection c), %s::vector[], 1, 100, %s, null, null)"
     )
-    everything, query = list(range(1, 101)), array(vector(0.0, 1.0))
+    everything, query = list(range(1, 101)), array(vector(0.0, 1.0), vector(1.0))
     for kept in (64, 70, 100):
         chosen = connection.execute(statement, [query, kept]).fetchone()[0]
         assert sorted(chosen) == (everything if kept == 100 else [*range(1, kept - 9), *range(91, 101)])
@@ -286,7 +286,8 @@ def test_score_passages_by_stored_vectors(connection: Connection, held: tuple[in
     query = array(vector(1.0), vector(0.0, 2.0))
     connection.execute("update pgretrieval.collection set keep_vectors = true")
     found = connection.execute(
-        "select * from pgretrieval.score_passages((select c from pgretrieval.collection c), array[1, 9], %s::vector[])", [query]
+        "select * from pgretrieval.score_passages((select c from pgretrieval.collection c), array[1, 9], %s::vector[], null)",
+        [query],
     )
     assert found.fetchall() == [(1, 1.5)]
 

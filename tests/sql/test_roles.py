@@ -150,8 +150,8 @@ def test_counts_cover_one_tenant(tenants: dict[str, str], corpus: Corpus, name: 
         everything = "array(select g from generate_series(1, 400) g)"
         query = vector_array(corpus.queries[0])
         for statement in (
-            f"select count(*) from pgretrieval.score_passages(pgretrieval.known_collection('docs'), {everything}, %s::vector[])",
-            f"select count(*) from pgretrieval.score_centroids(1, 1, {everything}, %s::vector[])",
+            "select count(*) from pgretrieval.score_passages("
+            f"pgretrieval.known_collection('docs'), {everything}, %s::vector[], null)",
             "select count(*) from pgretrieval.candidates_among(1, 1, array(select generate_series(0, 4000)), "
             "array(select 1::real from generate_series(0, 4000)), 1000, null, null) where %s <> ''",
             "select count(*) from pgretrieval.candidates_by_text("

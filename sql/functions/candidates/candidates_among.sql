@@ -16,8 +16,12 @@ begin atomic
                  'pgretrieval.own_entries(''posting'', %3$s, %4$s, %1$L::text[], pgretrieval.claims_of(%3$s, $2, $3)) as posting
                       on posting.centroid_id = probe.centroid_id'
              else
-                 'pgretrieval.posting
-                      on posting.collection_id = %3$s and posting.codebook_id = %4$s and posting.centroid_id = probe.centroid_id'
+                 'lateral (
+                      select posting.bucket, posting.passage_ids
+                      from pgretrieval.posting
+                      where posting.collection_id = %3$s and posting.codebook_id = %4$s and posting.centroid_id = probe.centroid_id
+                      offset 0  -- one index look-up each; a join of many centroids would read all postings
+                  ) as posting on true'
              end || '
              cross join lateral unnest(posting.passage_ids) as entry (passage_id)
              group by posting.bucket, entry.passage_id',

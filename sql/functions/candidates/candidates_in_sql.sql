@@ -1,5 +1,6 @@
 -- Returns the passages that a search in SQL scores exactly: without an index all that match, else n candidates by postings. If codes
--- must be decoded, which is slow, only the `pruning` candidates with the best scores by centroids are kept; null keeps all.
+-- must be decoded, which is slow, only the `pruning` candidates with the best scores by the tokens of probed centroids are kept; null keeps
+-- all.
 create or replace function pgretrieval.candidates_in_sql(
     held pgretrieval.collection, query @extschema:vector@.vector[], probes integer, n integer, pruning integer, filter jsonpath, among text[]
 ) returns integer[]
@@ -33,9 +34,10 @@ begin
         return chosen;
     end if;
     return array(
-        select approximate.passage_id
-        from pgretrieval.score_centroids(held.collection_id, held.codebook_id, chosen, query) as approximate
-        order by approximate.score desc, approximate.passage_id
+        select candidate.passage_id
+        from unnest(chosen) with ordinality as candidate (passage_id, place)
+        left join pgretrieval.score_passages(held, chosen, query, centroid_ids) as approximate using (passage_id)
+        order by approximate.score desc nulls last, candidate.place
         limit pruning
     );
 end

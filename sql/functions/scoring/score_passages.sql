@@ -1,10 +1,12 @@
 -- Exact MaxSim of some passages: over stored vectors where the collection has them, else over what their codes decode to, scaled to unit
--- length where the collection's vectors are. None for null.
+-- length where the collection's vectors are; of codes, where `centroid_ids` are given, only the tokens of these centroids. None for null.
 --
 -- The statement names every query token, so that one pass over a passage's tokens keeps the best inner product of each. For codes it also
 -- names every dimension: the coordinate that a packed byte stands for is looked up in one table for each of the values in a byte, and the
 -- centroid added.
-create or replace function pgretrieval.score_passages(held pgretrieval.collection, passage_ids integer[], query @extschema:vector@.vector[])
+create or replace function pgretrieval.score_passages(
+    held pgretrieval.collection, passage_ids integer[], query @extschema:vector@.vector[], centroid_ids integer[]
+)
 returns table (passage_id integer, score real)
 language plpgsql stable rows 100
 set search_path from current
@@ -60,19 +62,25 @@ begin
                 offset 0
             ) as coded
             cross join lateral (
-                select substr(coded.residuals, 1 + %5$s * place, %5$s) as packed,
-                       pgretrieval.centroid_at(coded.centroid_ids, place) as centroid_id
-                from generate_series(0, length(coded.centroid_ids) / 4 - 1) as place
+                select substr(coded.residuals, 1 + %5$s * listed.place, %5$s) as packed, listed.centroid_id
+                from (
+                    select place, pgretrieval.centroid_at(coded.centroid_ids, place) as centroid_id
+                    from generate_series(0, length(coded.centroid_ids) / 4 - 1) as place
+                    offset 0
+                ) as listed
+                where %7$s
                 offset 0
             ) as token
             join pgretrieval.centroid
-                on centroid.collection_id = %3$s and centroid.codebook_id = %4$s and centroid.centroid_id = token.centroid_id
+                on centroid.collection_id = %3$s and centroid.codebook_id = %4$s and centroid.centroid_id = token.centroid_id and %8$s
             offset 0
         ) as token (passage_id, vector)
         group by token.passage_id
         $statement$,
         best, decoder.coordinates, held.collection_id, held.codebook_id, decoder.width,
-        case when held.unit_vectors then '@extschema:vector@.l2_normalize' end
-    ) using passage_ids, query, decoder.levels;
+        case when held.unit_vectors then '@extschema:vector@.l2_normalize' end,
+        case when centroid_ids is null then 'true' else 'listed.centroid_id = any($4)' end,
+        case when centroid_ids is null then 'true' else 'centroid.centroid_id = any($4)' end
+    ) using passage_ids, query, decoder.levels, centroid_ids;
 end
 $function$;

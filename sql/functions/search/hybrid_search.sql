@@ -75,7 +75,9 @@ begin
                 order by found.score desc, found.passage_id limit greatest(128, 5 * k)
             );
         else
-            chosen := pgretrieval.candidates_in_sql(held, query, settings.probes, candidates, settings.pruning, filter, among);
+            chosen := pgretrieval.candidates_in_sql(
+                held, query, settings.probes, candidates, greatest(settings.pruning, 64, 5 * k), filter, among
+            );
         end if;
     end if;
     chosen := array(
@@ -85,7 +87,7 @@ begin
     );
     if not of_tokens or held.rerank = 'maxsim' then
         select array_agg(exact.passage_id), array_agg(exact.score) into late_passages, late_scores
-        from pgretrieval.score_passages(held, chosen, query) as exact;
+        from pgretrieval.score_passages(held, chosen, query, null) as exact;
     elsif query is not null then
         select array_agg(picked.passage_id), array_agg(coalesce(found.score, late_scores[array_position(late_passages, null)]))
         into late_passages, late_scores
