@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pgretrieval.encode.library import LibraryEncoder, quiet, resolve_device
-from pgretrieval.encode.vetting import CLOSED, CLOSED_WEIGHTS
+from pgretrieval.encode.library import resolve_device
+from pgretrieval.encode.vetting import CLOSED, CLOSED_WEIGHTS, read_json
 from pgretrieval.errors import EncoderError
 from pgretrieval.importing import whole
 
@@ -17,6 +18,11 @@ PROJECTION_KEY = "projection"
 VERSIONS = {"1": "minilm_projection.safetensors", "2": "minilm_projection_2.safetensors"}
 """Files of the projections: 1 is computed from MiniLM's vocabulary (tools/compute_projection.py), 2 is trained from it."""
 NEWEST = list(VERSIONS)[-1]
+TOKENS_PER_BATCH = 2_000
+"""Tokens of a forward pass on a processor, so that activations fit its caches."""
+TOKENS_PER_BATCH_ACCELERATOR = 32_768
+_PADDING = 0
+"""Token id that fills the shorter texts of a batch; it is masked."""
 
 
 def version_named(name: str) -> str | None:
@@ -36,11 +42,101 @@ def projection_file(version: str = NEWEST) -> Path:
     return Path(__file__).with_name(VERSIONS[version])
 
 
-def load_minilm(device: str | None = None, version: str = NEWEST) -> LibraryEncoder:
+class MiniLMEncoder:
+    """Encoder "minilm" without the model libraries. Not safe for several threads.
+
+    Its vectors are those of `build_model`, within the precision of the computation.
+    """
+
+    dim = DIM
+    vectors_per_passage = None
+
+    def __init__(self, device: str, dtype: Any = None, *, version: str = NEWEST) -> None:
+        from safetensors.torch import load_file
+        from tokenizers import Tokenizer
+
+        from pgretrieval.encode.bert import Bert
+
+        folder = model_folder()
+        config = read_json(folder / "config.json")
+        self._bert = Bert(
+            load_file(folder / "model.safetensors"),
+            heads=config["num_attention_heads"],
+            epsilon=config["layer_norm_eps"],
+            device=device,
+            dtype=dtype or precision(device),
+        )
+        self._projection = load_file(projection_file(version), device=device)[PROJECTION_KEY].float()
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(MAX_TOKENS)
+        self._tokens_per_batch = TOKENS_PER_BATCH if self._bert.device.type == "cpu" else TOKENS_PER_BATCH_ACCELERATOR
+
+    def encode_query(self, texts: Sequence[str]) -> list[Any]:
+        """Return one (tokens, 128) array for each query."""
+        return self._encode(texts)[0]
+
+    def encode_document(self, texts: Sequence[str]) -> list[Any]:
+        """Return one (tokens, 128) array for each document."""
+        return self._encode(texts)[0]
+
+    def encode_query_with_dense(self, texts: Sequence[str]) -> tuple[list[Any], Any]:
+        """Return `encode_query` and MiniLM's single vectors, (queries, 384)."""
+        return self._encode(texts, dense=True)
+
+    def encode_document_with_dense(self, texts: Sequence[str]) -> tuple[list[Any], Any]:
+        """Return `encode_document` and MiniLM's single vectors, (documents, 384)."""
+        return self._encode(texts, dense=True)
+
+    def count_truncated(self, texts: Sequence[str]) -> int:
+        """Return the number of texts with more than 256 tokens, markers included."""
+        # A token has at least one byte, so only texts with more bytes need counting.
+        candidates = [text for text in texts if len(text.encode()) + 2 > MAX_TOKENS]
+        return sum(bool(encoding.overflowing) for encoding in self._tokenizer.encode_batch_fast(candidates))
+
+    count_truncated_queries = count_truncated
+
+    def _encode(self, texts: Sequence[str], *, dense: bool = False) -> tuple[list[Any], Any]:
+        import numpy as np
+
+        ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+        tokens: list[Any] = [None] * len(ids)
+        means: list[Any] = [None] * len(ids)
+        for batch in _batches([len(row) for row in ids], self._tokens_per_batch):
+            hidden = self._hidden([ids[position] for position in batch])
+            projected = (hidden @ self._projection.T).cpu().numpy()
+            for position, row, states in zip(batch, projected, hidden, strict=True):
+                length = len(ids[position])
+                tokens[position] = row[:length]
+                if dense:
+                    means[position] = states[:length].mean(dim=0).cpu().numpy()
+        return tokens, np.stack(means) if dense else None
+
+    def _hidden(self, rows: Sequence[Sequence[int]]) -> Any:
+        """Return float32 hidden states (texts, tokens, 384) of rows of ids, padded to the first, which is the longest."""
+        import torch
+
+        width = len(rows[0])
+        padded = torch.tensor([[*row, *[_PADDING] * (width - len(row))] for row in rows])
+        lengths = torch.tensor([len(row) for row in rows])
+        mask = None if len(rows[-1]) == width else (torch.arange(width) < lengths[:, None]).to(self._bert.device)
+        return self._bert(padded.to(self._bert.device), mask).float()
+
+
+def load_minilm(device: str | None = None, version: str = NEWEST) -> MiniLMEncoder:
     """Load the encoder "minilm": token vectors of dimension 128, at most 256 tokens for each text."""
-    resolved = resolve_device(device)
-    with quiet():
-        return LibraryEncoder(build_model(resolved, version=version))
+    whole("torch")
+    return MiniLMEncoder(resolve_device(device), version=version)
+
+
+def _batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """Yield positions of texts, longest first, in batches of at most `tokens` tokens with their padding."""
+    order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
+    start = 0
+    while start < len(order):
+        batch = order[start : start + max(1, tokens // lengths[order[start]])]
+        yield batch
+        start += len(batch)
 
 
 def model_folder() -> Path:

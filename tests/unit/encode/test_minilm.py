@@ -2,17 +2,51 @@
 
 from __future__ import annotations
 
+import random
 import socket
+import subprocess
+import sys
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from pgretrieval.encode import CollectionEncoder, from_spec, load_encoder
-from pgretrieval.encode.minilm import DIM, NEWEST, PROJECTION_KEY, build_model, load_minilm, projection_file
+from pgretrieval.encode.library import LibraryEncoder
+from pgretrieval.encode.minilm import (
+    DIM,
+    NEWEST,
+    PROJECTION_KEY,
+    VERSIONS,
+    MiniLMEncoder,
+    build_model,
+    projection_file,
+)
 from pgretrieval.encode.registry import names
 from pgretrieval.errors import EncoderError, InputError
 from pgretrieval.types import Float32Array, Passage
+
+WORDS = [
+    "the",
+    "quick",
+    "İstanbul",
+    "naïve",
+    "café",
+    "東京",
+    "running",
+    "[MASK]",
+    "[SEP]",
+    "don't",
+    "3.14",
+    "e=mc²",
+    "\t",
+    "new\nline",
+    "😀",
+    "ﬁ",
+    "soft\u00adhyphen",
+]
 
 
 def maxsim(query: Float32Array, document: Float32Array) -> float:
@@ -124,9 +158,9 @@ def test_the_newest_version_is_the_second() -> None:
 
     old, newest = (load_file(projection_file(version))[PROJECTION_KEY].float() for version in ("1", "2"))
     assert load_encoder("minilm").spec == {"kind": "minilm", "version": "2"}
-    for model in (build_model("cpu"), load_minilm("cpu")._model):
-        weight = model[2].linear.weight.detach().float()  # rounded if the processor computes in half precision
-        assert (weight - newest).abs().max() < 0.01 < (weight - old).abs().max()
+    weight = build_model("cpu")[2].linear.weight.detach().float()  # rounded if the processor computes in half precision
+    assert (weight - newest).abs().max() < 0.01 < (weight - old).abs().max()
+    assert torch.equal(load_encoder("minilm")._loaded()._projection, newest)
 
 
 def test_it_is_known_beforehand_that_passages_differ_in_length() -> None:
@@ -136,17 +170,89 @@ def test_it_is_known_beforehand_that_passages_differ_in_length() -> None:
     assert encoder._inner is None
 
 
-def test_batches_hold_about_as_many_characters(minilm: CollectionEncoder) -> None:
-    """Batches have about equal numbers of characters: few long texts or many short ones."""
+def test_batches_hold_about_as_many_characters() -> None:
+    """Batches of the library's models have about equal numbers of characters: few long texts or many short ones."""
+    model = build_model("cpu")
+    encoder = LibraryEncoder(model)
     read: list[int] = []
-    hook = minilm._loaded()._model[0].register_forward_pre_hook(lambda _, given: read.append(len(given[0]["input_ids"])))
-    try:
-        for length, expected in ((20, 64), (400, 20), (1200, 8)):
-            read.clear()
-            minilm.encode_document(["word " * (length // 5)] * 70)
-            assert (max(read), sum(read)) == (expected, 70)
-    finally:
-        hook.remove()
+    model[0].register_forward_pre_hook(lambda _, given: read.append(len(given[0]["input_ids"])))
+    for length, expected in ((20, 64), (400, 20), (1200, 8)):
+        read.clear()
+        encoder.encode_document(["word " * (length // 5)] * 70)
+        assert (max(read), sum(read)) == (expected, 70)
+
+
+def test_batches_hold_about_as_many_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts of one batch have similar lengths, and padding counts towards its size."""
+    encoder = MiniLMEncoder("cpu")
+    read: list[tuple[int, int]] = []
+    hidden = encoder._hidden
+    monkeypatch.setattr(encoder, "_hidden", lambda rows: (read.append((len(rows), len(rows[0]))), hidden(rows))[1])
+    encoder.encode_document(["word " * 8] * 190 + ["word " * 98] * 30 + ["word " * 400])
+    assert read == [(7, 256), (20, 100), (20, 100), (174, 10)]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_vectors_are_those_of_the_library(version: str) -> None:
+    """Token and dense vectors equal those of the library's model, for queries of many lengths and for batches."""
+    library, own = (
+        LibraryEncoder(build_model("cpu", torch.float32, version=version)),
+        MiniLMEncoder("cpu", torch.float32, version=version),
+    )
+    choose = random.Random(int(version))
+    lengths = (1, 2, 3, 4, 6, 8, 11, 16, 24, 32, 48, 64, 100, 150, 300)
+    texts = ["", "  ", "[CLS] a [SEP]", *(" ".join(choose.choices(WORDS, k=length)) for length in lengths)]
+    expected, expected_dense = library.encode_document_with_dense(texts)
+    batch, dense = own.encode_document_with_dense(texts)
+    single = [own.encode_query([text])[0] for text in texts]
+    for rows, one, other in zip(expected, batch, single, strict=True):
+        np.testing.assert_allclose(_unit(one), rows.numpy(), atol=1e-5)
+        np.testing.assert_allclose(_unit(other), rows.numpy(), atol=1e-5)
+    np.testing.assert_allclose(_unit(dense), _unit(expected_dense.numpy()), atol=1e-5)
+    assert own.count_truncated(texts) == library.count_truncated(texts) == 1
+
+
+def test_half_precision_is_as_close_as_the_library_is() -> None:
+    """In bfloat16, which some processors multiply faster, vectors differ no more from single precision than the library's."""
+    choose = random.Random(1)
+    texts = [" ".join(choose.choices(WORDS, k=length)) for length in (3, 8, 20, 60)]
+    exact = MiniLMEncoder("cpu", torch.float32).encode_document(texts)
+    own, library = MiniLMEncoder("cpu", torch.bfloat16), LibraryEncoder(build_model("cpu", torch.bfloat16))
+    lost, lost_by_library = (
+        max(
+            1 - (_unit(one) * _unit(other)).sum(axis=1).min()
+            for one, other in zip(exact, encoder.encode_document(texts), strict=True)
+        )
+        for encoder in (own, library)
+    )
+    assert lost < max(2 * lost_by_library, 1e-3)
+    assert lost < 0.005
+
+
+def test_layers_without_packed_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without oneDNN, and on accelerators, vectors are the same."""
+    texts = ["Snow melts in spring.", "Wolves howl."]
+    packed = MiniLMEncoder("cpu", torch.float32).encode_document(texts)
+    monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
+    for one, other in zip(packed, MiniLMEncoder("cpu", torch.float32).encode_document(texts), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_encoding_needs_no_model_library() -> None:
+    """The default encoder imports neither transformers nor sentence-transformers, which take seconds."""
+    code = """if True:
+        import sys
+        from pgretrieval.encode import load_encoder
+        assert load_encoder("minilm").encode_query("quick")[0].shape == (3, 128)
+        assert [name for name in ("transformers", "sentence_transformers", "sklearn", "pandas") if name in sys.modules] == []
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def _unit(rows: Any) -> Any:
+    rows = np.asarray(rows)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def test_unknown_versions() -> None:
