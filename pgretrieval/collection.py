@@ -16,7 +16,6 @@ from pgretrieval.anncur.selection import Selection
 from pgretrieval.db.connection import Database
 from pgretrieval.db.selection import Ids
 from pgretrieval.db.tables.collections import CollectionRow
-from pgretrieval.db.tables.factorizations import Element
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.importing import whole
 from pgretrieval.index.work import Stage
@@ -26,7 +25,7 @@ from pgretrieval.search.fusion import read_fusion
 from pgretrieval.search.options import SearchOptions, as_list, as_lists, read_k, read_options, texts_for_cross_encoder
 from pgretrieval.search.words import text_search
 from pgretrieval.stored import StoredCollection
-from pgretrieval.types import Float32Array, Hit
+from pgretrieval.types import Element, Float32Array, Hit
 
 if TYPE_CHECKING:
     from pgretrieval.search.pipeline import SearchPipeline

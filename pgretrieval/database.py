@@ -17,6 +17,7 @@ from pgretrieval.db.doctor import Finding, diagnose
 from pgretrieval.db.embedded import EmbeddedServer, default_data_dir, open_server
 from pgretrieval.db.tables import attachments, collections
 from pgretrieval.db.urls import for_psycopg, url_text
+from pgretrieval.db.variables import DATA_DIR_VARIABLE, URL_VARIABLE
 from pgretrieval.encode.registry import load_encoder
 from pgretrieval.errors import ConfigError, EncoderError
 from pgretrieval.index.options import CollectionOptions, read_settings, with_encoder, without_token_vectors
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from pgretrieval.collection import Collection
     from pgretrieval.db.urls import URL
 
-URL_VARIABLE = "PGRETRIEVAL_DATABASE_URL"
-DATA_DIR_VARIABLE = "PGRETRIEVAL_DATA_DIR"
 POLL = 0.2  # seconds
 MAX_POLL = 86_400.0
 

@@ -44,6 +44,9 @@ RERANKS: tuple[Rerank, ...] = ("none", "maxsim")
 OnConflict = Literal["error", "update", "skip"]
 """Action of an add for an id that exists."""
 
+Element = Literal["vector", "halfvec"]
+"""Element type of indexed item embeddings: single or half precision."""
+
 Tick: TypeAlias = Callable[[int, int], None]
 """Callback with the finished steps of a training and the total."""
 

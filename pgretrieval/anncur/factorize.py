@@ -22,13 +22,13 @@ from pgretrieval.db.connection import Connection, Database
 from pgretrieval.db.handles import FactorizationTables
 from pgretrieval.db.tables import collections, factorizations, passages
 from pgretrieval.db.tables.collections import CollectionRow
-from pgretrieval.db.tables.factorizations import INDEXED_DIMENSIONS, Element, FactorizationRow
+from pgretrieval.db.tables.factorizations import INDEXED_DIMENSIONS, FactorizationRow
 from pgretrieval.errors import ConfigError, IndexNotBuiltError, InputError, SchemaError
 from pgretrieval.importing import whole
 from pgretrieval.index.coding import Coders
 from pgretrieval.index.work import Stage
 from pgretrieval.rerank import PairScorer
-from pgretrieval.types import Float32Array, Int32Array, Int64Array, Passage
+from pgretrieval.types import Element, Float32Array, Int32Array, Int64Array, Passage
 
 QUERIES_AT_LEAST = 10
 

@@ -10,7 +10,6 @@ from rich.table import Table
 
 from pgretrieval import assets
 from pgretrieval.cli import console
-from pgretrieval.db import schema
 
 _COLOURS = {"ok": "green", "advice": "yellow", "problem": "red"}
 
@@ -58,6 +57,8 @@ def migrate(
 ) -> None:
     """Install or upgrade the schema. It can be run at any time."""
     if sql:
+        from pgretrieval.db import schema
+
         typer.echo(schema.as_sql())
         return
     with context.obj.connect_unchecked() as database:

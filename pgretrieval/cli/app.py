@@ -1,33 +1,86 @@
-"""Application `pgretrieval`: global options, errors, and the commands."""
+"""Application `pgretrieval`: global options, errors, and the commands, whose modules are imported when they are used."""
 
 from __future__ import annotations
 
 import io
 import sys
-from typing import Annotated, NoReturn
+from collections.abc import Iterator, Mapping, MutableMapping
+from functools import cache
+from importlib import import_module
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
+from typer.core import TyperGroup
 
 from pgretrieval import validate
-from pgretrieval.cli import (
-    admin,
-    changing,
-    checking,
-    console,
-    demo,
-    evaluation,
-    factorizing,
-    indexing,
-    searching,
-    syncing,
-    training,
-)
+from pgretrieval.cli import console
 from pgretrieval.cli.main import INTERRUPTED, INTERRUPTION
 from pgretrieval.cli.target import Target
-from pgretrieval.database import DATA_DIR_VARIABLE, URL_VARIABLE
+from pgretrieval.db.variables import DATA_DIR_VARIABLE, URL_VARIABLE
 from pgretrieval.errors import PgRetrievalError
 
+_MODULES = {
+    "demo": "demo.demo",
+    "index": "indexing.index",
+    "search": "searching.search",
+    "factorize": "factorizing.factorize",
+    "evaluate": "evaluation.evaluate",
+    "compare": "evaluation.compare",
+    "mine": "training.mine_tuples",
+    "delete": "changing.delete",
+    "compact": "changing.compact",
+    "rebuild": "indexing.rebuild",
+    "attach": "syncing.attach",
+    "worker": "syncing.worker",
+    "detach": "syncing.detach",
+    "list": "admin.list_collections",
+    "stats": "admin.stats",
+    "drop": "admin.drop",
+    "migrate": "admin.migrate",
+    "privileges": "admin.privileges",
+    "doctor": "admin.doctor",
+    "check": "checking.check",
+    "train": "training.app",
+}
+"""Command -> module and function, in the order of the help."""
+
+
+class _Commands(Mapping[str, Any]):
+    """Commands by name; reading one imports its module."""
+
+    def __getitem__(self, name: str) -> Any:
+        return _command(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MODULES)
+
+    def __len__(self) -> int:
+        return len(_MODULES)
+
+
+@cache
+def _command(name: str) -> Any:
+    module, function = _MODULES[name].split(".")
+    found = getattr(import_module(f"pgretrieval.cli.{module}"), function)
+    if not isinstance(found, typer.Typer):
+        alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
+        alone.command(name)(found)
+        found = alone
+    command = typer.main.get_command(found)
+    command.name = name
+    return command
+
+
+class _Group(TyperGroup):
+    """Group of the commands above."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = cast("MutableMapping[str, Any]", _Commands())
+
+
 app = typer.Typer(
+    cls=_Group,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -52,29 +105,6 @@ def options(
     The default database is the embedded Postgres in the user's data directory.
     """
     context.obj = Target(database, data_dir)
-
-
-app.command()(demo.demo)
-app.command()(indexing.index)
-app.command()(searching.search)
-app.command()(factorizing.factorize)
-app.command()(evaluation.evaluate)
-app.command()(evaluation.compare)
-app.command(name="mine")(training.mine_tuples)
-app.add_typer(training.app, name="train")
-app.command()(changing.delete)
-app.command()(changing.compact)
-app.command()(indexing.rebuild)
-app.command()(syncing.attach)
-app.command()(syncing.worker)
-app.command()(syncing.detach)
-app.command(name="list")(admin.list_collections)
-app.command()(admin.stats)
-app.command()(admin.drop)
-app.command()(admin.migrate)
-app.command()(admin.privileges)
-app.command()(admin.doctor)
-app.command()(checking.check)
 
 
 def run() -> None:

@@ -10,7 +10,7 @@ import typer
 from pgretrieval.anncur.selection import Selection
 from pgretrieval.cli import console
 from pgretrieval.cli.files import queries_of
-from pgretrieval.db.tables.factorizations import Element
+from pgretrieval.types import Element
 
 if TYPE_CHECKING:
     from pgretrieval.anncur.factorize import Costs

@@ -6,12 +6,14 @@ import logging
 import signal
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pgretrieval.cli import console, loading
-from pgretrieval.database import RetrievalDatabase
+
+if TYPE_CHECKING:
+    from pgretrieval.database import RetrievalDatabase
 
 _GRACE = 5  # seconds after a signal until the current batch is interrupted
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pgretrieval.database import RetrievalDatabase, connect, install, open_database
+if TYPE_CHECKING:
+    from pgretrieval.database import RetrievalDatabase
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,18 +21,24 @@ class Target:
     @contextmanager
     def connect(self) -> Iterator[RetrievalDatabase]:
         """Connect to the database and check its schema."""
+        from pgretrieval.database import connect
+
         with connect(self.database, self.data_dir) as database:
             yield database
 
     @contextmanager
     def connect_unchecked(self) -> Iterator[RetrievalDatabase]:
         """Connect to the database without checking its schema, for `migrate`."""
+        from pgretrieval.database import open_database
+
         with open_database(self.database, self.data_dir) as database:
             yield database
 
     @contextmanager
     def inspect(self) -> Iterator[RetrievalDatabase]:
         """Connect for `doctor`: migrate an embedded database as other commands do; leave any other unchanged."""
+        from pgretrieval.database import install
+
         with self.connect_unchecked() as database:
             if database.data_dir is not None:
                 install(database)

@@ -25,7 +25,7 @@ from pgretrieval.train.rounds import train_in_rounds
 from pgretrieval.train.run import RunOptions, RunReport
 from pgretrieval.train.tuples import TrainingSet, read_training_set, write_training_set
 
-app = typer.Typer(no_args_is_help=True, help="Train a late-interaction model or a cross-encoder.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train a late-interaction model or a cross-encoder.")
 
 _Kind = TypeVar("_Kind")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from importlib.metadata import version as version_of
 from typing import Any, Literal
 
 from pgretrieval import assets
@@ -88,11 +89,13 @@ def _functions(database: Database) -> list[Finding]:
 
 
 def _device() -> Finding:
-    import torch
+    installed = version_of("torch")
+    if not installed.endswith("+cpu"):  # importing torch takes a second, which a build for processors alone does not need
+        import torch
 
-    if torch.cuda.is_available():
-        return Finding("ok", f"torch {torch.__version__} sees {torch.cuda.get_device_name(0)}")
-    return Finding("ok", f"torch {torch.__version__}, no GPU: encoding runs on {torch.get_num_threads()} CPU threads")
+        if torch.cuda.is_available():
+            return Finding("ok", f"torch {installed} sees {torch.cuda.get_device_name(0)}")
+    return Finding("ok", f"torch {installed}, no GPU: encoding runs on the processor")
 
 
 def _settings(settings: dict[str, str]) -> list[Finding]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-
-import ir_measures
-from ir_measures import Measure
+from typing import TYPE_CHECKING
 
 from pgretrieval.errors import ConfigError, InputError
 from pgretrieval.evaluate.qrels import MAX_RELEVANCE
+
+if TYPE_CHECKING:
+    from ir_measures import Measure
 
 SUPPORTED = ("nDCG", "R", "RR", "Success", "P", "AP")
 EXAMPLES = '"nDCG@10 R@100 RR@10 Success@5 P@5 AP@100 R(rel=2)@100"'
@@ -58,6 +59,8 @@ def query_metrics(
     `runs[k]` maps query ids to the scores of the k results retrieved. A measure uses the shallowest run that reaches its cutoff; a
     measure without a cutoff uses the deepest. Ties keep the given order.
     """
+    import ir_measures
+
     judged = {query_id: dict(judgements) for query_id, judgements in qrels.items() if judgements}
     if not judged:
         raise InputError("the qrels have no judged query; metrics need at least one")
@@ -73,6 +76,8 @@ def query_metrics(
 
 
 def _parse(name: str) -> Measure:
+    import ir_measures
+
     try:
         measure = ir_measures.parse_measure(name)
         measure.validate_params()

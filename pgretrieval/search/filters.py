@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pgretrieval import validate
-from pgretrieval.db.connection import Database
-from pgretrieval.db.predicates import check_predicate
 from pgretrieval.db.selection import Ids, array_of
 from pgretrieval.errors import ConfigError
 from pgretrieval.types import Restriction
+
+if TYPE_CHECKING:
+    from pgretrieval.db.connection import Database
 
 MAX_DEPTH = 100
 
@@ -30,6 +31,8 @@ def read_restriction(database: Database, where: Any, among: Any, what: str = "am
 def check_where(database: Database, where: Any) -> None:
     """Raise ConfigError if a text is not a jsonpath predicate. The server checks each text once."""
     if isinstance(where, str):
+        from pgretrieval.db.predicates import check_predicate
+
         check_predicate(database, where)
 
 

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
 import pgretrieval
 from tests.fixtures.collections import Corpus
 
-MODELS = ["torch", "llvmlite", "transformers", "sentence_transformers"]
+LIBRARIES = [
+    "transformers",
+    "sentence_transformers",
+    "sklearn",
+    "scipy",
+    "pandas",
+    "pyarrow",
+    "datasets",
+    "matplotlib",
+    "ir_measures",
+]
+MODELS = ["torch", "llvmlite", "safetensors", "tokenizers", *LIBRARIES]
 SCHEMA = ["sqlalchemy", "alembic"]
 RUN = """if True:
     import sys
@@ -31,13 +43,14 @@ def url(module_database: pgretrieval.RetrievalDatabase, built: pgretrieval.Colle
     tokens.add(corpus.passages[:40], vectors=corpus.vectors[:40])
     tokens.build()
     assert not built.check()
+    module_database.create_collection("starting", encoder="minilm").add([{"id": "1", "text": "Snow melts."}])
     return module_database.url
 
 
 @pytest.mark.parametrize(
     ("command", "absent"),
     [
-        ("--help", MODELS + SCHEMA),
+        ("--help", MODELS + SCHEMA + ["psycopg"]),
         ("list", MODELS + SCHEMA),
         ("stats shared", MODELS + SCHEMA),
         ("stats tokens --json", MODELS + SCHEMA),
@@ -47,6 +60,8 @@ def url(module_database: pgretrieval.RetrievalDatabase, built: pgretrieval.Colle
         ("privileges --reader r --writer w --owner o", MODELS + SCHEMA),
         ("migrate", MODELS),
         ("migrate --sql", MODELS),
+        ("doctor", MODELS if version("torch").endswith("+cpu") else LIBRARIES),
+        ("search starting snow", LIBRARIES + SCHEMA),
     ],
 )
 def test_command_does_without_heavy_packages(url: str, command: str, absent: list[str]) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -22,16 +22,13 @@ from pgretrieval.db.connection import Connection, Database
 from pgretrieval.db.handles import CollectionTables, FactorizationTables
 from pgretrieval.db.parameters import Float4Array, Int4Array
 from pgretrieval.db.tables import rebuilds
-from pgretrieval.types import CollectionId, Float32Array, Int32Array, Passage, Restriction
+from pgretrieval.types import CollectionId, Element, Float32Array, Int32Array, Passage, Restriction
 
 _SQL = statements("factorizations")
 _ATTEMPTS = 20
 _BETWEEN_ATTEMPTS = 0.5
 
 Matrix = NDArray[np.float64]
-
-Element = Literal["vector", "halfvec"]
-"""Single or half precision of the indexed embeddings."""
 
 INDEXED_DIMENSIONS: dict[Element, int] = {"vector": 2000, "halfvec": 4000}
 """What pgvector's HNSW takes."""
