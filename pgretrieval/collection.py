@@ -102,16 +102,14 @@ class Collection(StoredCollection):
             vectors: Token vectors of the query (tokens, dim), instead of the text.
             options: See `SearchOptions`.
         """
-        return self._search(as_list(query), as_list(vectors), k, options, counting=True)[0]
+        return self._search(as_list(query), as_list(vectors), k, options)[0]
 
-    def _search(
-        self, queries: list[str] | None, vectors: list[Any] | None, k: int, options: SearchOptions, *, counting: bool = False
-    ) -> list[Explanation]:
+    def _search(self, queries: list[str] | None, vectors: list[Any] | None, k: int, options: SearchOptions) -> list[Explanation]:
         """Return one explanation for each query, with its hits."""
         request = read_options(self._row.scoring, k, options)
         check_where(self._database, options.get("where"))
         if request.cross_encoder is None:
-            return self._pipeline.search(queries, vectors, request.scan, counting=counting)
+            return self._pipeline.search(queries, vectors, request.scan)
         texts = texts_for_cross_encoder(queries, vectors)
         started = self._pipeline.starting_rankings(texts, vectors, request)
         return [self._cross_encoder.search(text, request, each) for text, each in zip(texts, started, strict=True)]

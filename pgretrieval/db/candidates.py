@@ -85,32 +85,24 @@ class ListedTokens:
 
 
 @dataclass(frozen=True, slots=True)
-class Probes:
-    """The centroids to look up, each once, with the sum of its scores over the query tokens that probe it."""
+class ListedPassages:
+    """Postings of probed centroids: the passage of each, and its centroid's position in `Probes.centroid_ids`, (postings,)."""
 
-    centroid_ids: Int32Array
-    scores: Float32Array
+    passage_ids: Int32Array
+    probes: Int32Array
 
-    codes = "codes_by_postings"
-    centroids = "centroids_by_postings"
-
-    def parameters(self) -> dict[str, Any]:
-        """Parameters of the statements for this source."""
-        return {"centroid_ids": Int4Array(self.centroid_ids), "centroid_scores": Float4Array(self.scores)}
+    @property
+    def bytes_moved(self) -> int:
+        """Bytes of postings that came from the server."""
+        return self.passage_ids.nbytes
 
 
 @dataclass(frozen=True, slots=True)
-class QueryProxy:
-    """A query's proxy (rank,), whose inner product with passages' proxies predicts their scores."""
+class Probes:
+    """The centroids to look up (probed,), each once and in order, with sums of weights over the query tokens that probe them."""
 
-    vector: Float32Array
-
-    codes = "codes_by_proxy"
-    centroids = "centroids_by_proxy"
-
-    def parameters(self) -> dict[str, Any]:
-        """Parameters of the statements for this source."""
-        return {"query": Float4Array(self.vector)}
+    centroid_ids: Int32Array
+    scores: Float32Array
 
 
 class Pending:
@@ -173,6 +165,26 @@ class PendingVectors(Pending):
         return StoredPassages(passage_ids, TokenMatrix(*wire.read_halfvec_arrays([row[1] for row in rows])))
 
 
+class PendingPostings(Pending):
+    """Postings that were asked for, and which passages are gone."""
+
+    def __init__(self, tables: IndexTables, probes: Probes) -> None:
+        super().__init__(tables, _SQL["postings_of"], {"centroid_ids": Int4Array(probes.centroid_ids)}, raw_arrays=True)
+        self._centroid_ids = probes.centroid_ids
+        self._removed = Pending(tables, _SQL["removed_passages"], {})
+
+    def read(self) -> ListedPassages:
+        """The postings of passages that are there, in no particular order."""
+        rows = self.rows()
+        passage_ids, lengths = wire.read_int4_arrays([row[1] for row in rows])
+        positions = np.searchsorted(self._centroid_ids, np.array([row[0] for row in rows], dtype=np.int32))
+        probes = np.repeat(positions.astype(np.int32), lengths)
+        if removed := [row[0] for row in self._removed.rows()]:
+            there = ~np.isin(passage_ids, np.array(removed, dtype=np.int32))
+            return ListedPassages(passage_ids[there], probes[there])
+        return ListedPassages(passage_ids, probes)
+
+
 class PendingScores(Pending):
     """Passages whose scores were asked for."""
 
@@ -227,17 +239,19 @@ def begin(tables: CollectionTables, candidates: int) -> Pending:
     return Pending(tables, _SQL["begin"], parameters)
 
 
-def with_residuals(tables: IndexTables, source: Probes | QueryProxy, limit: int) -> PendingCodes:
-    """Ask for the best `limit` candidates with all their codes, in one round trip."""
-    return PendingCodes(tables, _SQL[source.codes], _parameters(source, limit))
+def listed_by(tables: IndexTables, probes: Probes) -> PendingPostings:
+    """Ask for the passages that the probed centroids list."""
+    return PendingPostings(tables, probes)
 
 
-def centroids_only(
-    tables: IndexTables, source: Probes | QueryProxy, limit: int, vectors_per_passage: int | None = None
-) -> PendingCentroids:
-    """Ask for the best `limit` candidates with their centroid ids alone: what centroid interaction needs."""
-    parameters = _parameters(source, limit)
-    return PendingCentroids(tables, _SQL[source.centroids], parameters, vectors_per_passage)
+def by_proxy(tables: IndexTables, proxy: Float32Array, limit: int, vectors_per_passage: int | None = None) -> PendingCentroids:
+    """Ask for the `limit` passages whose proxies are nearest to the query's (rank,), with the centroid ids of their tokens."""
+    return PendingCentroids(tables, _SQL["centroids_by_proxy"], {"n": limit, "query": Float4Array(proxy)}, vectors_per_passage)
+
+
+def centroids_of(tables: IndexTables, passage_ids: Int32Array, vectors_per_passage: int | None = None) -> PendingCentroids:
+    """Ask for the centroid ids of the given passages: what centroid interaction needs."""
+    return PendingCentroids(tables, _SQL["centroids_of"], {"passage_ids": Int4Array(passage_ids)}, vectors_per_passage)
 
 
 def codes_of(tables: IndexTables, passage_ids: Int32Array) -> PendingCodes:
@@ -249,10 +263,17 @@ def codes_of(tables: IndexTables, passage_ids: Int32Array) -> PendingCodes:
 def among(
     tables: IndexTables, probes: Probes, restriction: Restriction, limit: int, vectors_per_passage: int | None = None
 ) -> PendingCentroids:
-    """`centroids_only` among the passages that the restriction and row-level security leave; never fewer than they leave."""
-    parameters = _parameters(probes, limit) | restriction.named
-    statement = _SQL["centroids_among"].format(among=restriction.ids)
-    return PendingCentroids(tables, statement, parameters, vectors_per_passage)
+    """Ask for the best `limit` passages that the restriction and row-level security leave, with the centroid ids of their tokens.
+
+    Never fewer than they leave.
+    """
+    parameters = {
+        "n": limit,
+        "centroid_ids": Int4Array(probes.centroid_ids),
+        "centroid_scores": Float4Array(probes.scores),
+        **restriction.named,
+    }
+    return PendingCentroids(tables, _SQL["centroids_among"].format(among=restriction.ids), parameters, vectors_per_passage)
 
 
 def vectors_of(tables: CollectionTables, passage_ids: Int32Array) -> PendingVectors:
@@ -319,12 +340,3 @@ def sizes(pending: Pending, centroids: int) -> Int64Array:
 def count_matches(tables: CollectionTables, at_most: int, restriction: Restriction) -> int:
     """Return the number of passages that the restriction and row-level security leave, counted up to `at_most`."""
     return int(tables.value(_SQL["count_matches"].format(among=restriction.ids), n=at_most, **restriction.named))
-
-
-def postings_read(tables: IndexTables, probes: Probes) -> int:
-    """Return the number of postings of the probes, for explain."""
-    return int(tables.value(_SQL["postings_read"], centroid_ids=Int4Array(probes.centroid_ids)))
-
-
-def _parameters(source: Probes | QueryProxy, limit: int) -> dict[str, Any]:
-    return {"n": limit, **source.parameters()}

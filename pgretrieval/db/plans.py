@@ -17,15 +17,14 @@ _PROBED = 64
 
 def slow_plans(tables: IndexTables, rank: int | None) -> list[str]:
     """Tables of over 10,000 rows that statements of a search would read entirely; `rank` is that of proxies, if there are any."""
-    limits = {"n": 256, "vectors_per_passage": None}
     probed = list(range(_PROBED))
     asked: dict[str, dict[str, Any]] = {
         "tokens_of_centroids": {"centroid_ids": probed},
         "codes_of": {"passage_ids": list(range(1, _PROBED))},
-        "centroids_by_postings": {**limits, "centroid_ids": probed, "centroid_scores": [1.0] * _PROBED},
+        "postings_of": {"centroid_ids": probed},
     }
     if rank is not None:
-        asked["centroids_by_proxy"] = {**limits, "query": [1.0] * rank}
+        asked["centroids_by_proxy"] = {"n": 256, "vectors_per_passage": None, "query": [1.0] * rank}
     explain = _SQL["explain"] + " "
     slow = []
     for name, parameters in asked.items():

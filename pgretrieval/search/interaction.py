@@ -1,13 +1,27 @@
-"""Centroid interaction, the middle stage of PLAID: approximate scores from the centroids of tokens."""
+"""Candidates of the probed centroids, and centroid interaction, the middle stage of PLAID: scores from the centroids of tokens."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from pgretrieval.db.candidates import CodedPassages
+from pgretrieval.db.candidates import CodedPassages, ListedPassages, Probes
 from pgretrieval.numerics.maxsim import quick_segment_max
-from pgretrieval.types import Float32Array
+from pgretrieval.search.maxsim import best_first
+from pgretrieval.types import Float32Array, Int32Array, Int64Array
+
+_DENSE = 32  # passage ids per posting up to which a table of all ids costs less than sorting the postings
+
+
+def best_listed(listed: ListedPassages, probes: Probes, limit: int) -> Int32Array:
+    """Return the `limit` listed passages whose probed centroids have the highest sum of weights, best first.
+
+    The same passages as those of the SQL function `candidates_by_postings`.
+    """
+    passage_ids, owners = _distinct(listed.passage_ids)
+    sums = np.bincount(owners, weights=probes.scores[listed.probes]).astype(np.float32)
+    return passage_ids[best_first(sums, passage_ids, limit)]
 
 
 def centroid_interaction(scores: Tensor, coded: CodedPassages) -> Float32Array:
@@ -22,3 +36,15 @@ def centroid_interaction(scores: Tensor, coded: CodedPassages) -> Float32Array:
         similarity = torch.from_numpy(scores.numpy().take(coded.centroid_ids, axis=1))
     scores_by_passage: Float32Array = quick_segment_max(similarity, coded.offsets).sum(dim=0).numpy()
     return scores_by_passage
+
+
+def _distinct(ids: Int32Array) -> tuple[Int32Array, Int32Array]:
+    """Return the distinct ids in order, and the position of each among them."""
+    most = int(ids.max(initial=0))
+    if most > _DENSE * len(ids):
+        distinct, positions = np.unique(ids, return_inverse=True)
+        return distinct, positions.ravel().astype(np.int32)
+    seen = np.zeros(most + 1, dtype=bool)
+    seen[ids] = True
+    places: Int64Array = np.cumsum(seen) - 1
+    return np.flatnonzero(seen).astype(np.int32), places[ids].astype(np.int32)

@@ -133,4 +133,7 @@ def maxsim_on_device(query: Float32Array, codebook: Codebook, coded: CodedPassag
 
 def best_first(scores: Float32Array, tie_breakers: Int32Array, k: int) -> Int64Array:
     """Return positions of the k highest scores, best first; ties in order of `tie_breakers`."""
-    return np.lexsort((tie_breakers, -scores))[:k].astype(np.int64)
+    if len(scores) <= k:
+        return np.lexsort((tie_breakers, -scores)).astype(np.int64)
+    best = np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])  # k, and ties of the last
+    return best[np.lexsort((tie_breakers[best], -scores[best]))[:k]]

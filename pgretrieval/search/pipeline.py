@@ -46,21 +46,19 @@ class SearchPipeline:
             XtrScanner if opened.coders.scoring.by_tokens else PlaidScanner
         )
 
-    def search(
-        self, texts: Sequence[str] | None, vectors: Sequence[Any] | None, request: ScanRequest, *, counting: bool = False
-    ) -> list[Explanation]:
+    def search(self, texts: Sequence[str] | None, vectors: Sequence[Any] | None, request: ScanRequest) -> list[Explanation]:
         """Return the hits of each query, best first, with a report of each stage; shared work is reported for the first query.
 
-        `counting` counts the postings that the first query reads. Before the first build, all passages are compared. Texts are
-        encoded again if a rebuild changed the encoder. Raises ConfigError for generator "proxy" without proxies, and
-        DimensionMismatchError or EncoderChangedError for given vectors of another encoder.
+        Before the first build, all passages are compared. Texts are encoded again if a rebuild changed the encoder. Raises
+        ConfigError for generator "proxy" without proxies, and DimensionMismatchError or EncoderChangedError for given vectors of
+        another encoder.
         """
 
         try:
-            return self._encode_and_search(texts, vectors, request, counting=counting)
+            return self._encode_and_search(texts, vectors, request)
         except EncoderChangedError:
             self._opened.forget_old_encoder()
-        return self._encode_and_search(texts, vectors, request, counting=counting)
+        return self._encode_and_search(texts, vectors, request)
 
     def hybrid_search(self, query: str, vectors: Any, dense: Any, fusion: Fusion, request: ScanRequest) -> list[Hit]:
         """Return the best hits by late interaction, words and dense vectors; kinds that the query lacks are left out."""
@@ -91,29 +89,27 @@ class SearchPipeline:
         return exact_rankings(self._opened, checked_vectors(self._opened, arrays), k, progress)
 
     def _encode_and_search(
-        self, texts: Sequence[str] | None, vectors: Sequence[Any] | None, request: ScanRequest, *, counting: bool
+        self, texts: Sequence[str] | None, vectors: Sequence[Any] | None, request: ScanRequest
     ) -> list[Explanation]:
         report = Explanation()
         with report.stage("encode"):
             queries = encode_queries(self._opened, texts, vectors)
-        return self._search_all(queries, request, report, counting=counting)
+        return self._search_all(queries, request, report)
 
-    def _search_all(
-        self, queries: QueryVectors, request: ScanRequest, report: Explanation, *, counting: bool = False
-    ) -> list[Explanation]:
+    def _search_all(self, queries: QueryVectors, request: ScanRequest, report: Explanation) -> list[Explanation]:
         """Search in groups of queries; `report` covers the work before."""
         found: list[Explanation] = []
         for start in range(0, len(queries.vectors), _QUERIES_AT_ONCE):
             some = QueryVectors(queries.vectors[start : start + _QUERIES_AT_ONCE], queries.encoding)
             try:
-                found.extend(self._search(some, request, counting=counting))
+                found.extend(self._search(some, request))
             except ConfigError:  # a SQL function may have noticed first that the collection was dropped
                 with self._database.connection(f"looking up collection {self._name!r}") as connection:
                     collections.require(self._tables(connection), self._identity)
                 raise
         return [report.followed_by(found[0]), *found[1:]] if found else []
 
-    def _search(self, queries: QueryVectors, request: ScanRequest, *, counting: bool) -> list[Explanation]:
+    def _search(self, queries: QueryVectors, request: ScanRequest) -> list[Explanation]:
         """Send the statements of all queries before the first result is read, so that the server works while results are scored."""
         shared = Explanation()
         with self._database.reading(f"searching collection {self._name!r}", pipelined=True) as connection:
@@ -122,14 +118,14 @@ class SearchPipeline:
                 rankings, reports = self._compare_exhaustively(connection, queries, request)
             else:
                 for scan in scans:
+                    scan.generate()
+                for scan in scans:
                     scan.narrow()
                 rankings = [scan.rank() for scan in scans]
                 reports = [scan.report for scan in scans]
             with shared.stage("texts"):
                 shared.round_trips += 1
                 shown = passages.texts(self._tables(connection), [key for each in rankings for key in each.passage_ids])
-            if counting and scans:
-                scans[0].count_postings()
         reports[0] = shared.followed_by(reports[0])
         for report, ranking in zip(reports, rankings, strict=True):
             report.hits = [

@@ -8,16 +8,10 @@ from torch import Tensor
 
 from pgretrieval import validate
 from pgretrieval.db import candidates as read
-from pgretrieval.db.candidates import (
-    CodedPassages,
-    PendingCentroids,
-    PendingCodes,
-    Probes,
-    QueryProxy,
-)
+from pgretrieval.db.candidates import PendingCentroids, PendingCodes, PendingPostings, PendingVectors
 from pgretrieval.db.connection import Connection
 from pgretrieval.errors import ConfigError
-from pgretrieval.search.interaction import centroid_interaction
+from pgretrieval.search.interaction import best_listed, centroid_interaction
 from pgretrieval.search.loaded import CollectionStatistics, LoadedIndex
 from pgretrieval.search.maxsim import best_first
 from pgretrieval.search.options import ScanOptions, ScanRequest
@@ -26,23 +20,34 @@ from pgretrieval.search.scanner import BaseScan, Ranking
 from pgretrieval.types import Float32Array, Generator, Restriction
 
 _MANY_HITS = 50
-_PROBES_BY_SIZE = ((40_000, 8),)
-_PROBES_BEYOND = 4  # posting lists are long in large collections
-_PROBES_FOR_MANY = 8
 _PROBES_FACTOR_POOLED = 4  # factor for pooled passages: with few vectors, posting lists are short and hardly overlap
 _PROBES_FACTOR_POOLED_FOR_MANY = 8
-_CANDIDATES_BY_SIZE = ((10_000, 512), (40_000, 768))
-_CANDIDATES_BEYOND = 1024
 _CANDIDATES_AT_MOST = 4096
-_INTERACTION_TOKENS = 100_000
 _PROXY_CANDIDATES_BY_SIZE = ((10_000, 512),)
 _PROXY_CANDIDATES_BEYOND = 1000
-_PRUNING_BY_SIZE = ((40_000, 128),)
+_PRUNING_BY_SIZE = ((40_000, 96),)
 _PRUNING_BEYOND = 192
 _PRUNING_AT_MOST = 1000
 _DECODED_TOKENS = 16_000
-_CANDIDATES_PER_HIT = 24
 _PRUNING_PER_HIT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Depths:
+    """Default probes and candidates, by passages of the collection; candidates also have `tokens` tokens together, or more."""
+
+    probes_by_size: tuple[tuple[int, int], ...]
+    probes_beyond: int  # fewer: posting lists are long in large collections
+    probes_for_many: int
+    candidates_by_size: tuple[tuple[int, int], ...]
+    candidates_beyond: int
+    candidates_per_hit: int
+    tokens: int
+
+
+_IN_CLIENT = _Depths(((40_000, 24),), 16, 24, ((10_000, 384), (40_000, 512)), 768, 16, 60_000)
+_IN_SQL = _Depths(((40_000, 8),), 4, 8, ((10_000, 512), (40_000, 768)), 1024, 24, 100_000)
+"""Where the server adds the postings up: it does so more slowly, and finds less with fewer probes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,8 @@ class PlaidScanner:
     def __init__(self, index: LoadedIndex, request: ScanRequest) -> None:
         self._index = index
         self._request = request
-        self._settings = choose_settings(request.k, index.statistics, request.options)
+        in_sql = request.restriction is not None or index.restricted
+        self._settings = choose_settings(request.k, index.statistics, request.options, in_sql=in_sql)
         self.vector_index_depth = self._settings.candidates
 
     def send(self, connection: Connection, query: Float32Array) -> PlaidScan:
@@ -74,100 +80,80 @@ class PlaidScanner:
 
 
 class PlaidScan(BaseScan):
-    """Pending scan of one query. The constructor requests candidates, and computes centroid scores while the server works if it
-    can.
-    """
+    """Pending scan of one query. The constructor requests candidates."""
 
     def __init__(
         self, connection: Connection, index: LoadedIndex, settings: PlaidSettings, request: ScanRequest, query: Float32Array
     ) -> None:
         super().__init__(connection, index, request, query)
         self._settings = settings
-        self._scores: Tensor | None = None  # (query tokens, centroids)
-        self._probes: Probes | None = None
-        self._found: CodedPassages
+        self._each = index.statistics.vectors_per_passage
+        self._postings: PendingPostings | None = None
+        self._coded: PendingCentroids
+        self._requested: PendingCodes | PendingVectors
+        proxy_model = index.proxy_model if settings.generator == "proxy" and self._restriction is None else None
         with self.report.stage("probe"):
-            source = self._query_proxy() or self._probe()
+            self._scores: Tensor = centroid_scores(query, index.quick_centroids)  # (query tokens, centroids)
+            self._probes = select_probes(self._scores, settings.probes)
         with self.report.stage("candidates"):
-            self._candidates = self._request_candidates(source)
+            if proxy_model is not None:
+                self._coded = read.by_proxy(self._tables, proxy_model.query(query), settings.candidates, self._each)
+            elif self._restriction is not None:
+                self._coded = self._request_among(self._restriction)
+            else:
+                self._postings = read.listed_by(self._tables, self._probes)
             self._request_hybrid(settings.candidates)
-        if settings.pruning < settings.candidates and self._scores is None:
-            with self.report.stage("interaction"):
-                self._scores = centroid_scores(query, index.quick_centroids)
+        self.report.probes = 0 if proxy_model else len(self._probes.centroid_ids)
+
+    def generate(self) -> None:
+        """Read the postings, and request the centroids of the candidates."""
+        if self._postings is None:
+            return
+        with self.report.stage("candidates"):
+            listed = self._postings.read()
+            passage_ids = best_listed(listed, self._probes, self._settings.candidates)
+            self.report.round_trips += 1
+            self._coded = read.centroids_of(self._tables, passage_ids, self._each)
+        self.report.postings_read = len(listed.passage_ids)
+        self.report.bytes_moved += listed.bytes_moved
 
     def narrow(self) -> None:
-        """Read the candidates and request the codes of those that centroid interaction keeps."""
-        self._found = self._read_candidates()
-        passage_ids = self._found.passage_ids
+        """Read the centroids of the candidates, and request the codes of the best by centroid interaction.
+
+        If the candidates are fewer than k, other passages follow.
+        """
+        with self.report.stage("candidates"):
+            found = self._coded.read()
+            if len(found.passage_ids) < self._request.k and self._restriction is None:
+                self.report.round_trips += 1
+                found = self._request_among(Restriction()).read()
+        passage_ids = found.passage_ids
+        self.report.bytes_moved += found.bytes_moved
+        self.report.candidates = len(passage_ids)
         if len(passage_ids) > self._settings.pruning:
             with self.report.stage("interaction"):
-                approximate = centroid_interaction(self._centroid_scores(), self._found)
+                approximate = centroid_interaction(self._scores, found)
                 passage_ids = passage_ids[best_first(approximate, passage_ids, self._settings.pruning)]
-        elif len(self._found.residuals) and self._hybrid is None:
-            return  # the candidates include their codes
         with self.report.stage("codes"):
             if self._hybrid:
                 passage_ids = self._hybrid.join(passage_ids)
-            self._request_passages(passage_ids)
+            self._requested = self._request_passages(passage_ids)
 
     def rank(self) -> Ranking:
         """Score the passages exactly, by their decoded or stored vectors."""
-        found = self._read_requested(self._requested) if self._requested else self._found
+        found = self._read_requested(self._requested)
         scores = self._exact_scores(found)
         with self.report.stage("maxsim"):
             return self._ranking(found.passage_ids, scores)
 
-    def count_postings(self) -> None:
-        """Count the postings of the probed centroids, unless the count could reveal hidden passages."""
-        if self._probes and not self._index.restricted:
-            self.report.postings_read = read.postings_read(self._tables, self._probes)
-
-    def _query_proxy(self) -> QueryProxy | None:
-        """Return the query's proxy if proxies generate candidates; restricted searches use postings."""
-        model = self._index.proxy_model
-        if self._settings.generator != "proxy" or model is None or self._restriction is not None:
-            return None
-        return QueryProxy(model.query(self._query))
-
-    def _probe(self) -> Probes:
-        self._probes = select_probes(self._centroid_scores(), self._settings.probes)
-        self.report.probes = len(self._probes.centroid_ids)
-        return self._probes
-
-    def _centroid_scores(self) -> Tensor:
-        if self._scores is None:
-            self._scores = centroid_scores(self._query, self._index.quick_centroids)
-        return self._scores
-
-    def _request_candidates(self, source: Probes | QueryProxy) -> PendingCentroids | PendingCodes:
-        settings = self._settings
-        if self._restriction is not None and self._probes is not None:
-            return self._request_among(self._probes, self._restriction)
-        if settings.pruning < settings.candidates or self._index.keeps_vectors:
-            each = self._index.statistics.vectors_per_passage
-            return read.centroids_only(self._tables, source, settings.candidates, each)
-        return read.with_residuals(self._tables, source, settings.candidates)
-
-    def _request_among(self, probes: Probes, restriction: Restriction) -> PendingCentroids:
-        each = self._index.statistics.vectors_per_passage
-        return read.among(self._tables, probes, restriction, self._settings.candidates, each)
-
-    def _read_candidates(self) -> CodedPassages:
-        """Return the candidates. If fewer than k have a posting of a probed centroid, other passages follow."""
-        with self.report.stage("candidates"):
-            found = self._candidates.read()
-            self.report.bytes_moved += found.bytes_moved
-            if len(found.passage_ids) < self._request.k and self._restriction is None:
-                self.report.round_trips += 1
-                found = self._request_among(select_probes(self._centroid_scores(), self._settings.probes), Restriction()).read()
-                self.report.bytes_moved += found.bytes_moved
-        self.report.candidates = len(found.passage_ids)
-        return found
+    def _request_among(self, restriction: Restriction) -> PendingCentroids:
+        return read.among(self._tables, self._probes, restriction, self._settings.candidates, self._each)
 
 
-def choose_settings(k: int, statistics: CollectionStatistics, options: ScanOptions) -> PlaidSettings:
+def choose_settings(k: int, statistics: CollectionStatistics, options: ScanOptions, *, in_sql: bool = False) -> PlaidSettings:
     """Return the options, with defaults for `k` hits where they are None; docs/design/candidates.md has the measurements.
 
+    `in_sql` tells that the server adds the postings up, as it does among the passages of a filter.
     The options are already checked. Raises ConfigError for generator "proxy" without proxies.
     """
     generator = options.generator or statistics.generator
@@ -176,29 +162,32 @@ def choose_settings(k: int, statistics: CollectionStatistics, options: ScanOptio
         raise ConfigError(msg)
     if generator == "auto":
         generator = "postings"  # better at every measured size
+    by_client = generator == "postings" and not in_sql and statistics.vectors_per_passage is None
+    depths = _IN_CLIENT if by_client else _IN_SQL
     probes, candidates, pruning = options.probes, options.candidates, options.pruning
     if probes is None:
-        probes = _default_probes(k, statistics)
+        probes = _default_probes(k, statistics, depths)
     if pruning is None:
         pruning = min(max(_decoded_passages(statistics), _PRUNING_PER_HIT * k), candidates or validate.INT4)
     if candidates is None:
-        count = _proxy_candidates(statistics) if generator == "proxy" else _posting_candidates(statistics)
-        candidates = min(max(count, _CANDIDATES_PER_HIT * k, pruning), validate.INT4)
+        count = _proxy_candidates(statistics) if generator == "proxy" else _posting_candidates(statistics, depths)
+        candidates = min(max(count, depths.candidates_per_hit * k, pruning), validate.INT4)
     return PlaidSettings(generator, probes, candidates, min(pruning, candidates))
 
 
-def _default_probes(k: int, statistics: CollectionStatistics) -> int:
+def _default_probes(k: int, statistics: CollectionStatistics, depths: _Depths) -> int:
     many = k >= _MANY_HITS
-    usual = _PROBES_FOR_MANY if many else _by_size(_PROBES_BY_SIZE, statistics.passages, _PROBES_BEYOND)
+    usual = depths.probes_for_many if many else _by_size(depths.probes_by_size, statistics.passages, depths.probes_beyond)
     if statistics.vectors_per_passage is None:
         return usual
     return usual * (_PROBES_FACTOR_POOLED_FOR_MANY if many else _PROBES_FACTOR_POOLED)
 
 
-def _posting_candidates(statistics: CollectionStatistics) -> int:
+def _posting_candidates(statistics: CollectionStatistics, depths: _Depths) -> int:
     """Return a number that grows with the collection, and for short passages, whose interaction is cheap."""
-    affordable = _INTERACTION_TOKENS * statistics.passages // max(statistics.tokens, 1)
-    return max(_by_size(_CANDIDATES_BY_SIZE, statistics.passages, _CANDIDATES_BEYOND), min(affordable, _CANDIDATES_AT_MOST))
+    affordable = depths.tokens * statistics.passages // max(statistics.tokens, 1)
+    usual = _by_size(depths.candidates_by_size, statistics.passages, depths.candidates_beyond)
+    return max(usual, min(affordable, _CANDIDATES_AT_MOST))
 
 
 def _decoded_passages(statistics: CollectionStatistics) -> int:

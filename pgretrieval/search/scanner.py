@@ -34,17 +34,16 @@ class BaseScan:
         self._query = query
         self._restriction = request.restriction or (Restriction() if index.restricted else None)
         self._hybrid: HybridScores | None = None
-        self._requested: PendingCodes | PendingVectors | None = None  # to score the best candidates exactly
 
     def _request_hybrid(self, candidates: int) -> None:
         """Request the scores of words and dense vectors if this is a hybrid search."""
         if self._request.hybrid:
             self._hybrid = HybridScores(self._tables, self._request.hybrid, self._request.k, candidates, self._restriction)
 
-    def _request_passages(self, passage_ids: Int32Array) -> None:
+    def _request_passages(self, passage_ids: Int32Array) -> PendingCodes | PendingVectors:
         """Request the data for exact scores of passages."""
         self.report.round_trips += 1
-        self._requested = maxsim.request_passages(self._tables, passage_ids, keeps_vectors=self._index.keeps_vectors)
+        return maxsim.request_passages(self._tables, passage_ids, keeps_vectors=self._index.keeps_vectors)
 
     def _read_requested(self, requested: PendingCodes | PendingVectors) -> CodedPassages | StoredPassages:
         """Read the requested codes or vectors."""
@@ -70,18 +69,18 @@ class BaseScan:
 
 
 class PendingScan(Protocol):
-    """Pending scan of one query. The pipeline calls `narrow`, then `rank`; `report` collects work and time."""
+    """Pending scan of one query. The pipeline calls `generate`, `narrow` and `rank`; `report` collects work and time."""
 
     report: Explanation
+
+    def generate(self) -> None:
+        """Choose candidates, and request what narrows them, if that takes a round trip of its own."""
 
     def narrow(self) -> None:
         """Read the candidates, and request the data to score the best."""
 
     def rank(self) -> Ranking:
         """Score the passages and return the k best."""
-
-    def count_postings(self) -> None:
-        """Set the number of postings read, which may cost a statement."""
 
 
 class Scanner(Protocol):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pgretrieval import validate
 from pgretrieval.db import candidates as read
-from pgretrieval.db.candidates import ListedTokens, Pending, PendingTokens
+from pgretrieval.db.candidates import ListedTokens, Pending, PendingCodes, PendingTokens, PendingVectors
 from pgretrieval.db.connection import Connection
 from pgretrieval.search.imputation import (
     Mask,
@@ -99,6 +99,7 @@ class XtrScan(BaseScan):
         self._sizes: Pending | None = None
         self._warp_scores: Float32Array | None = None
         self._scored: tuple[Int32Array, Float32Array]
+        self._requested: PendingCodes | PendingVectors | None = None  # to rerank the best
         self._request_hybrid(settings.rerank_depth)
         with self.report.stage("probe"):
             self._scores: Tensor = centroid_scores(query, index.quick_centroids)
@@ -106,6 +107,9 @@ class XtrScan(BaseScan):
         self._request_tokens(probed)
         if settings.imputation == "warp":
             self._sizes = read.centroid_sizes(self._tables, index.codebook.codec.width)
+
+    def generate(self) -> None:
+        """Do nothing; the retrieved tokens are the candidates."""
 
     def narrow(self) -> None:
         """Read the tokens and score passages; request the codes of the best if they are reranked."""
@@ -119,7 +123,7 @@ class XtrScan(BaseScan):
             if hybrid:
                 passage_ids = hybrid.join(passage_ids)
             if reranks:
-                self._request_passages(passage_ids)
+                self._requested = self._request_passages(passage_ids)
             else:
                 self._scored = passage_ids, found.of(passage_ids)
 
@@ -133,9 +137,6 @@ class XtrScan(BaseScan):
         if self._settings.reduction == "mean":
             scores = scores / np.float32(len(self._query))
         return self._ranking(passage_ids, scores)
-
-    def count_postings(self) -> None:
-        """Do nothing; the tokens read are the postings."""
 
     def _score(self) -> TokenScores:
         """Return the passages of retrieved tokens.

@@ -8,32 +8,20 @@ from pgretrieval.collection
 left join pgretrieval.codebook using (codebook_id)
 where collection.collection_id = %(collection_id)s
 
--- name: codes_by_postings
--- Candidates with all data for exact scoring, in one round trip.
-select passage_id, centroid_ids, residuals
-from pgretrieval.candidates_by_postings(
-    %(collection_id)s, %(codebook_id)s, %(centroid_ids)s::integer[], %(centroid_scores)s::real[], %(n)s
-) as candidate
-join pgretrieval.token_code using (bucket, passage_id)
-where token_code.collection_id = %(collection_id)s and token_code.codebook_id = %(codebook_id)s
+-- name: postings_of
+-- The passages that probed centroids list; the client adds up their weights.
+select centroid_id, passage_ids
+from pgretrieval.posting
+where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and centroid_id = any(%(centroid_ids)s)
 
--- name: centroids_by_postings
--- First of two round trips: only centroid ids, aggregated in one row. (Residuals are separate rows: aggregating megabytes costs more
--- than rows do.) Passages with a constant number of vectors need no counts.
+-- name: centroids_of
+-- Only centroid ids, aggregated in one row. (Residuals are separate rows: aggregating megabytes costs more than rows do.) Passages
+-- with a constant number of vectors need no counts.
 select pg_catalog.array_agg(passage_id),
        pg_catalog.array_agg(pg_catalog.length(centroid_ids) / 4) filter (where %(vectors_per_passage)s::integer is null),
        pg_catalog.string_agg(centroid_ids, '')
-from pgretrieval.candidates_by_postings(
-    %(collection_id)s, %(codebook_id)s, %(centroid_ids)s::integer[], %(centroid_scores)s::real[], %(n)s
-) as candidate
-join pgretrieval.token_code using (bucket, passage_id)
-where token_code.collection_id = %(collection_id)s and token_code.codebook_id = %(codebook_id)s
-
--- name: codes_by_proxy
-select passage_id, centroid_ids, residuals
-from pgretrieval.candidates_by_proxy(%(collection_id)s, %(codebook_id)s, %(query)s::real[], %(n)s) as candidate
-join pgretrieval.token_code using (bucket, passage_id)
-where token_code.collection_id = %(collection_id)s and token_code.codebook_id = %(codebook_id)s
+from pgretrieval.token_code
+where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and passage_id = any(%(passage_ids)s)
 
 -- name: centroids_by_proxy
 select pg_catalog.array_agg(passage_id),
@@ -139,10 +127,6 @@ from (
 -- name: centroid_sizes
 -- Number of tokens of each centroid.
 select centroid_id, tokens from pgretrieval.centroid_sizes(%(collection_id)s, %(codebook_id)s, %(width)s)
-
--- name: postings_read
-select coalesce(pg_catalog.sum(pg_catalog.cardinality(passage_ids)), 0) from pgretrieval.posting
-where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and centroid_id = any(%(centroid_ids)s)
 
 -- name: candidates_by_text
 select pg_catalog.array_agg(passage_id), pg_catalog.array_agg(score)

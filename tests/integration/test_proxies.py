@@ -86,8 +86,7 @@ def test_explain_tells_generators_apart(proxied: pgretrieval.Collection, queries
     assert by_postings.candidates == 200
     assert by_postings.postings_read > 0
     assert by_postings.probes > 0
-    assert by_proxy.round_trips == by_postings.round_trips == 3
-    assert proxied.explain(vectors=queries[0], generator="proxy", candidates=128, pruning=128).round_trips == 2
+    assert (by_proxy.round_trips, by_postings.round_trips) == (3, 4)
 
 
 def test_more_candidates_than_the_index_scans_at_once(proxied: pgretrieval.Collection, queries: list[Float32Array]):

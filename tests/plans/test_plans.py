@@ -58,6 +58,10 @@ def rows_read(nodes: list[dict[str, Any]]) -> float:
     return sum(node["Actual Rows"] * node["Actual Loops"] for node in nodes)
 
 
+_CANDIDATES = """select * from pgretrieval.candidates_by_postings(
+    %(collection_id)s, %(codebook_id)s, %(centroid_ids)s, %(centroid_scores)s::real[], %(n)s)"""
+
+
 def codebook_of(collection: pgretrieval.Collection) -> int:
     """The active codebook."""
     with psycopg.connect(collection._database.url) as connection:
@@ -86,22 +90,30 @@ def search_parameters(collection: pgretrieval.Collection, n: int = 100) -> dict[
 
 
 @pytest.mark.both_versions
-@pytest.mark.parametrize("statement", ["codes_by_postings", "centroids_by_postings"])
-def test_candidates_come_by_primary_keys(large: pgretrieval.Collection, statement: str):
-    """Candidates are read by primary keys from one collection's partitions."""
+def test_postings_of_probes_come_by_the_primary_key(large: pgretrieval.Collection):
+    """The first round trip of a search reads the postings of the probed centroids alone."""
     parameters = search_parameters(large)
     number = large._row.collection_id
-    nodes = plan(large, statements("search")[statement], parameters)
-    postings, coded = scans(nodes, "posting"), scans(nodes, "token_code")
+    read = scans(plan(large, statements("search")["postings_of"], parameters), "posting")
+    assert {node.get("Relation Name", f"posting_{number}") for node in read} == {f"posting_{number}"}
+    assert {node.get("Index Name") for node in read} - {None} == {f"posting_{number}_pkey"}
+    assert rows_read([node for node in read if "Relation Name" in node]) <= len(parameters["centroid_ids"])
+
+
+@pytest.mark.both_versions
+def test_candidates_come_by_primary_keys(large: pgretrieval.Collection):
+    """Candidates of SQL searches are read by primary keys from one collection's partitions."""
+    parameters = search_parameters(large)
+    number = large._row.collection_id
+    nodes = plan(large, _CANDIDATES, parameters)
+    postings, found = scans(nodes, "posting"), scans(nodes, "passage")
     assert {node.get("Relation Name", f"posting_{number}") for node in postings} == {f"posting_{number}"}
     assert {node.get("Index Name") for node in postings} - {None} == {f"posting_{number}_pkey"}
-    assert {node.get("Index Name") for node in coded} - {None} == {f"token_code_{number}_pkey"}
-    assert [node["Node Type"] for node in postings + coded if node["Node Type"] == "Seq Scan"] == []
+    assert [node["Node Type"] for node in postings + found if node["Node Type"] == "Seq Scan"] == []
     assert not any(
         "Function Scan" in node["Node Type"] and node.get("Function Name", "").startswith("candidates") for node in nodes
     )
     assert rows_read([node for node in postings if "Relation Name" in node]) <= len(parameters["centroid_ids"])
-    assert rows_read([node for node in coded if "Relation Name" in node]) <= parameters["n"]
     assert not any(str(node.get("Relation Name", "")).endswith(f"_{number - 1}") for node in nodes)
 
 
@@ -154,11 +166,12 @@ def test_texts_of_hits_come_by_the_primary_key(large: pgretrieval.Collection):
 
 
 @pytest.mark.both_versions
-def test_codes_of_kept_passages_come_by_the_primary_key(large: pgretrieval.Collection):
-    """The second round trip of a search reads codes by primary key."""
+@pytest.mark.parametrize("statement", ["centroids_of", "codes_of"])
+def test_codes_of_kept_passages_come_by_the_primary_key(large: pgretrieval.Collection, statement: str):
+    """The later round trips of a search read codes by primary key."""
     number = large._row.collection_id
     parameters = {**search_parameters(large), "passage_ids": list(range(1, PASSAGES, 40))}
-    read = scans(plan(large, statements("search")["codes_of"], parameters), "token_code")
+    read = scans(plan(large, statements("search")[statement], parameters), "token_code")
     assert {node.get("Index Name") for node in read} - {None} == {f"token_code_{number}_pkey"}
     assert rows_read([node for node in read if "Relation Name" in node]) == 100
 
@@ -174,12 +187,11 @@ def test_stored_ids_are_found_by_their_index(large: pgretrieval.Collection):
 
 
 @pytest.mark.both_versions
-@pytest.mark.parametrize("statement", ["codes_by_proxy", "centroids_by_proxy"])
-def test_proxies_are_found_by_the_vector_index(large: pgretrieval.Collection, statement: str):
+def test_proxies_are_found_by_the_vector_index(large: pgretrieval.Collection):
     """The vector index of proxies is used, and codes are read by primary key."""
     parameters = {**search_parameters(large), "query": [0.1] * 512}
     number = large._row.collection_id
-    nodes = plan(large, statements("search")[statement], parameters)
+    nodes = plan(large, statements("search")["centroids_by_proxy"], parameters)
     proxies, coded = scans(nodes, "proxy"), scans(nodes, "token_code")
     assert [node.get("Index Name") for node in proxies] == [f"proxy_{parameters['codebook_id']}_hnsw"]
     assert rows_read(proxies) <= parameters["n"]

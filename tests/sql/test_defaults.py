@@ -48,7 +48,7 @@ def test_settings_of_a_search_by_all_tokens(
         )
         statistics = CollectionStatistics(passages, tokens, "auto", has_proxies=False, vectors_per_passage=vectors_per_passage)
         for k in (1, 10, 49, 50, 100, 1000):
-            python = plaid.choose_settings(k, statistics, ScanOptions())
+            python = plaid.choose_settings(k, statistics, ScanOptions(), in_sql=True)
             probes, candidates, pruning = connection.execute(
                 """select probes, candidates, pruning
                    from pgretrieval.plaid_settings(pgretrieval.known_collection('docs'), %s, null, null)""",

@@ -1,9 +1,9 @@
 -- Returns the settings of a search in SQL for k hits: centroids probed per query token, candidates, and how many of these are decoded.
 -- Raises an error if fewer than k candidates are given.
 --
--- Stored vectors: probes of the Python client, and candidates with about 60,000 tokens, because each costs more in SQL. Codes: three times
--- as many probes, so that candidates with 40,000 tokens are as good; those with 8,000 are decoded whole (docs/design/stages.md).
--- tests/sql/test_defaults.py compares both with the client's.
+-- Stored vectors: the client's probes where SQL adds the postings up, as with filters, and candidates with about 60,000 tokens, because
+-- each costs more in SQL. Codes: three times as many probes, so that candidates with 40,000 tokens are as good; those with 8,000 are
+-- decoded whole (docs/design/sql-searches.md). tests/sql/test_defaults.py compares both with the client's.
 create or replace function pgretrieval.plaid_settings(
     held pgretrieval.collection, k integer, given_probes integer, given_candidates integer
 ) returns table (probes integer, candidates integer, pruning integer)

@@ -45,23 +45,29 @@ def test_larger_collections_keep_more_candidates(has_proxies: bool) -> None:
     kept = [one.candidates for one in settings]
     assert kept == sorted(kept)
     assert kept[0] < kept[-1]
-    assert [one.pruning for one in settings] == [128, 128, 192, 192]
+    assert [one.pruning for one in settings] == [96, 96, 192, 192]
 
 
 def test_many_hits_look_further() -> None:
     few, many = (choose_settings(k, _collection(50_000, 250), ScanOptions()) for k in (10, 100))
-    assert (few.probes, few.candidates, few.pruning) == (4, 1024, 192)
-    assert (many.probes, many.candidates, many.pruning) == (8, 2400, 500)
+    assert (few.probes, few.candidates, few.pruning) == (16, 768, 192)
+    assert (many.probes, many.candidates, many.pruning) == (24, 1600, 500)
+
+
+def test_the_server_is_given_fewer_probes() -> None:
+    """Where SQL adds the postings up, a third or a quarter of the client's probes is enough."""
+    settings = [choose_settings(k, _collection(size), ScanOptions(), in_sql=True) for size in (3000, 50_000) for k in (10, 100)]
+    assert [one.probes for one in settings] == [8, 8, 4, 8]
 
 
 def test_short_lists_are_probed_more() -> None:
     """Collections with short posting lists are probed more."""
-    assert [choose_settings(10, _collection(size), ScanOptions()).probes for size in (3000, 30_000, 50_000)] == [8, 8, 4]
+    assert [choose_settings(10, _collection(size), ScanOptions()).probes for size in (3000, 30_000, 50_000)] == [24, 24, 16]
 
 
 def test_short_passages_afford_more_candidates() -> None:
     kept = [choose_settings(10, _collection(5000, length), ScanOptions()).candidates for length in (200, 60, 20)]
-    assert kept == [512, 1666, 4096]
+    assert kept == [384, 1000, 3000]
 
 
 def test_short_passages_are_decoded_in_larger_numbers() -> None:
@@ -86,6 +92,6 @@ def test_missing_proxies_are_refused_with_the_remedy() -> None:
 def test_pooled_passages_are_probed_for_more_widely(passages: int, k: int) -> None:
     """Collections of pooled passages, whose posting lists are short, are probed more."""
     pooled = CollectionStatistics(passages, 32 * passages, "auto", has_proxies=False, vectors_per_passage=32)
-    usual = choose_settings(k, _collection(passages, 32), ScanOptions()).probes
+    usual = choose_settings(k, _collection(passages, 32), ScanOptions(), in_sql=True).probes
     assert choose_settings(k, pooled, ScanOptions()).probes >= 4 * usual
     assert choose_settings(k, pooled, ScanOptions(probes=3)).probes == 3
