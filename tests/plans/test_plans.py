@@ -102,14 +102,14 @@ def test_postings_of_probes_come_by_the_primary_key(large: pgretrieval.Collectio
 
 @pytest.mark.both_versions
 def test_candidates_come_by_primary_keys(large: pgretrieval.Collection):
-    """Candidates of SQL searches are read by primary keys from one collection's partitions."""
+    """Postings of SQL searches are read by the primary key from one collection's partitions."""
     parameters = search_parameters(large)
     number = large._row.collection_id
     nodes = plan(large, _CANDIDATES, parameters)
-    postings, found = scans(nodes, "posting"), scans(nodes, "passage")
+    postings = scans(nodes, "posting")
     assert {node.get("Relation Name", f"posting_{number}") for node in postings} == {f"posting_{number}"}
     assert {node.get("Index Name") for node in postings} - {None} == {f"posting_{number}_pkey"}
-    assert [node["Node Type"] for node in postings + found if node["Node Type"] == "Seq Scan"] == []
+    assert [node["Node Type"] for node in postings if node["Node Type"] == "Seq Scan"] == []
     assert not any(
         "Function Scan" in node["Node Type"] and node.get("Function Name", "").startswith("candidates") for node in nodes
     )

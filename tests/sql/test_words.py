@@ -126,3 +126,31 @@ def test_the_best_of_one_tenant_are_the_first_of_all_of_its(docs: pgretrieval.Co
             everything = best(connection, query, EVERYTHING)
             assert {int(key[1:]) % TENANTS for key, _ in everything} <= {1}
             assert best(connection, query, 10) == everything[:10]
+
+
+def test_given_passages_score_as_among_all(docs: pgretrieval.Collection, connection: Connection):
+    """The scores of given passages, in long and in short postings, are those that the whole search gives them."""
+    held = "pgretrieval.known_collection('docs')"
+    every = connection.execute(
+        f"""select passage_id, score from pgretrieval.candidates_by_words(
+            {held}, to_tsvector('simple', 'w1 w2 w300 w300'), {EVERYTHING}, null, null)"""
+    ).fetchall()
+    assert len(every) > 1000
+    some = dict(every[::7])
+    found = connection.execute(
+        """select scored.passage_id, scored.score
+           from (
+               select array_agg(word order by word) as words, array_agg(times order by word) as times,
+                      array_agg(ln(1 + (greatest(total - passages, 0) + 0.5) / (passages + 0.5))::double precision order by word)
+                          as rarities
+               from (
+                   select asked.word, asked.times, sum(cardinality(posting.passage_ids)) as passages,
+                          (select reltuples::bigint from pg_class where oid = 'pgretrieval.passage_1'::regclass)::numeric as total
+                   from (values ('w1', 1), ('w2', 1), ('w300', 2)) as asked (word, times)
+                   join pgretrieval.word_posting as posting on posting.collection_id = 1 and posting.word = asked.word
+                   group by asked.word, asked.times
+               ) as listed
+           ) as asked, pgretrieval.score_words(1, asked.words, asked.times, asked.rarities, %s) as scored""",
+        [list(some)],
+    ).fetchall()
+    assert {passage: pytest.approx(score, rel=1e-5) for passage, score in found} == some

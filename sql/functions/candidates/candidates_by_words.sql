@@ -71,8 +71,13 @@ begin
         return;
     end if;
 
-    read := coalesce((select min(place) from unnest(counts) with ordinality as word (counted, place) where counted >= greatest(4 * n / share, 4000)),
-                     cardinality(words));
+    read := coalesce(
+        (
+            select min(place) from unnest(counts) with ordinality as word (counted, place)
+            where counted >= greatest(4.0 * n / share, 4000)
+        ),
+        cardinality(words)
+    );
     loop
         select array_agg(summed.bucket), array_agg(summed.passage_id), array_agg(summed.score) into buckets, found, scores
         from (
