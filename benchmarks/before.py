@@ -11,16 +11,13 @@ benchmarks/results/before.md, a section for each set.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import pickle
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +146,6 @@ def serve(vectors: Path, folder: str, cases: list[str]) -> None:
 
 def prepare(name: str, cache: Path, passages: int | None, queries: int, folder: Path) -> tuple[Path, dict[int, list[list[str]]]]:
     """Write what both build of; return the file, and the exact best passages by k (None for short queries)."""
-    from dataclasses import replace
-
     from benchmarks import vectors
     from benchmarks.run import unit
     from pgretrieval.numerics.maxsim import maxsim_many
@@ -174,7 +169,7 @@ def prepare(name: str, cache: Path, passages: int | None, queries: int, folder: 
         return unit(np.stack([array.mean(axis=0) for array in arrays]))
 
     kept = {
-        "passages": [replace(passage) for passage in data.passages[:count]],
+        "passages": [vars_of(passage) for passage in data.passages[:count]],
         "documents": split,
         "queries": asked,
         "texts": [texts[data.query_ids[number]] for number in chosen],
@@ -182,33 +177,13 @@ def prepare(name: str, cache: Path, passages: int | None, queries: int, folder: 
         "query_dense": pooled(asked),
     }
     file = folder / "data.pickle"
-    file.write_bytes(pickle.dumps({**kept, "passages": [vars_of(passage) for passage in kept["passages"]]}))
+    file.write_bytes(pickle.dumps(kept))
     return file, exact
 
 
 def vars_of(passage: Any) -> dict[str, Any]:
     """A passage as both checkouts take it."""
     return {"id": passage.id, "text": passage.text, "title": passage.title}
-
-
-@contextlib.contextmanager
-def running(checkout: Path, vectors: Path, cases: list[str]) -> Iterator[tuple[dict[str, list[float]], Callable[[str], Any]]]:
-    """Bytes and seconds of a checkout's collections, and a function that measures a case with it."""
-    with tempfile.TemporaryDirectory(prefix="pgretrieval-bench-") as folder:
-        command = [sys.executable, str(HERE), "--serve", str(vectors), folder, *cases]
-        environment = {**os.environ, "PYTHONPATH": str(checkout)}
-        with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-            to, answers = process.stdin, process.stdout
-            if to is None or answers is None or not (built := answers.readline()):
-                sys.exit(f"{checkout} did not start")
-
-            def measure(case: str) -> Any:
-                to.write(f"{case}\n")
-                to.flush()
-                return json.loads(answers.readline())
-
-            yield json.loads(built), measure
-            to.close()
 
 
 def table(built: list[dict[str, list[float]]], found: dict[str, list[list[Any]]], exact: dict[int, list[list[str]]]) -> list[str]:
@@ -245,6 +220,7 @@ def main() -> None:
         return serve(Path(sys.argv[2]), sys.argv[3], sys.argv[4:])
     sys.path.insert(0, str(HERE.parents[1]))
     from benchmarks import machine
+    from benchmarks.checkout import commit_of, running
     from benchmarks.run import RESULTS
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -257,13 +233,13 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--dry", action="store_true", help="print the table only")
     options = parser.parse_args()
-    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=options.before, text=True).strip()
+    commit = commit_of(options.before)
     with tempfile.TemporaryDirectory(prefix="pgretrieval-bench-") as folder:
         file, exact = prepare(options.set, options.cache, options.passages, options.queries, Path(folder))
         found: dict[str, list[list[Any]]] = {case: [] for case in options.cases}
         with (
-            running(options.before, file, options.cases) as (built_before, before),
-            running(HERE.parents[1], file, options.cases) as (built_now, now),
+            running(HERE, options.before, file, *options.cases) as (built_before, before),
+            running(HERE, HERE.parents[1], file, *options.cases) as (built_now, now),
         ):
             for _ in range(options.rounds):
                 for case in options.cases:

@@ -9,15 +9,11 @@ cpp_docs, its texts with a vector each that means nothing, in a server of each c
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -27,7 +23,7 @@ _SQL = "select passage_id, score from pgretrieval.candidates_by_text(pgretrieval
 
 
 def serve(source: Path, folder: str, count: int) -> None:
-    """What runs with one of both on its path: builds the collection, then measures a round for each line that it reads."""
+    """Build the collection with the package on the path, then measure a round for each line that is read."""
     import psycopg
 
     import pgretrieval
@@ -42,7 +38,7 @@ def serve(source: Path, folder: str, count: int) -> None:
         collection.build()
         connection.execute("analyze")
         ran = Path(f"/proc/{connection.info.backend_pid}/schedstat")
-        print("ready", flush=True)
+        print(json.dumps("ready"), flush=True)
         for _ in sys.stdin:
             spent: dict[int, list[tuple[float, float]]] = {n: [] for n in DEPTHS}
             found = []
@@ -55,26 +51,6 @@ def serve(source: Path, folder: str, count: int) -> None:
             print(json.dumps({"medians": [np.median(spent[n], axis=0).tolist() for n in DEPTHS], "found": found}), flush=True)
 
 
-@contextlib.contextmanager
-def running(checkout: Path, source: Path, count: int) -> Any:
-    """A function that measures one round with a checkout's package."""
-    with tempfile.TemporaryDirectory(prefix="pgretrieval-bench-") as folder:
-        command = [sys.executable, str(HERE), "--serve", str(source), folder, str(count)]
-        environment = {**os.environ, "PYTHONPATH": str(checkout)}
-        with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-            to, answers = process.stdin, process.stdout
-            if to is None or answers is None or answers.readline() != "ready\n":
-                sys.exit(f"{checkout} did not start")
-
-            def measured() -> Any:
-                to.write("again\n")
-                to.flush()
-                return json.loads(answers.readline())
-
-            yield measured
-            to.close()
-
-
 def main() -> None:
     """Measure and write the table."""
     if sys.argv[1:2] == ["--serve"]:
@@ -82,6 +58,7 @@ def main() -> None:
         return
     sys.path.insert(0, str(HERE.parents[1]))
     from benchmarks import machine
+    from benchmarks.checkout import commit_of, running
     from benchmarks.run import RESULTS
     from benchmarks.vectors import data_folder
 
@@ -91,13 +68,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     source = data_folder() / "cpp_docs"
-    with running(options.before, source, options.queries) as before, running(HERE.parents[1], source, options.queries) as now:
+    count = str(options.queries)
+    with running(HERE, options.before, source, count) as (_, before), running(HERE, HERE.parents[1], source, count) as (_, now):
         rounds = [(before(), now()) for _ in range(options.rounds)]
     equal = all(a == b for one, other in rounds for a, b in zip(one["found"], other["found"], strict=True))
     medians = np.array([[side["medians"] for side in pair] for pair in rounds])  # (rounds, 2, depths, wall and processor)
-    commit = subprocess.run(
-        ["git", "-C", str(options.before), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    commit = commit_of(options.before)
     lines = [
         "# Searches by words beside an earlier commit",
         "",

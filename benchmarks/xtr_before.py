@@ -9,12 +9,9 @@ Uses the first abstracts of SciFact. Each version builds a collection in its own
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
-import subprocess
 import sys
-import tempfile
 import time
 from itertools import islice
 from pathlib import Path
@@ -44,7 +41,7 @@ def serve(vectors: Path, folder: str) -> None:
         for query, text in zip(queries[:_WARM_UP], texts, strict=False):
             collection.search(vectors=query)
             connection.execute(_SQL, [text]).fetchall()
-        print("ready", flush=True)
+        print(json.dumps("ready"), flush=True)
         for _ in sys.stdin:
             rows, ids, in_sql = [], [], []
             for query, text in zip(queries, texts, strict=True):
@@ -107,32 +104,13 @@ def exact_xtr(vectors: Path, k_tokens: int = 300) -> list[list[str]]:
     return best
 
 
-@contextlib.contextmanager
-def running(checkout: Path, vectors: Path) -> Any:
-    """A function that measures one round with a checkout's package."""
-    with tempfile.TemporaryDirectory(prefix="pgretrieval-bench-") as folder:
-        command = [sys.executable, str(HERE), "--serve", str(vectors), folder]
-        environment = {**os.environ, "PYTHONPATH": str(checkout)}
-        with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-            to, answers = process.stdin, process.stdout
-            if to is None or answers is None or answers.readline() != "ready\n":
-                sys.exit(f"{checkout} did not start")
-
-            def measured() -> Any:
-                to.write("again\n")
-                to.flush()
-                return json.loads(answers.readline())
-
-            yield measured
-            to.close()
-
-
 def main() -> None:
     """Measure and write the table."""
     if sys.argv[1:2] == ["--serve"]:
         return serve(Path(sys.argv[2]), sys.argv[3])
     sys.path.insert(0, str(HERE.parents[1]))
     from benchmarks import machine
+    from benchmarks.checkout import commit_of, running
     from benchmarks.run import RESULTS
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -144,9 +122,9 @@ def main() -> None:
     options = parser.parse_args()
     vectors = encode(options.cache, options.passages, options.queries)
     exact = exact_xtr(vectors)
-    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=options.before, text=True).strip()
+    commit = commit_of(options.before)
     rows = []
-    with running(options.before, vectors) as before, running(HERE.parents[1], vectors) as now:
+    with running(HERE, options.before, vectors) as (_, before), running(HERE, HERE.parents[1], vectors) as (_, now):
         for number in range(1, options.rounds + 1):
             for name, measure in ((commit, before), ("now", now)):
                 found = measure()

@@ -1,4 +1,4 @@
-"""What a collection stores: its passages, its index and its settings. `Collection` adds the searches."""
+"""Stored part of a collection: its passages, its index and its settings. `Collection` adds the searches."""
 
 from __future__ import annotations
 

@@ -25,7 +25,6 @@ class Bert:
     def __init__(self, weights: Mapping[str, Tensor], *, heads: int, epsilon: float, device: str, dtype: torch.dtype) -> None:
         self.device = torch.device(device)
         self.dtype = dtype
-        self._heads = heads
         self._words = weights["embeddings.word_embeddings.weight"].to(device)
         first_segment = weights["embeddings.token_type_embeddings.weight"][0]
         self._positions = (weights["embeddings.position_embeddings.weight"] + first_segment).to(device)

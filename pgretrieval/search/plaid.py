@@ -47,7 +47,7 @@ class _Depths:
 
 _IN_CLIENT = _Depths(((40_000, 24),), 16, 24, ((10_000, 384), (40_000, 512)), 768, 16, 60_000)
 _IN_SQL = _Depths(((40_000, 8),), 4, 8, ((10_000, 512), (40_000, 768)), 1024, 24, 100_000)
-"""Where the server adds the postings up: it does so more slowly, and finds less with fewer probes."""
+"""Where the server chooses candidates, more slowly, from fewer probes; for pooled passages too, whose posting lists are short."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ class History:
     versions: dict[str, list[Version]] = field(default_factory=lambda: defaultdict(list))
 
     def was_there(self, key: str, shown: str, since: float, until: float) -> bool:
-        """Whether a search between these times may have seen the version."""
+        """Return whether a search between these times may have seen the version."""
         return any(
             version.text == shown and version.begun <= until and version.ended >= since
             for version in list(self.versions.get(key, ()))

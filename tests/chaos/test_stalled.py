@@ -157,7 +157,7 @@ def test_a_worker_ends_within_seconds_of_a_signal(proxy: StallingProxy, number: 
 
 
 def _reads_the_queue(proxy: StallingProxy) -> bool:
-    """Whether the worker has begun to ask again and again for entries."""
+    """Return whether the worker has begun to ask again and again for entries."""
     with psycopg.connect(proxy.url) as connection:
         busy = connection.execute(
             """select 1 from pg_stat_activity

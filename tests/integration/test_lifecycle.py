@@ -258,7 +258,7 @@ def test_searches_adds_and_a_build_at_once(database: pgretrieval.RetrievalDataba
 
 
 def test_two_adds_of_one_id_at_once(database_url: str):
-    """Of two concurrent adds of one id exactly one succeeds; the other raises DuplicateIdError."""
+    """Exactly one of two concurrent adds of one id succeeds; the other raises DuplicateIdError."""
     outcomes: list[str] = []
     ready = threading.Barrier(2)
 

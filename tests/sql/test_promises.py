@@ -413,7 +413,7 @@ def calls(world: World) -> list[tuple[str, str]]:
 
 
 def is_nothing(rows: list[str]) -> bool:
-    """Whether the rows contain only null, zero and false."""
+    """Return whether the rows contain only null, zero and false."""
     return all(not re.sub(r"None|0\.0|\b0\b|False|'[a-z_]+':|[\[\](){},\s]", "", row) for row in rows)
 
 

@@ -107,7 +107,7 @@ class OwnServer:
         )
 
     def running(self) -> bool:
-        """Whether the server accepts connections."""
+        """Return whether the server accepts connections."""
         try:
             psycopg.connect(self.url, connect_timeout=5).close()
         except psycopg.OperationalError:

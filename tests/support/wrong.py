@@ -54,7 +54,7 @@ WRONG: dict[str, Any] = {
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a parameter's annotation allows a value; allowed values may still be refused, such as -1 for k."""
+    """Return whether a parameter's annotation allows a value; allowed values may still be refused, such as -1 for k."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint in (Any, object, inspect.Parameter.empty):
         return True
@@ -79,7 +79,7 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def odd_numbers(value: Any) -> bool:
-    """Whether a result contains NaN or infinity."""
+    """Return whether a result contains NaN or infinity."""
     if isinstance(value, float | np.floating):
         return not math.isfinite(value)
     if isinstance(value, Mapping):
