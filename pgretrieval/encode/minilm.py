@@ -66,7 +66,7 @@ class MiniLMEncoder:
             device=device,
             dtype=dtype or precision(device),
         )
-        self._projection = load_file(projection_file(version), device=device)[PROJECTION_KEY].float()
+        self._projection = load_file(projection_file(version))[PROJECTION_KEY].float().to(device)
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(MAX_TOKENS)
