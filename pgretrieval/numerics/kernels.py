@@ -62,16 +62,21 @@ class CodeScorer:
 
     def _check(self, centroid_ids: Int32Array, residuals: ByteArray) -> None:
         """Raise StorageError for codes that would be read beyond the codebook."""
-        count, width, centroids = len(centroid_ids), packed_width(self.dim, 8 // self._table.shape[1]), len(self._centroids)
+        count, width = len(centroid_ids), packed_width(self.dim, 8 // self._table.shape[1])
         if residuals.shape != (count, width):
             msg = (
                 f"{count} tokens have residuals of shape {residuals.shape}, not {width} bytes each; `pgretrieval check` finds where"
             )
             raise StorageError(msg)
-        least, most = (int(centroid_ids.min()), int(centroid_ids.max())) if count else (0, 0)
-        if least < 0 or most >= centroids:
-            msg = f"codes name centroids {least} to {most}, the codebook has {centroids}; `pgretrieval check` finds where"
-            raise StorageError(msg)
+        check_centroids(centroid_ids, len(self._centroids))
+
+
+def check_centroids(centroid_ids: Int32Array, centroids: int) -> None:
+    """Raise StorageError for ids (tokens,) of centroids that the codebook does not have."""
+    least, most = (int(centroid_ids.min()), int(centroid_ids.max())) if len(centroid_ids) else (0, 0)
+    if least < 0 or most >= centroids:
+        msg = f"codes name centroids {least} to {most}, the codebook has {centroids}; `pgretrieval check` finds where"
+        raise StorageError(msg)
 
 
 def best_of_vectors(query: Float32Array, vectors: Float32Array, owners: Int32Array, rows: int) -> Float32Array:

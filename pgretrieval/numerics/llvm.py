@@ -91,6 +91,10 @@ class Code:
         """Product of two indexes."""
         return self._builder.mul(left, right)
 
+    def quotient(self, left: Any, right: Any) -> Any:
+        """Quotient of two indexes that are not negative, rounded down."""
+        return self._builder.udiv(left, right)
+
     def least(self, left: Any, right: Any) -> Any:
         """The smaller of two indexes."""
         return self._builder.select(self._builder.icmp_signed("<", left, right), left, right)

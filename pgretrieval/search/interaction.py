@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from pgretrieval.db.candidates import CodedPassages, ListedPassages, Probes
-from pgretrieval.numerics.maxsim import quick_segment_max
+from pgretrieval.numerics.centroid_scores import CentroidScores
 from pgretrieval.search.maxsim import best_first
 from pgretrieval.types import Float32Array, Int32Array, Int64Array
 
@@ -24,18 +22,9 @@ def best_listed(listed: ListedPassages, probes: Probes, limit: int) -> Int32Arra
     return passage_ids[best_first(sums, passage_ids, limit)]
 
 
-def centroid_interaction(scores: Tensor, coded: CodedPassages) -> Float32Array:
-    """MaxSim with every token replaced by its centroid, negative similarities counted as 0 (PLAID, section 4.2).
-
-    `scores` is (query tokens, centroids) in the format of `quick`; the result is (passages,).
-    """
-    if scores.dtype == torch.bfloat16:
-        bits = scores.view(torch.int16).numpy().take(coded.centroid_ids, axis=1)
-        similarity = torch.from_numpy(bits).view(torch.bfloat16)
-    else:
-        similarity = torch.from_numpy(scores.numpy().take(coded.centroid_ids, axis=1))
-    scores_by_passage: Float32Array = quick_segment_max(similarity, coded.offsets).sum(dim=0).numpy()
-    return scores_by_passage
+def centroid_interaction(scores: CentroidScores, coded: CodedPassages) -> Float32Array:
+    """Return MaxSim (passages,) with every token replaced by its centroid, at least 0 a query token (PLAID, section 4.2)."""
+    return scores.maxsim(coded.centroid_ids, coded.offsets)
 
 
 def _distinct(ids: Int32Array) -> tuple[Int32Array, Int32Array]:

@@ -6,16 +6,12 @@ import threading
 from dataclasses import dataclass
 from uuid import UUID
 
-import torch
-from torch import Tensor
-
 from pgretrieval.db import candidates as read
 from pgretrieval.db.connection import Connection
 from pgretrieval.db.handles import IndexTables
 from pgretrieval.db.tables import collections
 from pgretrieval.index.coding import Coders
 from pgretrieval.numerics.codebook import Codebook
-from pgretrieval.numerics.hardware import quick
 from pgretrieval.numerics.proxy_model import ProxyModel
 from pgretrieval.search.options import QueryVectors
 from pgretrieval.types import CodebookId, CollectionId, Generator, Int64Array
@@ -39,7 +35,7 @@ class CollectionStatistics:
 class LoadedIndex:
     """Codebook and proxy model in memory; `identity` is the codebook's globally unique id.
 
-    `quick_centroids` is (centroids, dim) in a format for approximate scores. `restricted` is True if row-level security hides
+    `restricted` is True if row-level security hides
     passages from this role. `encoding` is the encoder generation of the vectors. `centroid_sizes` (centroids,) counts tokens by
     centroid; None for PLAID and for restricted roles, to which counts would reveal hidden passages.
     """
@@ -48,7 +44,6 @@ class LoadedIndex:
     codebook_id: CodebookId
     identity: UUID
     codebook: Codebook
-    quick_centroids: Tensor
     proxy_model: ProxyModel | None
     keeps_vectors: bool
     restricted: bool
@@ -96,7 +91,6 @@ class IndexCache:
             tables.codebook_id,
             identity,
             codebook,
-            quick(torch.from_numpy(codebook.centroids)),
             coder.proxy_model,
             state.keep_vectors,
             state.restricted,

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from typing import TypeVar
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -18,11 +14,10 @@ from pgretrieval.db.handles import IndexTables
 from pgretrieval.numerics.codebook import Codebook
 from pgretrieval.numerics.kernels import best_of_vectors, by_lanes
 from pgretrieval.numerics.maxsim import blocks, segment_max_on_device
+from pgretrieval.numerics.parallel import in_parallel, part_size
 from pgretrieval.types import ByteArray, Float32Array, Int32Array, Int64Array, TokenMatrix
 
-_TOKENS_AT_LEAST = 2048  # per part: one thread scores fewer before a second has woken
-
-_Part = TypeVar("_Part")
+_TOKENS_AT_LEAST = 2048  # tokens that one thread scores before a second has woken
 
 
 def request_passages(tables: IndexTables, passage_ids: Int32Array, *, keeps_vectors: bool) -> PendingCodes | PendingVectors:
@@ -72,7 +67,7 @@ def token_similarity(query: Float32Array, codebook: Codebook, tokens: ListedToke
         return np.empty((len(query), 0), dtype=np.float32)
     if codebook.device.type != "cpu":
         return _similarity_on_device(query, codebook, tokens.centroid_ids, tokens.residuals).cpu().numpy()
-    lanes, at_once = by_lanes(query), _tokens_at_once(count)
+    lanes, at_once = by_lanes(query), part_size(count, _TOKENS_AT_LEAST)
 
     def part(start: int) -> Float32Array:
         block = slice(start, min(start + at_once, count))
@@ -83,7 +78,7 @@ def token_similarity(query: Float32Array, codebook: Codebook, tokens: ListedToke
         similarity: Float32Array = each.transpose(0, 2, 1).reshape(-1, rows)[: len(query)]
         return similarity
 
-    return _in_parallel(part, range(0, count, at_once), axis=1)
+    return np.concatenate(in_parallel(part, range(0, count, at_once)), axis=1)
 
 
 def _maxsim_in_parallel(best: Callable[[slice, Int32Array, int], Float32Array], offsets: Int64Array) -> Float32Array:
@@ -96,25 +91,7 @@ def _maxsim_in_parallel(best: Callable[[slice, Int32Array, int], Float32Array], 
         scores: Float32Array = best(slice(starts[0], starts[-1]), owners, last - first).sum(axis=(0, 2))
         return scores
 
-    return _in_parallel(score, blocks(offsets, _tokens_at_once(int(offsets[-1]))), axis=0)
-
-
-def _tokens_at_once(tokens: int) -> int:
-    """Return the size of a part: each thread gets two, unless they would take longer to hand out than to score."""
-    return max(_TOKENS_AT_LEAST, -(-tokens // (2 * torch.get_num_threads())))
-
-
-def _in_parallel(score: Callable[[_Part], Float32Array], parts: Sequence[_Part], axis: int) -> Float32Array:
-    """Score parts in parallel threads, and join the results along `axis`."""
-    if len(parts) == 1:
-        return score(parts[0])
-    return np.concatenate(list(_workers(os.getpid()).map(score, parts)), axis=axis)
-
-
-@cache
-def _workers(_process: int) -> ThreadPoolExecutor:
-    """Return a pool of as many threads as torch uses; a forked process gets its own."""
-    return ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="pgretrieval-maxsim")
+    return np.concatenate(in_parallel(score, blocks(offsets, part_size(int(offsets[-1]), _TOKENS_AT_LEAST))))
 
 
 def _similarity_on_device(query: Float32Array, codebook: Codebook, centroid_ids: Int32Array, residuals: ByteArray) -> Tensor:

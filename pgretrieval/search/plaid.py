@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from pgretrieval import validate
 from pgretrieval.db import candidates as read
 from pgretrieval.db.candidates import PendingCentroids, PendingCodes, PendingPostings, PendingVectors
 from pgretrieval.db.connection import Connection
 from pgretrieval.errors import ConfigError
+from pgretrieval.numerics.centroid_scores import CentroidScores
 from pgretrieval.search.interaction import best_listed, centroid_interaction
 from pgretrieval.search.loaded import CollectionStatistics, LoadedIndex
 from pgretrieval.search.maxsim import best_first
 from pgretrieval.search.options import ScanOptions, ScanRequest
-from pgretrieval.search.probe import centroid_scores, select_probes
+from pgretrieval.search.probe import select_probes
 from pgretrieval.search.scanner import BaseScan, Ranking
 from pgretrieval.types import Float32Array, Generator, Restriction
 
@@ -93,7 +92,7 @@ class PlaidScan(BaseScan):
         self._requested: PendingCodes | PendingVectors
         proxy_model = index.proxy_model if settings.generator == "proxy" and self._restriction is None else None
         with self.report.stage("probe"):
-            self._scores: Tensor = centroid_scores(query, index.quick_centroids)  # (query tokens, centroids)
+            self._scores = CentroidScores(query, index.codebook.centroids)
             self._probes = select_probes(self._scores, settings.probes)
         with self.report.stage("candidates"):
             if proxy_model is not None:

@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from torch import Tensor
 
 from pgretrieval import validate
 from pgretrieval.db import candidates as read
 from pgretrieval.db.candidates import ListedTokens, Pending, PendingCodes, PendingTokens, PendingVectors
 from pgretrieval.db.connection import Connection
+from pgretrieval.numerics.centroid_scores import CentroidScores
 from pgretrieval.search.imputation import (
     Mask,
     TokenScores,
@@ -23,7 +23,7 @@ from pgretrieval.search.imputation import (
 from pgretrieval.search.loaded import LoadedIndex
 from pgretrieval.search.maxsim import best_first, token_similarity
 from pgretrieval.search.options import ScanOptions, ScanRequest
-from pgretrieval.search.probe import best_centroids, centroid_scores, centroids_with_tokens
+from pgretrieval.search.probe import best_centroids, centroids_with_tokens
 from pgretrieval.search.scanner import BaseScan, Ranking
 from pgretrieval.types import Float32Array, Imputation, Int32Array, Int64Array, Reduction, Rerank, Restriction
 
@@ -102,7 +102,7 @@ class XtrScan(BaseScan):
         self._requested: PendingCodes | PendingVectors | None = None  # to rerank the best
         self._request_hybrid(settings.rerank_depth)
         with self.report.stage("probe"):
-            self._scores: Tensor = centroid_scores(query, index.quick_centroids)
+            self._scores = CentroidScores(query, index.codebook.centroids)
             probed = self._probe()
         self._request_tokens(probed)
         if settings.imputation == "warp":
@@ -162,7 +162,7 @@ class XtrScan(BaseScan):
         if settings.probes is None and sizes is not None and self._restriction is None:
             probed, self._widths = centroids_with_tokens(self._scores, sizes, settings.seen)
             return probed
-        centroids, tokens = self._scores.shape[1], self._index.statistics.tokens
+        centroids, tokens = self._scores.centroids, self._index.statistics.tokens
         each = math.ceil(settings.seen * centroids / max(tokens, 1)) if settings.probes is None else settings.probes
         width = min(max(each, 1), centroids)
         self._widths = np.full(len(self._query), width, dtype=np.int64)
@@ -183,10 +183,10 @@ class XtrScan(BaseScan):
         return looked_up
 
     def _has_all(self) -> bool:
-        return bool((self._widths == self._scores.shape[1]).all()) and self._settings.k_tokens >= _ALL_TOKENS
+        return bool((self._widths == self._scores.centroids).all()) and self._settings.k_tokens >= _ALL_TOKENS
 
     def _widen(self) -> None:
-        centroids = self._scores.shape[1]
+        centroids = self._scores.centroids
         widths = np.minimum(2 * self._widths, centroids)
         k_tokens = _ALL_TOKENS if (widths == centroids).all() else min(2 * self._settings.k_tokens, _ALL_TOKENS)
         self._settings = replace(self._settings, k_tokens=k_tokens)
@@ -201,7 +201,7 @@ class XtrScan(BaseScan):
 
     def _read(self) -> ListedTokens:
         """Read tokens until the probed centroids contain enough for each query token; only matching passages count."""
-        report, centroids = self.report, self._scores.shape[1]
+        report, centroids = self.report, self._scores.centroids
         while True:
             with report.stage("candidates"):
                 tokens = self._pending.read()
@@ -234,5 +234,4 @@ class XtrScan(BaseScan):
         if not len(centroid_ids):
             return np.zeros(len(self._query), dtype=np.float32)
         order = np.argsort(centroid_ids)
-        scores = self._query @ self._index.codebook.centroids[centroid_ids[order]].T
-        return warp_scores(scores, counts[order])
+        return warp_scores(self._scores.of(centroid_ids[order]), counts[order])

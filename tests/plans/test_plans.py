@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
-import torch
 
 import pgretrieval
 from pgretrieval.assets import statements
 from pgretrieval.db.parameters import vector
-from pgretrieval.numerics.hardware import quick
-from pgretrieval.search.probe import centroid_scores, select_probes
+from pgretrieval.numerics.centroid_scores import CentroidScores
+from pgretrieval.search.probe import select_probes
 from tests.support.encoder import HashedEncoder
 from tests.support.sql import vector_array
 from tests.support.vectors import clustered, passages
@@ -77,8 +77,8 @@ def search_parameters(collection: pgretrieval.Collection, n: int = 100) -> dict[
         vectors = connection.execute(
             "select vector::text from pgretrieval.centroid where collection_id = %s order by centroid_id", [row.collection_id]
         ).fetchall()
-    centroids = torch.tensor([[float(part) for part in text[1:-1].split(",")] for (text,) in vectors])
-    probes = select_probes(centroid_scores(clustered(1, tokens=(8, 8), seed=3, directions=2000)[0], quick(centroids)), 4)
+    centroids = np.array([[float(part) for part in text[1:-1].split(",")] for (text,) in vectors], dtype=np.float32)
+    probes = select_probes(CentroidScores(clustered(1, tokens=(8, 8), seed=3, directions=2000)[0], centroids), 4)
     return {
         "collection_id": row.collection_id,
         "codebook_id": codebook_of(collection),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from pgretrieval.db.candidates import ListedPassages
 from pgretrieval.search.interaction import best_listed
 from pgretrieval.search.probe import select_probes
+from tests.support.scores import scores_of
 
 
 def listed(seed: int, centroids: int = 40, spread: int = 1) -> ListedPassages:
@@ -25,7 +25,7 @@ def listed(seed: int, centroids: int = 40, spread: int = 1) -> ListedPassages:
 @pytest.mark.parametrize("spread", [1, 1_000_003])
 @pytest.mark.parametrize("limit", [1, 20, 1000])
 def test_candidates_have_the_greatest_sums_of_weights(spread: int, limit: int) -> None:
-    scores = torch.from_numpy(np.random.default_rng(1).random((5, 40), dtype=np.float32))
+    scores = scores_of(np.random.default_rng(1).random((5, 40)))
     probes, postings = select_probes(scores, 40), listed(2, spread=spread)
     sums: dict[int, float] = {}
     for passage, probe in zip(postings.passage_ids.tolist(), postings.probes.tolist(), strict=True):
@@ -35,11 +35,11 @@ def test_candidates_have_the_greatest_sums_of_weights(spread: int, limit: int) -
 
 
 def test_ties_go_to_the_smaller_id() -> None:
-    probes = select_probes(torch.tensor([[0.5, 0.5]]), 2)
+    probes = select_probes(scores_of([[0.5, 0.5]]), 2)
     postings = ListedPassages(np.array([9, 3, 7, 5], dtype=np.int32), np.array([0, 1, 0, 1], dtype=np.int32))
     assert best_listed(postings, probes, 2).tolist() == [3, 5]
 
 
 def test_no_listed_passage_gives_no_candidate() -> None:
     nothing = np.empty(0, dtype=np.int32)
-    assert best_listed(ListedPassages(nothing, nothing), select_probes(torch.tensor([[0.5, 0.4]]), 1), 10).tolist() == []
+    assert best_listed(ListedPassages(nothing, nothing), select_probes(scores_of([[0.5, 0.4]]), 1), 10).tolist() == []
