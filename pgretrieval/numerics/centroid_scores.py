@@ -7,13 +7,15 @@ scores is a centroid, so that the maximum over a passage's tokens is a maximum o
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pgretrieval.numerics.kernels import by_lanes, check_centroids
-from pgretrieval.numerics.llvm import ADDRESS, FLOAT, INT32, INT64, LANE_FLOATS, LANES, ZEROS, Code, number
+from pgretrieval.numerics.llvm import ADDRESS, FLOAT, INT32, INT64, LANE_FLOATS, LANES, UINT16, ZEROS, Code, number
 from pgretrieval.numerics.maxsim import blocks
 from pgretrieval.numerics.parallel import in_parallel, part_size
 from pgretrieval.types import Float32Array, Int32Array, Int64Array
@@ -22,7 +24,58 @@ _TOGETHER = 4  # centroids multiplied at once: each query value that is loaded s
 _BLOCK = 64  # centroids whose maximum is kept, to find the best without looking at all
 _BLOCKS_AT_LEAST = 64  # blocks that one thread multiplies before a second has woken
 _TOKENS_AT_LEAST = 16_384  # tokens that one thread compares before a second has woken
+_TWO_BYTES = 2**16  # so many centroids have ids of two bytes
 _AHEAD = 8  # tokens between the request for a centroid's scores and their use
+
+
+@dataclass(frozen=True, slots=True)
+class PassageCentroids:
+    """Centroid ids of passages (passages,), wherever they are in memory, in the order of the tokens.
+
+    Passage i has lengths[i] ids from addresses[i], of four bytes or, unless `wide`, two. `memory` is what holds them.
+    """
+
+    passage_ids: Int32Array
+    addresses: Int64Array
+    lengths: Int64Array
+    wide: bool
+    memory: object
+
+    @classmethod
+    def of(cls, passage_ids: Int32Array, offsets: Int64Array, centroid_ids: Int32Array, centroids: int) -> PassageCentroids:
+        """Return those of coded passages. Raises StorageError for ids that a codebook of so many centroids does not have."""
+        check_centroids(centroid_ids, centroids)
+        wide = is_wide(centroids)
+        memory = centroid_ids.astype(np.int32 if wide else np.uint16)
+        return cls(passage_ids, memory.ctypes.data + memory.itemsize * offsets[:-1], np.diff(offsets), wide, memory)
+
+    def __len__(self) -> int:
+        """Return the number of passages."""
+        return len(self.passage_ids)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the ids."""
+        return (4 if self.wide else 2) * int(self.lengths.sum())
+
+    def some(self, keep: Int64Array | NDArray[np.bool_]) -> PassageCentroids:
+        """Return those at some positions."""
+        return replace(self, passage_ids=self.passage_ids[keep], addresses=self.addresses[keep], lengths=self.lengths[keep])
+
+    def followed_by(self, others: PassageCentroids) -> PassageCentroids:
+        """Return these and then others of the same codebook."""
+        return PassageCentroids(
+            np.append(self.passage_ids, others.passage_ids),
+            np.append(self.addresses, others.addresses),
+            np.append(self.lengths, others.lengths),
+            self.wide,
+            (self.memory, others.memory),
+        )
+
+
+def is_wide(centroids: int) -> bool:
+    """Return whether ids of so many centroids take four bytes in memory, not two."""
+    return centroids > _TWO_BYTES
 
 
 class CentroidScores:
@@ -61,27 +114,23 @@ class CentroidScores:
         chosen = order[np.searchsorted(tokens, np.arange(self.tokens))[:, None] + np.arange(count)]
         return ids[chosen].astype(np.int32), values[chosen]
 
-    def maxsim(self, centroid_ids: Int32Array, offsets: Int64Array) -> Float32Array:
-        """Return MaxSim (passages,) of the query with passages of these centroids (tokens,), at least 0 for each query token.
+    def maxsim(self, passages: PassageCentroids) -> Float32Array:
+        """Return MaxSim (passages,) of the query with the centroids of each passage, at least 0 for each query token."""
+        scores = np.zeros(len(passages), dtype=np.float32)
+        filled = np.flatnonzero(passages.lengths)  # the compiled code reads one centroid at least
+        some = passages.some(filled)
+        found = np.empty(len(filled), dtype=np.float32)
+        kernel = _maxsim_kernel(passages.wide)
 
-        Raises StorageError for a centroid that the codebook does not have.
-        """
-        check_centroids(centroid_ids, self.centroids)
+        def part(block: tuple[int, int]) -> None:
+            rows = slice(*block)
+            arrays = found[rows], some.addresses[rows], some.lengths[rows]
+            kernel(*(array.ctypes.data for array in (*arrays, self._scores)), len(self._lanes), len(arrays[0]))
 
-        def part(passages: tuple[int, int]) -> Float32Array:
-            first, last = passages
-            starts = offsets[first : last + 1]
-            ids = np.ascontiguousarray(centroid_ids[starts[0] : starts[-1]])
-            owners = np.repeat(np.arange(last - first, dtype=np.int32), np.diff(starts))
-            best = np.zeros((last - first, self._maxima.shape[1]), dtype=np.float32)
-            if len(ids):
-                arrays = (best, owners, self._scores)
-                _best_kernel()(*(array.ctypes.data for array in arrays), len(self._lanes), ids.ctypes.data, len(ids))
-            scores: Float32Array = best[:, : self.tokens].sum(axis=1)
-            return scores
-
-        ranges = blocks(offsets, part_size(len(centroid_ids), _TOKENS_AT_LEAST))
-        return np.concatenate(in_parallel(part, ranges)) if ranges else np.empty(0, dtype=np.float32)
+        offsets = np.append(0, np.cumsum(some.lengths))
+        in_parallel(part, blocks(offsets, part_size(int(offsets[-1]), _TOKENS_AT_LEAST)))
+        scores[filled] = found
+        return scores
 
     @property
     def _rows(self) -> Float32Array:
@@ -142,26 +191,30 @@ def _score_kernel(dim: int) -> Callable[..., None]:
 
 
 @cache
-def _best_kernel() -> Callable[..., None]:
-    """The greatest (rows, groups, LANES) of the scores of the centroids of the tokens that each row owns, and of what it was."""
-    code = Code([ADDRESS, ADDRESS, ADDRESS, INT64, ADDRESS, INT64])
-    best, owners, scores, groups, ids, tokens = code.arguments
-    last = code.plus(tokens, number(-1))
+def _maxsim_kernel(wide: bool) -> Callable[..., None]:
+    """MaxSim (passages,) of (centroids, groups, LANES) scores and ids of a passage's centroids from an address."""
+    code = Code([ADDRESS, ADDRESS, ADDRESS, ADDRESS, INT64, INT64])
+    sums, addresses, lengths, scores, groups, passages = code.arguments
+    kind = INT32 if wide else UINT16
 
-    def token(i: Any) -> tuple[()]:
-        ahead = code.load_index(ids, code.least(code.plus(i, number(_AHEAD)), last), INT32)
-        code.prefetch(code.at(scores, code.times(ahead, groups), LANE_FLOATS))
-        centroid = code.times(code.load_index(ids, i, INT32), groups)
-        row = code.times(code.load_index(owners, i, INT32), groups)
+    def passage(p: Any) -> tuple[()]:
+        ids = code.pointer(code.load_index(addresses, p, INT64))
+        length = code.load_index(lengths, p, INT64)
+        last = code.plus(length, number(-1))
 
-        def group(g: Any) -> tuple[()]:
-            place = code.plus(row, g)
-            score = code.load(scores, code.plus(centroid, g), LANE_FLOATS)
-            code.store(code.greater(score, code.load(best, place, LANE_FLOATS)), best, place)
-            return ()
+        def group(g: Any, total: Any) -> tuple[Any]:
+            def token(i: Any, best: Any) -> tuple[Any]:
+                ahead = code.load_index(ids, code.least(code.plus(i, number(_AHEAD)), last), kind)
+                code.prefetch(code.at(scores, code.times(ahead, groups), LANE_FLOATS))
+                centroid = code.times(code.load_index(ids, i, kind), groups)
+                return (code.greater(code.load(scores, code.plus(centroid, g), LANE_FLOATS), best),)
 
-        code.loop(groups, group)
+            (best,) = code.loop(length, token, [ZEROS])
+            return (code.add(total, best),)
+
+        (total,) = code.loop(groups, group, [ZEROS])
+        code.store(code.sum_of(total), sums, p)
         return ()
 
-    code.loop(tokens, token)
+    code.loop(passages, passage)
     return code.compiled()

@@ -11,7 +11,7 @@ import torch
 from llvmlite import binding, ir
 
 LANES = 16
-BYTE, INT32, INT64, FLOAT = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
+BYTE, UINT16, INT32, INT64, FLOAT = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 LANE_FLOATS = ir.VectorType(FLOAT, LANES)
 ADDRESS = BYTE.as_pointer()
 ZEROS = ir.Constant(LANE_FLOATS, [0.0] * LANES)
@@ -64,13 +64,19 @@ class Code:
     def load(self, base: Any, index: Any, kind: ir.Type) -> Any:
         """That element."""
         loaded = self._builder.load(self.at(base, index, kind))
-        loaded.align = 1 if kind == BYTE else _FLOAT_BYTES
+        loaded.align = {BYTE: 1, UINT16: 2}.get(kind, _FLOAT_BYTES)
         return loaded
 
     def load_index(self, base: Any, index: Any, kind: ir.Type) -> Any:
-        """That element, an unsigned byte or a signed integer, as an index."""
+        """That element, an unsigned number of one or two bytes or a signed one of more, as an index."""
         loaded = self.load(base, index, kind)
-        return self._builder.zext(loaded, INT64) if kind == BYTE else self._builder.sext(loaded, INT64)
+        if kind == INT64:
+            return loaded
+        return self._builder.zext(loaded, INT64) if kind in (BYTE, UINT16) else self._builder.sext(loaded, INT64)
+
+    def pointer(self, address: Any) -> Any:
+        """A number as an address."""
+        return self._builder.inttoptr(address, ADDRESS)
 
     def store(self, value: Any, base: Any, index: Any) -> None:
         """Write an element."""
@@ -121,12 +127,15 @@ class Code:
         first = self._builder.insert_element(undefined, scalar, ir.Constant(INT32, 0))
         return self._builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(INT32, LANES), [0] * LANES))
 
-    def inverse_root_of_sum(self, vector: Any) -> Any:
-        """1 / √(sum of the lanes)."""
+    def sum_of(self, vector: Any) -> Any:
+        """Sum of the lanes."""
         kind = ir.FunctionType(FLOAT, [FLOAT, LANE_FLOATS])
         add = self._module.declare_intrinsic(f"llvm.vector.reduce.fadd.v{LANES}f32", fnty=kind)
-        total = self._builder.call(add, [ir.Constant(FLOAT, 0.0), vector], fastmath=_ANY_ORDER)
-        root = self._builder.call(self._module.declare_intrinsic("llvm.sqrt", [FLOAT]), [total])
+        return self._builder.call(add, [ir.Constant(FLOAT, 0.0), vector], fastmath=_ANY_ORDER)
+
+    def inverse_root_of_sum(self, vector: Any) -> Any:
+        """1 / √(sum of the lanes)."""
+        root = self._builder.call(self._module.declare_intrinsic("llvm.sqrt", [FLOAT]), [self.sum_of(vector)])
         return self._builder.fdiv(ir.Constant(FLOAT, 1.0), root)
 
     def compiled(self) -> Callable[..., None]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pgretrieval.db.candidates import CodedPassages, ListedPassages, Probes
-from pgretrieval.numerics.centroid_scores import CentroidScores
+from pgretrieval.db.candidates import ListedPassages, Probes
+from pgretrieval.numerics.centroid_scores import CentroidScores, PassageCentroids
 from pgretrieval.search.maxsim import best_first
 from pgretrieval.types import Float32Array, Int32Array, Int64Array
 
@@ -22,9 +22,9 @@ def best_listed(listed: ListedPassages, probes: Probes, limit: int) -> Int32Arra
     return passage_ids[best_first(sums, passage_ids, limit)]
 
 
-def centroid_interaction(scores: CentroidScores, coded: CodedPassages) -> Float32Array:
+def centroid_interaction(scores: CentroidScores, passages: PassageCentroids) -> Float32Array:
     """Return MaxSim (passages,) with every token replaced by its centroid, at least 0 a query token (PLAID, section 4.2)."""
-    return scores.maxsim(coded.centroid_ids, coded.offsets)
+    return scores.maxsim(passages)
 
 
 def _distinct(ids: Int32Array) -> tuple[Int32Array, Int32Array]:

@@ -13,6 +13,7 @@ from pgretrieval.db.tables import collections
 from pgretrieval.index.coding import Coders
 from pgretrieval.numerics.codebook import Codebook
 from pgretrieval.numerics.proxy_model import ProxyModel
+from pgretrieval.search.centroid_cache import CentroidCache
 from pgretrieval.search.options import QueryVectors
 from pgretrieval.types import CodebookId, CollectionId, Generator, Int64Array
 
@@ -36,7 +37,8 @@ class LoadedIndex:
     """Codebook and proxy model in memory; `identity` is the codebook's globally unique id.
 
     `restricted` is True if row-level security hides
-    passages from this role. `encoding` is the encoder generation of the vectors. `centroid_sizes` (centroids,) counts tokens by
+    passages from this role. `encoding` is the encoder generation of the vectors. `centroid_ids` are those of
+    passages that searches have read. `centroid_sizes` (centroids,) counts tokens by
     centroid; None for PLAID and for restricted roles, to which counts would reveal hidden passages.
     """
 
@@ -49,6 +51,7 @@ class LoadedIndex:
     restricted: bool
     encoding: int
     statistics: CollectionStatistics
+    centroid_ids: CentroidCache
     centroid_sizes: Int64Array | None
 
     def tables(self, connection: Connection) -> IndexTables:
@@ -98,5 +101,6 @@ class IndexCache:
             CollectionStatistics(
                 state.passages, state.tokens, state.generator, coder.proxy_model is not None, state.vectors_per_passage
             ),
+            CentroidCache(len(codebook.centroids)),
             sizes,
         )

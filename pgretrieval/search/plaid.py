@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from pgretrieval import validate
 from pgretrieval.db import candidates as read
 from pgretrieval.db.candidates import PendingCentroids, PendingCodes, PendingPostings, PendingVectors
 from pgretrieval.db.connection import Connection
 from pgretrieval.errors import ConfigError
-from pgretrieval.numerics.centroid_scores import CentroidScores
+from pgretrieval.numerics.centroid_scores import CentroidScores, PassageCentroids
 from pgretrieval.search.interaction import best_listed, centroid_interaction
 from pgretrieval.search.loaded import CollectionStatistics, LoadedIndex
 from pgretrieval.search.maxsim import best_first
 from pgretrieval.search.options import ScanOptions, ScanRequest
 from pgretrieval.search.probe import select_probes
 from pgretrieval.search.scanner import BaseScan, Ranking
-from pgretrieval.types import Float32Array, Generator, Restriction
+from pgretrieval.types import Float32Array, Generator, Int32Array, Restriction
 
+_NO_PASSAGES: Int32Array = np.empty(0, dtype=np.int32)
 _MANY_HITS = 50
 _PROBES_FACTOR_POOLED = 4  # factor for pooled passages: with few vectors, posting lists are short and hardly overlap
 _PROBES_FACTOR_POOLED_FOR_MANY = 8
@@ -88,7 +91,8 @@ class PlaidScan(BaseScan):
         self._settings = settings
         self._each = index.statistics.vectors_per_passage
         self._postings: PendingPostings | None = None
-        self._coded: PendingCentroids
+        self._known, _ = index.centroid_ids.find(_NO_PASSAGES)
+        self._coded: PendingCentroids | None = None
         self._requested: PendingCodes | PendingVectors
         proxy_model = index.proxy_model if settings.generator == "proxy" and self._restriction is None else None
         with self.report.stage("probe"):
@@ -105,14 +109,16 @@ class PlaidScan(BaseScan):
         self.report.probes = 0 if proxy_model else len(self._probes.centroid_ids)
 
     def generate(self) -> None:
-        """Read the postings, and request the centroids of the candidates."""
+        """Read the postings, and request the centroids of the candidates that no search has read before."""
         if self._postings is None:
             return
         with self.report.stage("candidates"):
             listed = self._postings.read()
-            passage_ids = best_listed(listed, self._probes, self._settings.candidates)
-            self.report.round_trips += 1
-            self._coded = read.centroids_of(self._tables, passage_ids, self._each)
+            best = best_listed(listed, self._probes, self._settings.candidates)
+            self._known, unknown = self._index.centroid_ids.find(best)
+            if len(unknown):
+                self.report.round_trips += 1
+                self._coded = read.centroids_of(self._tables, unknown, self._each)
         self.report.postings_read = len(listed.passage_ids)
         self.report.bytes_moved += listed.bytes_moved
 
@@ -122,12 +128,11 @@ class PlaidScan(BaseScan):
         If the candidates are fewer than k, other passages follow.
         """
         with self.report.stage("candidates"):
-            found = self._coded.read()
-            if len(found.passage_ids) < self._request.k and self._restriction is None:
+            found = self._candidates()
+            if len(found) < self._request.k and self._restriction is None:
                 self.report.round_trips += 1
-                found = self._request_among(Restriction()).read()
+                found = self._read(self._request_among(Restriction()))
         passage_ids = found.passage_ids
-        self.report.bytes_moved += found.bytes_moved
         self.report.candidates = len(passage_ids)
         if len(passage_ids) > self._settings.pruning:
             with self.report.stage("interaction"):
@@ -144,6 +149,16 @@ class PlaidScan(BaseScan):
         scores = self._exact_scores(found)
         with self.report.stage("maxsim"):
             return self._ranking(found.passage_ids, scores)
+
+    def _candidates(self) -> PassageCentroids:
+        """Return the candidates with their centroids: those that earlier searches read, then those that this one requested."""
+        return self._known.followed_by(self._read(self._coded)) if self._coded else self._known
+
+    def _read(self, requested: PendingCentroids) -> PassageCentroids:
+        """Read passages with their centroids, which later searches then know."""
+        found = requested.read()
+        self.report.bytes_moved += found.bytes_moved
+        return self._index.centroid_ids.add(found)
 
     def _request_among(self, restriction: Restriction) -> PendingCentroids:
         return read.among(self._tables, self._probes, restriction, self._settings.candidates, self._each)

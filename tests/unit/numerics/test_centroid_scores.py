@@ -8,7 +8,7 @@ import torch
 
 from pgretrieval.errors import StorageError
 from pgretrieval.numerics import centroid_scores
-from pgretrieval.numerics.centroid_scores import CentroidScores
+from pgretrieval.numerics.centroid_scores import CentroidScores, PassageCentroids
 from tests.support.scores import scores_of
 
 RNG = np.random.default_rng(0)
@@ -47,24 +47,41 @@ def test_ties_go_to_the_smaller_id(count: int) -> None:
     assert (values == 0.5).all()
 
 
+def centroids_of(offsets: list[int], ids: list[int], centroids: int) -> PassageCentroids:
+    return PassageCentroids.of(
+        np.arange(len(offsets) - 1, dtype=np.int32), np.array(offsets), np.array(ids, dtype=np.int32), centroids
+    )
+
+
+@pytest.mark.parametrize("centroids", [300, 2**16, 2**16 + 1])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_maxsim_is_the_sum_of_the_best(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_maxsim_is_the_sum_of_the_best(threads: int, centroids: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids of two bytes and of four find the same scores, those of the last centroid too."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     monkeypatch.setattr(centroid_scores, "_TOKENS_AT_LEAST", 100)
-    query, rows = some(35, 300, 20)
-    ids = RNG.integers(0, 300, 2000).astype(np.int32)
+    query, rows = some(35, centroids, 20)
+    ids = np.append(RNG.integers(0, centroids, 1999), centroids - 1)
     offsets = np.sort(np.append(RNG.choice(np.arange(1, 2000), 30, replace=False), [0, 2000]))
     best = np.maximum.reduceat((query @ rows.T)[:, ids], offsets[:-1], axis=1)
-    np.testing.assert_allclose(CentroidScores(query, rows).maxsim(ids, offsets), np.maximum(best, 0).sum(axis=0), rtol=1e-5)
+    found = CentroidScores(query, rows).maxsim(centroids_of(offsets.tolist(), ids.tolist(), centroids))
+    np.testing.assert_allclose(found, np.maximum(best, 0).sum(axis=0), rtol=1e-5)
+
+
+def test_passages_come_in_any_order_and_from_several_places() -> None:
+    scores = scores_of([[0.5, 0.25, 0.125], [0.0, 0.0, 1.0]])
+    first, second = centroids_of([0, 1, 3], [0, 1, 2], 3), centroids_of([0, 1], [1], 3)
+    both = first.followed_by(second).some(np.array([2, 0, 1]))
+    assert both.passage_ids.tolist() == [0, 0, 1]
+    assert scores.maxsim(both).tolist() == [0.25, 0.5, 1.25]
 
 
 def test_a_passage_without_tokens_scores_nothing() -> None:
-    scores, ids = scores_of([[0.5, 0.25]]), np.array([1, 0], dtype=np.int32)
-    assert scores.maxsim(ids, np.array([0, 1, 1, 2])).tolist() == [0.25, 0.0, 0.5]
-    assert scores.maxsim(ids[:0], np.array([0])).tolist() == []
+    scores = scores_of([[0.5, 0.25]])
+    assert scores.maxsim(centroids_of([0, 1, 1, 2], [1, 0], 2)).tolist() == [0.25, 0.0, 0.5]
+    assert scores.maxsim(centroids_of([0], [], 2)).tolist() == []
 
 
 @pytest.mark.parametrize("foreign", [-1, 2])
 def test_a_centroid_that_is_not_there_is_named(foreign: int) -> None:
     with pytest.raises(StorageError, match=f"{foreign}.*the codebook has 2"):
-        scores_of([[0.5, 0.25]]).maxsim(np.array([foreign], dtype=np.int32), np.array([0, 1]))
+        centroids_of([0, 1], [foreign], 2)

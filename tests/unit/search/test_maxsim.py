@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pgretrieval.db.candidates import CodedPassages, ListedTokens
-from pgretrieval.numerics.centroid_scores import CentroidScores
+from pgretrieval.numerics.centroid_scores import CentroidScores, PassageCentroids
 from pgretrieval.numerics.codebook import Codebook, train_codebook
 from pgretrieval.search import maxsim
 from pgretrieval.search.interaction import centroid_interaction
@@ -27,19 +27,23 @@ def coded() -> tuple[Codebook, CodedPassages, np.ndarray]:
     return codebook, CodedPassages(np.arange(41, dtype=np.int32), offsets, ids, packed), vectors[:6]
 
 
+def centroids_of(passages: CodedPassages) -> PassageCentroids:
+    return PassageCentroids.of(passages.passage_ids, passages.offsets, passages.centroid_ids, 64)
+
+
 def test_interaction_is_maxsim_over_centroids(coded: tuple[Codebook, CodedPassages, np.ndarray]) -> None:
     codebook, passages, query = coded
     scores = query @ codebook.centroids.T
     parts = np.split(passages.centroid_ids, passages.offsets[1:-1])
     expected = [sum(max(0, *(scores[q, c] for c in part)) for q in range(len(query))) for part in parts]
-    found = centroid_interaction(CentroidScores(query, codebook.centroids), passages)
+    found = centroid_interaction(CentroidScores(query, codebook.centroids), centroids_of(passages))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_similarities_below_zero_count_as_zero(coded: tuple[Codebook, CodedPassages, np.ndarray]) -> None:
     _, passages, _ = coded
     below = scores_of(-np.random.default_rng(0).random((6, 64)))
-    assert centroid_interaction(below, passages).tolist() == [0.0] * 41
+    assert centroid_interaction(below, centroids_of(passages)).tolist() == [0.0] * 41
 
 
 def test_decoded_scores_use_unit_vectors(coded: tuple[Codebook, CodedPassages, np.ndarray]) -> None:
