@@ -261,7 +261,7 @@ def connect(
     Args:
         url: A connection string or a `sqlalchemy.URL`. A path is used as `data_dir`.
         data_dir: Directory of an embedded Postgres; created if it does not exist.
-        device: Torch device for encoders; by default a GPU if torch finds one.
+        device: Torch device for encoders, cross-encoders, codebooks and exact scores; by default a GPU if torch finds one.
 
     Raises:
         DatabaseUnavailableError: The server cannot be reached.

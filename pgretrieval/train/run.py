@@ -239,6 +239,8 @@ def _trainer(parts: TrainingParts, options: RunOptions, folder: Path, device: st
         disable_tqdm=True,
         **({} if parts.lengths is None else {"max_length": dict(parts.lengths)}),
     )
+    if device != "cpu":
+        _use_one_device(arguments, device)
     trainer = _without_card(parts.trainer)(
         model=parts.model,
         args=arguments,
@@ -249,6 +251,14 @@ def _trainer(parts: TrainingParts, options: RunOptions, folder: Path, device: st
     )
     trainer.remove_callback(PrinterCallback)  # keep standard output free for the caller
     return trainer
+
+
+def _use_one_device(arguments: Any, device: str) -> None:
+    """Train on the device alone; the library takes the first GPU, or splits each batch, and with it its negatives, among all."""
+    import torch
+
+    arguments._n_gpu = 1
+    arguments.distributed_state.device = arguments.__dict__["_setup_devices"] = torch.device(device)
 
 
 def _without_card(kind: Any) -> Any:

@@ -24,14 +24,13 @@ def there() -> torch.Tensor:
         lambda: there() + HERE,
         lambda: HERE @ there().T,
         lambda: torch.cat([there(), HERE]),
-        lambda: there()[torch.tensor([0])],
         lambda: HERE[torch.tensor([0]).to(DEVICE)],
         lambda: there().numpy(),
         lambda: np.asarray(there()),
         lambda: torch.randn(3, generator=torch.Generator(), device=DEVICE),
         lambda: there().add_(HERE),
     ],
-    ids=["sum", "product", "concatenation", "index", "index there", "numpy", "array", "generator", "in place"],
+    ids=["sum", "product", "concatenation", "index there", "numpy", "array", "generator", "in place"],
 )
 def test_what_a_gpu_refuses(mistake: Callable[[], Any]):
     """Raises for tensors of two devices in one operation, and where a tensor should become an array."""
@@ -44,17 +43,19 @@ def test_what_a_gpu_refuses(mistake: Callable[[], Any]):
     [
         lambda device: HERE.to(device) @ HERE.to(device).T,
         lambda device: torch.tensor([[1, 2], [3, 4]], device=device)[:, [1]],
+        lambda device: HERE.to(device)[torch.tensor([1])],  # indices, too
         lambda device: torch.arange(4, device=device) * torch.tensor(2),  # a single number may come from the processor
         lambda device: HERE.to(device).new_zeros((2, 4)).index_add_(0, torch.tensor([1, 1], device=device), _wide(device)),
         lambda device: _filled(device),
+        lambda device: torch.eye(3, device=device).repeat_interleave(2, dim=1),
         lambda device: torch.arange(3, dtype=torch.int16, device=device).view(torch.uint8),
     ],
-    ids=["product", "columns", "number", "in place", "view in place", "bits"],
+    ids=["product", "columns", "rows", "number", "in place", "view in place", "resized", "bits"],
 )
 def test_the_rest_is_computed(computed: Callable[[Any], torch.Tensor]):
     """The result is on the device, and equals the processor's."""
     found = computed(DEVICE)
-    assert found.device == DEVICE
+    assert (found.device, found.shape) == (DEVICE, computed("cpu").shape)
     assert found.tolist() == found.cpu().numpy().tolist() == computed("cpu").tolist()
 
 

@@ -1,10 +1,10 @@
 """A second device, as torch sees it: it computes on the processor, and refuses what a GPU refuses.
 
 Python code computes for this device: each tensor on it holds a tensor of the processor, on which every operation runs. So
-results are the processor's and can be compared; but tensors of two devices do not meet in an operation, a tensor of this device
-does not become an array, and a random generator of the processor does not fill it. Indices on the processor are refused, too: a
-GPU accepts them, but waits for them. torch does not choose the device by itself, because it is told that the device is not
-available. Importing this module adds it to torch, which keeps it.
+results are the processor's and can be compared; but tensors of two devices do not meet in an operation (indices apart), a
+tensor of this device does not become an array, and a random generator of the processor does not fill it. torch does not choose
+the device by itself, because it is told that the device is not available. Importing this module adds it to torch, which keeps
+it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ DONE: Counter[str] = Counter()
 
 _COPY = torch.ops.aten.copy_.default
 _BETWEEN_DEVICES = (_COPY, torch.ops.aten._to_copy.default)
+_INDEXED = (torch.ops.aten.index.Tensor, torch.ops.aten.index_put.default, torch.ops.aten.index_put_.default)
+"""Operations whose second argument, indices, may be on the processor, as a GPU accepts them (and waits)."""
 
 
 class _Module(backend_registration._DummyBackendModule):
@@ -33,6 +35,9 @@ class _Module(backend_registration._DummyBackendModule):
 
     def device_count(self) -> int:
         return 0
+
+    def get_amp_supported_dtype(self) -> list[torch.dtype]:
+        return [torch.bfloat16]
 
 
 class _Hook(backend_registration._DummyPrivateUse1Hook):
@@ -70,6 +75,12 @@ class Elsewhere(torch.Tensor):
         msg = f"can't convert {NAME} device type tensor to numpy; use Tensor.cpu()"
         raise TypeError(msg)
 
+    def untyped_storage(self) -> torch.UntypedStorage:
+        return self.held.untyped_storage()
+
+    def data_ptr(self) -> int:
+        return self.held.data_ptr()
+
     def tolist(self) -> Any:
         return self.cpu().tolist()
 
@@ -78,7 +89,8 @@ def _compute(operation: Any, *args: Any, **kwargs: Any) -> Any:
     """Run an operation on the held tensors; its result is on the device unless it was to be copied to the processor."""
     values = tree.tree_leaves((args, kwargs))
     tensors = [value for value in values if isinstance(value, Tensor)]
-    if operation not in _BETWEEN_DEVICES and any(one.dim() and not isinstance(one, Elsewhere) for one in tensors):
+    meeting = tree.tree_leaves((args[:1], args[2:])) if operation in _INDEXED else [] if operation in _BETWEEN_DEVICES else tensors
+    if any(isinstance(one, Tensor) and one.dim() and not isinstance(one, Elsewhere) for one in meeting):
         devices = ", ".join(str(one.device) for one in tensors)
         msg = f"{operation} got tensors on several devices: {devices}"
         raise RuntimeError(msg)
@@ -89,6 +101,10 @@ def _compute(operation: Any, *args: Any, **kwargs: Any) -> Any:
     target = args[0].device if operation is _COPY else kwargs.get("device")
     if target is not None and torch.device(target).type != NAME:
         return result
+    for one in tensors:
+        if isinstance(one, Elsewhere) and one.shape != one.held.shape:  # given to be filled, and resized
+            with torch._C._DisableTorchDispatch():
+                one.data = Elsewhere(one.held)
     DONE[operation.overloadpacket.__name__] += 1
     return return_and_correct_aliasing(operation, args, kwargs, tree.tree_map_only(Tensor, Elsewhere, result))
 
