@@ -15,6 +15,7 @@ from pgretrieval.evaluate.fidelity import fidelity
 from pgretrieval.numerics.maxsim import maxsim_many
 from pgretrieval.types import Float32Array
 from tests.support.encoder import HashedEncoder
+from tests.support.proxies import quick_proxies
 from tests.support.vectors import clustered, passages
 
 PASSAGES = 2500
@@ -22,7 +23,7 @@ PASSAGES = 2500
 
 @pytest.fixture(scope="module")
 def vectors() -> list[Float32Array]:
-    return clustered(PASSAGES, directions=600, tokens=(6, 25), seed=1)
+    return clustered(PASSAGES, directions=600, tokens=(4, 14), seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +242,7 @@ def test_a_build_warns_of_plans_without_an_index(
 def test_a_build_on_a_sound_server_does_not_warn(database: pgretrieval.RetrievalDatabase):
     """A build on a correct server does not warn; plans are checked from 10,000 passages on."""
     docs = database.create_collection("docs", generator="proxy")
-    docs.add(passages(15_000), vectors=clustered(15_000, directions=600, tokens=(1, 2)))
-    with warnings.catch_warnings():
+    docs.add(passages(10_200), vectors=clustered(10_200, directions=600, tokens=(1, 2)))
+    with warnings.catch_warnings(), quick_proxies():
         warnings.simplefilter("error")
         assert docs.build().slow_plans == []

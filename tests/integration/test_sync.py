@@ -637,7 +637,7 @@ def test_a_killed_worker_loses_nothing(database: pgretrieval.RetrievalDatabase, 
     database.create_collection("docs", encoder=HashedEncoder())
     articles.execute("insert into articles select n, 'T', 'text ' || n from generate_series(10, 300) n")
     attach(database)
-    process = start(database_url, "docs", seconds=5)
+    process = start(database_url, "docs", seconds=5, claimed=2)
     try:
         until(lambda: process.stdout is not None and process.stdout.readline() == "encoding 256\n")
     finally:

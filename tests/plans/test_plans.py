@@ -15,6 +15,7 @@ from pgretrieval.db.parameters import vector
 from pgretrieval.numerics.centroid_scores import CentroidScores
 from pgretrieval.search.probe import select_probes
 from tests.support.encoder import HashedEncoder
+from tests.support.proxies import quick_proxies
 from tests.support.sql import vector_array
 from tests.support.vectors import clustered, passages
 
@@ -30,7 +31,8 @@ def large(module_database: pgretrieval.RetrievalDatabase) -> pgretrieval.Collect
     collection = module_database.create_collection("large", bits=1, generator="proxy", dense="kept")
     vectors = clustered(PASSAGES, directions=2000, tokens=(4, 12))
     collection.add(passages(PASSAGES), vectors=vectors, dense=[tokens[0] for tokens in vectors])
-    collection.build()
+    with quick_proxies():
+        collection.build()
     return collection
 
 

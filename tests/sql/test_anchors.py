@@ -12,7 +12,7 @@ import pytest
 
 import pgretrieval
 from pgretrieval.anncur.selection import Selection, choose_anchors
-from pgretrieval.anncur.solving import solve
+from pgretrieval.anncur.solving import Solved, solve
 from pgretrieval.anncur.whitening import whiten
 from pgretrieval.db.handles import CollectionTables
 from pgretrieval.db.parameters import ADAPTERS
@@ -29,18 +29,29 @@ SCANS = "select coalesce(sum(idx_scan), 0) from pg_stat_user_indexes where index
 FOUND = "select id, score from pgretrieval.candidates_by_anchors('items', %s::real[], %s, %s::jsonpath)"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def table() -> np.ndarray:
     """Scores (queries, items) of 40 directions with noise and a mean far from zero."""
     return TableCrossEncoder(TRAIN + 20, ITEMS, rank=40, noise=0.2).table
 
 
+def solved(table: np.ndarray, selection: Selection) -> Solved:
+    """A factorisation of the table with these anchors."""
+    return solve(table[:TRAIN], partial(choose_anchors, count=ANCHORS, selection=selection, seed=0), 0)
+
+
+@pytest.fixture(scope="session")
+def factorised(table: np.ndarray) -> dict[Selection, Solved]:
+    """The table's factorisation by each selection of anchors, which takes seconds."""
+    return {selection: solved(table, selection) for selection in ("greedy", "top")}
+
+
 class Loaded:
     """6,000 passages with embeddings, and the data of these."""
 
-    def __init__(self, table: np.ndarray, connection: Connection, element: str, selection: Selection) -> None:
+    def __init__(self, table: np.ndarray, connection: Connection, element: str, selection: Selection, solved: Solved) -> None:
         self.selection = selection
-        self.solved = solve(table[:TRAIN], partial(choose_anchors, count=ANCHORS, selection=selection, seed=0), 0)
+        self.solved = solved
         self.anchors = self.solved.anchors
         self.embeddings = (self.solved.inverse @ table[:TRAIN]).T.astype(np.float32)
         number = connection.execute("select pgretrieval.create_collection('items', 64)").fetchone()[0]
@@ -78,11 +89,16 @@ class Loaded:
     params=[("vector", "greedy"), ("halfvec", "greedy"), ("vector", "top")],
     ids="-".join,
 )
-def items(request: Any, module_database: pgretrieval.RetrievalDatabase, table: np.ndarray) -> Any:
+def items(
+    request: Any,
+    module_database: pgretrieval.RetrievalDatabase,
+    table: np.ndarray,
+    factorised: dict[Selection, Solved],
+) -> Any:
     element, selection = request.param
     with psycopg.connect(module_database.url, autocommit=True, context=ADAPTERS) as connection:
         connection.execute("select pgretrieval.drop_collection('items')")
-        yield Loaded(table, connection, element, selection)
+        yield Loaded(table, connection, element, selection, factorised[selection])
 
 
 def asked(url: str, scores: Any, n: int, filter: str | None = None, *, by_index: bool = False) -> list[tuple[int, float]]:

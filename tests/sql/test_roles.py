@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +23,51 @@ Connection = psycopg.Connection[Any]
 ROLES = ("reader", "writer", "owner")
 
 
-@pytest.fixture
-def urls(postgres: PostgresUnderTest, database_url: str, corpus: Corpus) -> Iterator[dict[str, str]]:
-    """The database URL of each role; two of three passages in docs belong to tenant a, the others to b."""
-    with pgretrieval.connect(database_url) as database:
+@dataclass(frozen=True)
+class Prepared:
+    """A database that tests copy, with name and password of each role."""
+
+    url: str
+    roles: dict[str, tuple[str, str]]
+
+    def release(self, postgres: PostgresUnderTest, url: str) -> None:
+        """Let the roles own nothing in a copy, nor the copy."""
+        postgres.execute("alter database {} owner to current_user", str(psycopg.conninfo.conninfo_to_dict(url)["dbname"]))
+        with psycopg.connect(url, autocommit=True) as connection:
+            for name, _ in self.roles.values():
+                connection.execute(psycopg.sql.SQL("reassign owned by {} to current_user").format(psycopg.sql.Identifier(name)))
+                connection.execute(psycopg.sql.SQL("drop owned by {}").format(psycopg.sql.Identifier(name)))
+
+
+@pytest.fixture(scope="module")
+def prepared(postgres: PostgresUnderTest, corpus: Corpus) -> Iterator[Prepared]:
+    """The corpus in docs, and the rights of the roles: two of three passages belong to tenant a, the others to b."""
+    url = postgres.create_database()
+    with pgretrieval.connect(url) as database:
         docs = database.create_collection("docs", dense="kept")
         passages = [dict(passage, metadata={"tenant": tenant(number)}) for number, passage in enumerate(corpus.passages)]
         docs.add(passages, vectors=corpus.vectors, dense=[vectors[0] for vectors in corpus.vectors])
         docs.build()
-    roles = {name: postgres.create_role() for name in ROLES}
-    grant(database_url, *(roles[name][0] for name in ROLES))
-    yield {name: url_as(postgres, database_url, role) for name, role in roles.items()}
-    postgres.execute("alter database {} owner to current_user", str(psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]))
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        for name, _ in roles.values():
-            connection.execute(psycopg.sql.SQL("reassign owned by {} to current_user").format(psycopg.sql.Identifier(name)))
-            connection.execute(psycopg.sql.SQL("drop owned by {}").format(psycopg.sql.Identifier(name)))
+    made = Prepared(url, {name: postgres.create_role() for name in ROLES})
+    grant(url, *(made.roles[name][0] for name in ROLES))
+    yield made
+    made.release(postgres, url)
+    postgres.drop_database(url)
+
+
+@pytest.fixture
+def database_url(postgres: PostgresUnderTest, prepared: Prepared) -> Iterator[str]:
+    """A copy of the prepared database."""
+    url = postgres.create_database(copied=prepared.url)
+    yield url
+    prepared.release(postgres, url)
+    postgres.drop_database(url)
+
+
+@pytest.fixture
+def urls(postgres: PostgresUnderTest, prepared: Prepared, database_url: str) -> dict[str, str]:
+    """The database URL of each role."""
+    return {name: url_as(postgres, database_url, role) for name, role in prepared.roles.items()}
 
 
 def tenant(number: int) -> str:

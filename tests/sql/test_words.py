@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -58,10 +59,10 @@ def records(all_texts: list[str], start: int = 0) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.fixture
-def docs(database: pgretrieval.RetrievalDatabase) -> pgretrieval.Collection:
+@pytest.fixture(scope="module")
+def docs(module_database: pgretrieval.RetrievalDatabase) -> pgretrieval.Collection:
     """6,000 passages after a build, and 200 in two later segments; every tenth was removed since."""
-    collection = database.create_collection("docs", language="simple")
+    collection = module_database.create_collection("docs", language="simple")
     collection.auto_compact = False
     collection.add(records(texts(PASSAGES, 1)), vectors=clustered(PASSAGES, tokens=(1, 1)))
     collection.build()
@@ -71,7 +72,14 @@ def docs(database: pgretrieval.RetrievalDatabase) -> pgretrieval.Collection:
     return collection
 
 
-def test_scores_are_bm25_of_all_that_are_there(docs: pgretrieval.Collection, connection: Connection):
+@pytest.fixture
+def connection(docs: pgretrieval.Collection) -> Iterator[Connection]:
+    """A connection to the database of docs."""
+    with psycopg.connect(docs._database.url, autocommit=True) as opened:
+        yield opened
+
+
+def test_scores_are_bm25_of_all_that_are_there(connection: Connection):
     """The oracle: rarity and mean length as of the build and of what was added; removed passages count until they are compacted."""
     held = {
         record["id"]: Counter(record["text"].split())
@@ -104,7 +112,7 @@ RESTRICTIONS: list[dict[str, Any]] = [
 ]
 
 
-def test_the_best_are_the_first_of_all(docs: pgretrieval.Collection, connection: Connection):
+def test_the_best_are_the_first_of_all(connection: Connection):
     """A passage is left out that later words would lift over the others, or one that is gone or does not match takes its place."""
     for restriction in RESTRICTIONS:
         for query in queries(30, 3):
@@ -113,7 +121,7 @@ def test_the_best_are_the_first_of_all(docs: pgretrieval.Collection, connection:
                 assert best(connection, query, n, **restriction) == everything[:n]
 
 
-def test_the_best_of_one_tenant_are_the_first_of_all_of_its(docs: pgretrieval.Collection, connection: Connection):
+def test_the_best_of_one_tenant_are_the_first_of_all_of_its(connection: Connection):
     """The same where row-level security hides the passages of others."""
     with connection.transaction(force_rollback=True):
         isolate_tenants(connection)
@@ -128,7 +136,7 @@ def test_the_best_of_one_tenant_are_the_first_of_all_of_its(docs: pgretrieval.Co
             assert best(connection, query, 10) == everything[:10]
 
 
-def test_given_passages_score_as_among_all(docs: pgretrieval.Collection, connection: Connection):
+def test_given_passages_score_as_among_all(connection: Connection):
     """The scores of given passages, in long and in short postings, are those that the whole search gives them."""
     held = "pgretrieval.known_collection('docs')"
     every = connection.execute(

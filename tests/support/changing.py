@@ -14,12 +14,14 @@ from typing import Any
 import psycopg
 
 import pgretrieval
+from pgretrieval.db.tables import queue
 from tests.support.encoder import HashedEncoder
 
 NAME = "docs"
 BATCHES, BATCH = 8, 20
 _FORKING = multiprocessing.get_context("forkserver")
 _PATIENCE = 60
+_CLAIMED = 2.0  # seconds for which others wait after a worker was killed
 
 Stored = dict[str, str | None]
 """Id -> text of a stored change, None for a deletion."""
@@ -72,6 +74,7 @@ def change(docs: pgretrieval.Collection, batch: Stored) -> None:
 
 def do(url: str, operation: str, plan: list[Stored], told: Connection) -> None:
     """Run the whole operation; reports (what begins, what is done)."""
+    queue.CLAIMED = _CLAIMED
     with pgretrieval.connect(url=url) as database:
         docs = database.get_collection(NAME, encoder=HashedEncoder())
         told.send("ready")

@@ -1,4 +1,4 @@
-"""A worker in a separate process: `python following.py URL COLLECTION [SECONDS PER BATCH] [POLL]`, until stopped."""
+"""A worker in a separate process: `python following.py URL COLLECTION SECONDS_PER_BATCH POLL CLAIMED`, until stopped."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from pgretrieval.db.tables import queue
 from pgretrieval.sync.worker import POLL
 from pgretrieval.types import Float32Array
 from tests.support.encoder import HashedEncoder
@@ -39,9 +40,9 @@ class SlowEncoder(HashedEncoder):
         return super().encode_document(texts)
 
 
-def start(url: str, name: str, seconds: float = 0, poll: float = POLL) -> subprocess.Popen[str]:
-    """Start a worker, which prints a line for each batch."""
-    command = [sys.executable, "-W", "ignore", __file__, url, name, str(seconds), str(poll)]
+def start(url: str, name: str, seconds: float = 0, poll: float = POLL, claimed: float = queue.CLAIMED) -> subprocess.Popen[str]:
+    """Start a worker, which prints a line for each batch; its claims last for `claimed` seconds."""
+    command = [sys.executable, "-W", "ignore", __file__, url, name, str(seconds), str(poll), str(claimed)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1)
 
 
@@ -82,7 +83,8 @@ def main() -> None:
     import pgretrieval
     from pgretrieval.cli.syncing import stop_on_signals
 
-    url, name, seconds, poll = sys.argv[1:]
+    url, name, seconds, poll, claimed = sys.argv[1:]
+    queue.CLAIMED = float(claimed)
     logging.basicConfig(level=logging.INFO)
     stopped = stop_on_signals()
     with pgretrieval.connect(url=url) as database:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from pgretrieval.numerics import proxy_training
 from pgretrieval.numerics.maxsim import maxsim
 from pgretrieval.numerics.proxy_model import RANK, ProxyModel
 from pgretrieval.numerics.proxy_targets import best_similarities
@@ -18,7 +19,7 @@ CPU = torch.device("cpu")
 
 def matrix(count: int, seed: int = 0) -> TokenMatrix:
     """Unit token vectors of `count` passages."""
-    arrays = clustered(count, seed=seed, directions=400, tokens=(6, 30))
+    arrays = clustered(count, seed=seed, directions=400, tokens=(4, 16))
     vectors = np.concatenate(arrays)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return TokenMatrix(vectors, np.concatenate([[0], np.cumsum([len(array) for array in arrays])]))
@@ -76,11 +77,16 @@ def test_a_passages_proxy_does_not_depend_on_the_others(model: ProxyModel, token
     np.testing.assert_allclose(model.passages(few, CPU), model.passages(tokens, CPU)[:7], rtol=1e-3, atol=1e-3)
 
 
-def test_the_same_sample_gives_the_same_model(tokens: TokenMatrix, model: ProxyModel) -> None:
-    again = train_proxy(tokens)
+def test_the_same_sample_gives_the_same_model(tokens: TokenMatrix, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens, passages and directions are sampled with the seed."""
+    monkeypatch.setattr(proxy_training, "_TOKENS", 1024)
+    monkeypatch.setattr(proxy_training, "_PASSAGES", 300)
+    monkeypatch.setattr(proxy_training, "FEATURES", 256)
+    model, again, other = train_proxy(tokens), train_proxy(tokens), train_proxy(tokens, seed=1)
     np.testing.assert_array_equal(again.directions, model.directions)
     query = tokens.vectors[:8]
     np.testing.assert_allclose(again.query(query), model.query(query), atol=1e-5)
+    assert not np.allclose(other.query(query), model.query(query), atol=1e-2)
 
 
 @pytest.mark.parametrize("count", [1, 3, 40])
