@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -20,6 +21,12 @@ pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.collections", "test
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "both_versions: run on every server version at hand, not on the newest alone")
+
+
+def pytest_collection_finish() -> None:
+    """Leave the imported libraries out of later garbage collections: trainings start several, of half a second each."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -23,6 +23,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 CONFIG_FILE, METRICS_FILE, PLOT_FILE, REPORT_FILE = "config.json", "metrics.jsonl", "training.png", "report.json"
 CHECKPOINTS, MODEL = "checkpoints", "model"
 _KEPT_CHECKPOINTS = 2
+_PLOT_SECONDS = 30
 _INFORMATIVE = ("base", "data")
 """Parts of a configuration that may differ, since `contents` decide: file names, and how tuples were mined."""
 
@@ -138,6 +139,7 @@ def run(
         seconds = time.perf_counter() - started
         history = trainer.state.log_history
         _write_metrics(folder, history)
+        plot_metrics(history, folder / PLOT_FILE)
         parts.model.save(str(folder / MODEL), create_model_card=False)
     report = RunReport(
         folder / MODEL, trainer.state.global_step, seconds, _device_name(device), precision, _last_losses(history), resumed
@@ -275,10 +277,15 @@ def _recorder(folder: Path, tick: Tick | None) -> Any:
     from transformers import TrainerCallback
 
     class Recorder(TrainerCallback):  # type: ignore[misc, unused-ignore]
-        """Write metrics to the folder during training."""
+        """Write metrics to the folder during training. A plot takes as long as many a step, so it is drawn twice a minute."""
+
+        _drawn = time.monotonic()
 
         def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             _write_metrics(folder, state.log_history)
+            if time.monotonic() - self._drawn > _PLOT_SECONDS:
+                plot_metrics(state.log_history, folder / PLOT_FILE)
+                self._drawn = time.monotonic()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if tick is not None:
@@ -290,7 +297,6 @@ def _recorder(folder: Path, tick: Tick | None) -> Any:
 def _write_metrics(folder: Path, history: list[dict[str, Any]]) -> None:
     lines = [json.dumps(entry) + "\n" for entry in history]
     (folder / METRICS_FILE).write_text("".join(lines), encoding="utf-8")
-    plot_metrics(history, folder / PLOT_FILE)
 
 
 def _last_losses(history: list[dict[str, Any]]) -> dict[str, float]:

@@ -110,9 +110,11 @@ def test_index_reports_on_standard_error(indexed: Done):
     assert "60 passages added, 0 already stored; 'animals' now contains 60 passages" in indexed.err
 
 
-def test_index_again_adds_nothing(url: str, indexed: Done, files: list[Path]):
+def test_index_again_adds_nothing(
+    url: str, indexed: Done, files: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     """A second run adds nothing."""
-    done = run("--database", url, "index", "animals", *files)
+    done = run_here(monkeypatch, capsys, "--database", url, "index", "animals", *files)
     assert done.code == 0, done.err
     assert "0 passages added, 60 already stored; 'animals' now contains 60 passages" in done.err
 
@@ -165,7 +167,9 @@ def test_search_prints_for_reading(url: str, indexed: Done, monkeypatch: pytest.
     assert done.err == ""
 
 
-def test_evaluate_prints_the_contracted_object(url: str, indexed: Done, tmp_path: Path):
+def test_evaluate_prints_the_contracted_object(
+    url: str, indexed: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     """The JSON has all documented keys, with the exact comparison."""
     queries = write(
         tmp_path / "queries.jsonl", [{"id": f"q{n}", "text": f"a {animal} in spring"} for n, animal in enumerate(ANIMALS)]
@@ -174,7 +178,7 @@ def test_evaluate_prints_the_contracted_object(url: str, indexed: Done, tmp_path
     lines = [f"q{n}\t{animal}-3-{place}\t1\n" for n, animal in enumerate(ANIMALS) for place in (0, 1)]
     qrels.write_text("query-id\tcorpus-id\tscore\n" + "".join(lines))
     options = ["--queries", queries, "--qrels", qrels, "--exact", "--json", "--metrics", "nDCG@10 Success@5"]
-    done = run("--database", url, "evaluate", "animals", *options)
+    done = run_here(monkeypatch, capsys, "--database", url, "evaluate", "animals", *options)
     assert done.code == 0, done.err
     assert len(done.objects) == 1
     report = done.objects[0]
@@ -230,7 +234,7 @@ def test_stats_prints_the_contracted_keys(
     assert "passages" in plain.out
 
 
-def test_list_and_drop(url: str, tmp_path: Path):
+def test_list_and_drop(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """`list` prints names unchanged, and `drop` prints nothing on standard output."""
     name = 'it\'s "odd" [bold]ünï[/bold]'
     with open_database(url) as database:
@@ -238,7 +242,7 @@ def test_list_and_drop(url: str, tmp_path: Path):
     listed = run("--database", url, "list")
     assert (listed.code, listed.err) == (0, "")
     assert name in listed.out.splitlines()
-    dropped = run("--database", url, "drop", name)
+    dropped = run_here(monkeypatch, capsys, "--database", url, "drop", name)
     assert (dropped.code, dropped.out) == (0, "")
     with open_database(url) as database:
         assert name not in database.list_collections()
@@ -311,7 +315,7 @@ def test_a_server_that_is_down_and_two_targets(
 
 def test_migrate_and_doctor(empty_database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """`doctor` reports a missing schema, and `migrate` installs it."""
-    sick = run("--database", empty_database_url, "doctor")
+    sick = run_here(monkeypatch, capsys, "--database", empty_database_url, "doctor")
     assert sick.code == 1
     assert "problem" in sick.out
     assert "pgretrieval --database URL migrate" in sick.out
@@ -439,7 +443,7 @@ def test_attach_worker_and_detach(postgres: PostgresUnderTest, monkeypatch: pyte
 
         detached = run_here(monkeypatch, capsys, *database, "detach", "docs")
         assert (detached.code, detached.err) == (0, "'docs' is detached; it keeps its passages\n")
-        nothing = run(*database, "worker", "docs", "--once")
+        nothing = run_here(monkeypatch, capsys, *database, "worker", "docs", "--once")
         assert nothing.code == 1
         assert "collection 'docs' is not attached to a table; attach it first" in nothing.err
     postgres.drop_database(url)

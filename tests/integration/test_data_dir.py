@@ -108,6 +108,7 @@ def test_a_directory_with_a_line_break_in_its_path(data_dir: Path):
     assert list(data_dir.iterdir()) == []
 
 
+@pytest.mark.usefixtures("made_before")
 def test_two_processes_share_a_directory(data_dir: Path, holders: list[subprocess.Popen[str]]):
     """Two processes share a server, which stops after the second closes it."""
     first = hold(data_dir, holders)
@@ -124,6 +125,7 @@ def test_two_processes_share_a_directory(data_dir: Path, holders: list[subproces
     assert postmaster(data_dir) is None
 
 
+@pytest.mark.usefixtures("made_before")
 def test_the_server_of_a_killed_process_is_taken_over(data_dir: Path, holders: list[subprocess.Popen[str]]):
     """After SIGKILL of a process the directory opens, and its server stops with its last user."""
     killed = hold(data_dir, holders)
@@ -137,6 +139,7 @@ def test_the_server_of_a_killed_process_is_taken_over(data_dir: Path, holders: l
     assert postmaster(data_dir) is None
 
 
+@pytest.mark.usefixtures("made_before")
 def test_a_killed_server_recovers(data_dir: Path, holders: list[subprocess.Popen[str]]):
     """A server killed together with its process, as in a crash, recovers."""
     killed = hold(data_dir, holders)
@@ -151,6 +154,7 @@ def test_a_killed_server_recovers(data_dir: Path, holders: list[subprocess.Popen
         assert database.list_collections() == ["docs"]
 
 
+@pytest.mark.usefixtures("made_before")
 def test_a_pid_file_that_names_another_process(data_dir: Path, holders: list[subprocess.Popen[str]]):
     """A postmaster.pid with the number of another process, as after a reboot, is neither used nor stopped."""
     with pgretrieval.connect(data_dir=data_dir) as database:
@@ -214,6 +218,7 @@ def test_a_directory_that_cannot_be(data_dir: Path, place: str):
         pgretrieval.connect(data_dir=data_dir / place)
 
 
+@pytest.mark.usefixtures("made_before")
 def test_a_damaged_directory_names_its_log(data_dir: Path):
     """The error of a damaged directory names its log."""
     pgretrieval.connect(data_dir=data_dir).close()

@@ -176,6 +176,7 @@ def test_a_user_keeps_a_directory_that_root_opens_too(data_dir: Path):
     assert "cannot be created" in as_stranger(attempt, data_dir / "closed")
 
 
+@pytest.mark.usefixtures("made_before")
 @ROOT
 def test_data_that_belongs_to_root_is_not_given_away(data_dir: Path):
     """Files of root are not given to another user, and the error names a remedy."""
@@ -218,6 +219,7 @@ def test_programs_in_a_closed_place_are_copied(data_dir: Path, monkeypatch: pyte
         binaries.installation(18, account)
 
 
+@pytest.mark.usefixtures("made_before")
 def test_a_directory_of_an_earlier_version_is_closed_to_others(data_dir: Path):
     """Existing directories of earlier versions stop trusting all users."""
     open_server(data_dir).close()
@@ -228,6 +230,7 @@ def test_a_directory_of_an_earlier_version_is_closed_to_others(data_dir: Path):
     server.close()
 
 
+@pytest.mark.usefixtures("made_before")
 def test_a_server_whose_socket_others_can_replace_is_started_again(data_dir: Path):
     """A running server of an earlier version, with a socket in a folder of mode 0777, is restarted."""
     open_server(data_dir).close()
@@ -316,6 +319,7 @@ def test_nothing_of_the_environment_reaches_the_server_or_our_connections(data_d
         assert set(psutil.Process(running.pid).environ()) <= {"PATH", "LC_ALL", "PWD", "OLDPWD", "SHLVL", "_", "PG_GRANDPARENT_PID"}
 
 
+@pytest.mark.usefixtures("made_before")
 def test_a_crashed_server_restarts_and_stops_with_its_last_user(data_dir: Path):
     """A crashed server is restarted by the next call and stops with its last user."""
     with pgretrieval.connect(data_dir=data_dir) as database, client(data_dir) as other:
@@ -337,6 +341,7 @@ def test_a_crashed_server_restarts_and_stops_with_its_last_user(data_dir: Path):
     assert postmaster(data_dir) is None
 
 
+@pytest.mark.usefixtures("made_before")
 def test_a_directory_that_is_gone_is_not_made_again_empty(data_dir: Path):
     """A directory removed under a handle raises an error and is not created again."""
     database = pgretrieval.connect(data_dir=data_dir)
@@ -352,6 +357,7 @@ def test_a_directory_that_is_gone_is_not_made_again_empty(data_dir: Path):
     assert not running.is_running()
 
 
+@pytest.mark.usefixtures("made_before")
 def test_a_directory_removed_under_a_running_server(data_dir: Path):
     """close() stops the server of a removed directory."""
     server = open_server(data_dir)
@@ -363,6 +369,7 @@ def test_a_directory_removed_under_a_running_server(data_dir: Path):
     assert not running.is_running()
 
 
+@pytest.mark.usefixtures("made_before")
 def test_a_forked_child_is_a_user_of_its_own(data_dir: Path):
     """Parent and forked child are separate users of the server."""
     code = """
@@ -403,6 +410,7 @@ def test_the_folder_of_the_data_may_be_a_link(data_dir: Path):
     assert (data_dir / "disk" / "data" / "PG_VERSION").exists()
 
 
+@pytest.mark.usefixtures("made_before")
 def test_a_program_that_ends_without_closing_leaves_no_server(data_dir: Path):
     """A program that ends without close() leaves no server."""
     code = "import sys, pgretrieval\ndatabase = pgretrieval.connect(data_dir=sys.argv[1])\nraise SystemExit(3)"
@@ -410,6 +418,7 @@ def test_a_program_that_ends_without_closing_leaves_no_server(data_dir: Path):
     assert postmaster(data_dir) is None
 
 
+@pytest.mark.usefixtures("made_before")
 def test_lists_of_users_that_were_cut_off(data_dir: Path):
     """A truncated list of users does not prevent opening."""
     for name in ("pgretrieval.users", ".handle_pids.json"):
@@ -421,6 +430,7 @@ def test_lists_of_users_that_were_cut_off(data_dir: Path):
     assert postmaster(data_dir) is None
 
 
+@pytest.mark.usefixtures("made_before")
 def test_a_lock_of_a_socket_that_names_another_process(data_dir: Path):
     """A socket lock with the number of another process, as after a reboot, does not prevent the start."""
     open_server(data_dir).close()
@@ -489,6 +499,7 @@ def test_an_empty_name_is_no_directory(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("made_before")
 def test_an_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch, data_dir: Path):
     """An empty PGRETRIEVAL_DATA_DIR counts as unset."""
     monkeypatch.setenv("PGRETRIEVAL_DATA_DIR", "")
@@ -509,6 +520,7 @@ def _digest(url: str) -> str:
         return connection.execute("select obj_description('pgretrieval'::regnamespace, 'pg_namespace')").fetchone()[0]
 
 
+@pytest.mark.usefixtures("made_before")
 def test_functions_of_a_newer_package_stay(data_dir: Path):
     """An older package does not replace functions of a newer one."""
     ours = assets.functions_number()

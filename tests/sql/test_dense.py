@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def cosine(query: Float32Array, rows: Float32Array) -> Float32Array:
     return rows @ query / np.linalg.norm(rows, axis=1) / np.linalg.norm(query)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def own() -> Float32Array:
     return directions(300, 5)
 
@@ -287,15 +288,22 @@ def test_adds_in_sql_must_fit(
     assert caught.value.sqlstate == "PGR05"
 
 
-@pytest.fixture
-def small(database: pgretrieval.RetrievalDatabase, corpus: Corpus, own: Float32Array) -> pgretrieval.Collection:
-    """A hundred passages, which every search compares completely."""
-    collection = database.create_collection("docs", keep_vectors=True, dense="kept")
+@pytest.fixture(scope="module")
+def small(module_database: pgretrieval.RetrievalDatabase, corpus: Corpus, own: Float32Array) -> pgretrieval.Collection:
+    """A hundred passages, which every search compares completely, for tests that only read."""
+    collection = module_database.create_collection("docs", keep_vectors=True, dense="kept")
     words = ["river", "sea", "lake", "rain", "snow"]
     held = [passage | {"text": " ".join(words[: 1 + number % 5])} for number, passage in enumerate(corpus.passages[:100])]
     collection.add(held, vectors=corpus.vectors[:100], dense=own[:100])
     collection.build()
     return collection
+
+
+@pytest.fixture
+def reading(small: pgretrieval.Collection) -> Iterator[Connection]:
+    """A connection to the database of `small`."""
+    with psycopg.connect(small._database.url, autocommit=True) as opened:
+        yield opened
 
 
 def hybrid(
@@ -312,7 +320,7 @@ def hybrid(
 @pytest.mark.parametrize("fusion", ["score", "rank"])
 @pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0), (0.5, 2.0, 3.0), (0.0, 0.0, 1.0)])
 def test_hybrid_in_sql_is_hybrid_in_python(
-    small: pgretrieval.Collection, connection: Connection, corpus: Corpus, fusion: str, weights: tuple[float, float, float]
+    small: pgretrieval.Collection, reading: Connection, corpus: Corpus, fusion: str, weights: tuple[float, float, float]
 ):
     """SQL and Python return the same hits and scores."""
     options = {"fusion": fusion, "weights": list(weights), "k": 100}
@@ -320,21 +328,21 @@ def test_hybrid_in_sql_is_hybrid_in_python(
     for query, dense in zip(corpus.queries, directions(10, 6), strict=True):
         for given in (dense, None):
             expected = small.hybrid_search("lake rain", 100, vectors=query, dense=given, fusion=fusion, weights=weights)
-            found = hybrid(connection, vector_array(query), "lake rain", None if given is None else text(given), **options)
+            found = hybrid(reading, vector_array(query), "lake rain", None if given is None else text(given), **options)
             assert dict(found) == {hit.id: pytest.approx(hit.score, abs=near) for hit in expected}
 
 
-def test_hybrid_of_what_is_given(small: pgretrieval.Collection, connection: Connection, corpus: Corpus, own: Float32Array):
+def test_hybrid_of_what_is_given(small: pgretrieval.Collection, reading: Connection, corpus: Corpus, own: Float32Array):
     """Null arguments are left out of the fusion."""
     query, dense = corpus.queries[0], directions(1, 6)[0]
     late = [hit.id for hit in small.search(vectors=query)]
-    assert [key for key, _ in hybrid(connection, vector_array(query), None, None)] == late
+    assert [key for key, _ in hybrid(reading, vector_array(query), None, None)] == late
     best = [f"p{place}" for place in np.argsort(-cosine(dense, own[:100]))[:10]]
-    assert [key for key, _ in hybrid(connection, None, None, text(dense))] == best
-    assert [key for key, _ in hybrid(connection, None, "desert", None)] == []
+    assert [key for key, _ in hybrid(reading, None, None, text(dense))] == best
+    assert [key for key, _ in hybrid(reading, None, "desert", None)] == []
     words = [hit.id for hit in small.text_search("rain")]
-    assert [key for key, _ in hybrid(connection, None, "rain", None)] == words
-    assert hybrid(connection, None, None, None) == []
+    assert [key for key, _ in hybrid(reading, None, "rain", None)] == words
+    assert hybrid(reading, None, None, None) == []
 
 
 def test_hybrid_without_words(database: pgretrieval.RetrievalDatabase, corpus: Corpus, own: Float32Array):
@@ -349,13 +357,13 @@ def test_hybrid_without_words(database: pgretrieval.RetrievalDatabase, corpus: C
 
 @pytest.mark.parametrize("kept", [30, 3])
 def test_hybrid_among_what_matches(
-    small: pgretrieval.Collection, connection: Connection, corpus: Corpus, own: Float32Array, kept: int
+    small: pgretrieval.Collection, reading: Connection, corpus: Corpus, own: Float32Array, kept: int
 ):
     """Filters apply to words and dense vectors, too."""
     query, dense = corpus.queries[0], directions(1, 6)[0]
     expected = small.hybrid_search("lake", 50, vectors=query, dense=dense, where={"number": {"$lt": kept}})
     assert {hit.id for hit in expected} == {f"p{place}" for place in range(kept)}
-    found = hybrid(connection, vector_array(query), "lake", text(dense), k=50, filter=f"$.number < {kept}")
+    found = hybrid(reading, vector_array(query), "lake", text(dense), k=50, filter=f"$.number < {kept}")
     assert [score for _, score in found] == pytest.approx([hit.score for hit in expected], abs=5e-3)
 
 
@@ -371,10 +379,10 @@ def test_hybrid_among_what_matches(
     ],
 )
 def test_hybrid_arguments_that_cannot_be(
-    small: pgretrieval.Collection, connection: Connection, query: str | None, options: dict[str, Any], message: str
+    small: pgretrieval.Collection, reading: Connection, query: str | None, options: dict[str, Any], message: str
 ):
     with pytest.raises(psycopg.Error, match=message) as caught:
-        hybrid(connection, None, "rain", query, **options)
+        hybrid(reading, None, "rain", query, **options)
     assert caught.value.sqlstate == "PGR05"
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -17,7 +21,7 @@ from pgretrieval.db.embedded.accounts import Account, account_for, runs_as
 from pgretrieval.db.embedded.binaries import installation
 from pgretrieval.db.embedded.cluster import initialise, write_access_rules
 from pgretrieval.db.embedded.files import FolderLock
-from tests.fixtures.postgres import reachable_directory
+from tests.fixtures.postgres import copy_directory, reachable_directory
 
 _SECONDS = 120
 _PORT = 5434
@@ -34,17 +38,37 @@ def run_as(account: Account | None, program: Path, *arguments: str) -> None:
         assert done.returncode == 0, f"{command}: {output.read()}"
 
 
+@cache
+def _initialised(version: int) -> Path:
+    """What initdb makes, which takes a second; removed when this process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="pgr-test-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder.chmod(0o755)
+    pgdata = folder / "data"
+    pgdata.mkdir(mode=0o700)
+    account = account_for(pgdata)
+    with FolderLock(pgdata) as lock:
+        initialise(pgdata, installation(version, account), account, lock)
+    return pgdata
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Return whether a process has not ended; one that nobody has waited for yet has."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 class OwnServer:
     """Postgres of a version in `folder`, from the embedded server's package, with default durability."""
 
     def __init__(self, folder: Path, version: int = 18) -> None:
         self.folder = folder
         self._pgdata = folder / "data"
-        self._pgdata.mkdir(mode=0o700)
+        copy_directory(_initialised(version), self._pgdata)
         self._account = account_for(self._pgdata)
         made = installation(version, self._account)
-        with FolderLock(self._pgdata) as lock:
-            initialise(self._pgdata, made, self._account, lock)
         write_access_rules(self._pgdata, self._account)
         self.bin = made.folder / "bin"
         self._sockets = folder / "s"
@@ -73,14 +97,22 @@ class OwnServer:
 
     def start(self) -> None:
         """Start the server, after a kill with recovery; returns when it accepts connections."""
-        options = f'-h "" -k {self._sockets} -p {_PORT}'
-        self.run(
-            "pg_ctl", "-w", "-t", str(_SECONDS), "-D", str(self._pgdata), "-l", str(self._pgdata / "log"), "-o", options, "start"
-        )
+        command = [str(self.bin / "postgres"), "-D", str(self._pgdata), "-h", "", "-k", str(self._sockets), "-p", str(_PORT)]
+        with (self.folder / "log").open("a") as log:
+            # A child of this process: init may take seconds to notice that one has ended, and until then none can be started.
+            self._process = subprocess.Popen(
+                command, stdin=-3, stdout=log, stderr=log, cwd="/", start_new_session=True, **runs_as(self._account)
+            )
+        deadline = time.monotonic() + _SECONDS
+        while not self.running():
+            assert self._process.poll() is None, (self.folder / "log").read_text()
+            assert time.monotonic() < deadline, "the server does not start"
+            time.sleep(0.01)
 
     def stop(self, mode: str = "fast") -> None:
         """Stop the server as `pg_ctl stop` does."""
         self.run("pg_ctl", "-w", "-t", str(_SECONDS), "-D", str(self._pgdata), "-m", mode, "stop")
+        self._process.wait(_SECONDS)
 
     def kill(self) -> None:
         """Send SIGKILL to all processes at once."""
@@ -88,7 +120,11 @@ class OwnServer:
         for process in family:
             with suppress(psutil.NoSuchProcess):  # a child has ended with the postmaster
                 process.kill()
-        psutil.wait_procs(family, timeout=30)
+        self._process.wait(_SECONDS)
+        deadline = time.monotonic() + _SECONDS
+        while any(_runs(process) for process in family):
+            assert time.monotonic() < deadline, "the server goes on"
+            time.sleep(0.005)
 
     def processes(self) -> list[psutil.Process]:
         """The postmaster and its children."""

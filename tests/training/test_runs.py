@@ -134,16 +134,18 @@ def test_taught_passages_rank_first(library_folder: Path, tmp_path: Path):
     assert margin(library_folder) < 0 < margin(report.model)
 
 
-def test_a_resumed_run_gives_the_same_model(library_folder: Path, tmp_path: Path):
-    """A resumed run gives the weights of an uninterrupted one."""
+def test_a_resumed_run_gives_the_same_model(library_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A resumed run gives the weights of an uninterrupted one. Its first part was plotted."""
     whole = train_retriever([SCORED], tmp_path / "whole", base=library_folder, options=QUICK)
 
     def stop(step: int, _: int) -> None:
         if step == 3:
             raise KeyboardInterrupt
 
+    monkeypatch.setattr("pgretrieval.train.run._PLOT_SECONDS", 0)
     with pytest.raises(KeyboardInterrupt):
         train_retriever([SCORED], tmp_path / "parts", base=library_folder, options=QUICK, tick=stop)
+    assert (tmp_path / "parts" / "training.png").exists()
     rest = train_retriever([SCORED], tmp_path / "parts", base=library_folder, options=QUICK)
     assert (rest.resumed, rest.steps) == (2, 4)
     one, other = weights(whole.model), weights(rest.model)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from pgretrieval.encode.minilm import (
     build_model,
     projection_file,
 )
+from pgretrieval.encode.modules import load_model
 from pgretrieval.encode.registry import names
 from pgretrieval.errors import EncoderError, InputError
 from pgretrieval.types import Float32Array, Passage
@@ -170,9 +172,9 @@ def test_it_is_known_beforehand_that_passages_differ_in_length() -> None:
     assert encoder._inner is None
 
 
-def test_batches_hold_about_as_many_characters() -> None:
+def test_batches_hold_about_as_many_characters(library_folder: Path) -> None:
     """Batches of the library's models have about equal numbers of characters: few long texts or many short ones."""
-    model = build_model("cpu")
+    model = load_model(library_folder, "cpu")
     encoder = LibraryEncoder(model)
     read: list[int] = []
     model[0].register_forward_pre_hook(lambda _, given: read.append(len(given[0]["input_ids"])))
