@@ -12,6 +12,8 @@ from pgretrieval.types import Levels
 
 _FIT_VALUES = 2**22  # residual coordinates to fit the levels on; more change the fit by less than 1e-3
 _LLOYD_ROUNDS = 200
+_STEPS = 127  # of the largest weight
+_STEP_BITS = 16  # of precision, so that a multiple of the step is exact in float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,8 @@ class ResidualCodec:
     """Scalar quantiser shared by all dimensions.
 
     `cutoffs` is (2**bits - 1,) and ascending: a coordinate x falls into the bucket that counts the cutoffs below x.
-    `weights` is (2**bits,): the value a bucket decodes to.
+    `weights` is (2**bits,): the value a bucket decodes to. All are whole multiples of a 127th of the largest magnitude, so that SQL
+    looks them up in a table of bytes.
     """
 
     dim: int
@@ -56,7 +59,10 @@ def fit_codec(residuals: Tensor, bits: int, levels: Levels = "lloyd-max") -> Res
     pooled = _pooled_sorted(residuals)
     cutoffs, weights = _quantiles(pooled, bits)
     if levels == "lloyd-max":
-        cutoffs, weights = _lloyd_max(pooled, weights)
+        weights = _in_steps(_lloyd_max(pooled, weights))
+        cutoffs = (weights[1:] + weights[:-1]) / 2
+    else:
+        weights = _in_steps(weights)
     return ResidualCodec(residuals.shape[1], bits, cutoffs.float().contiguous(), weights.float().contiguous())
 
 
@@ -75,8 +81,8 @@ def _quantiles(ordered: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     return values[1::2], values[::2]
 
 
-def _lloyd_max(ordered: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Alternate nearest-level cut-offs and bucket means until convergence (Lloyd 1982)."""
+def _lloyd_max(ordered: Tensor, weights: Tensor) -> Tensor:
+    """Weights after alternating nearest-level cut-offs and bucket means until convergence (Lloyd 1982)."""
     sums = torch.cat([ordered.new_zeros(1), ordered.cumsum(0)])
     for _ in range(_LLOYD_ROUNDS):
         cutoffs = (weights[1:] + weights[:-1]) / 2
@@ -93,4 +99,11 @@ def _lloyd_max(ordered: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         if torch.allclose(moved, weights, rtol=0, atol=1e-7):
             break
         weights = moved
-    return (weights[1:] + weights[:-1]) / 2, weights
+    return weights
+
+
+def _in_steps(weights: Tensor) -> Tensor:
+    """Round to whole multiples of a step, -127 to 127 times; the largest magnitude is 127 steps."""
+    mantissa, exponent = torch.frexp(weights.abs().max() / _STEPS)
+    step = torch.ldexp(torch.ceil(mantissa * 2**_STEP_BITS) / 2**_STEP_BITS, exponent)
+    return torch.round(weights / step) * step if step else weights

@@ -192,6 +192,9 @@ def test_check_codebook(sound: Connection):
             "update pgretrieval.codebook set cutoffs = '{0,1}'": [("bad_codebook", "codebook 7", numbers.format(2, 2))],
             "update pgretrieval.codebook set weights = '{1}'": [("bad_codebook", "codebook 7", numbers.format(1, 1))],
             "update pgretrieval.codebook set weights[1] = 'NaN'": [("bad_codebook", "codebook 7", numbers.format(1, 2))],
+            "update pgretrieval.codebook set weights = '{0.5,1}'": [
+                ("bad_codebook", "codebook 7", "weights that are not whole multiples of a 127th of the largest magnitude; rebuild")
+            ],
             f"update pgretrieval.centroid set vector = '{axis(1, 0.5)}' where centroid_id = 1": [
                 ("not_unit_length", "centroid 1", "codebook 7, a length of 0.5000")
             ],

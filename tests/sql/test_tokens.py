@@ -222,12 +222,16 @@ def test_what_is_checked_first(reading: Connection):
 
 
 def test_decoder(reading: Connection):
-    """Each byte is decoded to its values in order."""
+    """Each byte is decoded to its weights in order, exactly."""
     _, codebook = ids_of(reading)
-    width, levels, coordinates = reading.execute("select * from pgretrieval.decoder(%s)", [codebook]).fetchone()
+    width, levels, residual = reading.execute("select * from pgretrieval.decoder(%s)", [codebook]).fetchone()
     weights = reading.execute("select weights from pgretrieval.codebook where codebook_id = %s", [codebook]).fetchone()[0]
-    assert (width, len(levels), coordinates.count("get_byte")) == (32, 512, 64)
-    assert (levels[0x3A], levels[256 + 0x3A]) == (weights[3], weights[10])
+    assert (width, [len(table) for table in levels]) == (32, [256, 256])
+    for packed in (bytes(range(32)), bytes(range(224, 256)), bytes(range(0, 256, 8))):
+        statement = f"select ({residual})::real[] from (select %(packed)s::bytea as packed) as token"
+        parameters = {"levels": levels, "packed": packed}
+        decoded = reading.execute(statement.replace("($3)", "(%(levels)s::bytea[])"), parameters).fetchone()[0]
+        assert decoded == [weights[value] for byte in packed for value in (byte >> 4, byte & 15)]
 
 
 def tokens_among(reading: Connection, prefix: str, centroids: int, filter: str, among: str) -> psycopg.Cursor[Any]:

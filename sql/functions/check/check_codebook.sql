@@ -1,5 +1,5 @@
--- Checks that codebooks fit the collection, have as many numbers as their bits require, and have centroids of unit length, up to half
--- precision, unless the collection keeps lengths.
+-- Checks that codebooks fit the collection, have as many numbers as their bits require, levels of whole steps, and centroids of unit
+-- length, up to half precision, unless the collection keeps lengths.
 create or replace function pgretrieval.check_codebook(held pgretrieval.collection)
 returns table (rule text, id text, detail text)
 language sql stable
@@ -38,6 +38,16 @@ begin atomic
            or cardinality(codebook.weights) <> 1 << codebook.bits
            or codebook.cutoffs <> array(select cutoff from unnest(codebook.cutoffs) as cutoff order by cutoff)
            or exists (select from unnest(codebook.cutoffs || codebook.weights) as level where (abs(level) < 'infinity') is not true)
+        union all
+        -- searches in SQL decode to whole steps
+        select 'bad_codebook', 'weights that are not whole multiples of a 127th of the largest magnitude; rebuild'
+        from (
+            select level.weight / nullif(max(abs(level.weight)) over ()::double precision, 0) * 127 as steps
+            from unnest(codebook.weights) as level (weight)
+            where abs(level.weight) < 'infinity'
+        ) as counted
+        where abs(counted.steps - round(counted.steps)) > 1e-3
+        limit 1
     ) as wrong
     where codebook.collection_id = (held).collection_id
     union all

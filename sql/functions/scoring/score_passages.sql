@@ -2,8 +2,7 @@
 -- length where the collection's vectors are; of codes, where `centroid_ids` are given, only the tokens of these centroids. None for null.
 --
 -- The statement names every query token, so that one pass over a passage's tokens keeps the best inner product of each. For codes it also
--- names every dimension: the coordinate that a packed byte stands for is looked up in one table for each of the values in a byte, and the
--- centroid added.
+-- names every dimension (pgretrieval.decoder).
 create or replace function pgretrieval.score_passages(
     held pgretrieval.collection, passage_ids integer[], query @extschema:vector@.vector[], centroid_ids integer[]
 )
@@ -47,7 +46,7 @@ begin
         $statement$
         select token.passage_id, (-(%1$s))::real
         from (
-            select coded.passage_id, %6$s(centroid.vector::@extschema:vector@.vector operator(@extschema:vector@.+) array[%2$s]::@extschema:vector@.vector) as vector
+            select coded.passage_id, %6$s(centroid.vector::@extschema:vector@.vector operator(@extschema:vector@.+) %2$s) as vector
             from (
                 select token_code.passage_id,
                        substr(token_code.residuals, 1) as residuals,
@@ -77,7 +76,7 @@ begin
         ) as token (passage_id, vector)
         group by token.passage_id
         $statement$,
-        best, decoder.coordinates, held.collection_id, held.codebook_id, decoder.width,
+        best, decoder.residual, held.collection_id, held.codebook_id, decoder.width,
         case when held.unit_vectors then '@extschema:vector@.l2_normalize' end,
         case when centroid_ids is null then 'true' else 'listed.centroid_id = any($4)' end,
         case when centroid_ids is null then 'true' else 'centroid.centroid_id = any($4)' end

@@ -81,7 +81,7 @@ begin
             select decoded.centroid_id, decoded.passage_id, array[%7$s] as distances
             from (
                 select token.centroid_id, token.passage_id,
-                       %5$s(token.centroid operator(@extschema:vector@.+) array[%6$s]::@extschema:vector@.vector) as vector
+                       %5$s(token.centroid operator(@extschema:vector@.+) %6$s) as vector
                 from (
                     select entry.centroid_id, entry.centroid, entry.passage_id,
                            substr(entry.residuals, 1 + %4$s * (entry.place::integer - 1), %4$s) as packed
@@ -146,7 +146,7 @@ begin
         ) as summed
         $statement$, 'IMPUTED', imputed), 'LISTED', listed), 'COUNTED', counted),
         dims, held.collection_id, held.codebook_id, decoder.width,
-        case when held.unit_vectors then '@extschema:vector@.l2_normalize' end, decoder.coordinates, distances
+        case when held.unit_vectors then '@extschema:vector@.l2_normalize' end, decoder.residual, distances
     ) using k_tokens, query, decoder.levels, probes, filter, among;
 end
 $function$;

@@ -8,6 +8,7 @@ import torch
 
 from pgretrieval.numerics.bitpack import unpack
 from pgretrieval.numerics.residual import ResidualCodec, fit_codec
+from pgretrieval.types import Levels
 
 
 def gaussian(rows: int = 4000, dim: int = 48, seed: int = 0) -> torch.Tensor:
@@ -31,10 +32,23 @@ def test_decode_gives_the_weight_of_each_bucket(bits: int, dim: int) -> None:
 
 
 def test_quantile_levels_are_the_papers() -> None:
-    # 0..1000 in equal steps: cut-offs at 1/4, 2/4, 3/4 and weights at 1/8, 3/8, 5/8, 7/8 of the range.
-    codec = fit_codec(torch.arange(1001).float().reshape(-1, 1), 2, "quantile")
-    assert codec.cutoffs.tolist() == [250.0, 500.0, 750.0]
-    assert codec.weights.tolist() == [125.0, 375.0, 625.0, 875.0]
+    # 0..1016 in equal steps: cut-offs at 1/4, 2/4, 3/4 and weights at 1/8, 3/8, 5/8, 7/8 of the range, rounded to steps of 7.
+    codec = fit_codec(torch.arange(1017).float().reshape(-1, 1), 2, "quantile")
+    assert codec.cutoffs.tolist() == [254.0, 508.0, 762.0]
+    assert codec.weights.tolist() == [126.0, 378.0, 637.0, 889.0]
+
+
+@pytest.mark.parametrize("levels", ["lloyd-max", "quantile"])
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_weights_are_whole_steps(bits: int, levels: Levels) -> None:
+    """The largest magnitude is 127 steps, and multiples of the step are exact in single precision."""
+    for seed in range(20):
+        weights = fit_codec(gaussian(seed=seed) * 1.37**seed, bits, levels).weights.double()
+        steps = weights / (weights.abs().max() / 127)
+        assert torch.equal(steps, steps.round())
+        step = np.float32(weights.abs().max() / 127)
+        assert float(step) * 127 == weights.abs().max()
+        np.testing.assert_array_equal(steps.numpy().astype(np.float32) * step, weights.numpy().astype(np.float32))
 
 
 def test_lloyd_max_reaches_the_known_optimum_of_a_normal_distribution() -> None:
