@@ -205,12 +205,24 @@ class PendingTokens(Pending):
         self._removed = removed
 
     def read(self) -> ListedTokens:
-        """The tokens of passages that are there, in order of their passages."""
+        """The tokens of passages that are there, in no particular order."""
         listed = listed_tokens(self.rows(), self._width)
-        order = np.argsort(listed.passage_ids.astype(np.int64) << 32 | listed.centroid_ids)
         if self._removed and (removed := [row[0] for row in self._removed.rows()]):
-            order = order[~np.isin(listed.passage_ids[order], np.array(removed, dtype=np.int32))]
-        return listed.some(order)
+            return listed.some(np.flatnonzero(~np.isin(listed.passage_ids, np.array(removed, dtype=np.int32))))
+        return listed
+
+
+class PendingSizes(Pending):
+    """Numbers of tokens of centroids that were asked for."""
+
+    def read(self, centroids: int) -> Int64Array:
+        """(centroids,) tokens of each."""
+        counts = np.zeros(centroids, dtype=np.int64)
+        ((listed, tokens),) = self.rows()
+        if listed:
+            (centroid_ids, _), (values, _) = wire.read_int4_arrays([listed]), wire.read_int4_arrays([tokens])
+            counts[centroid_ids] = values
+        return counts
 
 
 def listed_tokens(rows: list[TupleRow], width: int) -> ListedTokens:
@@ -324,17 +336,14 @@ def tokens_of_centroids(
     return PendingTokens(tables, statement, parameters | restriction.named, width, None)
 
 
-def centroid_sizes(tables: IndexTables, width: int) -> Pending:
-    """Ask for (centroid, tokens) of every centroid that has any."""
-    return Pending(tables, _SQL["centroid_sizes"], {"width": width})
+def centroid_sizes(tables: IndexTables, width: int) -> PendingSizes:
+    """Ask for the number of tokens, of `width` bytes each, of every centroid."""
+    return PendingSizes(tables, _SQL["centroid_sizes"], {"width": width}, raw_arrays=True)
 
 
-def sizes(pending: Pending, centroids: int) -> Int64Array:
-    """(centroids,) tokens of each, from the answer to `centroid_sizes`."""
-    listed = np.array(pending.rows(), dtype=np.int64).reshape(-1, 2)
-    counts = np.zeros(centroids, dtype=np.int64)
-    counts[listed[:, 0]] = listed[:, 1]
-    return counts
+def version_of_postings(tables: IndexTables) -> Pending:
+    """Ask for what changes whenever the postings of the index change."""
+    return Pending(tables, _SQL["version_of_postings"], {})
 
 
 def count_matches(tables: CollectionTables, at_most: int, restriction: Restriction) -> int:

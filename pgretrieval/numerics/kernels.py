@@ -38,17 +38,16 @@ class CodeScorer:
     def best(
         self, query: Float32Array, centroid_ids: Int32Array, residuals: ByteArray, owners: Int32Array, rows: int
     ) -> Float32Array:
-        """`by_lanes` query and codes of tokens -> (groups, rows, LANES): of each row the best similarity of the tokens it owns.
+        """`by_lanes` query and codes of tokens -> (rows, groups, LANES): of each row the best similarity of the tokens it owns.
 
         `owners` (tokens,) are their rows. A row without tokens has -inf.
         """
         self._check(centroid_ids, residuals)
-        best = np.full((len(query), rows, LANES), -np.inf, dtype=np.float32)
+        best = np.full((rows, len(query), LANES), -np.inf, dtype=np.float32)
         ids, packed, owned = (np.ascontiguousarray(array) for array in (centroid_ids, residuals, owners))
         if len(ids):
             self._score(
                 best.ctypes.data,
-                rows,
                 owned.ctypes.data,
                 query.ctypes.data,
                 len(query),
@@ -81,11 +80,11 @@ def check_centroids(centroid_ids: Int32Array, centroids: int) -> None:
 
 def best_of_vectors(query: Float32Array, vectors: Float32Array, owners: Int32Array, rows: int) -> Float32Array:
     """`CodeScorer.best` of (tokens, dim) vectors as they are."""
-    best = np.full((len(query), rows, LANES), -np.inf, dtype=np.float32)
+    best = np.full((rows, len(query), LANES), -np.inf, dtype=np.float32)
     tokens, owned = np.ascontiguousarray(vectors), np.ascontiguousarray(owners)
     if len(tokens):
         score = _vector_kernel(tokens.shape[1])
-        score(best.ctypes.data, rows, owned.ctypes.data, query.ctypes.data, len(query), tokens.ctypes.data, len(tokens))
+        score(best.ctypes.data, owned.ctypes.data, query.ctypes.data, len(query), tokens.ctypes.data, len(tokens))
     return best
 
 
@@ -106,8 +105,8 @@ def _code_kernel(dim: int, per_byte: int, unit: bool) -> Callable[..., None]:
     width = packed_width(dim, 8 // per_byte)
     depth = _whole_lanes(width * per_byte)
     word = INT64 if per_byte == 2 else ir.VectorType(FLOAT, per_byte)
-    code = Code([ADDRESS, INT64, ADDRESS, ADDRESS, INT64, ADDRESS, ADDRESS, ADDRESS, ADDRESS, INT64])
-    best, rows, owners, query, groups, ids, packed, table, centroids, tokens = code.arguments
+    code = Code([ADDRESS, ADDRESS, ADDRESS, INT64, ADDRESS, ADDRESS, ADDRESS, ADDRESS, INT64])
+    best, owners, query, groups, ids, packed, table, centroids, tokens = code.arguments
     block, scales = code.floats(_BLOCK * depth), code.floats(_BLOCK)
     last = code.plus(tokens, number(-1))
 
@@ -152,7 +151,7 @@ def _code_kernel(dim: int, per_byte: int, unit: bool) -> Callable[..., None]:
 
         code.loop(number(_BLOCK), look_up)
         code.loop(number(_BLOCK), add_centroid)  # apart from the look-ups: what these store is read in wider pieces
-        target = _Target(code, best, rows, owners)
+        target = _Target(code, best, owners)
 
         def score_some(i: Any) -> tuple[()]:
             some = [code.plus(i, number(other)) for other in range(_TOGETHER)]
@@ -169,10 +168,10 @@ def _code_kernel(dim: int, per_byte: int, unit: bool) -> Callable[..., None]:
 
 @cache
 def _vector_kernel(dim: int) -> Callable[..., None]:
-    code = Code([ADDRESS, INT64, ADDRESS, ADDRESS, INT64, ADDRESS, INT64])
-    best, rows, owners, query, groups, vectors, tokens = code.arguments
+    code = Code([ADDRESS, ADDRESS, ADDRESS, INT64, ADDRESS, INT64])
+    best, owners, query, groups, vectors, tokens = code.arguments
     last = code.plus(tokens, number(-1))
-    target = _Target(code, best, rows, owners)
+    target = _Target(code, best, owners)
 
     def score_some(first: Any) -> tuple[()]:
         some = [code.least(code.plus(first, number(other)), last) for other in range(_TOGETHER)]
@@ -186,11 +185,10 @@ def _vector_kernel(dim: int) -> Callable[..., None]:
 
 @dataclass(frozen=True)
 class _Target:
-    """(groups, rows, LANES) maxima, and the row that each token counts for."""
+    """(rows, groups, LANES) maxima, and the row that each token counts for."""
 
     code: Code
     best: Any
-    rows: Any
     owners: Any
 
     def take(self, vectors: list[Any], tokens: list[Any], factors: list[Any] | None, query: Any, groups: Any, dim: int) -> None:
@@ -208,10 +206,9 @@ class _Target:
             products = code.loop(number(dim), dimension, [ZEROS] * len(vectors))
             if factors:
                 products = [code.multiply(one, code.everywhere(factor)) for one, factor in zip(products, factors, strict=True)]
-            rows = code.at(self.best, code.times(g, self.rows), LANE_FLOATS)
             for token, similarity in zip(tokens, products, strict=True):
-                row = code.load_index(self.owners, token, INT32)
-                code.store(code.greater(similarity, code.load(rows, row, LANE_FLOATS)), rows, row)
+                place = code.plus(code.times(code.load_index(self.owners, token, INT32), groups), g)
+                code.store(code.greater(similarity, code.load(self.best, place, LANE_FLOATS)), self.best, place)
             return ()
 
         code.loop(groups, group)

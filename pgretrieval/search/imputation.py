@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pgretrieval.numerics.maxsim import segment_max
+from pgretrieval.numerics.centroid_scores import CentroidScores
+from pgretrieval.search.interaction import distinct_ids
+from pgretrieval.search.probe import centroids_with_tokens
 from pgretrieval.types import Float32Array, Imputation, Int32Array, Int64Array
 
-Mask = NDArray[np.bool_]
-
+_GROUPS_PER_RETRIEVED = 4
+_ALL_BUT_SIGN = np.int32(2**31 - 1)
 WARP_TOKENS = 8
 """Factor of WARP's budget sqrt(8 * tokens). Its code rounds down to thousands, that is to 0 below 125,000 tokens; we do not."""
 
@@ -33,64 +35,106 @@ class TokenScores(NamedTuple):
         return found.astype(np.float32)
 
 
-def retrieved_tokens(similarity: Float32Array, k_tokens: int) -> Mask:
-    """Return the mask of the best `k_tokens` of each row of (query tokens, tokens), where -inf marks excluded tokens.
+class Retrieved(NamedTuple):
+    """What query tokens retrieve, (entries,): positions of tokens, the query tokens that retrieve them, and similarities."""
 
-    Ties at the end are broken by position, so that results do not depend on the order of comparisons.
+    tokens: Int64Array
+    query_tokens: Int64Array
+    scores: Float32Array
+
+
+def retrieve(similarity: Float32Array, query_tokens: int, k_tokens: int, passage_ids: Int32Array) -> Retrieved:
+    """Return the best `k_tokens` of each of the first columns of (tokens, query tokens or more), fewer than there are tokens.
+
+    Ties at the end go to the smaller passage id, so that results do not depend on the order of tokens.
     """
-    count = similarity.shape[1]
-    if k_tokens >= count:
-        seen: Mask = similarity > -np.inf
-        return seen
-    last = np.partition(similarity, count - k_tokens, axis=1)[:, count - k_tokens, None]
-    chosen: Mask = similarity >= last
-    if np.count_nonzero(chosen) == k_tokens * len(chosen):  # no row has ties at the end
-        return chosen
-    above = similarity > last
-    level = (similarity == last) & (last > -np.inf)
-    left = k_tokens - above.sum(axis=1, keepdims=True)
-    first: Mask = above | (level & (np.cumsum(level, axis=1) <= left))
-    return first
+    width = similarity.shape[1]
+    least = np.full(width, np.inf, dtype=np.float32)
+    least[:query_tokens] = _lower_bound(similarity[:, :query_tokens], k_tokens)
+    places = np.flatnonzero((similarity >= least).reshape(-1))  # in one dimension it is ten times as fast
+    tokens, columns = places // width, places % width
+    scores = similarity.reshape(-1)[places]
+    keys = (columns << 32) - _ordered_bits(scores)
+    order = np.argsort(keys)
+    starts = np.searchsorted(columns[order], np.arange(query_tokens + 1))
+    last = starts[:-1] + k_tokens
+    if (keys[order[last - 1]] == keys[order[np.minimum(last, len(order) - 1)]])[last < starts[1:]].any():
+        order = np.lexsort((passage_ids[tokens], keys))
+    chosen = order[(starts[:-1, None] + np.arange(k_tokens)).ravel()]
+    return Retrieved(tokens[chosen], columns[chosen], scores[chosen])
 
 
-def last_retrieved(similarity: Float32Array, retrieved: Mask) -> Float32Array:
-    """Return the lowest retrieved score of each query token (query tokens,), 0 if it retrieved none: XTR's imputation."""
-    last = np.where(retrieved, similarity, np.inf).min(axis=1, initial=np.inf)
-    scores: Float32Array = np.where(np.isfinite(last), last, 0).astype(np.float32)
-    return scores
+def _lower_bound(similarity: Float32Array, k_tokens: int) -> Float32Array:
+    """Return a number (query tokens,) that at least `k_tokens` of each column reach, and few more: a number that so many groups of
+    tokens reach.
+    """
+    while (half := len(similarity) // 2) >= _GROUPS_PER_RETRIEVED * k_tokens:
+        similarity = np.maximum(similarity[:half], similarity[half : 2 * half])
+    bound: Float32Array = np.partition(similarity.T, len(similarity) - k_tokens, axis=1)[:, len(similarity) - k_tokens]
+    return bound
 
 
-def warp_scores(scores: Float32Array, sizes: Int64Array) -> Float32Array:
-    """Return WARP's imputed scores (query tokens,) from scores (query tokens, centroids) and token counts (centroids,).
+def _ordered_bits(scores: Float32Array) -> Int64Array:
+    """Return whole numbers in the order of the scores: the bits of negative ones run the other way."""
+    bits = (scores + np.float32(0)).view(np.int32)  # -0 becomes 0
+    ordered: Int64Array = (bits ^ ((bits >> 31) & _ALL_BUT_SIGN)).astype(np.int64)
+    return ordered
+
+
+def warp_scores(scores: CentroidScores, sizes: Int64Array) -> Float32Array:
+    """Return WARP's imputed scores (query tokens,) from the token counts (centroids,).
 
     A score is that of the first centroid, in descending order, at which the cumulative token count exceeds the budget, or else of
-    the last centroid.
+    the last centroid that has tokens.
     """
-    order = np.argsort(-scores, axis=1, kind="stable")
-    passed = np.cumsum(sizes[order], axis=1) > np.sqrt(WARP_TOKENS * sizes.sum())
-    first = np.where(passed.any(axis=1), passed.argmax(axis=1), scores.shape[1] - 1)
-    rows = np.arange(len(scores))
-    warp: Float32Array = scores[rows, order[rows, first]]
-    return warp
+    total = int(sizes.sum())
+    beyond = math.floor(math.sqrt(WARP_TOKENS * total)) + 1
+    if total >= beyond:
+        best, widths = centroids_with_tokens(scores, sizes, beyond)
+        walked: Float32Array = scores.of(best[np.arange(len(best)), widths - 1]).diagonal()
+        return walked
+    with_tokens = np.flatnonzero(sizes).astype(np.int32)
+    last: Float32Array = scores.of(with_tokens).min(axis=1, initial=np.inf if total else 0)
+    return last
 
 
-def imputed_scores(imputation: Imputation, similarity: Float32Array, retrieved: Mask, warp: Float32Array | None) -> Float32Array:
+def score_retrieved(
+    similarity: Float32Array,
+    query_tokens: int,
+    k_tokens: int,
+    passage_ids: Int32Array,
+    imputation: Imputation,
+    warp: Float32Array | None,
+) -> TokenScores:
+    """Sum over the query the best retrieved token of each passage, or the imputed score (XTR, equation 5).
+
+    `similarity` is (tokens, query tokens or more), `passage_ids` (tokens,) in any order, and `warp` (query tokens,) what
+    `imputation` "warp" imputes.
+    """
+    if not len(passage_ids):
+        others = imputed(imputation, np.zeros(query_tokens, dtype=np.float32), warp)
+        return TokenScores(passage_ids, np.empty(0, dtype=np.float32), float(others.sum(dtype=np.float64)), 0)
+    ids, owners = distinct_ids(passage_ids)
+    if k_tokens >= len(similarity):
+        order = np.argsort(owners, kind="stable")
+        similarity = similarity[order, :query_tokens]
+        best = np.maximum.reduceat(similarity, np.searchsorted(owners[order], np.arange(len(ids))), axis=0)
+        missed, count = imputed(imputation, similarity.min(axis=0), warp), similarity.size
+    else:
+        found = retrieve(similarity, query_tokens, k_tokens, passage_ids)
+        best = np.full((len(ids), query_tokens), -np.inf, dtype=np.float32)
+        np.maximum.at(best.reshape(-1), owners[found.tokens] * np.int64(query_tokens) + found.query_tokens, found.scores)
+        missed = imputed(imputation, found.scores.reshape(-1, k_tokens).min(axis=1), warp)
+        count = len(found.scores)
+    seen = np.flatnonzero(best.max(axis=1) > -np.inf)
+    scores = np.where(best[seen] > -np.inf, best[seen], missed).sum(axis=1, dtype=np.float64)
+    return TokenScores(ids[seen], scores.astype(np.float32), float(missed.sum(dtype=np.float64)), count)
+
+
+def imputed(imputation: Imputation, last_retrieved: Float32Array, warp: Float32Array | None) -> Float32Array:
     """Return imputed scores (query tokens,) for passages of which a query token retrieved no token."""
     if imputation == "kth":
-        return last_retrieved(similarity, retrieved)
+        return last_retrieved
     if warp is not None:
         return warp
-    return np.full(len(similarity), 0 if imputation == "zero" else imputation, dtype=np.float32)
-
-
-def score_passages(similarity: Float32Array, retrieved: Mask, imputed: Float32Array, passage_ids: Int32Array) -> TokenScores:
-    """Sum over the query the best retrieved token of each passage, or the imputed score; `passage_ids` (tokens,) ascend."""
-    others = float(imputed.sum(dtype=np.float64))
-    seen = np.flatnonzero(retrieved.any(axis=0))
-    ids, starts = np.unique(passage_ids[seen], return_index=True)
-    if not len(ids):
-        return TokenScores(ids, np.empty(0, dtype=np.float32), others, 0)
-    retrieved = retrieved[:, seen]
-    best = segment_max(np.where(retrieved, similarity[:, seen], -np.inf).astype(np.float32), np.append(starts, len(seen)))
-    scores = np.where(best > -np.inf, best, imputed[:, None]).sum(axis=0, dtype=np.float64)
-    return TokenScores(ids, scores.astype(np.float32), others, int(retrieved.sum()))
+    return np.full(len(last_retrieved), 0 if imputation == "zero" else imputation, dtype=np.float32)

@@ -17,7 +17,7 @@ def best_listed(listed: ListedPassages, probes: Probes, limit: int) -> Int32Arra
 
     The same passages as those of the SQL function `candidates_by_postings`.
     """
-    passage_ids, owners = _distinct(listed.passage_ids)
+    passage_ids, owners = distinct_ids(listed.passage_ids)
     sums = np.bincount(owners, weights=probes.scores[listed.probes]).astype(np.float32)
     return passage_ids[best_first(sums, passage_ids, limit)]
 
@@ -27,8 +27,8 @@ def centroid_interaction(scores: CentroidScores, passages: PassageCentroids) -> 
     return scores.maxsim(passages)
 
 
-def _distinct(ids: Int32Array) -> tuple[Int32Array, Int32Array]:
-    """Return the distinct ids in order, and the position of each among them."""
+def distinct_ids(ids: Int32Array) -> tuple[Int32Array, Int32Array]:
+    """Return the distinct passage ids (ids,) in order, and the position of each among them."""
     most = int(ids.max(initial=0))
     if most > _DENSE * len(ids):
         distinct, positions = np.unique(ids, return_inverse=True)

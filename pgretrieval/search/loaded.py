@@ -6,7 +6,10 @@ import threading
 from dataclasses import dataclass
 from uuid import UUID
 
+import numpy as np
+
 from pgretrieval.db import candidates as read
+from pgretrieval.db.candidates import Pending
 from pgretrieval.db.connection import Connection
 from pgretrieval.db.handles import IndexTables
 from pgretrieval.db.tables import collections
@@ -38,8 +41,8 @@ class LoadedIndex:
 
     `restricted` is True if row-level security hides
     passages from this role. `encoding` is the encoder generation of the vectors. `centroid_ids` are those of
-    passages that searches have read. `centroid_sizes` (centroids,) counts tokens by
-    centroid; None for PLAID and for restricted roles, to which counts would reveal hidden passages.
+    passages that searches have read. `sizes` counts tokens by centroid; None
+    for PLAID and for restricted roles, to which counts would reveal hidden passages.
     """
 
     collection_id: CollectionId
@@ -52,7 +55,7 @@ class LoadedIndex:
     encoding: int
     statistics: CollectionStatistics
     centroid_ids: CentroidCache
-    centroid_sizes: Int64Array | None
+    sizes: CentroidSizes | None
 
     def tables(self, connection: Connection) -> IndexTables:
         """Return the handle of the index's tables over a connection."""
@@ -63,6 +66,30 @@ class LoadedIndex:
         if queries.encoding is None:
             return all(query.shape[1] == self.codebook.dim for query in queries.vectors)
         return queries.encoding == self.encoding
+
+
+class CentroidSizes:
+    """Numbers of tokens of all centroids, as of the last search that needed exact ones. Threads may share it."""
+
+    def __init__(self, tables: IndexTables, codebook: Codebook) -> None:
+        self._codebook = codebook
+        self._read: tuple[str, Int64Array] = ("", np.zeros(0, dtype=np.int64))
+        self.in_snapshot(tables, read.version_of_postings(tables))
+
+    @property
+    def latest(self) -> Int64Array:
+        """Counts (centroids,) that later changes may have made inexact."""
+        return self._read[1]
+
+    def in_snapshot(self, tables: IndexTables, version: Pending) -> tuple[Int64Array, int]:
+        """Return the counts (centroids,) of the snapshot of `version`, and the round trips that this took."""
+        ((current,),) = version.rows()
+        known, sizes = self._read
+        if known == current and len(sizes):
+            return sizes, 0
+        sizes = read.centroid_sizes(tables, self._codebook.codec.width).read(len(self._codebook.centroids))
+        self._read = current, sizes
+        return sizes, 1
 
 
 class IndexCache:
@@ -87,8 +114,7 @@ class IndexCache:
         codebook = coder.codebook
         sizes = None
         if self._coders.scoring.by_tokens and not state.restricted:
-            pending = read.centroid_sizes(tables, codebook.codec.width)
-            sizes = read.sizes(pending, len(codebook.centroids))
+            sizes = CentroidSizes(tables, codebook)
         return LoadedIndex(
             tables.collection_id,
             tables.codebook_id,

@@ -13,6 +13,7 @@ from pgretrieval.db.candidates import CodedPassages, ListedTokens, PendingCodes,
 from pgretrieval.db.handles import IndexTables
 from pgretrieval.numerics.codebook import Codebook
 from pgretrieval.numerics.kernels import best_of_vectors, by_lanes
+from pgretrieval.numerics.llvm import LANES
 from pgretrieval.numerics.maxsim import blocks, segment_max_on_device
 from pgretrieval.numerics.parallel import in_parallel, part_size
 from pgretrieval.types import ByteArray, Float32Array, Int32Array, Int64Array, TokenMatrix
@@ -59,26 +60,25 @@ def stored_maxsim(query: Float32Array, tokens: TokenMatrix) -> Float32Array:
 
 
 def token_similarity(query: Float32Array, codebook: Codebook, tokens: ListedTokens) -> Float32Array:
-    """Return inner products (query tokens, tokens) of (query tokens, dim) with decoded vectors, normalised if the originals
-    were.
+    """Return inner products of decoded vectors, normalised if the originals were, with (query tokens, dim).
+
+    They are (tokens, query tokens or more); columns that are left over mean nothing.
     """
     count = len(tokens.passage_ids)
-    if not count:
-        return np.empty((len(query), 0), dtype=np.float32)
-    if codebook.device.type != "cpu":
-        return _similarity_on_device(query, codebook, tokens.centroid_ids, tokens.residuals).cpu().numpy()
+    if codebook.device.type != "cpu" and count:
+        return _similarity_on_device(query, codebook, tokens.centroid_ids, tokens.residuals).T.contiguous().cpu().numpy()
     lanes, at_once = by_lanes(query), part_size(count, _TOKENS_AT_LEAST)
+    similarity = np.empty((count, len(lanes) * LANES), dtype=np.float32)
 
-    def part(start: int) -> Float32Array:
+    def part(start: int) -> None:
         block = slice(start, min(start + at_once, count))
         rows = block.stop - start
-        each = codebook.scorer.best(
-            lanes, tokens.centroid_ids[block], tokens.residuals[block], np.arange(rows, dtype=np.int32), rows
-        )
-        similarity: Float32Array = each.transpose(0, 2, 1).reshape(-1, rows)[: len(query)]
-        return similarity
+        owners = np.arange(rows, dtype=np.int32)
+        best = codebook.scorer.best(lanes, tokens.centroid_ids[block], tokens.residuals[block], owners, rows)
+        similarity[block] = best.reshape(rows, -1)
 
-    return np.concatenate(in_parallel(part, range(0, count, at_once)), axis=1)
+    in_parallel(part, range(0, count, at_once))
+    return similarity
 
 
 def _maxsim_in_parallel(best: Callable[[slice, Int32Array, int], Float32Array], offsets: Int64Array) -> Float32Array:
@@ -88,7 +88,7 @@ def _maxsim_in_parallel(best: Callable[[slice, Int32Array, int], Float32Array], 
         first, last = block
         starts = offsets[first : last + 1]
         owners = np.repeat(np.arange(last - first, dtype=np.int32), np.diff(starts))
-        scores: Float32Array = best(slice(starts[0], starts[-1]), owners, last - first).sum(axis=(0, 2))
+        scores: Float32Array = best(slice(starts[0], starts[-1]), owners, last - first).sum(axis=(1, 2))
         return scores
 
     return np.concatenate(in_parallel(score, blocks(offsets, part_size(int(offsets[-1]), _TOKENS_AT_LEAST))))

@@ -47,7 +47,7 @@ class _Depths:
     tokens: int
 
 
-_IN_CLIENT = _Depths(((40_000, 24),), 16, 24, ((10_000, 384), (40_000, 512)), 768, 16, 60_000)
+_IN_CLIENT = _Depths(((40_000, 24),), 16, 24, ((10_000, 384), (40_000, 512)), 768, 22, 60_000)
 _IN_SQL = _Depths(((40_000, 8),), 4, 8, ((10_000, 512), (40_000, 768)), 1024, 24, 100_000)
 """Where the server chooses candidates, more slowly, from fewer probes; for pooled passages too, whose posting lists are short."""
 

@@ -6,20 +6,14 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pgretrieval import validate
 from pgretrieval.db import candidates as read
-from pgretrieval.db.candidates import ListedTokens, Pending, PendingCodes, PendingTokens, PendingVectors
+from pgretrieval.db.candidates import ListedTokens, Pending, PendingCodes, PendingSizes, PendingTokens, PendingVectors
 from pgretrieval.db.connection import Connection
 from pgretrieval.numerics.centroid_scores import CentroidScores
-from pgretrieval.search.imputation import (
-    Mask,
-    TokenScores,
-    imputed_scores,
-    retrieved_tokens,
-    score_passages,
-    warp_scores,
-)
+from pgretrieval.search.imputation import TokenScores, score_retrieved, warp_scores
 from pgretrieval.search.loaded import LoadedIndex
 from pgretrieval.search.maxsim import best_first, token_similarity
 from pgretrieval.search.options import ScanOptions, ScanRequest
@@ -96,7 +90,8 @@ class XtrScan(BaseScan):
         self._probed: Int32Array  # (query tokens, largest width) centroids
         self._widths: Int64Array  # (query tokens,) number of centroids that each probes
         self._pending: PendingTokens
-        self._sizes: Pending | None = None
+        self._version: Pending | None = None
+        self._sizes: PendingSizes | None = None
         self._warp_scores: Float32Array | None = None
         self._scored: tuple[Int32Array, Float32Array]
         self._requested: PendingCodes | PendingVectors | None = None  # to rerank the best
@@ -105,7 +100,9 @@ class XtrScan(BaseScan):
             self._scores = CentroidScores(query, index.codebook.centroids)
             probed = self._probe()
         self._request_tokens(probed)
-        if settings.imputation == "warp":
+        if settings.imputation == "warp" and index.sizes:
+            self._version = read.version_of_postings(self._tables)
+        elif settings.imputation == "warp":
             self._sizes = read.centroid_sizes(self._tables, index.codebook.codec.width)
 
     def generate(self) -> None:
@@ -158,9 +155,9 @@ class XtrScan(BaseScan):
 
     def _probe(self) -> Int32Array:
         """Return the best centroids of each query token; set `_widths` to the number that each probes first."""
-        sizes, settings = self._index.centroid_sizes, self._settings
+        sizes, settings = self._index.sizes, self._settings
         if settings.probes is None and sizes is not None and self._restriction is None:
-            probed, self._widths = centroids_with_tokens(self._scores, sizes, settings.seen)
+            probed, self._widths = centroids_with_tokens(self._scores, sizes.latest, settings.seen)
             return probed
         centroids, tokens = self._scores.centroids, self._index.statistics.tokens
         each = math.ceil(settings.seen * centroids / max(tokens, 1)) if settings.probes is None else settings.probes
@@ -177,9 +174,9 @@ class XtrScan(BaseScan):
             width = self._index.codebook.codec.width
             self._pending = read.tokens_of_centroids(self._tables, distinct, width, self._restriction)
 
-    def _probe_mask(self) -> Mask:
+    def _probe_mask(self) -> NDArray[np.bool_]:
         """Return the mask (query tokens, largest width) of the centroids in `_probed` that each query token probes."""
-        looked_up: Mask = np.arange(self._probed.shape[1]) < self._widths[:, None]
+        looked_up: NDArray[np.bool_] = np.arange(self._probed.shape[1]) < self._widths[:, None]
         return looked_up
 
     def _has_all(self) -> bool:
@@ -205,8 +202,8 @@ class XtrScan(BaseScan):
         while True:
             with report.stage("candidates"):
                 tokens = self._pending.read()
-                if self._sizes:
-                    self._warp_scores, self._sizes = self._warp(self._sizes), None
+                if self._warp_scores is None:
+                    self._warp_scores = self._warp()
             report.bytes_moved += tokens.bytes_moved
             report.postings_read = report.tokens_decoded = len(tokens.passage_ids)
             counts = np.bincount(tokens.centroid_ids, minlength=centroids)
@@ -222,16 +219,25 @@ class XtrScan(BaseScan):
         report = self.report
         with report.stage("tokens"):
             similarity = token_similarity(self._query, self._index.codebook, tokens)
-            retrieved = retrieved_tokens(similarity, self._settings.k_tokens)
-            missed = imputed_scores(self._settings.imputation, similarity, retrieved, self._warp_scores)
-            found = score_passages(similarity, retrieved, missed, tokens.passage_ids)
+            found = score_retrieved(
+                similarity,
+                len(self._query),
+                self._settings.k_tokens,
+                tokens.passage_ids,
+                self._settings.imputation,
+                self._warp_scores,
+            )
         report.tokens_retrieved = found.retrieved
         report.candidates = len(found.passage_ids)
         return found
 
-    def _warp(self, sizes: Pending) -> Float32Array:
-        centroid_ids, counts = np.array(sizes.rows(), dtype=np.int64).reshape(-1, 2).T
-        if not len(centroid_ids):
-            return np.zeros(len(self._query), dtype=np.float32)
-        order = np.argsort(centroid_ids)
-        return warp_scores(self._scores.of(centroid_ids[order]), counts[order])
+    def _warp(self) -> Float32Array | None:
+        """Return the imputed scores (query tokens,) if WARP's were asked for."""
+        if self._version and self._index.sizes:
+            sizes, round_trips = self._index.sizes.in_snapshot(self._tables, self._version)
+            self.report.round_trips += round_trips
+        elif self._sizes:
+            sizes = self._sizes.read(self._scores.centroids)
+        else:
+            return None
+        return warp_scores(self._scores, sizes)

@@ -125,8 +125,22 @@ from (
 ) as matched
 
 -- name: centroid_sizes
--- Number of tokens of each centroid.
-select centroid_id, tokens from pgretrieval.centroid_sizes(%(collection_id)s, %(codebook_id)s, %(width)s)
+-- Number of tokens of each centroid that has any.
+select pg_catalog.array_agg(centroid_id), pg_catalog.array_agg(tokens::integer)
+from pgretrieval.centroid_sizes(%(collection_id)s, %(codebook_id)s, %(width)s)
+
+-- name: version_of_postings
+-- Changes with all that changes postings: an add writes a row of segment, a step of a compaction its own row anew, and its end that of
+-- segment 0.
+select pg_catalog.concat_ws(
+    ',',
+    (
+        select pg_catalog.string_agg(segment.segment || ' ' || segment.xmin::text, ',' order by segment.segment)
+        from pgretrieval.segment
+        where segment.collection_id = %(collection_id)s and segment.codebook_id = %(codebook_id)s
+    ),
+    (select compaction.xmin::text from pgretrieval.compaction where compaction.collection_id = %(collection_id)s)
+)
 
 -- name: candidates_by_text
 select pg_catalog.array_agg(passage_id), pg_catalog.array_agg(score)

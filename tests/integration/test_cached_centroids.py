@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
 import pgretrieval
+from tests.support.sql import vector_array
 from tests.support.vectors import clustered, passages
 
 SOME = {"candidates": 60, "pruning": 20, "k": 10}
@@ -63,3 +65,50 @@ def test_changes_are_seen_at_once(docs: pgretrieval.Collection, database: pgretr
     assert the_same()
     docs.rebuild()
     assert the_same()
+
+
+def test_warp_follows_every_change_of_the_postings(database: pgretrieval.RetrievalDatabase, database_url: str) -> None:
+    """WARP's imputed scores come from the sizes of centroids, which a handle keeps until the postings change."""
+    vectors = clustered(300, directions=100, tokens=(6, 20), seed=1)
+    docs = database.create_collection("walked", scorer="xtr")
+    docs.auto_compact = False
+    docs.add(passages(200), vectors=vectors[:200])
+    docs.build()
+
+    def scores(handle: pgretrieval.Collection) -> list[tuple[str, float]]:
+        found = handle.search(vectors=QUERIES[0], k=30, k_tokens=40, probes=8, imputation="warp")
+        return sorted((hit.id, round(hit.score, 5)) for hit in found)
+
+    def round_trips() -> int:
+        return docs.explain(vectors=QUERIES[0], k_tokens=40, probes=8, imputation="warp").round_trips
+
+    def compact() -> None:
+        while True:
+            with psycopg.connect(database_url) as connection:
+                ((more,),) = connection.execute("select pgretrieval.compact('walked')").fetchall()
+            unchanged_or_fresh()
+            if not more:
+                return
+
+    def unchanged_or_fresh() -> None:
+        assert scores(docs) == scores(database.get_collection("walked"))
+        seen.append(round_trips())
+
+    seen: list[int] = []
+    before = scores(docs)
+    docs.delete(ids=[f"p{number}" for number in range(5, 150)])
+    unchanged_or_fresh()
+    docs.compact()  # drops tokens though no add left a segment, and no search sees a step of it
+    unchanged_or_fresh()
+    assert scores(docs) != before
+    docs.add(passages(100, start=200), vectors=vectors[200:])
+    unchanged_or_fresh()
+    with psycopg.connect(database_url) as connection:
+        connection.execute("select pgretrieval.add_passage('walked', 'one', 'text', %s::vector[])", [vector_array(QUERIES[0])])
+    unchanged_or_fresh()
+    compact()
+    docs.delete(ids=["one"])
+    compact()
+    unchanged_or_fresh()
+    assert set(seen) == {min(seen)}  # sizes are read once for each change
+    database.drop_collection("walked")

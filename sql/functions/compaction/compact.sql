@@ -51,7 +51,7 @@ begin
         update pgretrieval.compaction set next_word = until where compaction.collection_id = held.collection_id;
         return true;
     end if;
-    -- All are merged: their rows become one, which keeps what drift is told by.
+    -- All are merged: their rows become one, which keeps what drift is told by, and tells that the postings changed.
     with merged as (
         delete from pgretrieval.segment
         where segment.collection_id = held.collection_id and segment.codebook_id = held.codebook_id
@@ -59,11 +59,10 @@ begin
         returning *
     )
     insert into pgretrieval.segment (collection_id, codebook_id, segment, passages, tokens, posting_rows, quantization_error)
-    select held.collection_id, held.codebook_id, 0, sum(merged.passages), sum(merged.tokens), 0,
+    select held.collection_id, held.codebook_id, 0, coalesce(sum(merged.passages), 0), coalesce(sum(merged.tokens), 0), 0,
            sum(merged.tokens * merged.quantization_error)
                / nullif(sum(merged.tokens) filter (where merged.quantization_error is not null), 0)
-    from merged
-    having count(*) > 0;
+    from merged;
     delete from pgretrieval.removed_passage where removed_passage.collection_id = held.collection_id and compacting;
     delete from pgretrieval.compaction where compaction.collection_id = held.collection_id;
     return false;

@@ -20,7 +20,7 @@ def expected_best(query: np.ndarray, vectors: np.ndarray, owners: np.ndarray) ->
 
 
 def found_best(best: np.ndarray, query: np.ndarray) -> np.ndarray:
-    return best.transpose(0, 2, 1).reshape(-1, ROWS)[: len(query)]
+    return best.reshape(ROWS, -1)[:, : len(query)].T
 
 
 def codes(dim: int, bits: int, tokens: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

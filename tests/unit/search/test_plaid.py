@@ -51,7 +51,7 @@ def test_larger_collections_keep_more_candidates(has_proxies: bool) -> None:
 def test_many_hits_look_further() -> None:
     few, many = (choose_settings(k, _collection(50_000, 250), ScanOptions()) for k in (10, 100))
     assert (few.probes, few.candidates, few.pruning) == (16, 768, 192)
-    assert (many.probes, many.candidates, many.pruning) == (24, 1600, 500)
+    assert (many.probes, many.candidates, many.pruning) == (24, 2200, 500)
 
 
 def test_the_server_is_given_fewer_probes() -> None:
