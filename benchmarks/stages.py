@@ -23,6 +23,7 @@ import torch
 
 from benchmarks import machine, vectors
 from benchmarks.run import RESULTS, build, serving
+from pgretrieval.db import wire
 from pgretrieval.numerics.hardware import quick
 
 _QUERIES = 150
@@ -69,24 +70,25 @@ def floors(
     rate: dict[str, float], query_tokens: float, centroids: int, dim: int, width: int, seen: dict[str, float]
 ) -> dict[str, tuple[str, float]]:
     """Stage -> (required work, milliseconds at these rates)."""
-    wide_tokens = (seen["bytes_moved"] - seen["tokens_decoded"] * (4 + width)) / 4
-    decoded = seen["tokens_decoded"]
+    decoded, postings, id_bytes = seen["tokens_decoded"], 4 * seen["postings_read"], wire.id_bytes(centroids)
+    wide = seen["bytes_moved"] - decoded * (id_bytes + width)
+    wide_tokens = (wide - postings) / id_bytes
     return {
         "probe": (
             f"{2 * query_tokens * centroids * dim / 1e6:.0f} Mflop in the quick format",
             2 * query_tokens * centroids * dim / rate["quick product"] * 1e3,
         ),
         "candidates": (
-            f"{seen['postings_read']:,.0f} postings grouped, {seen['candidates']:,.0f} rows, {wide_tokens * 4 / 1e6:.2f} MB moved",
-            (rate["round trip"] + wide_tokens * 4 / rate["wire"]) * 1e3,
+            f"{seen['postings_read']:,.0f} postings grouped, {seen['candidates']:,.0f} rows, {wide / 1e6:.2f} MB moved",
+            (rate["round trip"] + wide / rate["wire"]) * 1e3,
         ),
         "interaction": (
             f"{query_tokens * wide_tokens / 1e6:.1f} million similarities looked up and compared",
             query_tokens * wide_tokens * 2 * 3 / rate["memory"] * 1e3,
         ),
         "codes": (
-            f"{seen['passages_decoded']:,.0f} rows, {decoded * (4 + width) / 1e6:.2f} MB moved",
-            (rate["round trip"] + decoded * (4 + width) / rate["wire"]) * 1e3,
+            f"{seen['passages_decoded']:,.0f} rows, {decoded * (id_bytes + width) / 1e6:.2f} MB moved",
+            (rate["round trip"] + decoded * (id_bytes + width) / rate["wire"]) * 1e3,
         ),
         "maxsim": (
             f"{decoded * dim * 4 / 1e6:.1f} MB of vectors decoded, {2 * query_tokens * decoded * dim / 1e6:.0f} Mflop",

@@ -83,6 +83,7 @@ create table pgretrieval.codebook (
     cutoffs real[] not null,
     weights real[] not null,
     centroid_count integer not null,
+    id_bytes smallint not null generated always as (case when centroid_count <= 65536 then 2 else 4 end) stored,
     passages bigint not null,
     tokens bigint not null,
     quantization_error double precision,
@@ -92,6 +93,7 @@ create index codebook_collection on pgretrieval.codebook (collection_id);
 comment on table pgretrieval.codebook is
     'One trained version of centroids and codec; never changed once written. passages and tokens are what it was trained for.';
 comment on column pgretrieval.codebook.identity is 'Never comes twice, a restore included.';
+comment on column pgretrieval.codebook.id_bytes is 'How many bytes a centroid id takes in token_code.centroid_ids.';
 comment on column pgretrieval.codebook.quantization_error is
     'Mean of 1 - cosine between a token vector and what its code decodes to, over the passages of the training; null where not measured.';
 
@@ -173,8 +175,8 @@ alter table pgretrieval.token_code
     alter column centroid_ids set storage external,
     alter column residuals set storage external;
 comment on table pgretrieval.token_code is
-    'All codes of a passage: one little-endian int4 centroid id per token, and the packed residual bits (docs/design/bytes.md has the bit '
-    'order). Both are empty where posting_code alone holds them.';
+    'All codes of a passage: one little-endian centroid id per token, of codebook.id_bytes bytes, and the packed residual bits '
+    '(docs/design/bytes.md has the bit order). Both are empty where posting_code alone holds them.';
 
 create table pgretrieval.posting (
     collection_id integer not null,

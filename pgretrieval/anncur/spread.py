@@ -52,11 +52,10 @@ def _mean_vectors(
         ids, tokens = vectors.read(tables, collection.encoding, passage_ids)
         return ids, _means(tokens.vectors, tokens.offsets)
     index = tables.index(collection.codebook_id)
-    found = candidates.codes_of(index, passage_ids).read()
+    codebook = coders.get(index, collections.state(tables).codebook_identity).codebook
+    found = candidates.codes_of(index, passage_ids, len(codebook.centroids)).read()
     if not len(found.passage_ids):
         return found.passage_ids, np.empty((0, 1), dtype=np.float32)
-    identity = collections.state(tables).codebook_identity
-    codebook = coders.get(index, identity).codebook
     return found.passage_ids, _means(codebook.decode(found.centroid_ids, found.residuals), found.offsets)
 
 

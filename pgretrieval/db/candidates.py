@@ -13,7 +13,6 @@ from pgretrieval.assets import statements
 from pgretrieval.db import wire
 from pgretrieval.db.handles import CollectionTables, IndexTables
 from pgretrieval.db.parameters import Float4Array, Int4Array, as_sent, vector
-from pgretrieval.db.wire import offsets_of
 from pgretrieval.types import (
     ByteArray,
     Float32Array,
@@ -36,6 +35,7 @@ class CodedPassages:
     offsets: Int64Array
     centroid_ids: Int32Array
     residuals: ByteArray
+    id_bytes: int = 4  # of a centroid id as it came from the server
 
     @property
     def token_count(self) -> int:
@@ -45,7 +45,7 @@ class CodedPassages:
     @property
     def bytes_moved(self) -> int:
         """Bytes of codes that came from the server."""
-        return self.centroid_ids.nbytes + self.residuals.nbytes
+        return self.id_bytes * self.token_count + self.residuals.nbytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +126,14 @@ class PendingCentroids(Pending):
     """Passages whose centroid ids were asked for; their counts are not, where every passage has `vectors_per_passage`."""
 
     def __init__(
-        self, tables: IndexTables, statement: LiteralString, parameters: dict[str, Any], vectors_per_passage: int | None
+        self,
+        tables: IndexTables,
+        statement: LiteralString,
+        parameters: dict[str, Any],
+        centroids: int,
+        vectors_per_passage: int | None,
     ) -> None:
+        self._centroids = centroids
         self._each = vectors_per_passage
         super().__init__(tables, statement, parameters | {"vectors_per_passage": vectors_per_passage})
 
@@ -135,22 +141,29 @@ class PendingCentroids(Pending):
         """The passages, without residuals, in no particular order."""
         passage_ids, lengths, centroid_ids = self.rows()[0]
         found = np.array(passage_ids or [], dtype=np.int32)
-        offsets = offsets_of(lengths or []) if self._each is None else np.arange(len(found) + 1, dtype=np.int64) * self._each
-        return CodedPassages(found, offsets, _ids(centroid_ids or b""), _NO_RESIDUALS)
+        if self._each is None:
+            offsets = wire.id_offsets(lengths or [], self._centroids)
+        else:
+            offsets = np.arange(len(found) + 1, dtype=np.int64) * self._each
+        ids = wire.joined_ids(centroid_ids or b"", self._centroids)
+        return CodedPassages(found, offsets, ids, _NO_RESIDUALS, wire.id_bytes(self._centroids))
 
 
 class PendingCodes(Pending):
     """Passages of which all codes were asked for."""
 
+    def __init__(self, tables: IndexTables, passage_ids: Int32Array, centroids: int) -> None:
+        self._centroids = centroids
+        super().__init__(tables, _SQL["codes_of"], {"passage_ids": Int4Array(passage_ids)})
+
     def read(self) -> CodedPassages:
         """The passages, in no particular order."""
         rows = self.rows()
-        return CodedPassages(
-            np.array([row[0] for row in rows], dtype=np.int32),
-            offsets_of([len(row[1]) // 4 for row in rows]),
-            _ids(b"".join(row[1] for row in rows)),
-            np.frombuffer(b"".join(row[2] for row in rows), dtype=np.uint8).reshape(-1, _width(rows)),
-        )
+        passage_ids = np.array([row[0] for row in rows], dtype=np.int32)
+        offsets, ids = wire.read_centroid_ids([row[1] for row in rows], self._centroids)
+        width = len(rows[0][2]) // int(offsets[1]) if rows else 1
+        residuals = np.frombuffer(b"".join(row[2] for row in rows), dtype=np.uint8).reshape(-1, width)
+        return CodedPassages(passage_ids, offsets, ids, residuals, wire.id_bytes(self._centroids))
 
 
 class PendingVectors(Pending):
@@ -233,15 +246,6 @@ def listed_tokens(rows: list[TupleRow], width: int) -> ListedTokens:
     return ListedTokens(passage_ids, centroid_ids, residuals)
 
 
-def _ids(stored: bytes) -> Int32Array:
-    return np.frombuffer(stored, dtype="<i4").astype(np.int32, copy=False)
-
-
-def _width(rows: list[TupleRow]) -> int:
-    """Residual bytes of one token."""
-    return 4 * len(rows[0][2]) // len(rows[0][1]) if rows else 1
-
-
 def begin(tables: CollectionTables, candidates: int) -> Pending:
     """Ask for the active codebook's id and for row-level security, and let vector index scans return so many candidates."""
     parameters = {
@@ -256,24 +260,37 @@ def listed_by(tables: IndexTables, probes: Probes) -> PendingPostings:
     return PendingPostings(tables, probes)
 
 
-def by_proxy(tables: IndexTables, proxy: Float32Array, limit: int, vectors_per_passage: int | None = None) -> PendingCentroids:
-    """Ask for the `limit` passages whose proxies are nearest to the query's (rank,), with the centroid ids of their tokens."""
-    return PendingCentroids(tables, _SQL["centroids_by_proxy"], {"n": limit, "query": Float4Array(proxy)}, vectors_per_passage)
+def by_proxy(
+    tables: IndexTables, proxy: Float32Array, limit: int, centroids: int, vectors_per_passage: int | None = None
+) -> PendingCentroids:
+    """Ask for the `limit` passages whose proxies are nearest to the query's (rank,), with the centroid ids of their tokens.
+
+    There are `centroids` in all, here and in the following functions.
+    """
+    parameters = {"n": limit, "query": Float4Array(proxy)}
+    return PendingCentroids(tables, _SQL["centroids_by_proxy"], parameters, centroids, vectors_per_passage)
 
 
-def centroids_of(tables: IndexTables, passage_ids: Int32Array, vectors_per_passage: int | None = None) -> PendingCentroids:
+def centroids_of(
+    tables: IndexTables, passage_ids: Int32Array, centroids: int, vectors_per_passage: int | None = None
+) -> PendingCentroids:
     """Ask for the centroid ids of the given passages: what centroid interaction needs."""
-    return PendingCentroids(tables, _SQL["centroids_of"], {"passage_ids": Int4Array(passage_ids)}, vectors_per_passage)
-
-
-def codes_of(tables: IndexTables, passage_ids: Int32Array) -> PendingCodes:
-    """Ask for all codes of the given passages."""
     parameters = {"passage_ids": Int4Array(passage_ids)}
-    return PendingCodes(tables, _SQL["codes_of"], parameters)
+    return PendingCentroids(tables, _SQL["centroids_of"], parameters, centroids, vectors_per_passage)
+
+
+def codes_of(tables: IndexTables, passage_ids: Int32Array, centroids: int) -> PendingCodes:
+    """Ask for all codes of the given passages."""
+    return PendingCodes(tables, passage_ids, centroids)
 
 
 def among(
-    tables: IndexTables, probes: Probes, restriction: Restriction, limit: int, vectors_per_passage: int | None = None
+    tables: IndexTables,
+    probes: Probes,
+    restriction: Restriction,
+    limit: int,
+    centroids: int,
+    vectors_per_passage: int | None = None,
 ) -> PendingCentroids:
     """Ask for the best `limit` passages that the restriction and row-level security leave, with the centroid ids of their tokens.
 
@@ -285,7 +302,8 @@ def among(
         "centroid_scores": Float4Array(probes.scores),
         **restriction.named,
     }
-    return PendingCentroids(tables, _SQL["centroids_among"].format(among=restriction.ids), parameters, vectors_per_passage)
+    statement = _SQL["centroids_among"].format(among=restriction.ids)
+    return PendingCentroids(tables, statement, parameters, centroids, vectors_per_passage)
 
 
 def vectors_of(tables: CollectionTables, passage_ids: Int32Array) -> PendingVectors:

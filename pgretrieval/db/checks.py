@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from pgretrieval.assets import statements
+from pgretrieval.db import wire
 from pgretrieval.db.candidates import ListedTokens, listed_tokens
 from pgretrieval.db.connection import Connection
 from pgretrieval.db.handles import IndexTables
 from pgretrieval.db.parameters import as_sent
-from pgretrieval.db.wire import offsets_of
 from pgretrieval.types import ByteArray, Int32Array, Int64Array, Violation
 
 _SQL = statements("check")
@@ -37,15 +37,14 @@ def violations(connection: Connection, name: str, part: str) -> list[Violation]:
     return [Violation(*row) for row in connection.execute(_SQL["check"], {"name": name, "part": part}).fetchall()]
 
 
-def stream_codes(tables: IndexTables, width: int, batch: int) -> Iterator[StoredCodes]:
+def stream_codes(tables: IndexTables, centroids: int, width: int, batch: int) -> Iterator[StoredCodes]:
     """Codes of all passages with the right number of bytes for their tokens, in batches of the running transaction."""
     with tables.connection.cursor(name="pgretrieval_codes", binary=True) as cursor:
-        cursor.execute(_SQL["codes"], tables.ids | {"width": width})
+        cursor.execute(_SQL["codes"], tables.ids | {"id_bytes": wire.id_bytes(centroids), "width": width})
         while rows := cursor.fetchmany(batch):
             yield StoredCodes(
                 [row[0] for row in rows],
-                offsets_of([len(row[1]) // 4 for row in rows]),
-                np.frombuffer(b"".join(row[1] for row in rows), dtype="<i4").astype(np.int32, copy=False),
+                *wire.read_centroid_ids([row[1] for row in rows], centroids),
                 np.frombuffer(b"".join(row[2] for row in rows), dtype=np.uint8).reshape(-1, width),
             )
 

@@ -13,6 +13,7 @@ _INT4_OID = 23
 _FLOAT4_OID = 700
 _ARRAY_HEADER = struct.Struct(">iiIii")  # dimensions, has nulls, element type, length, lower bound
 _ELEMENT_HEADER = 8  # int4 byte length, int2 dimension, int2 unused
+_CENTROIDS_OF_TWO_BYTES = 1 << 16
 
 
 def halfvec_fields(vectors: Float32Array) -> list[bytes]:
@@ -71,6 +72,31 @@ def read_int4_arrays(fields: Sequence[bytes]) -> tuple[Int32Array, Int64Array]:
     elements = [field[_ARRAY_HEADER.size :] for field in fields]
     values = np.frombuffer(b"".join(elements), dtype=">i4")[1::2].astype(np.int32)  # each comes after its length
     return values, np.array(list(map(len, elements)), dtype=np.int64) // _ELEMENT_HEADER
+
+
+def id_bytes(centroids: int) -> int:
+    """Return how many bytes each id takes in `token_code.centroid_ids` where there are so many centroids: `codebook.id_bytes`."""
+    return 2 if centroids <= _CENTROIDS_OF_TWO_BYTES else 4
+
+
+def centroid_ids_field(centroid_ids: Int32Array, centroids: int) -> bytes:
+    """(tokens,) -> a field of `token_code.centroid_ids`."""
+    return centroid_ids.astype(f"<u{id_bytes(centroids)}").tobytes()
+
+
+def read_centroid_ids(fields: Sequence[bytes], centroids: int) -> tuple[Int64Array, Int32Array]:
+    """Fields of `token_code.centroid_ids` -> offsets of their tokens, and all ids."""
+    return id_offsets(list(map(len, fields)), centroids), joined_ids(b"".join(fields), centroids)
+
+
+def id_offsets(lengths: Sequence[int], centroids: int) -> Int64Array:
+    """Bytes of fields of `token_code.centroid_ids` -> offsets of their tokens."""
+    return offsets_of(lengths) // id_bytes(centroids)
+
+
+def joined_ids(fields: bytes, centroids: int) -> Int32Array:
+    """Fields of `token_code.centroid_ids`, one after the other -> all ids."""
+    return np.frombuffer(fields, dtype=f"<u{id_bytes(centroids)}").astype(np.int32)
 
 
 def read_halfvecs(fields: Sequence[bytes]) -> Float32Array:

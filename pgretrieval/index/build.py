@@ -190,7 +190,7 @@ def _build(work: Work) -> BuildReport:
     index = work.tables.index(train(work))
     coder = load_coder(index, work.device, work.collection.scoring)
     _code_all(work, index, coder)
-    _write_postings(work, index)
+    _write_postings(work, index, len(coder.codebook.centroids))
     _index(work, index)
     switch(work, index, coder)
     drop_replaced(work, index)
@@ -239,17 +239,17 @@ def _write(work: Work, index: IndexTables, coded: Coded) -> None:
         write_coded(index.over(work.writing), coded)
 
 
-def _write_postings(work: Work, index: IndexTables) -> None:
+def _write_postings(work: Work, index: IndexTables, centroids: int) -> None:
     """Write postings of all coded passages from their codes, and postings of words, in one transaction."""
     if codes.has_postings(index):
         return
     coded = np.sort(codes.coded(index))
-    postings = None if work.collection.scoring.by_tokens else _postings(work, index, coded)
+    postings = None if work.collection.scoring.by_tokens else _postings(work, index, coded, centroids)
     with index.connection.transaction():
         if postings:
             codes.copy_postings(index, 0, *postings)
         else:
-            _copy_posting_codes(work, index, coded)
+            _copy_posting_codes(work, index, coded, centroids)
         if work.writes_words:
             work.stage("words", 0, 1)
             mean = codes.index_first_words(index, coded, 0, None)
@@ -258,18 +258,18 @@ def _write_postings(work: Work, index: IndexTables) -> None:
     work.stage("postings", len(coded), len(coded))
 
 
-def _postings(work: Work, index: IndexTables, coded: Int32Array) -> Postings:
+def _postings(work: Work, index: IndexTables, coded: Int32Array, centroids: int) -> Postings:
     """Return the posting lists of all centroids."""
     pairs: list[Int64Array] = [np.empty(0, dtype=np.int64)]
     at_once = max(1, VALUES_AT_ONCE // 2048)
     for start in range(0, len(coded), at_once):
         work.stage("postings", start, len(coded))
-        ids, offsets, centroid_ids = codes.read_centroid_ids(index, coded[start : start + at_once])
+        ids, offsets, centroid_ids = codes.read_centroid_ids(index, coded[start : start + at_once], centroids)
         pairs.append(centroid_passage_pairs(centroid_ids, offsets, ids))
     return postings_of(np.concatenate(pairs))
 
 
-def _copy_posting_codes(work: Work, index: IndexTables, coded: Int32Array) -> None:
+def _copy_posting_codes(work: Work, index: IndexTables, coded: Int32Array, centroids: int) -> None:
     """Write the tokens of each centroid, for as many centroids at a time as fit in memory; each pass reads all passages."""
     if not len(coded):
         return
@@ -277,7 +277,7 @@ def _copy_posting_codes(work: Work, index: IndexTables, coded: Int32Array) -> No
     batches = [coded[start : start + starts.step] for start in starts]
     sizes = np.zeros(1, dtype=np.int64)
     for batch in batches:
-        counted = np.bincount(codes.read_centroid_ids(index, batch)[2])
+        counted = np.bincount(codes.read_centroid_ids(index, batch, centroids)[2])
         sizes = np.pad(sizes, (0, max(0, len(counted) - len(sizes))))
         sizes[: len(counted)] += counted
     width = packed_width(work.making.dim, work.collection.bits)
@@ -286,7 +286,7 @@ def _copy_posting_codes(work: Work, index: IndexTables, coded: Int32Array) -> No
         found = []
         for place, batch in enumerate(batches):
             work.stage("postings", (number * len(batches) + place) * len(coded) // (len(ranges) * len(batches)), len(coded))
-            ids, offsets, centroid_ids, residuals = codes.read_codes(index, batch, width)
+            ids, offsets, centroid_ids, residuals = codes.read_codes(index, batch, centroids, width)
             found.append(posting_codes_of(centroid_ids, offsets, ids, residuals, first, end))
         codes.copy_posting_codes(index, 0, merged(found))
     if not work.collection.scoring.codes_by_passage:

@@ -75,8 +75,8 @@ def _decoding_violations(index: IndexTables, scoring: Scoring, total: int, stage
     wrong: list[tuple[str, int]] = []
     foreign: list[str] = []
     done = 0
-    width = codebook.decoder.width
-    for stored in checks.stream_codes(index, width, _BATCH):
+    centroids, width = len(codebook.decoder.centroids), codebook.decoder.width
+    for stored in checks.stream_codes(index, centroids, width, _BATCH):
         stage("decoding", done, total)
         wrong += _without_direction(codebook, stored)
         foreign += _of_another_codebook(codebook, stored)

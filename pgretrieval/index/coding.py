@@ -36,13 +36,15 @@ class Coded(NamedTuple):
     """Passages in stored form: codes (tokens,), those of passage i at offsets[i]:offsets[i + 1], and proxies (passages, rank) or
     None.
 
-    `quantization_error` is the mean over tokens of 1 - cosine of a vector and its decoded code, or None.
+    `centroids` is how many the codebook has. `quantization_error` is the mean over tokens of 1 - cosine of a vector and its decoded
+    code, or None.
     """
 
     passage_ids: Int32Array
     offsets: Int64Array
     centroid_ids: Int32Array
     residuals: ByteArray
+    centroids: int
     proxies: Float32Array | None
     quantization_error: float | None
 
@@ -60,7 +62,8 @@ class Coder(NamedTuple):
         fitted = self.proxy_model.passages(tokens, self.device) if self.proxy_model else None
         centroid_ids, residuals = self.codebook.encode(tokens.vectors)
         error = self.codebook.quantization_error(tokens.vectors, centroid_ids, residuals) if measured else None
-        return Coded(passage_ids, tokens.offsets, centroid_ids, residuals, fitted, error)
+        centroids = len(self.codebook.centroids)
+        return Coded(passage_ids, tokens.offsets, centroid_ids, residuals, centroids, fitted, error)
 
 
 def load_coder(tables: IndexTables, device: torch.device, scoring: Scoring) -> Coder:
@@ -96,7 +99,7 @@ class Coders:
 
 def write_coded(tables: IndexTables, coded: Coded) -> None:
     """Write codes and proxies of passages by binary COPY."""
-    codes.copy_codes(tables, coded.passage_ids, coded.offsets, coded.centroid_ids, coded.residuals)
+    codes.copy_codes(tables, coded.passage_ids, coded.offsets, coded.centroid_ids, coded.residuals, coded.centroids)
     if coded.proxies is not None:
         proxies.copy(tables, coded.passage_ids, coded.proxies)
 

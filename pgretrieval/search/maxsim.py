@@ -21,9 +21,13 @@ from pgretrieval.types import ByteArray, Float32Array, Int32Array, Int64Array, T
 _TOKENS_AT_LEAST = 2048  # tokens that one thread scores before a second has woken
 
 
-def request_passages(tables: IndexTables, passage_ids: Int32Array, *, keeps_vectors: bool) -> PendingCodes | PendingVectors:
+def request_passages(
+    tables: IndexTables, passage_ids: Int32Array, codebook: Codebook, *, keeps_vectors: bool
+) -> PendingCodes | PendingVectors:
     """Request the data for exact scores of passages: their vectors if the collection stores them, else their codes."""
-    return read.vectors_of(tables, passage_ids) if keeps_vectors else read.codes_of(tables, passage_ids)
+    if keeps_vectors:
+        return read.vectors_of(tables, passage_ids)
+    return read.codes_of(tables, passage_ids, len(codebook.centroids))
 
 
 def exact_scores(query: Float32Array, codebook: Codebook, found: CodedPassages | StoredPassages) -> Float32Array:

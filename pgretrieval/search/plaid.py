@@ -89,7 +89,7 @@ class PlaidScan(BaseScan):
     ) -> None:
         super().__init__(connection, index, request, query)
         self._settings = settings
-        self._each = index.statistics.vectors_per_passage
+        self._shape = len(index.codebook.centroids), index.statistics.vectors_per_passage
         self._postings: PendingPostings | None = None
         self._known, _ = index.centroid_ids.find(_NO_PASSAGES)
         self._coded: PendingCentroids | None = None
@@ -100,7 +100,7 @@ class PlaidScan(BaseScan):
             self._probes = select_probes(self._scores, settings.probes)
         with self.report.stage("candidates"):
             if proxy_model is not None:
-                self._coded = read.by_proxy(self._tables, proxy_model.query(query), settings.candidates, self._each)
+                self._coded = read.by_proxy(self._tables, proxy_model.query(query), settings.candidates, *self._shape)
             elif self._restriction is not None:
                 self._coded = self._request_among(self._restriction)
             else:
@@ -118,7 +118,7 @@ class PlaidScan(BaseScan):
             self._known, unknown = self._index.centroid_ids.find(best)
             if len(unknown):
                 self.report.round_trips += 1
-                self._coded = read.centroids_of(self._tables, unknown, self._each)
+                self._coded = read.centroids_of(self._tables, unknown, *self._shape)
         self.report.postings_read = len(listed.passage_ids)
         self.report.bytes_moved += listed.bytes_moved
 
@@ -161,7 +161,7 @@ class PlaidScan(BaseScan):
         return self._index.centroid_ids.add(found)
 
     def _request_among(self, restriction: Restriction) -> PendingCentroids:
-        return read.among(self._tables, self._probes, restriction, self._settings.candidates, self._each)
+        return read.among(self._tables, self._probes, restriction, self._settings.candidates, *self._shape)
 
 
 def choose_settings(k: int, statistics: CollectionStatistics, options: ScanOptions, *, in_sql: bool = False) -> PlaidSettings:

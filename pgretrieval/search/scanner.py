@@ -43,7 +43,8 @@ class BaseScan:
     def _request_passages(self, passage_ids: Int32Array) -> PendingCodes | PendingVectors:
         """Request the data for exact scores of passages."""
         self.report.round_trips += 1
-        return maxsim.request_passages(self._tables, passage_ids, keeps_vectors=self._index.keeps_vectors)
+        index = self._index
+        return maxsim.request_passages(self._tables, passage_ids, index.codebook, keeps_vectors=index.keeps_vectors)
 
     def _read_requested(self, requested: PendingCodes | PendingVectors) -> CodedPassages | StoredPassages:
         """Read the requested codes or vectors."""

@@ -15,5 +15,5 @@ select passage.key, token_code.centroid_ids, token_code.residuals
 from pgretrieval.token_code
 join pgretrieval.passage using (collection_id, bucket, passage_id)
 where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s
-  and pg_catalog.length(token_code.centroid_ids) = 4 * passage.token_count
+  and pg_catalog.length(token_code.centroid_ids) = %(id_bytes)s * passage.token_count
   and pg_catalog.length(token_code.residuals) = %(width)s * passage.token_count

@@ -15,17 +15,17 @@ from pgretrieval.posting
 where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and centroid_id = any(%(centroid_ids)s)
 
 -- name: centroids_of
--- Only centroid ids, aggregated in one row. (Residuals are separate rows: aggregating megabytes costs more than rows do.) Passages
+-- Only centroid ids and how many bytes they take, aggregated in one row. (Residuals are separate rows: aggregating megabytes costs more than rows do.) Passages
 -- with a constant number of vectors need no counts.
 select pg_catalog.array_agg(passage_id),
-       pg_catalog.array_agg(pg_catalog.length(centroid_ids) / 4) filter (where %(vectors_per_passage)s::integer is null),
+       pg_catalog.array_agg(pg_catalog.length(centroid_ids)) filter (where %(vectors_per_passage)s::integer is null),
        pg_catalog.string_agg(centroid_ids, '')
 from pgretrieval.token_code
 where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and passage_id = any(%(passage_ids)s)
 
 -- name: centroids_by_proxy
 select pg_catalog.array_agg(passage_id),
-       pg_catalog.array_agg(pg_catalog.length(centroid_ids) / 4) filter (where %(vectors_per_passage)s::integer is null),
+       pg_catalog.array_agg(pg_catalog.length(centroid_ids)) filter (where %(vectors_per_passage)s::integer is null),
        pg_catalog.string_agg(centroid_ids, '')
 from pgretrieval.candidates_by_proxy(%(collection_id)s, %(codebook_id)s, %(query)s::real[], %(n)s) as candidate
 join pgretrieval.token_code using (bucket, passage_id)
@@ -33,7 +33,7 @@ where token_code.collection_id = %(collection_id)s and token_code.codebook_id = 
 
 -- name: centroids_among
 select pg_catalog.array_agg(passage_id),
-       pg_catalog.array_agg(pg_catalog.length(centroid_ids) / 4) filter (where %(vectors_per_passage)s::integer is null),
+       pg_catalog.array_agg(pg_catalog.length(centroid_ids)) filter (where %(vectors_per_passage)s::integer is null),
        pg_catalog.string_agg(centroid_ids, '')
 from pgretrieval.candidates_among(
     %(collection_id)s, %(codebook_id)s, %(centroid_ids)s::integer[], %(centroid_scores)s::real[], %(n)s,

@@ -313,8 +313,8 @@ def test_compaction_merges_segments_and_drops_deleted_passages(large: pgretrieva
         == rows(
             database_url,
             """select count(*) from (
-               select distinct passage_id, pgretrieval.centroid_at(centroid_ids, place)
-               from pgretrieval.token_code, generate_series(0, length(centroid_ids) / 4 - 1) as place
+               select distinct passage_id, pgretrieval.centroid_at(centroid_ids, place, 2)
+               from pgretrieval.token_code, generate_series(0, length(centroid_ids) / 2 - 1) as place
            ) as coded""",
         )[0][0]
     )

@@ -243,23 +243,23 @@ def test_segments(breaking: psycopg.Connection[Any], statement: str, sound: bool
 
 
 def little_endian(value: int) -> str:
-    return value.to_bytes(4, "little", signed=True).hex()
+    return value.to_bytes(2, "little").hex()
 
 
-@pytest.mark.parametrize("unknown", [-1, 100_000])
+@pytest.mark.parametrize("unknown", [2_000, 65_535])
 def test_a_centroid_that_the_codebook_does_not_have(breaking: psycopg.Connection[Any], unknown: int):
     """An unknown centroid in a code is found even if the postings agree with it."""
     named = values(breaking)
     breaking.execute(
-        """update pgretrieval.token_code set centroid_ids = decode(%s, 'hex') || substr(centroid_ids, 5)
+        """update pgretrieval.token_code set centroid_ids = decode(%s, 'hex') || substr(centroid_ids, 3)
            where collection_id = %s and codebook_id = %s and passage_id = %s""",
         [little_endian(unknown), named["id"], named["codebook"], named["p7"]],
     )
     breaking.execute(
         """update pgretrieval.posting set passage_ids = array_remove(passage_ids, %(p7)s::integer)
            where collection_id = %(id)s and centroid_id not in (
-               select pgretrieval.centroid_at(centroid_ids, place)
-               from pgretrieval.token_code, generate_series(0, length(centroid_ids) / 4 - 1) as place
+               select pgretrieval.centroid_at(centroid_ids, place, 2)
+               from pgretrieval.token_code, generate_series(0, length(centroid_ids) / 2 - 1) as place
                where collection_id = %(id)s and codebook_id = %(codebook)s and passage_id = %(p7)s)""",
         named,
     )
@@ -351,7 +351,7 @@ def test_a_code_that_decodes_to_no_direction(database: pgretrieval.RetrievalData
     # The codec's levels become 1 and those of centroid 0 all -1 / 8, whose sum is zero for the right bytes.
     connection.execute("update pgretrieval.codebook set weights[1] = 0.125")
     connection.execute("update pgretrieval.centroid set vector = array_fill(-0.125, array[64])::halfvec where centroid_id = 0")
-    connection.execute("""update pgretrieval.token_code set centroid_ids = '\\x00000000'::bytea || substr(centroid_ids, 5)""")
+    connection.execute("""update pgretrieval.token_code set centroid_ids = '\\x0000'::bytea || substr(centroid_ids, 3)""")
     connection.execute("""update pgretrieval.token_code set residuals = decode(repeat('00', 32), 'hex') || substr(residuals, 33)""")
     violations = [violation for violation in docs.check() if violation.rule == "undirected_code"]
     assert len(violations) == 20

@@ -163,8 +163,8 @@ def test_explain_shows_every_stage_and_count(built: pgretrieval.Collection, corp
         assert counts[name] > 0, name
     assert explanation.candidates <= explanation.postings_read
     assert explanation.passages_decoded <= explanation.candidates
-    # Every decoded token moved its packed residual, 64 dimensions at 4 bits, and its 4-byte centroid id.
-    assert explanation.bytes_moved >= explanation.tokens_decoded * (4 + 32)
+    # Every decoded token moved its packed residual, 64 dimensions at 4 bits, and its 2-byte centroid id.
+    assert explanation.bytes_moved >= explanation.tokens_decoded * (2 + 32)
 
 
 def test_pruning_decodes_only_what_it_keeps(built: pgretrieval.Collection, corpus: Corpus):
@@ -185,7 +185,7 @@ def test_stats_count_stored_rows(built: pgretrieval.Collection, corpus: Corpus):
     assert (stats["bits"], stats["dim"], stats["built"], stats["waiting_for_build"]) == (4, 64, True, 0)
     assert set(stats["bytes"]) == {"centroid", "passage", "posting", "proxy_model", "token_code", "token_vector", "word_posting"}
     # Packed residuals and centroid ids alone.
-    assert stats["bytes"]["token_code"] > stats["tokens"] * (4 + 32)
+    assert stats["bytes"]["token_code"] > stats["tokens"] * (2 + 32)
 
 
 def test_psycopg_accepts_the_url(database: pgretrieval.RetrievalDatabase, built: pgretrieval.Collection):

@@ -34,7 +34,7 @@ def decoded(url: str, name: str) -> dict[str, Float32Array]:
         ).fetchall()
     found = {}
     for key, ids, residuals in rows:
-        centroid_ids = np.frombuffer(ids, dtype="<i4").astype(np.int32)
+        centroid_ids = np.frombuffer(ids, dtype="<u2").astype(np.int32)
         packed = np.frombuffer(residuals, dtype=np.uint8).reshape(len(centroid_ids), -1).copy()
         vectors = codebook.decode(centroid_ids, packed).astype(np.float64)
         found[key] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

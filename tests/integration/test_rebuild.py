@@ -96,7 +96,7 @@ words as (
     join active using (collection_id) cross join lateral unnest(word_posting.passage_ids) as entry (passage_id)
 ),
 coded as (
-    select passage_id, length(centroid_ids) / 4 as tokens from pgretrieval.token_code join active using (collection_id, codebook_id)
+    select passage_id, length(centroid_ids) / 2 as tokens from pgretrieval.token_code join active using (collection_id, codebook_id)
 ),
 stored as (select passage_id from pgretrieval.token_vector join active using (collection_id, encoding)),
 dense as (

@@ -443,7 +443,7 @@ def test_each_rule(collections: dict[str, pgretrieval.Collection], breaking: Con
 def test_codes_by_passage_and_by_centroid_differ(collections: dict[str, pgretrieval.Collection], breaking: Connection, column: str):
     """A difference between codes by passage and by centroid is found."""
     breaking.execute(
-        f"""update pgretrieval.token_code set {column} = '\\x01000000'::bytea || substr({column}, 5)
+        f"""update pgretrieval.token_code set {column} = '\\x0100'::bytea || substr({column}, 3)
             where collection_id = %s and passage_id = 7""",
         [collections["reranked"]._row.collection_id],
     )

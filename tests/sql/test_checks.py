@@ -51,7 +51,7 @@ def sound(connection: Connection) -> Connection:
         connection.execute(
             """insert into pgretrieval.token_code (collection_id, codebook_id, passage_id, centroid_ids, residuals)
                values (1, %s, %s, %s, %s)""",
-            [CODEBOOK, passage_id, struct.pack(f"<{len(centroids)}i", *centroids), b"\xff" * (DIM // 8 * len(centroids))],
+            [CODEBOOK, passage_id, struct.pack(f"<{len(centroids)}H", *centroids), b"\xff" * (DIM // 8 * len(centroids))],
         )
         connection.execute(
             "insert into pgretrieval.token_vector (collection_id, passage_id, vectors) values (1, %s, %s::halfvec[])",
@@ -126,13 +126,13 @@ def test_check_codes(sound: Connection):
         "pgretrieval.check_codes(c)",
         {
             "update pgretrieval.passage set token_count = 3 where passage_id = 1": [
-                ("wrong_token_count", "k1", said.format(3, 8, 12, 12, 18))
+                ("wrong_token_count", "k1", said.format(3, 4, 12, 6, 18))
             ],
             "update pgretrieval.token_code set centroid_ids = centroid_ids || '\\x00' where passage_id = 2": [
-                ("wrong_token_count", "k2", said.format(1, 5, 6, 4, 6))
+                ("wrong_token_count", "k2", said.format(1, 3, 6, 2, 6))
             ],
             "update pgretrieval.token_code set residuals = substr(residuals, 2) where passage_id = 3": [
-                ("wrong_token_count", "k3", said.format(1, 4, 5, 4, 6))
+                ("wrong_token_count", "k3", said.format(1, 2, 5, 2, 6))
             ],
         },
     )
@@ -143,7 +143,7 @@ def test_check_codes(sound: Connection):
     ]
     sound.execute("insert into pgretrieval.rebuild values (1, '{}', 48, 0, 7, null, true, 1)")  # k1 has its new count
     assert broken(sound, "pgretrieval.check_codes(c)", "update pgretrieval.passage set token_count = 3") == [
-        ("wrong_token_count", "k1", said.format(3, 8, 12, 12, 18))
+        ("wrong_token_count", "k1", said.format(3, 4, 12, 6, 18))
     ]
 
 

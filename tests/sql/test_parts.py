@@ -9,6 +9,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from pgretrieval.db.wire import id_bytes
+
 pytestmark = pytest.mark.both_versions
 
 Connection = psycopg.Connection[Any]
@@ -52,7 +54,7 @@ def add(connection: Connection, held: tuple[int, int], passage_id: int, centroid
            values (%s, %s, 'k' || %s, %s, jsonb_build_object('n', %s::integer), %s)""",
         [number, passage_id, passage_id, body, passage_id, len(centroids)],
     )
-    ids, residuals = struct.pack(f"<{len(centroids)}i", *centroids), b"\xff" * (DIM // 8 * len(centroids))
+    ids, residuals = struct.pack(f"<{len(centroids)}H", *centroids), b"\xff" * (DIM // 8 * len(centroids))
     connection.execute(
         """insert into pgretrieval.token_code (collection_id, codebook_id, passage_id, centroid_ids, residuals)
            values (%s, %s, %s, %s, %s)""",
@@ -115,11 +117,21 @@ def test_check_search(connection: Connection):
         assert caught.value.sqlstate == "PGR05"
 
 
-def test_centroid_at_reads_little_endian_numbers(connection: Connection):
-    """Bytes are read in little-endian order."""
-    stored = struct.pack("<3i", 1, 258, 16_909_060)
-    for token, expected in enumerate((1, 258, 16_909_060)):
-        assert connection.execute("select pgretrieval.centroid_at(%s, %s)", [stored, token]).fetchone() == (expected,)
+@pytest.mark.parametrize(("form", "ids"), [("H", [1, 258, 65_535]), ("I", [1, 65_536, 16_909_060])])
+def test_centroid_at_reads_little_endian_numbers(connection: Connection, form: str, ids: list[int]):
+    """Numbers of two and of four bytes are read in little-endian order, and without a sign."""
+    stored = struct.pack(f"<3{form}", *ids)
+    for token, expected in enumerate(ids):
+        found = connection.execute("select pgretrieval.centroid_at(%s, %s, %s)", [stored, token, struct.calcsize(form)])
+        assert found.fetchone() == (expected,)
+
+
+@pytest.mark.parametrize("centroids", [1, 65_536, 65_537])
+def test_the_client_knows_how_many_bytes_an_id_takes(connection: Connection, held: tuple[int, int], centroids: int):
+    """Client and server agree on the size of a centroid id, which is two bytes where those are enough."""
+    connection.execute("update pgretrieval.codebook set centroid_count = %s", [centroids])
+    assert connection.execute("select id_bytes from pgretrieval.codebook").fetchone() == (id_bytes(centroids),)
+    assert id_bytes(centroids) == (2 if centroids <= 65_536 else 4)
 
 
 def test_probe_weights_centroids_by_what_they_beat_a_miss(connection: Connection, held: tuple[int, int]):
@@ -298,7 +310,7 @@ def test_encode_tokens(connection: Connection, held: tuple[int, int]):
     ids, residuals = connection.execute(
         "select * from pgretrieval.encode_tokens(%s, %s, %s::vector[])", [*held, vectors]
     ).fetchone()
-    assert struct.unpack("<4i", ids) == (0, 2, 0, 1)
+    assert struct.unpack("<4H", ids) == (0, 2, 0, 1)
     # bits of the coordinates above 0: token 1 leaves (-.1, .1), token 2 (0, -.5, -.7), token 3 (-.5, .5, .5), token 4 nothing
     assert [residuals[start] for start in range(0, len(residuals), DIM // 8)] == [0b01000000, 0, 0b01100000, 0]
 

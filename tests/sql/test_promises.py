@@ -270,6 +270,7 @@ ARGUMENTS = {
     "source_rows.keys": "array['zzbrow1']",
     "centroid_ids": "array(select generate_series(0, 4000))",
     "centroid_at.centroid_ids": r"'\x01000000'::bytea",
+    "centroid_at.id_bytes": "4",
     "centroid_scores": "array_fill(1::real, array[4001])",
     "scores": "array_fill(1::real, array[400])",
     "words": "array['common', 'yyaword1', 'zzbword1']",

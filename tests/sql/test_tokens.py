@@ -224,9 +224,9 @@ def test_what_is_checked_first(reading: Connection):
 def test_decoder(reading: Connection):
     """Each byte is decoded to its weights in order, exactly."""
     _, codebook = ids_of(reading)
-    width, levels, residual = reading.execute("select * from pgretrieval.decoder(%s)", [codebook]).fetchone()
+    id_bytes, width, levels, residual = reading.execute("select * from pgretrieval.decoder(%s)", [codebook]).fetchone()
     weights = reading.execute("select weights from pgretrieval.codebook where codebook_id = %s", [codebook]).fetchone()[0]
-    assert (width, [len(table) for table in levels]) == (32, [256, 256])
+    assert (id_bytes, width, [len(table) for table in levels]) == (2, 32, [256, 256])
     for packed in (bytes(range(32)), bytes(range(224, 256)), bytes(range(0, 256, 8))):
         statement = f"select ({residual})::real[] from (select %(packed)s::bytea as packed) as token"
         parameters = {"levels": levels, "packed": packed}

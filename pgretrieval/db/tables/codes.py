@@ -28,13 +28,18 @@ class PostingCodes(NamedTuple):
 
 
 def copy_codes(
-    tables: IndexTables, passage_ids: Int32Array, offsets: Int64Array, centroid_ids: Int32Array, residuals: ByteArray
+    tables: IndexTables,
+    passage_ids: Int32Array,
+    offsets: Int64Array,
+    centroid_ids: Int32Array,
+    residuals: ByteArray,
+    centroids: int,
 ) -> None:
     """Write the codes of passages; rows `offsets[i]:offsets[i + 1]` of (tokens,) ids and (tokens, width) bytes are passage i's."""
-    ids = centroid_ids.astype("<i4")
+    ids, width = wire.centroid_ids_field(centroid_ids, centroids), wire.id_bytes(centroids)
     edges = offsets.tolist()
     rows = (
-        (tables.collection_id, tables.codebook_id, passage_id, ids[start:end].tobytes(), residuals[start:end].tobytes())
+        (tables.collection_id, tables.codebook_id, passage_id, ids[start * width : end * width], residuals[start:end].tobytes())
         for passage_id, start, end in zip(passage_ids.tolist(), edges[:-1], edges[1:], strict=True)
     )
     types = ["int4", "int4", "int4", "bytea", "bytea"]
@@ -123,17 +128,17 @@ def has_postings(tables: IndexTables) -> bool:
     return bool(tables.value(_SQL["has_postings"]))
 
 
-def read_centroid_ids(tables: IndexTables, passage_ids: Int32Array) -> tuple[Int32Array, Int64Array, Int32Array]:
-    """Return ids of passages in the order received, offsets, and centroid ids (tokens,)."""
+def read_centroid_ids(tables: IndexTables, passage_ids: Int32Array, centroids: int) -> tuple[Int32Array, Int64Array, Int32Array]:
+    """Return ids of passages in the order received, offsets, and ids (tokens,) of so many centroids."""
     rows = tables.binary_rows(_SQL["centroid_ids"], passage_ids=Int4Array(passage_ids))
-    centroid_ids = np.frombuffer(b"".join(row[1] for row in rows), dtype="<i4").astype(np.int32, copy=False)
-    return np.array([row[0] for row in rows], dtype=np.int32), wire.offsets_of([len(row[1]) // 4 for row in rows]), centroid_ids
+    return np.array([row[0] for row in rows], dtype=np.int32), *wire.read_centroid_ids([row[1] for row in rows], centroids)
 
 
-def read_codes(tables: IndexTables, passage_ids: Int32Array, width: int) -> tuple[Int32Array, Int64Array, Int32Array, ByteArray]:
+def read_codes(
+    tables: IndexTables, passage_ids: Int32Array, centroids: int, width: int
+) -> tuple[Int32Array, Int64Array, Int32Array, ByteArray]:
     """`read_centroid_ids`, and residuals (tokens, width)."""
     rows = tables.binary_rows(_SQL["codes"], passage_ids=Int4Array(passage_ids))
-    centroid_ids = np.frombuffer(b"".join(row[1] for row in rows), dtype="<i4").astype(np.int32, copy=False)
+    offsets, centroid_ids = wire.read_centroid_ids([row[1] for row in rows], centroids)
     residuals = np.frombuffer(b"".join(row[2] for row in rows), dtype=np.uint8).reshape(-1, width)
-    ids = np.array([row[0] for row in rows], dtype=np.int32)
-    return ids, wire.offsets_of([len(row[1]) // 4 for row in rows]), centroid_ids, residuals
+    return np.array([row[0] for row in rows], dtype=np.int32), offsets, centroid_ids, residuals

@@ -8,7 +8,7 @@ begin atomic
     select 'wrong_token_count', passage.key,
            format('%s tokens; codes have %s bytes of centroid numbers and %s of residuals, %s and %s were right',
                   passage.token_count, length(token_code.centroid_ids), length(token_code.residuals),
-                  4 * kept.tokens, kept.tokens * ((codebook.dim * codebook.bits + 7) / 8))
+                  codebook.id_bytes * kept.tokens, kept.tokens * ((codebook.dim * codebook.bits + 7) / 8))
     from pgretrieval.passage
     join pgretrieval.token_code
         on token_code.collection_id = (held).collection_id and token_code.codebook_id = (select (held).codebook_id)
@@ -23,16 +23,17 @@ begin atomic
           where rebuild.collection_id = (held).collection_id and rebuild.switched and rebuild.encoder is not null
             and passage.passage_id > rebuild.recounted
       )
-      and (length(token_code.centroid_ids) <> 4 * kept.tokens
+      and (length(token_code.centroid_ids) <> codebook.id_bytes * kept.tokens
            or length(token_code.residuals) <> kept.tokens * ((codebook.dim * codebook.bits + 7) / 8))
     union all
     select 'wrong_vectors_per_passage', passage.key,
-           format('codes of %s vectors, every passage has %s', length(token_code.centroid_ids) / 4, (held).vectors_per_passage)
+           format('codes of %s vectors, every passage has %s', length(token_code.centroid_ids) / codebook.id_bytes, (held).vectors_per_passage)
     from pgretrieval.passage
     join pgretrieval.token_code
         on token_code.collection_id = (held).collection_id and token_code.codebook_id = (select (held).codebook_id)
         and token_code.bucket = passage.bucket and token_code.passage_id = passage.passage_id
+    join pgretrieval.codebook on codebook.codebook_id = (held).codebook_id
     where passage.collection_id = (held).collection_id
       and (select 'maxsim' in ((held).scorer, (held).rerank))
-      and length(token_code.centroid_ids) <> 4 * (select (held).vectors_per_passage);
+      and length(token_code.centroid_ids) <> codebook.id_bytes * (select (held).vectors_per_passage);
 end;

@@ -83,9 +83,10 @@ begin atomic
     join pgretrieval.token_code
         on token_code.collection_id = (held).collection_id and token_code.codebook_id = (select (held).codebook_id)
         and token_code.bucket = listed.bucket and token_code.passage_id = listed.passage_id
+    join pgretrieval.codebook on codebook.codebook_id = token_code.codebook_id
     where (select (held).rerank = 'maxsim')
-      and listed.position between 0 and length(token_code.centroid_ids) / 4 - 1
-      and (pgretrieval.centroid_at(token_code.centroid_ids, listed.position) <> listed.centroid_id
+      and listed.position between 0 and length(token_code.centroid_ids) / codebook.id_bytes - 1
+      and (pgretrieval.centroid_at(token_code.centroid_ids, listed.position, codebook.id_bytes) <> listed.centroid_id
            or substr(token_code.residuals, 1 + length(listed.packed) * listed.position, length(listed.packed)) <> listed.packed)
     union all
     select 'orphan_token', format('passage_id %s', listed.passage_id),

@@ -10,11 +10,12 @@ begin atomic
         from (
             select token_code.bucket, token_code.passage_id,
                    array(
-                       select distinct pgretrieval.centroid_at(token_code.centroid_ids, place)
-                       from generate_series(0, length(token_code.centroid_ids) / 4 - 1) as place
+                       select distinct pgretrieval.centroid_at(token_code.centroid_ids, place, codebook.id_bytes)
+                       from generate_series(0, length(token_code.centroid_ids) / codebook.id_bytes - 1) as place
                        order by 1
                    ) as centroid_ids
             from pgretrieval.token_code
+            join pgretrieval.codebook on codebook.codebook_id = token_code.codebook_id
             where token_code.collection_id = (held).collection_id and token_code.codebook_id = (held).codebook_id
               and (held).scorer = 'maxsim'
         ) as coded

@@ -42,13 +42,14 @@ begin
           and token_vector.passage_id = passage.passage_id and token_vector.bucket = passage.bucket
           and passage.token_count <> cardinality(token_vector.vectors);
         update pgretrieval.passage
-        set token_count = length(token_code.centroid_ids) / 4
-        from pgretrieval.rebuild, pgretrieval.token_code
+        set token_count = length(token_code.centroid_ids) / codebook.id_bytes
+        from pgretrieval.rebuild, pgretrieval.codebook, pgretrieval.token_code
         where held.scorer = 'maxsim' and rebuild.collection_id = in_collection
           and passage.collection_id = in_collection and passage.passage_id > rebuild.recounted and passage.passage_id <= last_passage
           and token_code.collection_id = in_collection and token_code.codebook_id = rebuild.codebook_id
+          and codebook.codebook_id = rebuild.codebook_id
           and token_code.passage_id = passage.passage_id and token_code.bucket = passage.bucket
-          and passage.token_count <> length(token_code.centroid_ids) / 4;
+          and passage.token_count <> length(token_code.centroid_ids) / codebook.id_bytes;
         update pgretrieval.rebuild set recounted = last_passage where collection_id = in_collection;
         return true;
     end if;

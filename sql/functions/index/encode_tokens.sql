@@ -81,7 +81,7 @@ begin
     end if;
     return query execute format(
         $statement$
-        select string_agg(substr(number, 4, 1) || substr(number, 3, 1) || substr(number, 2, 1) || substr(number, 1, 1), '' order by place),
+        select string_agg(%6$s, '' order by place),
                string_agg(substr(varbit_send(%1$s), 5), '' order by place)
         from (
             select coded.place, int4send(coded.centroid_id) as number, %2$s
@@ -96,7 +96,8 @@ begin
             offset 0
         ) as compared
         $statement$,
-        packed, comparisons, in_collection, in_codebook, nearest
+        packed, comparisons, in_collection, in_codebook, nearest,
+        (select string_agg(format('substr(number, %s, 1)', byte), ' || ' order by byte desc) from generate_series(5 - codebook.id_bytes, 4) as byte)
     ) using vectors, cutoffs;
 end
 $function$;

@@ -109,15 +109,15 @@ begin
         from (select 'maxsim' in (held.scorer, held.rerank)) as codes (stored);
         if held.scorer = 'maxsim' then
             insert into pgretrieval.posting (collection_id, codebook_id, centroid_id, segment, passage_ids)
-            select held.collection_id, held.codebook_id, pgretrieval.centroid_at(new_centroids, token), new_id, array[new_id]
-            from generate_series(0, length(new_centroids) / 4 - 1) as token
+            select held.collection_id, held.codebook_id, pgretrieval.centroid_at(new_centroids, token, length(new_centroids) / cardinality(unit)), new_id, array[new_id]
+            from generate_series(0, cardinality(unit) - 1) as token
             group by 3;
         else
             insert into pgretrieval.posting_code (collection_id, codebook_id, centroid_id, segment, passage_ids, positions, residuals)
-            select held.collection_id, held.codebook_id, pgretrieval.centroid_at(new_centroids, token), new_id,
+            select held.collection_id, held.codebook_id, pgretrieval.centroid_at(new_centroids, token, length(new_centroids) / cardinality(unit)), new_id,
                    array_agg(new_id order by token), array_agg(token order by token),
                    string_agg(substr(new_residuals, 1 + token * width, width), '' order by token)
-            from generate_series(0, length(new_centroids) / 4 - 1) as token
+            from generate_series(0, cardinality(unit) - 1) as token
             cross join (select length(new_residuals) / cardinality(unit)) as packed (width)
             group by 3;
         end if;

@@ -1,9 +1,12 @@
--- What a statement needs to decode tokens of a codebook: the bytes that a token's residual takes, and the text of the residual of
--- `token.packed` as a vector, where the statement's third parameter is `levels`: for each value in a packed byte a table of 256 bytes.
+-- What a statement needs to decode tokens of a codebook: the bytes that a token's centroid number and residual take, and the text of the
+-- residual of `token.packed` as a vector, where the statement's third parameter is `levels`: for each value in a packed byte a table of
+-- 256 bytes.
 --
 -- Every weight is a whole number of steps, the largest magnitude 127 (pgretrieval/numerics/residual.py), and the tables have that number
 -- plus 127: get_byte is the fastest look-up there is (docs/design/sql-searches.md).
-create or replace function pgretrieval.decoder(in_codebook integer, out width integer, out levels bytea[], out residual text)
+create or replace function pgretrieval.decoder(
+    in_codebook integer, out id_bytes integer, out width integer, out levels bytea[], out residual text
+)
 language plpgsql stable
 set search_path from current
 as $function$
@@ -14,6 +17,7 @@ declare
     in_steps bytea[];
 begin
     select * into strict codebook from pgretrieval.codebook c where c.codebook_id = in_codebook;
+    id_bytes := codebook.id_bytes;
     per_byte := 8 / codebook.bits;
     width := (codebook.dim + per_byte - 1) / per_byte;
     step := (select max(abs(weight))::double precision / 127 from unnest(codebook.weights) as weight);

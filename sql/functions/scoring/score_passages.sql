@@ -63,8 +63,8 @@ begin
             cross join lateral (
                 select substr(coded.residuals, 1 + %5$s * listed.place, %5$s) as packed, listed.centroid_id
                 from (
-                    select place, pgretrieval.centroid_at(coded.centroid_ids, place) as centroid_id
-                    from generate_series(0, length(coded.centroid_ids) / 4 - 1) as place
+                    select place, pgretrieval.centroid_at(coded.centroid_ids, place, %9$s) as centroid_id
+                    from generate_series(0, length(coded.centroid_ids) / %9$s - 1) as place
                     offset 0
                 ) as listed
                 where %7$s
@@ -79,7 +79,8 @@ begin
         best, decoder.residual, held.collection_id, held.codebook_id, decoder.width,
         case when held.unit_vectors then '@extschema:vector@.l2_normalize' end,
         case when centroid_ids is null then 'true' else 'listed.centroid_id = any($4)' end,
-        case when centroid_ids is null then 'true' else 'centroid.centroid_id = any($4)' end
+        case when centroid_ids is null then 'true' else 'centroid.centroid_id = any($4)' end,
+        decoder.id_bytes
     ) using passage_ids, query, decoder.levels, centroid_ids;
 end
 $function$;

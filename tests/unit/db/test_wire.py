@@ -5,14 +5,17 @@ from __future__ import annotations
 import struct
 
 import numpy as np
+import pytest
 
 from pgretrieval.db.wire import (
+    centroid_ids_field,
     float4_array,
     halfvec_array_fields,
     halfvec_fields,
     int4_array,
     int4_array_fields,
     offsets_of,
+    read_centroid_ids,
     read_halfvec_arrays,
     read_halfvecs,
     read_int4_arrays,
@@ -37,6 +40,18 @@ def test_int4_arrays_come_back() -> None:
     values, lengths = read_int4_arrays([first, empty, second])
     assert (values.tolist(), lengths.tolist()) == ([5, -6, 7], [1, 0, 2])
     assert read_int4_arrays([])[0].tolist() == []
+
+
+@pytest.mark.parametrize(("centroids", "bytes_each"), [(65_536, 2), (65_537, 4)])
+def test_centroid_ids_come_back(centroids: int, bytes_each: int) -> None:
+    """Ids take two bytes without a sign where the codebook has no more than these number, else four."""
+    ids = np.array([0, 258, centroids - 1], dtype=np.int32)
+    field = centroid_ids_field(ids, centroids)
+    assert len(field) == 3 * bytes_each
+    assert field[bytes_each : bytes_each + 2] == b"\x02\x01"
+    offsets, back = read_centroid_ids([field[:bytes_each], b"", field[bytes_each:]], centroids)
+    assert (offsets.tolist(), back.tolist()) == ([0, 1, 1, 3], ids.tolist())
+    assert back.dtype == np.int32
 
 
 def test_halfvec_arrays_come_back() -> None:
