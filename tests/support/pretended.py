@@ -122,4 +122,5 @@ def _copy_from(source: Tensor, target: Tensor, _non_blocking: bool = False) -> T
 
 _LIBRARIES = [torch.library.Library("_", "IMPL"), torch.library.Library("aten", "IMPL")]  # torch forgets them with these objects
 _LIBRARIES[0].fallback(_compute, "PrivateUse1")  # what makes tensors
+_LIBRARIES[0].fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")  # nothing is computed in less precision
 _LIBRARIES[1].impl("_copy_from", _copy_from, "PrivateUse1")  # torch.tensor
