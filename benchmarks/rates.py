@@ -111,6 +111,7 @@ def kmeans(device: torch.device, size: Size) -> Measured:
     index = CentroidIndex(there)
     report(f"nearest of {_ONE_LEVEL:,} centroids", partial(nearest, sample, there[:_ONE_LEVEL]), torch.float32)
     report(f"the same, quick, of {_ONE_LEVEL:,}", partial(quickly_nearest, sample, there[:_ONE_LEVEL]), torch.bfloat16)
+    report(f"the same, quick, of {len(there):,}", partial(quickly_nearest, sample, there), torch.bfloat16)
     report(f"a near one of {len(there):,}, in two levels", partial(index.assign, sample), torch.bfloat16)
     codebook = Codebook(centroids.numpy(), _codec(), device)
     spent = timed(partial(codebook.encode, vectors.numpy()), device, size.seconds)
@@ -280,8 +281,8 @@ def _step(columns: list[list[str]], device: torch.device, kind: torch.dtype) -> 
 
 PARTS: dict[str, tuple[Callable[[torch.device, Size], Measured], int]] = {
     "products": (products, 1),
-    "kmeans": (kmeans, 3),
-    "scores": (scores, 1),
+    "kmeans": (kmeans, 4),
+    "scores": (scores, 2),
     "search": (search, 3),
     "encode": (encode, 3),
     "pairs": (pairs, 2),

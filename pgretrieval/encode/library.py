@@ -13,7 +13,7 @@ from typing import Any
 from pgretrieval.encode import constbert, xtr
 from pgretrieval.encode.sources import existing
 from pgretrieval.encode.vetting import read_json, vetted_folder
-from pgretrieval.errors import EncoderError
+from pgretrieval.errors import ConfigError, EncoderError
 from pgretrieval.importing import whole
 
 CHARACTERS_PER_BATCH = 8_000
@@ -157,16 +157,13 @@ def is_library_model(source: object) -> bool:
 
 
 def resolve_device(device: str | None) -> str:
-    """Return `device`, or for None "cuda" if torch finds one and "cpu" otherwise."""
-    import torch
+    """Return `device`, or for None "cuda" if torch finds one and "cpu" otherwise. Raises EncoderError if it cannot be used."""
+    from pgretrieval.numerics.hardware import compute_device
 
-    if device is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.zeros(1, device=device)
-    except Exception as error:  # torch raises several types, AssertionError among them
-        raise EncoderError(f'device {device!r} cannot be used: {error}. Pass None, "cpu", or a device that torch finds') from error
-    return device
+        return str(compute_device(device))
+    except ConfigError as error:
+        raise EncoderError(str(error)) from error
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pgretrieval.errors import ConfigError
+
 _NATIVE = ("avx512_bf16", "amx_bf16")
 
 
@@ -24,5 +26,12 @@ def quick(vectors: Tensor) -> Tensor:
 
 
 def compute_device(wanted: str | None = None) -> torch.device:
-    """Return the requested device, else a GPU if torch finds one, else the processor."""
-    return torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
+    """Return the requested device, else a GPU if torch finds one, else the processor. Raises ConfigError if it cannot be used."""
+    if wanted is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=wanted)
+    except Exception as error:  # torch raises several types, AssertionError among them
+        msg = f'device {wanted!r} cannot be used: {error}. Pass None, "cpu", or a device that torch finds'
+        raise ConfigError(msg) from error
+    return torch.device(wanted)

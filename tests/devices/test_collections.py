@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import pgretrieval
+from pgretrieval.errors import ConfigError
 from pgretrieval.rerank.markers import new_cross_encoder
 from tests.fixtures.models import WORDS
 from tests.support.pretended import DEVICE, DONE, NAME
@@ -98,3 +99,12 @@ def test_a_cross_encoder_on_the_device(
     same.use_cross_encoder(tmp_path / "model")
     options: dict[str, Any] = {"scorer": "cross_encoder", "budget": 60}
     assert_alike([docs.search(query, **options) for query in QUERIES], [same.search(query, **options) for query in QUERIES])
+
+
+def test_an_unknown_device_is_refused(database_url: str):
+    """A build on a device that torch does not find raises ConfigError with its name."""
+    with pgretrieval.connect(url=database_url, device="abacus") as opened:
+        docs = opened.create_collection("docs")
+        docs.add(PASSAGES[:20], vectors=np.random.default_rng(0).standard_normal((20, 5, 64)))
+        with pytest.raises(ConfigError, match="device 'abacus' cannot be used"):
+            docs.build()

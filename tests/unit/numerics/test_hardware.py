@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from pgretrieval.errors import ConfigError
 from pgretrieval.numerics import hardware
 from pgretrieval.numerics.assignment import CentroidIndex, nearest
 from pgretrieval.numerics.proxy_targets import best_similarities
@@ -46,3 +47,9 @@ def test_targets_agree_with_float32(processor: bool):
 def test_the_device_asked_for_is_taken():
     assert hardware.compute_device("cpu").type == "cpu"
     assert hardware.compute_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize("device", ["abacus", "cuda:x", "meta:one", ""])
+def test_a_device_that_torch_does_not_find_is_refused(device: str):
+    with pytest.raises(ConfigError, match=f"device '{device}' cannot be used"):
+        hardware.compute_device(device)
