@@ -277,7 +277,7 @@ def test_a_long_transaction_delays_only_the_switch(database: pgretrieval.Retriev
     with psycopg.connect(database.url) as connection:
         docs.add([{"id": "slow", "text": "slow coach"}], connection=connection)
         rebuilding.start()
-        longest, deadline = 0.0, time.monotonic() + 5
+        longest, deadline = 0.0, time.monotonic() + 3
         number = 0
         while time.monotonic() < deadline:
             started = time.monotonic()

@@ -130,8 +130,8 @@ def test_a_table_of_the_applications_own(
     connection.execute('create schema "Of App"')
     connection.execute(f'create table "Of App"."Art.icles" ("Id" {key_type} primary key, "Emb edding" {vector_type}({DENSE_DIM}))')
     keys = [str(number) if key_type != "uuid" else f"00000000-0000-0000-0000-{number:012}" for number in range(300)]
-    for key, vector in zip(keys, own, strict=True):
-        connection.execute('insert into "Of App"."Art.icles" values (%s, %s)', [key, None if key == keys[5] else text(vector)])
+    rows = [(key, None if key == keys[5] else text(vector)) for key, vector in zip(keys, own, strict=True)]
+    connection.cursor().executemany('insert into "Of App"."Art.icles" values (%s, %s)', rows)
     docs = database.create_collection("docs", dense='"Of App"."Art.icles"."Emb edding"')
     held = [passage | {"id": key} for passage, key in zip(passages(250), keys, strict=False)] + [{"id": "other", "text": "no row"}]
     docs.add(held, vectors=clustered(251, seed=1))
@@ -158,8 +158,8 @@ def test_the_index_of_the_column_says_how_to_compare(
     """The operator of the column's index is used."""
     connection.execute(f"create table public.articles (id text primary key, embedding vector({DENSE_DIM}))")
     connection.execute(f"create index on public.articles using hnsw (embedding vector_{operator}_ops)")
-    for number, vector in enumerate(own):
-        connection.execute("insert into public.articles values (%s, %s)", [f"p{number}", text(vector)])
+    rows = [(f"p{number}", text(vector)) for number, vector in enumerate(own)]
+    connection.cursor().executemany("insert into public.articles values (%s, %s)", rows)
     docs = database.create_collection("docs", dense="public.articles.embedding")
     docs.add(passages(300), vectors=clustered(300, seed=1))
     docs.build()

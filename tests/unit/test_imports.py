@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -54,9 +55,15 @@ def part_of(path: Path) -> str:
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """All nodes of a module's syntax tree."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 def imported(path: Path) -> Iterator[str]:
     """Full names of the modules that a file imports, at the top or in a function."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -98,7 +105,7 @@ def test_only_db_knows_the_driver(path: Path):
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_the_library_neither_prints_nor_asserts(path: Path):
     """The library prints nothing and has no assert, which python -O removes."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         assert not isinstance(node, ast.Assert), f"{path}:{node.lineno}"
         if part_of(path) != "cli" and isinstance(node, ast.Call):
             assert not (isinstance(node.func, ast.Name) and node.func.id == "print"), f"{path}:{node.lineno}"
@@ -177,14 +184,13 @@ def test_every_named_statement_is_used_where_its_file_is_loaded():
 def test_no_sql_is_written_in_python():
     """No Python string contains a SQL statement."""
     pattern = re.compile(r"^\s*(select|insert into|update|delete from|create|drop|alter|copy|truncate)\s+\w", re.IGNORECASE)
-    for path, text in _sources().items():
-        tree = ast.parse(text)
+    for path in MODULES:
         documented = {
             id(node.body[0].value)
-            for node in ast.walk(tree)
+            for node in nodes(path)
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and node.body and isinstance(node.body[0], ast.Expr)
         }
-        for node in ast.walk(tree):
+        for node in nodes(path):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documented:
                 looks_like_sql = pattern.match(node.value) and re.search(r"pgretrieval\.|\bfrom\b|\btable\b", node.value)
                 assert not looks_like_sql or part_of(path) == "cli", f"{path}:{node.lineno}: {node.value[:60]!r}"
