@@ -348,8 +348,8 @@ def test_a_code_that_decodes_to_no_direction(database: pgretrieval.RetrievalData
     docs.add(passages(50), vectors=clustered(50))
     docs.build()
     assert docs.check() == []
-    # The codec's levels become 1 and those of centroid 0 all -1 / 8, whose sum is zero for the right bytes.
-    connection.execute("update pgretrieval.codebook set weights[1] = 0.125")
+    # The codec's levels become 1 / 8 and the numbers of centroid 0 all -1 / 8, whose sum is zero.
+    connection.execute("update pgretrieval.codebook set weights = array_fill(0.125::real, array[cardinality(weights)])")
     connection.execute("update pgretrieval.centroid set vector = array_fill(-0.125, array[64])::halfvec where centroid_id = 0")
     connection.execute("""update pgretrieval.token_code set centroid_ids = '\\x0000'::bytea || substr(centroid_ids, 3)""")
     connection.execute("""update pgretrieval.token_code set residuals = decode(repeat('00', 32), 'hex') || substr(residuals, 33)""")
