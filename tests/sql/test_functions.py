@@ -198,6 +198,11 @@ def test_index_vectors_makes_one_vector_index_for_each_codebook(connection: Conn
     assert len(found) == 1
     assert "USING hnsw" in found[0][0]
     assert "halfvec(48)" in found[0][0]
+    assert "(m='16')" in found[0][0]
+    connection.execute(f"drop index pgretrieval.centroid_{collection_id}_{first}_hnsw")
+    connection.execute(INDEX_CENTROIDS.replace(")", ", options => 'm = 8, ef_construction = 100')"), [collection_id, 48, first])
+    made = connection.execute("select reloptions from pg_class where relname = %s", [f"centroid_{collection_id}_{first}_hnsw"])
+    assert made.fetchone() == (["m=8", "ef_construction=100"],)
     assert "halfvec_ip_ops" in found[0][0]
 
 

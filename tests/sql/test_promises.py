@@ -365,6 +365,7 @@ ARGUMENTS = {
     "partitions": "array['passage_1']",
     "partition": "'passage_1'",
     "index_vectors.vectors": "'vector'",
+    "index_vectors.options": "'m = 8'",
     "element": "'halfvec'",
     "hits": "10",
     "named": "'k'",

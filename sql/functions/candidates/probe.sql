@@ -5,6 +5,7 @@ returns table (centroid_id integer, score real)
 language plpgsql stable
 set search_path from current
 set plan_cache_mode = force_custom_plan
+set hnsw.ef_search = 64
 set hnsw.iterative_scan = 'relaxed_order'
 as $function$
 #variable_conflict use_column

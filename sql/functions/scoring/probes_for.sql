@@ -4,6 +4,7 @@ create or replace function pgretrieval.probes_for(held pgretrieval.collection, q
 language plpgsql stable
 set search_path from current
 set plan_cache_mode = force_custom_plan
+set hnsw.ef_search = 64
 set hnsw.iterative_scan = 'relaxed_order'
 as $function$
 declare

@@ -9,6 +9,7 @@ create or replace function pgretrieval.score_tokens(
 language plpgsql stable rows 1000
 set search_path from current
 set plan_cache_mode = force_custom_plan
+set hnsw.ef_search = 64
 set hnsw.iterative_scan = 'relaxed_order'
 as $function$
 #variable_conflict use_column
