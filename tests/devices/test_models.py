@@ -80,6 +80,13 @@ def test_a_published_xtr(xtr_folder: Path):
     assert_alike(load_encoder(str(xtr_folder), device=NAME), load_encoder(load_xtr(str(xtr_folder), "cpu")), "encode_document")
 
 
+@pytest.mark.parametrize("method", METHODS[:2])
+def test_published_colbert_and_constbert(stanford_folder: Path, constbert_folder: Path, method: str):
+    """Checkpoints in the formats of ColBERT and ConstBERT are assembled on the device."""
+    for folder in (stanford_folder, constbert_folder):
+        assert_alike(load_encoder(folder, device=NAME), load_encoder(folder, device="cpu"), method)
+
+
 def test_a_teacher(library_folder: Path):
     """Scores of a late-interaction model as teacher."""
     found, expected = (LateInteractionTeacher(library_folder, device).predict(PAIRS) for device in (NAME, "cpu"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ from pgretrieval.encode import load_encoder
 from pgretrieval.encode.constbert import _read_shape, is_constbert, load_constbert
 from pgretrieval.encode.modules import ConstPooling, load_model, with_pooling
 from pgretrieval.errors import ConfigError, EncoderError
-from tests.fixtures.models import HIDDEN, PROJECTED
+from tests.fixtures.models import PROJECTED, TOKENS, VECTORS
 
-TOKENS, VECTORS, DIM = 12, 4, 6
+DIM = 6
 
 
 def pooled_plainly(pooling: ConstPooling, vectors: np.ndarray[Any, Any], mask: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -143,78 +142,60 @@ def test_a_pooled_model_is_cut_where_its_pooling_ends(library_folder: Path) -> N
         assert with_pooling(model, VECTORS, tokens=TOKENS)[0].document_length == expected
 
 
-@pytest.fixture(params=["tokens", "full"])
-def published(request: pytest.FixtureRequest, tiny_bert: Path, tmp_path: Path) -> Path:
-    """A checkpoint as published: `bert.` weights, `linear.weight`, `doc_project.weight`."""
-    from safetensors.torch import load_file, save_file
-
-    for file in tiny_bert.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**config, "architectures": ["ConstBERT"]}))
-    weights = {f"bert.{name}": values for name, values in load_file(tmp_path / "model.safetensors").items()}
-    random = torch.Generator().manual_seed(0)
-    weights["linear.weight"] = torch.randn(PROJECTED, HIDDEN, generator=random)
-    width = 1 if request.param == "tokens" else PROJECTED
-    weights["doc_project.weight"] = torch.randn(VECTORS * width, TOKENS * width, generator=random)
-    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    return tmp_path
-
-
-def test_a_published_checkpoint_gives_the_vectors_of_its_layers(published: Path) -> None:
+def test_a_published_checkpoint_gives_the_vectors_of_its_layers(constbert_folder: Path) -> None:
     """Vectors are computed with the checkpoint's weights, markers and padding."""
     from safetensors.torch import load_file
     from transformers import BertModel
 
-    encoder = load_encoder(published, device="cpu")
+    encoder = load_encoder(constbert_folder, device="cpu")
     [rows] = encoder.encode_document("the bank")
-    model = load_constbert(str(published), "cpu")
+    model = load_constbert(str(constbert_folder), "cpu")
     names = ["[CLS]", "[unused1]", "the", "bank", "[SEP]"]
     ids = torch.tensor([model.tokenizer.convert_tokens_to_ids(names)])
     with torch.no_grad():
-        hidden = BertModel.from_pretrained(published)(ids).last_hidden_state[0]
-    projected = hidden @ load_file(published / "model.safetensors")["linear.weight"].T
+        hidden = BertModel.from_pretrained(constbert_folder)(ids).last_hidden_state[0]
+    projected = hidden @ load_file(constbert_folder / "model.safetensors")["linear.weight"].T
     [pooling] = [module for module in model if isinstance(module, ConstPooling)]
     np.testing.assert_allclose(rows, pooled_plainly(pooling, projected.numpy(), np.ones(5)), atol=1e-4)
     assert encoder.encode_query("a bank")[0].shape == (32, PROJECTED)
 
 
 @pytest.mark.parametrize("attend", [None, True])
-def test_a_query_is_filled_up_with_masks_that_are_not_attended_to(published: Path, attend: bool | None) -> None:
+def test_a_query_is_filled_up_with_masks_that_are_not_attended_to(constbert_folder: Path, attend: bool | None) -> None:
     """Queries are padded to fixed length with masks that are not attended to, after the query marker."""
     from safetensors.torch import load_file
     from transformers import BertModel
 
-    model = load_constbert(str(published), "cpu", **({} if attend is None else {"attend_to_expansion": attend}))
+    model = load_constbert(str(constbert_folder), "cpu", **({} if attend is None else {"attend_to_expansion": attend}))
     [rows] = model.encode_query(["a bank"])
     names = ["[CLS]", "[unused0]", "a", "bank", "[SEP]", *["[MASK]"] * 27]
     ids = torch.tensor([model.tokenizer.convert_tokens_to_ids(names)])
     mask = torch.ones(1, 32) if attend else (torch.arange(32) < 5)[None].long()
     with torch.no_grad():
-        hidden = BertModel.from_pretrained(published)(ids, attention_mask=mask).last_hidden_state[0]
-    expected = hidden @ load_file(published / "model.safetensors")["linear.weight"].T
+        hidden = BertModel.from_pretrained(constbert_folder)(ids, attention_mask=mask).last_hidden_state[0]
+    expected = hidden @ load_file(constbert_folder / "model.safetensors")["linear.weight"].T
     torch.testing.assert_close(rows, torch.nn.functional.normalize(expected, dim=1), atol=1e-4, rtol=1e-3)
 
 
-def test_a_pooling_with_a_bias_and_pickled_tensors_are_read(published: Path) -> None:
+def test_a_pooling_with_a_bias_and_pickled_tensors_are_read(constbert_folder: Path) -> None:
     """Checkpoints with a bias, a wrapper's prefix, and as pickled tensors are read."""
     from safetensors.torch import load_file
 
-    weights = load_file(published / "model.safetensors")
+    weights = load_file(constbert_folder / "model.safetensors")
     bias = torch.linspace(-3, 3, len(weights["doc_project.weight"]))
-    plain = load_constbert(str(published), "cpu").encode_document(["the bank"])[0]
-    (published / "model.safetensors").unlink()
+    plain = load_constbert(str(constbert_folder), "cpu").encode_document(["the bank"])[0]
+    (constbert_folder / "model.safetensors").unlink()
     wrapped = {key if key.startswith("bert.") else f"model.{key}": values for key, values in weights.items()}
-    torch.save(wrapped, published / "pytorch_model.bin")
-    torch.testing.assert_close(load_constbert(str(published), "cpu").encode_document(["the bank"])[0], plain)
-    torch.save({**weights, "doc_project.bias": bias}, published / "pytorch_model.bin")
-    model = load_constbert(str(published), "cpu")
+    torch.save(wrapped, constbert_folder / "pytorch_model.bin")
+    torch.testing.assert_close(load_constbert(str(constbert_folder), "cpu").encode_document(["the bank"])[0], plain)
+    torch.save({**weights, "doc_project.bias": bias}, constbert_folder / "pytorch_model.bin")
+    model = load_constbert(str(constbert_folder), "cpu")
     [pooling] = [module for module in model if isinstance(module, ConstPooling)]
     assert torch.equal(pooling.linear.bias, bias)
     assert not torch.allclose(model.encode_document(["the bank"])[0], plain, atol=1e-3)
-    (published / "pytorch_model.bin").unlink()
+    (constbert_folder / "pytorch_model.bin").unlink()
     with pytest.raises(EncoderError, match=r"has none of the files model.safetensors, pytorch_model.bin"):
-        load_constbert(str(published), "cpu")
+        load_constbert(str(constbert_folder), "cpu")
 
 
 @pytest.mark.parametrize(
@@ -242,23 +223,23 @@ def test_which_checkpoints_are_published_ones(architectures: list[str] | None, i
     assert not is_constbert({})
 
 
-def test_unverified_options_change_the_vectors(published: Path) -> None:
+def test_unverified_options_change_the_vectors(constbert_folder: Path) -> None:
     """Each option for unverified settings changes the vectors."""
     text = "the bank."
-    plain = load_constbert(str(published), "cpu").encode_document([text])[0]
+    plain = load_constbert(str(constbert_folder), "cpu").encode_document([text])[0]
     for options in ({"masked": False}, {"normalize_tokens": True}, {"skip_punctuation": True}, {"markers": (".", ",")}):
-        other = load_constbert(str(published), "cpu", **options).encode_document([text])[0]  # type: ignore[arg-type]
+        other = load_constbert(str(constbert_folder), "cpu", **options).encode_document([text])[0]  # type: ignore[arg-type]
         assert other.shape == plain.shape
         assert not torch.allclose(other, plain, atol=1e-3), options
 
 
-def test_unmasked_padding_does_not_depend_on_the_batch(published: Path) -> None:
+def test_unmasked_padding_does_not_depend_on_the_batch(constbert_folder: Path) -> None:
     """A passage's vectors do not depend on longer passages in its batch."""
-    model = load_constbert(str(published), "cpu", masked=False)
+    model = load_constbert(str(constbert_folder), "cpu", masked=False)
     together = model.encode_document(["a bank", "the river flows to the sea"])[0]
     torch.testing.assert_close(together, model.encode_document(["a bank"])[0], atol=1e-5, rtol=1e-5)
 
 
-def test_a_checkpoint_without_pooling_is_named(published: Path) -> None:
+def test_a_checkpoint_without_pooling_is_named(constbert_folder: Path) -> None:
     with pytest.raises(EncoderError, match=r"its weights lack other.weight"):
-        load_constbert(str(published), "cpu", pooling_key="other.weight")
+        load_constbert(str(constbert_folder), "cpu", pooling_key="other.weight")
