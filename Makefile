@@ -25,7 +25,8 @@ lint: install
 
 # Two processes of one thread each, a file at a time: two of two threads each would be several times slower on two cores.
 # In the order of their names, files of few and long tests are not left to the end, where one process would wait for the other.
-PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Compiled modules are kept: otherwise each process, and each command that a test starts, would compile them again.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What is run before a commit: no network.
 check: lint
