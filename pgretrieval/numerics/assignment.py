@@ -9,28 +9,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pgretrieval.numerics.hardware import quick
+from pgretrieval.numerics.kernels import best_of_vectors, by_lanes
+from pgretrieval.numerics.nearest import Centroids
+from pgretrieval.numerics.parallel import in_parallel, part_size
+from pgretrieval.types import Float32Array, Int32Array
 
 _EXACT_BELOW = 2048  # centroids; up to this number one full product is as fast as two levels
 _CHUNK = 32_768  # tokens per product; keeps the similarity block within tens of megabytes
+_CHUNK_AT_LEAST = 4096  # tokens that one thread assigns before a second has woken
 _GROUP_ROUNDS = 6
 _SEED = 20_041
 
 
 def nearest(vectors: Tensor, centroids: Tensor, *, unit: bool = True) -> Tensor:
     """(tokens, dim), (centroids, dim) -> (tokens,) int64: the nearest in full precision."""
+    if vectors.device.type == "cpu":
+        return torch.from_numpy(_compared(centroids, unit).nearest(vectors.numpy())).long()
     handicaps = _handicaps(centroids, unit)
     parts = [_closeness(chunk, centroids.T, handicaps).argmax(dim=1) for chunk in vectors.split(_CHUNK)]
     return torch.cat(parts)
 
 
 def quickly_nearest(vectors: Tensor, centroids: Tensor, *, unit: bool = True) -> Tensor:
-    """`nearest` in the format of `quick`, if `unit`: any centroid within half a percent of the best may be returned."""
-    if not unit:
-        return nearest(vectors, centroids, unit=False)
+    """`nearest`, on a GPU in the format of `quick` if `unit`: any centroid within half a percent of the best may be returned."""
+    if not unit or vectors.device.type == "cpu":
+        return nearest(vectors, centroids, unit=unit)
     centroids = quick(centroids)
     parts = [(quick(chunk) @ centroids.T).max(dim=1).indices for chunk in vectors.split(_CHUNK)]
     return torch.cat(parts)
@@ -51,36 +59,107 @@ class CentroidIndex:
     """Index that assigns token vectors to centroids.
 
     Up to 2,048 centroids the answer is exact. Beyond, the centroids are grouped around about sqrt(centroids) heads and only the
-    members of a token's `groups_searched` best heads are compared, in the quick format: the chosen centroid is on average less
-    than .002 less similar than the best (docs/design/codec.md).
+    members of a token's `groups_searched` best heads are compared: the chosen centroid is on average less than .002 less similar
+    than the best (docs/design/codec.md).
     """
 
     def __init__(self, centroids: Tensor, groups_searched: int = 16, *, unit: bool = True) -> None:
         self.centroids = centroids.contiguous()
         self.unit = unit
-        self.groups_searched = groups_searched
-        self._heads: Tensor | None = None
+        self._groups: _ProcessorGroups | _DeviceGroups | None = None
         if len(centroids) > _EXACT_BELOW:
-            heads, self._members = _group(self.centroids, unit)
-            self._heads = self._quick(heads)
-            self._head_handicaps = _handicaps(heads, unit)
-            self._grouped = [self._quick(self.centroids[members]).T for members in self._members]
-            self._handicaps = [_handicaps(self.centroids[members], unit) for members in self._members]
+            kind = _ProcessorGroups if centroids.device.type == "cpu" else _DeviceGroups
+            self._groups = kind(self.centroids, groups_searched, unit)
 
     def assign(self, vectors: Tensor) -> Tensor:
         """(tokens, dim) float32 -> (tokens,) int64 centroid ids."""
-        if self._heads is None:
+        if self._groups is None:
             return nearest(vectors, self.centroids, unit=self.unit)
-        parts = [self._assign_chunk(self._quick(chunk), self._heads) for chunk in vectors.split(_CHUNK)]
-        return torch.cat(parts)
+        return self._groups.assign(vectors)
+
+
+class _ProcessorGroups:
+    """Groups of centroids on the processor, compared by compiled code in float32."""
+
+    def __init__(self, centroids: Tensor, groups_searched: int, unit: bool) -> None:
+        heads, members = _group(centroids, unit)
+        self._searched = groups_searched
+        self._heads = by_lanes(heads.numpy())
+        handicaps = _handicaps(heads, unit)
+        self._head_handicaps = np.zeros(len(heads), dtype=np.float32) if handicaps is None else handicaps.numpy()
+        self._members = [some.numpy() for some in members]
+        self._centroids = [_compared(centroids[some], unit) for some in members]
+
+    def assign(self, vectors: Tensor) -> Tensor:
+        """Assign chunks in threads."""
+        rows = vectors.numpy()
+        chosen = np.empty(len(rows), dtype=np.int64)
+        at_once = min(part_size(len(rows), _CHUNK_AT_LEAST), _CHUNK)
+
+        def part(start: int) -> None:
+            chosen[start : start + at_once] = self._assign(rows[start : start + at_once])
+
+        in_parallel(part, range(0, len(rows), at_once))
+        return torch.from_numpy(chosen)
+
+    def _assign(self, vectors: Float32Array) -> Int32Array:
+        best = np.full(len(vectors), -np.inf, dtype=np.float32)
+        chosen = np.zeros(len(vectors), dtype=np.int32)
+        for group, rows in self._rows_by_group(vectors):
+            closeness, positions = self._centroids[group].compare(vectors, rows)
+            better = np.flatnonzero(closeness > best[rows])
+            rows = rows[better]
+            best[rows] = closeness[better]
+            chosen[rows] = self._members[group][positions[better]]
+        return chosen
+
+    def _rows_by_group(self, vectors: Float32Array) -> Iterator[tuple[int, Int32Array]]:
+        """Yield, for each group, the rows that have it among their best.
+
+        A row may have a few more than are wanted: those whose head is as close as that many maxima over pairs of heads.
+        """
+        count = len(self._head_handicaps)
+        rows = np.arange(len(vectors), dtype=np.int32)
+        similarity = best_of_vectors(self._heads, vectors, rows, len(rows)).reshape(len(rows), -1)[:, :count]
+        similarity = similarity - self._head_handicaps
+        half = count // 2
+        searched = np.ones((count, len(rows)), dtype=bool)
+        if self._searched <= half:
+            pairs = np.maximum(similarity[:, :half], similarity[:, half : 2 * half])
+            least = np.partition(pairs, half - self._searched, axis=1)[:, half - self._searched, None]
+            searched = np.ascontiguousarray((similarity >= least).T)
+        for group, chosen in enumerate(searched):
+            yield group, np.flatnonzero(chosen).astype(np.int32)
+
+
+def _compared(centroids: Tensor, unit: bool) -> Centroids:
+    handicaps = _handicaps(centroids, unit)
+    return Centroids(centroids.numpy(), None if handicaps is None else handicaps.numpy())
+
+
+class _DeviceGroups:
+    """Groups of centroids on a GPU, in the quick format if the vectors are of length one."""
+
+    def __init__(self, centroids: Tensor, groups_searched: int, unit: bool) -> None:
+        heads, self._members = _group(centroids, unit)
+        self._searched = groups_searched
+        self._unit = unit
+        self._heads = self._quick(heads)
+        self._head_handicaps = _handicaps(heads, unit)
+        self._grouped = [self._quick(centroids[members]).T for members in self._members]
+        self._handicaps = [_handicaps(centroids[members], unit) for members in self._members]
+
+    def assign(self, vectors: Tensor) -> Tensor:
+        """Assign chunks one after the other."""
+        return torch.cat([self._assign(self._quick(chunk)) for chunk in vectors.split(_CHUNK)])
 
     def _quick(self, vectors: Tensor) -> Tensor:
-        return quick(vectors) if self.unit else vectors
+        return quick(vectors) if self._unit else vectors
 
-    def _assign_chunk(self, vectors: Tensor, heads: Tensor) -> Tensor:
+    def _assign(self, vectors: Tensor) -> Tensor:
         best = vectors.new_full((len(vectors),), -torch.inf)
         chosen = torch.zeros(len(vectors), dtype=torch.long, device=vectors.device)
-        for group, rows in _rows_by_group(_closeness(vectors, heads.T, self._head_handicaps), self.groups_searched):
+        for group, rows in _rows_by_group(_closeness(vectors, self._heads.T, self._head_handicaps), self._searched):
             similarity, position = _closeness(vectors[rows], self._grouped[group], self._handicaps[group]).max(dim=1)
             better = similarity > best[rows]
             rows = rows[better]

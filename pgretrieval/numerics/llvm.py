@@ -13,8 +13,12 @@ from llvmlite import binding, ir
 LANES = 16
 BYTE, UINT16, INT32, INT64, FLOAT = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 LANE_FLOATS = ir.VectorType(FLOAT, LANES)
+LANE_INTS = ir.VectorType(INT32, LANES)
 ADDRESS = BYTE.as_pointer()
 ZEROS = ir.Constant(LANE_FLOATS, [0.0] * LANES)
+LOWEST = ir.Constant(LANE_FLOATS, [float("-inf")] * LANES)
+NUMBERS = ir.Constant(LANE_INTS, list(range(LANES)))
+_LAST = ir.Constant(LANE_INTS, [2**31 - 1] * LANES)
 _ANY_ORDER = ("contract", "reassoc", "nsz")  # products may be fused with sums, and sums regrouped
 _FLOAT_BYTES = 4
 
@@ -119,11 +123,29 @@ class Code:
 
     def greater(self, left: Any, right: Any) -> Any:
         """The greater of two vectors, lane by lane."""
-        return self._builder.select(self._builder.fcmp_ordered(">", left, right), left, right)
+        return self.where_greater(left, right, left, right)
+
+    def where_greater(self, left: Any, right: Any, then: Any, otherwise: Any) -> Any:
+        """A vector with the lanes of `then` where `left` is greater, else those of `otherwise`."""
+        return self._builder.select(self._builder.fcmp_ordered(">", left, right), then, otherwise)
+
+    def first_of_greatest(self, values: Any, positions: Any) -> tuple[Any, Any]:
+        """The greatest lane of a vector of floats, and of its positions the least where it is."""
+        kind = ir.FunctionType(FLOAT, [LANE_FLOATS])
+        greatest = self._builder.call(self._module.declare_intrinsic(f"llvm.vector.reduce.fmax.v{LANES}f32", fnty=kind), [values])
+        here = self._builder.fcmp_ordered("==", values, self.everywhere(greatest))
+        kind = ir.FunctionType(INT32, [LANE_INTS])
+        least = self._module.declare_intrinsic(f"llvm.vector.reduce.smin.v{LANES}i32", fnty=kind)
+        return greatest, self._builder.call(least, [self._builder.select(here, positions, _LAST)])
+
+    def positions(self, group: Any) -> Any:
+        """The positions of the lanes of a group of vectors."""
+        first = self._builder.mul(self._builder.trunc(group, INT32), ir.Constant(INT32, LANES))
+        return self._builder.add(self.everywhere(first), NUMBERS)
 
     def everywhere(self, scalar: Any) -> Any:
         """A vector with the same number in every lane."""
-        undefined = ir.Constant(LANE_FLOATS, ir.Undefined)
+        undefined = ir.Constant(ir.VectorType(scalar.type, LANES), ir.Undefined)
         first = self._builder.insert_element(undefined, scalar, ir.Constant(INT32, 0))
         return self._builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(INT32, LANES), [0] * LANES))
 

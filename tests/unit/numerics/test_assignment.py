@@ -79,10 +79,12 @@ def test_a_few_groups_are_searched_of_many_centroids():
     centroids, vectors = directions(4096, dim=8), directions(2000, dim=8, seed=3)
     best = (vectors * centroids[nearest(vectors, centroids)]).sum(dim=1)
     lost = []
-    for options in ({"groups_searched": 1}, {}):
+    for wanted, options in ((1, {"groups_searched": 1}), (16, {})):
         index = CentroidIndex(centroids, **options)
-        compared = index._quick(vectors) @ index._heads.T if index._heads is not None else torch.empty(0)
-        assert 32 <= compared.shape[1] <= 64
+        assert isinstance(index._groups, assignment._ProcessorGroups)
+        searched = [len(rows) for _, rows in index._groups._rows_by_group(vectors.numpy())]
+        assert 32 <= len(searched) <= 64
+        assert wanted * 2000 <= sum(searched) <= 1.5 * wanted * 2000
         lost.append(float((best - (vectors * centroids[index.assign(vectors)]).sum(dim=1)).mean()))
     assert 0 <= lost[1] < 0.002 < lost[0]
 
@@ -109,6 +111,7 @@ def test_chunks_are_put_together_in_order(unit: bool, monkeypatch: pytest.Monkey
     index = CentroidIndex(grouped, groups_searched=64, unit=unit)
     at_once = index.assign(vectors)
     monkeypatch.setattr(assignment, "_CHUNK", 64)
+    monkeypatch.setattr(assignment, "_CHUNK_AT_LEAST", 10)
     assert torch.equal(nearest(vectors, centroids, unit=unit), whole)
     assert torch.equal(index.assign(vectors), at_once)
     assert (quickly_nearest(vectors, centroids, unit=unit) == whole).float().mean() > 0.95

@@ -91,9 +91,9 @@ def test_torch_decodes_as_numpy_does(dim: int, bits: int):
 
 def test_few_vectors_get_their_nearest_centroid_and_many_a_near_one(monkeypatch: pytest.MonkeyPatch):
     """Few vectors get the nearest centroid, as in SQL; many get a near one quickly."""
-    centroids = rows(3_000, 8)
-    made = Codebook(centroids, ResidualCodec(8, 1, torch.tensor([0.0]), torch.tensor([-0.1, 0.1])))
-    vectors = rows(2_000, 8, seed=8)
+    centroids = rows(3_000, 32)
+    made = Codebook(centroids, ResidualCodec(32, 1, torch.tensor([0.0]), torch.tensor([-0.1, 0.1])))
+    vectors = rows(2_000, 32, seed=8)
     exact = (vectors @ centroids.T).argmax(axis=1)
     assert made.encode(vectors)[0].tolist() == exact.tolist()
     monkeypatch.setattr(codebooks, "_EXACT_PRODUCTS", len(vectors) * len(centroids) - 1)
