@@ -96,7 +96,7 @@ def test_plaid_settings(connection: Connection, held: tuple[int, int]):
     connection.execute("update pgretrieval.codebook set tokens = 600")
     assert connection.execute(settings, [10, None, None]).fetchone() == (24, 133, 26)
     connection.execute("update pgretrieval.collection set keep_vectors = true")
-    assert connection.execute(settings, [10, None, None]).fetchone() == (8, 200, 64)
+    assert connection.execute(settings, [10, None, None]).fetchone() == (24, 128, 64)
     with pytest.raises(psycopg.Error, match="candidates is 9, less than k, 10"):
         connection.execute(settings, [10, None, 9])
 
