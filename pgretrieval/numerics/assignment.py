@@ -7,6 +7,7 @@ their difference.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,6 +24,8 @@ _EXACT_BELOW = 2048  # centroids; up to this number one full product is as fast 
 _CHUNK = 32_768  # tokens per product; keeps the similarity block within tens of megabytes
 _CHUNK_AT_LEAST = 4096  # tokens that one thread assigns before a second has woken
 _GROUP_ROUNDS = 6
+_FINER = 2
+_MAXIMA_PER_SEARCHED = 4
 _SEED = 20_041
 
 
@@ -58,9 +61,9 @@ def _closeness(vectors: Tensor, columns: Tensor, handicaps: Tensor | None) -> Te
 class CentroidIndex:
     """Index that assigns token vectors to centroids.
 
-    Up to 2,048 centroids the answer is exact. Beyond, the centroids are grouped around about sqrt(centroids) heads and only the
-    members of a token's `groups_searched` best heads are compared: the chosen centroid is on average less than .002 less similar
-    than the best (docs/design/codec.md).
+    Up to 2,048 centroids the answer is exact. Beyond, the centroids are grouped around about sqrt(centroids) heads, twice as many
+    on the processor, and only the members of a token's `groups_searched` best heads are compared: the chosen centroid is on
+    average less than .002 less similar than the best (docs/design/codec.md).
     """
 
     def __init__(self, centroids: Tensor, groups_searched: int = 16, *, unit: bool = True) -> None:
@@ -79,10 +82,13 @@ class CentroidIndex:
 
 
 class _ProcessorGroups:
-    """Groups of centroids on the processor, compared by compiled code in float32."""
+    """Groups of centroids on the processor, compared by compiled code in float32.
+
+    They are twice as many as on a GPU, for which small groups are slow. As many are searched.
+    """
 
     def __init__(self, centroids: Tensor, groups_searched: int, unit: bool) -> None:
-        heads, members = _group(centroids, unit)
+        heads, members = _group(centroids, unit, finer=_FINER)
         self._searched = groups_searched
         self._heads = by_lanes(heads.numpy())
         handicaps = _handicaps(heads, unit)
@@ -116,18 +122,20 @@ class _ProcessorGroups:
     def _rows_by_group(self, vectors: Float32Array) -> Iterator[tuple[int, Int32Array]]:
         """Yield, for each group, the rows that have it among their best.
 
-        A row may have a few more than are wanted: those whose head is as close as that many maxima over pairs of heads.
+        A row may have a few more than are wanted: those whose head is as close as that many maxima of other heads.
         """
         count = len(self._head_handicaps)
         rows = np.arange(len(vectors), dtype=np.int32)
         similarity = best_of_vectors(self._heads, vectors, rows, len(rows)).reshape(len(rows), -1)[:, :count]
         similarity = similarity - self._head_handicaps
-        half = count // 2
-        searched = np.ones((count, len(rows)), dtype=bool)
-        if self._searched <= half:
-            pairs = np.maximum(similarity[:, :half], similarity[:, half : 2 * half])
-            least = np.partition(pairs, half - self._searched, axis=1)[:, half - self._searched, None]
-            searched = np.ascontiguousarray((similarity >= least).T)
+        maxima = similarity
+        while (half := maxima.shape[1] // 2) >= _MAXIMA_PER_SEARCHED * self._searched:
+            maxima = np.maximum(maxima[:, :half], maxima[:, half : 2 * half])
+        left = maxima.shape[1] - self._searched
+        if left > 0:
+            searched = (similarity >= np.partition(maxima, left, axis=1)[:, left, None]).T.copy()
+        else:
+            searched = np.ones((count, len(rows)), dtype=bool)
         for group, chosen in enumerate(searched):
             yield group, np.flatnonzero(chosen).astype(np.int32)
 
@@ -179,9 +187,12 @@ def _rows_by_group(similarity: Tensor, groups_searched: int) -> Iterator[tuple[i
             yield group, part
 
 
-def _group(centroids: Tensor, unit: bool) -> tuple[Tensor, list[Tensor]]:
-    """Return heads (groups, dim) and the members of each, by a few rounds of k-means over the centroids."""
-    groups = 2 ** round(torch.tensor(len(centroids)).sqrt().log2().item())
+def _group(centroids: Tensor, unit: bool, *, finer: int = 1) -> tuple[Tensor, list[Tensor]]:
+    """Return heads (groups, dim) and the members of each, by a few rounds of k-means over the centroids.
+
+    There are about sqrt(centroids) groups, or `finer` times as many.
+    """
+    groups = finer * 2 ** round(math.log2(math.sqrt(len(centroids))))
     generator = torch.Generator().manual_seed(_SEED)
     heads = centroids[torch.randperm(len(centroids), generator=generator)[:groups].to(centroids.device)]
     for _ in range(_GROUP_ROUNDS):
