@@ -218,14 +218,18 @@ create table pgretrieval.word_posting (
     segment integer not null,
     passage_ids integer[] not null,
     weights real[] not null,
+    words text[],
     primary key (collection_id, word, bucket, segment)
 ) partition by list (collection_id);
 alter table pgretrieval.word_posting
     alter column passage_ids set storage external,
-    alter column weights set storage external;
+    alter column weights set storage external,
+    alter column words set storage external;
 comment on table pgretrieval.word_posting is
     'The passages that hold a word, and its BM25 weight in each before the word''s own rarity. A build writes segment 0, each later add '
     'one of its own, numbered by its first passage id.';
+comment on column pgretrieval.word_posting.words is
+    'The word of each entry in a row that words of one or two passages share, under pgretrieval.shared_word; null in the row of one word.';
 
 
 -- Learned proxies. `proxy` is LIST-partitioned by codebook_id: a new codebook's proxies have their own partition and vector index, and

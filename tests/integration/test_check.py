@@ -106,7 +106,7 @@ BREAKS = {
         """update pgretrieval.posting set passage_ids = passage_ids || 999999
            where collection_id = {id} and segment = 0 and centroid_id = {centroid}"""
     ],
-    "missing_word": ["delete from pgretrieval.word_posting where collection_id = {id} and word = '7'"],
+    "missing_word": ["delete from pgretrieval.word_posting where collection_id = {id} and word = pgretrieval.shared_word('7')"],
     "stray_word": ["update pgretrieval.passage set title = '' where collection_id = {id} and key = 'p7'"],
     "repeated_word": [
         """insert into pgretrieval.word_posting (collection_id, word, segment, passage_ids, weights)
@@ -119,7 +119,8 @@ BREAKS = {
            do update set passage_ids = word_posting.passage_ids || 999999, weights = word_posting.weights || 1::real"""
     ],
     "bad_word_weights": [
-        "update pgretrieval.word_posting set weights = array[0] where collection_id = {id} and word = '7' and segment = 0"
+        """update pgretrieval.word_posting set weights = array[0]
+           where collection_id = {id} and word = pgretrieval.shared_word('7') and segment = 0"""
     ],
     "orphan_row": ["insert into pgretrieval.proxy select codebook_id, bucket, 999999, vector from pgretrieval.proxy limit 1"],
     "old_codebook": [

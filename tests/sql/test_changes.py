@@ -310,6 +310,24 @@ def test_compact_postings_of_words(connection: Connection, held: tuple[int, int]
     assert step("tea") is None
 
 
+def test_compaction_keeps_the_words_of_shared_rows(connection: Connection, held: tuple[int, int]):
+    """Entries of removed passages leave a row that words share, with their words; later ones have rows of their own."""
+    key = connection.execute("select pgretrieval.shared_word('bun')").fetchone()[0]
+    connection.execute(
+        """insert into pgretrieval.word_posting (collection_id, word, segment, passage_ids, weights, words)
+           values (%s, %s, 0, %s, %s, %s)""",
+        [held[0], key, [1, 2, 4, 1], [0.5, 1.5, 2.5, 3.5], ["bun", "bun", "rye", "tea"]],
+    )
+    add_words(connection, held[0], ("bun", 5, [5], [4.5]))
+    add_segment(connection, held, 5, 1, compacting=True)
+    remove(connection, held[0], 1, compacting=True)
+    connection.execute("select pgretrieval.compact_postings(%s, %s, 'word_posting', null, 9)", [*held])
+    kept = connection.execute(
+        "select word, segment, passage_ids, weights, words from pgretrieval.word_posting order by segment, words"
+    )
+    assert kept.fetchall() == [(key, 0, [2, 4], [1.5, 2.5], ["bun", "rye"]), ("bun", 0, [5], [4.5], None)]
+
+
 def compact(connection: Connection) -> bool:
     return connection.execute("select pgretrieval.compact('docs')").fetchone()[0]
 

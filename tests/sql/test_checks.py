@@ -237,6 +237,13 @@ def test_check_words(sound: Connection):
         "pgretrieval.check_words(c)",
         {
             "delete from pgretrieval.word_posting where word = 'red'": [("missing_word", "k1", "not listed for 'red'")],
+            "update pgretrieval.word_posting set words = '{red,fox}' where word = 'fox'": [
+                ("missing_word", "k1", "not listed for 'fox'"),
+                ("repeated_word", "k1", "listed 2 times for 'red'"),
+            ],
+            "update pgretrieval.word_posting set words = '{red,fox}' where word = 'red'": [
+                ("bad_word_weights", "red, fox", "1 passages and 1 weights in segment 0; weights must be finite and above 0")
+            ],
             change.format(2, "red"): [("stray_word", "k2", "listed for 'red', which is not in its text")],
             change.format(2, "fox"): [("repeated_word", "k2", "listed 2 times for 'fox'")],
             change.format(9, "fox"): [("orphan_word", "passage_id 9", "listed for 1 words; there is no such passage")],

@@ -130,6 +130,15 @@ def test_own_entries_of_words_and_of_centroids(connection: Connection):
     words = f"""select word, passage_ids, weights, centroid_id, residuals
                 from pgretrieval.own_entries('word_posting', %s, null, '{{tea,cup}}', {claims})"""
     assert connection.execute(words, [number]).fetchall() == [("tea", [2, 3], [0.25, 0.125], None, None)]
+    connection.execute(
+        """insert into pgretrieval.word_posting (collection_id, word, segment, passage_ids, weights, words)
+           values (%s, pgretrieval.shared_word('cup'), 0, '{2,3,3}', '{16,32,64}', '{cup,cup,jug}')""",
+        [number],
+    )
+    tea, cup = ("tea", [2, 3], [0.25, 0.125], None, None), ("cup", [2, 3], [16, 32], None, None)
+    assert sorted(connection.execute(words, [number]).fetchall()) == [cup, tea]
+    every = connection.execute(words.replace("'{tea,cup}'", "null"), [number]).fetchall()
+    assert sorted(every) == [cup, ("jug", [3], [64], None, None), ("milk", [2], [4], None, None), tea]
     postings = "select centroid_id, passage_ids, word, weights from pgretrieval.own_entries('posting', %s, 7, {}, {}) order by 1"
     assert connection.execute(postings.format("'{0,1}'", claims), [number]).fetchall() == [
         (0, [2, 3], None, None),

@@ -350,10 +350,17 @@ def test_words_of_and_index_words(connection: Connection, held: tuple[int, int])
     def postings() -> list[tuple[str, int, list[int]]]:
         return connection.execute("select word, segment, passage_ids from pgretrieval.word_posting order by 1, 2").fetchall()
 
+    def entries(word: str) -> list[tuple[list[int], int]]:
+        entries = "select passage_ids, cardinality(weights) from pgretrieval.word_entries(%s, %s) order by 1"
+        return connection.execute(entries, [held[0], word]).fetchall()
+
     connection.execute("select pgretrieval.index_words(%s, array[2])", [held[0]])
     assert postings() == []  # searches read the texts until all postings are written
     index_all_words(connection, held)
-    assert postings() == [("dog", 0, [1, 2]), ("fox", 0, [1]), ("quick", 0, [1])]
+    shared = connection.execute("select word, segment, words, passage_ids from pgretrieval.word_posting order by words").fetchall()
+    keys = [connection.execute("select pgretrieval.shared_word(%s)", [word]).fetchone()[0] for word in ("dog", "fox", "quick")]
+    assert shared == [(keys[0], 0, ["dog", "dog"], [1, 2]), (keys[1], 0, ["fox"], [1]), (keys[2], 0, ["quick"], [1])]
+    assert [entries(word) for word in ("dog", "fox", "cat", keys[0])] == [[([1, 2], 2)], [([1], 1)], [], []]
     assert connection.execute("select mean_words from pgretrieval.collection").fetchone() == (2.5,)
     add(connection, held, 3, [0], "cat")
     connection.execute("select pgretrieval.index_words(%s, array[3])", [held[0]])
@@ -361,6 +368,31 @@ def test_words_of_and_index_words(connection: Connection, held: tuple[int, int])
     given = connection.execute("select pgretrieval.index_words(%s, array[2], 7.5, 9)", [held[0]])
     assert given.fetchone() == (7.5,)  # of the first build's later segments
     assert ("dog", 9, [2]) in postings()
+    assert entries("dog") == [([1, 2], 2), ([2], 1)]
+
+
+def test_words_of_more_than_two_passages_have_a_row_of_their_own(connection: Connection, held: tuple[int, int]):
+    """Rarer words share rows in a build's first segment, in order of word and passage, and are found beside the others."""
+    for number in range(1, 601):
+        add(connection, held, number, [0], f"every w{number} w{number // 2} v{number // 3}")
+    index_all_words(connection, held)
+    own = connection.execute("select word, cardinality(passage_ids) from pgretrieval.word_posting where words is null").fetchall()
+    assert dict(own)["everi"] == 600
+    assert {passages for word, passages in own if word != "everi"} == {3}
+    rows = connection.execute("select words, passage_ids from pgretrieval.word_posting where words is not null").fetchall()
+    assert max(len(set(words)) for words, _ in rows) > 1
+    for words, passages in rows:
+        assert list(zip(words, passages, strict=True)) == sorted(zip(words, passages, strict=True))
+    for word, expected in (("w1", [1, 2, 3]), ("w500", [500]), ("v199", [597, 598, 599]), ("v200", [600])):
+        found = connection.execute("select passage_ids from pgretrieval.word_entries(%s, %s)", [held[0], word]).fetchall()
+        assert found == [(expected,)]
+        listed = connection.execute(
+            "select array_agg(passage_id order by passage_id) from pgretrieval.candidates_by_words("
+            "(select c from pgretrieval.collection c), to_tsvector('simple', %s), 10, null, null)",
+            [word],
+        )
+        assert listed.fetchone() == (expected,)
+    assert connection.execute("select * from pgretrieval.check('docs', 'words')").fetchall() == []
 
 
 def test_candidates_by_text(connection: Connection, held: tuple[int, int]):

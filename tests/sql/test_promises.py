@@ -277,6 +277,8 @@ ARGUMENTS = {
     "times": "array[1, 1, 1]",
     "rarities": "array[1, 1, 1]",
     "asked": "to_tsvector('common yyaword1 zzbword1')",
+    "searched": "'common'",
+    "shared_word.word": "'common'",
     "compact_postings.relation": "'posting'",
     "own_entries.relation": "'word_posting'",
     "own_entries.in_codebook": "null",

@@ -44,8 +44,8 @@ begin
             from (
                 select entry.lexeme as word, cardinality(entry.positions) as times,
                        (
-                           select sum(cardinality(posting.passage_ids)) from pgretrieval.word_posting as posting
-                           where posting.collection_id = held.collection_id and posting.word = entry.lexeme
+                           select sum(cardinality(posting.passage_ids))
+                           from pgretrieval.word_entries(held.collection_id, entry.lexeme) as posting
                        ) as passages
                 from unnest(asked) as entry
                 offset 0
@@ -86,10 +86,7 @@ begin
                 select posting.bucket, posting.passage_ids, posting.weights, asked.times, asked.rarity
                 from unnest(words, asked_times, rarities, places) as asked (word, times, rarity, place)
                 cross join lateral (
-                    select word_posting.bucket, word_posting.passage_ids, word_posting.weights
-                    from pgretrieval.word_posting
-                    where word_posting.collection_id = held.collection_id and word_posting.word = asked.word
-                    offset 0
+                    select * from pgretrieval.word_entries(held.collection_id, asked.word) offset 0
                 ) as posting
                 where asked.place <= read
                 offset 0

@@ -17,11 +17,15 @@ begin atomic
             group by word_of.bucket, word_of.passage_id
         ) as spoken
         full join (
-            select word_posting.bucket, entry.passage_id, array_agg(word_posting.word order by word_posting.word collate "C") as words
-            from pgretrieval.word_posting
-            cross join lateral unnest(word_posting.passage_ids) as entry (passage_id)
-            where word_posting.collection_id = (held).collection_id and ((held).mean_words is not null or (held).language is null)
-            group by word_posting.bucket, entry.passage_id
+            select entry.bucket, entry.passage_id, array_agg(entry.word order by entry.word collate "C") as words
+            from (
+                select word_posting.bucket, listed.passage_id, coalesce(listed.word, word_posting.word) as word
+                from pgretrieval.word_posting
+                cross join lateral unnest(word_posting.passage_ids, word_posting.words) as listed (passage_id, word)
+                where word_posting.collection_id = (held).collection_id and ((held).mean_words is not null or (held).language is null)
+            ) as entry
+            where entry.passage_id is not null
+            group by entry.bucket, entry.passage_id
         ) as listed using (bucket, passage_id)
         where spoken.words is distinct from listed.words
     ) as compared
@@ -52,11 +56,12 @@ begin atomic
     ) as wrong
     where not row_security_active('pgretrieval.passage')
     union all
-    select 'bad_word_weights', quote_literal(word_posting.word),
+    select 'bad_word_weights', coalesce(array_to_string(word_posting.words, ', '), quote_literal(word_posting.word)),
            format('%s passages and %s weights in segment %s; weights must be finite and above 0',
                   cardinality(word_posting.passage_ids), cardinality(word_posting.weights), word_posting.segment)
     from pgretrieval.word_posting
     where word_posting.collection_id = (held).collection_id
       and (cardinality(word_posting.passage_ids) <> cardinality(word_posting.weights)
+           or cardinality(word_posting.passage_ids) <> cardinality(word_posting.words)
            or exists (select from unnest(word_posting.weights) as weight where (weight > 0 and weight < 'infinity') is not true));
 end;

@@ -52,10 +52,13 @@ begin
             places := 'entry.passage_id';
             merged := '';
         when 'word_posting' then
-            columns := 'passage_ids, weights';
-            names := 'passage_id, weight, place';
-            places := 'entry.passage_id';
-            merged := ', array_agg(entry.weight order by entry.passage_id)';
+            columns := 'passage_ids, weights, words';
+            names := 'passage_id, weight, listed, place';
+            places := 'entry.listed, entry.passage_id';
+            merged := format(
+                ', array_agg(entry.weight order by %1$s), case when count(entry.listed) > 0 then array_agg(entry.listed order by %1$s) end',
+                places
+            );
         when 'posting_code' then
             columns := 'passage_ids, positions';
             names := 'passage_id, position, place';

@@ -1,7 +1,7 @@
 -- Writes the words of some passages as one segment of postings, and returns the mean length of a passage: `mean` if given, else the
 -- collection's; in a build's first segment, 0, which has neither, that of these passages. Does nothing without text search, and before a
 -- build has written the words of the existing passages: searches read the texts until then. A word's document frequency is applied by
--- the search.
+-- the search. In a build's first segment the words of one or two passages, most of all, share rows (docs/design/space.md).
 create or replace function pgretrieval.index_words(
     in_collection integer, in_passages integer[], mean real default null, in_segment integer default null
 ) returns real
@@ -12,6 +12,7 @@ as $function$
 declare
     held pgretrieval.collection;
     mean_words real;
+    shared constant integer := 2;  -- passages of a word that shares its row
 begin
     select * into strict held from pgretrieval.collection c where c.collection_id = in_collection;
     mean_words := coalesce(mean, held.mean_words);
@@ -25,16 +26,29 @@ begin
     measured as (
         select coalesce(mean_words, (select sum(occurrences)::real / count(distinct passage_id) from words)) as mean_length
     ),
-    written as (
-        insert into pgretrieval.word_posting (collection_id, word, bucket, segment, passage_ids, weights)
-        select in_collection, words.word, words.bucket,
-               coalesce(in_segment, (select min(given) from unnest(in_passages) as given)),
-               array_agg(words.passage_id order by words.passage_id),
+    listed as materialized (
+        select words.word, words.bucket, array_agg(words.passage_id order by words.passage_id) as passage_ids,
                array_agg(
                    pgretrieval.word_weight(words.occurrences, words.length, measured.mean_length)::real order by words.passage_id
-               )
+               ) as weights
         from words cross join measured
         group by words.word, words.bucket
+    ),
+    written as (
+        insert into pgretrieval.word_posting (collection_id, word, bucket, segment, passage_ids, weights, words)
+        select in_collection, listed.word, listed.bucket,
+               coalesce(in_segment, (select min(given) from unnest(in_passages) as given)), listed.passage_ids, listed.weights, null
+        from listed
+        where in_segment is distinct from 0 or cardinality(listed.passage_ids) > shared
+        union all
+        select in_collection, pgretrieval.shared_word(listed.word), listed.bucket, in_segment,
+               array_agg(entry.passage_id order by listed.word, entry.passage_id),
+               array_agg(entry.weight order by listed.word, entry.passage_id),
+               array_agg(listed.word order by listed.word, entry.passage_id)
+        from listed
+        cross join lateral unnest(listed.passage_ids, listed.weights) as entry (passage_id, weight)
+        where in_segment = 0 and cardinality(listed.passage_ids) <= shared
+        group by 2, listed.bucket
     )
     select mean_length into mean_words from measured;
     return mean_words;

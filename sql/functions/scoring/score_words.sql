@@ -21,10 +21,7 @@ begin
                posting.passage_ids || '{}' as passage_ids, posting.weights || '{}' as weights  -- read once, not for each look-up
         from unnest(words, score_words.times, rarities) as asked (word, times, rarity)
         cross join lateral (
-            select word_posting.bucket, word_posting.passage_ids, word_posting.weights
-            from pgretrieval.word_posting
-            where word_posting.collection_id = in_collection and word_posting.word = asked.word
-            offset 0
+            select * from pgretrieval.word_entries(in_collection, asked.word) offset 0
         ) as posting
         offset 0
     ) as listed
