@@ -140,27 +140,31 @@ def test_close_ends_calls_of_other_threads(database_url: str):
         assert "closed" in str(ended[0][1])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_worker_ends_within_seconds_of_a_signal(proxy: StallingProxy, number: signal.Signals):
-    """SIGTERM ends a worker in seconds although the network forwards nothing."""
-    command = str(Path(sys.executable).with_name("pgretrieval"))
-    worker = subprocess.Popen([command, "--database", proxy.url, "worker"], stderr=subprocess.PIPE, text=True)
+def test_workers_end_within_seconds_of_a_signal(proxy: StallingProxy):
+    """SIGTERM and SIGINT end a worker in seconds although the network forwards nothing."""
+    command = [str(Path(sys.executable).with_name("pgretrieval")), "--database", proxy.url, "worker"]
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    workers = {number: subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for number in numbers}
     try:
-        until(lambda: _reads_the_queue(proxy))
+        until(lambda: _reading_the_queue(proxy) == len(workers))
         proxy.forwarding.clear()
         time.sleep(5 * POLL)
-        worker.send_signal(number)
-        assert worker.wait(15) is not None
+        for number, worker in workers.items():
+            worker.send_signal(number)
+        deadline = time.monotonic() + 15
+        for number, worker in workers.items():
+            assert worker.wait(deadline - time.monotonic()) is not None, number
     finally:
-        worker.kill()
-        worker.communicate()
+        for worker in workers.values():
+            worker.kill()
+            worker.communicate()
 
 
-def _reads_the_queue(proxy: StallingProxy) -> bool:
-    """Return whether the worker has begun to ask again and again for entries."""
+def _reading_the_queue(proxy: StallingProxy) -> int:
+    """Return how many workers have begun to ask again and again for entries."""
     with psycopg.connect(proxy.url) as connection:
         busy = connection.execute(
-            """select 1 from pg_stat_activity
+            """select count(*) from pg_stat_activity
                where datname = current_database() and query like '%not_before%' and pid <> pg_backend_pid()"""
         )
-        return busy.fetchone() is not None
+        return int(busy.fetchone()[0])
