@@ -12,6 +12,7 @@ from pgretrieval.numerics.assignment import CentroidIndex, nearest
 from pgretrieval.numerics.decoder import Decoder
 from pgretrieval.numerics.kernels import CodeScorer
 from pgretrieval.numerics.kmeans import train_centroids
+from pgretrieval.numerics.packing import pack_residuals
 from pgretrieval.numerics.residual import ResidualCodec, fit_codec
 from pgretrieval.types import ByteArray, Float32Array, Int32Array, Levels, Tick
 
@@ -48,6 +49,9 @@ class Codebook:
         rows = torch.from_numpy(vectors).to(self.device)
         few = len(rows) * len(self.centroids) <= _EXACT_PRODUCTS
         ids = nearest(rows, self._centroids, unit=self.unit) if few else self._index.assign(rows)
+        if self.device.type == "cpu":
+            numbers, cutoffs = ids.numpy().astype(np.int32), self.codec.cutoffs.numpy()
+            return numbers, pack_residuals(vectors, self.centroids, numbers, cutoffs, self.codec.bits)
         packed = self.codec.encode(rows - self._centroids[ids])
         return ids.cpu().numpy().astype(np.int32), packed.cpu().numpy()
 

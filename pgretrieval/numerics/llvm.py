@@ -138,6 +138,32 @@ class Code:
         least = self._module.declare_intrinsic(f"llvm.vector.reduce.smin.v{LANES}i32", fnty=kind)
         return greatest, self._builder.call(least, [self._builder.select(here, positions, _LAST)])
 
+    def subtract(self, left: Any, right: Any) -> Any:
+        """Difference of two vectors, lane by lane."""
+        return self._builder.fsub(left, right)
+
+    def count_below(self, values: Any, limits: Sequence[Any]) -> Any:
+        """How many of the limits are below each lane: a vector of integers."""
+        counts: Any = ir.Constant(LANE_INTS, [0] * LANES)
+        for limit in limits:
+            above = self._builder.fcmp_ordered(">", values, self.everywhere(limit))
+            counts = self._builder.add(counts, self._builder.zext(above, LANE_INTS))
+        return counts
+
+    def store_packed(self, counts: Any, bits: int, base: Any, index: Any) -> None:
+        """Write a vector of integers of so many bits as bytes from `index` on, the first in the highest bits."""
+        per_byte = 8 // bits
+        packed: Any = None
+        for value in range(per_byte):
+            picked = ir.Constant(ir.VectorType(INT32, LANES // per_byte), list(range(value, LANES, per_byte)))
+            some = self._builder.shuffle_vector(counts, ir.Constant(LANE_INTS, ir.Undefined), picked)
+            shift = ir.Constant(some.type, [8 - bits * (value + 1)] * (LANES // per_byte))
+            shifted = self._builder.shl(some, shift)
+            packed = shifted if packed is None else self._builder.or_(packed, shifted)
+        narrow = self._builder.trunc(packed, ir.VectorType(BYTE, LANES // per_byte))
+        address = self._builder.bitcast(self.at(base, index, BYTE), narrow.type.as_pointer())
+        self._builder.store(narrow, address).align = 1
+
     def positions(self, group: Any) -> Any:
         """The positions of the lanes of a group of vectors."""
         first = self._builder.mul(self._builder.trunc(group, INT32), ir.Constant(INT32, LANES))
