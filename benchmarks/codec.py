@@ -48,7 +48,7 @@ def main() -> None:
         "# Bits and levels of the codec",
         "",
         "`python benchmarks/codec.py --cache DIR`; SciFact, given vectors, k = 10, default options.",
-        "The payload is tokens · (4 + 128 · bits / 8) bytes: a centroid number and a packed residual per token.",
+        "The payload is tokens · (2 + 128 · bits / 8) bytes: a centroid number and a packed residual per token.",
         "",
         machine.as_lines(machine.describe()),
         "",

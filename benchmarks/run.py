@@ -32,6 +32,7 @@ import psutil
 import pgretrieval
 from benchmarks import machine, pictures, report, vectors
 from benchmarks.vectors import Vectors
+from pgretrieval.db import wire
 from pgretrieval.evaluate.fidelity import fidelity
 from pgretrieval.evaluate.metrics import mean_metrics, parse_metrics, run_from_ranking
 from pgretrieval.evaluate.timing import percentiles
@@ -144,10 +145,10 @@ def search_many(collection: Any, data: Vectors) -> float:
 
 
 def storage(stats: Measured) -> Measured:
-    """Bytes without the passages' texts: in all, by table, and relative to the payload tokens * (4 + dim * bits / 8)."""
+    """Bytes without the passages' texts: in all, by table, and relative to the payload, centroid numbers and residuals."""
     held = {table: size for table, size in stats["bytes"].items() if table != "passage"}
     held["passage indexes"] = stats["index_bytes"]["passage"]
-    payload = stats["tokens"] * (4 + stats["dim"] * stats["bits"] / 8)
+    payload = stats["tokens"] * (wire.id_bytes(stats["centroids"]) + stats["dim"] * stats["bits"] / 8)
     return {"by_table": held, "per_token": sum(held.values()) / stats["tokens"], "ratio": sum(held.values()) / payload}
 
 
@@ -155,12 +156,12 @@ def build(database: pgretrieval.RetrievalDatabase, data: Vectors, name: str, **o
     """Add and build one collection with given vectors and `options`."""
     collection = database.create_collection(name, **options)
     stages: dict[str, float] = {}
-    started: dict[str, float] = {}
+    begun: dict[str, float] = {}
 
     def stage(stage_name: str, _done: int, _total: int) -> None:
         now = time.perf_counter()
-        started.setdefault(stage_name, now)
-        stages[stage_name] = now - started[stage_name]
+        begun.setdefault(stage_name, now)
+        stages[stage_name] = now - begun[stage_name]
 
     with resident() as memory:
         started = time.perf_counter()
