@@ -31,7 +31,7 @@ _PROBE = "select * from pgretrieval.probe(%(number)s, %(codebook)s, %(query)s::v
 _CANDIDATES = """select passage_id
     from pgretrieval.candidates_among(%(number)s, %(codebook)s, %(ids)s::integer[], %(scores)s::real[], %(n)s, null, null)"""
 _SCORE = """select * from pgretrieval.known_collection('measured') as held, pgretrieval.score_passages(
-    held, %(ids)s, %(query)s::vector[], %(centroids)s::integer[])"""
+    held, %(ids)s, %(query)s::vector[], %(centroids)s::integer[], null)"""
 _PARTS = 60  # queries whose parts are timed one by one
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import psycopg
 import pytest
 
 import pgretrieval
 from pgretrieval.evaluate.fidelity import fidelity
 from pgretrieval.numerics.maxsim import maxsim_many
+from pgretrieval.sqlalchemy import vector_array
 from pgretrieval.types import Float32Array
 
 PASSAGES, DIM = 3000, 64
@@ -115,6 +117,31 @@ def test_probing_everything_leaves_the_codec_as_the_only_loss(
     default = fidelity(_ids(collections["4"], queries, 10), exact, 10)
     assert ceiling >= 0.94
     assert default >= ceiling - 0.03
+
+
+@pytest.mark.parametrize(("keep_vectors", "ten", "hundred"), [(False, 0.89, 0.87), (True, 0.97, 0.94)])
+def test_searches_in_sql(
+    module_database: pgretrieval.RetrievalDatabase,
+    vectors: list[Float32Array],
+    queries: list[Float32Array],
+    exact: list[list[str]],
+    *,
+    keep_vectors: bool,
+    ten: float,
+    hundred: float,
+) -> None:
+    """Searches in SQL keep nearly as many of the exact best as those in Python, over codes and over stored vectors."""
+    name = f"in sql, {keep_vectors}"
+    collection = module_database.create_collection(name, keep_vectors=keep_vectors)
+    collection.add(({"id": str(i), "text": "a text"} for i in range(PASSAGES)), vectors=vectors)
+    collection.build()
+    with psycopg.connect(module_database.url) as connection:
+        for k, floor in ((10, ten), (100, hundred)):
+            found = [
+                [row[0] for row in connection.execute("select id from pgretrieval.search(%s, %s::vector[], %s)", parameters)]
+                for parameters in ([name, vector_array(query), k] for query in queries)
+            ]
+            assert fidelity(found, exact, k) >= floor
 
 
 def test_top_hundred(collections: dict[str, pgretrieval.Collection], queries: list[Float32Array], exact: list[list[str]]) -> None:

@@ -88,9 +88,9 @@ def test_plaid_settings(connection: Connection, held: tuple[int, int]):
     row = "(select c from pgretrieval.collection c)"
     settings = f"select probes, candidates, pruning from pgretrieval.plaid_settings({row}, %s, %s, %s)"
     for k, probes, candidates, expected in (
-        (10, None, None, (24, 1024, 64)),
-        (10, 3, 77, (3, 77, 64)),
-        (500, None, None, (24, 2500, 1000)),
+        (10, None, None, (24, 1024, 128)),
+        (10, 3, 77, (3, 77, 128)),
+        (500, None, None, (24, 2500, 2500)),
     ):
         assert connection.execute(settings, [k, probes, candidates]).fetchone() == expected
     connection.execute("update pgretrieval.codebook set tokens = 600")
@@ -218,10 +218,22 @@ def test_score_passages(connection: Connection, held: tuple[int, int]):
     for centroid_ids, scores in ((None, expected), ([0, 1, 2], expected), ([1], of_second), ([7], [])):
         decoded = connection.execute(
             """select passage_id, score from pgretrieval.score_passages(
-                   (select c from pgretrieval.collection c), array[1, 2], %s::vector[], %s) order by 1""",
+                   (select c from pgretrieval.collection c), array[1, 2], %s::vector[], %s, null) order by 1""",
             [query, centroid_ids],
         )
         assert decoded.fetchall() == [(number, pytest.approx(score, abs=1e-5)) for number, score in scores]
+
+
+def test_no_query_token_adds_less_than_its_floor(connection: Connection, held: tuple[int, int]):
+    """A floor counts where the tokens of the given centroids score less."""
+    add(connection, held, 1, [0, 1])
+    query = array(vector(1.0), vector(0.0, 0.0, -1.0))
+    score = connection.execute(
+        """select score from pgretrieval.score_passages(
+               (select c from pgretrieval.collection c), array[1], %s::vector[], '{0}', '{0.125,0.75}')""",
+        [query],
+    ).fetchone()[0]
+    assert score == pytest.approx(1.5 / (1.5**2 + (DIM - 1) * 0.25) ** 0.5 + 0.75, abs=1e-5)
 
 
 def test_candidates_that_are_worth_decoding(connection: Connection, held: tuple[int, int]):
@@ -298,7 +310,7 @@ def test_score_passages_by_stored_vectors(connection: Connection, held: tuple[in
     query = array(vector(1.0), vector(0.0, 2.0))
     connection.execute("update pgretrieval.collection set keep_vectors = true")
     found = connection.execute(
-        "select * from pgretrieval.score_passages((select c from pgretrieval.collection c), array[1, 9], %s::vector[], null)",
+        "select * from pgretrieval.score_passages((select c from pgretrieval.collection c), array[1, 9], %s::vector[], null, null)",
         [query],
     )
     assert found.fetchall() == [(1, 1.5)]

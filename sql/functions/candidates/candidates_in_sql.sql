@@ -1,6 +1,7 @@
 -- Returns the passages that a search in SQL scores exactly: without an index all that match, else n candidates by postings. If codes
 -- must be decoded, which is slow, only the `pruning` candidates with the best scores by the tokens of probed centroids are kept; null keeps
--- all.
+-- all. A query token adds at least 0.8 of what it scores with the last centroid that it probes: a passage without any of these has tokens
+-- that score nearly as much (docs/design/sql-searches.md).
 create or replace function pgretrieval.candidates_in_sql(
     held pgretrieval.collection, query @extschema:vector@.vector[], probes integer, n integer, pruning integer, filter jsonpath, among text[]
 ) returns integer[]
@@ -13,6 +14,7 @@ declare
     centroid_ids integer[];
     centroid_scores real[];
     chosen integer[];
+    floors real[];
 begin
     if held.codebook_id is null then
         return array(
@@ -33,10 +35,27 @@ begin
     if held.keep_vectors or cardinality(chosen) <= pruning then
         return chosen;
     end if;
+    floors := array(
+        with probed as materialized (
+            select centroid.vector::@extschema:vector@.vector as vector
+            from pgretrieval.centroid
+            where centroid.collection_id = held.collection_id and centroid.codebook_id = held.codebook_id
+              and centroid.centroid_id = any(centroid_ids)
+        )
+        select coalesce(0.8 * last.score, 0)
+        from unnest(query) with ordinality as token (vector, place)
+        left join lateral (
+            select -(probed.vector operator(@extschema:vector@.<#>) token.vector) as score
+            from probed
+            order by score desc
+            offset probes - 1 limit 1
+        ) as last on true
+        order by token.place
+    );
     return array(
         select candidate.passage_id
         from unnest(chosen) with ordinality as candidate (passage_id, place)
-        left join pgretrieval.score_passages(held, chosen, query, centroid_ids) as approximate using (passage_id)
+        left join pgretrieval.score_passages(held, chosen, query, centroid_ids, floors) as approximate using (passage_id)
         order by approximate.score desc nulls last, candidate.place
         limit pruning
     );

@@ -1,10 +1,12 @@
 -- Exact MaxSim of some passages: over stored vectors where the collection has them, else over what their codes decode to, scaled to unit
--- length where the collection's vectors are; of codes, where `centroid_ids` are given, only the tokens of these centroids. None for null.
+-- length where the collection's vectors are; of codes, where `centroid_ids` are given, only the tokens of these centroids, and no query
+-- token adds less than its floor. None for null.
 --
 -- The statement names every query token, so that one pass over a passage's tokens keeps the best inner product of each. For codes it also
 -- names every dimension (pgretrieval.decoder).
 create or replace function pgretrieval.score_passages(
-    held pgretrieval.collection, passage_ids integer[], query @extschema:vector@.vector[], centroid_ids integer[]
+    held pgretrieval.collection, passage_ids integer[], query @extschema:vector@.vector[], centroid_ids integer[],
+    floors real[]
 )
 returns table (passage_id integer, score real)
 language plpgsql stable rows 100
@@ -42,6 +44,14 @@ begin
         return;
     end if;
     select * into strict decoder from pgretrieval.decoder(held.codebook_id);
+    if floors is not null then
+        best := (
+            select string_agg(
+                format('least(min(token.vector operator(@extschema:vector@.<#>) ($2)[%s]), -($5)[%1$s])', place), ' + '
+            )
+            from generate_subscripts(query, 1) as place
+        );
+    end if;
     return query execute format(
         $statement$
         select token.passage_id, (-(%1$s))::real
@@ -81,6 +91,6 @@ begin
         case when centroid_ids is null then 'true' else 'listed.centroid_id = any($4)' end,
         case when centroid_ids is null then 'true' else 'centroid.centroid_id = any($4)' end,
         decoder.id_bytes
-    ) using passage_ids, query, decoder.levels, centroid_ids;
+    ) using passage_ids, query, decoder.levels, centroid_ids, floors;
 end
 $function$;

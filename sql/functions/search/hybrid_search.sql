@@ -87,7 +87,7 @@ begin
     );
     if not of_tokens or held.rerank = 'maxsim' then
         select array_agg(exact.passage_id), array_agg(exact.score) into late_passages, late_scores
-        from pgretrieval.score_passages(held, chosen, query, null) as exact;
+        from pgretrieval.score_passages(held, chosen, query, null, null) as exact;
     elsif query is not null then
         select array_agg(picked.passage_id), array_agg(coalesce(found.score, late_scores[array_position(late_passages, null)]))
         into late_passages, late_scores

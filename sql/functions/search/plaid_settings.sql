@@ -2,7 +2,7 @@
 -- Raises an error if fewer than k candidates are given.
 --
 -- Three times the client's probes make fewer candidates as good: those with 34,000 tokens, of codes 40,000, of which those with 8,000
--- are decoded whole (docs/design/sql-searches.md). tests/sql/test_defaults.py compares both with the client's.
+-- or 200 k are decoded whole (docs/design/sql-searches.md). tests/sql/test_defaults.py compares both with the client's.
 create or replace function pgretrieval.plaid_settings(
     held pgretrieval.collection, k integer, given_probes integer, given_candidates integer
 ) returns table (probes integer, candidates integer, pruning integer)
@@ -34,7 +34,7 @@ begin
     );
     pruning := greatest(
         case when pooled or held.keep_vectors then greatest(64, 5 * k)
-            else greatest(2 * k, least(64, 8000 * built.passages / tokens)) end,
+            else greatest(2 * k, least(greatest(128, 5 * k), greatest(8000, 200 * k) * built.passages / tokens)) end,
         case when pooled then least(256, 8192 / held.vectors_per_passage) end
     );
     return next;

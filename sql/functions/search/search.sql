@@ -39,7 +39,7 @@ begin
         held, query, settings.probes, settings.candidates, settings.pruning, filter, among
     );
     select array_agg(passage_id), array_agg(scored.score) into chosen, scores
-    from pgretrieval.score_passages(held, chosen, query, null) as scored;
+    from pgretrieval.score_passages(held, chosen, query, null, null) as scored;
     return query select * from pgretrieval.show(held, chosen, scores, k);
 end
 $function$;
