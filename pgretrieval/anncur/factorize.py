@@ -135,7 +135,7 @@ def factorize(
     Raises IndexNotBuiltError without passages, EncoderError, SchemaError, and InputError if too few queries have varying scores.
     """
     doing = f"factorizing collection {collection.name!r}"
-    with factorizations.alone(database, doing, collection.collection_id), database.dedicated(doing) as connection:
+    with factorizations.exclusively(database, doing, collection.collection_id), database.dedicated(doing) as connection:
         state = collections.state(collection.tables(connection))
         if state.restricted:
             msg = (

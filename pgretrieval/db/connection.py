@@ -150,7 +150,7 @@ class Database:
 
     @contextmanager
     def dedicated(self, doing: str) -> Iterator[Connection]:
-        """A connection outside the pool, in autocommit mode, for long work: the role's time limits do not apply."""
+        """Open a connection outside the pool, in autocommit mode, for long work: the role's time limits do not apply."""
         with storage_errors(self.url, doing), self._unlimited() as connection, _discard_on_interrupt(connection):
             yield connection
 
@@ -162,7 +162,7 @@ class Database:
             yield connection
 
     @contextmanager
-    def holding(self, doing: str) -> Iterator[Connection]:
+    def locking(self, doing: str) -> Iterator[Connection]:
         """Open a transaction on a separate connection, for long-lived locks.
 
         It holds no snapshot between statements, so it does not delay vacuum.
@@ -174,7 +174,7 @@ class Database:
                 yield connection
 
     def session(self) -> WatchedConnection:
-        """A connection outside the pool, in autocommit mode; the caller closes it."""
+        """Open a connection outside the pool, in autocommit mode; the caller closes it."""
         return self._open()
 
 

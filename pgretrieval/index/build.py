@@ -84,7 +84,7 @@ def build(
     doing = f"building collection {collection.name!r}"
     stage = stage or _no_progress
     with (
-        rebuilds.alone(database, doing, collection.collection_id) as lock,
+        rebuilds.exclusively(database, doing, collection.collection_id) as lock,
         database.dedicated(doing) as connection,
         database.dedicated(doing) as writing,
     ):

@@ -213,7 +213,7 @@ class _Batch:
         """Reconcile the collection with the rows of `keys` and delete their entries. Raises errors that no row causes."""
         try:
             for _ in range(TRIES):
-                with queue.keeping(self._database, self._claimed):
+                with queue.renewing_claims(self._database, self._claimed):
                     found = self._rows(keys)
                     self._ahead = ahead = encode_ahead(self._collection._opened, list(found.passages.values()), self._ahead)
                 with suppress(NotEncodedError, EncoderChangedError):

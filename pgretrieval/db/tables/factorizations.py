@@ -88,11 +88,11 @@ class Solution(NamedTuple):
 
 
 @contextmanager
-def alone(database: Database, doing: str, collection_id: CollectionId) -> Iterator[Connection]:
+def exclusively(database: Database, doing: str, collection_id: CollectionId) -> Iterator[Connection]:
     """Wait for other factorisations of the collection, and keep new ones waiting."""
     with database.connection(doing) as connection:
         connection.execute(_SQL["create_lock"], {"collection_id": collection_id})
-    with database.holding(doing) as connection:
+    with database.locking(doing) as connection:
         connection.execute(_SQL["lock"], {"collection_id": collection_id})
         connection.execute(_SQL["let_go"])
         yield connection

@@ -66,8 +66,8 @@ def lock(tables: CollectionTables, keys: Sequence[str]) -> Entries:
 
 
 @contextmanager
-def keeping(database: Database, entries: Sequence[int]) -> Iterator[None]:
-    """Claims are renewed meanwhile, by a thread, so that they last as long as the worker lives."""
+def renewing_claims(database: Database, entries: Sequence[int]) -> Iterator[None]:
+    """Renew claims in a thread meanwhile, so that they last as long as the worker lives."""
     over = threading.Event()
 
     def renew() -> None:

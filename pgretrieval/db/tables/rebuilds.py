@@ -40,9 +40,9 @@ class Rebuild:
 
 
 @contextmanager
-def alone(database: Database, doing: str, collection_id: CollectionId) -> Iterator[Connection]:
+def exclusively(database: Database, doing: str, collection_id: CollectionId) -> Iterator[Connection]:
     """Wait for other builds and rebuilds of the collection, and keep new ones waiting; yields the connection that has the lock."""
-    with database.holding(doing) as connection:
+    with database.locking(doing) as connection:
         lock(CollectionTables(connection, collection_id))
         yield connection
 
