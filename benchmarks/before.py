@@ -93,12 +93,12 @@ class Measured:
         options = {"imputation": "warp"} if case == "XTR, warp" else {}
         return [hit.id for hit in collection.search(vectors=query[: SHORT if "nine" in case else None], k=k, **options)]
 
-    def measure(self, case: str) -> dict[str, Any]:
-        """The median milliseconds of all queries, one after the other, and their hits; or milliseconds a query of some clients."""
+    def measure(self, case: str, numbers: range) -> dict[str, Any]:
+        """The median milliseconds of some queries, one after the other, and their hits; or milliseconds a query of some clients."""
         if case.endswith("clients"):
             return {"ms": self._clients(int(case.split()[0])), "ids": None}
-        numbers = range(len(self._data["queries"]))
-        for number in numbers[:_WARM_UP]:
+        others = [number for number in range(len(self._data["queries"])) if number not in numbers]
+        for number in (others or numbers)[:_WARM_UP]:
             self._search(case, number)
         spent, ids = [], []
         for number in numbers:
@@ -140,7 +140,8 @@ def serve(vectors: Path, folder: str, cases: list[str]) -> None:
         sys.stdout.write(json.dumps(measured.built) + "\n")
         sys.stdout.flush()
         for line in sys.stdin:
-            sys.stdout.write(json.dumps(measured.measure(line.strip())) + "\n")
+            case, start, end = line.strip().rsplit(" ", 2)
+            sys.stdout.write(json.dumps(measured.measure(case, range(int(start), int(end)))) + "\n")
             sys.stdout.flush()
 
 
@@ -194,7 +195,7 @@ def table(built: list[dict[str, list[float]]], found: dict[str, list[list[Any]]]
         ratios = [second / first for first, second in zip(before, now, strict=True)]
         lines.append(
             f"| {case} | {min(before):.1f} | {min(now):.1f} | {np.median(ratios):.2f} | {min(ratios):.2f} to {max(ratios):.2f} | "
-            + " | ".join(agreement(case, rounds[-1][side]["ids"], rounds[-1][0]["ids"], exact) for side in (0, 1))
+            + " | ".join(agreement(case, rounds, side, exact) for side in (0, 1))
             + " |"
         )
     lines += ["", "| collection | build before, s | now, s | bytes a token before | now |", "|---|---|---|---|---|"]
@@ -204,12 +205,13 @@ def table(built: list[dict[str, list[float]]], found: dict[str, list[list[Any]]]
     return lines
 
 
-def agreement(case: str, ids: Any, before: Any, exact: dict[int, list[list[str]]]) -> str:
-    """The share of the exact best passages that were found; for other scores, of what was found before."""
-    if ids is None:
+def agreement(case: str, rounds: list[list[Any]], side: int, exact: dict[int, list[list[str]]]) -> str:
+    """The share of the exact best passages that were found, over all rounds; for other scores, of what was found before."""
+    if rounds[0][side]["ids"] is None:
         return ""
     late = case.startswith(("k =", "nine", "kept", "SQL"))
-    best = exact[SHORT if "nine" in case else CASES[case][1]] if late else before
+    ids, before = ([hits for one in rounds for hits in one[which]["ids"]] for which in (side, 0))
+    best = exact[SHORT if "nine" in case else CASES[case][1]][: len(ids)] if late else before
     share = np.mean([len({*some} & {*those}) / max(len(those), 1) for some, those in zip(ids, best, strict=True)])
     return f"{share:.3f}" if late else f"{share:.3f} of before"
 
@@ -228,22 +230,25 @@ def main() -> None:
     parser.add_argument("--before", type=Path, required=True, help="a checkout of the earlier commit")
     parser.add_argument("--set", default="scifact", help="name of the test collection")
     parser.add_argument("--passages", type=int, help="so many of the first passages; default: all")
-    parser.add_argument("--queries", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--queries", type=int, default=100, help="of a round; each round has others")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--dry", action="store_true", help="print the table only")
     options = parser.parse_args()
     commit = commit_of(options.before)
     with tempfile.TemporaryDirectory(prefix="pgretrieval-bench-") as folder:
-        file, exact = prepare(options.set, options.cache, options.passages, options.queries, Path(folder))
+        file, exact = prepare(options.set, options.cache, options.passages, options.queries * options.rounds, Path(folder))
+        each = len(exact[10]) // options.rounds
         found: dict[str, list[list[Any]]] = {case: [] for case in options.cases}
         with (
             running(HERE, options.before, file, *options.cases) as (built_before, before),
             running(HERE, HERE.parents[1], file, *options.cases) as (built_now, now),
         ):
-            for _ in range(options.rounds):
+            for round_number in range(options.rounds):
+                start = round_number * each
                 for case in options.cases:
-                    found[case].append([before(case), now(case)])
+                    line = f"{case} {start} {start + each}"
+                    found[case].append([before(line), now(line)])
                     print(case, *(round(side["ms"], 2) for side in found[case][-1]), flush=True)
     rows = table([built_before, built_now], found, exact)
     print("\n".join(rows))
@@ -254,7 +259,7 @@ def main() -> None:
     sections[options.set] = [
         f"## {options.set}, {options.passages or 'all'} passages",
         "",
-        f"Before: {commit}. {options.queries} queries, {options.rounds} rounds, {os.environ['OMP_NUM_THREADS']} threads.",
+        f"Before: {commit}. {options.rounds} rounds of {each} queries, no query twice, {os.environ['OMP_NUM_THREADS']} threads.",
         "",
         machine.as_lines(machine.describe()),
         "",
