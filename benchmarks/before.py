@@ -33,6 +33,7 @@ CASES = {
     "k = 10": ("codes", 10),
     "k = 100": ("codes", 100),
     "nine tokens, k = 10": ("codes", 10),
+    "exact in torch, nine tokens": ("exact", 10),
     "kept vectors, k = 10": ("kept", 10),
     "SQL over codes": ("codes", 10),
     "SQL with kept vectors": ("kept", 10),
@@ -62,7 +63,11 @@ class Measured:
         self.built: dict[str, list[float]] = {}
 
     def build(self, name: str) -> None:
-        """Build a collection; keep seconds and bytes a token."""
+        """Build a collection, and keep seconds and bytes a token; "exact" is all vectors in memory."""
+        if name == "exact":
+            documents = self._data["documents"]
+            self._everything = np.concatenate(documents), np.cumsum([0, *map(len, documents)])
+            return
         options = {"codes": {}, "kept": {"keep_vectors": True, "dense": "kept"}, "tokens": {"scorer": "xtr"}}[name]
         data = self._data
         collection = self._database.create_collection(name, **options)
@@ -79,7 +84,10 @@ class Measured:
     def _search(self, case: str, number: int) -> list[str]:
         """Ids of one query's hits."""
         name, k = CASES[case]
-        collection, query = self._collections[name], self._data["queries"][number]
+        query = self._data["queries"][number]
+        if name == "exact":
+            return self._exact(query[:SHORT], k)
+        collection = self._collections[name]
         if case == "words":
             return [hit.id for hit in collection.text_search(self._data["texts"][number], k=k)]
         if case == "hybrid, three parts":
@@ -92,6 +100,13 @@ class Measured:
             return [row[0] for row in self._connection.execute(_SEARCH, {"name": name, "query": self._sql[number]}).fetchall()]
         options = {"imputation": "warp"} if case == "XTR, warp" else {}
         return [hit.id for hit in collection.search(vectors=query[: SHORT if "nine" in case else None], k=k, **options)]
+
+    def _exact(self, query: Any, k: int) -> list[str]:
+        """The best of all passages by products in torch."""
+        from pgretrieval.numerics.maxsim import maxsim_many
+
+        scores = maxsim_many([query], *self._everything)[0]
+        return [self._data["passages"][place]["id"] for place in np.argpartition(-scores, k)[:k]]
 
     def measure(self, case: str, numbers: range) -> dict[str, Any]:
         """The median milliseconds of some queries, one after the other, and their hits; or milliseconds a query of some clients."""
@@ -209,7 +224,7 @@ def agreement(case: str, rounds: list[list[Any]], side: int, exact: dict[int, li
     """The share of the exact best passages that were found, over all rounds; for other scores, of what was found before."""
     if rounds[0][side]["ids"] is None:
         return ""
-    late = case.startswith(("k =", "nine", "kept", "SQL"))
+    late = case.startswith(("k =", "nine", "kept", "SQL", "exact"))
     ids, before = ([hits for one in rounds for hits in one[which]["ids"]] for which in (side, 0))
     best = exact[SHORT if "nine" in case else CASES[case][1]][: len(ids)] if late else before
     share = np.mean([len({*some} & {*those}) / max(len(those), 1) for some, those in zip(ids, best, strict=True)])
@@ -221,6 +236,8 @@ def main() -> None:
     if sys.argv[1:2] == ["--serve"]:
         return serve(Path(sys.argv[2]), sys.argv[3], sys.argv[4:])
     sys.path.insert(0, str(HERE.parents[1]))
+    import torch
+
     from benchmarks import machine
     from benchmarks.checkout import commit_of, running
     from benchmarks.run import RESULTS
@@ -256,8 +273,9 @@ def main() -> None:
         return None
     kept = RESULTS / "before.json"
     sections = json.loads(kept.read_text()) if kept.exists() else {}
-    sections[options.set] = [
-        f"## {options.set}, {options.passages or 'all'} passages",
+    instructions = torch.backends.cpu.get_cpu_capability()
+    sections[f"{options.set}, {instructions}"] = [
+        f"## {options.set}, {options.passages or 'all'} passages, {instructions}",
         "",
         f"Before: {commit}. {options.rounds} rounds of {each} queries, no query twice, {os.environ['OMP_NUM_THREADS']} threads.",
         "",
@@ -273,7 +291,8 @@ def main() -> None:
         "`python benchmarks/before.py --cache DIR --before FOLDER`: milliseconds are the least of the rounds' medians, ratios",
         "the median of the rounds' with their range. Fidelity is the share of the exact ten (or hundred) best by MaxSim over",
         "unquantised vectors; for words, hybrid and XTR the share of what was found before. Clients are threads of one process",
-        "that share a handle; their milliseconds are those of the run over the searches done.",
+        "that share a handle; their milliseconds are those of the run over the searches done. ATEN_CPU_CAPABILITY=avx2 and",
+        "ONEDNN_MAX_CPU_ISA=AVX2 keep torch and the compiled code from using AVX-512.",
         "",
     ]
     (RESULTS / "before.md").write_text("\n".join([*head, *(line for section in sections.values() for line in section)]))
