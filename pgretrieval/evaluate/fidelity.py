@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
 from pgretrieval.errors import ConfigError, InputError
 
@@ -19,7 +20,7 @@ def fidelity(returned: Sequence[Sequence[str]], exact: Sequence[Sequence[str]], 
     if not exact:
         raise InputError("no queries; fidelity needs at least one")
     shares = [_share(set(found[:k]), set(best[:k])) for found, best in zip(returned, exact, strict=True)]
-    return sum(shares) / len(shares)
+    return fmean(shares)
 
 
 def _share(found: set[str], best: set[str]) -> float:

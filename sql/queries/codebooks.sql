@@ -18,8 +18,11 @@ order by centroid_id
 
 -- name: index_centroids
 -- Half of the usual links make a smaller index, which is as good when it is built and read with longer lists of nearest centroids.
+-- Not for vectors of any length: the longest have nearly all links then, and searches do not reach some others.
 select pgretrieval.index_vectors(
     'centroid_' || %(collection_id)s::text, codebook.dim, 'codebook_id', codebook.codebook_id,
-    options => 'm = 8, ef_construction = 128'
+    options => case when collection.unit_vectors then 'm = 8, ef_construction = 128' else 'm = 16' end
 )
-from pgretrieval.codebook where codebook_id = %(codebook_id)s
+from pgretrieval.codebook
+join pgretrieval.collection on collection.collection_id = %(collection_id)s
+where codebook.codebook_id = %(codebook_id)s

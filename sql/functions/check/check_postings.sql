@@ -17,7 +17,7 @@ begin atomic
             from pgretrieval.token_code
             join pgretrieval.codebook on codebook.codebook_id = token_code.codebook_id
             where token_code.collection_id = (held).collection_id and token_code.codebook_id = (held).codebook_id
-              and (held).scorer = 'maxsim'
+              and (select (held).scorer = 'maxsim')  -- a constant would take the other conditions with it, and read all collections
         ) as coded
         full join (
             select posting.bucket, entry.passage_id, array_agg(posting.centroid_id order by posting.centroid_id) as centroid_ids
