@@ -272,6 +272,7 @@ ARGUMENTS = {
     "centroid_at.centroid_ids": r"'\x01000000'::bytea",
     "centroid_at.id_bytes": "4",
     "centroid_scores": "array_fill(1::real, array[4001])",
+    "floors": "array_fill(0::real, array[50])",
     "scores": "array_fill(1::real, array[400])",
     "words": "array['common', 'yyaword1', 'zzbword1']",
     "times": "array[1, 1, 1]",
