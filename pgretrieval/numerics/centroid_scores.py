@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pgretrieval.numerics.kernels import by_lanes, check_centroids
+from pgretrieval.numerics.kernels import by_lanes, check_centroids, products_of
 from pgretrieval.numerics.llvm import ADDRESS, FLOAT, INT32, INT64, LANE_FLOATS, LANES, UINT16, ZEROS, Code, number
 from pgretrieval.numerics.maxsim import blocks
 from pgretrieval.numerics.parallel import in_parallel, part_size
@@ -168,13 +168,7 @@ def _score_kernel(dim: int) -> Callable[..., None]:
 
         def group(g: Any) -> tuple[()]:
             lanes = code.at(query, code.times(g, number(dim)), LANE_FLOATS)
-
-            def dimension(d: Any, *sums: Any) -> list[Any]:
-                values = code.load(lanes, d, LANE_FLOATS)
-                pairs = zip(vectors, sums, strict=True)
-                return [code.add_product(total, code.everywhere(code.load(one, d, FLOAT)), values) for one, total in pairs]
-
-            products = code.loop(number(dim), dimension, [ZEROS] * _TOGETHER)
+            products = products_of(code, lanes, vectors, dim, ZEROS)
             place = code.plus(code.times(block, groups), g)
             best = code.load(maxima, place, LANE_FLOATS)
             for one, product in zip(some, products, strict=True):

@@ -5,7 +5,7 @@ A lane of the processor's vectors is a query token, so that the best token of a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -183,6 +183,20 @@ def _vector_kernel(dim: int) -> Callable[..., None]:
     return code.compiled()
 
 
+def products_of(code: Code, lanes: Any, vectors: Sequence[Any], dim: int, start: Any) -> list[Any]:
+    """Append the products of some vectors with (dim, LANES), a vector of lanes each, added to `start`.
+
+    Each value of the lanes that is loaded serves all of the vectors.
+    """
+
+    def dimension(d: Any, *sums: Any) -> list[Any]:
+        values = code.load(lanes, d, LANE_FLOATS)
+        pairs = zip(vectors, sums, strict=True)
+        return [code.add_product(total, code.everywhere(code.load(one, d, FLOAT)), values) for one, total in pairs]
+
+    return code.loop(number(dim), dimension, [start] * len(vectors))
+
+
 @dataclass(frozen=True)
 class _Target:
     """(rows, groups, LANES) maxima, and the row that each token counts for."""
@@ -197,13 +211,7 @@ class _Target:
 
         def group(g: Any) -> tuple[()]:
             lanes = code.at(query, code.times(g, number(dim)), LANE_FLOATS)
-
-            def dimension(d: Any, *sums: Any) -> list[Any]:
-                values = code.load(lanes, d, LANE_FLOATS)
-                pairs = zip(vectors, sums, strict=True)
-                return [code.add_product(total, code.everywhere(code.load(one, d, FLOAT)), values) for one, total in pairs]
-
-            products = code.loop(number(dim), dimension, [ZEROS] * len(vectors))
+            products = products_of(code, lanes, vectors, dim, ZEROS)
             if factors:
                 products = [code.multiply(one, code.everywhere(factor)) for one, factor in zip(products, factors, strict=True)]
             for token, similarity in zip(tokens, products, strict=True):

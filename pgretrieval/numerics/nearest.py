@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pgretrieval.numerics.kernels import by_lanes
+from pgretrieval.numerics.kernels import by_lanes, products_of
 from pgretrieval.numerics.llvm import ADDRESS, FLOAT, INT32, INT64, LANE_FLOATS, LANES, LOWEST, NUMBERS, Code, number
 from pgretrieval.numerics.parallel import in_parallel, part_size
 from pgretrieval.types import Float32Array, Int32Array
@@ -64,15 +64,7 @@ def _kernel(dim: int) -> Callable[..., None]:
         def group(g: Any, *carried: Any) -> list[Any]:
             members = code.at(lanes, code.times(g, number(dim)), LANE_FLOATS)
             start = code.load(starts, g, LANE_FLOATS)
-
-            def dimension(d: Any, *sums: Any) -> list[Any]:
-                values = code.load(members, d, LANE_FLOATS)
-                return [
-                    code.add_product(total, code.everywhere(code.load(one, d, FLOAT)), values)
-                    for one, total in zip(here, sums, strict=True)
-                ]
-
-            products = code.loop(number(dim), dimension, [start] * _TOGETHER)
+            products = products_of(code, members, here, dim, start)
             here_now, best, where = code.positions(g), carried[:_TOGETHER], carried[_TOGETHER:]
             return [
                 *(code.greater(product, one) for product, one in zip(products, best, strict=True)),

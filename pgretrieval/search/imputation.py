@@ -36,7 +36,7 @@ class TokenScores(NamedTuple):
 
 
 class Retrieved(NamedTuple):
-    """What query tokens retrieve, (entries,): positions of tokens, the query tokens that retrieve them, and similarities."""
+    """Tokens that query tokens retrieve, (entries,): positions of tokens, the query tokens that retrieve them, and similarities."""
 
     tokens: Int64Array
     query_tokens: Int64Array

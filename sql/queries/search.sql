@@ -15,8 +15,8 @@ from pgretrieval.posting
 where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and centroid_id = any(%(centroid_ids)s)
 
 -- name: centroids_of
--- Only centroid ids and how many bytes they take, aggregated in one row. (Residuals are separate rows: aggregating megabytes costs more than rows do.) Passages
--- with a constant number of vectors need no counts.
+-- Only centroid ids and how many bytes they take, aggregated in one row. (Residuals are separate rows: aggregating megabytes costs
+-- more than rows do.) Passages with a constant number of vectors need no counts.
 select pg_catalog.array_agg(passage_id),
        pg_catalog.array_agg(pg_catalog.length(centroid_ids)) filter (where %(vectors_per_passage)s::integer is null),
        pg_catalog.string_agg(centroid_ids, '')

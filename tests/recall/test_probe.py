@@ -21,7 +21,7 @@ QUERIES = 60
 def test_the_vector_index_finds_the_nearest_centroids(
     database: pgretrieval.RetrievalDatabase, connection: psycopg.Connection[Any], probes: int, at_least: float
 ) -> None:
-    """Of the nearest centroids `probe` finds as many as asked for, and nearly the same as a comparison with all."""
+    """`probe` finds as many of the nearest centroids as asked for, nearly those of a comparison with all."""
     random = np.random.default_rng(0)
     themes = random.normal(size=(64, DIM))
     rows = themes[random.integers(64, size=CENTROIDS + QUERIES)] + random.normal(size=(CENTROIDS + QUERIES, DIM))

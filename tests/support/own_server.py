@@ -40,7 +40,7 @@ def run_as(account: Account | None, program: Path, *arguments: str) -> None:
 
 @cache
 def _initialised(version: int) -> Path:
-    """What initdb makes, which takes a second; removed when this process ends."""
+    """A data directory as initdb makes it, in a second; removed when this process ends."""
     folder = Path(tempfile.mkdtemp(prefix="pgr-test-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     folder.chmod(0o755)
