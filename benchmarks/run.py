@@ -2,7 +2,7 @@
 
     python benchmarks/run.py --cache DIR [--peer NAME=PYTHON ...] [--parts scifact pile-20000 pile growth-5000 ... throughput]
 
-Peers are fast-plaid, xtr-warp, pylate and pgvector (benchmarks/peers/README.md). Each part writes its section of
+Peers are fast-plaid, xtr-warp, pylate, tachiom and pgvector (benchmarks/peers/README.md). Each part writes its section of
 benchmarks/results/speed.json, from which benchmarks/results/speed.md is generated.
 """
 
@@ -44,11 +44,18 @@ RESULTS = HERE / "results"
 THREADS = 2
 DEPTHS = (10, 100)
 NDCG = parse_metrics("nDCG@10")
-SCRIPTS = {"fast-plaid": "fast_plaid.py", "xtr-warp": "xtr_warp.py", "pylate": "pylate_plaid.py", "pgvector": "pgvector_recipe.py"}
+SCRIPTS = {
+    "fast-plaid": "fast_plaid.py",
+    "xtr-warp": "xtr_warp.py",
+    "pylate": "pylate_plaid.py",
+    "tachiom": "tachiom.py",
+    "pgvector": "pgvector_recipe.py",
+}
 SETTINGS = {
     "fast-plaid": ["1/1024", "4/1024", "default"],
     "xtr-warp": ["default", "8", "32/0"],
     "pylate": ["1/256/0.5", "2/1024/0.45", "default"],
+    "tachiom": ["8/100", "default", "64/2000"],
     "pgvector": ["5/40", "20/40", "50/100", "5/40/1", "50/100/1"],
 }
 """Settings of each engine, from the fastest to the most faithful."""
@@ -247,6 +254,8 @@ def compare(data: Vectors, peers: dict[str, str], cache: Path, generators: Seque
         "exact": {**exact_in_torch(data), "ndcg": quality(data, best, best, 10)["ndcg"]},
         "pgretrieval": measure_pgretrieval(data, best, generators),
     }
+    if "tachiom" in peers:
+        vectors.save_token_ids(data)
     section["peers"] = [peer(name, python, data, best, cache) for name, python in peers.items()]
     return section
 

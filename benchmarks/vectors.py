@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from pgretrieval.corpus.jsonl import read_passages, read_queries
-from pgretrieval.encode.minilm import NEWEST
+from pgretrieval.encode.minilm import MAX_TOKENS, NEWEST, model_folder
 from pgretrieval.encode.registry import load_encoder
 from pgretrieval.evaluate.qrels import read_qrels
 from pgretrieval.train.run import MODEL
@@ -121,6 +122,19 @@ def load_dense(data: Vectors, name: str, encoder: str = ENCODER) -> Dense:
         np.savez(kept, documents=np.concatenate(parts), queries=queries)
     held = np.load(kept)
     return Dense(held["documents"].astype(np.float32), held["queries"])
+
+
+def save_token_ids(data: Vectors) -> None:
+    """Write the vocabulary ids of the passages' tokens to the folder of the vectors, for peers that cluster by them."""
+    kept = data.folder / "document_tokens.npy"
+    if not kept.exists():
+        tokenizer = Tokenizer.from_file(str(model_folder() / "tokenizer.json"))
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(MAX_TOKENS)
+        ids = [encoding.ids for encoding in tokenizer.encode_batch_fast([passage.encoded_text for passage in data.passages])]
+        if [len(row) for row in ids] != np.diff(data.document_offsets).tolist():
+            raise ValueError(f"{data.folder} has other numbers of tokens than minilm's tokenizer gives its passages")
+        np.save(kept, np.concatenate(ids).astype(np.int32))
 
 
 def query_texts(name: str) -> dict[str, str]:
