@@ -19,7 +19,7 @@ from pgretrieval.corpus.lines import held
 from pgretrieval.errors import ConfigError
 from pgretrieval.train.cross_encoders import CrossAim, train_cross_encoder
 from pgretrieval.train.mining import MiningOptions, mine
-from pgretrieval.train.models import ColXtr, Pooling, Trained
+from pgretrieval.train.models import ColBert, ColXtr, Pooling, Trained
 from pgretrieval.train.retrievers import Aim, train_retriever
 from pgretrieval.train.rounds import train_in_rounds
 from pgretrieval.train.run import RunOptions, RunReport
@@ -31,7 +31,10 @@ _Kind = TypeVar("_Kind")
 
 Data = Annotated[list[Path] | None, typer.Option(help="Folder of mined tuples; repeatable. By default tuples are mined in rounds.")]
 Output = Annotated[Path, typer.Option(help="Folder of the run: configuration, checkpoints, metrics, plot, model.")]
-Base = Annotated[str, typer.Option(help='Model to start from: "minilm", or a model name or folder.')]
+Base = Annotated[
+    str, typer.Option(help='Model to start from: "minilm", a model name or folder, the folder of a run, or a bare transformer.')
+]
+CrossBase = Annotated[str, typer.Option(help='Model to start from: "minilm", or a model name or folder.')]
 TrainedOption = Annotated[Trained, typer.Option("--train", help="Parameters to train: all, or only the projection (and pooling).")]
 Rounds = Annotated[int, typer.Option(help="Refresh rounds: index with the current model, mine, train. They need --corpus.")]
 Corpus = Annotated[Path | None, typer.Option(help="For rounds: .jsonl or .jsonl.gz of the passages.")]
@@ -39,7 +42,7 @@ QueriesOption = Annotated[Path | None, typer.Option(help='For rounds: .jsonl or 
 QrelsOption = Annotated[Path | None, typer.Option(help="For rounds: judgements; without them the teacher chooses the positives.")]
 Teacher = Annotated[str | None, typer.Option("--cross-encoder", help="For rounds: name or folder of the teacher.")]
 
-_FLAGS = {"checkpointing": "--gradient-checkpointing"}
+_FLAGS = {"checkpointing": "--gradient-checkpointing", "normalize": "--normalize/--keep-lengths"}
 _MINED = {"ways": 16, "depth": 200}
 _CROSS = {"batch": 8, "learning_rate": 3e-5}
 """Defaults of the command line, for training on a processor and for cross-encoders."""
@@ -157,40 +160,38 @@ def _retriever(
 
 
 @app.command()
-@_retriever(leave_out=("objective", "k_train"))
+@_retriever(_declared(ColBert), leave_out=("objective", "k_train"))
 def colbert(given: dict[str, Any]) -> tuple[Aim, dict[str, Any]]:
-    """Train like ColBERTv2: distil the teacher's scores, and use cross-entropy against the passages of other queries."""
-    return _chosen(Aim, given, objective="colbert"), {}
+    """Train like ColBERTv2: distil the teacher's scores, and use cross-entropy against the passages of other queries.
+
+    A bare transformer, such as bert-base-uncased, becomes a ColBERT.
+    """
+    return _chosen(Aim, given, objective="colbert"), {"layout": _chosen(ColBert, given)}
 
 
 _DIM = next(one.metadata["help"] for one in fields(ColXtr) if one.name == "dim")
 
 
-def _colxtr(
-    bottleneck: Annotated[int | None, typer.Option(help=_DIM)] = None,
-    keep_lengths: Annotated[bool, typer.Option("--keep-lengths", help="ColXTR: do not normalise vectors.")] = False,
-) -> None:
-    """Declare the options of ColXTR that have other names on the command line."""
+def _colxtr(bottleneck: Annotated[int | None, typer.Option(help=_DIM)] = None) -> None:
+    """Declare the option of ColXTR that has another name on the command line."""
 
 
 @app.command()
-@_retriever(list(inspect.signature(_colxtr, eval_str=True).parameters.values()), _declared(ColXtr, ("dim", "normalize")))
+@_retriever(list(inspect.signature(_colxtr, eval_str=True).parameters.values()), _declared(ColXtr, ("dim",)))
 def xtr(given: dict[str, Any]) -> tuple[Aim, dict[str, Any]]:
     """Train like XTR or ColXTR: only tokens that a query token retrieves from the batch are scored."""
-    if given["bottleneck"] is None and (given["keep_lengths"] or given["end_token"] != "own"):
+    if given["bottleneck"] is None and (not given["normalize"] or given["end_token"] != "own"):
         msg = "--keep-lengths and --end-token are options of ColXTR; give --bottleneck, too"
         raise ConfigError(msg)
-    colxtr = None
-    if given["bottleneck"] is not None:
-        colxtr = _chosen(ColXtr, given, dim=given["bottleneck"], normalize=not given["keep_lengths"])
-    return _chosen(Aim, given, objective="xtr"), {"bottleneck": colxtr}
+    colxtr = None if given["bottleneck"] is None else _chosen(ColXtr, given, dim=given["bottleneck"])
+    return _chosen(Aim, given, objective="xtr"), {"layout": colxtr}
 
 
 @app.command()
-@_retriever(_declared(Pooling), leave_out=())
+@_retriever(_declared(Pooling), _declared(ColBert), leave_out=())
 def constbert(given: dict[str, Any]) -> tuple[Aim, dict[str, Any]]:
     """Train a pooling to a constant number of vectors (ConstBERT), end to end with the model."""
-    return _chosen(Aim, given), {"pooling": _chosen(Pooling, given)}
+    return _chosen(Aim, given), {"pooling": _chosen(Pooling, given), "layout": _chosen(ColBert, given)}
 
 
 @app.command(name="cross-encoder")
@@ -198,7 +199,7 @@ def constbert(given: dict[str, Any]) -> tuple[Aim, dict[str, Any]]:
 def cross_encoder(
     output: Output,
     data: Annotated[list[Path], typer.Option(help="Folder of mined tuples; repeatable.")],
-    base: Base = "minilm",
+    base: CrossBase = "minilm",
     *,
     given: Mapping[str, Any],
 ) -> None:

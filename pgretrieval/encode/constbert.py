@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pgretrieval.encode.vetting import CLOSED, CLOSED_WEIGHTS, vetted_folder, without_stdin
+from pgretrieval.encode import colbert
+from pgretrieval.encode.vetting import vetted_folder
 from pgretrieval.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ def load_constbert(
     masked: bool = True,
     normalize_tokens: bool = False,
     skip_punctuation: bool = False,
-    markers: tuple[str, str] = ("[unused0]", "[unused1]"),
-    query_length: int = 32,
+    markers: tuple[str, str] = (colbert.QUERY_MARKER, colbert.DOCUMENT_MARKER),
+    query_length: int = colbert.QUERY_LENGTH,
     attend_to_expansion: bool = False,
     pooling_key: str = "doc_project.weight",
     shape: Shape | None = None,
@@ -45,11 +46,10 @@ def load_constbert(
     import string
 
     from sentence_transformers import MultiVectorEncoder
-    from sentence_transformers.base.modules import Dense, Normalize, Transformer
+    from sentence_transformers.base.modules import Normalize
     from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
-    from torch import nn
 
-    from pgretrieval.encode.modules import ConstPooling
+    from pgretrieval.encode.modules import ConstPooling, token_projection
 
     folder = vetted_folder(name)
     weights = _weights(folder, pooling_key)
@@ -57,26 +57,15 @@ def load_constbert(
     dim = projection.shape[0]
     vectors, tokens, pooled_by = _read_shape(tuple(weights[pooling_key].shape), dim, shape)
     bias = weights.get(pooling_key.replace("weight", "bias"))
-    expansion = {"strategy": "fixed", "attend": attend_to_expansion, "length": query_length}
     padding = {} if masked else {"processing_kwargs": {"text": {"padding": "max_length"}}}
-    with without_stdin():
-        transformer = Transformer(
-            folder,
-            document_length=tokens,
-            query_expansion=expansion,
-            model_kwargs=dict(CLOSED_WEIGHTS),
-            processor_kwargs=dict(CLOSED),
-            config_kwargs=dict(CLOSED),
-            **padding,
-        )
-    transformer.tokenizer.add_special_tokens({"additional_special_tokens": list(markers)})
-    dense = Dense(
-        projection.shape[1],
-        dim,
-        bias=False,
-        activation_function=nn.Identity(),
-        init_weight=projection,
-        module_input_name="token_embeddings",
+    transformer = colbert.marked_transformer(
+        folder,
+        markers,
+        query_length=query_length,
+        document_length=tokens,
+        expand=True,
+        attend=attend_to_expansion,
+        **padding,
     )
     pooling = ConstPooling(tokens, vectors, dim, shape=pooled_by, bias=bias is not None, masked=masked)
     pooling.linear.weight.data = weights[pooling_key].float()
@@ -85,14 +74,13 @@ def load_constbert(
     unit = Normalize(module_input_name="token_embeddings")
     modules = [
         transformer,
-        dense,
+        token_projection(projection.shape[1], dim, projection),
         MultiVectorMask(skiplist_words=list(string.punctuation) if skip_punctuation else None),
         *([unit] if normalize_tokens else []),
         pooling,
         Normalize(module_input_name="token_embeddings"),
     ]
-    prompts = {"query": f"{markers[0]} ", "document": f"{markers[1]} "}
-    return MultiVectorEncoder(modules=modules, prompts=prompts, device=device)
+    return MultiVectorEncoder(modules=modules, prompts=colbert.prompts(*markers), device=device)
 
 
 def _read_shape(weight: tuple[int, ...], dim: int, shape: Shape | None) -> tuple[int, int, Shape]:

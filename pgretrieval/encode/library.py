@@ -116,12 +116,19 @@ def load_named(name: str, device: str | None) -> LibraryEncoder:
     return LibraryEncoder(load_library_model(name, resolve_device(device)))
 
 
-def load_library_model(name: str, resolved: str, *, untrained: bool = False) -> Any:
-    """Load the same as a `MultiVectorEncoder`; `untrained` also accepts a random projection, to train it."""
+def load_library_model(name: str, resolved: str) -> Any:
+    """Load the same as a `MultiVectorEncoder`."""
+    with loading(name, resolved):
+        return _load(name, resolved)
+
+
+@contextmanager
+def loading(name: str, resolved: str) -> Iterator[None]:
+    """Load a model quietly in this block. Raises EncoderError for any failure."""
     try:
         whole("torch", "sentence_transformers")
         with quiet():
-            return _load(name, resolved, untrained)
+            yield
     except EncoderError:
         raise
     except Exception as error:  # the library and the hub raise many types
@@ -133,7 +140,7 @@ def load_library_model(name: str, resolved: str, *, untrained: bool = False) -> 
         ) from error
 
 
-def _load(name: str, device: str, untrained: bool) -> Any:
+def _load(name: str, device: str) -> Any:
     from pgretrieval.encode.modules import load_model
 
     folder = Path(vetted_folder(name))
@@ -144,9 +151,27 @@ def _load(name: str, device: str, untrained: bool) -> Any:
     if xtr.is_xtr(config, saved.get("model_type")):
         return xtr.load_xtr(str(folder), device)
     model = load_model(folder, device)
-    if not untrained:
-        _refuse_untrained(name, folder)
+    if is_bare(folder):
+        # The library would give it a random projection, different in every process.
+        raise EncoderError(
+            f"{name!r} is not a late-interaction model: it has no trained projection of its token vectors. Train one with "
+            f'`pgretrieval train colbert --base {name}`, or use a ColBERT-style model, "minilm", or your own object with '
+            "encode_query and encode_document"
+        )
     return model
+
+
+def is_bare(folder: Path) -> bool:
+    """Return whether a model's files are a transformer without a trained projection of its token vectors."""
+    modules = read_json(folder / "modules.json")
+    if modules is not None:
+        made_for = (read_json(folder / "config_sentence_transformers.json") or {}).get("model_type")
+        has_dense = any(str(module.get("type", "")).endswith("Dense") for module in modules)
+        return not has_dense and made_for not in ("MultiVectorEncoder", "ColBERT")
+    config = read_json(folder / "config.json") or {}
+    kinds = config.get("architectures") or []
+    known = any(kind == "HF_ColBERT" or kind.endswith("ForRetrieval") for kind in kinds)
+    return not known and not constbert.is_constbert(config) and not (folder / xtr.DENSE_FOLDER).exists()
 
 
 def is_library_model(source: object) -> bool:
@@ -186,21 +211,3 @@ def quiet() -> Iterator[None]:
         library_logger.setLevel(level)
         if bars:
             log.enable_progress_bar()
-
-
-def _refuse_untrained(name: str, folder: Path) -> None:
-    """Raise EncoderError for checkpoints to which the library would give a random projection, different in every process."""
-    modules = read_json(folder / "modules.json")
-    if modules is None:
-        config = read_json(folder / "config.json") or {}
-        kinds = config.get("architectures") or []
-        trained = any(kind == "HF_ColBERT" or kind.endswith("ForRetrieval") for kind in kinds)
-    else:
-        made_for = (read_json(folder / "config_sentence_transformers.json") or {}).get("model_type")
-        has_dense = any(str(module.get("type", "")).endswith("Dense") for module in modules)
-        trained = has_dense or made_for in ("MultiVectorEncoder", "ColBERT")
-    if not trained:
-        raise EncoderError(
-            f"{name!r} is not a late-interaction model: it has no trained projection of its token vectors. "
-            'Use a ColBERT-style model, "minilm", or your own object with encode_query and encode_document'
-        )

@@ -157,26 +157,19 @@ def build_model(device: str, dtype: Any = None, *, version: str = NEWEST) -> Any
     leaves the token vectors unchanged.
     """
     whole("torch", "sentence_transformers")
-    import torch
     from safetensors.torch import load_file
     from sentence_transformers import MultiVectorEncoder
-    from sentence_transformers.base.modules import Dense, Normalize
+    from sentence_transformers.base.modules import Normalize
     from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
     from sentence_transformers.sentence_transformer.modules import Pooling
 
+    from pgretrieval.encode.modules import token_projection
+
     projection = load_file(projection_file(version))[PROJECTION_KEY].float()
-    dense = Dense(
-        projection.shape[1],
-        projection.shape[0],
-        bias=False,
-        activation_function=torch.nn.Identity(),
-        init_weight=projection,
-        module_input_name="token_embeddings",
-    )
     modules = [
         load_transformer(dtype or precision(device)),
         Pooling(projection.shape[1]),
-        dense,
+        token_projection(projection.shape[1], projection.shape[0], projection),
         MultiVectorMask(),
         Normalize(module_input_name="token_embeddings"),
     ]

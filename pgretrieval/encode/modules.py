@@ -9,7 +9,7 @@ import os
 from typing import Any, Literal
 
 import torch
-from sentence_transformers.base.modules import Dense
+from sentence_transformers.base.modules import Dense, Normalize
 from sentence_transformers.base.modules.module import Module
 from sentence_transformers.multi_vector_encoder.modules.token_pooling import BaseTokenPooling
 from torch import Tensor, nn
@@ -192,12 +192,24 @@ def load_model(name: str | os.PathLike[str], device: str | None) -> Any:
         return MultiVectorEncoder._load_with_module_classes(folder, OWN, device=device, model_kwargs=dict(CLOSED_WEIGHTS), **CLOSED)
 
 
+def token_projection(width: int, dim: int, weight: Tensor | None = None) -> Any:
+    """Return a projection of token vectors without bias or activation; without a `weight` it is random."""
+    return Dense(
+        width, dim, bias=False, activation_function=nn.Identity(), init_weight=weight, module_input_name="token_embeddings"
+    )
+
+
 def projection_dim(model: Any) -> int:
     """Return the dimension of the token vectors after a model's last projection."""
     for module in reversed(list(model)):
         if isinstance(module, Dense) and module.module_output_name == "token_embeddings":
             return int(module.out_features)
     return int(model.get_embedding_dimension())
+
+
+def has_unit_vectors(model: Any) -> bool:
+    """Return whether a model scales its token vectors to unit length."""
+    return any(isinstance(module, Normalize) for module in model)
 
 
 def pooled_vectors(model: Any) -> int | None:
@@ -207,15 +219,22 @@ def pooled_vectors(model: Any) -> int | None:
     return last.vectors if isinstance(last, ConstPooling) else None
 
 
-def with_pooling(model: Any, vectors: int, *, tokens: int, device: str | None = None, **options: Any) -> Any:
+def with_pooling(
+    model: Any, vectors: int, *, tokens: int, normalize_tokens: bool = False, device: str | None = None, **options: Any
+) -> Any:
     """Return a model that pools each passage from at most `tokens` token vectors to `vectors` vectors; untrained.
 
-    The pooling follows the mask and precedes the normalisation of token vectors. `options` are those of `ConstPooling`.
+    The pooling follows the mask and precedes the normalisation of token vectors, or with `normalize_tokens` follows it. A model
+    without normalisation gets none. `options` are those of `ConstPooling`.
     """
     from sentence_transformers import MultiVectorEncoder
-    from sentence_transformers.base.modules import Normalize
 
-    kept = [module for module in model if not isinstance(module, Normalize)]
-    pooling = ConstPooling(tokens, vectors, projection_dim(model), **options)
-    modules = [*kept, pooling, Normalize(module_input_name="token_embeddings")]
-    return MultiVectorEncoder(modules=modules, prompts=model.prompts, device=device or str(model.device))
+    unit = has_unit_vectors(model)
+    pooling = ConstPooling(tokens, vectors, projection_dim(model), normalize=unit, **options)
+    modules = [module for module in model if not isinstance(module, Normalize)]
+    modules += [Normalize(module_input_name="token_embeddings")] if normalize_tokens else []
+    modules += [pooling, *([Normalize(module_input_name="token_embeddings")] if unit else [])]
+    pooled = MultiVectorEncoder(modules=modules, prompts=model.prompts, device=device or str(model.device))
+    if not pooling.masked:  # the padding counts, so it must not depend on the batch
+        pooled[0].processing_kwargs = {**pooled[0].processing_kwargs, "text": {"padding": "max_length"}}
+    return pooled

@@ -65,16 +65,16 @@ def new_xtr(
     document_length: int = 512,
 ) -> Any:
     """Return the same for a T5 without projection, with a new random one: the bottleneck that ColXTR trains."""
-    from sentence_transformers.base.modules import Dense, Transformer
-    from torch import nn
+    from sentence_transformers.base.modules import Transformer
+
+    from pgretrieval.encode.modules import token_projection
 
     folder = vetted_folder(name)
     with without_stdin():
         transformer = Transformer(
             folder, model_kwargs=dict(CLOSED_WEIGHTS), processor_kwargs=dict(CLOSED), config_kwargs=dict(CLOSED)
         )
-    width = transformer.get_embedding_dimension()
-    dense = Dense(width, dim, bias=False, activation_function=nn.Identity(), module_input_name="token_embeddings")
+    dense = token_projection(transformer.get_embedding_dimension(), dim)
     return _assemble(transformer, dense, device, lower_case, normalize, end_token, (query_length, document_length))
 
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from pgretrieval.errors import ConfigError
 from pgretrieval.train.contents import of_set
-from pgretrieval.train.models import ColXtr, Pooling, Trained, start_model
+from pgretrieval.train.models import ColBert, Layout, Pooling, Trained, start_model
 from pgretrieval.train.options import option
 from pgretrieval.train.run import RunOptions, RunReport, TrainingParts, run
-from pgretrieval.train.tuples import TrainingSet, TrainingTuple, as_columns, checked_ways, joined, judged_texts
+from pgretrieval.train.tuples import TrainingSet, TrainingTuple, as_columns, checked_ways, column_of, joined, judged_texts
 from pgretrieval.types import Tick
 
 Objective = Literal["colbert", "xtr"]
@@ -32,7 +32,7 @@ class Aim:
 
     objective: Objective = option("colbert", "Loss of the training.")
     ways: int | None = option(None, "Passages used of each tuple, 2 to 64.", shown="all")
-    scale: float | None = option(None, "Factor of the scores: 1 / temperature.", shown="1 for colbert, 20 for xtr")
+    scale: float | None = option(None, "Factor of the scores: 1 / temperature.", shown="1; for xtr with unit vectors 20")
     teacher_scale: float = option(1.0, "Factor of the teacher's scores.")
     distil: bool | None = option(None, "Distil the teacher's scores, if tuples have them.", shown="with colbert, not with xtr")
     k_train: int | None = option(None, "XTR: tokens of the batch that each query token retrieves.", shown="256")
@@ -56,19 +56,22 @@ def train_retriever(
     base: str | os.PathLike[str] | Any = "minilm",
     aim: Aim | None = None,
     pooling: Pooling | None = None,
-    bottleneck: ColXtr | None = None,
+    layout: Layout | None = None,
     trained: Trained = "all",
     options: RunOptions | None = None,
     tick: Tick | None = None,
 ) -> RunReport:
     """Train a late-interaction model on tuples; `folder` receives all files, the model in `folder/model`.
 
-    `base` is "minilm", a model folder or name, or a `MultiVectorEncoder`. `pooling` adds ConstBERT's pooling, `bottleneck` makes
-    ColXTR from a bare T5, and `trained` "projection" freezes the transformer. If the training is interrupted, call it again with
-    the same arguments: it resumes from its last checkpoint. Other tuples, texts, scores or weights raise an error. `tick` is called
-    with the steps done and the total.
+    `base` is "minilm", a model folder or name, or a `MultiVectorEncoder`. `layout` is the model to build from a bare transformer,
+    by default a ColBERT for objective "colbert" and an XTR from a bare T5 for "xtr". `pooling` adds ConstBERT's pooling, and
+    `trained` "projection" freezes the transformer. If the training is interrupted, call it again with the same arguments: it
+    resumes from its last checkpoint. Other tuples, texts, scores or weights raise an error. `tick` is called with the steps done
+    and the total.
     """
     aim, options = aim or Aim(), options or RunOptions()
+    if layout is None and aim.objective == "colbert":
+        layout = ColBert()
     data = joined(sets)
     ways = checked_ways(data, aim.ways)
     if aim.distil and not data.scored:
@@ -81,7 +84,7 @@ def train_retriever(
         "base": os.fspath(base) if isinstance(base, (str, os.PathLike)) else type(base).__qualname__,
         "aim": {**asdict(aim), "ways": ways, "distil": scored},
         "pooling": asdict(pooling) if pooling else None,
-        "bottleneck": asdict(bottleneck) if bottleneck else None,
+        "layout": None if layout is None else {"kind": type(layout).__name__, **asdict(layout)},
         "trained": trained,
         "data": {"tuples": len(data.tuples), "passages": len(data.passages), **data.settings},
         "contents": of_set(data),
@@ -90,7 +93,7 @@ def train_retriever(
     def make(device: str) -> TrainingParts:
         from sentence_transformers import MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments
 
-        model = start_model(base, device, pooling=pooling, bottleneck=bottleneck, trained=trained)
+        model = start_model(base, device, pooling=pooling, layout=layout, trained=trained)
         lengths = {"query": aim.query_tokens, "document": aim.passage_tokens}
         return TrainingParts(
             _judging(MultiVectorEncoderTrainer, judged_texts(data)),
@@ -100,9 +103,17 @@ def train_retriever(
             as_columns(part, ways, scored=scored),
             as_columns(rest, ways, scored=scored) if rest else None,
             {key: length for key, length in lengths.items() if length} or None,
+            _prompts(model, ways),
         )
 
     return run(Path(folder), config, options, make, tick)
+
+
+def _prompts(model: Any, ways: int) -> dict[str, str]:
+    """Return the markers of a model by column; the library's trainer does not add them."""
+    prompts = model.prompts or {}
+    columns = {"query": prompts.get("query")} | {column_of(way): prompts.get("document") for way in range(ways)}
+    return {column: prompt for column, prompt in columns.items() if prompt}
 
 
 def _judging(kind: Any, judged: Mapping[str, frozenset[str]]) -> Any:
@@ -137,11 +148,13 @@ def split(data: TrainingSet, share: float, seed: int) -> tuple[TrainingSet, Trai
 
 
 def _loss(model: Any, aim: Aim, scored: bool) -> Any:
-    from pgretrieval.train.losses import colbert_loss, xtr_loss
+    from pgretrieval.encode.modules import has_unit_vectors
+    from pgretrieval.train.losses import XTR_SCALE, colbert_loss, xtr_loss
 
     numbers: Mapping[str, Any] = {"scale": aim.scale, "mini_batch_size": aim.mini_batch}
     given = {key: value for key, value in numbers.items() if value is not None}
     options = {**given, "teacher_scale": aim.teacher_scale, "distil": scored}
     if aim.objective == "colbert":
         return colbert_loss(model, **options)
-    return xtr_loss(model, **options, **({} if aim.k_train is None else {"k_train": aim.k_train}))
+    usual = XTR_SCALE if has_unit_vectors(model) else 1.0  # a mean of cosines is too flat for a softmax, one of products is not
+    return xtr_loss(model, **{"scale": usual, **options}, **({} if aim.k_train is None else {"k_train": aim.k_train}))

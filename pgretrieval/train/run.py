@@ -85,7 +85,10 @@ class RunReport:
 
 @dataclass(frozen=True, slots=True)
 class TrainingParts:
-    """Parts of a training, created after the seeds are set. `held_out` is None without held-out queries."""
+    """Parts of a training, created after the seeds are set. `held_out` is None without held-out queries.
+
+    `lengths` truncate texts by task, and `prompts` are texts before those of a column.
+    """
 
     trainer: Any
     arguments: Any
@@ -94,6 +97,7 @@ class TrainingParts:
     train: Any
     held_out: Any = None
     lengths: Mapping[str, int] | None = None
+    prompts: Mapping[str, str] | None = None
 
 
 def check_installed() -> None:
@@ -240,6 +244,7 @@ def _trainer(parts: TrainingParts, options: RunOptions, folder: Path, device: st
         report_to="none",
         disable_tqdm=True,
         **({} if parts.lengths is None else {"max_length": dict(parts.lengths)}),
+        **({"prompts": dict(parts.prompts)} if parts.prompts else {}),
     )
     if device != "cpu":
         _use_one_device(arguments, device)

@@ -116,11 +116,15 @@ def as_columns(made: TrainingSet, ways: int, *, scored: bool) -> Any:
     def resolve(batch: _Batch) -> _Batch:
         columns = {"query": batch["query"]}
         for place in range(ways):
-            name = f"negative_{place}" if place else "positive"
-            columns[name] = [made.passages[keys[place]] for keys in batch["passages"]]
+            columns[column_of(place)] = [made.passages[keys[place]] for keys in batch["passages"]]
         return columns | ({"label": batch["label"]} if scored else {})
 
     return _dataset(_rows(made, ways, scored), resolve)
+
+
+def column_of(place: int) -> str:
+    """Return the name of the column of a tuple's passages at a place."""
+    return f"negative_{place}" if place else "positive"
 
 
 def as_lists(made: TrainingSet, ways: int, labels: Sequence[Sequence[float]]) -> Any:

@@ -17,7 +17,7 @@ from pgretrieval.errors import ConfigError
 from pgretrieval.rerank import load_cross_encoder
 from pgretrieval.train.cross_encoders import CrossAim
 from pgretrieval.train.mining import MiningOptions
-from pgretrieval.train.models import ColXtr, Pooling
+from pgretrieval.train.models import ColBert, ColXtr, Pooling
 from pgretrieval.train.retrievers import Aim
 from pgretrieval.train.run import RunOptions
 from pgretrieval.train.tuples import TrainingSet, TrainingTuple, read_training_set
@@ -157,8 +157,10 @@ OTHER: dict[str, object] = {
     "head": "emb",
     "labels": "teacher",
 }
-OTHER |= {"shape": "full", "end_token": "mean", "checkpointing": True, "normalize": False}
-FLAGS = {"checkpointing": "--gradient-checkpointing", "dim": "--bottleneck", "normalize": "--keep-lengths"}
+OTHER |= {"shape": "full", "end_token": "mean", "checkpointing": True, "normalize": False, "masked": False, "bias": True}
+OTHER |= {"expand": False, "attend": False, "skip_punctuation": False, "normalize_tokens": True}
+OTHER |= {"query_marker": "[Q]", "document_marker": "[D]"}
+FLAGS = {"checkpointing": "--gradient-checkpointing", "normalize": "--keep-lengths"}
 
 
 def other(one: Field[Any]) -> object:
@@ -168,12 +170,12 @@ def other(one: Field[Any]) -> object:
     return 7 if one.default is None else type(one.default)(0.5 if isinstance(one.default, float) else one.default + 7)
 
 
-def arguments(options: Mapping[str, object]) -> list[str]:
+def arguments(options: Mapping[str, object], flags: Mapping[str, str]) -> list[str]:
     given: list[str] = []
     for name, value in options.items():
-        flag = FLAGS.get(name, "--" + name.replace("_", "-"))
+        flag = {**FLAGS, **flags}.get(name, "--" + name.replace("_", "-"))
         if isinstance(value, bool):
-            given.append(f"--no-{flag[2:]}" if name == "distil" else flag)
+            given.append(flag if value or name in FLAGS else f"--no-{flag[2:]}")
         else:
             given += [flag, str(value)]
     return given
@@ -182,9 +184,9 @@ def arguments(options: Mapping[str, object]) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "kinds", "fixed"),
     [
-        ("colbert", [RunOptions, Aim, MiningOptions], {"objective": "colbert", "k_train": None}),
+        ("colbert", [RunOptions, Aim, MiningOptions, ColBert], {"objective": "colbert", "k_train": None}),
         ("xtr", [RunOptions, Aim, MiningOptions, ColXtr], {"objective": "xtr"}),
-        ("constbert", [RunOptions, Aim, MiningOptions, Pooling], {}),
+        ("constbert", [RunOptions, Aim, MiningOptions, Pooling, ColBert], {}),
         ("cross-encoder", [RunOptions, CrossAim], {}),
         ("mine", [MiningOptions], {}),
     ],
@@ -215,7 +217,8 @@ def test_every_option_of_python_is_one_of_the_command_line(
     monkeypatch.setattr(training, "read_training_set", lambda _: SCORED)
     wanted = {one.name: other(one) for kind in kinds for one in fields(kind)} | fixed
     wanted |= {key: value for key, value in {"depth": 90, "ways": 9}.items() if key in wanted}
-    given = arguments({key: value for key, value in wanted.items() if key not in fixed})
+    flags = {"dim": "--bottleneck"} if name == "xtr" else {}
+    given = arguments({key: value for key, value in wanted.items() if key not in fixed}, flags)
     if name == "mine":
         command("index", "words", files["corpus"], "--encoder", "none")
         start = ["mine", "words", "--queries", files["queries"]]

@@ -74,7 +74,7 @@ def test_held_out_queries(library_folder: Path, tmp_path: Path):
 
 def test_colxtr(t5_folder: Path, tmp_path: Path):
     """A bare T5 gets its bottleneck on the device."""
-    report = train_retriever([TUPLES], tmp_path / "run", base=t5_folder, bottleneck=ColXtr(dim=8), options=QUICK)
+    report = train_retriever([TUPLES], tmp_path / "run", base=t5_folder, layout=ColXtr(dim=8), options=QUICK)
     assert report.device == NAME
 
 

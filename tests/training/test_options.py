@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from sentence_transformers.multi_vector_encoder.scoring import colbert_scores
 
-from pgretrieval.encode import minilm
+from pgretrieval.encode import load_encoder, minilm
 from pgretrieval.encode.modules import ConstPooling, load_model
-from pgretrieval.errors import EncoderError
+from pgretrieval.errors import ConfigError, EncoderError
 from pgretrieval.rerank.markers import new_cross_encoder
 from pgretrieval.train.cross_encoders import CrossAim, train_cross_encoder
+from pgretrieval.train.frozen import without_dropout
 from pgretrieval.train.losses import TupleLoss
-from pgretrieval.train.models import Pooling, export_projection, start_model
+from pgretrieval.train.models import ColBert, Pooling, export_projection, start_model
 from pgretrieval.train.retrievers import Aim, split, train_retriever
 from pgretrieval.train.run import RunOptions
 from pgretrieval.train.tuples import TrainingSet, TrainingTuple
@@ -83,6 +85,41 @@ def test_texts_are_cut_to_the_tokens_that_are_asked_for(library_folder: Path, tm
     whole = widths[0]
     assert min(whole) > 6
     assert widths[1:] == [(4, whole[1]), (whole[0], 8), (5, 6)]
+
+
+def test_markers_and_masks_are_trained(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A ColBERT reads in training what it reads afterwards: markers, [MASK] with its outputs, and no punctuation."""
+    seen: list[tuple[Any, ...]] = []
+
+    def kept(queries: Any, passages: Any, *, queries_mask: Any, documents_mask: Any) -> Any:
+        seen.append((queries.detach(), passages.detach(), queries_mask, documents_mask))
+        return colbert_scores(queries, passages, queries_mask=queries_mask, documents_mask=documents_mask)
+
+    monkeypatch.setattr("pgretrieval.train.losses.colbert_scores", kept)
+    few = TrainingSet((TrainingTuple("q", "the river", ("0", "1")),), {"0": "water, money.", "1": "a loan"})
+    options = RunOptions(steps=1, batch=1, device="cpu", learning_rate=1e-12)
+    base = without_dropout(start_model(tiny_bert, "cpu", layout=ColBert()))
+    report = train_retriever([few], tmp_path / "run", base=base, options=options)
+    [(queries, passages, queries_mask, documents_mask)] = seen
+    model = load_model(report.model, "cpu")
+    assert queries_mask.sum() == 32
+    torch.testing.assert_close(queries[0], model.encode_query(["the river"])[0], atol=1e-5, rtol=1e-4)
+    for way in (0, 1):
+        rows = passages[0, way][documents_mask[0, way]]
+        torch.testing.assert_close(rows, model.encode_document([few.passages[str(way)]])[0], atol=1e-5, rtol=1e-4)
+
+
+def test_a_bare_transformer_is_trained_as_a_colbert(tiny_bert: Path, tmp_path: Path):
+    """Objective colbert builds a ColBERT from a bare transformer, with settings; objective xtr refuses it."""
+    report = train_retriever([SET], tmp_path / "run", base=tiny_bert, options=ONCE)
+    assert load_encoder(report.model, "cpu").encode_query("the river")[0].shape == (32, 128)
+    again = train_retriever([SET], tmp_path / "again", base=tmp_path / "run", options=ONCE)
+    assert load_encoder(again.model, "cpu").encode_query("the river")[0].shape == (32, 128)
+    report = train_retriever([SET], tmp_path / "other", base=tiny_bert, layout=ColBert(dim=8, query_length=9), options=ONCE)
+    assert load_encoder(report.model, "cpu").encode_query("the river")[0].shape == (9, 8)
+    assert said(tmp_path / "other", "layout")["query_length"] == 9
+    with pytest.raises(ConfigError, match="XTR and ColXTR need a T5"):
+        train_retriever([SET], tmp_path / "xtr", base=tiny_bert, aim=Aim("xtr"), options=ONCE)
 
 
 def test_pairs_are_read_a_few_at_a_time(tiny_bert: Path, tmp_path: Path):

@@ -317,11 +317,12 @@ def test_constbert_trains_pooling_and_transformer_together(library_folder: Path,
     )
 
 
-def test_a_bare_transformer_gets_a_projection_to_train(tiny_bert: Path):
-    model = start_model(tiny_bert, "cpu")
-    assert model.get_embedding_dimension() == 128
-    with pytest.raises(ConfigError, match="is not a bare T5"):
-        start_model(tiny_bert, "cpu", bottleneck=ColXtr())
+def test_a_pooled_model_keeps_its_lengths(t5_folder: Path):
+    """A pooling has vectors of unit length only over a model that has them."""
+    for normalize in (True, False):
+        model = start_model(t5_folder, "cpu", layout=ColXtr(dim=8, normalize=normalize), pooling=Pooling(vectors=2, tokens=8))
+        for rows in (model.encode_document(["the river bank"])[0], model.encode_query(["the river bank"])[0]):
+            assert torch.allclose(rows.norm(dim=1), torch.ones(len(rows)), atol=1e-5) == normalize
 
 
 @pytest.mark.parametrize(("head", "labels"), [("cls", "teacher"), ("emb", "positive")])
