@@ -52,7 +52,7 @@ class RetrievalDatabase:
         return self._server.data_dir if self._server else None
 
     def create_collection(
-        self, name: str, encoder: str | object | None = None, bits: int = 4, **options: Unpack[CollectionOptions]
+        self, name: str, encoder: str | object | None = None, bits: int | None = None, **options: Unpack[CollectionOptions]
     ) -> Collection:
         """Create a collection.
 
@@ -61,7 +61,7 @@ class RetrievalDatabase:
             encoder: "minilm"; a hub name or folder that `MultiVectorEncoder` loads; an object with encode_query and
                 encode_document; or "none" for texts only, which are found by words and by a cross-encoder. By default the first
                 `add` decides: given vectors set the dimension, texts without vectors use "minilm".
-            bits: Bits of a residual for each dimension: 1, 2 or 4.
+            bits: Bits of a residual for each dimension: 1, 2 or 4. Default: the preset's, or 4.
             options: See `CollectionOptions`.
 
         Raises:

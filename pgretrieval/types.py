@@ -19,6 +19,9 @@ Levels = Literal["lloyd-max", "quantile"]
 Generator = Literal["auto", "proxy", "postings"]
 """Candidate generator: learned proxies, postings of probed centroids, or automatic choice (docs/design)."""
 
+SearchGenerator = Literal["auto", "proxy", "postings", "lower_bound", "centroid_pruning"]
+"""Candidate generator of a search: one of a collection, or a paper's: ColBERTv2's lower bound, PLAID's centroid pruning."""
+
 Scorer = Literal["maxsim", "xtr", "colxtr"]
 """Scorer of passages: by all their tokens, or by retrieved tokens (XTR; ColXTR has other defaults)."""
 
@@ -37,6 +40,7 @@ more than sqrt(8 * tokens) tokens (WARP). "zero", or a number.
 
 LEVELS: tuple[Levels, ...] = ("lloyd-max", "quantile")
 GENERATORS: tuple[Generator, ...] = ("auto", "proxy", "postings")
+SEARCH_GENERATORS: tuple[SearchGenerator, ...] = (*GENERATORS, "lower_bound", "centroid_pruning")
 SCORERS: tuple[Scorer, ...] = ("maxsim", "xtr", "colxtr")
 REDUCTIONS: tuple[Reduction, ...] = ("mean", "sum")
 RERANKS: tuple[Rerank, ...] = ("none", "maxsim")
@@ -95,6 +99,7 @@ class CollectionSettings:
         language: Text search configuration for searches by words, or None.
         dense: Location of dense vectors: "kept" in the collection, the application's "schema.table.column", or None.
         texts_alone: True if the passages have no token vectors. A rebuild with an encoder changes it.
+        preset: Name of the preset that it was created with, or None.
     """
 
     bits: int
@@ -107,6 +112,7 @@ class CollectionSettings:
     language: str | None
     dense: str | None
     texts_alone: bool
+    preset: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ create table pgretrieval.collection (
     generator text not null default 'auto' check (generator in ('auto', 'proxy', 'postings')),
     scorer text not null default 'maxsim' check (scorer in ('maxsim', 'xtr', 'colxtr')),
     rerank text check (rerank = 'maxsim'),
+    preset jsonb constraint collection_preset_object check (jsonb_typeof(preset) = 'object'),
     factorization_id integer,
 
     language text default 'english',
@@ -58,6 +59,8 @@ comment on column pgretrieval.collection.scorer is
     'What scores passages: maxsim, all their tokens; xtr or colxtr, the tokens that were retrieved.';
 comment on column pgretrieval.collection.rerank is
     'Whether the best passages by retrieved tokens are scored again by all their tokens, whose codes are then stored once more by passage.';
+comment on column pgretrieval.collection.preset is
+    'The preset by its name, and its options of searches: rows, of which the first holds whose limits, k and passages, are not exceeded.';
 comment on column pgretrieval.collection.factorization_id is 'The factorisation that searches use, null where there is none.';
 comment on column pgretrieval.collection.language is
     'The text search configuration that makes words of texts; null where there is no text search.';

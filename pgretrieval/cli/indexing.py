@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pgretrieval import validate
+from pgretrieval import presets, validate
 from pgretrieval.cli import console, loading
 from pgretrieval.corpus import lines
 from pgretrieval.corpus.jsonl import read_passages
@@ -23,6 +23,10 @@ def index(
         list[Path],
         typer.Argument(help='.jsonl or .jsonl.gz files of {"id", "title"?, "text", "metadata"?}, one object a line.'),
     ],
+    preset: Annotated[
+        str | None,
+        typer.Option(help=f"System of a paper, for options that are not given: {', '.join(presets.PRESETS)}.", show_default="none"),
+    ] = None,
     encoder: Annotated[
         str | None,
         typer.Option(
@@ -76,6 +80,7 @@ def index(
         msg = f"--candidates is {given}; use --generator instead: --generator {candidates}"
         raise ConfigError(msg)
     options = {
+        "preset": None if preset is None else presets.read_name(preset),
         "generator": None if generator is None else validate.choice("generator", generator, GENERATORS),
         "language": language,
         "keep_vectors": keep_vectors or None,

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pgretrieval import presets
 from pgretrieval.cli import console
 from pgretrieval.errors import ConfigError, DuplicateIdError, PgRetrievalWarning
 from pgretrieval.types import Passage
@@ -27,6 +28,8 @@ def open_or_create(
     wanted = {"bits": bits, **(options or {})}
     wanted = {option: value for option, value in wanted.items() if value is not None}
     if name not in database.list_collections():
+        if "preset" in wanted:
+            console.errors.print(presets.summary(wanted["preset"], wanted), soft_wrap=True)
         return database.create_collection(name, encoder="minilm" if encoder is None else encoder, **wanted)
     collection = database.get_collection(name)
     settings = collection.settings

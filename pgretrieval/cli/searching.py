@@ -25,12 +25,16 @@ def search(
     generator: Annotated[
         str | None,
         typer.Option(
-            help="Candidate generator: postings, proxy or auto; with a cross-encoder also text.",
+            help="Candidate generator: postings, proxy, auto, lower_bound or centroid_pruning; with a cross-encoder also text.",
             show_default="the collection's own",
         ),
     ] = None,
     pruning: Annotated[
         int | None, typer.Option(help="Number of candidates to decode and score exactly.", show_default="by size")
+    ] = None,
+    centroid_threshold: Annotated[
+        float | None,
+        typer.Option(help="Score below which centroid_pruning leaves centroids out of its first stage.", show_default="by k"),
     ] = None,
     probes: Annotated[int | None, typer.Option(help="Centroids that each query token probes.", show_default="by size")] = None,
     k_tokens: Annotated[
@@ -86,6 +90,7 @@ def search(
         "probes": probes,
         "candidates": read_candidates(candidates),
         "pruning": pruning,
+        "centroid_threshold": centroid_threshold,
         "k_tokens": k_tokens,
         "where": read_where(where),
         "among": among or None,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypedDict
 
-from pgretrieval import validate
+from pgretrieval import presets, validate
 from pgretrieval.db.tables import collections
 from pgretrieval.db.tables.collections import NewCollection
 from pgretrieval.encode.base import CollectionEncoder
@@ -14,11 +15,18 @@ from pgretrieval.errors import ConfigError
 from pgretrieval.index.vectors import check_dim
 from pgretrieval.types import GENERATORS, LEVELS, RERANKS, SCORERS, Generator, Levels, Rerank, Scorer, Scoring
 
+DEFAULT_BITS = 4
 MAX_TITLE_WEIGHT = 1e6
+_LOG = logging.getLogger("pgretrieval")
 
 
 class CollectionOptions(TypedDict, total=False):
     """Options of `RetrievalDatabase.create_collection`."""
+
+    preset: str | None
+    """System of a paper, whose options apply where none are given, also to later searches: "colbertv2", "plaid", "xtr", "colxtr",
+    "constbert" (32 vectors a passage), "constbert16" or "constbert64" (docs/papers.md).
+    """
 
     dim: int | None
     """Dimension of the token vectors, 48 to 1,024. Default: the encoder's, or that of the first vectors added."""
@@ -64,14 +72,18 @@ class CollectionOptions(TypedDict, total=False):
 
 
 def read_settings(name: Any, bits: Any, options: Mapping[str, Any]) -> NewCollection:
-    """Check name and options of a new collection, except those that depend on its encoder. Raises ConfigError."""
+    """Check name and options of a new collection, except those that depend on its encoder. Raises ConfigError.
+
+    Options that are not given are the preset's, which are logged.
+    """
     if "candidates" in options:
         given = validate.shown(options["candidates"])
         msg = f"candidates is {given}; use generator instead: generator={given}"
         raise ConfigError(msg)
     validate.option_names("create_collection", options, CollectionOptions)
     name = validate.collection_name(name)
-    bits = validate.whole("bits", bits)
+    options, preset = _with_preset({"bits": bits, **options})
+    bits = validate.whole("bits", options.get("bits") or DEFAULT_BITS)
     if bits not in (1, 2, 4):
         msg = f"bits is {bits!r}; the residual codec supports 1, 2 and 4"
         raise ConfigError(msg)
@@ -90,6 +102,7 @@ def read_settings(name: Any, bits: Any, options: Mapping[str, Any]) -> NewCollec
         vectors_per_passage=validate.whole_or_none("vectors_per_passage", options.get("vectors_per_passage")),
         scoring=_read_scoring(options.get("scorer", "maxsim"), options.get("rerank")),
         unit_vectors=None if unit_vectors is None else validate.flag("unit_vectors", unit_vectors),
+        preset=preset,
     )
     _check_together(settings)
     return settings
@@ -125,6 +138,16 @@ def without_token_vectors(settings: NewCollection) -> NewCollection:
         msg = 'encoder "none" creates a collection of texts only; leave dim, keep_vectors, dense="kept" and scorer out'
         raise ConfigError(msg)
     return replace(with_encoder(settings, None), encoder=collections.TEXTS_ALONE)
+
+
+def _with_preset(options: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[str, Any] | None]:
+    """Return the options completed by those of their preset, and what the collection stores of it."""
+    if options.get("preset") is None:
+        return options, None
+    name = presets.read_name(options["preset"])
+    preset = presets.PRESETS[name]
+    _LOG.info("%s", presets.summary(name, options))
+    return presets.completed(options, preset.collection), {"name": name, "search": list(preset.search)}
 
 
 def _read_scoring(scorer: Any, rerank: Any) -> Scoring:

@@ -7,6 +7,7 @@ scores is a centroid, so that the maximum over a passage's tokens is a maximum o
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -113,6 +114,13 @@ class CentroidScores:
         order = np.lexsort((ids, -values, tokens))
         chosen = order[np.searchsorted(tokens, np.arange(self.tokens))[:, None] + np.arange(count)]
         return ids[chosen].astype(np.int32), values[chosen]
+
+    def pruned(self, threshold: float) -> CentroidScores:
+        """Return the scores with 0 for centroids that score less than `threshold` with every query token, for MaxSim."""
+        pruned = copy(self)
+        kept = self._scores[..., : self.tokens].max(axis=-1, keepdims=True) >= threshold
+        pruned._scores = np.where(kept, self._scores, np.float32(0))
+        return pruned
 
     def maxsim(self, passages: PassageCentroids) -> Float32Array:
         """Return MaxSim (passages,) of the query with the centroids of each passage, at least 0 for each query token."""

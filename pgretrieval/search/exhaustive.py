@@ -60,7 +60,7 @@ def compare_all(
     restriction = request.restriction or Restriction()
     with report.stage("exhaustive"):
         passage_ids, scores = all_scores(tables, queries, restriction)
-        if request.options.reduction == "mean":
+        if request.options.reduced == "mean":
             scores /= np.array([[len(query)] for query in queries], dtype=np.float32)
         if request.hybrid:
             hybrid = HybridScores(tables, request.hybrid, request.k, len(passage_ids), restriction)

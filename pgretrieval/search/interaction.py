@@ -27,6 +27,11 @@ def centroid_interaction(scores: CentroidScores, passages: PassageCentroids) -> 
     return scores.maxsim(passages)
 
 
+def best_by_interaction(scores: CentroidScores, passages: PassageCentroids, limit: int) -> PassageCentroids:
+    """Return the `limit` passages with the highest centroid interaction."""
+    return passages.some(best_first(centroid_interaction(scores, passages), passages.passage_ids, limit))
+
+
 def distinct_ids(ids: Int32Array) -> tuple[Int32Array, Int32Array]:
     """Return the distinct passage ids (ids,) in order, and the position of each among them."""
     most = int(ids.max(initial=0))

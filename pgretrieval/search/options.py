@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NoReturn, TypedDict, cast
 
 from pgretrieval import validate
@@ -13,17 +13,17 @@ from pgretrieval.db.selection import Ids
 from pgretrieval.errors import ConfigError, EncoderError, InputError
 from pgretrieval.search.filters import restriction
 from pgretrieval.types import (
-    GENERATORS,
     REDUCTIONS,
     RERANKS,
+    SEARCH_GENERATORS,
     Float32Array,
-    Generator,
     HybridQuery,
     Imputation,
     Reduction,
     Rerank,
     Restriction,
     Scoring,
+    SearchGenerator,
 )
 
 DEFAULT_BUDGET = 500
@@ -38,8 +38,8 @@ DEFAULT_RERANK_DEPTH = 100
 DEFAULT_K_TOKENS = 300
 MAX_IMPUTATION = 1e9
 SEARCH_SCORERS = ("maxsim", "xtr", "colxtr", "cross_encoder")
-SEARCH_GENERATORS = (*GENERATORS, "text")
-_OLD_CANDIDATES = re.compile(rf"({'|'.join(SEARCH_GENERATORS)})(?::([0-9]{{1,10}}))?")
+_GENERATORS = (*SEARCH_GENERATORS, "text")
+_OLD_CANDIDATES = re.compile(rf"({'|'.join(_GENERATORS)})(?::([0-9]{{1,10}}))?")
 
 
 class SearchOptions(TypedDict, total=False):
@@ -57,9 +57,17 @@ class SearchOptions(TypedDict, total=False):
     candidates: int | None
     """Number of candidates from the generator. Default: by k and the size of the collection."""
 
-    generator: Literal["auto", "proxy", "postings", "text"] | None
+    centroid_threshold: float | None
+    """Score with a query token below which centroids are left out of the first centroid interaction (PLAID's t_cs).
+
+    Only for generator "centroid_pruning". Default: by k, as in the paper.
+    """
+
+    generator: Literal["auto", "proxy", "postings", "lower_bound", "centroid_pruning", "text"] | None
     """Candidate generator: "postings" of the probed centroids, learned "proxy" vectors, or "auto", the collection's default.
 
+    "lower_bound" is ColBERTv2's: MaxSim of the decoded vectors of probed centroids. "centroid_pruning" is PLAID's: centroid
+    interaction, without centroids below `centroid_threshold`, of all passages that probed centroids list.
     Restricted searches use postings. With a cross-encoder, "text" starts with the search by words;
     for scorer "cross_encoder" the default is the factorisation.
     """
@@ -113,13 +121,26 @@ class ScanOptions:
 
     probes: int | None = None
     candidates: int | None = None
-    generator: Generator | None = None
+    generator: SearchGenerator | None = None
     pruning: int | None = None
-    k_tokens: int = DEFAULT_K_TOKENS
-    imputation: Imputation = "kth"
-    reduction: Reduction = "sum"
+    centroid_threshold: float | None = None
+    k_tokens: int | None = None
+    imputation: Imputation | None = None
+    reduction: Reduction | None = None
     rerank: Rerank = "none"
     rerank_depth: int | None = None
+    scorer: str = "maxsim"
+
+    @property
+    def reduced(self) -> Reduction:
+        """The reduction; by default the mean for "xtr", as in XTR's paper, and the sum for others."""
+        return self.reduction or ("mean" if self.scorer == "xtr" else "sum")
+
+    def completed(self, preset: Mapping[str, Any]) -> ScanOptions:
+        """Return the options with those of a preset where they are None, unless another generator is asked for."""
+        if self.generator not in (None, preset.get("generator")):
+            return self
+        return replace(self, **{name: value for name, value in preset.items() if getattr(self, name) is None})
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,12 +245,12 @@ def _read_scorer(scoring: Scoring, given: Any) -> str:
     return scorer
 
 
-def _read_generator(given: Any) -> tuple[Generator | None, bool]:
+def _read_generator(given: Any) -> tuple[SearchGenerator | None, bool]:
     """Return the candidate generator, and whether it is the search by words."""
     if given is None:
         return None, False
-    generator = validate.choice("generator", given, SEARCH_GENERATORS)
-    return (None, True) if generator == "text" else (cast("Generator", generator), False)
+    generator = validate.choice("generator", given, _GENERATORS)
+    return (None, True) if generator == "text" else (cast("SearchGenerator", generator), False)
 
 
 def _read_rerank(given: Any) -> tuple[Rerank | None, object | None]:
@@ -279,7 +300,7 @@ def _read_scan(
     scorer: str,
     depth: int,
     options: Mapping[str, Any],
-    generator: Generator | None,
+    generator: SearchGenerator | None,
     rerank: Rerank | None,
     *,
     reranks_by_model: bool,
@@ -288,6 +309,7 @@ def _read_scan(
     candidates = _read_candidates(options.get("candidates"))
     probes = validate.whole_or_none("probes", options.get("probes"))
     pruning = validate.whole_or_none("pruning", options.get("pruning"))
+    threshold = _read_threshold(options.get("centroid_threshold"), generator)
     rerank_depth = None if reranks_by_model else options.get("rerank_depth")  # checked by _read_cross_encoder
     if options.get("generator") == "text" and candidates is not None:
         _refuse_candidates(candidates, "the search by words returns as many as are scored; leave it out")
@@ -298,14 +320,17 @@ def _read_scan(
         for name, given in (("candidates", candidates), ("pruning", pruning)):
             if given is not None:
                 _at_least(depth, name, given)
-        return ScanOptions(probes, candidates, generator, pruning)
+        return ScanOptions(probes, candidates, generator, pruning, threshold)
     if candidates is not None:
         _refuse_candidates(
             candidates,
             "the candidates of this collection are the passages of the retrieved tokens; leave it out, and set probes and k_tokens",
         )
-    if generator == "proxy":
-        msg = 'generator is "proxy", but this collection retrieves tokens; leave it out'
+    if generator not in (None, "auto", "postings"):
+        msg = f'generator is "{generator}", but this collection retrieves tokens; leave it out'
+        raise ConfigError(msg)
+    if threshold is not None:
+        msg = f"centroid_threshold is {threshold}, but this collection retrieves tokens; leave it out"
         raise ConfigError(msg)
     if pruning is not None:
         msg = f"pruning is {pruning}, but this collection does not prune candidates; give rerank_depth to limit reranking"
@@ -323,11 +348,12 @@ def _read_scan(
         _at_least(depth, "rerank_depth", rerank_depth)
     return ScanOptions(
         probes=probes,
-        k_tokens=validate.whole_or_none("k_tokens", options.get("k_tokens")) or DEFAULT_K_TOKENS,
+        k_tokens=validate.whole_or_none("k_tokens", options.get("k_tokens")),
         imputation=_read_imputation(options.get("imputation")),
-        reduction=_read_reduction(options.get("reduction"), scorer if scorer != "cross_encoder" else scoring.scorer),
+        reduction=None if (given := options.get("reduction")) is None else validate.choice("reduction", given, REDUCTIONS),
         rerank=rerank,
         rerank_depth=rerank_depth,
+        scorer=scorer if scorer != "cross_encoder" else scoring.scorer,
     )
 
 
@@ -350,20 +376,24 @@ def _refuse_token_options(options: Mapping[str, Any], rerank: Rerank | None) -> 
             raise ConfigError(msg)
 
 
-def _read_imputation(given: Any) -> Imputation:
+def _read_threshold(given: Any, generator: str | None) -> float | None:
     if given is None:
-        return "kth"
+        return None
+    if generator not in (None, "centroid_pruning"):
+        msg = f'centroid_threshold is {validate.shown(given)}, but generator is "{generator}"; leave one of them out'
+        raise ConfigError(msg)
+    return validate.number("centroid_threshold", given, -1, 1)
+
+
+def _read_imputation(given: Any) -> Imputation | None:
+    if given is None:
+        return None
     if validate.is_number(given) and abs(given) <= MAX_IMPUTATION:
         return float(given)
     if not isinstance(given, str) or given not in ("kth", "warp", "zero"):
         msg = f'imputation is {validate.shown(given)}; give "kth", "warp", "zero", or a finite number'
         raise ConfigError(msg)
     return cast("Imputation", given)
-
-
-def _read_reduction(given: Any, scorer: str) -> Reduction:
-    """Return the reduction; by default the mean for "xtr", as in XTR's paper, and the sum for others."""
-    return ("mean" if scorer == "xtr" else "sum") if given is None else validate.choice("reduction", given, REDUCTIONS)
 
 
 def _refuse_candidates(given: Any, why: str) -> NoReturn:

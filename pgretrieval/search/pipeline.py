@@ -16,11 +16,12 @@ from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.errors import ConfigError, DimensionMismatchError, EncoderChangedError, PgRetrievalWarning
 from pgretrieval.index.opened import OpenCollection
 from pgretrieval.index.vectors import dense_array, token_array, unit_rows
+from pgretrieval.presets import row_for
 from pgretrieval.search.exhaustive import compare_all, exact_rankings
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.loaded import IndexCache, LoadedIndex
 from pgretrieval.search.options import QueryVectors, ScanRequest, SearchRequest, as_list
-from pgretrieval.search.plaid import PlaidScanner
+from pgretrieval.search.papers import PaperScanner
 from pgretrieval.search.scanner import PendingScan, Ranking, Scanner
 from pgretrieval.search.words import text_search
 from pgretrieval.search.xtr import XtrScanner
@@ -41,9 +42,10 @@ class SearchPipeline:
         self._collection_id = opened.row.collection_id
         self._identity = opened.row.identity
         self._name = opened.name
+        self._preset = opened.row.search_options
         self._indexes = IndexCache(opened.coders)
         self._scanner: Callable[[LoadedIndex, ScanRequest], Scanner] = (
-            XtrScanner if opened.coders.scoring.by_tokens else PlaidScanner
+            XtrScanner if opened.coders.scoring.by_tokens else PaperScanner
         )
 
     def search(self, texts: Sequence[str] | None, vectors: Sequence[Any] | None, request: ScanRequest) -> list[Explanation]:
@@ -134,6 +136,11 @@ class SearchPipeline:
             ]
         return reports
 
+    def _with_preset(self, request: ScanRequest, passages: int) -> ScanRequest:
+        """Return the request completed by the search options of the collection's preset."""
+        row = row_for(self._preset, request.k, passages)
+        return replace(request, options=request.options.completed(row)) if row else request
+
     def _tables(self, connection: Connection) -> CollectionTables:
         return CollectionTables(connection, self._collection_id)
 
@@ -146,7 +153,9 @@ class SearchPipeline:
         """
         tables, index = self._tables(connection), self._indexes.current
         while True:
-            scanner = self._scanner(index, request) if index and index.fits(queries) else None
+            scanner = None
+            if index and index.fits(queries):
+                scanner = self._scanner(index, self._with_preset(request, index.statistics.passages))
             first_statement = read.begin(tables, scanner.vector_index_depth if scanner else 1)
             scans = [scanner.send(connection, query) for query in queries.vectors] if scanner else []
             with shared.stage("candidates"):
@@ -182,7 +191,7 @@ class SearchPipeline:
         state = collections.state(self._tables(connection))  # raises if the collection was dropped
         if queries.encoding not in (None, state.encoding):
             raise EncoderChangedError(self._name)
-        rankings, report = compare_all(self._tables(connection), queries.vectors, request)
+        rankings, report = compare_all(self._tables(connection), queries.vectors, self._with_preset(request, state.passages))
         return rankings, [report, *(Explanation() for _ in rankings[1:])]
 
 

@@ -8,17 +8,24 @@ import numpy as np
 
 from pgretrieval import validate
 from pgretrieval.db import candidates as read
-from pgretrieval.db.candidates import PendingCentroids, PendingCodes, PendingPostings, PendingVectors
+from pgretrieval.db.candidates import (
+    CodedPassages,
+    ListedPassages,
+    PendingCentroids,
+    PendingCodes,
+    PendingPostings,
+    PendingVectors,
+    StoredPassages,
+)
 from pgretrieval.db.connection import Connection
 from pgretrieval.errors import ConfigError
 from pgretrieval.numerics.centroid_scores import CentroidScores, PassageCentroids
-from pgretrieval.search.interaction import best_listed, centroid_interaction
+from pgretrieval.search.interaction import best_by_interaction, best_listed
 from pgretrieval.search.loaded import CollectionStatistics, LoadedIndex
-from pgretrieval.search.maxsim import best_first
 from pgretrieval.search.options import ScanOptions, ScanRequest
 from pgretrieval.search.probe import select_probes
 from pgretrieval.search.scanner import BaseScan, Ranking
-from pgretrieval.types import Float32Array, Generator, Int32Array, Restriction
+from pgretrieval.types import Float32Array, Int32Array, Restriction, SearchGenerator
 
 _NO_PASSAGES: Int32Array = np.empty(0, dtype=np.int32)
 _MANY_HITS = 50
@@ -56,14 +63,16 @@ _IN_SQL = _Depths(((40_000, 8),), 4, 8, ((10_000, 512), (40_000, 768)), 1024, 24
 class PlaidSettings:
     """Depths of a search.
 
-    `generator`: "proxy" or "postings". `probes`: centroids probed per query token, for postings. `candidates`: passages from the
-    generator. `pruning`: passages that remain for decoding after centroid interaction (PLAID's middle stage).
+    `generator`: "proxy", "postings", or one of papers.py. `probes`: centroids probed per query token, for postings. `candidates`:
+    passages from the generator. `pruning`: passages that remain for decoding after centroid interaction (PLAID's middle stage).
+    `centroid_threshold`: only for generator "centroid_pruning".
     """
 
-    generator: Generator
+    generator: SearchGenerator
     probes: int
     candidates: int
     pruning: int
+    centroid_threshold: float = 0.0
 
 
 class PlaidScanner:
@@ -72,13 +81,15 @@ class PlaidScanner:
     def __init__(self, index: LoadedIndex, request: ScanRequest) -> None:
         self._index = index
         self._request = request
-        in_sql = request.restriction is not None or index.restricted
-        self._settings = choose_settings(request.k, index.statistics, request.options, in_sql=in_sql)
+        self._settings = self._choose_settings(in_sql=request.restriction is not None or index.restricted)
         self.vector_index_depth = self._settings.candidates
 
     def send(self, connection: Connection, query: Float32Array) -> PlaidScan:
         """Request the candidates of (query tokens, dim)."""
         return PlaidScan(connection, self._index, self._settings, self._request, query)
+
+    def _choose_settings(self, *, in_sql: bool) -> PlaidSettings:
+        return choose_settings(self._request.k, self._index.statistics, self._request.options, in_sql=in_sql)
 
 
 class PlaidScan(BaseScan):
@@ -114,13 +125,16 @@ class PlaidScan(BaseScan):
             return
         with self.report.stage("candidates"):
             listed = self._postings.read()
-            best = best_listed(listed, self._probes, self._settings.candidates)
-            self._known, unknown = self._index.centroid_ids.find(best)
+            self._known, unknown = self._index.centroid_ids.find(self._candidates_of(listed))
             if len(unknown):
                 self.report.round_trips += 1
                 self._coded = read.centroids_of(self._tables, unknown, *self._shape)
         self.report.postings_read = len(listed.passage_ids)
         self.report.bytes_moved += listed.bytes_moved
+
+    def _candidates_of(self, listed: ListedPassages) -> Int32Array:
+        """Return the candidates among the passages that the probed centroids list."""
+        return best_listed(listed, self._probes, self._settings.candidates)
 
     def narrow(self) -> None:
         """Read the centroids of the candidates, and request the codes of the best by centroid interaction.
@@ -132,20 +146,25 @@ class PlaidScan(BaseScan):
             if len(found) < self._request.k and self._restriction is None:
                 self.report.round_trips += 1
                 found = self._read(self._request_among(Restriction()))
-        passage_ids = found.passage_ids
-        self.report.candidates = len(passage_ids)
-        if len(passage_ids) > self._settings.pruning:
-            with self.report.stage("interaction"):
-                approximate = centroid_interaction(self._scores, found)
-                passage_ids = passage_ids[best_first(approximate, passage_ids, self._settings.pruning)]
+        self.report.candidates = len(found)
+        passage_ids = self._pruned(found).passage_ids
         with self.report.stage("codes"):
             if self._hybrid:
                 passage_ids = self._hybrid.join(passage_ids)
             self._requested = self._request_passages(passage_ids)
 
+    def _pruned(self, found: PassageCentroids) -> PassageCentroids:
+        """Return the candidates that remain after centroid interaction."""
+        if len(found) <= self._settings.pruning:
+            return found
+        with self.report.stage("interaction"):
+            return best_by_interaction(self._scores, found, self._settings.pruning)
+
     def rank(self) -> Ranking:
         """Score the passages exactly, by their decoded or stored vectors."""
-        found = self._read_requested(self._requested)
+        return self._ranked(self._read_requested(self._requested))
+
+    def _ranked(self, found: CodedPassages | StoredPassages) -> Ranking:
         scores = self._exact_scores(found)
         with self.report.stage("maxsim"):
             return self._ranking(found.passage_ids, scores)
@@ -174,7 +193,10 @@ def choose_settings(k: int, statistics: CollectionStatistics, options: ScanOptio
     if generator == "proxy" and not statistics.has_proxies:
         msg = 'the collection has no proxies; create it with generator="proxy", or search it with generator="postings"'
         raise ConfigError(msg)
-    if generator == "auto":
+    if options.centroid_threshold is not None:
+        msg = f'centroid_threshold is {options.centroid_threshold}, which only generator "centroid_pruning" uses; leave it out'
+        raise ConfigError(msg)
+    if generator != "proxy":
         generator = "postings"  # better at every measured size
     by_client = generator == "postings" and not in_sql and statistics.vectors_per_passage is None
     depths = _IN_CLIENT if by_client else _IN_SQL

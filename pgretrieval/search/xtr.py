@@ -16,7 +16,7 @@ from pgretrieval.numerics.centroid_scores import CentroidScores
 from pgretrieval.search.imputation import TokenScores, score_retrieved, warp_scores
 from pgretrieval.search.loaded import LoadedIndex
 from pgretrieval.search.maxsim import best_first, token_similarity
-from pgretrieval.search.options import ScanOptions, ScanRequest
+from pgretrieval.search.options import DEFAULT_K_TOKENS, ScanOptions, ScanRequest
 from pgretrieval.search.probe import best_centroids, centroids_with_tokens
 from pgretrieval.search.scanner import BaseScan, Ranking
 from pgretrieval.types import Float32Array, Imputation, Int32Array, Int64Array, Reduction, Rerank, Restriction
@@ -56,9 +56,9 @@ def choose_settings(k: int, options: ScanOptions) -> XtrSettings:
     """Return the options, with defaults for `k` hits where they are None; docs/design/tokens.md has the measurements."""
     return XtrSettings(
         options.probes,
-        options.k_tokens,
-        options.imputation,
-        options.reduction,
+        options.k_tokens or DEFAULT_K_TOKENS,
+        "kth" if options.imputation is None else options.imputation,
+        options.reduced,
         options.rerank,
         options.rerank_depth or min(max(_RERANKED, _RERANKED_PER_HIT * k), validate.INT4),
     )

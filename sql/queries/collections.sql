@@ -1,7 +1,8 @@
 -- name: create_collection
 select pgretrieval.create_collection(
     %(name)s, %(dim)s, %(encoder)s, %(bits)s, %(levels)s, %(generator)s, %(keep_vectors)s, %(language)s,
-    %(title_weight)s, %(dense)s, %(dense_key)s, %(vectors_per_passage)s, %(scorer)s, %(rerank)s, %(unit_vectors)s)
+    %(title_weight)s, %(dense)s, %(dense_key)s, %(vectors_per_passage)s, %(scorer)s, %(rerank)s, %(unit_vectors)s,
+    preset => %(preset)s)
 
 -- name: drop_collection
 select pgretrieval.drop_collection(%(name)s)
@@ -12,7 +13,8 @@ select pgretrieval.drop_leftover()
 -- name: collection
 select collection_id, name, encoder, dim, bits, levels, codebook_id, given_vectors, generator, keep_vectors, language,
        title_weight, dense, dense_key, dense_dim, given_dense, encoding, dense_encoding, mean_words is not null,
-       auto_compact, vectors_per_passage, scorer, rerank, unit_vectors, identity
+       auto_compact, vectors_per_passage, scorer, rerank, unit_vectors, preset ->> 'name',
+       coalesce(preset -> 'search', '[]'::jsonb), identity
 from pgretrieval.collection
 where name = %(name)s
 

@@ -71,6 +71,10 @@ def sql(database: pgretrieval.RetrievalDatabase, database_url: str) -> Any:
         "'x', scorer => 'x'",
         "'x', rerank => 'x'",
         "'x', unit_vectors => null",
+        "'x', preset => '5'",
+        "'x', preset => '{\"name\": \"x\"}'",
+        '\'x\', preset => \'{"name": "x", "search": [5]}\'',
+        '\'x\', preset => \'{"name": "x", "search": [{"probes": [1]}]}\'',
     ],
 )
 def test_collections_that_cannot_be(sql: Any, arguments: str):

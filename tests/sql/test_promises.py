@@ -299,6 +299,7 @@ ARGUMENTS = {
     "pruning": "64",
     "create_collection.generator": "'auto'",
     "create_collection.candidates": "null",
+    "create_collection.preset": "null",
     "scorer": "'xtr'",
     "rerank": "'none'",
     "create_collection.rerank": "null",

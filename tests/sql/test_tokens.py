@@ -158,7 +158,6 @@ def test_before_the_first_build_all_passages_are_compared(
         ("xtr", {"k_tokens": 0}, "k_tokens is 0"),
         ("xtr", {"imputation": "mean"}, "imputation is 'mean'"),
         ("xtr", {"imputation": "1; drop"}, "imputation is '1; drop'"),
-        ("xtr", {"imputation": None}, "imputation is null"),
         ("xtr", {"reduction": "max"}, "reduction is 'max'"),
         ("xtr", {"rerank": "other"}, "rerank is 'other'"),
         ("xtr", {"rerank": "maxsim"}, "rerank is maxsim, but the collection stores no codes by passage"),

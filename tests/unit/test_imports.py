@@ -16,12 +16,13 @@ import pgretrieval
 from pgretrieval import assets
 
 PACKAGE = Path(pgretrieval.__file__).parent
-BASE = {"types", "errors", "assets", "importing", "validate"}
+BASE = {"types", "errors", "assets", "importing", "presets", "validate"}
 ALLOWED = {
     "types": set(),
     "errors": set(),
     "validate": {"errors"},
     "importing": set(),
+    "presets": {"validate"},
     "assets": {"errors"},
     "numerics": BASE,
     "corpus": BASE,

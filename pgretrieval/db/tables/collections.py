@@ -28,7 +28,10 @@ KEPT = "kept"
 
 @dataclass(frozen=True, slots=True)
 class CollectionRow:
-    """Row of `pgretrieval.collection`. `encoding` counts the changes of its encoder; `identity` is globally unique."""
+    """Row of `pgretrieval.collection`. `encoding` counts the changes of its encoder; `identity` is globally unique.
+
+    `search_options` are the preset's, in rows (presets.py).
+    """
 
     collection_id: CollectionId
     name: str
@@ -54,6 +57,8 @@ class CollectionRow:
     scorer: Scorer
     rerank: Rerank | None
     unit_vectors: bool
+    preset: str | None
+    search_options: list[dict[str, Any]]
     identity: UUID
 
     def tables(self, connection: Connection) -> CollectionTables:
@@ -121,13 +126,14 @@ class NewCollection:
     unit_vectors: bool | None
     dim: int | None = None
     encoder: dict[str, str] | None = None
+    preset: dict[str, Any] | None = None
 
 
 def create(database: Database, settings: NewCollection) -> None:
     """Raises CollectionExistsError, and ConfigError where the server has no such text search configuration or column."""
     parameters = {field.name: getattr(settings, field.name) for field in fields(settings) if field.name != "scoring"}
     parameters |= {"scorer": settings.scoring.scorer, "rerank": settings.scoring.rerank}
-    parameters["encoder"] = Jsonb(settings.encoder) if settings.encoder else None
+    parameters |= {"encoder": _as_json(settings.encoder), "preset": _as_json(settings.preset)}
     with database.writing(f"creating collection {settings.name!r}") as connection:
         try:
             connection.execute(_SQL["create_collection"], parameters)
@@ -221,12 +227,16 @@ def settle(
     tables.execute(
         _SQL["settle"],
         dim=dim,
-        encoder=Jsonb(encoder) if encoder else None,
+        encoder=_as_json(encoder),
         given_vectors=given,
         dense_dim=dense_dim,
         given_dense=given_dense,
     )
     return AddState(*tables.rows(_SQL["add_state"])[0])
+
+
+def _as_json(given: dict[str, Any] | None) -> Jsonb | None:
+    return Jsonb(given) if given else None
 
 
 def state(tables: CollectionTables) -> State:
@@ -304,6 +314,7 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         "scorer": row.scorer,
         "rerank": row.rerank,
         "unit_vectors": row.unit_vectors,
+        "preset": shown["preset"],
         "score_kind": "vectors" if row.codebook_id is None or (row.keep_vectors and row.scoring.codes_by_passage) else "decoded",
         "dim": row.dim,
         "encoder": row.encoder,

@@ -15,7 +15,8 @@ create or replace function pgretrieval.create_collection(
     scorer text default 'maxsim',
     rerank text default null,
     unit_vectors boolean default true,
-    candidates text default null
+    candidates text default null,
+    preset jsonb default null
 ) returns integer
 language plpgsql volatile
 set search_path from current
@@ -99,13 +100,23 @@ begin
         raise exception 'generator is proxy, but scorer % retrieves tokens', scorer
             using errcode = 'PGR05', hint = 'Leave generator out.';
     end if;
+    -- Its name, and rows of texts and numbers: options of searches with the limits of a row.
+    if jsonb_typeof(preset) <> 'null' and (
+        jsonb_typeof(preset -> 'name') is distinct from 'string' or jsonb_typeof(preset -> 'search') is distinct from 'array'
+        or jsonb_path_exists(preset, 'strict $.search[*] ? (@.type() != "object")')
+        or jsonb_path_exists(preset, 'strict $.search[*].* ? (@.type() != "string" && @.type() != "number")')
+    ) then
+        raise exception 'preset is %', left(preset::text, 200) using errcode = 'PGR05',
+            hint = 'Give an object with a name and search, a list of objects of texts and numbers; or null.';
+    end if;
     insert into pgretrieval.collection (name, dim, encoder, bits, levels, generator, keep_vectors, language,
-                                        title_weight, dense, dense_key, vectors_per_passage, scorer, rerank, unit_vectors)
+                                        title_weight, dense, dense_key, vectors_per_passage, scorer, rerank, unit_vectors, preset)
     values (create_collection.name, create_collection.dim, create_collection.encoder, create_collection.bits,
             create_collection.levels, create_collection.generator, create_collection.keep_vectors,
             configuration::text, create_collection.title_weight, create_collection.dense,
             pgretrieval.dense_key(create_collection.dense, create_collection.dense_key), create_collection.vectors_per_passage,
-            create_collection.scorer, create_collection.rerank, create_collection.unit_vectors)
+            create_collection.scorer, create_collection.rerank, create_collection.unit_vectors,
+            nullif(create_collection.preset, 'null'))
     returning collection_id into new_id;
 
     parents := array['change_lock', 'build_lock', 'following_lock', 'centroid', 'passage', 'token_vector', 'token_code', 'posting',

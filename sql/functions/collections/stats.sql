@@ -30,6 +30,7 @@ begin
             'scorer', held.scorer,
             'rerank', held.rerank,
             'unit_vectors', held.unit_vectors,
+            'preset', held.preset,
             'score_kind', case when held.codebook_id is null or held.keep_vectors and 'maxsim' in (held.scorer, held.rerank)
                                then 'vectors' else 'decoded' end,
             'passages', count(*),

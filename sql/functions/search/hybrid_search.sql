@@ -30,6 +30,7 @@ declare
     chosen integer[];
     late_passages integer[];
     late_scores real[];
+    preset jsonb := pgretrieval.preset_options(held, k);
     of_tokens boolean := held.scorer <> 'maxsim' and held.codebook_id is not null;
     scores real[];
     least_words double precision := 0;  -- of passages that are not among the first thousand
@@ -68,7 +69,9 @@ begin
         query := pgretrieval.checked_vectors('the query', query, held.dim);
         if of_tokens then
             select array_agg(found.passage_id), array_agg(found.score) into late_passages, late_scores
-            from pgretrieval.retrieved_passages(held, query, k, probes, null, 'kth', filter, among) as found;
+            from pgretrieval.retrieved_passages(
+                held, query, k, coalesce(probes, (preset ->> 'probes')::integer), (preset ->> 'k_tokens')::integer, 'kth', filter, among
+            ) as found;
             chosen := array(
                 select found.passage_id from unnest(late_passages, late_scores) as found (passage_id, score)
                 where found.passage_id is not null

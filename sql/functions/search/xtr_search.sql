@@ -3,7 +3,8 @@
 -- `probes` is the number of centroids probed per query token, `k_tokens` the number of tokens that each retrieves. Where a query token
 -- retrieved nothing of a passage, the passage scores what `imputation` says: 'kth', the last retrieved score; 'warp', the score of the
 -- centroid up to which the best hold more than sqrt(8 * tokens) tokens; 'zero'; or a number. `reduction` is 'mean' over the query's
--- tokens or 'sum'. `rerank` is 'maxsim', if the collection was created with it, for exact scores of the best, or 'none'.
+-- tokens or 'sum'. `rerank` is 'maxsim', if the collection was created with it, for exact scores of the best, or 'none'. What is not
+-- given is the preset's, or the default: 'kth', and the mean for 'xtr'.
 create or replace function pgretrieval.xtr_search(
     collection text,
     query @extschema:vector@.vector[],
@@ -12,7 +13,7 @@ create or replace function pgretrieval.xtr_search(
     among text[] default null,
     probes integer default null,
     k_tokens integer default null,
-    imputation text default 'kth',
+    imputation text default null,
     reduction text default null,
     rerank text default null
 ) returns table (rank integer, id text, score real, title text, body text, metadata jsonb)
@@ -23,6 +24,7 @@ as $function$
 #variable_conflict use_column
 declare
     held pgretrieval.collection := pgretrieval.known_collection(xtr_search.collection);
+    preset jsonb := pgretrieval.preset_options(held, k);
     reduced real := 1;
     chosen integer[];
     scores real[];
@@ -32,7 +34,10 @@ begin
         raise exception 'collection % is scored by all tokens of a passage', quote_literal(held.name)
             using errcode = 'PGR05', hint = 'Use pgretrieval.search, or create a collection with scorer => ''xtr'' or ''colxtr''.';
     end if;
-    reduction := coalesce(reduction, case held.scorer when 'colxtr' then 'sum' else 'mean' end);
+    probes := coalesce(probes, (preset ->> 'probes')::integer);
+    k_tokens := coalesce(k_tokens, (preset ->> 'k_tokens')::integer);
+    imputation := coalesce(imputation, preset ->> 'imputation', 'kth');
+    reduction := coalesce(reduction, preset ->> 'reduction', case held.scorer when 'colxtr' then 'sum' else 'mean' end);
     rerank := coalesce(rerank, held.rerank, 'none');
     if reduction not in ('mean', 'sum') then
         raise exception 'reduction is %', quote_literal(reduction) using errcode = 'PGR05', hint = 'Choose mean or sum.';
@@ -47,8 +52,8 @@ begin
     if k_tokens not between 1 and 100000000 then
         raise exception 'k_tokens is %', k_tokens using errcode = 'PGR05', hint = 'Give a whole number from 1 to 100,000,000.';
     end if;
-    if imputation is null or imputation !~ '^(kth|warp|zero|[+-]?[0-9]{1,9}(\.[0-9]{1,9})?)$' then
-        raise exception 'imputation is %', coalesce(quote_literal(imputation), 'null')
+    if imputation !~ '^(kth|warp|zero|[+-]?[0-9]{1,9}(\.[0-9]{1,9})?)$' then
+        raise exception 'imputation is %', quote_literal(imputation)
             using errcode = 'PGR05', hint = 'Give kth, warp, zero, or a finite number.';
     end if;
     query := pgretrieval.checked_vectors('the query', query, held.dim);

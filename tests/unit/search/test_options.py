@@ -30,8 +30,9 @@ def refused(message: str) -> Any:
 def test_nothing_given_is_the_search_of_the_collection():
     """Without options the collection's own scanner returns k hits."""
     assert read_options(PLAIN, 10, {}) == SearchRequest(10, ScanRequest(10, ScanOptions()))
-    assert read_options(XTR, 10, {}).scan.options == ScanOptions(reduction="mean")
-    assert read_options(RERANKED, 10, {}).scan.options == ScanOptions(reduction="sum", rerank="maxsim")
+    assert read_options(XTR, 10, {}).scan.options == ScanOptions(scorer="xtr")
+    assert read_options(RERANKED, 10, {}).scan.options == ScanOptions(scorer="colxtr", rerank="maxsim")
+    assert [ScanOptions(scorer=scorer).reduced for scorer in ("maxsim", "xtr", "colxtr")] == ["sum", "mean", "sum"]
 
 
 @pytest.mark.parametrize("scoring", [PLAIN, XTR, RERANKED], ids=["maxsim", "xtr", "reranked"])

@@ -1,0 +1,115 @@
+"""Presets: the options with which a system of the papers is built and searched, as data; docs/papers.md has their sources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pgretrieval import validate
+
+Options = Mapping[str, Any]
+
+_LIMITS = ("k", "passages")
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Options of one system.
+
+    Attributes:
+        system: Name of the system, with its paper.
+        collection: Options of `create_collection`.
+        search: Options of searches in rows. The first row applies whose limits, `k` hits and `passages` of the collection, hold.
+    """
+
+    system: str
+    collection: Options
+    search: Sequence[Options] = ()
+
+
+_COMPRESSED = {"bits": 2, "levels": "quantile"}
+_IN_FULL = {"imputation": "kth", "reduction": "mean"}
+
+
+def _constbert(vectors: int) -> Preset:
+    return Preset("ConstBERT (MacAvaney et al. 2025)", {**_COMPRESSED, "vectors_per_passage": vectors})
+
+
+PRESETS: Mapping[str, Preset] = {
+    "colbertv2": Preset(
+        "ColBERTv2 (Santhanam et al. 2022)",
+        _COMPRESSED,
+        ({"generator": "lower_bound", "probes": 2},),
+    ),
+    "plaid": Preset(
+        "PLAID (Santhanam et al. 2022)",
+        _COMPRESSED,
+        (
+            {"k": 10, "generator": "centroid_pruning", "probes": 1, "centroid_threshold": 0.5, "candidates": 256},
+            {"k": 100, "generator": "centroid_pruning", "probes": 2, "centroid_threshold": 0.45, "candidates": 1024},
+            {"generator": "centroid_pruning", "probes": 4, "centroid_threshold": 0.4, "candidates": 4096},
+        ),
+    ),
+    "xtr": Preset("XTR (Lee et al. 2023)", {"scorer": "xtr"}, ({"k_tokens": 40_000, **_IN_FULL},)),
+    "colxtr": Preset(
+        "ColXTR (Bhat and Sen 2025)",
+        {"scorer": "colxtr", "rerank": "maxsim"},
+        (
+            {"passages": 1_000_000, "probes": 10, "k_tokens": 500, **_IN_FULL},
+            {"probes": 10, "k_tokens": 10_000, **_IN_FULL},
+        ),
+    ),
+    "constbert": _constbert(32),
+    "constbert16": _constbert(16),
+    "constbert32": _constbert(32),
+    "constbert64": _constbert(64),
+}
+"""The presets by name."""
+
+
+def read_name(name: Any) -> str:
+    """Check the name of a preset. Raises ConfigError, which lists the names."""
+    return validate.choice("preset", name, tuple(PRESETS))
+
+
+def completed(given: Options, preset: Options) -> dict[str, Any]:
+    """Return the options of a preset and those given, which come first; None leaves an option to the preset."""
+    return {**preset, **{name: value for name, value in given.items() if value is not None or name not in preset}}
+
+
+def row_for(rows: Sequence[Options], k: int, passages: int) -> dict[str, Any]:
+    """Return the options of the first row whose limits hold for `k` hits of so many passages, without the limits.
+
+    Candidates are at least four a hit, as in PLAID's code.
+    """
+    sizes = dict(zip(_LIMITS, (k, passages), strict=True))
+    for row in rows:
+        if all(sizes[limit] <= row.get(limit, sizes[limit]) for limit in _LIMITS):
+            options = {name: value for name, value in row.items() if name not in _LIMITS}
+            if "candidates" in options:
+                options["candidates"] = min(max(options["candidates"], 4 * k), validate.INT4)
+            return options
+    return {}
+
+
+def rows_of_generator(generator: str | None) -> Sequence[Options]:
+    """Return the search options of the preset with this generator, if there is one."""
+    return next((each.search for each in PRESETS.values() if each.search and each.search[0].get("generator") == generator), ())
+
+
+def summary(name: str, given: Options) -> str:
+    """Return one line: the preset's name and system, the collection's options that it sets beside those given, and searches'."""
+    preset = PRESETS[name]
+    sets = {option: value for option, value in preset.collection.items() if given.get(option) is None}
+    parts = [_listed(sets), *(f"searches{_limits(row)}: {_listed(row_for([row], 0, 0))}" for row in preset.search)]
+    return f"preset {name}, {preset.system}: {'; '.join(part for part in parts if part)}"
+
+
+def _listed(options: Options) -> str:
+    return ", ".join(f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}" for name, value in options.items())
+
+
+def _limits(row: Options) -> str:
+    found = [f" up to {row[limit]:,} {'hits' if limit == 'k' else limit}" for limit in _LIMITS if limit in row]
+    return "".join(found)
