@@ -26,6 +26,7 @@ _MODULES = {
     "factorize": "factorizing.factorize",
     "evaluate": "evaluation.evaluate",
     "compare": "evaluation.compare",
+    "benchmark": "benchmarks.app",
     "mine": "training.mine_tuples",
     "delete": "changing.delete",
     "compact": "changing.compact",

@@ -98,9 +98,9 @@ def evaluate(
         else:
             msg = "give a collection with --queries and --qrels, or --dataset, or --run with --qrels"
             raise ConfigError(msg)
-        texts = _judged(all_texts, judgements, qrels or dataset, queries or dataset)
-        depths = sorted({*_depths(required_depths(measures)), *(_FIDELITY_DEPTHS if exact else ())})
-        outcome = _searched(collection, texts, depths, drop_identical=bool(drop_identical))
+        texts = judged(all_texts, judgements, qrels or dataset, queries or dataset)
+        depths = sorted({*depths_of(required_depths(measures)), *(_FIDELITY_DEPTHS if exact else ())})
+        outcome = searched(collection, texts, depths, drop_identical=bool(drop_identical))
         report: dict[str, Any] = {
             "queries": len(texts),
             **({"dropped": outcome.dropped} if drop_identical else {}),
@@ -139,7 +139,7 @@ def compare(
     refuse_standard_input_twice(queries=queries, qrels=qrels)
     measures = parse_metrics(metrics)
     judgements = qrels_of(qrels)
-    depths = _depths(required_depths(measures))
+    depths = depths_of(required_depths(measures))
     all_texts = None if queries is None else queries_of(queries)
     by_query = []
     for source in (a, b):
@@ -150,7 +150,7 @@ def compare(
             msg = f"{source!r} is not a file, and a collection needs --queries"
             raise ConfigError(msg)
         else:
-            texts = _judged(all_texts, judgements, qrels, queries)
+            texts = judged(all_texts, judgements, qrels, queries)
             runs = _runs(context.obj, source, texts, depths, drop_identical=bool(drop_identical))
         by_query.append(query_metrics(measures, judgements, runs))
     report: dict[str, Any] = {"queries": len(judgements), "confidence": CONFIDENCE, "metrics": {}}
@@ -172,17 +172,18 @@ def compare(
 
 def _runs(target: Target, name: str, texts: dict[str, str], depths: list[int], *, drop_identical: bool) -> Mapping[int, Any]:
     with target.connect() as database:
-        return _searched(database.get_collection(name), texts, depths, drop_identical=drop_identical).runs()
+        return searched(database.get_collection(name), texts, depths, drop_identical=drop_identical).runs()
 
 
-def _depths(required: list[int]) -> list[int]:
+def depths_of(required: list[int]) -> list[int]:
+    """Return the depths to search at, ascending."""
     return sorted({max(depth, _SMALLEST_DEPTH) for depth in required})
 
 
-def _judged(
+def judged(
     all_texts: Mapping[str, str], judgements: Mapping[str, object], judgements_from: object, queries_from: object
 ) -> dict[str, str]:
-    """Return the judged queries; those without text count as failed."""
+    """Return the judged queries; those without text count as failed. Raises InputError if there is none."""
     texts = {query_id: text for query_id, text in all_texts.items() if query_id in judgements}
     if not texts:
         msg = f"none of the {len(judgements)} judged queries of {judgements_from} is in {queries_from}; check the ids"
@@ -193,7 +194,8 @@ def _judged(
     return texts
 
 
-def _searched(collection: Collection, texts: dict[str, str], depths: list[int], *, drop_identical: bool) -> Outcome:
+def searched(collection: Collection, texts: dict[str, str], depths: list[int], *, drop_identical: bool) -> Outcome:
+    """Search for every query at every depth, with a progress bar."""
     with console.progress_bar(f"searching {collection.name}", len(texts) * len(depths)) as advance:
         return evaluate_search(
             texts,
@@ -215,8 +217,7 @@ def _indexed(
     judgements, texts = benchmark.qrels(), benchmark.queries()
     total = loading.count_checked([benchmark.passages])
     collection = loading.open_or_create(database, name or benchmark.collection_name, encoder, None)
-    if not collection.stats()["built"] or collection.stats()["passages"] < total:
-        loading.load(collection, [benchmark.passages], total)
+    loading.complete(collection, benchmark.passages, total)
     return collection, texts, judgements, benchmark.drops_identical
 
 

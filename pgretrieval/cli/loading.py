@@ -82,6 +82,13 @@ def load(collection: Collection, sources: Iterable[Source], total: int, *, updat
     return added
 
 
+def complete(collection: Collection, source: Source, total: int) -> None:
+    """Load a source of `total` passages unless the collection is built and has them."""
+    stats = collection.stats()
+    if not stats["built"] or stats["passages"] < total:
+        load(collection, [source], total)
+
+
 def _all(sources: Iterable[Source]) -> Iterator[Passage]:
     for source in sources:
         yield from source()

@@ -20,7 +20,7 @@ def read_passages(path: str | os.PathLike[str], name: str | None = None) -> Iter
     `name` is what errors call the file.
     """
     empty = True
-    for where, record in _read_objects(path, name):
+    for where, record in read_objects(path, name):
         yield to_passage(record, where)
         empty = False
     if empty:
@@ -34,7 +34,7 @@ def read_queries(path: str | os.PathLike[str], name: str | None = None) -> list[
     """
     queries: list[tuple[str, str]] = []
     places: dict[str, str] = {}
-    for where, record in _read_objects(path, name):
+    for where, record in read_objects(path, name):
         query = to_passage({**record, "title": None, "metadata": None}, where)
         if query.id in places:
             raise InputError(f"{where}: the query id {query.id!r} occurs at {places[query.id]}, too; rename one")
@@ -45,7 +45,8 @@ def read_queries(path: str | os.PathLike[str], name: str | None = None) -> list[
     return queries
 
 
-def _read_objects(path: str | os.PathLike[str], name: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_objects(path: str | os.PathLike[str], name: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield ("FILE:LINE", object) for each line. Raises InputError for other JSON."""
     for where, line in read_lines(path, name):
         try:
             record = json.loads(line, parse_float=_number, object_pairs_hook=_object)

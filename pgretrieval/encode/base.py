@@ -118,6 +118,16 @@ class CollectionEncoder:
         """Return the number of queries beyond the model's limit."""
         return self._count("count_truncated_queries", texts)
 
+    def raise_lengths(self, *, query: int | None = None, document: int | None = None) -> None:
+        """Let queries and documents have at least so many tokens, as far as the model can read, until the encoder is loaded again.
+
+        Models of the library have such limits; "minilm" and objects are unchanged.
+        """
+        with self._lock:
+            change = getattr(self._loaded(), "raise_lengths", None)
+            if callable(change):
+                change(query, document)
+
     def _count(self, method: str, texts: Sequence[str] | str) -> int:
         listed = _text_list(texts)
         with self._lock:

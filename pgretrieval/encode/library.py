@@ -66,6 +66,24 @@ class LibraryEncoder:
         """Return the number of queries with more tokens, markers included, than the model's limit."""
         return self._count_longer(texts, "query")
 
+    def raise_lengths(self, query: int | None, document: int | None) -> None:
+        """Raise the limits of tokens, as far as the model can read; a pooled document keeps its length."""
+        first = self._model[0]
+        if query is not None and self._is_shorter("query", query):
+            first.query_length = self._readable(query)
+            expansion = getattr(first, "query_expansion", None) or {}
+            if expansion.get("strategy") == "fixed":
+                first.query_expansion = {**expansion, "length": first.query_length}
+        if document is not None and self.vectors_per_passage is None and self._is_shorter("document", document):
+            first.document_length = self._readable(document)
+
+    def _is_shorter(self, kind: str, length: int) -> bool:
+        limit = self._limit(kind)
+        return limit is not None and limit < self._readable(length)
+
+    def _readable(self, length: int) -> int:
+        return min(length, self._model.max_seq_length or length)
+
     def _count_longer(self, texts: Sequence[str], kind: str) -> int:
         limit = self._limit(kind)
         tokenizer = self._model.tokenizer

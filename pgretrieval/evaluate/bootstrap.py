@@ -46,3 +46,9 @@ def paired_bootstrap(
     low, high = np.quantile(means, [tail, 1 - tail])
     p = min(1.0, 2 * min(float((means <= 0).mean()), float((means >= 0).mean())))
     return Difference(float(differences.mean()), float(low), float(high), p)
+
+
+def bootstrap_interval(values: Sequence[float], *, confidence: float = CONFIDENCE, seed: int = 0) -> tuple[float, float]:
+    """Return the bounds of the mean over queries, by resampling them."""
+    against_zero = paired_bootstrap([0.0] * len(values), values, confidence=confidence, seed=seed)
+    return against_zero.low, against_zero.high

@@ -28,7 +28,7 @@ ALLOWED = {
     "corpus": BASE,
     "encode": BASE | {"numerics.hardware"},
     "db": BASE | {"numerics"},
-    "evaluate": BASE | {"corpus.lines"},
+    "evaluate": BASE | {"corpus"},
     "rerank": BASE | {"encode", "numerics.hardware"},
     "train": BASE | {"corpus", "encode", "evaluate", "rerank", "numerics"},
     "index": BASE | {"numerics", "db", "encode", "corpus.validate"},

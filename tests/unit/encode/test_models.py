@@ -77,3 +77,27 @@ def test_an_unknown_name_without_network(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_model_without_pooling_has_no_dense_vectors(library_folder: Path) -> None:
     with pytest.raises(EncoderError, match=r"none of its modules pools.*dense="):
         load_encoder(library_folder, device="cpu").encode_document_with_dense(TEXTS)
+
+
+def test_lengths_are_raised_as_far_as_the_model_reads(stanford_folder: Path, constbert_folder: Path) -> None:
+    """Queries and documents get at least the given number of tokens; shorter numbers and pooled documents change nothing."""
+    encoder = load_encoder(stanford_folder, device="cpu")
+    encoder.raise_lengths(query=5, document=5)
+    assert len(encoder.encode_query("a bank")[0]) == 12
+    assert len(encoder.encode_document("a " * 40)[0]) == 20
+    encoder.raise_lengths(query=16, document=24)
+    assert len(encoder.encode_query("a bank")[0]) == 16  # padded with [MASK]
+    assert len(encoder.encode_document("a " * 40)[0]) == 24
+    encoder.raise_lengths(query=300, document=300)
+    assert len(encoder.encode_query("a " * 400)[0]) == len(encoder.encode_document("a " * 400)[0]) == 32
+    pooled = load_encoder(constbert_folder, device="cpu")
+    before = pooled.encode_document("a bank")[0]
+    pooled.raise_lengths(document=300)
+    np.testing.assert_array_equal(pooled.encode_document("a bank")[0], before)
+    assert pooled.count_truncated(["a " * 40]) == 1
+
+
+def test_encoders_without_lengths_ignore_them() -> None:
+    encoder = load_encoder("minilm", device="cpu")
+    encoder.raise_lengths(query=300, document=300)
+    assert len(encoder.encode_query("a bank")[0]) == 4

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pgretrieval.errors import ConfigError, InputError
-from pgretrieval.evaluate.bootstrap import paired_bootstrap
+from pgretrieval.evaluate.bootstrap import bootstrap_interval, paired_bootstrap
 
 
 def test_the_interval_is_that_of_a_normal_mean():
@@ -55,3 +55,13 @@ def test_as_many_resamples_as_asked_for():
     """The number of resamples is exact although they are drawn in batches."""
     one = paired_bootstrap([0.0] * 20, list(range(20)), resamples=1)
     assert one.low == one.high
+
+
+def test_interval_of_a_mean_is_that_against_zero():
+    """The interval surrounds the mean and shrinks with the number of queries."""
+    values = [0.0, 1.0] * 50
+    low, high = bootstrap_interval(values)
+    assert low < 0.5 < high
+    assert (low, high) == pytest.approx((0.4, 0.6), abs=0.02)
+    wider = bootstrap_interval(values[:20])
+    assert wider[1] - wider[0] > 2 * (high - low) * 0.9
