@@ -11,8 +11,10 @@ from typing_extensions import Unpack
 
 from pgretrieval import validate
 from pgretrieval.anncur.cross_encoder import CollectionCrossEncoder
-from pgretrieval.anncur.factorize import Costs, FactorizationReport, FactorizeOptions
+from pgretrieval.anncur.factorize import Costs, FactorizationReport, FactorizeOptions, with_preset
+from pgretrieval.anncur.inverse import Regularising
 from pgretrieval.anncur.selection import Selection
+from pgretrieval.anncur.solving import Split
 from pgretrieval.db.connection import Database
 from pgretrieval.db.selection import Ids
 from pgretrieval.db.tables.collections import CollectionRow
@@ -176,8 +178,11 @@ class Collection(StoredCollection):
         cross_encoder: str | os.PathLike[str] | object,
         anchor_queries: Sequence[str],
         anchor_items: int = 200,
-        selection: Selection = "greedy",
+        selection: Selection | None = None,
         *,
+        regularisation: Regularising | None = None,
+        split: Split | None = None,
+        preset: str | None = None,
         seed: int = 0,
         element: Element = "vector",
         stage: Stage | None = None,
@@ -193,7 +198,10 @@ class Collection(StoredCollection):
             cross_encoder: A model name, a folder, a `CrossEncoder`, or an object with predict(list of (query, passage text)).
             anchor_queries: A few hundred queries similar to those of later searches.
             anchor_items: Number of passages that are scored first for a query; also the dimension of the embeddings.
-            selection: Selection of anchor items: "greedy", "random", "kmeans" or "top".
+            selection: Selection of anchor items: "greedy" (default), "random", "kmeans" or "top".
+            regularisation: "auto" (default), the one that is best on held-out anchor queries; or "none", the plain pseudo-inverse.
+            split: "auto" (default) learns how many calls of a budget go to anchor items; "all" scores every anchor item.
+            preset: "anncur" for the values of the paper. Default: the collection's preset.
             seed: Seed of random choices.
             element: Element type of the vector index: "vector", or "halfvec" for half the bytes and up to 4,000 anchor items.
             stage: Called with the name, done and total of each stage.
@@ -205,7 +213,8 @@ class Collection(StoredCollection):
             EncoderError: The cross-encoder cannot be loaded.
             ConfigError: Another argument is invalid.
         """
-        options = FactorizeOptions(anchor_items, selection, seed, element)
+        given = {"selection": selection, "regularisation": regularisation, "split": split}
+        options = FactorizeOptions(anchor_items, seed=seed, element=element, **with_preset(given, preset, self._row.preset))
         return self._cross_encoder.factorize(self._opened.refresh(), cross_encoder, anchor_queries, options, stage, costs)
 
     def use_cross_encoder(self, cross_encoder: str | os.PathLike[str] | object) -> None:

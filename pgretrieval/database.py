@@ -20,7 +20,7 @@ from pgretrieval.db.urls import for_psycopg, url_text
 from pgretrieval.db.variables import DATA_DIR_VARIABLE, URL_VARIABLE
 from pgretrieval.encode.registry import load_encoder
 from pgretrieval.errors import ConfigError, EncoderError
-from pgretrieval.index.options import CollectionOptions, read_settings, with_encoder, without_token_vectors
+from pgretrieval.index.options import CollectionOptions, read_settings, with_encoder, with_preset, without_token_vectors
 from pgretrieval.sync import attaching
 from pgretrieval.types import WorkReport
 
@@ -70,7 +70,8 @@ class RetrievalDatabase:
             DimensionMismatchError: The dimension is outside 48 to 1,024.
             ConfigError: Another argument is invalid.
         """
-        settings = read_settings(name, bits, options)
+        encoder, bits, completed = with_preset(encoder, bits, options)
+        settings = read_settings(name, bits, completed)
         encoder = validate.names_or_object("encoder", encoder, EncoderError)
         loaded = None
         if isinstance(encoder, str) and encoder == "none":

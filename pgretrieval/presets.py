@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pgretrieval import validate
@@ -21,11 +21,13 @@ class Preset:
         system: Name of the system, with its paper.
         collection: Options of `create_collection`.
         search: Options of searches in rows. The first row applies whose limits, `k` hits and `passages` of the collection, hold.
+        factorize: Options of `factorize`.
     """
 
     system: str
     collection: Options
     search: Sequence[Options] = ()
+    factorize: Options = field(default_factory=dict)
 
 
 _COMPRESSED = {"bits": 2, "levels": "quantile"}
@@ -64,6 +66,11 @@ PRESETS: Mapping[str, Preset] = {
     "constbert16": _constbert(16),
     "constbert32": _constbert(32),
     "constbert64": _constbert(64),
+    "anncur": Preset(
+        "ANNCUR (Yadav et al. 2022)",
+        {"encoder": "none"},
+        factorize={"selection": "random", "regularisation": "none", "split": "all"},
+    ),
 }
 """The presets by name."""
 
@@ -71,6 +78,12 @@ PRESETS: Mapping[str, Preset] = {
 def read_name(name: Any) -> str:
     """Check the name of a preset. Raises ConfigError, which lists the names."""
     return validate.choice("preset", name, tuple(PRESETS))
+
+
+def read_factorize(name: Any) -> Options:
+    """Return the options of `factorize` of a preset that has some. Raises ConfigError, which lists these."""
+    having = tuple(name for name, preset in PRESETS.items() if preset.factorize)
+    return PRESETS[validate.choice("preset", name, having)].factorize
 
 
 def completed(given: Options, preset: Options) -> dict[str, Any]:
@@ -98,12 +111,25 @@ def rows_of_generator(generator: str | None) -> Sequence[Options]:
     return next((each.search for each in PRESETS.values() if each.search and each.search[0].get("generator") == generator), ())
 
 
-def summary(name: str, given: Options) -> str:
-    """Return one line: the preset's name and system, the collection's options that it sets beside those given, and searches'."""
+def collection_summary(name: str, given: Options) -> str:
+    """Return a line with the options of a collection that a preset sets beside those given, and those of later calls."""
     preset = PRESETS[name]
-    sets = {option: value for option, value in preset.collection.items() if given.get(option) is None}
-    parts = [_listed(sets), *(f"searches{_limits(row)}: {_listed(row_for([row], 0, 0))}" for row in preset.search)]
-    return f"preset {name}, {preset.system}: {'; '.join(part for part in parts if part)}"
+    rows = ((f"searches{_limits(row)}: ", row_for([row], 0, 0)) for row in preset.search)
+    return _summary(name, ("", _unset(preset.collection, given)), ("factorize: ", preset.factorize), *rows)
+
+
+def factorize_summary(name: str, given: Options) -> str:
+    """Return a line with the options of `factorize` that a preset sets beside those given."""
+    return _summary(name, ("", _unset(read_factorize(name), given)))
+
+
+def _unset(preset: Options, given: Options) -> Options:
+    return {name: value for name, value in preset.items() if given.get(name) is None}
+
+
+def _summary(name: str, *parts: tuple[str, Options]) -> str:
+    listed = [head + _listed(options) for head, options in parts if options]
+    return f"preset {name}, {PRESETS[name].system}: {'; '.join(listed) or 'every option is given'}"
 
 
 def _listed(options: Options) -> str:

@@ -6,17 +6,19 @@ anchors or after more passages were added computes only missing scores. The rest
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 
-from pgretrieval import validate
-from pgretrieval.anncur.inverse import Matrix
+from pgretrieval import presets, validate
+from pgretrieval.anncur.inverse import PLAIN, REGULARISATIONS, REGULARISING, Matrix, Regularising
 from pgretrieval.anncur.selection import SELECTIONS, Selection, choose_anchors
-from pgretrieval.anncur.solving import Solved, informative_queries, solve
+from pgretrieval.anncur.solving import SPLITS, Solved, Split, all_anchors, informative_queries, solve
 from pgretrieval.anncur.whitening import whiten
 from pgretrieval.db.connection import Connection, Database
 from pgretrieval.db.handles import FactorizationTables
@@ -36,6 +38,7 @@ _PAIRS_PER_BLOCK = 4096  # scored, written and committed together: a minute on a
 _PROBED_PAIRS = 64
 _SAMPLE = 20_000  # passages that anchors and regularisation are chosen on: 80 MB for 500 queries
 _VALUES_AT_ONCE = 2**22
+_LOG = logging.getLogger("pgretrieval")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ class FactorizeOptions:
     selection: Selection = "greedy"
     seed: int = 0
     element: Element = "vector"
+    regularisation: Regularising = "auto"
+    split: Split = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,19 @@ class FactorizationReport:
     held_out_recall: float
 
 
+def with_preset(given: Mapping[str, Any], preset: Any, of_collection: str | None) -> dict[str, Any]:
+    """Return the given options, completed by those of a preset, or else of the collection's. Raises ConfigError.
+
+    Options of a preset that is asked for are logged.
+    """
+    known = presets.PRESETS.get(of_collection or "")
+    options: Mapping[str, Any] = known.factorize if known else {}
+    if preset is not None:
+        options = presets.read_factorize(preset)
+        _LOG.info("%s", presets.factorize_summary(preset, given))
+    return {name: value for name, value in presets.completed(given, options).items() if value is not None}
+
+
 def check_options(options: FactorizeOptions) -> FactorizeOptions:
     """Return the options as plain values. Raises ConfigError, naming the value, if one is invalid."""
     selection = validate.choice("selection", options.selection, SELECTIONS)
@@ -103,7 +121,9 @@ def check_options(options: FactorizeOptions) -> FactorizeOptions:
             f'{element}; give fewer anchor items, at most 2,000, or at most 4,000 with element="halfvec"'
         )
         raise ConfigError(msg)
-    return FactorizeOptions(count, selection, validate.whole("seed", options.seed, 0), element)
+    regularisation = validate.choice("regularisation", options.regularisation, REGULARISING)
+    split = validate.choice("split", options.split, SPLITS)
+    return FactorizeOptions(count, selection, validate.whole("seed", options.seed, 0), element, regularisation, split)
 
 
 def distinct_queries(queries: Sequence[str]) -> list[str]:
@@ -200,12 +220,21 @@ class _Factorizing:
     def _is_current(self, active: FactorizationRow) -> bool:
         """Return whether the active factorisation has the requested options, so that only new passages need work."""
         options = self._options
-        requested = options.anchor_items, options.selection, options.seed, options.element
+        requested = (
+            options.anchor_items,
+            options.selection,
+            options.seed,
+            options.element,
+            options.regularisation == "none",
+            options.split == "all",
+        )
         return active.matrix_id == self._matrix_id and requested == (
             active.asked_items,
             active.selection,
             active.seed,
             active.element,
+            active.strength == PLAIN.strength,
+            active.split.keys() == all_anchors(0).keys(),
         )
 
     def _score(self, costs: Callable[[Costs], None]) -> int:
@@ -280,7 +309,9 @@ class _Factorizing:
         def choose(some: Matrix) -> Int64Array:
             return choose_anchors(some, options.anchor_items, options.selection, options.seed, means)
 
-        solved = solve(scores, choose, options.seed)
+        solved = solve(scores, choose, options.seed, (PLAIN,) if options.regularisation == "none" else REGULARISATIONS)
+        if options.split == "all":
+            solved = replace(solved, split=all_anchors(len(solved.anchors)))
         self._stage("solve", 2, 3)
         directions, inverse = whiten(solved.inverse, scores)
         solved = replace(solved, inverse=inverse)

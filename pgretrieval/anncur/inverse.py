@@ -14,6 +14,11 @@ from numpy.typing import NDArray
 
 Matrix: TypeAlias = NDArray[np.float64]
 
+Regularising = Literal["auto", "none"]
+"""Choose the regularisation on held-out queries, or take the plain pseudo-inverse."""
+
+REGULARISING: tuple[Regularising, ...] = ("auto", "none")
+
 Kind = Literal["truncation", "ridge"]
 """Drop singular values below a bound, or damp all of them."""
 
@@ -33,6 +38,9 @@ REGULARISATIONS = (
     *(Regularisation("ridge", strength) for strength in (1e-4, 1e-3, 3e-3, 1e-2, 2e-2, 5e-2)),
 )
 """Candidates, compared on held-out queries. A large common offset is the first singular value, so it needs small strengths."""
+
+PLAIN = Regularisation("truncation", 1e-15)
+"""The plain pseudo-inverse, as in ANNCUR's code: only singular values that rounding makes are dropped."""
 
 
 class Decomposed:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,11 @@ from numpy.typing import NDArray
 from pgretrieval.anncur.estimate import QueryModel
 from pgretrieval.anncur.inverse import REGULARISATIONS, Decomposed, Matrix, Regularisation
 from pgretrieval.types import Int64Array
+
+Split = Literal["auto", "all"]
+"""Learn how many calls of a budget go to anchors, or score every anchor item, as in ANNCUR's paper."""
+
+SPLITS: tuple[Split, ...] = ("auto", "all")
 
 BUDGETS = (10, 20, 50, 100, 200, 500, 1000, 2000)
 """Budgets whose split is learnt; others are interpolated."""
@@ -47,7 +53,12 @@ def informative_queries(scores: Matrix) -> Int64Array:
     return np.flatnonzero(np.ptp(scores, axis=1) > 1e-9 * np.abs(scores).max(axis=1, initial=0))
 
 
-def solve(scores: Matrix, choose: Callable[[Matrix], Int64Array], seed: int) -> Solved:
+def solve(
+    scores: Matrix,
+    choose: Callable[[Matrix], Int64Array],
+    seed: int,
+    regularisations: Sequence[Regularisation] = REGULARISATIONS,
+) -> Solved:
     """Return the factorisation of scores (queries, items), of all items or a sample.
 
     Queries with constant scores are excluded: their columns of U are zero. Regularisations are compared on held-out queries, with
@@ -59,10 +70,10 @@ def solve(scores: Matrix, choose: Callable[[Matrix], Int64Array], seed: int) -> 
     held_out, fitting = _held_out(len(informative), seed)
     tried = choose(informative[fitting])
     fitted = Decomposed(informative[np.ix_(fitting, tried)])
-    trials = [_trial(fitted, regularisation, informative, fitting, held_out, tried) for regularisation in REGULARISATIONS]
+    trials = [_trial(fitted, regularisation, informative, fitting, held_out, tried) for regularisation in regularisations]
     best = max(range(len(trials)), key=lambda place: (round(trials[place][0], 4), -trials[place][1]))
     recall, error = trials[best]
-    chosen = REGULARISATIONS[best]
+    chosen = regularisations[best]
     split = learn_split(informative, tried, fitted.inverse(chosen), fitting, held_out, error)
     anchors = choose(informative)
     whole = Decomposed(informative[:, anchors])
@@ -146,6 +157,11 @@ def _recall_of_split(
     scored = _top_mask(estimated, min(budget, estimated.shape[1]))
     reached = np.take_along_axis(scored, ranked, axis=1)
     return float(np.mean([reached[:, :depth].mean() for depth in _DEPTHS_OF_SPLIT if depth <= budget]))
+
+
+def all_anchors(anchors: int) -> dict[int, int]:
+    """Return the split of a budget that gives every anchor item a call, as far as the budget reaches."""
+    return {1: anchors}
 
 
 def anchors_for(budget: int, split: dict[int, int], anchors: int) -> int:

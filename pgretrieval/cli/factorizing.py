@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pgretrieval import presets
+from pgretrieval.anncur.inverse import Regularising
 from pgretrieval.anncur.selection import Selection
+from pgretrieval.anncur.solving import Split
 from pgretrieval.cli import console
 from pgretrieval.cli.files import queries_of
 from pgretrieval.types import Element
@@ -26,7 +29,19 @@ def factorize(
     anchor_items: Annotated[
         int, typer.Option(help="Number of passages that are scored first for a query; the others are estimated from them.")
     ] = 200,
-    selection: Annotated[Selection, typer.Option(help="Selection of these passages.")] = "greedy",
+    selection: Annotated[Selection | None, typer.Option(help="Selection of these passages.", show_default="greedy")] = None,
+    regularisation: Annotated[
+        Regularising | None,
+        typer.Option(help="auto: the best on held-out anchor queries; none: the plain pseudo-inverse.", show_default="auto"),
+    ] = None,
+    split: Annotated[
+        Split | None,
+        typer.Option(help="Calls of a budget that go to these passages: auto learns their number; all.", show_default="auto"),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="anncur: the values of the paper for options that are not given.", show_default="the collection's"),
+    ] = None,
     queries: Annotated[int | None, typer.Option(help="Use only the first N anchor queries.", show_default="all")] = None,
     seed: Annotated[int, typer.Option(help="Seed of random choices.")] = 0,
     element: Annotated[Element, typer.Option(help="Element type of the index: halfvec takes half the bytes.")] = "vector",
@@ -38,6 +53,9 @@ def factorize(
     new passages.
     """
     texts = list(queries_of(anchor_queries).values())[:queries]
+    if preset is not None:
+        given = {"selection": selection, "regularisation": regularisation, "split": split}
+        console.errors.print(presets.factorize_summary(preset, given))
     with context.obj.connect() as database:
         collection = database.get_collection(name)
 
@@ -54,7 +72,17 @@ def factorize(
 
         with console.stage_bars() as stage:
             report = collection.factorize(
-                cross_encoder, texts, anchor_items, selection, seed=seed, element=element, stage=stage, costs=show_costs
+                cross_encoder,
+                texts,
+                anchor_items,
+                selection,
+                regularisation=regularisation,
+                split=split,
+                preset=preset,
+                seed=seed,
+                element=element,
+                stage=stage,
+                costs=show_costs,
             )
     console.errors.print(
         f"factorised {name!r}: {report.embedded:,} passages embedded with {report.calls:,} cross-encoder calls, "

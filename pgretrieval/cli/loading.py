@@ -28,9 +28,11 @@ def open_or_create(
     wanted = {"bits": bits, **(options or {})}
     wanted = {option: value for option, value in wanted.items() if value is not None}
     if name not in database.list_collections():
-        if "preset" in wanted:
-            console.errors.print(presets.summary(wanted["preset"], wanted), soft_wrap=True)
-        return database.create_collection(name, encoder="minilm" if encoder is None else encoder, **wanted)
+        if preset := wanted.get("preset"):
+            console.errors.print(presets.collection_summary(preset, {**wanted, "encoder": encoder}), soft_wrap=True)
+        if encoder is None and not (preset and "encoder" in presets.PRESETS[preset].collection):
+            encoder = "minilm"
+        return database.create_collection(name, encoder=encoder, **wanted)
     collection = database.get_collection(name)
     settings = collection.settings
     for option, value in wanted.items():

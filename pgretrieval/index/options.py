@@ -25,7 +25,7 @@ class CollectionOptions(TypedDict, total=False):
 
     preset: str | None
     """System of a paper, whose options apply where none are given, also to later searches: "colbertv2", "plaid", "xtr", "colxtr",
-    "constbert" (32 vectors a passage), "constbert16" or "constbert64" (docs/papers.md).
+    "constbert" (32 vectors a passage), "constbert16", "constbert64" or "anncur" (docs/papers.md).
     """
 
     dim: int | None
@@ -71,19 +71,25 @@ class CollectionOptions(TypedDict, total=False):
     """True to scale token vectors to unit length; "xtr" and "colxtr" also accept False. Default: the encoder's setting."""
 
 
-def read_settings(name: Any, bits: Any, options: Mapping[str, Any]) -> NewCollection:
-    """Check name and options of a new collection, except those that depend on its encoder. Raises ConfigError.
+def with_preset(encoder: Any, bits: Any, options: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+    """Return encoder, bits and other options of a new collection, completed by those of its preset, which are logged."""
+    if options.get("preset") is None:
+        return encoder, bits, dict(options)
+    name, given = presets.read_name(options["preset"]), {**options, "encoder": encoder, "bits": bits}
+    _LOG.info("%s", presets.collection_summary(name, given))
+    completed = presets.completed(given, presets.PRESETS[name].collection)
+    return completed.pop("encoder"), completed.pop("bits"), completed
 
-    Options that are not given are the preset's, which are logged.
-    """
+
+def read_settings(name: Any, bits: Any, options: Mapping[str, Any]) -> NewCollection:
+    """Check name and options of a new collection, except those that depend on its encoder. Raises ConfigError."""
     if "candidates" in options:
         given = validate.shown(options["candidates"])
         msg = f"candidates is {given}; use generator instead: generator={given}"
         raise ConfigError(msg)
     validate.option_names("create_collection", options, CollectionOptions)
     name = validate.collection_name(name)
-    options, preset = _with_preset({"bits": bits, **options})
-    bits = validate.whole("bits", options.get("bits") or DEFAULT_BITS)
+    bits = validate.whole("bits", DEFAULT_BITS if bits is None else bits)
     if bits not in (1, 2, 4):
         msg = f"bits is {bits!r}; the residual codec supports 1, 2 and 4"
         raise ConfigError(msg)
@@ -102,7 +108,7 @@ def read_settings(name: Any, bits: Any, options: Mapping[str, Any]) -> NewCollec
         vectors_per_passage=validate.whole_or_none("vectors_per_passage", options.get("vectors_per_passage")),
         scoring=_read_scoring(options.get("scorer", "maxsim"), options.get("rerank")),
         unit_vectors=None if unit_vectors is None else validate.flag("unit_vectors", unit_vectors),
-        preset=preset,
+        preset=_stored(options.get("preset")),
     )
     _check_together(settings)
     return settings
@@ -140,14 +146,9 @@ def without_token_vectors(settings: NewCollection) -> NewCollection:
     return replace(with_encoder(settings, None), encoder=collections.TEXTS_ALONE)
 
 
-def _with_preset(options: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[str, Any] | None]:
-    """Return the options completed by those of their preset, and what the collection stores of it."""
-    if options.get("preset") is None:
-        return options, None
-    name = presets.read_name(options["preset"])
-    preset = presets.PRESETS[name]
-    _LOG.info("%s", presets.summary(name, options))
-    return presets.completed(options, preset.collection), {"name": name, "search": list(preset.search)}
+def _stored(preset: Any) -> dict[str, Any] | None:
+    """Return what a collection stores of its preset."""
+    return None if preset is None else {"name": preset, "search": list(presets.PRESETS[preset].search)}
 
 
 def _read_scoring(scorer: Any, rerank: Any) -> Scoring:

@@ -138,7 +138,7 @@ where collection_id = %(collection_id)s and matrix_id is distinct from %(kept_ma
 
 -- name: active
 select factorization.factorization_id, factorization.matrix_id, asked_items, anchor_items, selection, seed, element, split, inverse,
-       intersection, centre, held_out_error, score_matrix.cross_encoder, score_matrix.fingerprint, factorization.identity
+       intersection, centre, held_out_error, score_matrix.cross_encoder, score_matrix.fingerprint, factorization.identity, strength
 from pgretrieval.collection
 join pgretrieval.factorization using (factorization_id)
 join pgretrieval.score_matrix using (matrix_id)

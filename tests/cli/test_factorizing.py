@@ -40,6 +40,10 @@ def test_factorize_and_search_by_a_cross_encoder(command: Command, tiny_bert: Pa
     assert "factorised 'docs': 100 passages embedded with 2,000 cross-encoder calls, 15 anchor items chosen" in err
     code, _, err = command(*asked)
     assert "0 passages embedded with 0 cross-encoder calls, 15 anchor items as before" in err
+    code, _, err = command(*asked, "--preset", "anncur", "--split", "auto")
+    assert "preset anncur, ANNCUR (Yadav et al. 2022): selection random, regularisation none\n" in err
+    assert "15 anchor items chosen" in err
+    code, _, err = command(*asked, "--selection", "greedy", "--regularisation", "auto", "--split", "auto")
     search = ("search", "docs", "the river", "--json", "-k", "3", "--explain")
     code, out, err = command(*search, "--scorer", "cross_encoder", "--budget", "40", "--rounds", "4")
     assert code == 0

@@ -19,6 +19,7 @@ from pgretrieval.encode.registry import load_encoder
 from pgretrieval.index.coding import codebook_from_row
 from pgretrieval.presets import PRESETS
 from pgretrieval.types import Float32Array, Passage
+from tests.support.cross_encoder import TableCrossEncoder
 from tests.support.sql import vector_array
 
 QUERIES = (
@@ -400,3 +401,63 @@ def test_a_preset_searches_before_the_first_build(database: pgretrieval.Retrieva
         passage.id: maxsim(query, rows) / len(query) for passage, rows in zip(texts.passages, texts.vectors[:20], strict=False)
     }
     assert_hits(docs.search(vectors=query), exact)
+
+
+# ---- ANNCUR
+
+
+@pytest.mark.parametrize("of_collection", [True, False])
+def test_anncur_is_the_plain_factorisation(database: pgretrieval.RetrievalDatabase, texts: Texts, of_collection: bool):
+    """Random anchors, U the plain pseudo-inverse; a search scores every anchor item and then the best by e_q U R."""
+    model, anchor_items, budget = TableCrossEncoder(noise=0.1), 20, 60
+    if of_collection:
+        docs = database.create_collection("docs", preset="anncur")
+        assert docs.settings.texts_alone
+    else:
+        docs = database.create_collection("docs", encoder="none")
+    docs.add([{"id": str(number), "text": f"text {number}"} for number in range(PASSAGES)])
+    anchor_queries = [f"query {number}" for number in range(60)]
+    docs.factorize(model, anchor_queries, anchor_items, preset=None if of_collection else "anncur")
+    with psycopg.connect(database.url) as connection:
+        keys = connection.execute(
+            "select key from pgretrieval.anchor_item join pgretrieval.passage using (bucket, passage_id)"
+        ).fetchall()
+    anchors = sorted(int(key) for (key,) in keys)
+    rng = np.random.default_rng(0)
+    assert anchors == sorted(rng.choice(PASSAGES, anchor_items, replace=False).tolist())
+    scores = model.table[:60, :PASSAGES].astype(np.float32).astype(np.float64)
+    item_embeddings = np.linalg.pinv(scores[:, anchors], rcond=1e-15) @ scores
+    for number in range(60, 70):
+        model.asked.clear()
+        exact = model.table[number, :PASSAGES]
+        estimates = exact[anchors] @ item_embeddings
+        estimates[anchors] = -np.inf
+        scored = [*anchors, *np.argsort(-estimates)[: budget - anchor_items].tolist()]
+        hits = docs.search(f"query {number}", 10, scorer="cross_encoder", budget=budget)
+        assert sorted(int(text.split()[-1]) for _, text in model.asked) == sorted(scored)
+        assert_hits(hits, {str(place): float(exact[place]) for place in scored})
+    found = docs.stats()["factorization"]
+    assert (found["selection"], found["regularisation"], found["strength"]) == ("random", "truncation", 1e-15)
+    again = docs.factorize(model, anchor_queries, anchor_items, preset="anncur")
+    assert not again.solved
+    assert docs.factorize(model, anchor_queries, anchor_items, preset="anncur", split="auto").solved
+    assert docs.factorize(
+        model, anchor_queries, anchor_items, "greedy", regularisation="auto", split="auto", preset="anncur"
+    ).solved
+    assert docs.stats()["factorization"]["selection"] == "greedy"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"preset": "colbertv2"}, "preset is 'colbertv2'; choose anncur"),
+        ({"regularisation": "ridge"}, "regularisation is 'ridge'; choose auto or none"),
+        ({"split": "half"}, "split is 'half'; choose auto or all"),
+    ],
+)
+def test_factorisations_refuse_other_values(database: pgretrieval.RetrievalDatabase, options: dict[str, Any], message: str):
+    """The error names the values."""
+    docs = database.create_collection("docs", encoder="none")
+    docs.add([{"id": "1", "text": "text 1"}])
+    with pytest.raises(pgretrieval.ConfigError, match=message):
+        docs.factorize(TableCrossEncoder(), [f"query {number}" for number in range(20)], **options)

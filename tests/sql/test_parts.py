@@ -101,6 +101,19 @@ def test_plaid_settings(connection: Connection, held: tuple[int, int]):
         connection.execute(settings, [10, None, 9])
 
 
+def test_preset_options(connection: Connection, held: tuple[int, int]):
+    """The first row whose limits hold gives the options; a collection without a preset has none."""
+    options = "select pgretrieval.preset_options(c, %s) ->> 'probes' from pgretrieval.collection c"
+    assert connection.execute(options, [10]).fetchone() == (None,)
+    rows = '[{"k": 10, "probes": 1}, {"passages": 50, "probes": 2}, {"probes": 3}]'
+    connection.execute("update pgretrieval.collection set preset = jsonb_build_object('name', 'x', 'search', %s::jsonb)", [rows])
+    for k, passages, probes in ((10, 1000, "1"), (11, 50, "2"), (11, 51, "3")):
+        connection.execute("update pgretrieval.codebook set passages = %s", [passages])
+        assert connection.execute(options, [k]).fetchone() == (probes,)
+    connection.execute("""update pgretrieval.collection set preset = '{"name": "x", "search": []}'""")
+    assert connection.execute("select pgretrieval.preset_options(c, 1) from pgretrieval.collection c").fetchone() == ({},)
+
+
 def test_check_search(connection: Connection):
     """Invalid numbers are refused under the argument's name."""
     connection.execute("select pgretrieval.check_search(null, 1), pgretrieval.check_search(null, 100000000, 1000000)")

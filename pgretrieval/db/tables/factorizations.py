@@ -58,6 +58,7 @@ class FactorizationRow:
     cross_encoder: dict[str, str]
     fingerprint: str
     identity: UUID
+    strength: float
 
 
 class Anchor(NamedTuple):
@@ -244,6 +245,7 @@ def active(tables: CollectionTables) -> FactorizationRow | None:
         cross_encoder=row[12],
         fingerprint=row[13],
         identity=row[14],
+        strength=row[15],
     )
 
 
