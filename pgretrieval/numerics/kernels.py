@@ -42,8 +42,15 @@ class CodeScorer:
 
         `owners` (tokens,) are their rows. A row without tokens has -inf.
         """
-        self._check(centroid_ids, residuals)
         best = np.full((rows, len(query), LANES), -np.inf, dtype=np.float32)
+        self.raise_to(best, query, centroid_ids, residuals, owners)
+        return best
+
+    def raise_to(
+        self, best: Float32Array, query: Float32Array, centroid_ids: Int32Array, residuals: ByteArray, owners: Int32Array
+    ) -> None:
+        """Raise `best` (rows, groups, LANES), of one piece in memory, to the best similarity of the tokens that each row owns."""
+        self._check(centroid_ids, residuals)
         ids, packed, owned = (np.ascontiguousarray(array) for array in (centroid_ids, residuals, owners))
         if len(ids):
             self._score(
@@ -57,7 +64,6 @@ class CodeScorer:
                 self._centroids.ctypes.data,
                 len(ids),
             )
-        return best
 
     def _check(self, centroid_ids: Int32Array, residuals: ByteArray) -> None:
         """Raise StorageError for codes that would be read beyond the codebook."""

@@ -20,7 +20,7 @@ class Explanation:
         probes: Distinct centroids probed.
         postings_read: Postings of these centroids: passages, or tokens with XTR.
         candidates: Passages from the generator, or with a retrieved token.
-        passages_decoded: Passages scored exactly.
+        passages_decoded: Passages scored by all their tokens.
         tokens_decoded: Tokens decoded.
         tokens_retrieved: Retrieved tokens, over all query tokens (XTR).
         bytes_moved: Bytes of codes and vectors read from the server.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -52,9 +53,13 @@ class HybridScores:
             return joined
         return np.unique(np.concatenate(groups))
 
+    @cached_property
+    def _dense_scores(self) -> tuple[Int32Array, Float32Array]:
+        return self._dense.read() if self._dense else _NOTHING
+
     def fuse(self, passage_ids: Int32Array, late: Float32Array) -> Float32Array:
         """Return fused scores (passages,) from late-interaction scores and the requested ones."""
-        dense = _scores_of(passage_ids, *self._dense.read()) if self._dense else np.full(len(passage_ids), np.nan)
+        dense = _scores_of(passage_ids, *self._dense_scores)
         words = _scores_of(passage_ids, self._word_ids, self._word_scores)
         least = float(self._word_scores.min()) if len(self._word_scores) == self._listed else 0.0
         return fuse(self._query.fusion, passage_ids, late.astype(np.float64), words, dense, least)

@@ -50,7 +50,7 @@ def retrieve(similarity: Float32Array, query_tokens: int, k_tokens: int, passage
     """
     width = similarity.shape[1]
     least = np.full(width, np.inf, dtype=np.float32)
-    least[:query_tokens] = _lower_bound(similarity[:, :query_tokens], k_tokens)
+    least[:query_tokens] = _lower_bound(similarity, query_tokens, k_tokens)
     places = np.flatnonzero((similarity >= least).reshape(-1))  # in one dimension it is ten times as fast
     tokens, columns = places // width, places % width
     scores = similarity.reshape(-1)[places]
@@ -64,13 +64,14 @@ def retrieve(similarity: Float32Array, query_tokens: int, k_tokens: int, passage
     return Retrieved(tokens[chosen], columns[chosen], scores[chosen])
 
 
-def _lower_bound(similarity: Float32Array, k_tokens: int) -> Float32Array:
+def _lower_bound(similarity: Float32Array, query_tokens: int, k_tokens: int) -> Float32Array:
     """Return a number (query tokens,) that at least `k_tokens` of each column reach, and few more: a number that so many groups of
     tokens reach.
     """
     while (half := len(similarity) // 2) >= _GROUPS_PER_RETRIEVED * k_tokens:
-        similarity = np.maximum(similarity[:half], similarity[half : 2 * half])
-    bound: Float32Array = np.partition(similarity.T, len(similarity) - k_tokens, axis=1)[:, len(similarity) - k_tokens]
+        similarity = np.maximum(similarity[:half], similarity[half : 2 * half])  # of whole rows, which lie together in memory
+    places = len(similarity) - k_tokens
+    bound: Float32Array = np.partition(similarity[:, :query_tokens].T, places, axis=1)[:, places]
     return bound
 
 
@@ -114,21 +115,21 @@ def score_retrieved(
     if not len(passage_ids):
         others = imputed(imputation, np.zeros(query_tokens, dtype=np.float32), warp)
         return TokenScores(passage_ids, np.empty(0, dtype=np.float32), float(others.sum(dtype=np.float64)), 0)
-    ids, owners = distinct_ids(passage_ids)
     if k_tokens >= len(similarity):
+        ids, owners = distinct_ids(passage_ids)
         order = np.argsort(owners, kind="stable")
         similarity = similarity[order, :query_tokens]
         best = np.maximum.reduceat(similarity, np.searchsorted(owners[order], np.arange(len(ids))), axis=0)
         missed, count = imputed(imputation, similarity.min(axis=0), warp), similarity.size
     else:
         found = retrieve(similarity, query_tokens, k_tokens, passage_ids)
+        ids, owners = distinct_ids(passage_ids[found.tokens])
         best = np.full((len(ids), query_tokens), -np.inf, dtype=np.float32)
-        np.maximum.at(best.reshape(-1), owners[found.tokens] * np.int64(query_tokens) + found.query_tokens, found.scores)
+        np.maximum.at(best.reshape(-1), owners * np.int64(query_tokens) + found.query_tokens, found.scores)
         missed = imputed(imputation, found.scores.reshape(-1, k_tokens).min(axis=1), warp)
         count = len(found.scores)
-    seen = np.flatnonzero(best.max(axis=1) > -np.inf)
-    scores = np.where(best[seen] > -np.inf, best[seen], missed).sum(axis=1, dtype=np.float64)
-    return TokenScores(ids[seen], scores.astype(np.float32), float(missed.sum(dtype=np.float64)), count)
+    scores = np.where(best > -np.inf, best, missed).sum(axis=1, dtype=np.float64)
+    return TokenScores(ids, scores.astype(np.float32), float(missed.sum(dtype=np.float64)), count)
 
 
 def imputed(imputation: Imputation, last_retrieved: Float32Array, warp: Float32Array | None) -> Float32Array:

@@ -8,9 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgretrieval.db import candidates as read
-from pgretrieval.db.candidates import CodedPassages, ListedTokens, PendingCodes, PendingVectors, StoredPassages
-from pgretrieval.db.handles import IndexTables
+from pgretrieval.db.candidates import CodedPassages, ListedTokens
 from pgretrieval.numerics.codebook import Codebook
 from pgretrieval.numerics.kernels import best_of_vectors, by_lanes
 from pgretrieval.numerics.llvm import LANES
@@ -19,22 +17,6 @@ from pgretrieval.numerics.parallel import in_parallel, part_size
 from pgretrieval.types import ByteArray, Float32Array, Int32Array, Int64Array, TokenMatrix
 
 _TOKENS_AT_LEAST = 2048  # tokens that one thread scores before a second has woken
-
-
-def request_passages(
-    tables: IndexTables, passage_ids: Int32Array, codebook: Codebook, *, keeps_vectors: bool
-) -> PendingCodes | PendingVectors:
-    """Request the data for exact scores of passages: their vectors if the collection stores them, else their codes."""
-    if keeps_vectors:
-        return read.vectors_of(tables, passage_ids)
-    return read.codes_of(tables, passage_ids, len(codebook.centroids))
-
-
-def exact_scores(query: Float32Array, codebook: Codebook, found: CodedPassages | StoredPassages) -> Float32Array:
-    """Return exact MaxSim (passages,) of (query tokens, dim) with each passage."""
-    if isinstance(found, StoredPassages):
-        return stored_maxsim(query, found.tokens)
-    return decoded_maxsim(query, codebook, found)
 
 
 def decoded_maxsim(query: Float32Array, codebook: Codebook, coded: CodedPassages) -> Float32Array:
@@ -72,17 +54,16 @@ def token_similarity(query: Float32Array, codebook: Codebook, tokens: ListedToke
     if codebook.device.type != "cpu" and count:
         return _similarity_on_device(query, codebook, tokens.centroid_ids, tokens.residuals).T.contiguous().cpu().numpy()
     lanes, at_once = by_lanes(query), part_size(count, _TOKENS_AT_LEAST)
-    similarity = np.empty((count, len(lanes) * LANES), dtype=np.float32)
+    similarity = np.full((count, len(lanes), LANES), -np.inf, dtype=np.float32)
 
     def part(start: int) -> None:
-        block = slice(start, min(start + at_once, count))
-        rows = block.stop - start
-        owners = np.arange(rows, dtype=np.int32)
-        best = codebook.scorer.best(lanes, tokens.centroid_ids[block], tokens.residuals[block], owners, rows)
-        similarity[block] = best.reshape(rows, -1)
+        some = slice(start, start + at_once)
+        rows = similarity[some]
+        owners = np.arange(len(rows), dtype=np.int32)
+        codebook.scorer.raise_to(rows, lanes, tokens.centroid_ids[some], tokens.residuals[some], owners)
 
     in_parallel(part, range(0, count, at_once))
-    return similarity
+    return similarity.reshape(count, len(lanes) * LANES)
 
 
 def _maxsim_in_parallel(best: Callable[[slice, Int32Array, int], Float32Array], offsets: Int64Array) -> Float32Array:

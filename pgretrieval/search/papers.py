@@ -20,7 +20,6 @@ from pgretrieval.search.interaction import best_by_interaction, distinct_ids
 from pgretrieval.search.maxsim import best_first, decoded_maxsim
 from pgretrieval.search.options import ScanOptions
 from pgretrieval.search.plaid import PlaidScan, PlaidScanner, PlaidSettings, choose_settings
-from pgretrieval.search.scanner import Ranking
 from pgretrieval.types import Float32Array, Int32Array, SearchGenerator
 
 _CANDIDATES_PER_PROBE = 2**12  # ColBERTv2, section 5
@@ -75,14 +74,12 @@ class LowerBoundScan(PlaidScan):
 
     def generate(self) -> None:
         """Read the postings, and request the codes of all passages that they list."""
-        if self._postings is None:
-            return
         with self.report.stage("candidates"):
-            listed = self._postings.read()
+            listed = self._read_postings()
+            if listed is None:
+                return
             self._listed = read.codes_of(self._tables, distinct_ids(listed.passage_ids)[0], self._shape[0])
         self.report.round_trips += 1
-        self.report.postings_read = len(listed.passage_ids)
-        self.report.bytes_moved += listed.bytes_moved
 
     def narrow(self) -> None:
         """Read the codes and keep the passages with the highest bounds. If they are fewer than k, other passages follow."""
@@ -98,14 +95,17 @@ class LowerBoundScan(PlaidScan):
             best = seen.passage_ids[best_first(bounds, seen.passage_ids, self._settings.candidates)]
         self.report.tokens_decoded += seen.token_count
         with self.report.stage("codes"):
-            if self._hybrid or self._index.keeps_vectors:
-                self._requested = self._request_passages(self._hybrid.join(best) if self._hybrid else best)
+            if self._hybrid:
+                self._request_codes(self._hybrid.join(best))
             else:
                 self._kept = coded.some(np.flatnonzero(np.isin(coded.passage_ids, best)))
 
-    def rank(self) -> Ranking:
-        """Score the passages exactly, by their decoded or stored vectors."""
-        return super().rank() if self._kept is None else self._ranked(self._kept)
+    def score(self) -> None:
+        """Score the kept passages by their codes, which are here already unless others were joined."""
+        if self._kept is None:
+            super().score()
+        else:
+            self._score_coded(self._kept)
 
 
 class CentroidPruningScan(PlaidScan):

@@ -123,6 +123,8 @@ class SearchPipeline:
                     scan.generate()
                 for scan in scans:
                     scan.narrow()
+                for scan in scans:
+                    scan.score()
                 rankings = [scan.rank() for scan in scans]
                 reports = [scan.report for scan in scans]
             with shared.stage("texts"):

@@ -8,15 +8,7 @@ import numpy as np
 
 from pgretrieval import validate
 from pgretrieval.db import candidates as read
-from pgretrieval.db.candidates import (
-    CodedPassages,
-    ListedPassages,
-    PendingCentroids,
-    PendingCodes,
-    PendingPostings,
-    PendingVectors,
-    StoredPassages,
-)
+from pgretrieval.db.candidates import ListedPassages, PendingCentroids, PendingPostings
 from pgretrieval.db.connection import Connection
 from pgretrieval.errors import ConfigError
 from pgretrieval.numerics.centroid_scores import CentroidScores, PassageCentroids
@@ -24,7 +16,7 @@ from pgretrieval.search.interaction import best_by_interaction, best_listed
 from pgretrieval.search.loaded import CollectionStatistics, LoadedIndex
 from pgretrieval.search.options import ScanOptions, ScanRequest
 from pgretrieval.search.probe import select_probes
-from pgretrieval.search.scanner import BaseScan, Ranking
+from pgretrieval.search.scanner import BaseScan
 from pgretrieval.types import Float32Array, Int32Array, Restriction, SearchGenerator
 
 _NO_PASSAGES: Int32Array = np.empty(0, dtype=np.int32)
@@ -104,7 +96,6 @@ class PlaidScan(BaseScan):
         self._postings: PendingPostings | None = None
         self._known, _ = index.centroid_ids.find(_NO_PASSAGES)
         self._coded: PendingCentroids | None = None
-        self._requested: PendingCodes | PendingVectors
         proxy_model = index.proxy_model if settings.generator == "proxy" and self._restriction is None else None
         with self.report.stage("probe"):
             self._scores = CentroidScores(query, index.codebook.centroids)
@@ -116,21 +107,30 @@ class PlaidScan(BaseScan):
                 self._coded = self._request_among(self._restriction)
             else:
                 self._postings = read.listed_by(self._tables, self._probes)
-            self._request_hybrid(settings.candidates)
         self.report.probes = 0 if proxy_model else len(self._probes.centroid_ids)
 
     def generate(self) -> None:
         """Read the postings, and request the centroids of the candidates that no search has read before."""
-        if self._postings is None:
-            return
         with self.report.stage("candidates"):
-            listed = self._postings.read()
+            listed = self._read_postings()
+            if listed is None:
+                return
             self._known, unknown = self._index.centroid_ids.find(self._candidates_of(listed))
             if len(unknown):
                 self.report.round_trips += 1
                 self._coded = read.centroids_of(self._tables, unknown, *self._shape)
-        self.report.postings_read = len(listed.passage_ids)
-        self.report.bytes_moved += listed.bytes_moved
+
+    def _read_postings(self) -> ListedPassages | None:
+        """Return the postings if the candidates come from these.
+
+        Then request words and dense vectors of a hybrid search: the server works on them while candidates are chosen.
+        """
+        listed = self._postings.read() if self._postings else None
+        self._request_hybrid(self._settings.candidates)
+        if listed:
+            self.report.postings_read = len(listed.passage_ids)
+            self.report.bytes_moved += listed.bytes_moved
+        return listed
 
     def _candidates_of(self, listed: ListedPassages) -> Int32Array:
         """Return the candidates among the passages that the probed centroids list."""
@@ -151,7 +151,7 @@ class PlaidScan(BaseScan):
         with self.report.stage("codes"):
             if self._hybrid:
                 passage_ids = self._hybrid.join(passage_ids)
-            self._requested = self._request_passages(passage_ids)
+            self._request_codes(passage_ids)
 
     def _pruned(self, found: PassageCentroids) -> PassageCentroids:
         """Return the candidates that remain after centroid interaction."""
@@ -159,15 +159,6 @@ class PlaidScan(BaseScan):
             return found
         with self.report.stage("interaction"):
             return best_by_interaction(self._scores, found, self._settings.pruning)
-
-    def rank(self) -> Ranking:
-        """Score the passages exactly, by their decoded or stored vectors."""
-        return self._ranked(self._read_requested(self._requested))
-
-    def _ranked(self, found: CodedPassages | StoredPassages) -> Ranking:
-        scores = self._exact_scores(found)
-        with self.report.stage("maxsim"):
-            return self._ranking(found.passage_ids, scores)
 
     def _candidates(self) -> PassageCentroids:
         """Return the candidates with their centroids: those that earlier searches read, then those that this one requested."""

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
-from pgretrieval.db.candidates import CodedPassages, PendingCodes, PendingVectors, StoredPassages
+import numpy as np
+
+from pgretrieval import validate
+from pgretrieval.db import candidates as read
+from pgretrieval.db.candidates import CodedPassages, PendingCodes, PendingVectors
 from pgretrieval.db.connection import Connection
-from pgretrieval.search import maxsim
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.fusion import HybridScores
 from pgretrieval.search.loaded import LoadedIndex
+from pgretrieval.search.maxsim import best_first, decoded_maxsim, stored_maxsim
 from pgretrieval.search.options import ScanRequest
 from pgretrieval.types import Float32Array, Int32Array, Restriction
+
+_VECTORS_BEYOND = 10
+_VECTORS_BEYOND_PER_HIT = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,43 +42,71 @@ class BaseScan:
         self._query = query
         self._restriction = request.restriction or (Restriction() if index.restricted else None)
         self._hybrid: HybridScores | None = None
+        self._codes: PendingCodes | None = None
+        self._vectors: PendingVectors | None = None
+        self._scored: tuple[Int32Array, Float32Array]
+        self._divisor = np.float32(1)  # of all scores
+
+    def score(self) -> None:
+        """Score the passages whose codes were requested, and request the vectors of the best if the collection keeps them."""
+        if self._codes is None:
+            return
+        with self.report.stage("codes"):
+            found = self._codes.read()
+        self.report.bytes_moved += found.bytes_moved
+        self._score_coded(found)
+
+    def _score_coded(self, found: CodedPassages) -> None:
+        with self.report.stage("maxsim"):
+            passage_ids, scores = self._scored = found.passage_ids, decoded_maxsim(self._query, self._index.codebook, found)
+        self.report.tokens_decoded += found.token_count
+        self.report.passages_decoded = len(passage_ids)
+        if self._index.keeps_vectors:
+            with self.report.stage("vectors"):
+                count = vectors_to_read(self._request.k, self._index.codebook.codec.bits)
+                best = best_first(self._fused(passage_ids, scores), passage_ids, count)
+                self._vectors = read.vectors_of(self._tables, passage_ids[best])
+            self.report.round_trips += 1
+
+    def rank(self) -> Ranking:
+        """Return the k best passages, among those whose vectors were requested if any were, by these vectors."""
+        passage_ids, scores = self._scored
+        ranked = np.arange(len(passage_ids))
+        if self._vectors:
+            with self.report.stage("vectors"):
+                vectors = self._vectors.read()
+            with self.report.stage("maxsim"):
+                order = np.argsort(passage_ids)
+                ranked = order[np.searchsorted(passage_ids, vectors.passage_ids, sorter=order)]
+                scores[ranked] = stored_maxsim(self._query, vectors.tokens)
+            self.report.bytes_moved += vectors.bytes_moved
+        with self.report.stage("maxsim"):
+            scores = self._fused(passage_ids, scores / self._divisor)
+            best = ranked[best_first(scores[ranked], passage_ids[ranked], self._request.k)]
+        return Ranking(passage_ids[best].tolist(), scores[best].tolist())
 
     def _request_hybrid(self, candidates: int) -> None:
         """Request the scores of words and dense vectors if this is a hybrid search."""
         if self._request.hybrid:
             self._hybrid = HybridScores(self._tables, self._request.hybrid, self._request.k, candidates, self._restriction)
 
-    def _request_passages(self, passage_ids: Int32Array) -> PendingCodes | PendingVectors:
-        """Request the data for exact scores of passages."""
+    def _request_codes(self, passage_ids: Int32Array) -> None:
         self.report.round_trips += 1
-        index = self._index
-        return maxsim.request_passages(self._tables, passage_ids, index.codebook, keeps_vectors=index.keeps_vectors)
+        self._codes = read.codes_of(self._tables, passage_ids, len(self._index.codebook.centroids))
 
-    def _read_requested(self, requested: PendingCodes | PendingVectors) -> CodedPassages | StoredPassages:
-        """Read the requested codes or vectors."""
-        with self.report.stage("codes"):
-            found = requested.read()
-        self.report.bytes_moved += found.bytes_moved
-        return found
+    def _fused(self, passage_ids: Int32Array, scores: Float32Array) -> Float32Array:
+        """Return the scores (passages,), or in a hybrid search the fused ones."""
+        return self._hybrid.fuse(passage_ids, scores) if self._hybrid else scores
 
-    def _exact_scores(self, found: CodedPassages | StoredPassages) -> Float32Array:
-        """Return the exact MaxSim of the passages (passages,)."""
-        with self.report.stage("maxsim"):
-            scores = maxsim.exact_scores(self._query, self._index.codebook, found)
-        self.report.tokens_decoded += found.token_count
-        self.report.passages_decoded = len(found.passage_ids)
-        return scores
 
-    def _ranking(self, passage_ids: Int32Array, scores: Float32Array) -> Ranking:
-        """Return the k best passages, in a hybrid search by the fused scores."""
-        if self._hybrid:
-            scores = self._hybrid.fuse(passage_ids, scores)
-        best = maxsim.best_first(scores, passage_ids, self._request.k)
-        return Ranking(passage_ids[best].tolist(), scores[best].tolist())
+def vectors_to_read(k: int, bits: int) -> int:
+    """Return how many passages, the best by codes of so many bits, are compared by kept vectors (docs/design/stages.md)."""
+    beyond = max(_VECTORS_BEYOND, math.ceil(_VECTORS_BEYOND_PER_HIT * k)) * (4 // bits) ** 2
+    return min(k + beyond, validate.INT4)
 
 
 class PendingScan(Protocol):
-    """Pending scan of one query. The pipeline calls `generate`, `narrow` and `rank`; `report` collects work and time."""
+    """Pending scan of one query. The pipeline calls `generate`, `narrow`, `score` and `rank`; `report` collects work and time."""
 
     report: Explanation
 
@@ -80,8 +116,11 @@ class PendingScan(Protocol):
     def narrow(self) -> None:
         """Read the candidates, and request the data to score the best."""
 
+    def score(self) -> None:
+        """Score the passages, and request what ranks the best more exactly."""
+
     def rank(self) -> Ranking:
-        """Score the passages and return the k best."""
+        """Return the k best passages."""
 
 
 class Scanner(Protocol):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pgretrieval import validate
 from pgretrieval.db import candidates as read
-from pgretrieval.db.candidates import ListedTokens, Pending, PendingCodes, PendingSizes, PendingTokens, PendingVectors
+from pgretrieval.db.candidates import ListedTokens, Pending, PendingSizes, PendingTokens
 from pgretrieval.db.connection import Connection
 from pgretrieval.numerics.centroid_scores import CentroidScores
 from pgretrieval.search.imputation import TokenScores, score_retrieved, warp_scores
@@ -18,7 +18,7 @@ from pgretrieval.search.loaded import LoadedIndex
 from pgretrieval.search.maxsim import best_first, token_similarity
 from pgretrieval.search.options import DEFAULT_K_TOKENS, ScanOptions, ScanRequest
 from pgretrieval.search.probe import best_centroids, centroids_with_tokens
-from pgretrieval.search.scanner import BaseScan, Ranking
+from pgretrieval.search.scanner import BaseScan
 from pgretrieval.types import Float32Array, Imputation, Int32Array, Int64Array, Reduction, Rerank, Restriction
 
 _ALL_TOKENS = 2**31 - 1
@@ -93,8 +93,8 @@ class XtrScan(BaseScan):
         self._version: Pending | None = None
         self._sizes: PendingSizes | None = None
         self._warp_scores: Float32Array | None = None
-        self._scored: tuple[Int32Array, Float32Array]
-        self._requested: PendingCodes | PendingVectors | None = None  # to rerank the best
+        if settings.reduction == "mean":
+            self._divisor = np.float32(len(query))
         self._request_hybrid(settings.rerank_depth)
         with self.report.stage("probe"):
             self._scores = CentroidScores(query, index.codebook.centroids)
@@ -110,7 +110,7 @@ class XtrScan(BaseScan):
 
     def narrow(self) -> None:
         """Read the tokens and score passages; request the codes of the best if they are reranked."""
-        found = self._score()
+        found = self._passages()
         hybrid, reranks = self._hybrid, self._settings.rerank != "none"
         if not reranks and hybrid is None:
             self._scored = found.passage_ids, found.scores
@@ -120,22 +120,11 @@ class XtrScan(BaseScan):
             if hybrid:
                 passage_ids = hybrid.join(passage_ids)
             if reranks:
-                self._requested = self._request_passages(passage_ids)
+                self._request_codes(passage_ids)
             else:
                 self._scored = passage_ids, found.of(passage_ids)
 
-    def rank(self) -> Ranking:
-        """Rank the passages by retrieved tokens, or by all tokens if they are reranked."""
-        if self._requested:
-            found = self._read_requested(self._requested)
-            passage_ids, scores = found.passage_ids, self._exact_scores(found)
-        else:
-            passage_ids, scores = self._scored
-        if self._settings.reduction == "mean":
-            scores = scores / np.float32(len(self._query))
-        return self._ranking(passage_ids, scores)
-
-    def _score(self) -> TokenScores:
+    def _passages(self) -> TokenScores:
         """Return the passages of retrieved tokens.
 
         A query token that reads too few tokens probes more centroids, in the end all. If fewer than k passages are found and more
