@@ -22,20 +22,30 @@ class Preset:
         collection: Options of `create_collection`.
         search: Options of searches in rows. The first row applies whose limits, `k` hits and `passages` of the collection, hold.
         factorize: Options of `factorize`.
+        model: The kind of model that `pgretrieval train` trains, or "".
+        train: Options of that command. The base model and the length of the training are not among them.
     """
 
     system: str
     collection: Options
     search: Sequence[Options] = ()
     factorize: Options = field(default_factory=dict)
+    model: str = ""
+    train: Options = field(default_factory=dict)
 
 
 _COMPRESSED = {"bits": 2, "levels": "quantile"}
 _IN_FULL = {"imputation": "kth", "reduction": "mean"}
+_DISTILLED = {"ways": 64, "depth": 500, "batch": 32, "learning_rate": 1e-5, "warmup": 0.05}
 
 
 def _constbert(vectors: int) -> Preset:
-    return Preset("ConstBERT (MacAvaney et al. 2025)", {**_COMPRESSED, "vectors_per_passage": vectors})
+    return Preset(
+        "ConstBERT (MacAvaney et al. 2025)",
+        {**_COMPRESSED, "vectors_per_passage": vectors},
+        model="constbert",
+        train={"vectors": vectors, "shape": "full", **_DISTILLED},
+    )
 
 
 PRESETS: Mapping[str, Preset] = {
@@ -43,6 +53,8 @@ PRESETS: Mapping[str, Preset] = {
         "ColBERTv2 (Santhanam et al. 2022)",
         _COMPRESSED,
         ({"generator": "lower_bound", "probes": 2},),
+        model="colbert",
+        train=_DISTILLED,
     ),
     "plaid": Preset(
         "PLAID (Santhanam et al. 2022)",
@@ -53,7 +65,13 @@ PRESETS: Mapping[str, Preset] = {
             {"generator": "centroid_pruning", "probes": 4, "centroid_threshold": 0.4, "candidates": 4096},
         ),
     ),
-    "xtr": Preset("XTR (Lee et al. 2023)", {"scorer": "xtr"}, ({"k_tokens": 40_000, **_IN_FULL},)),
+    "xtr": Preset(
+        "XTR (Lee et al. 2023)",
+        {"scorer": "xtr"},
+        ({"k_tokens": 40_000, **_IN_FULL},),
+        model="xtr",
+        train={"k_train": 320, "ways": 2, "batch": 256, "learning_rate": 1e-3},
+    ),
     "colxtr": Preset(
         "ColXTR (Bhat and Sen 2025)",
         {"scorer": "colxtr", "rerank": "maxsim"},
@@ -61,6 +79,8 @@ PRESETS: Mapping[str, Preset] = {
             {"passages": 1_000_000, "probes": 10, "k_tokens": 500, **_IN_FULL},
             {"probes": 10, "k_tokens": 10_000, **_IN_FULL},
         ),
+        model="xtr",
+        train={"k_train": 320, "ways": 2, "batch": 48, "learning_rate": 1e-3},
     ),
     "constbert": _constbert(32),
     "constbert16": _constbert(16),
@@ -70,6 +90,16 @@ PRESETS: Mapping[str, Preset] = {
         "ANNCUR (Yadav et al. 2022)",
         {"encoder": "none"},
         factorize={"selection": "random", "regularisation": "none", "split": "all"},
+        model="cross-encoder",
+        train={
+            "ways": 64,
+            "max_tokens": 256,
+            "epochs": 4.0,
+            "accumulation": 4,
+            "learning_rate": 1e-5,
+            "warmup": 0.01,
+            "weight_decay": 0.01,
+        },
     ),
 }
 """The presets by name."""
@@ -84,6 +114,16 @@ def read_factorize(name: Any) -> Options:
     """Return the options of `factorize` of a preset that has some. Raises ConfigError, which lists these."""
     having = tuple(name for name, preset in PRESETS.items() if preset.factorize)
     return PRESETS[validate.choice("preset", name, having)].factorize
+
+
+def read_training(name: Any, model: str | None = None) -> Preset:
+    """Return a preset that trains a model, of this kind unless it is None. Raises ConfigError, which lists these."""
+    return PRESETS[validate.choice("preset", name, trained(model))]
+
+
+def trained(model: str | None = None) -> tuple[str, ...]:
+    """Return the names of the presets that train a model, of this kind unless it is None."""
+    return tuple(name for name, preset in PRESETS.items() if preset.model and model in (None, preset.model))
 
 
 def completed(given: Options, preset: Options) -> dict[str, Any]:
@@ -121,6 +161,11 @@ def collection_summary(name: str, given: Options) -> str:
 def factorize_summary(name: str, given: Options) -> str:
     """Return a line with the options of `factorize` that a preset sets beside those given."""
     return _summary(name, ("", _unset(read_factorize(name), given)))
+
+
+def training_summary(name: str, options: Options) -> str:
+    """Return a line with the options of a training that a preset sets."""
+    return _summary(name, ("", options))
 
 
 def _unset(preset: Options, given: Options) -> Options:

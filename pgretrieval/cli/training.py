@@ -11,7 +11,9 @@ from types import MappingProxyType
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
+from typer.core import TyperGroup
 
+from pgretrieval import presets
 from pgretrieval.cli import console
 from pgretrieval.cli.files import qrels_of, queries_of, refuse_standard_input_twice
 from pgretrieval.corpus.jsonl import read_passages
@@ -25,7 +27,19 @@ from pgretrieval.train.rounds import train_in_rounds
 from pgretrieval.train.run import RunOptions, RunReport
 from pgretrieval.train.tuples import TrainingSet, read_training_set, write_training_set
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train a late-interaction model or a cross-encoder.")
+
+class _Kinds(TyperGroup):
+    """Kinds of models; a preset names its own: `train --preset colxtr …` is `train xtr --preset colxtr …`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the kind of the preset before options that begin with it."""
+        flag, equals, name = args[0].partition("=") if args else ("", "", "")
+        if flag == "--preset" and (equals or len(args) > 1):
+            args = [presets.read_training(name if equals else args[1]).model, *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=_Kinds, no_args_is_help=True, add_completion=False, help="Train a late-interaction model or a cross-encoder.")
 
 _Kind = TypeVar("_Kind")
 
@@ -40,6 +54,14 @@ Rounds = Annotated[int, typer.Option(help="Refresh rounds: index with the curren
 Corpus = Annotated[Path | None, typer.Option(help="For rounds: .jsonl or .jsonl.gz of the passages.")]
 QueriesOption = Annotated[Path | None, typer.Option(help='For rounds: .jsonl or .jsonl.gz of {"id", "text"}.')]
 QrelsOption = Annotated[Path | None, typer.Option(help="For rounds: judgements; without them the teacher chooses the positives.")]
+PresetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        help=f"System of a paper, for options that are not given: {', '.join(presets.trained())}.",
+        show_default="none",
+    ),
+]
 Teacher = Annotated[str | None, typer.Option("--cross-encoder", help="For rounds: name or folder of the teacher.")]
 
 _FLAGS = {"checkpointing": "--gradient-checkpointing", "normalize": "--normalize/--keep-lengths"}
@@ -76,6 +98,20 @@ def _chosen(kind: type[_Kind], given: Mapping[str, Any], **fixed: Any) -> _Kind:
     return kind(**{one.name: given[one.name] for one in fields(kind) if one.name in given} | fixed)  # type: ignore[arg-type]
 
 
+def _with_preset(context: typer.Context, preset: str | None, given: Mapping[str, Any], model: str | None = None) -> dict[str, Any]:
+    """Return the values given on the command line, and of other options those of a preset, which are printed."""
+    if preset is None:
+        return dict(given)
+    options = presets.read_training(preset, model).train
+    added = {
+        name: value
+        for name, value in options.items()
+        if name in given and getattr(context.get_parameter_source(name), "name", "") == "DEFAULT"
+    }
+    console.errors.print(presets.training_summary(preset, added), soft_wrap=True)
+    return {**given, **added}
+
+
 def _with(*declared: list[inspect.Parameter]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that adds declared options to a command; the function receives them as `given`."""
 
@@ -104,13 +140,14 @@ def mine_tuples(
     output: Annotated[Path, typer.Option(help="Folder for the tuples.")],
     qrels: Annotated[Path | None, typer.Option(help="Judgements; without them the cross-encoder chooses the positives.")] = None,
     cross_encoder: Annotated[str | None, typer.Option(help="Name or folder of the teacher that scores the tuples.")] = None,
+    preset: PresetOption = None,
     *,
     given: Mapping[str, Any],
 ) -> None:
     """Mine training tuples: each query's relevant passages, and hard negatives from the collection's search results."""
     refuse_standard_input_twice(queries=queries, qrels=qrels)
     _refuse_old(output)
-    options = _chosen(MiningOptions, given)
+    options = _chosen(MiningOptions, _with_preset(context, preset, given))
     texts = queries_of(queries)
     judgements = None if qrels is None else qrels_of(qrels)
     with context.obj.connect() as database, console.stage_bars() as stage:
@@ -133,6 +170,7 @@ def _shared(
     queries: QueriesOption = None,
     qrels: QrelsOption = None,
     cross_encoder: Teacher = None,
+    preset: PresetOption = None,
 ) -> None:
     """Declare the options of all late-interaction models, apart from `RunOptions`, `Aim` and `MiningOptions`."""
 
@@ -150,6 +188,7 @@ def _retriever(
 
     def made(aim: _Aiming) -> Callable[..., None]:
         def train(given: dict[str, Any]) -> None:
+            given = _with_preset(given["context"], given["preset"], given, aim.__name__)
             wanted, kind = aim(given)
             _train(given, wanted, kind)
 
@@ -197,13 +236,16 @@ def constbert(given: dict[str, Any]) -> tuple[Aim, dict[str, Any]]:
 @app.command(name="cross-encoder")
 @_with(_declared(CrossAim), _declared(RunOptions, defaults=_CROSS))
 def cross_encoder(
+    context: typer.Context,
     output: Output,
     data: Annotated[list[Path], typer.Option(help="Folder of mined tuples; repeatable.")],
     base: CrossBase = "minilm",
+    preset: PresetOption = None,
     *,
     given: Mapping[str, Any],
 ) -> None:
     """Train a cross-encoder, which scores pairs of query and passage."""
+    given = _with_preset(context, preset, given, "cross-encoder")
     aim, options = _chosen(CrossAim, given), _chosen(RunOptions, given)
     sets = [read_training_set(folder) for folder in data]
     with console.stage_bars() as stage:

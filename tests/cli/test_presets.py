@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from pgretrieval import presets
+from pgretrieval.cli.app import app
+from pgretrieval.train.tuples import TrainingSet, TrainingTuple, write_training_set
 from tests.fixtures.cli import Command
+from tests.fixtures.models import WORDS
 
 
 @pytest.fixture
@@ -49,3 +55,74 @@ def test_an_unknown_preset_is_refused_with_the_names(command: Command, arguments
     """Nothing is read or created."""
     code, _, err = command(*arguments, "--preset", "colbert")
     assert (code, "preset is 'colbert'; choose colbertv2, plaid" in err) == (1, True)
+
+
+# ---- training
+
+
+COMMANDS = typer.main.get_command(app).commands["train"].commands  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", presets.trained())
+def test_a_preset_sets_options_of_its_command(name: str):
+    """Each name is an option of the command that trains its model."""
+    preset = presets.PRESETS[name]
+    assert set(preset.train) <= {parameter.name for parameter in COMMANDS[preset.model].params}
+
+
+@pytest.fixture
+def tuples(tmp_path: Path) -> Path:
+    """Tuples of two passages."""
+    texts = {f"p{n}": f"the river {word}" for n, word in enumerate(WORDS)}
+    made = tuple(TrainingTuple(f"q{n}", word, (f"p{n}", f"p{(n + 1) % len(WORDS)}")) for n, word in enumerate(WORDS))
+    write_training_set(tmp_path / "tuples", TrainingSet(made, texts))
+    return tmp_path / "tuples"
+
+
+QUICK = ("--steps", "1", "--device", "cpu", "--batch", "3")
+
+
+def config(folder: Path) -> dict[str, Any]:
+    """The configuration of a run, without levels."""
+    found = json.loads((folder / "config.json").read_text())
+    return {**found["aim"], **(found["pooling"] or {}), **found["run"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("colbertv2", ("--ways", "2"), {"learning_rate": 1e-5, "warmup": 0.05, "ways": 2, "batch": 3}),
+        ("xtr", (), {"learning_rate": 1e-3, "k_train": 320, "ways": 2, "batch": 3}),
+        ("colxtr", ("--learning-rate", "0.002"), {"learning_rate": 2e-3, "k_train": 320, "ways": 2}),
+        ("constbert16", ("--ways", "2"), {"vectors": 16, "shape": "full", "learning_rate": 1e-5}),
+    ],
+)
+def test_train_takes_the_options_of_a_preset(
+    command: Command,
+    library_folder: Path,
+    tuples: Path,
+    tmp_path: Path,
+    name: str,
+    given: tuple[str, ...],
+    expected: dict[str, Any],
+):
+    """The preset decides the model; what it sets is printed and trains, and given options come first."""
+    run = ("--data", tuples, "--base", library_folder, "--output", tmp_path / "run", *QUICK, *given)
+    code, out, err = command("train", "--preset", name, *run)
+    assert (code, out) == (0, ""), err
+    found = config(tmp_path / "run")
+    assert {option: found[option] for option in expected} == expected
+    printed = next(line for line in err.splitlines() if line.startswith(f"preset {name}, "))
+    options = presets.PRESETS[name].train
+    words = {option for option in options if f" {option} " in printed}
+    assert words == set(options) - {flag.removeprefix("--").replace("-", "_") for flag in (*QUICK, *given)}
+    code, _, err = command("train", presets.PRESETS[name].model, f"--preset={name}", *run)
+    assert (code, "other settings" in err) == (1, False)  # the same run, which is finished
+
+
+def test_a_preset_of_another_model_is_refused(command: Command, tmp_path: Path):
+    """The error lists the presets of the model."""
+    code, _, err = command("train", "xtr", "--preset", "colbertv2", "--output", tmp_path)
+    assert (code, "preset is 'colbertv2'; choose xtr or colxtr" in err) == (1, True)
+    code, _, err = command("train", "--preset", "plaid", "--output", tmp_path)
+    assert (code, "preset is 'plaid'; choose colbertv2, xtr, colxtr" in err) == (1, True)
