@@ -172,14 +172,18 @@ create table pgretrieval.token_code (
     passage_id integer not null,
     centroid_ids bytea not null,
     residuals bytea not null,
+    tail bytea not null default '',
     primary key (collection_id, codebook_id, passage_id, bucket)
 ) partition by list (collection_id);
 alter table pgretrieval.token_code
     alter column centroid_ids set storage external,
-    alter column residuals set storage external;
+    alter column residuals set storage external,
+    alter column tail set storage external;
 comment on table pgretrieval.token_code is
     'All codes of a passage: one little-endian centroid id per token, of codebook.id_bytes bytes, and the packed residual bits '
-    '(docs/design/bytes.md has the bit order). Both are empty where posting_code alone holds them.';
+    '(docs/design/bytes.md has the bit order). All are empty where posting_code alone holds them.';
+comment on column pgretrieval.token_code.tail is
+    'What comes after residuals, where these are cut so that they fill what Postgres stores out of line: pgretrieval.tail_bytes.';
 
 create table pgretrieval.posting (
     collection_id integer not null,

@@ -1,5 +1,5 @@
 -- name: copy
-copy pgretrieval.token_code (collection_id, codebook_id, passage_id, centroid_ids, residuals) from stdin (format binary)
+copy pgretrieval.token_code (collection_id, codebook_id, passage_id, centroid_ids, residuals, tail) from stdin (format binary)
 
 -- name: copy_postings
 copy pgretrieval.posting (collection_id, codebook_id, centroid_id, segment, passage_ids) from stdin (format binary)
@@ -9,7 +9,7 @@ copy pgretrieval.posting_code (collection_id, codebook_id, centroid_id, segment,
 from stdin (format binary)
 
 -- name: insert
-insert into pgretrieval.token_code (collection_id, codebook_id, passage_id, centroid_ids, residuals) values (%s, %s, %s, %s, %s)
+insert into pgretrieval.token_code (collection_id, codebook_id, passage_id, centroid_ids, residuals, tail) values (%s, %s, %s, %s, %s, %s)
 
 -- name: insert_postings
 insert into pgretrieval.posting (collection_id, codebook_id, centroid_id, segment, passage_ids) values (%s, %s, %s, %s, %s)
@@ -20,7 +20,7 @@ values (%s, %s, %s, %s, %s, %s, %s)
 
 -- name: forget_codes_by_passage
 -- The codes are in the postings; empty rows mark passages as coded.
-update pgretrieval.token_code set centroid_ids = '', residuals = ''
+update pgretrieval.token_code set centroid_ids = '', residuals = '', tail = ''
 where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s
 
 -- name: note_segment
@@ -69,7 +69,7 @@ select exists (select from pgretrieval.posting where collection_id = %(collectio
     or exists (select from pgretrieval.posting_code where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s)
 
 -- name: codes
-select passage_id, centroid_ids, residuals from pgretrieval.token_code
+select passage_id, centroid_ids, residuals || tail from pgretrieval.token_code
 where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and passage_id = any(%(passage_ids)s)
 
 -- name: centroid_ids

@@ -62,7 +62,7 @@ order by passage_id limit %(n)s
 
 -- name: codes_of
 -- Second of two round trips: all codes of the passages that centroid interaction kept.
-select passage_id, centroid_ids, residuals
+select passage_id, centroid_ids, residuals || tail
 from pgretrieval.token_code
 where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and passage_id = any(%(passage_ids)s)
 

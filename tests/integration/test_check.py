@@ -74,9 +74,7 @@ BREAKS = {
     "missing_proxy": ["delete from pgretrieval.proxy where passage_id = " + P7],
     "missing_token_vectors": ["delete from pgretrieval.token_vector where collection_id = {id} and passage_id = " + P7],
     "missing_dense_vector": ["delete from pgretrieval.dense_vector where collection_id = {id} and passage_id = " + P7],
-    "wrong_token_count": [
-        "update pgretrieval.token_code set residuals = residuals || '\\x00' where collection_id = {id} and passage_id = " + P7
-    ],
+    "wrong_token_count": ["update pgretrieval.token_code set tail = '\\x00' where collection_id = {id} and passage_id = " + P7],
     "wrong_vectors_per_passage": [
         "update pgretrieval.collection set vectors_per_passage = 99 where collection_id = {id}",
     ],

@@ -27,7 +27,7 @@ def decoded(url: str, name: str) -> dict[str, Float32Array]:
         ).fetchone()
         codebook = codebook_from_row(codebooks.load(IndexTables(connection, collection_id, codebook_id)))
         rows = connection.execute(
-            """select key, centroid_ids, residuals
+            """select key, centroid_ids, residuals || tail
                from pgretrieval.token_code join pgretrieval.passage using (collection_id, passage_id)
                where collection_id = %s and codebook_id = %s""",
             [collection_id, codebook_id],

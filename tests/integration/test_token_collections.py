@@ -219,7 +219,9 @@ def test_stored_codes(collections: dict[str, pgretrieval.Collection], module_dat
         assert stats["score_kind"] == "decoded"
         assert stats["bytes"]["posting_code"] > 100_000
         assert value(module_database.url, f"select count(*) from pgretrieval.posting_{number}") == 0
-        by_passage = value(module_database.url, f"select sum(length(residuals)) from pgretrieval.token_code_{number}")
+        by_passage = value(
+            module_database.url, f"select sum(length(residuals) + length(tail)) from pgretrieval.token_code_{number}"
+        )
         assert (by_passage > 0) == (name == "reranked")
         in_sql = value(module_database.url, f"select pgretrieval.stats('{name}')")
         chosen = docs.settings
@@ -308,7 +310,7 @@ def test_an_interrupted_build_is_finished_by_the_same_call(database: pgretrieval
     docs.build()
     assert docs.check() == []
     assert docs.search(vectors=corpus.vectors[7], k=1)[0].id == "p7"
-    assert value(database.url, "select sum(length(residuals)) from pgretrieval.token_code") == 0
+    assert value(database.url, "select sum(length(residuals) + length(tail)) from pgretrieval.token_code") == 0
 
 
 def test_row_level_security(postgres: PostgresUnderTest, database_url: str, corpus: Corpus):
@@ -447,6 +449,16 @@ def test_codes_by_passage_and_by_centroid_differ(collections: dict[str, pgretrie
             where collection_id = %s and passage_id = 7""",
         [collections["reranked"]._row.collection_id],
     )
+    assert rules(breaking, "reranked") == {"differing_code"}
+
+
+def test_codes_are_compared_across_the_tail(collections: dict[str, pgretrieval.Collection], breaking: Connection):
+    """Residuals may be cut in the middle of a token; a difference after the cut is found."""
+    changed = "update pgretrieval.token_code set {} where passage_id = 7 and collection_id = %s"
+    collection = [collections["reranked"]._row.collection_id]
+    breaking.execute(changed.format("residuals = substr(residuals, 1, 33), tail = substr(residuals, 34)"), collection)
+    assert rules(breaking, "reranked") == set()
+    breaking.execute(changed.format(r"tail = '\x0100'::bytea || substr(tail, 3)"), collection)
     assert rules(breaking, "reranked") == {"differing_code"}
 
 

@@ -80,10 +80,10 @@ def test_create_collection_takes_storage_settings_over(connection: Connection):
     collection_id = create(connection)
     storage = connection.execute(
         """select attname, attstorage from pg_attribute
-           where attrelid = %s::regclass and attname in ('centroid_ids', 'residuals') order by 1""",
+           where attrelid = %s::regclass and attname in ('centroid_ids', 'residuals', 'tail') order by 1""",
         [f"pgretrieval.token_code_{collection_id}"],
     )
-    assert storage.fetchall() == [("centroid_ids", "e"), ("residuals", "e")]
+    assert storage.fetchall() == [("centroid_ids", "e"), ("residuals", "e"), ("tail", "e")]
 
 
 def test_create_collection_refuses_a_name_twice(connection: Connection):

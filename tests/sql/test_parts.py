@@ -6,9 +6,11 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 
+from pgretrieval.db.tables.codes import tail_bytes
 from pgretrieval.db.wire import id_bytes
 
 pytestmark = pytest.mark.both_versions
@@ -137,6 +139,20 @@ def test_centroid_at_reads_little_endian_numbers(connection: Connection, form: s
     for token, expected in enumerate(ids):
         found = connection.execute("select pgretrieval.centroid_at(%s, %s, %s)", [stored, token, struct.calcsize(form)])
         assert found.fetchone() == (expected,)
+
+
+def test_the_client_cuts_residuals_where_sql_does(connection: Connection):
+    """The client leaves as many bytes in line as `tail_bytes` says, at every size of passages."""
+    for width, id_width in [(64, 2), (64, 4), (13, 2)]:
+        lengths = np.arange(700)
+        found = connection.execute(
+            "select pgretrieval.tail_bytes(place * %s, place * %s) from generate_series(0, 699) as place", [width, id_width]
+        ).fetchall()
+        cut = tail_bytes(lengths * width, lengths * id_width)
+        assert cut.tolist() == [row[0] for row in found]
+        whole = lengths * width - cut
+        assert np.any(cut)
+        assert not np.any(whole[cut > 0] % 1996)
 
 
 @pytest.mark.parametrize("centroids", [1, 65_536, 65_537])

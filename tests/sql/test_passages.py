@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 
@@ -27,24 +28,28 @@ def add(connection: Connection, key: str, vectors: Any, name: str = "docs") -> N
 def test_the_bytes_are_those_that_the_python_client_writes(
     database: pgretrieval.RetrievalDatabase, connection: Connection, bits: int, dim: int
 ):
-    """SQL and the Python client write the same codes."""
+    """SQL and the Python client write the same codes; those of the longest passage are cut."""
     docs = database.create_collection("docs", bits=bits)
     docs.add(passages(300), vectors=clustered(300, dim=dim, seed=1))
     docs.build()
     fresh = clustered(40, dim=dim, seed=9)
     scaled = [rows * factor for rows, factor in zip(fresh, [0.5, 1.0, 3.0, 1e-3] * 10, strict=True)]
+    scaled[0] = np.concatenate(scaled[:14])
     docs.add([{"id": f"python {number}", "text": "text"} for number in range(40)], vectors=scaled)
     for number, rows in enumerate(scaled):
         add(connection, f"sql {number}", rows)
     pairs = connection.execute(
         """with code as (
-               select key, centroid_ids, residuals
+               select key, centroid_ids, residuals, tail
                from pgretrieval.token_code join pgretrieval.passage using (collection_id, passage_id)
            )
-           select python.centroid_ids = sql.centroid_ids, python.residuals = sql.residuals
+           select python.centroid_ids = sql.centroid_ids, (python.residuals, python.tail) = (sql.residuals, sql.tail),
+                  sql.tail <> ''
            from code as python join code as sql on replace(python.key, 'python', 'sql') = sql.key and python.key like 'python%'"""
     ).fetchall()
-    assert pairs == [(True, True)] * 40
+    assert [pair[:2] for pair in pairs] == [(True, True)] * 40
+    assert sum(pair[2] for pair in pairs) == 1
+    assert docs.check() == []
 
 
 def test_a_passage_is_found_at_once_and_gone_at_once(built_docs: pgretrieval.Collection, connection: Connection, corpus: Corpus):

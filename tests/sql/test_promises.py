@@ -271,6 +271,8 @@ ARGUMENTS = {
     "centroid_ids": "array(select generate_series(0, 4000))",
     "centroid_at.centroid_ids": r"'\x01000000'::bytea",
     "centroid_at.id_bytes": "4",
+    "tail_bytes.residuals": "16384",
+    "tail_bytes.centroid_ids": "512",
     "centroid_scores": "array_fill(1::real, array[4001])",
     "floors": "array_fill(0::real, array[50])",
     "scores": "array_fill(1::real, array[400])",

@@ -16,6 +16,9 @@ from pgretrieval.types import ByteArray, Int32Array, Int64Array
 
 _SQL = statements("codes")
 
+_CHUNK = 1996  # bytes in which Postgres stores what is out of line, four to a page
+_IN_LINE = 1950  # bytes of ids and tail up to which Postgres keeps both in line
+
 
 class PostingCodes(NamedTuple):
     """Tokens by centroid: those of centroid_ids[i] are rows offsets[i]:offsets[i + 1] of the rest, by passage and position."""
@@ -35,15 +38,36 @@ def copy_codes(
     residuals: ByteArray,
     centroids: int,
 ) -> None:
-    """Write the codes of passages; rows `offsets[i]:offsets[i + 1]` of (tokens,) ids and (tokens, width) bytes are passage i's."""
-    ids, width = wire.centroid_ids_field(centroid_ids, centroids), wire.id_bytes(centroids)
-    edges = offsets.tolist()
+    """Write the codes of passages; rows `offsets[i]:offsets[i + 1]` of (tokens,) ids and (tokens, width) bytes are passage i's.
+
+    Long rows come first, as rows of like lengths fill pages.
+    """
+    ids, id_bytes = wire.centroid_ids_field(centroid_ids, centroids), wire.id_bytes(centroids)
+    packed, width = residuals.tobytes(), residuals.shape[1]
+    lengths = np.diff(offsets)
+    tails = tail_bytes(lengths * width, lengths * id_bytes)
+    in_line = lengths * id_bytes + np.where(lengths * width > _CHUNK, tails, lengths * width)
+    order = np.argsort(-in_line, kind="stable")
+    places = (part[order].tolist() for part in (passage_ids, offsets[:-1], offsets[1:], offsets[1:] * width - tails))
     rows = (
-        (tables.collection_id, tables.codebook_id, passage_id, ids[start * width : end * width], residuals[start:end].tobytes())
-        for passage_id, start, end in zip(passage_ids.tolist(), edges[:-1], edges[1:], strict=True)
+        (
+            tables.collection_id,
+            tables.codebook_id,
+            passage_id,
+            ids[start * id_bytes : end * id_bytes],
+            packed[start * width : cut],
+            packed[cut : end * width],
+        )
+        for passage_id, start, end, cut in zip(*places, strict=True)
     )
-    types = ["int4", "int4", "int4", "bytea", "bytea"]
+    types = ["int4", "int4", "int4", "bytea", "bytea", "bytea"]
     write_rows(tables.connection, "pgretrieval.token_code", _SQL["copy"], _SQL["insert"], types, rows)
+
+
+def tail_bytes(residuals: Int64Array, centroid_ids: Int64Array) -> Int64Array:
+    """Return how many of the last of so many bytes of each passage are in line: `pgretrieval.tail_bytes`, for many."""
+    tails = residuals % _CHUNK
+    return np.where((residuals > _CHUNK) & (centroid_ids + tails <= _IN_LINE), tails, 0)
 
 
 def copy_postings(

@@ -7,7 +7,7 @@ language sql stable
 begin atomic
     select 'wrong_token_count', passage.key,
            format('%s tokens; codes have %s bytes of centroid numbers and %s of residuals, %s and %s were right',
-                  passage.token_count, length(token_code.centroid_ids), length(token_code.residuals),
+                  passage.token_count, length(token_code.centroid_ids), length(token_code.residuals) + length(token_code.tail),
                   codebook.id_bytes * kept.tokens, kept.tokens * ((codebook.dim * codebook.bits + 7) / 8))
     from pgretrieval.passage
     join pgretrieval.token_code
@@ -24,7 +24,7 @@ begin atomic
             and passage.passage_id > rebuild.recounted
       )
       and (length(token_code.centroid_ids) <> codebook.id_bytes * kept.tokens
-           or length(token_code.residuals) <> kept.tokens * ((codebook.dim * codebook.bits + 7) / 8))
+           or length(token_code.residuals) + length(token_code.tail) <> kept.tokens * ((codebook.dim * codebook.bits + 7) / 8))
     union all
     select 'wrong_vectors_per_passage', passage.key,
            format('codes of %s vectors, every passage has %s', length(token_code.centroid_ids) / codebook.id_bytes, (held).vectors_per_passage)

@@ -87,7 +87,9 @@ begin atomic
     where (select (held).rerank = 'maxsim')
       and listed.position between 0 and length(token_code.centroid_ids) / codebook.id_bytes - 1
       and (pgretrieval.centroid_at(token_code.centroid_ids, listed.position, codebook.id_bytes) <> listed.centroid_id
-           or substr(token_code.residuals, 1 + length(listed.packed) * listed.position, length(listed.packed)) <> listed.packed)
+           or substr(token_code.residuals, 1 + length(listed.packed) * listed.position, length(listed.packed))
+              || substr(token_code.tail, 1 + length(listed.packed) * listed.position - length(token_code.residuals), length(listed.packed))
+              <> listed.packed)
     union all
     select 'orphan_token', format('passage_id %s', listed.passage_id),
            format('%s tokens are listed; there is no such passage', count(*))

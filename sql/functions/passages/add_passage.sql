@@ -103,10 +103,17 @@ begin
     if held.codebook_id is not null then
         select encoded.centroid_ids, encoded.residuals into new_centroids, new_residuals
         from pgretrieval.encode_tokens(held.collection_id, held.codebook_id, unit) as encoded;
-        insert into pgretrieval.token_code (collection_id, codebook_id, passage_id, centroid_ids, residuals)
-        select held.collection_id, held.codebook_id, new_id, case when stored then new_centroids else '' end,
-               case when stored then new_residuals else '' end
-        from (select 'maxsim' in (held.scorer, held.rerank)) as codes (stored);
+        if 'maxsim' in (held.scorer, held.rerank) then
+            insert into pgretrieval.token_code (collection_id, codebook_id, passage_id, centroid_ids, residuals, tail)
+            select held.collection_id, held.codebook_id, new_id, new_centroids, substr(new_residuals, 1, whole),
+                   substr(new_residuals, 1 + whole)
+            from (
+                select length(new_residuals) - pgretrieval.tail_bytes(length(new_residuals), length(new_centroids))
+            ) as cut (whole);
+        else
+            insert into pgretrieval.token_code (collection_id, codebook_id, passage_id, centroid_ids, residuals)
+            values (held.collection_id, held.codebook_id, new_id, '', '');
+        end if;
         if held.scorer = 'maxsim' then
             insert into pgretrieval.posting (collection_id, codebook_id, centroid_id, segment, passage_ids)
             select held.collection_id, held.codebook_id, pgretrieval.centroid_at(new_centroids, token, length(new_centroids) / cardinality(unit)), new_id, array[new_id]

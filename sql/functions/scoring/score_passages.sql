@@ -59,7 +59,7 @@ begin
             select coded.passage_id, %6$s(centroid.vector::@extschema:vector@.vector operator(@extschema:vector@.+) %2$s) as vector
             from (
                 select token_code.passage_id,
-                       substr(token_code.residuals, 1) as residuals,
+                       token_code.residuals || token_code.tail as residuals,
                        substr(token_code.centroid_ids, 1) as centroid_ids
                 from pgretrieval.token_code
                 where token_code.collection_id = %3$s and token_code.codebook_id = %4$s and token_code.passage_id = any($1)
