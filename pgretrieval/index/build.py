@@ -190,8 +190,10 @@ def _build(work: Work) -> BuildReport:
     index = work.tables.index(train(work))
     coder = load_coder(index, work.device, work.collection.scoring)
     _code_all(work, index, coder)
-    _write_postings(work, index, len(coder.codebook.centroids))
-    _index(work, index)
+    with ThreadPoolExecutor(1, thread_name_prefix="pgretrieval-index") as indexer:
+        indexed = indexer.submit(_index_vectors, work, index.over(work.writing))
+        _write_postings(work, index, len(coder.codebook.centroids))
+        _index(work, index, indexed)
     switch(work, index, coder)
     drop_replaced(work, index)
     slow = plans.slow_plans(index, RANK if work.wants_proxies else None)
@@ -293,21 +295,20 @@ def _copy_posting_codes(work: Work, index: IndexTables, coded: Int32Array, centr
         codes.forget_codes_by_passage(index)
 
 
-def _index(work: Work, index: IndexTables) -> None:
-    """Create vector indexes over a second connection, and report progress."""
+def _index(work: Work, index: IndexTables, indexed: Future[None]) -> None:
+    """Report the progress of the vector indexes until they are made, then have tables analysed."""
     rows = len(codes.coded(index)) if work.wants_proxies else 1
     work.stage("index", 0, rows)
-    with ThreadPoolExecutor(1, thread_name_prefix="pgretrieval-index") as indexer:
-        indexed = indexer.submit(_index_vectors, work, index.over(work.writing))
-        while wait([indexed], _POLLED_SECONDS).not_done:
-            work.stage("index", min(plans.index_rows_done(index), rows), rows)
-        indexed.result()
+    while wait([indexed], _POLLED_SECONDS).not_done:
+        work.stage("index", min(plans.index_rows_done(index), rows), rows)
+    indexed.result()
     collections.analyze(work.connection, work.collection_id, "centroid", work.collection.scoring.postings, "word_posting")
     collections.vacuum(work.connection, work.collection_id, "passage", "token_code")  # so that index-only scans skip the heap
     work.stage("index", rows, rows)
 
 
 def _index_vectors(work: Work, index: IndexTables) -> None:
+    """Create vector indexes over a second connection, while postings are written over the first."""
     with index.connection.transaction():
         codebooks.index_centroids(index)
         if work.wants_proxies:

@@ -378,7 +378,7 @@ def test_the_lock_of_a_rebuild_keeps_no_snapshot(database: pgretrieval.Retrieval
     held: list[int] = []
     snapshots = """select count(backend_xmin) + count(backend_xid) from pg_stat_activity
                    where datname = current_database() and pid <> pg_backend_pid()"""
-    docs.rebuild(stage=at("index", lambda: held.append(value(database.url, snapshots))))
+    docs.rebuild(stage=at("switch", lambda: held.append(value(database.url, snapshots))))
     assert held == [0]
 
 
