@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pgretrieval.types import ByteArray, Float32Array, Int32Array, Int64Array
 
@@ -121,9 +122,22 @@ def _with_headers(vectors: Float32Array) -> ByteArray:
     rows, dim = vectors.shape
     out = np.empty((rows, _ELEMENT_HEADER + 2 * dim), dtype=np.uint8)
     out[:, :_ELEMENT_HEADER] = np.frombuffer(struct.pack(">ihh", 4 + 2 * dim, dim, 0), dtype=np.uint8)
-    out[:, _ELEMENT_HEADER:] = vectors.astype(">f2").view(np.uint8).reshape(rows, 2 * dim)
+    out.view(np.uint16)[:, _ELEMENT_HEADER // 2 :] = _rounded(vectors).byteswap()
     return out
 
 
+def _rounded(vectors: Float32Array) -> NDArray[np.uint16]:
+    """Return the bits of the nearest numbers of half precision, by torch: numpy takes ten times as long."""
+    import torch
+
+    halves: NDArray[np.uint16] = torch.from_numpy(np.ascontiguousarray(vectors)).half().numpy().view(np.uint16)
+    return halves
+
+
 def _halves(raw: ByteArray) -> Float32Array:
-    return np.ascontiguousarray(raw).view(">f2").astype(np.float32)
+    """Return big-endian numbers of half precision in bytes (rows, 2 * dim) as floats (rows, dim), by torch as well."""
+    import torch
+
+    bits = np.ascontiguousarray(raw).view(np.uint16).byteswap()
+    vectors: Float32Array = torch.from_numpy(bits.view(np.float16)).float().numpy()
+    return vectors

@@ -109,7 +109,8 @@ def dense_array(vector: Any, what: str, dim: int | None) -> Float32Array:
 def unit_rows(vectors: Float32Array) -> Float32Array:
     """Return rows scaled to unit length, bit-identical to pgvector's l2_normalize."""
     norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
-    scaled: Float32Array = np.divide(vectors, norms[:, None], dtype=np.float64).astype(np.float32)
+    scaled = np.empty(vectors.shape, dtype=np.float32)
+    np.divide(vectors, norms[:, None], out=scaled, dtype=np.float64, casting="same_kind")
     return scaled
 
 

@@ -92,7 +92,8 @@ class _ProcessorGroups:
         self._searched = groups_searched
         self._heads = by_lanes(heads.numpy())
         handicaps = _handicaps(heads, unit)
-        self._head_handicaps = np.zeros(len(heads), dtype=np.float32) if handicaps is None else handicaps.numpy()
+        self._head_handicaps = None if handicaps is None else handicaps.numpy()
+        self._head_count = len(heads)
         self._members = [some.numpy() for some in members]
         self._centroids = [_compared(centroids[some], unit) for some in members]
 
@@ -124,10 +125,11 @@ class _ProcessorGroups:
 
         A row may have a few more than are wanted: those whose head is as close as that many maxima of other heads.
         """
-        count = len(self._head_handicaps)
+        count = self._head_count
         rows = np.arange(len(vectors), dtype=np.int32)
         similarity = best_of_vectors(self._heads, vectors, rows, len(rows)).reshape(len(rows), -1)[:, :count]
-        similarity = similarity - self._head_handicaps
+        if self._head_handicaps is not None:
+            similarity = similarity - self._head_handicaps
         maxima = similarity
         while (half := maxima.shape[1] // 2) >= _MAXIMA_PER_SEARCHED * self._searched:
             maxima = np.maximum(maxima[:, :half], maxima[:, half : 2 * half])

@@ -73,3 +73,13 @@ def test_parameters_are_arrays_with_their_lengths() -> None:
     assert int4_array(np.array([5, -1], dtype=np.int32)) == struct.pack(">iiIiiiiii", 1, 0, 23, 2, 1, 4, 5, 4, -1)
     assert float4_array(np.array([0.5], dtype=np.float32)) == struct.pack(">iiIiiif", 1, 0, 700, 1, 1, 4, 0.5)
     assert int4_array(np.array([], dtype=np.int32)) == struct.pack(">iiIii", 1, 0, 23, 0, 1)
+
+
+def test_halves_are_rounded_as_numpy_rounds() -> None:
+    """Ties go to even numbers; the smallest and the largest halves, and numbers between them, are as numpy's."""
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    finite = np.sort(halves[np.isfinite(halves)].astype(np.float32))
+    numbers = np.concatenate([finite, (finite[1:] + finite[:-1]) / 2])[:, None]
+    field = b"".join(field[4:] for field in halfvec_fields(numbers))
+    assert field == numbers.astype(">f2").tobytes()
+    np.testing.assert_array_equal(read_halfvecs(halfvec_fields(finite[:, None])), finite[:, None])
