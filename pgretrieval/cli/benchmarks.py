@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from pgretrieval import validate
+from pgretrieval import presets, validate
 from pgretrieval.cli import console, loading
 from pgretrieval.cli.evaluation import depths_of, judged, searched
+from pgretrieval.cli.linking import expected_recall, measure_linking
+from pgretrieval.errors import ConfigError
 from pgretrieval.evaluate.bootstrap import CONFIDENCE, bootstrap_interval
 from pgretrieval.evaluate.evaluation import Outcome
 from pgretrieval.evaluate.metrics import parse_metrics, query_metrics, required_depths
@@ -25,10 +27,12 @@ from pgretrieval.evaluate.published.downloads import cache_folder, fetch
 from pgretrieval.evaluate.published.expected import expected_values
 from pgretrieval.evaluate.published.lotte import KINDS
 from pgretrieval.evaluate.published.sets import JudgedQueries
+from pgretrieval.evaluate.published.zeshel import PAGE, WORLDS, read_zeshel
 from pgretrieval.evaluate.runs import write_run
 
 if TYPE_CHECKING:
     from pgretrieval.collection import Collection
+    from pgretrieval.database import RetrievalDatabase
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,12 +53,17 @@ Name = Annotated[
 EncoderOption = Annotated[
     str | None, typer.Option("--encoder", help="Encoder of a new collection: a model name or folder.", show_default="minilm")
 ]
+Preset = Annotated[
+    str | None,
+    typer.Option(help=f"System of a paper, for options that are not given: {', '.join(presets.PRESETS)}.", show_default="none"),
+]
 Bits = Annotated[int | None, typer.Option(help="Bits of a residual for each dimension: 1, 2 or 4.", show_default="4")]
 Output = Annotated[Path, typer.Option(help="Folder for the run files.")]
 Metrics = Annotated[str | None, typer.Option(help="Measures by their names in ir-measures.", show_default="those of the papers")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 _OUTPUT = Path("benchmark-runs")
+_CALLS = (50, 100, 200, 500)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +73,7 @@ class _Choices:
     folder: Path | None
     collection: str | None
     encoder: str | None
+    preset: str | None
     bits: int | None
     output: Path
     metrics: str | None
@@ -79,6 +89,7 @@ def lotte(
     folder: Folder = None,
     collection: Name = None,
     encoder: EncoderOption = None,
+    preset: Preset = None,
     bits: Bits = None,
     output: Output = _OUTPUT,
     metrics: Metrics = None,
@@ -87,7 +98,7 @@ def lotte(
     """LoTTE: Success@5 of search and forum queries, for a topic or pooled. The archive of all topics has 3.6 GB."""
     topic, split = validate.choice("topic", topic, TOPICS), validate.choice("split", split, SPLITS)
     chosen = validate.choice("queries", queries, (*KINDS, "both"))
-    choices = _Choices(folder, collection, encoder, bits, output, metrics, json)
+    choices = _Choices(folder, collection, encoder, preset, bits, output, metrics, json)
     _measure(context, BENCHMARKS["lotte"], f"{topic}/{split}", KINDS if chosen == "both" else (chosen,), choices)
 
 
@@ -98,6 +109,7 @@ def beir(
     folder: Folder = None,
     collection: Name = None,
     encoder: EncoderOption = None,
+    preset: Preset = None,
     bits: Bits = None,
     output: Output = _OUTPUT,
     metrics: Metrics = None,
@@ -107,7 +119,7 @@ def beir(
 
     Queries have at least 300 tokens for arguana and 64 for climate-fever, documents 300, as far as the model can read.
     """
-    choices = _Choices(folder, collection, encoder, bits, output, metrics, json)
+    choices = _Choices(folder, collection, encoder, preset, bits, output, metrics, json)
     _measure(context, BENCHMARKS["beir"], validate.choice("set", name, BENCHMARKS["beir"].sets), ("test",), choices)
 
 
@@ -117,13 +129,14 @@ def msmarco(
     folder: Folder = None,
     collection: Name = None,
     encoder: EncoderOption = None,
+    preset: Preset = None,
     bits: Bits = None,
     output: Output = _OUTPUT,
     metrics: Metrics = None,
     json: Json = False,
 ) -> None:
     """MS MARCO passage ranking: MRR@10 (RR@10), R@50 and R@1000 of the 6,980 queries of dev.small. Downloads 1 GB."""
-    choices = _Choices(folder, collection, encoder, bits, output, metrics, json)
+    choices = _Choices(folder, collection, encoder, preset, bits, output, metrics, json)
     _measure(context, BENCHMARKS["msmarco"], "dev.small", ("dev.small",), choices)
 
 
@@ -134,6 +147,7 @@ def openqa(
     folder: Folder = None,
     collection: Name = None,
     encoder: EncoderOption = None,
+    preset: Preset = None,
     bits: Bits = None,
     output: Output = _OUTPUT,
     metrics: Metrics = None,
@@ -143,8 +157,67 @@ def openqa(
 
     A folder has psgs_w100.tsv with DPR's file of questions and answers, such as nq-test.qa.csv, or with ColBERT's qas.json.
     """
-    choices = _Choices(folder, collection, encoder, bits, output, metrics, json)
+    choices = _Choices(folder, collection, encoder, preset, bits, output, metrics, json)
     _measure(context, BENCHMARKS["openqa"], validate.choice("set", name, BENCHMARKS["openqa"].sets), ("test",), choices)
+
+
+@app.command()
+def zeshel(
+    context: typer.Context,
+    world: Annotated[str, typer.Argument(help=f"{', '.join(WORLDS)}.")],
+    cross_encoder: Annotated[str, typer.Option(help="Name or folder of the cross-encoder whose ranking is searched for.")],
+    folder: Annotated[Path | None, typer.Option(help=f"Unpacked download of {PAGE}; required, since it cannot be fetched.")] = None,
+    anchor_queries: Annotated[int, typer.Option(help="Mentions for which every entity is scored by the index.")] = 500,
+    test_queries: Annotated[
+        int, typer.Option(help="Other mentions to search for; their exact scores take most of the time.")
+    ] = 100,
+    anchor_items: Annotated[int, typer.Option(help="Anchor items of the factorisation.")] = 200,
+    calls: Annotated[list[int] | None, typer.Option(help="Budget of calls; repeatable.", show_default="50, 100, 200, 500")] = None,
+    context_words: Annotated[int, typer.Option(help="Words on each side of a mention.")] = 32,
+    seed: Annotated[int, typer.Option(help="Seed of the split and of the anchors.")] = 0,
+    collection: Name = None,
+    encoder: EncoderOption = None,
+    preset: Preset = None,
+    bits: Bits = None,
+    output: Output = _OUTPUT,
+    json: Json = False,
+) -> None:
+    """ZESHEL: top-k-recall at a cost, for ANNCUR and reranked searches over the entities of a world.
+
+    Every method is charged all calls of the cross-encoder that a query needs, those for anchors included. Exact scores of all
+    entities are kept beside the run files, so an interrupted run resumes.
+    """
+    world = validate.choice("world", world, WORLDS)
+    if folder is None:
+        msg = f"ZESHEL is published at {PAGE} and cannot be downloaded by a command; unpack it and give the folder with --folder"
+        raise ConfigError(msg)
+    budgets = sorted({validate.whole("calls", budget) for budget in calls or _CALLS})
+    counts = {"anchor_queries": anchor_queries, "test_queries": test_queries, "anchor_items": anchor_items}
+    for option, value in counts.items():
+        validate.whole(option, value)
+    data = read_zeshel(folder, world, validate.whole("context_words", context_words, 0))
+    anchors, tested = data.split(anchor_queries, test_queries, seed)
+    total = loading.count_checked([data.entities])
+    with context.obj.connect() as database:
+        choices = _Choices(folder, collection, encoder, preset, bits, output, None, json)
+        opened = _opened(database, f"zeshel_{world}", choices)
+        loading.complete(opened, data.entities, total)
+        with console.stage_bars() as stage:
+            texts = [data.mentions[key] for key in anchors]
+            opened.factorize(cross_encoder, texts, anchor_items, seed=seed, stage=stage)
+        report = {
+            "benchmark": "zeshel",
+            "set": world,
+            "collection": opened.name,
+            "passages": total,
+            "index_calls": len(anchors) * total,
+            "expected": expected_recall(world),
+            **measure_linking(opened, data, tested, cross_encoder, budgets, output),
+        }
+    if json:
+        console.print_json(report)
+    else:
+        _print_recall(report)
 
 
 def _measure(context: typer.Context, benchmark: PublishedBenchmark, name: str, kinds: Sequence[str], choices: _Choices) -> None:
@@ -155,7 +228,7 @@ def _measure(context: typer.Context, benchmark: PublishedBenchmark, name: str, k
     total = loading.count_checked([data.passages])
     report: dict[str, Any] = {"benchmark": benchmark.name, "set": name, "results": []}
     with context.obj.connect() as database:
-        collection = loading.open_or_create(database, choices.collection or _named(benchmark, name), choices.encoder, choices.bits)
+        collection = _opened(database, f"{benchmark.name}_{name}", choices)
         collection.encoder.raise_lengths(query=benchmark.query_lengths.get(name), document=benchmark.document_length)
         loading.complete(collection, data.passages, total)
         report |= {"collection": collection.name, "encoder": collection.encoder.spec, "passages": total}
@@ -175,8 +248,10 @@ def _measure(context: typer.Context, benchmark: PublishedBenchmark, name: str, k
             _print(report, result)
 
 
-def _named(benchmark: PublishedBenchmark, name: str) -> str:
-    return re.sub(r"\W+", "_", f"{benchmark.name}_{name}")
+def _opened(database: RetrievalDatabase, default_name: str, choices: _Choices) -> Collection:
+    options = {"preset": None if choices.preset is None else presets.read_name(choices.preset)}
+    name = choices.collection or re.sub(r"\W+", "_", default_name)
+    return loading.open_or_create(database, name, choices.encoder, choices.bits, options)
 
 
 def _judged_by_answers(collection: Collection, asked: JudgedQueries, outcome: Outcome) -> dict[str, dict[str, int]]:
@@ -228,6 +303,25 @@ def _print(report: dict[str, Any], result: dict[str, Any]) -> None:
     console.results.print(table)
     times = result["milliseconds"]["search"]
     console.results.print(f"search p50 {times['p50']:.1f} ms, p95 {times['p95']:.1f} ms; run file {result['run']}")
+
+
+def _print_recall(report: dict[str, Any]) -> None:
+    console.results.print(
+        f"zeshel {report['set']}: {report['passages']:,} entities, {report['judged']:,} mentions; {report['index_calls']:,} calls "
+        "for the index of ANNCUR"
+    )
+    depths = list(dict.fromkeys(depth for result in report["results"] for depth in result["recall"]))
+    table = Table(box=None, pad_edge=False)
+    for number, title in enumerate(("method", "budget", "calls", *(f"top-{depth} recall" for depth in depths))):
+        table.add_column(title, justify="right" if number else "left")
+    for result in report["results"]:
+        shares = [result["recall"].get(depth) for depth in depths]
+        cells = ["" if one is None else "{:.3f} ({:.3f} … {:.3f})".format(one["mean"], *one["interval"]) for one in shares]
+        table.add_row(result["method"], f"{result['budget']:,}", f"{result['calls']:,.1f}", *cells)
+    console.results.print(table)
+    for one in report["expected"]:
+        console.results.print(f"{one['measure']}: {one['system']} {one['value']:.4f} ({one['paper']})")
+    console.results.print(f"run files in {Path(report['exact_run']).parent}")
 
 
 @contextmanager

@@ -9,11 +9,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import pgretrieval
+from pgretrieval.cli.files import run_of
 from pgretrieval.evaluate.published.expected import expected_values
+from pgretrieval.evaluate.published.zeshel import read_zeshel
+from pgretrieval.rerank import load_cross_encoder
 from tests.fixtures.cli import Command
+from tests.fixtures.models import WORDS
 from tests.support.published import (
     ANIMALS,
     PASSAGES,
@@ -23,6 +28,7 @@ from tests.support.published import (
     write_dpr,
     write_lotte,
     write_msmarco,
+    write_zeshel,
 )
 
 
@@ -203,3 +209,98 @@ def test_every_set_has_expected_values():
         for name in benchmark.sets:
             for full in [f"{name}/{kind}" for kind in ("search", "forum")] if benchmark.name == "lotte" else [name]:
                 assert any(0 < one.value < 1 for one in expected_values(benchmark.name, full)), full
+
+
+@pytest.fixture(scope="module")
+def cross_encoder(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny cross-encoder with random weights."""
+    import torch
+
+    from pgretrieval.rerank.markers import new_cross_encoder
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("cross") / "model"
+    new_cross_encoder(tiny_bert, "cls", max_length=24, device="cpu").save(str(folder), create_model_card=False)
+    return folder
+
+
+ZESHEL = ("--anchor-queries", "30", "--test-queries", "5", "--anchor-items", "12", "--calls", "10", "--calls", "60")
+
+
+def test_zeshel_charges_every_method_the_same(
+    command: Command, tmp_path: Path, cross_encoder: Path, output: tuple[str, Path], database_url: str
+):
+    """Recall is the share of the exact ranking; no method spends more than its budget, and only published lists spend less."""
+    folder = write_zeshel(tmp_path / "zeshel", WORDS, candidates=True)
+    asked = ("zeshel", "yugioh", "--cross-encoder", cross_encoder, "--folder", folder, *ZESHEL, *output)
+    report = measured(command, *asked)
+    assert (report["passages"], report["judged"], report["index_calls"]) == (100, 5, 3_000)
+    results = {(row["method"], row["budget"]): row for row in report["results"]}
+    assert len(results) == 6 * 2
+    for (method, budget), row in results.items():
+        limited = method.startswith(("published", "words"))  # lists that can be shorter than the budget
+        assert row["calls"] <= (min(budget, 12) if method.startswith("published") else budget), method
+        assert limited or row["calls"] == budget, method
+        assert set(row["recall"]) == {"1", "10"} | ({"50"} if budget == 60 else set())
+    exact = run_of(Path(report["exact_run"]))
+    assert [len(hits) for hits in exact.values()] == [100] * 5
+    scorer = load_cross_encoder(cross_encoder, device="cpu")
+    with pgretrieval.connect(database_url) as database:
+        passages = database.get_collection("zeshel_yugioh").get(list(next(iter(exact.values()))))
+    mentions = read_zeshel(folder, "yugioh", 32).mentions
+    for query, hits in exact.items():
+        scores = scorer.predict([(mentions[query], passages[key].encoded_text) for key in hits])
+        np.testing.assert_allclose(scores, list(hits.values()), atol=1e-4)
+        assert list(hits.values()) == sorted(hits.values(), reverse=True)
+    for row in results.values():
+        found = run_of(Path(row["run"]))
+        for depth, recall in row["recall"].items():
+            best = {query: set(list(hits)[: int(depth)]) for query, hits in exact.items()}
+            shares = [len(best[query] & set(list(found[query])[: int(depth)])) / int(depth) for query in exact]
+            assert recall["mean"] == pytest.approx(np.mean(shares))
+    assert {one["system"] for one in report["expected"]} >= {"ANNCUR, random anchors", "RBE, greedy"}
+
+
+def test_zeshel_resumes_from_its_exact_scores(command: Command, tmp_path: Path, cross_encoder: Path, output: tuple[str, Path]):
+    """A second run scores no entity again, unless there are more mentions; the order of budgets does not matter."""
+    folder = write_zeshel(tmp_path / "zeshel", WORDS)
+    asked = ("benchmark", "zeshel", "yugioh", "--cross-encoder", cross_encoder, "--folder", folder, *ZESHEL, *output)
+    code, out, err = command(*asked)
+    assert code == 0, err
+    assert "exact scores of all entities" in err
+    assert "ANNCUR, 5 rounds" in out
+    assert "top-50 recall" in out
+    assert "published TF-IDF" not in out
+    code, again, err = command(*asked)
+    assert code == 0, err
+    assert "exact scores of all entities" not in err
+    assert again == out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("zeshel atlantis", "world is 'atlantis'; choose american_football, coronation_street"),
+        ("zeshel yugioh", "published at https://github.com/lajanugen/zeshel and cannot be downloaded by a command"),
+        ("zeshel lego --folder ZESHEL", "there is no documents/lego.json"),
+        ("zeshel yugioh --folder ZESHEL --calls 0", "calls is 0; give a whole number of at least 1"),
+        ("zeshel yugioh --folder ZESHEL --anchor-queries 90 --test-queries 20", "90 anchor queries and 20 test queries are asked"),
+        ("zeshel yugioh --folder ZESHEL --context-words -1", "context_words is -1"),
+    ],
+)
+def test_zeshel_refuses_wrong_values(command: Command, tmp_path: Path, arguments: str, said: str):
+    write_zeshel(tmp_path, WORDS)
+    code, out, err = command("benchmark", *arguments.replace("ZESHEL", str(tmp_path)).split(), "--cross-encoder", "x")
+    assert (code, out) == (1, "")
+    assert said in " ".join(err.split())
+
+
+def test_a_preset_is_that_of_the_collection(command: Command, tmp_path: Path, output: tuple[str, Path], database_url: str):
+    folder = write_msmarco(tmp_path / "msmarco")
+    report = measured(command, "msmarco", "--folder", folder, *output, "--preset", "plaid")
+    with pgretrieval.connect(database_url) as database:
+        settings = database.get_collection(report["collection"]).settings
+    assert (settings.preset, settings.bits) == ("plaid", 2)
+    code, _, err = command("benchmark", "msmarco", "--folder", folder, "--preset", "plaids")
+    assert code == 1
+    assert "preset is 'plaids'; choose colbertv2, plaid" in err

@@ -73,3 +73,34 @@ def _tabs(path: Path, rows: Any) -> None:
 
 def _objects(path: Path, rows: Any) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def write_zeshel(folder: Path, words: list[str], world: str = "yugioh", *, candidates: bool = False) -> Path:
+    """An entity for each pair of words; its document mentions the first of them, in context of the second."""
+    for part in ("documents", "mentions", *(["tfidf_candidates"] if candidates else [])):
+        (folder / part).mkdir(parents=True)
+    pairs = [(first, second) for first in words for second in words]
+    rows = [{"document_id": f"E{n}", "title": first, "text": f"{first} of {second}"} for n, (first, second) in enumerate(pairs)]
+    _objects(folder / "documents" / f"{world}.json", rows)
+    mentions = [
+        {
+            "mention_id": f"M{n}",
+            "context_document_id": f"E{n}",
+            "corpus": world,
+            "start_index": 2,
+            "end_index": 2,
+            "text": second,
+            "label_document_id": f"E{n}",
+            "category": "LOW_OVERLAP",
+        }
+        for n, (_, second) in enumerate(pairs)
+    ]
+    other = {**mentions[0], "mention_id": "other", "corpus": "lego", "context_document_id": "elsewhere"}
+    for number, part in enumerate(("train", "val", "test")):
+        _objects(folder / "mentions" / f"{part}.json", [*mentions[number::3], other])
+        if candidates:
+            found = [
+                {"mention_id": row["mention_id"], "tfidf_candidates": [f"E{n}" for n in range(12)]} for row in mentions[number::3]
+            ]
+            _objects(folder / "tfidf_candidates" / f"{part}.json", found)
+    return folder
