@@ -1,7 +1,7 @@
 -- Writes the words of some passages as one segment of postings, and returns the mean length of a passage: `mean` if given, else the
 -- collection's; in a build's first segment, 0, which has neither, that of these passages. Does nothing without text search, and before a
 -- build has written the words of the existing passages: searches read the texts until then. A word's document frequency is applied by
--- the search. In a build's first segment the words of one or two passages, most of all, share rows (docs/design/space.md).
+-- the search. In a build's first segment the words of up to four passages, most of all, share rows (docs/design/space.md).
 create or replace function pgretrieval.index_words(
     in_collection integer, in_passages integer[], mean real default null, in_segment integer default null
 ) returns real
@@ -12,7 +12,7 @@ as $function$
 declare
     held pgretrieval.collection;
     mean_words real;
-    shared constant integer := 2;  -- passages of a word that shares its row
+    shared constant integer := 4;  -- passages of a word that shares its row
 begin
     select * into strict held from pgretrieval.collection c where c.collection_id = in_collection;
     mean_words := coalesce(mean, held.mean_words);
