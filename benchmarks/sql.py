@@ -27,11 +27,15 @@ from pgretrieval.sqlalchemy import vector_array
 from pgretrieval.types import Float32Array
 
 CANDIDATES = (None, 64, 128)
+_SETTINGS = """select probes, candidates, pruning from pgretrieval.known_collection('measured') as held,
+    pgretrieval.plaid_settings(held, 10, null, null, cardinality(%(query)s::vector[]))"""
 _PROBE = "select * from pgretrieval.probe(%(number)s, %(codebook)s, %(query)s::vector[], %(probes)s)"
-_CANDIDATES = """select passage_id
-    from pgretrieval.candidates_among(%(number)s, %(codebook)s, %(ids)s::integer[], %(scores)s::real[], %(n)s, null, null)"""
-_SCORE = """select * from pgretrieval.known_collection('measured') as held, pgretrieval.score_passages(
-    held, %(ids)s, %(query)s::vector[], %(centroids)s::integer[], null)"""
+_CANDIDATES = """select passage_id from pgretrieval.candidates_among(
+        %(number)s, %(codebook)s, %(ids)s::integer[], %(scores)s::real[], %(n)s, null, null, %(tokens)s)"""
+_PRUNE = """select scored.passage_id from pgretrieval.known_collection('measured') as held, pgretrieval.score_roughly(
+        held, %(ids)s, %(query)s::vector[], %(centroids)s::integer[], %(floors)s::real[]) as scored order by scored.score desc"""
+_SCORE = """select * from pgretrieval.known_collection('measured') as held,
+    pgretrieval.score_passages(held, %(ids)s, %(query)s::vector[])"""
 _PARTS = 60  # queries whose parts are timed one by one
 
 
@@ -48,9 +52,8 @@ def in_sql(connection: Any, data: Vectors, best: list[list[str]], candidates: in
 
 def parts(connection: Any, data: Vectors) -> dict[str, float]:
     """Median milliseconds of the parts of a search in SQL, each as a separate statement."""
-    number, codebook, keeps, probes, n, whole = connection.execute(
-        "select (held).collection_id, (held).codebook_id, (held).keep_vectors, probes, candidates, pruning"
-        " from pgretrieval.known_collection('measured') as held, pgretrieval.plaid_settings(held, 10, null, null)"
+    number, codebook, keeps = connection.execute(
+        "select (held).collection_id, (held).codebook_id, (held).keep_vectors from pgretrieval.known_collection('measured') as held"
     ).fetchone()
     spent: dict[str, list[float]] = {"send": [], "probe": [], "candidates": [], "prune": [], "score": []}
     for query in data.queries[:_PARTS]:
@@ -62,15 +65,17 @@ def parts(connection: Any, data: Vectors) -> dict[str, float]:
             spent[part].append((time.perf_counter() - started) * 1e3)
             return rows
 
-        run("send", "select cardinality(%(query)s::vector[])", query=text)
+        probes, n, whole = run("send", _SETTINGS, query=text)[0]
         where = {"number": number, "codebook": codebook}
         probed = run("probe", _PROBE, query=text, probes=probes, **where)
-        ids, scores = [row[0] for row in probed], [row[1] for row in probed]
-        found = [row[0] for row in run("candidates", _CANDIDATES, ids=ids, scores=scores, n=n, **where)]
+        tokens, ids, scores, _ = (list(column) for column in zip(*probed, strict=True))
+        found = [row[0] for row in run("candidates", _CANDIDATES, ids=ids, scores=scores, n=n, tokens=tokens, **where)]
         if not keeps:
-            run("prune", _SCORE, ids=found, query=text, centroids=ids)
-            found = found[:whole]
-        run("score", _SCORE, ids=found, query=text, centroids=None)
+            floors = {token: floor for token, _, _, floor in probed}
+            each = [floors[token] for token in sorted(floors)]
+            pruned = run("prune", _PRUNE, ids=found, query=text, centroids=list({*ids}), floors=each)
+            found = [row[0] for row in pruned[:whole]]
+        run("score", _SCORE, ids=found, query=text)
     return {name: float(np.median(values or [0])) for name, values in spent.items()}
 
 

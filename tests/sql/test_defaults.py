@@ -16,7 +16,7 @@ from pgretrieval.index import vectors
 from pgretrieval.index.options import MAX_TITLE_WEIGHT
 from pgretrieval.numerics.bitpack import SUPPORTED_BITS
 from pgretrieval.numerics.proxy_model import RANK
-from pgretrieval.search import fusion, imputation, options, plaid, probe, words, xtr
+from pgretrieval.search import fusion, imputation, options, plaid, words, xtr
 from pgretrieval.search.loaded import CollectionStatistics
 from pgretrieval.search.options import ScanOptions
 from pgretrieval.types import GENERATORS, LEVELS, REDUCTIONS, RERANKS, SCORERS
@@ -51,20 +51,19 @@ def test_settings_of_a_search_by_all_tokens(
             python = plaid.choose_settings(k, statistics, ScanOptions(), in_sql=True)
             probes, candidates, pruning = connection.execute(
                 """select probes, candidates, pruning
-                   from pgretrieval.plaid_settings(pgretrieval.known_collection('docs'), %s, null, null)""",
+                   from pgretrieval.plaid_settings(pgretrieval.known_collection('docs'), %s, null, null, 15)""",
                 [k],
             ).fetchone()
             compared = 60_000 if vectors_per_passage else 34_000 if keep_vectors else 40_000
             assert probes == python.probes * (1 if vectors_per_passage else 3)
             assert k <= candidates <= python.candidates
             assert k <= pruning <= python.pruning
-            assert candidates == max(5 * k, min(1024, max(128, compared * passages // tokens)))
+            assert candidates == max(5 * k, min(1024, max(64, compared * passages // tokens)))
 
 
 @pytest.mark.parametrize(
     ("function", "written"),
     [
-        ("probe", f"nearest.score - {probe._MISSED} * greatest(nearest.missed, 0)"),
         ("retrieved_passages", f"k_tokens := coalesce(k_tokens, {options.DEFAULT_K_TOKENS});"),
         ("retrieved_passages", f"tokens_wanted := {xtr._READ_PER_RETRIEVED} * k_tokens::bigint;"),
         ("retrieved_passages", f"enough constant real := {xtr._SUFFICIENT};"),

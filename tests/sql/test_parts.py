@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from pgretrieval.db.tables.codes import tail_bytes
 from pgretrieval.db.wire import id_bytes
+from pgretrieval.sqlalchemy import vector_array
 
 pytestmark = pytest.mark.both_versions
 
@@ -86,9 +88,9 @@ def test_checked_vectors_come_back_as_they_are(connection: Connection):
 
 
 def test_plaid_settings(connection: Connection, held: tuple[int, int]):
-    """Defaults follow from the tokens per passage, and given numbers are used."""
+    """Defaults follow from the tokens per passage and of the query, and given numbers are used."""
     row = "(select c from pgretrieval.collection c)"
-    settings = f"select probes, candidates, pruning from pgretrieval.plaid_settings({row}, %s, %s, %s)"
+    settings = f"select probes, candidates, pruning from pgretrieval.plaid_settings({row}, %s, %s, %s, 10)"
     for k, probes, candidates, expected in (
         (10, None, None, (24, 1024, 128)),
         (10, 3, 77, (3, 77, 128)),
@@ -97,8 +99,11 @@ def test_plaid_settings(connection: Connection, held: tuple[int, int]):
         assert connection.execute(settings, [k, probes, candidates]).fetchone() == expected
     connection.execute("update pgretrieval.codebook set tokens = 600")
     assert connection.execute(settings, [10, None, None]).fetchone() == (24, 133, 26)
+    for tokens, candidates in ((None, 133), (20, 133), (30, 100), (45, 66), (100, 64)):
+        longer = connection.execute(settings.replace(", 10)", ", %s)"), [10, None, None, tokens]).fetchone()
+        assert longer == (24, candidates, 26)
     connection.execute("update pgretrieval.collection set keep_vectors = true")
-    assert connection.execute(settings, [10, None, None]).fetchone() == (24, 128, 64)
+    assert connection.execute(settings, [10, None, None]).fetchone() == (24, 113, 64)
     with pytest.raises(psycopg.Error, match="candidates is 9, less than k, 10"):
         connection.execute(settings, [10, None, 9])
 
@@ -163,19 +168,22 @@ def test_the_client_knows_how_many_bytes_an_id_takes(connection: Connection, hel
     assert id_bytes(centroids) == (2 if centroids <= 65_536 else 4)
 
 
-def test_probe_weights_centroids_by_what_they_beat_a_miss(connection: Connection, held: tuple[int, int]):
-    """Weights are summed by centroid, reduced by the miss and at least 0."""
+def test_probe_scores_centroids_over_the_floor(connection: Connection, held: tuple[int, int]):
+    """Each token's centroids score what exceeds .8 of the last, at least 0; all of them, what they score."""
     connection.execute(INDEX_CENTROIDS, [held[0], DIM, held[1]])
     query = array(vector(0.8, 0.5, 0.25), vector(0.5, 0.0, 0.0))
     found = connection.execute(
-        "select centroid_id, score from pgretrieval.probe(%s, %s, %s::vector[], 1) order by 1", [*held, query]
+        "select token, centroid_id, score, floor from pgretrieval.probe(%s, %s, %s::vector[], 2) order by 1, 3 desc", [*held, query]
     ).fetchall()
-    # the first token probes centroid 0 (.8) and misses 1 (.5); the second probes 0 (.5) and misses one that scores 0
-    assert found == [(0, pytest.approx(0.8 - 0.9 * 0.5 + 0.5, abs=1e-3))]
+    near = functools.partial(pytest.approx, abs=1e-3)
+    # the first token scores .8 and .5, the second .5 and 0
+    assert [row for row in found if row[0] == 1] == [(1, 0, near(0.4), near(0.4)), (1, 1, near(0.1), near(0.4))]
+    assert found[2] == (2, 0, near(0.5), near(0))
     everything = connection.execute(
-        "select centroid_id, score from pgretrieval.probe(%s, %s, %s::vector[], 9) order by 1", [*held, query]
+        "select centroid_id, score, floor from pgretrieval.probe(%s, %s, %s::vector[], 9) where token = 1 order by 1",
+        [*held, query],
     ).fetchall()
-    assert everything == [(place, pytest.approx(score, abs=1e-3)) for place, score in enumerate((1.3, 0.5, 0.25))]
+    assert everything == [(place, near(score), 0) for place, score in enumerate((0.8, 0.5, 0.25))]
 
 
 def test_share_among_counts_a_sample(connection: Connection, held: tuple[int, int]):
@@ -211,6 +219,9 @@ def test_candidates_among_and_ranked_among(connection: Connection, held: tuple[i
     assert among(2, "$.n >= 3") == [(3, 0.25), (4, 0)]
     assert among(9, None, ["k5", "k1", "other"]) == [(1, 0.5), (5, 0)]
     assert among(9, "$.n > 1", ["k5", "k1"]) == [(5, 0)]
+    by_token = """select passage_id, score from pgretrieval.candidates_among(
+        %s, %s, '{0,1,0,1}', '{0.5,0.25,0.125,1}', 3, null, null, '{7,7,9,9}')"""
+    assert connection.execute(by_token, held).fetchall() == [(2, 1.5), (3, 1.25), (1, 0.625)]
     listed = connection.execute(
         """select passage_id from pgretrieval.ranked_among(
                %s, 'select 0::smallint as bucket, 4 as passage_id, 1.5 as score', 9, null, null, false)""",
@@ -236,33 +247,67 @@ def test_candidates_in_sql(connection: Connection, held: tuple[int, int]):
 
 
 def test_score_passages(connection: Connection, held: tuple[int, int]):
-    """Scores use each token's own codes, scaled to unit length, of all centroids or of some."""
+    """Scores use each token's own codes, scaled to unit length."""
     add(connection, held, 1, [0, 1])
     add(connection, held, 2, [2])
     query = array(vector(1.0), vector(0.0, 0.0, -1.0))
     # every residual is .5 in every dimension; a token decodes to its axis + .5, length sqrt(1.5² + 47 · .25)
     length = (1.5**2 + (DIM - 1) * 0.25) ** 0.5
     expected = [(1, (1.5 - 0.5) / length), (2, (0.5 - 1.5) / length)]
-    of_second = [(1, (0.5 - 0.5) / length)]
-    for centroid_ids, scores in ((None, expected), ([0, 1, 2], expected), ([1], of_second), ([7], [])):
-        decoded = connection.execute(
-            """select passage_id, score from pgretrieval.score_passages(
-                   (select c from pgretrieval.collection c), array[1, 2], %s::vector[], %s, null) order by 1""",
-            [query, centroid_ids],
-        )
-        assert decoded.fetchall() == [(number, pytest.approx(score, abs=1e-5)) for number, score in scores]
-
-
-def test_no_query_token_adds_less_than_its_floor(connection: Connection, held: tuple[int, int]):
-    """A floor counts where the tokens of the given centroids score less."""
-    add(connection, held, 1, [0, 1])
-    query = array(vector(1.0), vector(0.0, 0.0, -1.0))
-    score = connection.execute(
-        """select score from pgretrieval.score_passages(
-               (select c from pgretrieval.collection c), array[1], %s::vector[], '{0}', '{0.125,0.75}')""",
+    decoded = connection.execute(
+        """select passage_id, score from pgretrieval.score_passages(
+               (select c from pgretrieval.collection c), array[1, 2], %s::vector[]) order by 1""",
         [query],
-    ).fetchone()[0]
-    assert score == pytest.approx(1.5 / (1.5**2 + (DIM - 1) * 0.25) ** 0.5 + 0.75, abs=1e-5)
+    )
+    assert decoded.fetchall() == [(number, pytest.approx(score, abs=1e-5)) for number, score in expected]
+
+
+_ROUGH = """select passage_id, score from pgretrieval.score_roughly(
+    (select c from pgretrieval.collection c), array[1, 2], %s::vector[], %s::integer[], %s::real[]) order by 1"""
+
+
+def test_rough_scores_of_some_centroids(connection: Connection, held: tuple[int, int]):
+    """Only tokens of the given centroids count, and no query token adds less than its floor."""
+    add(connection, held, 1, [0, 1])
+    add(connection, held, 2, [2])
+    query = array(vector(1.0), vector(0.0, 0.0, -1.0))
+    # every residual is .5 in every dimension; vectors are not scaled
+    for centroid_ids, floors, expected in (
+        ([0, 1, 2], [-9, -9], [(1, 1.5 - 0.5), (2, 0.5 - 1.5)]),
+        ([1], [-9, -9], [(1, 0.5 - 0.5)]),
+        ([0], [0.125, 0.75], [(1, 1.5 + 0.75)]),
+        ([7], [0, 0], []),
+    ):
+        found = connection.execute(_ROUGH, [query, centroid_ids, floors]).fetchall()
+        assert found == [(number, pytest.approx(score, abs=1e-5)) for number, score in expected]
+
+
+@pytest.mark.parametrize("dim", [48, 53])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_rough_scores_take_weights_for_a_straight_line(connection: Connection, held: tuple[int, int], bits: int, dim: int):
+    """Of evenly spaced weights, rough scores are those of the vectors before scaling; dimensions may leave bits of a byte."""
+    rng = np.random.default_rng(bits * dim)
+    levels = (0.01 + 0.02 * (np.arange(1 << bits) - (1 << bits) / 2)).astype(np.float32)
+    numbers = rng.integers(0, 1 << bits, (5, dim))
+    packed = np.packbits(
+        np.unpackbits(numbers.astype(np.uint8)[..., None], axis=2)[..., 8 - bits :].reshape(5, -1), axis=1
+    ).tobytes()
+    queries = rng.standard_normal((3, dim)).astype(np.float32)
+    centroids = np.eye(3, dim, dtype=np.float32)
+    ids = np.array([0, 1, 2, 0, 1])
+    connection.execute(
+        "update pgretrieval.codebook set dim = %s, bits = %s, cutoffs = %s, weights = %s",
+        [dim, bits, ((levels[1:] + levels[:-1]) / 2).tolist(), levels.tolist()],
+    )
+    for number, centroid in enumerate(centroids.tolist()):
+        connection.execute("update pgretrieval.centroid set vector = %s::halfvec where centroid_id = %s", [str(centroid), number])
+    add(connection, held, 1, [0])
+    connection.execute(
+        "update pgretrieval.token_code set centroid_ids = %s, residuals = %s", [struct.pack("<5H", *ids.tolist()), packed]
+    )
+    found = connection.execute(_ROUGH, [vector_array(queries), [0, 1, 2], [-99] * 3]).fetchall()
+    score = (queries @ (centroids[ids] + levels[numbers]).T).max(axis=1).sum()
+    assert found == [(1, pytest.approx(score, abs=1e-3))]
 
 
 def test_candidates_that_are_worth_decoding(connection: Connection, held: tuple[int, int]):
@@ -339,7 +384,7 @@ def test_score_passages_by_stored_vectors(connection: Connection, held: tuple[in
     query = array(vector(1.0), vector(0.0, 2.0))
     connection.execute("update pgretrieval.collection set keep_vectors = true")
     found = connection.execute(
-        "select * from pgretrieval.score_passages((select c from pgretrieval.collection c), array[1, 9], %s::vector[], null, null)",
+        "select * from pgretrieval.score_passages((select c from pgretrieval.collection c), array[1, 9], %s::vector[])",
         [query],
     )
     assert found.fetchall() == [(1, 1.5)]

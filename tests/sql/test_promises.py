@@ -275,6 +275,7 @@ ARGUMENTS = {
     "tail_bytes.centroid_ids": "512",
     "centroid_scores": "array_fill(1::real, array[4001])",
     "floors": "array_fill(0::real, array[50])",
+    "query_tokens": "null",
     "scores": "array_fill(1::real, array[400])",
     "words": "array['common', 'yyaword1', 'zzbword1']",
     "times": "array[1, 1, 1]",

@@ -180,8 +180,10 @@ def test_counts_cover_one_tenant(tenants: dict[str, str], corpus: Corpus, name: 
         everything = "array(select g from generate_series(1, 400) g)"
         query = vector_array(corpus.queries[0])
         for statement in (
-            "select count(*) from pgretrieval.score_passages("
-            f"pgretrieval.known_collection('docs'), {everything}, %s::vector[], null, null)",
+            f"select count(*) from pgretrieval.score_passages(pgretrieval.known_collection('docs'), {everything}, %s::vector[])",
+            "select count(*) from pgretrieval.score_roughly("
+            f"pgretrieval.known_collection('docs'), {everything}, %s::vector[], array(select generate_series(0, 4000)), "
+            "array(select 0 from generate_series(1, 50)))",
             "select count(*) from pgretrieval.candidates_among(1, 1, array(select generate_series(0, 4000)), "
             "array(select 1::real from generate_series(0, 4000)), 1000, null, null) where %s <> ''",
             "select count(*) from pgretrieval.candidates_by_text("

@@ -1,12 +1,10 @@
--- Exact MaxSim of some passages: over stored vectors where the collection has them, else over what their codes decode to, scaled to unit
--- length where the collection's vectors are; of codes, where `centroid_ids` are given, only the tokens of these centroids, and no query
--- token adds less than its floor. None for null.
+-- Returns exact MaxSim of some passages: over stored vectors where the collection has them, else over what their codes decode to, scaled
+-- to unit length where the collection's vectors are. None for null.
 --
 -- The statement names every query token, so that one pass over a passage's tokens keeps the best inner product of each. For codes it also
 -- names every dimension (pgretrieval.decoder).
 create or replace function pgretrieval.score_passages(
-    held pgretrieval.collection, passage_ids integer[], query @extschema:vector@.vector[], centroid_ids integer[],
-    floors real[]
+    held pgretrieval.collection, passage_ids integer[], query @extschema:vector@.vector[]
 )
 returns table (passage_id integer, score real)
 language plpgsql stable rows 100
@@ -44,14 +42,6 @@ begin
         return;
     end if;
     select * into strict decoder from pgretrieval.decoder(held.codebook_id);
-    if floors is not null then
-        best := (
-            select string_agg(
-                format('least(min(token.vector operator(@extschema:vector@.<#>) ($2)[%s]), -($5)[%1$s])', place), ' + '
-            )
-            from generate_subscripts(query, 1) as place
-        );
-    end if;
     return query execute format(
         $statement$
         select token.passage_id, (-(%1$s))::real
@@ -71,26 +61,19 @@ begin
                 offset 0
             ) as coded
             cross join lateral (
-                select substr(coded.residuals, 1 + %5$s * listed.place, %5$s) as packed, listed.centroid_id
-                from (
-                    select place, pgretrieval.centroid_at(coded.centroid_ids, place, %9$s) as centroid_id
-                    from generate_series(0, length(coded.centroid_ids) / %9$s - 1) as place
-                    offset 0
-                ) as listed
-                where %7$s
+                select substr(coded.residuals, 1 + %5$s * place, %5$s) as packed,
+                       pgretrieval.centroid_at(coded.centroid_ids, place, %7$s) as centroid_id
+                from generate_series(0, length(coded.centroid_ids) / %7$s - 1) as place
                 offset 0
             ) as token
             join pgretrieval.centroid
-                on centroid.collection_id = %3$s and centroid.codebook_id = %4$s and centroid.centroid_id = token.centroid_id and %8$s
+                on centroid.collection_id = %3$s and centroid.codebook_id = %4$s and centroid.centroid_id = token.centroid_id
             offset 0
         ) as token (passage_id, vector)
         group by token.passage_id
         $statement$,
         best, decoder.residual, held.collection_id, held.codebook_id, decoder.width,
-        case when held.unit_vectors then '@extschema:vector@.l2_normalize' end,
-        case when centroid_ids is null then 'true' else 'listed.centroid_id = any($4)' end,
-        case when centroid_ids is null then 'true' else 'centroid.centroid_id = any($4)' end,
-        decoder.id_bytes
-    ) using passage_ids, query, decoder.levels, centroid_ids, floors;
+        case when held.unit_vectors then '@extschema:vector@.l2_normalize' end, decoder.id_bytes
+    ) using passage_ids, query, decoder.levels;
 end
 $function$;

@@ -49,7 +49,7 @@ begin
         raise exception 'rank_constant is %', coalesce(rank_constant::text, 'null')
             using errcode = 'PGR05', hint = 'Give a whole number of at least 0.';
     end if;
-    select * into strict settings from pgretrieval.plaid_settings(held, k, probes, candidates);
+    select * into strict settings from pgretrieval.plaid_settings(held, k, probes, candidates, cardinality(query));
     candidates := settings.candidates;
     if query_text is not null then
         select array_agg(passage_id order by found.score desc, passage_id), array_agg(found.score order by found.score desc, passage_id)
@@ -90,7 +90,7 @@ begin
     );
     if not of_tokens or held.rerank = 'maxsim' then
         select array_agg(exact.passage_id), array_agg(exact.score) into late_passages, late_scores
-        from pgretrieval.score_passages(held, chosen, query, null, null) as exact;
+        from pgretrieval.score_passages(held, chosen, query) as exact;
     elsif query is not null then
         select array_agg(picked.passage_id), array_agg(coalesce(found.score, late_scores[array_position(late_passages, null)]))
         into late_passages, late_scores

@@ -2,9 +2,10 @@
 -- Raises an error if fewer than k candidates are given.
 --
 -- Three times the client's probes make fewer candidates as good: those with 34,000 tokens, of codes 40,000, of which those with 8,000
--- or 200 k are decoded whole (docs/design/sql-searches.md). tests/sql/test_defaults.py compares both with the client's.
+-- or 200 k are decoded whole. More query tokens tell passages apart better: with more than 20, of codes 22, there are fewer candidates
+-- (docs/design/sql-searches.md). tests/sql/test_defaults.py compares both with the client's.
 create or replace function pgretrieval.plaid_settings(
-    held pgretrieval.collection, k integer, given_probes integer, given_candidates integer
+    held pgretrieval.collection, k integer, given_probes integer, given_candidates integer, query_tokens integer
 ) returns table (probes integer, candidates integer, pruning integer)
 language plpgsql stable rows 1
 set search_path from current
@@ -27,10 +28,12 @@ begin
             -- lists of pooled passages are short (docs/design/pooling.md)
             * case when not pooled then 3 when k >= 50 then 8 else 4 end
     );
-    compared := case when pooled then 60000 when held.keep_vectors then 34000 else 40000 end;
+    compared := case when pooled then 60000
+                     when held.keep_vectors then least(34000, 700000 / nullif(query_tokens, 0))
+                     else least(40000, 900000 / nullif(query_tokens, 0)) end;
     candidates := coalesce(
         given_candidates,
-        greatest(5 * k, least(1024, greatest(128, compared * built.passages / tokens)))
+        greatest(5 * k, least(1024, greatest(64, compared * built.passages / tokens)))
     );
     pruning := greatest(
         case when pooled or held.keep_vectors then greatest(64, 5 * k)

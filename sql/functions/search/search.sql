@@ -34,12 +34,12 @@ begin
         return;
     end if;
     query := pgretrieval.checked_vectors('the query', query, held.dim);
-    select * into strict settings from pgretrieval.plaid_settings(held, k, probes, candidates);
+    select * into strict settings from pgretrieval.plaid_settings(held, k, probes, candidates, cardinality(query));
     chosen := pgretrieval.candidates_in_sql(
         held, query, settings.probes, settings.candidates, settings.pruning, filter, among
     );
     select array_agg(passage_id), array_agg(scored.score) into chosen, scores
-    from pgretrieval.score_passages(held, chosen, query, null, null) as scored;
+    from pgretrieval.score_passages(held, chosen, query) as scored;
     return query select * from pgretrieval.show(held, chosen, scores, k);
 end
 $function$;

@@ -74,7 +74,7 @@ begin
             limit case when held.codebook_id is not null then greatest(128, 5 * k) end
         );
         select array_agg(exact.passage_id), array_agg(exact.score / reduced) into chosen, scores
-        from pgretrieval.score_passages(held, chosen, query, null, null) as exact;
+        from pgretrieval.score_passages(held, chosen, query) as exact;
     end if;
     return query select * from pgretrieval.show(held, chosen, scores, k);
 end
