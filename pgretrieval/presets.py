@@ -80,7 +80,7 @@ PRESETS: Mapping[str, Preset] = {
             {"probes": 10, "k_tokens": 10_000, **_IN_FULL},
         ),
         model="xtr",
-        train={"k_train": 320, "ways": 2, "batch": 48, "learning_rate": 1e-3},
+        train={"k_train": 320, "ways": 2, "batch": 48, "learning_rate": 1e-3, "source": "words"},
     ),
     "constbert": _constbert(32),
     "constbert16": _constbert(16),

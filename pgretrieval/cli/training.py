@@ -19,6 +19,7 @@ from pgretrieval.cli.files import qrels_of, queries_of, refuse_standard_input_tw
 from pgretrieval.corpus.jsonl import read_passages
 from pgretrieval.corpus.lines import held
 from pgretrieval.errors import ConfigError
+from pgretrieval.train.colbert_files import read_colbert_files
 from pgretrieval.train.cross_encoders import CrossAim, train_cross_encoder
 from pgretrieval.train.mining import MiningOptions, mine
 from pgretrieval.train.models import ColBert, ColXtr, Pooling, Trained
@@ -51,9 +52,15 @@ Base = Annotated[
 CrossBase = Annotated[str, typer.Option(help='Model to start from: "minilm", or a model name or folder.')]
 TrainedOption = Annotated[Trained, typer.Option("--train", help="Parameters to train: all, or only the projection (and pooling).")]
 Rounds = Annotated[int, typer.Option(help="Refresh rounds: index with the current model, mine, train. They need --corpus.")]
-Corpus = Annotated[Path | None, typer.Option(help="For rounds: .jsonl or .jsonl.gz of the passages.")]
-QueriesOption = Annotated[Path | None, typer.Option(help='For rounds: .jsonl or .jsonl.gz of {"id", "text"}.')]
-QrelsOption = Annotated[Path | None, typer.Option(help="For rounds: judgements; without them the teacher chooses the positives.")]
+Examples = Annotated[
+    Path | None,
+    typer.Option(help="File of ColBERT's triples or w-way tuples (.jsonl, .tsv), to train on with --corpus and --queries."),
+]
+Corpus = Annotated[Path | None, typer.Option(help="For rounds or examples: .jsonl (.jsonl.gz) of the passages.")]
+QueriesOption = Annotated[Path | None, typer.Option(help='For rounds or examples: .jsonl (.jsonl.gz) of {"id", "text"}.')]
+QrelsOption = Annotated[
+    Path | None, typer.Option(help="For rounds or examples: judgements; without them the teacher chooses the positives of rounds.")
+]
 PresetOption = Annotated[
     str | None,
     typer.Option(
@@ -163,6 +170,7 @@ def _shared(
     context: typer.Context,
     output: Output,
     data: Data = None,
+    examples: Examples = None,
     base: Base = "minilm",
     trained: TrainedOption = "all",
     rounds: Rounds = 1,
@@ -258,9 +266,10 @@ def _train(given: dict[str, Any], aim: Aim, kind: dict[str, Any]) -> None:
     """Train on mined tuples, or mine and train in rounds."""
     data, corpus, queries = given["data"], given["corpus"], given["queries"]
     refuse_standard_input_twice(corpus=corpus, queries=queries, qrels=given["qrels"])
-    mines = corpus is not None and queries is not None
-    if bool(data) == mines or (given["rounds"] > 1 and not mines):
-        msg = "give mined tuples with --data, or --corpus and --queries to mine in --rounds, not both"
+    has_texts, examples = corpus is not None and queries is not None, given["examples"]
+    mines = has_texts and examples is None
+    if bool(data) == has_texts or (examples is not None and not has_texts) or (given["rounds"] > 1 and not mines):
+        msg = "give mined tuples with --data; or --corpus and --queries to mine in --rounds, or to read --examples in one round"
         raise ConfigError(msg)
     options, trained = _chosen(RunOptions, given), given["trained"]
     with console.stage_bars() as stage:
@@ -270,7 +279,13 @@ def _train(given: dict[str, Any], aim: Aim, kind: dict[str, Any]) -> None:
             return train_retriever(sets, folder, base=base, aim=aim, trained=trained, options=options, tick=tick, **kind)
 
         if not mines:
-            summary = _summary(train([read_training_set(folder) for folder in data], given["output"], given["base"]))
+            qrels = None if given["qrels"] is None else qrels_of(given["qrels"])
+            sets = (
+                [read_training_set(folder) for folder in data]
+                if examples is None
+                else [read_colbert_files(examples, queries, corpus, qrels=qrels)]
+            )
+            summary = _summary(train(sets, given["output"], given["base"]))
         else:
             with held([corpus]) as [passages], given["context"].obj.connect() as database:
                 models = train_in_rounds(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 REMEMBERED_BYTES = 4 * 2**30
 """Limit of cached vectors; further texts are computed each time."""
 
+_DROPOUT_NUMBERS = ("dropout", "attention_dropout")
 _ROWS_AT_ONCE = 32  # activations then fit a processor's caches
 
 
@@ -25,10 +26,13 @@ def freeze(transformer: Any) -> None:
 
 
 def without_dropout(module: Any) -> Any:
-    """Remove dropout from a module and return it."""
+    """Remove dropout from a module and return it; the attention of some models, such as T5, has a number instead of a layer."""
     for part in module.modules():
         if isinstance(part, nn.Dropout):
             part.p = 0.0
+        for name in _DROPOUT_NUMBERS:
+            if isinstance(getattr(part, name, None), float):
+                setattr(part, name, 0.0)
     return module
 
 

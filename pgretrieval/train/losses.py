@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from sentence_transformers.base.losses.merged_forward import embed_columns_padded
 from sentence_transformers.multi_vector_encoder.data_collator import MultiVectorEncoderDataCollator
-from sentence_transformers.multi_vector_encoder.scoring import XTRScores, colbert_scores
+from sentence_transformers.multi_vector_encoder.scoring import colbert_scores, xtr_scores
 from sentence_transformers.util import stack_padded_token_embeddings
 from torch import Tensor, nn
 from torch.nn import functional
@@ -164,17 +164,36 @@ def colbert_loss(model: nn.Module, **options: Any) -> TupleLoss:
     return TupleLoss(model, colbert_scores, **{"scale": COLBERT_SCALE, "in_batch": "others", **options})
 
 
-def xtr_loss(model: nn.Module, *, k_train: int = K_TRAIN, **options: Any) -> TupleLoss:
+class RetrievedTokenScores:
+    """XTR's scores: each query token retrieves the `k_train` best token vectors of the batch, or below 1 that share of them.
+
+    `share` is the share that the last batch retrieved.
+    """
+
+    def __init__(self, k_train: float) -> None:
+        if k_train <= 0 or (k_train >= 1 and k_train != int(k_train)):
+            msg = f"k_train is {k_train}; give a number of tokens, such as 320, or a share of the batch's tokens, such as 0.015"
+            raise ConfigError(msg)
+        self.k_train = k_train
+        self.share = 0.0
+
+    def __call__(self, queries: Tensor, passages: Tensor, *, queries_mask: Tensor, documents_mask: Tensor) -> Tensor:
+        """Return scores (queries, queries x ways)."""
+        tokens = max(int(documents_mask.sum()), 1)
+        number = int(self.k_train) if self.k_train >= 1 else max(round(self.k_train * tokens), 1)
+        self.share = min(number / tokens, 1.0)
+        scores: Tensor = xtr_scores(queries, passages, queries_mask=queries_mask, documents_mask=documents_mask, top_k=number)
+        return scores
+
+
+def xtr_loss(model: nn.Module, *, k_train: float = K_TRAIN, **options: Any) -> TupleLoss:
     """Return XTR's loss: cross-entropy over all passages of a batch, scored by the tokens retrieved from the batch.
 
-    Each query token retrieves the `k_train` best token vectors of the batch. A passage's score is the sum, over the query tokens
-    that retrieved one of its tokens, of the best similarity, divided by the number Z of these query tokens; 0 if there are none.
-    ColXTR's loss is the same.
+    Each query token retrieves the `k_train` best token vectors of the batch; below 1, `k_train` is a share of its token vectors,
+    which the paper's settings keep at 1 to 2 %. A passage's score is the sum, over the query tokens that retrieved one of its
+    tokens, of the best similarity, divided by the number Z of these query tokens; 0 if there are none. ColXTR's loss is the same.
     """
-    if k_train < 1:
-        msg = f"k_train is {k_train}; give at least 1"
-        raise ConfigError(msg)
-    return TupleLoss(model, XTRScores(k_train), **{"scale": XTR_SCALE, "in_batch": "all", "distil": False, **options})
+    return TupleLoss(model, RetrievedTokenScores(k_train), **{"scale": XTR_SCALE, "in_batch": "all", "distil": False, **options})
 
 
 def fingerprints(passages: list[dict[str, Any]]) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from pgretrieval.types import Hit, Passage
 QUERIES_AT_ONCE = 64
 MAX_WAYS = 64
 
+Source = Literal["tokens", "words"]
+"""Ranking that passages are drawn from: the collection's search by token vectors, or its search by words (BM25)."""
+
 
 class Miner(Protocol):
     """Interface of a `Collection` for mining."""
@@ -27,6 +30,9 @@ class Miner(Protocol):
 
     def search_many(self, queries: Sequence[str] | None = None, k: int = 10) -> list[list[Hit]]:
         """Return the k best passages of each query."""
+
+    def text_search(self, query: str, k: int = 10) -> list[Hit]:
+        """Return the k best passages for the words of a query."""
 
     def get(self, ids: Sequence[str]) -> dict[str, Passage]:
         """Return passages by id."""
@@ -39,12 +45,22 @@ class MiningOptions:
     Negatives are drawn at random from the `depth` best passages of a query, without the first `skip`, until there are `ways`
     passages with the positive. `margin` excludes passages whose teacher score is less than that much below the positive's, because
     they may be relevant. With a margin, or without judgements, the teacher scores all `depth` passages, otherwise only those drawn.
+    `unlabelled` also mines queries without judgements among judged ones, as ColBERTv2 does; None means if there is a teacher.
+    `source` is the ranking; None means "tokens", and "words" in the first of several rounds from a bare transformer.
     """
 
     ways: int = option(64, "Passages of each tuple, 2 to 64: the positive and its negatives.")
     depth: int = option(500, "Number of best passages to draw negatives from.")
     skip: int = option(0, "Number of best passages to exclude.")
     margin: float | None = option(None, "Exclude negatives whose teacher score is less than this below the positive's.")
+    unlabelled: bool | None = option(
+        None, "Also mine queries without judgements, with the teacher's best passage as positive.", shown="with a teacher"
+    )
+    source: Source | None = option(
+        None,
+        "Ranking to draw from: tokens (late interaction) or words (BM25).",
+        shown="tokens; words in the first round from a bare transformer",
+    )
     seed: int = option(0, "Seed of random choices.")
 
     def __post_init__(self) -> None:
@@ -54,6 +70,9 @@ class MiningOptions:
         if self.skip < 0 or self.depth - self.skip < self.ways:
             least = self.ways + max(self.skip, 0)
             msg = f"depth is {self.depth} and skip {self.skip}; {self.ways} ways need a depth of at least {least}"
+            raise ConfigError(msg)
+        if self.source not in (None, "tokens", "words"):
+            msg = f'source is {self.source!r}; give "tokens" or "words"'
             raise ConfigError(msg)
 
 
@@ -66,7 +85,7 @@ def mine(
     options: MiningOptions | None = None,
     stage: Callable[[str, int, int], None] | None = None,
 ) -> TrainingSet:
-    """Mine a tuple for each relevant passage of each judged query; without judgements, one for each query.
+    """Mine a tuple for each relevant passage of each judged query, and one for each query without judgements.
 
     `teacher` is a cross-encoder in a form of `load_cross_encoder`; without judgements its best passage is the positive. `stage` is
     called with name, done and total of searching ("mine") and scoring ("score"). The same arguments give the same tuples. A query
@@ -74,14 +93,17 @@ def mine(
     """
     options = options or MiningOptions()
     scorer = None if teacher is None else load_cross_encoder(teacher)
-    if scorer is None and (qrels is None or options.margin is not None):
-        msg = "positives without qrels, and margin, need a teacher; give teacher=, or qrels and no margin"
+    if scorer is None and (qrels is None or options.margin is not None or options.unlabelled):
+        msg = (
+            "positives without qrels, margin, and unlabelled queries need a teacher; give teacher=, or qrels without these options"
+        )
         raise ConfigError(msg)
-    relevant_by_query = _relevant_by_query(queries, qrels)
+    unlabelled = scorer is not None and options.unlabelled is not False
+    relevant_by_query = _relevant_by_query(queries, qrels, unlabelled=unlabelled)
     relevant: dict[str, set[str]] = {}
     for key, passages in relevant_by_query.items():
         relevant.setdefault(queries[key], set()).update(passages)
-    work = _Mining(collection, scorer, options, relevant)
+    work = _Mining(collection, scorer, options, relevant, len(queries) - len(relevant_by_query))
     keys = list(relevant_by_query)
     for start in range(0, len(keys), QUERIES_AT_ONCE):
         some = keys[start : start + QUERIES_AT_ONCE]
@@ -91,23 +113,33 @@ def mine(
     return work.finish(stage)
 
 
-def _relevant_by_query(queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]] | None) -> dict[str, list[str]]:
-    """Return relevant passages by query id; empty lists without judgements."""
+def _relevant_by_query(
+    queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]] | None, *, unlabelled: bool
+) -> dict[str, list[str]]:
+    """Return relevant passages by query id; empty lists without judgements, or `unlabelled`, for queries without any.
+
+    A query whose text has judgements under another id is not unlabelled.
+    """
     if qrels is None:
         return {key: [] for key in queries}
     judged = {key: [passage for passage, grade in qrels.get(key, {}).items() if grade > 0] for key in queries}
-    relevant = {key: found for key, found in judged.items() if found}
-    if not relevant:
+    known = {queries[key] for key, found in judged.items() if found}
+    if not known:
         msg = f"none of the {len(queries)} queries has a relevant passage in the qrels; check that their ids match"
         raise InputError(msg)
-    return relevant
+    return {key: found for key, found in judged.items() if found or (unlabelled and queries[key] not in known)}
 
 
 class _Mining:
     """One call of `mine`: candidates are retrieved and scored for a group of queries at a time."""
 
     def __init__(
-        self, collection: Miner, scorer: PairScorer | None, options: MiningOptions, relevant: Mapping[str, set[str]]
+        self,
+        collection: Miner,
+        scorer: PairScorer | None,
+        options: MiningOptions,
+        relevant: Mapping[str, set[str]],
+        dropped: int,
     ) -> None:
         self._collection = collection
         self._relevant = relevant
@@ -117,10 +149,12 @@ class _Mining:
         self._texts: dict[str, str] = {}
         self._drawn: list[TrainingTuple] = []
         self._missing: set[str] = set()
+        self._dropped = dropped
+        self._unlabelled = 0
 
     def take(self, relevant_by_query: Mapping[str, tuple[str, list[str]]]) -> None:
         """Mine tuples of queries; `relevant_by_query` maps query ids to text and relevant passages."""
-        rankings = self._collection.search_many([text for text, _ in relevant_by_query.values()], self._options.depth)
+        rankings = self._rankings([text for text, _ in relevant_by_query.values()])
         self._texts.update((hit.id, _encoded_text(hit)) for hits in rankings for hit in hits)
         self._fetch({key for _, relevant in relevant_by_query.values() for key in relevant})
         for (query_id, (query, relevant)), hits in zip(relevant_by_query.items(), rankings, strict=True):
@@ -130,9 +164,16 @@ class _Mining:
                 negatives = self._not_relevant(query, found[self._options.skip :])
             else:
                 positives, negatives = self._split_by_teacher(query, found)
+                self._unlabelled += len(positives)
             for positive in positives:
                 passages = (positive, *self._draw(query, positive, negatives))
                 self._drawn.append(TrainingTuple(query_id, query, passages, relevant=tuple(positives)))
+
+    def _rankings(self, texts: list[str]) -> list[list[Hit]]:
+        """Return the best passages of queries."""
+        if self._options.source == "words":
+            return [self._collection.text_search(text, self._options.depth) for text in texts]
+        return self._collection.search_many(texts, self._options.depth)
 
     def finish(self, stage: Callable[[str, int, int], None] | None) -> TrainingSet:
         """Return all tuples, of equal length and with the teacher's scores, and the texts that they need."""
@@ -148,6 +189,8 @@ class _Mining:
             "tuples": len(full),
             "passages": len(used),
             "relevant_not_held": len(self._missing),
+            "positives_by_teacher": self._unlabelled,
+            "queries_without_judgements": self._dropped,
         }
         return TrainingSet(tuple(full), used, settings)
 

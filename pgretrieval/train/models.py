@@ -96,6 +96,14 @@ def start_model(
     return model
 
 
+def is_bare_base(base: str) -> bool:
+    """Return whether a model to start from is a bare transformer, with which no collection can be indexed."""
+    if minilm.version_named(base) is not None:
+        return False
+    with loading(base, "cpu"):
+        return is_bare(Path(vetted_folder(base)))
+
+
 def model_of_run(base: str) -> str:
     """Return the model's folder if `base` is the folder of a run, else `base`. Raises ConfigError for an unfinished run."""
     folder = Path(base)

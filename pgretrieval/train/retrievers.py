@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +36,11 @@ class Aim:
     scale: float | None = option(None, "Factor of the scores: 1 / temperature.", shown="1; for xtr with unit vectors 20")
     teacher_scale: float = option(1.0, "Factor of the teacher's scores.")
     distil: bool | None = option(None, "Distil the teacher's scores, if tuples have them.", shown="with colbert, not with xtr")
-    k_train: int | None = option(None, "XTR: tokens of the batch that each query token retrieves.", shown="256")
+    k_train: float | None = option(
+        None,
+        "XTR: tokens of the batch that each query token retrieves, or below 1 their share; the paper's is .01 to .02.",
+        shown="256",
+    )
     query_tokens: int | None = option(None, "Truncate queries to this many tokens in training.", shown="the model's")
     passage_tokens: int | None = option(None, "Truncate passages to this many tokens in training.", shown="the model's")
     mini_batch: int | None = option(None, "Passages of one forward pass.", shown="all")
@@ -95,15 +100,17 @@ def train_retriever(
 
         model = start_model(base, device, pooling=pooling, layout=layout, trained=trained)
         lengths = {"query": aim.query_tokens, "document": aim.passage_tokens}
+        loss = _loss(model, aim, scored)
         return TrainingParts(
             _judging(MultiVectorEncoderTrainer, judged_texts(data)),
             MultiVectorEncoderTrainingArguments,
             model,
-            _loss(model, aim, scored),
+            loss,
             as_columns(part, ways, scored=scored),
             as_columns(rest, ways, scored=scored) if rest else None,
             {key: length for key, length in lengths.items() if length} or None,
             _prompts(model, ways),
+            partial(_retrieved_share, loss) if aim.objective == "xtr" else None,
         )
 
     return run(Path(folder), config, options, make, tick)
@@ -114,6 +121,11 @@ def _prompts(model: Any, ways: int) -> dict[str, str]:
     prompts = model.prompts or {}
     columns = {"query": prompts.get("query")} | {column_of(way): prompts.get("document") for way in range(ways)}
     return {column: prompt for column, prompt in columns.items() if prompt}
+
+
+def _retrieved_share(loss: Any) -> dict[str, float]:
+    """Return the share of the last batch's tokens that a query token retrieved."""
+    return {"retrieved_share": loss.scores.scores.share}
 
 
 def _judging(kind: Any, judged: Mapping[str, frozenset[str]]) -> Any:

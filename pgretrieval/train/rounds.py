@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from pgretrieval.errors import ConfigError
 from pgretrieval.rerank import load_cross_encoder
 from pgretrieval.train.contents import digest, of_named
 from pgretrieval.train.mining import Miner, MiningOptions, mine
+from pgretrieval.train.models import is_bare_base, model_of_run
 from pgretrieval.train.run import MODEL, FinishedRunError, check_same
 from pgretrieval.train.tuples import SETTINGS_FILE, TrainingSet, read_training_set, write_training_set
 from pgretrieval.types import Passage
@@ -25,6 +26,8 @@ as `train_retriever` does."""
 
 ROUNDS_FILE = "rounds.json"
 _PREFIX = "training_round_"
+_TEXTS_ONLY = "none"
+"""Encoder of a collection that is searched by words."""
 
 
 class TrainingCollection(Miner, Protocol):
@@ -69,6 +72,7 @@ def train_in_rounds(
 ) -> list[Path]:
     """Train in rounds: index `passages` with the current model, mine, train; return the model folder of each round.
 
+    With `mining.source` "words", or by default from a bare transformer, the first round mines by words and needs no model.
     A round's folder contains its tuples in `mined` and its training in `run`. Its collection, "training_round_N", is dropped after
     mining. If it is interrupted, call it again: it resumes after the last finished step. Raises ConfigError if the folder contains
     rounds of other passages, queries, judgements, options, teacher or base; file names may differ.
@@ -85,17 +89,19 @@ def train_in_rounds(
             "queries": digest(sorted(queries.items())),
             "qrels": None if qrels is None else digest(sorted((key, sorted(some.items())) for key, some in qrels.items())),
             "teacher": None if scorer is None else scorer.fingerprint,
-            "base": of_named(base),
+            "base": of_named(model_of_run(base)),
             "mining": asdict(settings),
         },
     )
-    model, models = base, []
+    model, models = model_of_run(base), []
     for number in range(1, rounds + 1):
         place = Path(folder) / f"round-{number}"
         if not (place / "mined" / SETTINGS_FILE).exists():
             name = f"{_PREFIX}{number}"
-            collection = _indexed(database, name, passages, model, stage)
-            made = mine(collection, queries, qrels, teacher=scorer, options=settings, stage=stage)
+            by_words = number == 1 and (settings.source or ("words" if is_bare_base(model) else "tokens")) == "words"
+            collection = _indexed(database, name, passages, _TEXTS_ONLY if by_words else model, stage)
+            options = replace(settings, source="words" if by_words else "tokens")
+            made = mine(collection, queries, qrels, teacher=scorer, options=options, stage=stage)
             write_training_set(place / "mined", made)
             database.drop_collection(name)
         with suppress(FinishedRunError):
@@ -117,7 +123,8 @@ def _indexed(
     database: TrainingDatabase, name: str, passages: Callable[[], Iterable[Passage]], model: str, stage: Stage | None
 ) -> TrainingCollection:
     exists = name in database.list_collections()
-    collection = database.get_collection(name, encoder=model) if exists else database.create_collection(name, encoder=model)
+    opened = None if model == _TEXTS_ONLY else model
+    collection = database.get_collection(name, encoder=opened) if exists else database.create_collection(name, encoder=model)
     total = sum(1 for _ in passages())
     done = 0
 
@@ -128,5 +135,6 @@ def _indexed(
             stage("encode", done, total)
 
     collection.add(passages(), on_conflict="skip", progress=report)
-    collection.build(stage=stage)
+    if model != _TEXTS_ONLY:
+        collection.build(stage=stage)
     return collection

@@ -72,7 +72,10 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """Result of a training run. `losses` are the last measured ones by name; `resumed` is the step at which it resumed."""
+    """Result of a training run. `resumed` is the step at which it resumed.
+
+    `losses` are the last measured ones by name, with XTR's loss also the share of a batch's tokens that a query token retrieves.
+    """
 
     model: Path
     steps: int
@@ -87,7 +90,7 @@ class RunReport:
 class TrainingParts:
     """Parts of a training, created after the seeds are set. `held_out` is None without held-out queries.
 
-    `lengths` truncate texts by task, and `prompts` are texts before those of a column.
+    `lengths` truncate texts by task, `prompts` are texts before those of a column, and `measured` returns numbers for the report.
     """
 
     trainer: Any
@@ -98,6 +101,7 @@ class TrainingParts:
     held_out: Any = None
     lengths: Mapping[str, int] | None = None
     prompts: Mapping[str, str] | None = None
+    measured: Callable[[], Mapping[str, float]] | None = None
 
 
 def check_installed() -> None:
@@ -145,9 +149,8 @@ def run(
         _write_metrics(folder, history)
         plot_metrics(history, folder / PLOT_FILE)
         parts.model.save(str(folder / MODEL), create_model_card=False)
-    report = RunReport(
-        folder / MODEL, trainer.state.global_step, seconds, _device_name(device), precision, _last_losses(history), resumed
-    )
+    losses = {**_last_losses(history), **(parts.measured() if parts.measured else {})}
+    report = RunReport(folder / MODEL, trainer.state.global_step, seconds, _device_name(device), precision, losses, resumed)
     written = {**asdict(report), "model": MODEL}
     (folder / REPORT_FILE).write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     return report

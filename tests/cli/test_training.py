@@ -70,6 +70,18 @@ def test_from_a_corpus_to_models(command: Command, files: dict[str, str], librar
     assert "other settings" in err
 
 
+def test_files_of_colbert_are_trained_on(command: Command, files: dict[str, str], tiny_bert: Path, tmp_path: Path):
+    """ColBERT's triples train a ColBERT from a bare transformer; judgements name further relevant passages."""
+    (tmp_path / "triples.jsonl").write_text("".join(f'["q{number}", "p{number}", "p{number + 9}"]\n' for number in range(8)))
+    texts = ["--corpus", files["corpus"], "--queries", files["queries"], "--qrels", files["qrels"]]
+    given = ["--examples", tmp_path / "triples.jsonl", *texts, "--base", tiny_bert, "--dim", "8"]
+    code, out, err = command("train", "colbert", *given, "--output", tmp_path / "run", *QUICK)
+    assert (code, out) == (0, ""), err
+    assert load_encoder(tmp_path / "run" / "model", "cpu").encode_query("the river")[0].shape == (32, 8)
+    data = json.loads((tmp_path / "run" / "config.json").read_text())["data"]
+    assert (data["examples"], data["tuples"]) == ("triples.jsonl", 8)
+
+
 def test_files_that_can_be_read_once(command: Command, files: dict[str, str], library_folder: Path, tmp_path: Path):
     """Rounds read a corpus from a pipe once."""
     pipes = {name: piped(Path(file)) for name, file in files.items()}
@@ -127,8 +139,10 @@ def test_rounds_mine_with_the_model_so_far(command: Command, files: dict[str, st
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["colbert"], "give mined tuples with --data, or --corpus and --queries"),
+        (["colbert"], "give mined tuples with --data; or --corpus and --queries"),
         (["colbert", "--rounds", "2", "--data", "x"], "give mined tuples with --data"),
+        (["colbert", "--examples", "x"], "give mined tuples with --data"),
+        (["colbert", "--examples", "x", "--corpus", "y", "--queries", "z", "--rounds", "2"], "in one round"),
         (["xtr", "--keep-lengths"], "give --bottleneck"),
         (["colbert", "--data", "nowhere"], "cannot be read"),
         (["colbert", "--data", "nowhere", "--batch", "0"], "batch is 0"),
@@ -159,6 +173,7 @@ OTHER: dict[str, object] = {
 }
 OTHER |= {"shape": "full", "end_token": "mean", "checkpointing": True, "normalize": False, "masked": False, "bias": True}
 OTHER |= {"expand": False, "attend": False, "skip_punctuation": False, "normalize_tokens": True}
+OTHER |= {"unlabelled": False, "source": "words"}
 OTHER |= {"query_marker": "[Q]", "document_marker": "[D]"}
 FLAGS = {"checkpointing": "--gradient-checkpointing", "normalize": "--keep-lengths"}
 

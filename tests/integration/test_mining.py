@@ -57,7 +57,7 @@ def test_tuples_have_the_positive_first_and_no_relevant_negative(
     collection: pgretrieval.Collection, queries: dict[str, str], texts: dict[str, str]
 ):
     """The positive is first, negatives are near and not relevant, and scores match their pairs."""
-    made = mine(collection, queries, QRELS, teacher=Overlap(), options=MiningOptions(ways=8, depth=30))
+    made = mine(collection, queries, QRELS, teacher=Overlap(), options=MiningOptions(ways=8, depth=30, unlabelled=False))
     assert {(one.query_id, one.passages[0]) for one in made.tuples} == {
         (query, passage) for query, grades in QRELS.items() for passage, grade in grades.items() if grade
     }
@@ -82,7 +82,7 @@ def test_copies_of_relevant_passages_are_no_negatives(
     collection.add({"id": key, "text": text} for key, text in {**texts, **copies}.items())
     twice = {**queries, "again": queries["q1"]}
     qrels = {**QRELS, "again": {"p90": 1}}
-    for options in (MiningOptions(ways=60, depth=60), MiningOptions(ways=60, depth=100, margin=3.0)):
+    for options in (MiningOptions(60, 60, unlabelled=False), MiningOptions(60, 100, margin=3.0, unlabelled=False)):
         made = mine(collection, twice, qrels, teacher=Overlap(), options=options)
         for one in made.tuples:
             numbers = {key for key, query in twice.items() if query == one.query}
@@ -135,6 +135,47 @@ def test_without_judgements_the_teacher_chooses(collection: pgretrieval.Collecti
     assert made.tuples[0].passages[0] != first
 
 
+def test_the_teacher_chooses_for_queries_without_judgements(collection: pgretrieval.Collection, queries: dict[str, str]):
+    """Among judged queries, those without judgements have the teacher's best passage as positive, unless they are left out."""
+    texts = {**queries, "copy": queries["q1"]}  # the text of a judged query under another id
+    options = MiningOptions(ways=5, depth=30)
+    made = mine(collection, texts, QRELS, teacher=Overlap(), options=options)
+    chosen = {one.query_id: one for one in made.tuples if one.query_id not in QRELS}
+    assert set(chosen) == {"q6", "q7"}
+    for one in chosen.values():
+        found = [hit.text for hit in collection.search(one.query, k=30)]
+        best = max(Overlap().predict([(one.query, text) for text in found]))
+        assert (one.scores or ())[0] == best
+        assert one.relevant == (one.passages[0],)
+        assert set(one.passages[1:]) <= {hit.id for hit in collection.search(one.query, k=30)}
+    assert (made.settings["positives_by_teacher"], made.settings["queries_without_judgements"]) == (2, 1)
+    for left_out in (
+        mine(collection, texts, QRELS, teacher=Overlap(), options=MiningOptions(ways=5, depth=30, unlabelled=False)),
+        mine(collection, texts, QRELS, options=options),
+    ):
+        assert {one.query_id for one in left_out.tuples} == set(QRELS)
+        assert (left_out.settings["positives_by_teacher"], left_out.settings["queries_without_judgements"]) == (0, 3)
+
+
+def test_negatives_are_drawn_from_the_search_by_words(collection: pgretrieval.Collection, queries: dict[str, str]):
+    """`source` "words" draws from BM25's best passages, others from those of the token vectors."""
+    drawn: dict[str, dict[str, set[str]]] = {"words": {}, "tokens": {}}
+    for source, found in drawn.items():
+        for seed in range(6):
+            options = MiningOptions(ways=4, depth=9, skip=1, source=source, seed=seed)  # type: ignore[arg-type]
+            for one in mine(collection, queries, QRELS, options=options).tuples:
+                found.setdefault(one.query_id, set()).update(one.passages[1:])
+    differ = 0
+    for key in QRELS:
+        words = [hit.id for hit in collection.text_search(queries[key], k=9)]
+        tokens = [hit.id for hit in collection.search(queries[key], k=9)]
+        assert len(words) == 9
+        assert drawn["words"][key] == set(words[1:]) - {f"p{key[1:]}", f"p{int(key[1:]) + 50}"}
+        assert drawn["tokens"][key] == set(tokens[1:]) - {f"p{key[1:]}", f"p{int(key[1:]) + 50}"}
+        differ += drawn["words"][key] != drawn["tokens"][key]
+    assert differ > 0
+
+
 class Watched:
     """The collection, recording its calls."""
 
@@ -146,6 +187,9 @@ class Watched:
     def search_many(self, queries: Sequence[str] | None = None, k: int = 10) -> list[list[Hit]]:
         self.asked.append((len(queries or ()), k))
         return self._collection.search_many(queries, k)
+
+    def text_search(self, query: str, k: int = 10) -> list[Hit]:
+        return self._collection.text_search(query, k)
 
     def get(self, ids: Sequence[str]) -> dict[str, Passage]:
         return self._collection.get(ids)
@@ -226,7 +270,7 @@ def test_too_few_passages_are_named(module_database: pgretrieval.RetrievalDataba
 
 def test_small_collections_fill_their_tuples(collection: pgretrieval.Collection, queries: dict[str, str]):
     """All tuples have the same length in small collections."""
-    options = MiningOptions(ways=40, depth=118, margin=0.5, skip=2)
+    options = MiningOptions(ways=40, depth=118, margin=0.5, skip=2, unlabelled=False)
     made = mine(collection, queries, QRELS, teacher=Overlap(), options=options)
     assert {len(set(one.passages)) for one in made.tuples} == {40}
     for one in made.tuples:
@@ -245,6 +289,7 @@ def test_missing_relevant_passages_are_counted(collection: pgretrieval.Collectio
     ("arguments", "kind", "message"),
     [
         ({}, ConfigError, "positives without qrels"),
+        ({"qrels": QRELS, "options": MiningOptions(ways=4, depth=9, unlabelled=True)}, ConfigError, "need a teacher"),
         ({"qrels": QRELS, "options": MiningOptions(ways=4, depth=9, margin=1)}, ConfigError, "need a teacher"),
         ({"qrels": {"q9": {"p1": 1}}}, InputError, "none of the 8 queries has a relevant passage"),
         ({"qrels": {"q1": {"gone": 1}}}, InputError, "contains no relevant passage"),
@@ -265,11 +310,12 @@ def test_invalid_arguments_are_refused(
         ({"depth": 65, "skip": 2}, "at least 66"),
         ({"ways": 5, "depth": 4}, "depth is 4 and skip 0; 5 ways need a depth of at least 5"),
         ({"ways": 5, "skip": -1}, "skip -1; 5 ways need a depth of at least 5"),
+        ({"source": "bm25"}, 'source is \'bm25\'; give "tokens" or "words"'),
     ],
 )
-def test_options_that_make_no_sense(options: dict[str, int], message: str):
+def test_options_that_make_no_sense(options: dict[str, Any], message: str):
     with pytest.raises(ConfigError, match=message):
-        MiningOptions(**options)  # type: ignore[arg-type]
+        MiningOptions(**options)
 
 
 @pytest.mark.parametrize("options", [{"ways": 2, "depth": 2}, {"ways": 64, "depth": 64}, {"ways": 5, "depth": 7, "skip": 2}])

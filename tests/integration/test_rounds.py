@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import pgretrieval
 from pgretrieval.errors import ConfigError
 from pgretrieval.train.mining import MiningOptions
+from pgretrieval.train.models import ColBert, start_model
 from pgretrieval.train.rounds import train_in_rounds
 from pgretrieval.train.run import FinishedRunError
 from pgretrieval.train.tuples import TrainingSet, read_training_set
@@ -125,3 +127,46 @@ def test_no_rounds_are_refused(go: Callable[..., list[Path]], tmp_path: Path):
     with pytest.raises(ConfigError, match="rounds is 0; give at least 1"):
         go(Copying(), rounds=0)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("base", ["bare", "its own choice"])
+def test_the_first_round_can_mine_by_words(
+    database: pgretrieval.RetrievalDatabase,
+    go: Callable[..., list[Path]],
+    tiny_bert: Path,
+    library_folder: Path,
+    tmp_path: Path,
+    base: str,
+):
+    """From a bare transformer, or if asked to, the first round mines by words, and later ones with the model so far."""
+    indexed: list[str | None] = []
+
+    class Watched:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(database, name)
+
+        def create_collection(self, name: str, *, encoder: Any = None) -> Any:
+            indexed.append(encoder)
+            return database.create_collection(name, encoder=encoder)
+
+    def train(made: TrainingSet, folder: Path, model: str) -> None:
+        start_model(model, "cpu", layout=ColBert()).save(str(folder / "model"), create_model_card=False)
+
+    given = {"base": str(tiny_bert)} if base == "bare" else {"base": str(library_folder), "mining": replace(FEW, source="words")}
+    models = train_in_rounds(Watched(), passages, QUERIES, QRELS, tmp_path / "out", train, **{"mining": FEW, **given})
+    assert indexed == ["none", str(models[0])]
+    sources = [read_training_set(tmp_path / "out" / f"round-{number}" / "mined").settings["source"] for number in (1, 2)]
+    assert sources == ["words", "tokens"]
+    with pytest.raises(ConfigError, match=r"other settings \(mining.source\)"):
+        train_in_rounds(
+            database, passages, QUERIES, QRELS, tmp_path / "out", train, **{**given, "mining": replace(FEW, source="tokens")}
+        )
+
+
+def test_rounds_go_on_from_a_run(go: Callable[..., list[Path]], library_folder: Path, tmp_path: Path):
+    """The folder of a finished run is a base, indexed and trained by its model."""
+    shutil.copytree(library_folder, tmp_path / "earlier" / "model")
+    (tmp_path / "earlier" / "report.json").write_text("{}")
+    train = Copying()
+    go(train, rounds=1, base=str(tmp_path / "earlier"))
+    assert [model for _, _, model in train.trained] == [str(tmp_path / "earlier" / "model")]

@@ -124,6 +124,18 @@ def test_xtr_is_the_in_batch_retrieval_of_tokens(model: Lookup, batch: Any, teac
     assert parts["in_batch"].item() == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.parametrize(("share", "tokens"), [(0.01, 1), (0.1, 4), (0.5, 21), (0.999, 42)])
+def test_k_train_can_be_a_share_of_the_tokens(model: Lookup, batch: Any, share: float, tokens: int) -> None:
+    """Below 1, k_train is a share of the batch's tokens without padding, at least one token."""
+    total = sum(int(column["attention_mask"].sum()) for column in batch[1:])
+    assert max(round(share * total), 1) == tokens
+    loss = xtr_loss(model, k_train=share)
+    assert loss(batch)["in_batch"].item() == pytest.approx(xtr_loss(model, k_train=tokens)(batch)["in_batch"].item())
+    assert loss.scores.scores.share == pytest.approx(tokens / total)  # type: ignore[attr-defined]
+    other = xtr_loss(model, k_train=tokens + 3)(batch)["in_batch"].item()
+    assert other != pytest.approx(loss(batch)["in_batch"].item()) or tokens == total
+
+
 def test_xtr_trains_only_retrieved_tokens(model: Lookup, batch: Any) -> None:
     """Exactly the retrieved tokens have a gradient."""
     [loss] = xtr_loss(model, k_train=1)(batch).values()
@@ -326,8 +338,9 @@ def test_half_precision_ranks_in_single(model: Lookup, batch: Any) -> None:
 
 
 def test_bad_arguments_are_refused(model: Lookup, batch: Any) -> None:
-    with pytest.raises(ConfigError, match="k_train is 0"):
-        xtr_loss(model, k_train=0)
+    for k_train in (0, -1, 2.5):
+        with pytest.raises(ConfigError, match=f"k_train is {k_train}; give a number of tokens"):
+            xtr_loss(model, k_train=k_train)
     with pytest.raises(ConfigError, match="scale is 0"):
         TupleLoss(model, torch.matmul, scale=0)
     with pytest.raises(ConfigError, match="teacher_scale -1"):
