@@ -32,6 +32,18 @@ def best_by_interaction(scores: CentroidScores, passages: PassageCentroids, limi
     return passages.some(best_first(centroid_interaction(scores, passages), passages.passage_ids, limit))
 
 
+def near_the_best(
+    scores: CentroidScores, passages: PassageCentroids, k: int, within: float, at_least: int, at_most: int
+) -> PassageCentroids:
+    """Return the passages whose centroid interaction is at most `within` below the k-th highest, the best of them if `at_most` are
+    fewer, and no fewer than `at_least`.
+    """
+    found = centroid_interaction(scores, passages)
+    best = best_first(found, passages.passage_ids, at_most)
+    near = int((found[best] >= found[best[min(k, len(best)) - 1]] - within).sum())
+    return passages.some(best[: max(near, at_least)])
+
+
 def distinct_ids(ids: Int32Array) -> tuple[Int32Array, Int32Array]:
     """Return the distinct passage ids (ids,) in order, and the position of each among them."""
     most = int(ids.max(initial=0))

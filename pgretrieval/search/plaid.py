@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from pgretrieval.db.candidates import ListedPassages, PendingCentroids, PendingP
 from pgretrieval.db.connection import Connection
 from pgretrieval.errors import ConfigError
 from pgretrieval.numerics.centroid_scores import CentroidScores, PassageCentroids
-from pgretrieval.search.interaction import best_by_interaction, best_listed
+from pgretrieval.search.interaction import best_by_interaction, best_listed, near_the_best
 from pgretrieval.search.loaded import CollectionStatistics, LoadedIndex
 from pgretrieval.search.options import ScanOptions, ScanRequest
 from pgretrieval.search.probe import select_probes
@@ -26,11 +27,16 @@ _PROBES_FACTOR_POOLED_FOR_MANY = 8
 _CANDIDATES_AT_MOST = 4096
 _PROXY_CANDIDATES_BY_SIZE = ((10_000, 512),)
 _PROXY_CANDIDATES_BEYOND = 1000
-_PRUNING_BY_SIZE = ((40_000, 96),)
-_PRUNING_BEYOND = 192
+_PRUNING = 192
 _PRUNING_AT_MOST = 1000
 _DECODED_TOKENS = 16_000
 _PRUNING_PER_HIT = 5
+_PRUNED_AT_LEAST = 48
+_PRUNED_AT_LEAST_PER_HIT = 3
+_PRUNED_AT_MOST = 288
+_PRUNED_AT_MOST_PER_HIT = 10
+_PRUNED_WITHIN = 0.3
+_SMALL = 40_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,7 @@ class _Depths:
     tokens: int
 
 
-_IN_CLIENT = _Depths(((40_000, 24),), 16, 24, ((10_000, 384), (40_000, 512)), 768, 22, 60_000)
+_IN_CLIENT = _Depths(((40_000, 24),), 16, 24, ((40_000, 512),), 768, 22, 60_000)
 _IN_SQL = _Depths(((40_000, 8),), 4, 8, ((10_000, 512), (40_000, 768)), 1024, 24, 100_000)
 """Where the server chooses candidates, more slowly, from fewer probes; for pooled passages too, whose posting lists are short."""
 
@@ -56,7 +62,8 @@ class PlaidSettings:
     """Depths of a search.
 
     `generator`: "proxy", "postings", or one of papers.py. `probes`: centroids probed per query token, for postings. `candidates`:
-    passages from the generator. `pruning`: passages that remain for decoding after centroid interaction (PLAID's middle stage).
+    passages from the generator. `pruning`: passages that remain for decoding after centroid interaction (PLAID's middle stage); if
+    `pruning_at_least` is not None, at least so many, and up to `pruning` that are about as good as the k-th.
     `centroid_threshold`: only for generator "centroid_pruning".
     """
 
@@ -65,6 +72,7 @@ class PlaidSettings:
     candidates: int
     pruning: int
     centroid_threshold: float = 0.0
+    pruning_at_least: int | None = None
 
 
 class PlaidScanner:
@@ -155,10 +163,14 @@ class PlaidScan(BaseScan):
 
     def _pruned(self, found: PassageCentroids) -> PassageCentroids:
         """Return the candidates that remain after centroid interaction."""
-        if len(found) <= self._settings.pruning:
+        limit, at_least = self._settings.pruning, self._settings.pruning_at_least
+        if len(found) <= (limit if at_least is None else at_least):
             return found
         with self.report.stage("interaction"):
-            return best_by_interaction(self._scores, found, self._settings.pruning)
+            if at_least is None:
+                return best_by_interaction(self._scores, found, limit)
+            within = _PRUNED_WITHIN * math.sqrt(len(self._query))
+            return near_the_best(self._scores, found, self._request.k, within, at_least, limit)
 
     def _candidates(self) -> PassageCentroids:
         """Return the candidates with their centroids: those that earlier searches read, then those that this one requested."""
@@ -194,12 +206,14 @@ def choose_settings(k: int, statistics: CollectionStatistics, options: ScanOptio
     probes, candidates, pruning = options.probes, options.candidates, options.pruning
     if probes is None:
         probes = _default_probes(k, statistics, depths)
+    at_least = None
     if pruning is None:
-        pruning = min(max(_decoded_passages(statistics), _PRUNING_PER_HIT * k), candidates or validate.INT4)
+        at_least, pruning = _default_pruning(k, statistics)
+        pruning = min(pruning, candidates or validate.INT4)
     if candidates is None:
         count = _proxy_candidates(statistics) if generator == "proxy" else _posting_candidates(statistics, depths)
         candidates = min(max(count, depths.candidates_per_hit * k, pruning), validate.INT4)
-    return PlaidSettings(generator, probes, candidates, min(pruning, candidates))
+    return PlaidSettings(generator, probes, candidates, min(pruning, candidates), pruning_at_least=at_least)
 
 
 def _default_probes(k: int, statistics: CollectionStatistics, depths: _Depths) -> int:
@@ -217,10 +231,18 @@ def _posting_candidates(statistics: CollectionStatistics, depths: _Depths) -> in
     return max(usual, min(affordable, _CANDIDATES_AT_MOST))
 
 
-def _decoded_passages(statistics: CollectionStatistics) -> int:
-    """Return a number that grows for short passages: their decoding is cheap and their centroids are less informative."""
-    affordable = _DECODED_TOKENS * statistics.passages // max(statistics.tokens, 1)
-    return max(_by_size(_PRUNING_BY_SIZE, statistics.passages, _PRUNING_BEYOND), min(affordable, _PRUNING_AT_MOST))
+def _default_pruning(k: int, statistics: CollectionStatistics) -> tuple[int | None, int]:
+    """Return at least and at most how many passages remain for decoding; None and the number in large collections.
+
+    They grow for short passages: their decoding is cheap and their centroids are less informative.
+    """
+    affordable = min(_DECODED_TOKENS * statistics.passages // max(statistics.tokens, 1), _PRUNING_AT_MOST)
+    if statistics.passages >= _SMALL:
+        return None, max(_PRUNING, affordable, _PRUNING_PER_HIT * k)
+    return (
+        max(_PRUNED_AT_LEAST, affordable, _PRUNED_AT_LEAST_PER_HIT * k),
+        max(_PRUNED_AT_MOST, affordable, _PRUNED_AT_MOST_PER_HIT * k),
+    )
 
 
 def _proxy_candidates(statistics: CollectionStatistics) -> int:

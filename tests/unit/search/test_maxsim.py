@@ -10,7 +10,7 @@ from pgretrieval.db.candidates import CodedPassages, ListedTokens
 from pgretrieval.numerics.centroid_scores import CentroidScores, PassageCentroids
 from pgretrieval.numerics.codebook import Codebook, train_codebook
 from pgretrieval.search import maxsim
-from pgretrieval.search.interaction import centroid_interaction
+from pgretrieval.search.interaction import centroid_interaction, near_the_best
 from pgretrieval.search.maxsim import best_first, decoded_maxsim, maxsim_on_device, stored_maxsim, token_similarity
 from pgretrieval.types import TokenMatrix
 from tests.support.scores import scores_of
@@ -38,6 +38,21 @@ def test_interaction_is_maxsim_over_centroids(coded: tuple[Codebook, CodedPassag
     expected = [sum(max(0, *(scores[q, c] for c in part)) for q in range(len(query))) for part in parts]
     found = centroid_interaction(CentroidScores(query, codebook.centroids), centroids_of(passages))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("within", "at_least", "at_most"), [(0.0, 1, 41), (0.4, 1, 41), (0.4, 30, 41), (99.0, 1, 7), (99.0, 1, 41)]
+)
+def test_those_near_the_kth_best_remain(
+    coded: tuple[Codebook, CodedPassages, np.ndarray], within: float, at_least: int, at_most: int
+) -> None:
+    """The best by interaction down to a distance below the fifth, between two bounds."""
+    codebook, passages, query = coded
+    scores = CentroidScores(query, codebook.centroids)
+    found = centroid_interaction(scores, centroids_of(passages))
+    near = near_the_best(scores, centroids_of(passages), 5, within, at_least, at_most)
+    count = min(max(int((found >= np.sort(found)[-5] - within).sum()), at_least), at_most)
+    assert near.passage_ids.tolist() == np.lexsort((passages.passage_ids, -found))[:count].tolist()
 
 
 def test_similarities_below_zero_count_as_zero(coded: tuple[Codebook, CodedPassages, np.ndarray]) -> None:

@@ -45,7 +45,7 @@ def test_larger_collections_keep_more_candidates(has_proxies: bool) -> None:
     kept = [one.candidates for one in settings]
     assert kept == sorted(kept)
     assert kept[0] < kept[-1]
-    assert [one.pruning for one in settings] == [96, 96, 192, 192]
+    assert [(one.pruning_at_least, one.pruning) for one in settings] == [(64, 288), (64, 288), (None, 192), (None, 192)]
 
 
 def test_many_hits_look_further() -> None:
@@ -67,12 +67,22 @@ def test_short_lists_are_probed_more() -> None:
 
 def test_short_passages_afford_more_candidates() -> None:
     kept = [choose_settings(10, _collection(5000, length), ScanOptions()).candidates for length in (200, 60, 20)]
-    assert kept == [384, 1000, 3000]
+    assert kept == [512, 1000, 3000]
 
 
 def test_short_passages_are_decoded_in_larger_numbers() -> None:
     kept = [choose_settings(10, _collection(50_000, length), ScanOptions()).pruning for length in (250, 83, 40, 16, 5)]
     assert kept == [192, 192, 400, 1000, 1000]
+    small = [choose_settings(10, _collection(5000, length), ScanOptions()) for length in (500, 83, 40, 16)]
+    assert [(one.pruning_at_least, one.pruning) for one in small] == [(48, 288), (192, 288), (400, 400), (1000, 1000)]
+
+
+def test_given_pruning_is_kept_to() -> None:
+    """A given number of decoded passages does not follow from the query; k of many hits raises both bounds."""
+    settings = choose_settings(10, _collection(5000), ScanOptions(pruning=77))
+    assert (settings.pruning_at_least, settings.pruning) == (None, 77)
+    many = choose_settings(100, _collection(5000), ScanOptions())
+    assert (many.pruning_at_least, many.pruning) == (300, 1000)
 
 
 def test_the_search_overrules_the_collection() -> None:
