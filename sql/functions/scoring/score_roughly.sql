@@ -68,7 +68,7 @@ begin
                                    generate_series(0, length(coded.centroid_ids) / %5$s - 1) as place
                             from (
                                 select token_code.passage_id,
-                                       substr(token_code.residuals, 1) as residuals,
+                                       token_code.residuals || token_code.tail as residuals,
                                        substr(token_code.centroid_ids, 1) as centroid_ids
                                 from pgretrieval.token_code
                                 where token_code.collection_id = %6$s and token_code.codebook_id = %7$s
