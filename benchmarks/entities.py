@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.quick import AllPairs
-from benchmarks.training import mine_into, once, some
+from benchmarks.training import mine_into, once, sample_passages
 from benchmarks.vectors import data_folder
 from pgretrieval.corpus.jsonl import read_queries
 from pgretrieval.evaluate.qrels import read_qrels
@@ -80,7 +80,7 @@ def read_entities(name: str, at_most: int | None) -> Entities:
         {text: frozenset(same[key] for key in keys if key in same) for text, keys in part.items()} for part in (training, tested)
     )
     wanted = frozenset().union(*training.values(), *tested.values())
-    items = some(list(kept.values()), wanted, len(kept) if at_most is None else at_most)
+    items = sample_passages(list(kept.values()), wanted, len(kept) if at_most is None else at_most)
     return Entities(items, training, tested)
 
 
