@@ -50,7 +50,12 @@ Base = Annotated[
     str, typer.Option(help='Model to start from: "minilm", a model name or folder, the folder of a run, or a bare transformer.')
 ]
 CrossBase = Annotated[str, typer.Option(help='Model to start from: "minilm", or a model name or folder.')]
-TrainedOption = Annotated[Trained, typer.Option("--train", help="Parameters to train: all, or only the projection (and pooling).")]
+TrainedOption = Annotated[
+    Trained,
+    typer.Option(
+        "--train", help="Parameters to train: all; the projection (and pooling); or adapter, these and a layer before them."
+    ),
+]
 Rounds = Annotated[int, typer.Option(help="Refresh rounds: index with the current model, mine, train. They need --corpus.")]
 Examples = Annotated[
     Path | None,

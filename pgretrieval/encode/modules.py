@@ -131,6 +131,40 @@ class ConstPooling(BaseTokenPooling):  # type: ignore[misc]
                 self.linear.bias.zero_()
 
 
+class TokenAdapter(Module):  # type: ignore[misc]
+    """Nonlinear adapter of a transformer's token vectors: v + U gelu(D v), with as many hidden units as dimensions.
+
+    It changes nothing before it is trained, since U is initialised with zeros.
+    """
+
+    config_keys = ["width"]  # noqa: RUF012
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.down, self.up = nn.Linear(width, width), nn.Linear(width, width, bias=False)
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Adapt the vectors (batch, tokens, width)."""
+        vectors = features["token_embeddings"]
+        features["token_embeddings"] = vectors + self.up(nn.functional.gelu(self.down(vectors)))
+        return features
+
+    def save(self, output_path: str, *_: Any, safe_serialization: bool = True, **__: Any) -> None:
+        """Write configuration and weights."""
+        self.save_config(output_path)
+        self.save_torch_weights(output_path, safe_serialization=safe_serialization)
+
+    @classmethod
+    def load(cls, model_name_or_path: str, subfolder: str = "", **options: Any) -> TokenAdapter:
+        """Load a saved module."""
+        where = {"subfolder": subfolder, **{key: options[key] for key in _HUB_OPTIONS if key in options}}
+        module = cls(**cls.load_config(model_name_or_path, **where))
+        loaded: TokenAdapter = cls.load_torch_weights(model_name_or_path, model=module, **where)
+        return loaded
+
+
 class LowerCase(Module):  # type: ignore[misc]
     """Module that makes the model's tokenizer lower-case texts; tokenizers of the T5 family lose this setting when saved."""
 
@@ -179,7 +213,7 @@ class EndTokenMean(Module):  # type: ignore[misc]
 
 _HUB_OPTIONS = ("token", "cache_folder", "revision", "local_files_only")
 
-OWN = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in (ConstPooling, LowerCase, EndTokenMean)}
+OWN = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in (ConstPooling, TokenAdapter, LowerCase, EndTokenMean)}
 """Modules of this file by their names in a saved model."""
 
 
@@ -202,7 +236,7 @@ def token_projection(width: int, dim: int, weight: Tensor | None = None) -> Any:
 def projection_dim(model: Any) -> int:
     """Return the dimension of the token vectors after a model's last projection."""
     for module in reversed(list(model)):
-        if isinstance(module, Dense) and module.module_output_name == "token_embeddings":
+        if _projects_tokens(module):
             return int(module.out_features)
     return int(model.get_embedding_dimension())
 
@@ -217,6 +251,22 @@ def pooled_vectors(model: Any) -> int | None:
     poolings = [module for module in model if isinstance(module, BaseTokenPooling) and module.applies_to("document")]
     last = poolings[-1] if poolings else None
     return last.vectors if isinstance(last, ConstPooling) else None
+
+
+def with_adapter(model: Any, device: str) -> Any:
+    """Return a model with an adapter before its projection of token vectors, or as it is if it has one."""
+    from sentence_transformers import MultiVectorEncoder
+
+    modules = list(model)
+    if any(isinstance(module, TokenAdapter) for module in modules):
+        return model
+    projections = [place for place, module in enumerate(modules) if _projects_tokens(module)]
+    modules.insert(projections[0] if projections else 1, TokenAdapter(int(model[0].get_embedding_dimension())))
+    return MultiVectorEncoder(modules=modules, prompts=model.prompts, device=device)
+
+
+def _projects_tokens(module: Any) -> bool:
+    return isinstance(module, Dense) and module.module_output_name == "token_embeddings"
 
 
 def with_pooling(

@@ -14,8 +14,8 @@ from pgretrieval.errors import ConfigError, EncoderError
 from pgretrieval.train.options import option
 from pgretrieval.train.run import CHECKPOINTS, MODEL, REPORT_FILE
 
-Trained = Literal["all", "projection"]
-"""Trained parameters: all, or all but the transformer."""
+Trained = Literal["all", "projection", "adapter"]
+"""Trained parameters: all; all but the transformer; or these and an adapter after the transformer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +75,9 @@ def start_model(
 ) -> Any:
     """Load a `MultiVectorEncoder` in single precision: "minilm", or a late-interaction model or bare transformer by folder or name.
 
-    The folder of a finished run stands for its model.
-    A bare transformer becomes the model that `layout` describes, with a random projection; a bare T5 without layout an XTR.
-    `pooling` is added if the model has none. Raises ConfigError for a bare transformer of another family without layout, and for a
-    layout that does not fit.
+    The folder of a finished run stands for its model. A bare transformer becomes the model that `layout` describes, with a random
+    projection; a bare T5 without layout an XTR. `pooling`, and with `trained` "adapter" an adapter, are added if the model has
+    none. Raises ConfigError for a bare transformer of another family without layout, and for a layout that does not fit.
     """
     model = _loaded(base, device, layout).float()
     if pooling is not None:
@@ -86,7 +85,11 @@ def start_model(
 
         if not any(isinstance(module, ConstPooling) for module in model):
             model = with_pooling(model, device=device, **asdict(pooling))
-    if trained == "projection":
+    if trained == "adapter":
+        from pgretrieval.encode.modules import with_adapter
+
+        model = with_adapter(model, device)
+    if trained != "all":
         from pgretrieval.train.frozen import freeze
 
         freeze(model[0])
@@ -116,9 +119,15 @@ def model_of_run(base: str) -> str:
 
 
 def export_projection(model: Any, path: str | os.PathLike[str]) -> None:
-    """Write the projection of a model in the format of "minilm". Raises EncoderError if it has none."""
+    """Write the projection of a model in the format of "minilm". Raises EncoderError if it has none, or an adapter before it."""
     from safetensors.torch import save_file
     from sentence_transformers.base.modules import Dense
+
+    from pgretrieval.encode.modules import TokenAdapter
+
+    if any(isinstance(module, TokenAdapter) for module in model):
+        msg = "the model has an adapter before its projection, which the format cannot hold; save the model instead"
+        raise EncoderError(msg)
 
     dense = [module for module in model if isinstance(module, Dense) and module.module_output_name == "token_embeddings"]
     if len(dense) != 1 or dense[0].bias:

@@ -69,10 +69,10 @@ def train_retriever(
     """Train a late-interaction model on tuples; `folder` receives all files, the model in `folder/model`.
 
     `base` is "minilm", a model folder or name, or a `MultiVectorEncoder`. `layout` is the model to build from a bare transformer,
-    by default a ColBERT for objective "colbert" and an XTR from a bare T5 for "xtr". `pooling` adds ConstBERT's pooling, and
-    `trained` "projection" freezes the transformer. If the training is interrupted, call it again with the same arguments: it
-    resumes from its last checkpoint. Other tuples, texts, scores or weights raise an error. `tick` is called with the steps done
-    and the total.
+    by default a ColBERT for objective "colbert" and an XTR from a bare T5 for "xtr". `pooling` adds ConstBERT's pooling. `trained`
+    "projection" freezes the transformer, and "adapter" also adds an adapter after it. If the training is interrupted, call it again
+    with the same arguments: it resumes from its last checkpoint. Other tuples, texts, scores or weights raise an error. `tick` is
+    called with the steps done and the total.
     """
     aim, options = aim or Aim(), options or RunOptions()
     if layout is None and aim.objective == "colbert":

@@ -301,6 +301,37 @@ def test_only_the_projection_is_trained_and_exported(library_folder: Path, tmp_p
         export_projection([], tmp_path / "small.safetensors")
 
 
+def test_an_adapter_is_trained_over_a_frozen_transformer(library_folder: Path, tmp_path: Path):
+    """An adapter changes nothing before it is trained, is trained with the projection, is kept, and is not added twice."""
+    texts = ["the river flows to the sea", "a bank"]
+    plain, start = load_model(library_folder, "cpu").eval(), start_model(library_folder, "cpu", trained="adapter").eval()
+    for one, other in zip(plain.encode_document(texts), start.encode_document(texts), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    report = train_retriever([SCORED], tmp_path / "run", base=library_folder, trained="adapter", options=QUICK)
+    trained = load_model(report.model, "cpu").eval()
+    assert [type(module).__name__ for module in trained] == ["Transformer", "TokenAdapter", "Dense", "MultiVectorMask", "Normalize"]
+    kept = trained[0].state_dict()
+    assert all(torch.equal(values, kept[name]) for name, values in plain[0].state_dict().items())
+    assert float(trained[1].up.weight.detach().abs().max()) > 1e-4
+    assert not torch.equal(trained[2].linear.weight, plain[1].linear.weight)
+    [hidden] = [plain[0](plain.preprocess([texts[0]], task="document"))["token_embeddings"][0].detach()]
+    adapted = hidden + torch.nn.functional.gelu(trained[1].down(hidden)) @ trained[1].up.weight.T
+    rows = torch.nn.functional.normalize(adapted @ trained[2].linear.weight.T, dim=1).detach()
+    torch.testing.assert_close(trained.encode_document(texts)[0], rows, atol=1e-5, rtol=1e-4)
+    [found] = load_encoder(report.model, "cpu").encode_document(texts[0])
+    np.testing.assert_allclose(found, rows.numpy(), atol=1e-5)
+    again = start_model(report.model, "cpu", trained="adapter")
+    assert [type(module).__name__ for module in again].count("TokenAdapter") == 1
+    with pytest.raises(EncoderError, match="has an adapter before its projection"):
+        export_projection(trained, tmp_path / "small.safetensors")
+
+
+def test_an_adapter_leaves_the_dense_vectors_of_minilm(tmp_path: Path):
+    """MiniLM's single vector is pooled before the adapter."""
+    kinds = [type(module).__name__ for module in start_model("minilm", "cpu", trained="adapter")]
+    assert kinds == ["Transformer", "Pooling", "TokenAdapter", "Dense", "MultiVectorMask", "Normalize"]
+
+
 def test_constbert_trains_pooling_and_transformer_together(library_folder: Path, tmp_path: Path):
     """Gradients reach pooling and transformer."""
     torch.manual_seed(0)
