@@ -3,7 +3,9 @@
     python benchmarks/pooled.py --cache DIR [--sets scifact ...] [--encoder FOLDER ...]
 
 The constant number is that of an untrained pooling: vector c is the mean of the c-th of C equal parts of a passage. A FOLDER is an
-encoder with its own pooling. Each measurement is added to benchmarks/results/pooled.json, from which pooled.md is generated.
+encoder with its own pooling. All ways to store a set are searched in turns, the last of them twice, as a control: a difference of
+times counts only beyond what equal rows differ by. Measurements are added to benchmarks/results/pooled.json, from which
+pooled.md is generated.
 """
 
 from __future__ import annotations
@@ -13,18 +15,20 @@ import json
 import os
 import string
 import sys
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
 from benchmarks import machine, vectors
-from benchmarks.filters import timed
 from benchmarks.run import RESULTS, Measured, build, quality, say, serving, unit
 from benchmarks.vectors import Vectors
+from pgretrieval.evaluate.timing import percentiles
 from pgretrieval.numerics.maxsim import maxsim_many
 from pgretrieval.types import Float32Array
 
@@ -34,8 +38,22 @@ WHOLE = "all tokens"
 _QUERIES = 200
 _BLOCK = 1024
 _SEED = 0
+_ROUNDS = 3
+_RESAMPLES = 2000
+_AGAIN = ", again"
+_WORK = ("postings_read", "candidates", "passages_decoded")
 _COMPARED = ("p50", "codes_per_passage", "bytes_per_passage")
 _FILE = RESULTS / "pooled.json"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One way to store a collection: its name, the constant number of vectors, bits, and the vectors."""
+
+    way: str
+    count: int | None
+    bits: int
+    data: Vectors
 
 
 def mean_of_parts(tokens: Float32Array, count: int) -> Float32Array:
@@ -106,15 +124,39 @@ def exact(data: Vectors) -> list[list[str]]:
     return [[data.passages[place].id for place in row] for row in order.tolist()]
 
 
-def measure(data: Vectors, count: int | None, bits: int) -> Measured:
-    """Measure one way to store one collection, with default options."""
-    best = exact(data)
+def measure(stored_as: list[Stored], data: Vectors) -> list[Measured]:
+    """Measure all ways to store one collection, with default options.
+
+    All are built first, in one server. Then every query searches all of them, in another order each time, so that a cold cache or a
+    disturbed second meets them alike; the first round is not counted. A query's time is its median over rounds.
+    """
+    random, measured = np.random.default_rng(_SEED), []
     with serving() as database:
-        collection, built = build(database, data, "measured", bits=bits, vectors_per_passage=count)
-        times, rankings = timed(lambda query: [hit.id for hit in collection.search(vectors=query)], data.queries, rounds=1)
-        deep = [[hit.id for hit in hits] for hits in collection.search_many(vectors=data.queries, k=100)]
-        explained = [collection.explain(vectors=query) for query in data.queries[:20]]
-        inline = collection.stats()["codes_inline"]
+        collections = []
+        for place, one in enumerate(stored_as):
+            collection, built = build(database, one.data, f"measured_{place}", bits=one.bits, vectors_per_passage=one.count)
+            collections.append(collection)
+            measured.append(described(one, collection, built))
+            say({"built": one.way})
+        spent = np.empty((_ROUNDS + 1, len(data.queries), len(collections)))
+        for number, at in np.ndindex(*spent.shape[:2]):
+            for place in random.permutation(len(collections)).tolist():
+                started = time.perf_counter()
+                collections[place].search(vectors=data.queries[at])
+                spent[number, at, place] = (time.perf_counter() - started) * 1e3
+    by_query = np.median(spent[1:], axis=0)
+    drawn = by_query[random.integers(0, len(by_query), (_RESAMPLES, len(by_query)))]
+    lows, highs = np.quantile(np.median(drawn, axis=1), [0.025, 0.975], axis=0)
+    for row, times, low, high in zip(measured, by_query.T, lows, highs, strict=True):
+        row |= {**percentiles(times.tolist()), "p50_low": float(low), "p50_high": float(high)}
+    return measured
+
+
+def described(one: Stored, collection: Any, built: Measured) -> Measured:
+    """Fidelity, quality, work and bytes of a built collection: what no disturbance changes."""
+    data, best = one.data, exact(one.data)
+    rankings, deep = ([[hit.id for hit in hits] for hits in collection.search_many(vectors=data.queries, k=k)] for k in (10, 100))
+    explained = [collection.explain(vectors=query) for query in data.queries]
     found, tables = quality(data, best, rankings, 10), built["storage"]["by_table"]
     return {
         "vectors": len(data.documents) / len(data.passages),
@@ -122,11 +164,10 @@ def measure(data: Vectors, count: int | None, bits: int) -> Measured:
         "fidelity_100": quality(data, best, deep, 100)["fidelity"],
         "ndcg": found["ndcg"],
         "exact_ndcg": quality(data, best, best, 10)["ndcg"],
-        **times,
-        "maxsim_ms": float(np.median([one.milliseconds["maxsim"] for one in explained])),
+        **{name: float(np.mean([getattr(report, name) for report in explained])) for name in _WORK},
         "codes_per_passage": tables["token_code"] / len(data.passages),
         "bytes_per_passage": sum(tables.values()) / len(data.passages),
-        "codes_inline": inline,
+        "codes_inline": collection.stats()["codes_inline"],
         "build_seconds": built["build_seconds"],
     }
 
@@ -149,13 +190,14 @@ def stored_rows() -> list[Measured]:
     return rows
 
 
-def note(row: Measured) -> None:
-    """Store one row, replacing an older one of the same measurement, and write the table."""
-    held = stored_rows()
-    same = [one for one in held if (one["set"], one["way"], one["bits"]) != (row["set"], row["way"], row["bits"])]
-    _FILE.write_text(json.dumps([*same, row], indent=1) + "\n")
-    (RESULTS / "pooled.md").write_text(table([*same, row]))
-    say(row)
+def note(rows: list[Measured]) -> None:
+    """Store rows, replacing older ones of the same measurements, and write the table."""
+    new = {(row["set"], row["way"], row["bits"]) for row in rows}
+    held = [one for one in stored_rows() if (one["set"], one["way"], one["bits"]) not in new]
+    _FILE.write_text(json.dumps([*held, *rows], indent=1) + "\n")
+    (RESULTS / "pooled.md").write_text(table([*held, *rows]))
+    for row in rows:
+        say(row)
 
 
 def table(rows: list[Measured]) -> str:
@@ -166,7 +208,8 @@ def table(rows: list[Measured]) -> str:
         f"`python benchmarks/pooled.py --cache DIR`; MiniLM's token vectors, {_QUERIES} queries, defaults. Fidelity is against",
         "exact MaxSim of the stored vectors before quantisation; nDCG@10 is that of the search and, in brackets,",
         "of exact MaxSim. Bytes are of codes, and of all data except texts. Means are over C equal parts, untrained.",
-        "Milliseconds and bytes have their ratio to those of all tokens in brackets.",
+        "Milliseconds and bytes have their ratio to those of all tokens in brackets. Queries search all rows in turns; one is",
+        "measured twice, as a control. Decoded are passages scored exactly, which differ between rows of as many bytes.",
         "",
         machine.as_lines(rows[-1]["machine"]),
     ]
@@ -175,8 +218,8 @@ def table(rows: list[Measured]) -> str:
             "",
             f"## {name}",
             "",
-            "| stored | vectors | bits | fidelity@10 | @100 | nDCG@10 | p50 ms | codes, bytes | all, bytes | one row |",
-            "|---|---|---|---|---|---|---|---|---|---|",
+            "| stored | vectors | bits | fidelity@10 | @100 | nDCG@10 | p50 ms | 95 % | decoded | codes | all bytes | in a row |",
+            "|---|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         for row in (row for row in rows if row["set"] == name):
             columns = [row["way"], f"{row['vectors']:.0f}", str(row["bits"])]
@@ -184,12 +227,18 @@ def table(rows: list[Measured]) -> str:
             for what, form, share in zip(_COMPARED, (".1f", ",.0f", ",.0f"), (".2f", ".0%", ".0%"), strict=True):
                 ratio = f" ({row[what] / row['whole'][what]:{share}})" if row["whole"] else ""
                 columns.append(f"{row[what]:{form}}{ratio}")
+                if what == "p50":  # rows of earlier runs have no interval
+                    columns += (
+                        [f"{row['p50_low']:.1f} … {row['p50_high']:.1f}", f"{row['passages_decoded']:.0f}"]
+                        if "p50_low" in row
+                        else ["", ""]
+                    )
             lines.append("| " + " | ".join([*columns, "yes" if row["codes_inline"] else "no"]) + " |")
     return "\n".join([*lines, ""])
 
 
 def main() -> None:
-    """Measure row by row."""
+    """Measure set by set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True, help="folder for token vectors, kept between runs")
     parser.add_argument("--sets", nargs="+", default=SETS)
@@ -197,25 +246,28 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", help="only those whose name begins so")
     parser.add_argument("--encoder", nargs="*", default=[], metavar="FOLDER", help="encoders that pool, measured too")
     options = parser.parse_args()
-    described = machine.describe()
+    described_machine = machine.describe()
     for name in options.sets:
         data = chosen(vectors.load(name, options.cache))
-        before = next((row for row in stored_rows() if (row["set"], row["way"]) == (name, WHOLE)), {})
-        whole = {key: before[key] for key in _COMPARED if before}
-        for way, count, bits, make in ways(data, tuple(options.bits)):
-            if options.ways and not way.startswith(tuple(options.ways)):
-                continue
-            measured = measure(make(), count, bits)
-            if way == WHOLE:
-                whole = {key: measured[key] for key in _COMPARED}
-            note({"set": name, "way": way, "bits": bits, **measured, "whole": whole, "machine": described})
+        made = [
+            Stored(way, count, bits, make())
+            for way, count, bits, make in ways(data, tuple(options.bits))
+            if way == WHOLE or not options.ways or way.startswith(tuple(options.ways))
+        ]
         for folder in options.encoder:
             own = chosen(vectors.load(name, options.cache, folder))
             counts = np.unique(np.diff(own.document_offsets))
-            for bits in options.bits:
-                measured = measure(own, int(counts[0]) if len(counts) == 1 else None, bits)
-                row = {"set": name, "way": vectors.called(folder), "bits": bits, **measured}
-                note({**row, "whole": whole, "machine": described})
+            count = int(counts[0]) if len(counts) == 1 else None
+            made += [Stored(vectors.called(folder), count, bits, own) for bits in options.bits]
+        made.append(replace(made[-1], way=f"{made[-1].way}{_AGAIN}"))
+        measured = measure(made, data)
+        whole = {key: measured[0][key] for key in _COMPARED}
+        note(
+            [
+                {"set": name, "way": one.way, "bits": one.bits, **row, "whole": whole, "machine": described_machine}
+                for one, row in zip(made, measured, strict=True)
+            ]
+        )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ import torch
 
 from benchmarks import machine
 from benchmarks.run import RESULTS, say, serving
-from benchmarks.vectors import data_folder
+from benchmarks.vectors import data_folder, relevant, sample_passages
 from pgretrieval.corpus.jsonl import read_passages, read_queries
 from pgretrieval.encode import load_encoder
 from pgretrieval.encode.library import resolve_device
@@ -329,19 +329,6 @@ def judged(name: str, size: Size) -> Judged:
     return Judged(
         sample_passages(list(read_passages(source / "corpus.jsonl.gz")), relevant(kept), size.measured_passages), queries, kept
     )
-
-
-def relevant(qrels: dict[str, dict[str, int]]) -> set[str]:
-    """All judged passages."""
-    return {key for grades in qrels.values() for key in grades}
-
-
-def sample_passages(passages: list[Passage], wanted: Collection[str], count: int) -> list[Passage]:
-    """All requested passages, and others up to `count`, drawn by seed, in the order of the corpus."""
-    others = [place for place, passage in enumerate(passages) if passage.id not in wanted]
-    drawn = np.random.default_rng(_SEED).permutation(len(others))[: max(count - len(wanted), 0)]
-    taken = {others[place] for place in drawn.tolist()}
-    return [passage for place, passage in enumerate(passages) if passage.id in wanted or place in taken]
 
 
 def evaluate(work: Path, size: Size, models: list[str], sets: Sequence[str], device: str | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -65,12 +65,21 @@ def called(encoder: str) -> str:
     return folder.parent.name if folder.name == MODEL else folder.name
 
 
-def load(name: str, cache: Path, encoder: str = ENCODER) -> Vectors:
-    """Read the collection, and its vectors from the cache, computing them if missing."""
+def load(name: str, cache: Path, encoder: str = ENCODER, *, at_most: tuple[int, int] | None = None) -> Vectors:
+    """Read the collection, and its vectors from the cache, computing them if missing.
+
+    `at_most` limits a larger collection to so many judged queries and passages, all that are judged among them, drawn by seed.
+    """
     source, folder = data_folder() / name, cache / f"{name}-{called(encoder)}"
     passages = list(read_passages(source / "corpus.jsonl.gz"))
     qrels = read_qrels(source / "qrels.tsv")
     queries = [(query_id, text) for query_id, text in read_queries(source / "queries.jsonl.gz") if query_id in qrels]
+    if at_most and (len(queries) > at_most[0] or len(passages) > at_most[1]):
+        folder = cache / f"{name}-{at_most[0]}-{at_most[1]}-{called(encoder)}"
+        order = np.random.default_rng(_SEED).permutation(len(queries))[: at_most[0]]
+        queries = [queries[place] for place in np.sort(order).tolist()]
+        qrels = {query_id: qrels[query_id] for query_id, _ in queries}
+        passages = sample_passages(passages, relevant(qrels), at_most[1])
     if not (folder / "done.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         loaded = load_encoder(encoder)
@@ -93,6 +102,19 @@ def load(name: str, cache: Path, encoder: str = ENCODER) -> Vectors:
         document_offsets,
         np.split(query_vectors.astype(np.float32), query_offsets[1:-1]),
     )
+
+
+def relevant(qrels: dict[str, dict[str, int]]) -> set[str]:
+    """All judged passages."""
+    return {key for grades in qrels.values() for key in grades}
+
+
+def sample_passages(passages: list[Passage], wanted: Collection[str], count: int) -> list[Passage]:
+    """All requested passages, and others up to `count`, drawn by seed, in the order of the corpus."""
+    others = [place for place, passage in enumerate(passages) if passage.id not in wanted]
+    drawn = np.random.default_rng(_SEED).permutation(len(others))[: max(count - len(wanted), 0)]
+    taken = {others[place] for place in drawn.tolist()}
+    return [passage for place, passage in enumerate(passages) if passage.id in wanted or place in taken]
 
 
 def first_queries(data: Vectors, count: int | None) -> Vectors:

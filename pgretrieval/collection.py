@@ -24,7 +24,7 @@ from pgretrieval.index.work import Stage
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.filters import check_where, read_restriction
 from pgretrieval.search.fusion import read_fusion
-from pgretrieval.search.options import SearchOptions, as_list, as_lists, read_k, read_options, texts_for_cross_encoder
+from pgretrieval.search.options import SearchOptions, as_list, as_lists, read_k, read_options, texts_for
 from pgretrieval.search.words import text_search
 from pgretrieval.stored import StoredCollection
 from pgretrieval.types import Element, Float32Array, Hit
@@ -112,7 +112,7 @@ class Collection(StoredCollection):
         check_where(self._database, options.get("where"))
         if request.cross_encoder is None:
             return self._pipeline.search(queries, vectors, request.scan)
-        texts = texts_for_cross_encoder(queries, vectors)
+        texts = texts_for("a cross-encoder", queries, vectors)
         started = self._pipeline.starting_rankings(texts, vectors, request)
         return [self._cross_encoder.search(text, request, each) for text, each in zip(texts, started, strict=True)]
 

@@ -19,7 +19,7 @@ Levels = Literal["lloyd-max", "quantile"]
 Generator = Literal["auto", "proxy", "postings"]
 """Candidate generator: learned proxies, postings of probed centroids, or automatic choice (docs/design)."""
 
-SearchGenerator = Literal["auto", "proxy", "postings", "lower_bound", "centroid_pruning"]
+SearchGenerator = Literal["auto", "proxy", "postings", "lower_bound", "centroid_pruning", "text"]
 """Candidate generator of a search: one of a collection, or a paper's: ColBERTv2's lower bound, PLAID's centroid pruning."""
 
 Scorer = Literal["maxsim", "xtr", "colxtr"]
@@ -40,7 +40,7 @@ more than sqrt(8 * tokens) tokens (WARP). "zero", or a number.
 
 LEVELS: tuple[Levels, ...] = ("lloyd-max", "quantile")
 GENERATORS: tuple[Generator, ...] = ("auto", "proxy", "postings")
-SEARCH_GENERATORS: tuple[SearchGenerator, ...] = (*GENERATORS, "lower_bound", "centroid_pruning")
+SEARCH_GENERATORS: tuple[SearchGenerator, ...] = (*GENERATORS, "lower_bound", "centroid_pruning", "text")
 SCORERS: tuple[Scorer, ...] = ("maxsim", "xtr", "colxtr")
 REDUCTIONS: tuple[Reduction, ...] = ("mean", "sum")
 RERANKS: tuple[Rerank, ...] = ("none", "maxsim")

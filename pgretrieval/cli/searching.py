@@ -25,7 +25,7 @@ def search(
     generator: Annotated[
         str | None,
         typer.Option(
-            help="Candidate generator: postings, proxy, auto, lower_bound or centroid_pruning; with a cross-encoder also text.",
+            help="Candidate generator: postings, proxy, auto, lower_bound, centroid_pruning, or text (the search by words).",
             show_default="the collection's own",
         ),
     ] = None,

@@ -15,9 +15,10 @@ from pgretrieval.index.vectors import token_matrix
 from pgretrieval.numerics.maxsim import maxsim_many
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.fusion import HybridScores
-from pgretrieval.search.maxsim import best_first
-from pgretrieval.search.options import ScanRequest
+from pgretrieval.search.maxsim import best_first, stored_maxsim
+from pgretrieval.search.options import QueryVectors, ScanRequest
 from pgretrieval.search.scanner import Ranking
+from pgretrieval.search.words import listed_by_words
 from pgretrieval.types import Float32Array, Int32Array, Int64Array, Restriction
 
 _BATCH = 512
@@ -69,6 +70,22 @@ def compare_all(
         orders = [best_first(one, passage_ids, request.k) for one in scores]
     report.candidates = report.passages_decoded = len(passage_ids)
     return [Ranking(passage_ids[order].tolist(), one[order].tolist()) for one, order in zip(scores, orders, strict=True)], report
+
+
+def compare_listed(tables: CollectionTables, queries: QueryVectors, request: ScanRequest) -> tuple[list[Ranking], Explanation]:
+    """Return the k best for each query of the passages that the search by words lists, by their unquantised vectors."""
+    report, rankings = Explanation(), []
+    listed, restriction = listed_by_words(request.k, request.options), request.restriction or Restriction()
+    with report.stage("exhaustive"):
+        for query, text in zip(queries.vectors, queries.texts or [], strict=True):
+            found = read.vectors_of(tables, read.by_words(tables, restriction, text, listed).read()[0]).read()
+            scores = stored_maxsim(query, found.tokens)
+            order = best_first(scores, found.passage_ids, request.k)
+            rankings.append(Ranking(found.passage_ids[order].tolist(), scores[order].tolist()))
+            report.candidates += len(found.passage_ids)
+            report.round_trips += 2
+    report.passages_decoded = report.candidates
+    return rankings, report
 
 
 def all_scores(

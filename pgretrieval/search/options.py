@@ -38,8 +38,7 @@ DEFAULT_RERANK_DEPTH = 100
 DEFAULT_K_TOKENS = 300
 MAX_IMPUTATION = 1e9
 SEARCH_SCORERS = ("maxsim", "xtr", "colxtr", "cross_encoder")
-_GENERATORS = (*SEARCH_GENERATORS, "text")
-_OLD_CANDIDATES = re.compile(rf"({'|'.join(_GENERATORS)})(?::([0-9]{{1,10}}))?")
+_OLD_CANDIDATES = re.compile(rf"({'|'.join(SEARCH_GENERATORS)})(?::([0-9]{{1,10}}))?")
 
 
 class SearchOptions(TypedDict, total=False):
@@ -68,8 +67,9 @@ class SearchOptions(TypedDict, total=False):
 
     "lower_bound" is ColBERTv2's: MaxSim of the decoded vectors of probed centroids. "centroid_pruning" is PLAID's: centroid
     interaction, without centroids below `centroid_threshold`, of all passages that probed centroids list.
-    Restricted searches use postings. With a cross-encoder, "text" starts with the search by words;
-    for scorer "cross_encoder" the default is the factorisation.
+    Restricted searches use postings instead of all but "text". "text" takes the best `candidates` by the search by words, 1,000 by
+    default, and scores all of them exactly; with a cross-encoder, that scores them. For scorer "cross_encoder" the default is the
+    factorisation.
     """
 
     pruning: int | None
@@ -109,10 +109,17 @@ class SearchOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class QueryVectors:
-    """Query vectors, (query tokens, dim) each, and the encoder generation that produced them; None for given vectors."""
+    """Query vectors, (query tokens, dim) each, and the encoder generation that produced them; None for given vectors.
+
+    `texts` are those of the queries if the search reads their words.
+    """
 
     vectors: Sequence[Float32Array]
     encoding: int | None
+    texts: Sequence[str] | None = None
+
+    def __getitem__(self, some: slice) -> QueryVectors:
+        return QueryVectors(self.vectors[some], self.encoding, self.texts and self.texts[some])
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +197,14 @@ def read_options(scoring: Scoring, k: Any, options: Mapping[str, Any]) -> Search
     validate.option_names("a search", options, SearchOptions)
     k = read_k(k)
     scorer = _read_scorer(scoring, options.get("scorer"))
-    generator, by_words = _read_generator(options.get("generator"))
+    generator = _read_generator(options.get("generator"))
     own_rerank, model = _read_rerank(options.get("rerank"))
-    cross_encoder, depth = _read_cross_encoder(k, options, scorer, model, has_generator=generator is not None or by_words)
-    if by_words and cross_encoder is None:
-        msg = 'generator is "text", which needs a cross-encoder; use text_search, or give scorer= or rerank='
-        raise ConfigError(msg)
+    cross_encoder, depth = _read_cross_encoder(k, options, scorer, model, has_generator=generator is not None)
+    by_words = generator == "text" and cross_encoder is not None
+    if by_words:
+        generator = None
+        if options.get("candidates") is not None:
+            _refuse_candidates(options["candidates"], "the search by words returns as many as are scored; leave it out")
     scan = _read_scan(scoring, scorer, depth or k, options, generator, own_rerank, reranks_by_model=model is not None)
     restricted = restriction(options.get("where"), options.get("among"))
     return SearchRequest(k, ScanRequest(depth, scan, restricted), by_words, cross_encoder)
@@ -216,9 +225,9 @@ def as_lists(texts: Any, vectors: Any) -> tuple[list[Any] | None, list[Any] | No
     return listed, arrays
 
 
-def texts_for_cross_encoder(texts: list[Any] | None, vectors: list[Any] | None) -> list[str]:
-    """Return the query texts for a cross-encoder. Raises InputError without texts, ConfigError if the number of vectors differs."""
-    remedy = "a text that is not blank, since a cross-encoder reads texts"
+def texts_for(reader: str, texts: Sequence[Any] | None, vectors: Sequence[Any] | None) -> list[str]:
+    """Return the query texts for what reads them. Raises InputError without texts, ConfigError if the number of vectors differs."""
+    remedy = f"a text that is not blank, since {reader} reads texts"
     checked = [validate.text("the query", text, InputError, remedy=remedy) for text in ([None] if texts is None else texts)]
     if vectors is not None and len(vectors) != len(checked):
         msg = f"there are {len(checked)} query texts and {len(vectors)} arrays of vectors; give one array for each text"
@@ -245,12 +254,8 @@ def _read_scorer(scoring: Scoring, given: Any) -> str:
     return scorer
 
 
-def _read_generator(given: Any) -> tuple[SearchGenerator | None, bool]:
-    """Return the candidate generator, and whether it is the search by words."""
-    if given is None:
-        return None, False
-    generator = validate.choice("generator", given, _GENERATORS)
-    return (None, True) if generator == "text" else (cast("SearchGenerator", generator), False)
+def _read_generator(given: Any) -> SearchGenerator | None:
+    return None if given is None else validate.choice("generator", given, SEARCH_GENERATORS)
 
 
 def _read_rerank(given: Any) -> tuple[Rerank | None, object | None]:
@@ -311,9 +316,9 @@ def _read_scan(
     pruning = validate.whole_or_none("pruning", options.get("pruning"))
     threshold = _read_threshold(options.get("centroid_threshold"), generator)
     rerank_depth = None if reranks_by_model else options.get("rerank_depth")  # checked by _read_cross_encoder
-    if options.get("generator") == "text" and candidates is not None:
-        _refuse_candidates(candidates, "the search by words returns as many as are scored; leave it out")
     if not scoring.by_tokens:
+        if generator == "text":
+            _refuse_unused(probes=probes, pruning=pruning)
         _refuse_token_options(options, rerank)
         if rerank_depth is not None:
             _refuse_depth(rerank_depth)
@@ -399,6 +404,13 @@ def _read_imputation(given: Any) -> Imputation | None:
 def _refuse_candidates(given: Any, why: str) -> NoReturn:
     msg = f"candidates is {validate.shown(given)}, and {why}"
     raise ConfigError(msg)
+
+
+def _refuse_unused(**given: int | None) -> None:
+    for name, value in given.items():
+        if value is not None:
+            msg = f'{name} is {value}, which generator "text" does not use; leave it out, and set candidates'
+            raise ConfigError(msg)
 
 
 def _refuse_depth(given: int) -> NoReturn:

@@ -1,6 +1,6 @@
-"""Candidate generators as the papers have them: ColBERTv2's lower bound and PLAID's centroid pruning.
+"""Candidate generators as the papers have them: ColBERTv2's lower bound, PLAID's centroid pruning, and words.
 
-A restricted search takes its candidates from postings.
+A restricted search by the first two takes its candidates from postings.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from pgretrieval.search.interaction import best_by_interaction, distinct_ids
 from pgretrieval.search.maxsim import best_first, decoded_maxsim
 from pgretrieval.search.options import ScanOptions
 from pgretrieval.search.plaid import PlaidScan, PlaidScanner, PlaidSettings, choose_settings
+from pgretrieval.search.scanner import PendingScan
+from pgretrieval.search.words import WordScan, listed_by_words
 from pgretrieval.types import Float32Array, Int32Array, SearchGenerator
 
 _CANDIDATES_PER_PROBE = 2**12  # ColBERTv2, section 5
@@ -29,13 +31,18 @@ _PRUNED = 4  # PLAID decodes a quarter of its candidates
 class PaperScanner(PlaidScanner):
     """Scanner by PLAID for one request, also with the generators of the papers."""
 
-    def send(self, connection: Connection, query: Float32Array) -> PlaidScan:
-        """Request the candidates of (query tokens, dim)."""
+    def send(self, connection: Connection, query: Float32Array, text: str | None) -> PendingScan:
+        """Request the candidates of (query tokens, dim), or by words of its text."""
+        if text is not None:
+            return WordScan(connection, self._index, self._settings.candidates, self._request, query, text)
         scan = _SCANS.get(self._settings.generator, PlaidScan)
         return scan(connection, self._index, self._settings, self._request, query)
 
     def _choose_settings(self, *, in_sql: bool) -> PlaidSettings:
         k, statistics, options = self._request.k, self._index.statistics, self._request.options
+        if options.generator == "text":
+            listed = listed_by_words(k, options)
+            return PlaidSettings("text", 0, listed, listed)
         if options.generator not in _SCANS:
             return super()._choose_settings(in_sql=in_sql)
         if in_sql:

@@ -17,10 +17,10 @@ from pgretrieval.errors import ConfigError, DimensionMismatchError, EncoderChang
 from pgretrieval.index.opened import OpenCollection
 from pgretrieval.index.vectors import dense_array, token_array, unit_rows
 from pgretrieval.presets import row_for
-from pgretrieval.search.exhaustive import compare_all, exact_rankings
+from pgretrieval.search.exhaustive import compare_all, compare_listed, exact_rankings
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.loaded import IndexCache, LoadedIndex
-from pgretrieval.search.options import QueryVectors, ScanRequest, SearchRequest, as_list
+from pgretrieval.search.options import QueryVectors, ScanRequest, SearchRequest, as_list, texts_for
 from pgretrieval.search.papers import PaperScanner
 from pgretrieval.search.scanner import PendingScan, Ranking, Scanner
 from pgretrieval.search.words import text_search
@@ -95,14 +95,18 @@ class SearchPipeline:
     ) -> list[Explanation]:
         report = Explanation()
         with report.stage("encode"):
-            queries = encode_queries(self._opened, texts, vectors)
+            if request.options.generator == "text":
+                words = texts_for("the search by words", texts, vectors)
+                queries = replace(encode_queries(self._opened, words if vectors is None else None, vectors), texts=words)
+            else:
+                queries = encode_queries(self._opened, texts, vectors)
         return self._search_all(queries, request, report)
 
     def _search_all(self, queries: QueryVectors, request: ScanRequest, report: Explanation) -> list[Explanation]:
         """Search in groups of queries; `report` covers the work before."""
         found: list[Explanation] = []
         for start in range(0, len(queries.vectors), _QUERIES_AT_ONCE):
-            some = QueryVectors(queries.vectors[start : start + _QUERIES_AT_ONCE], queries.encoding)
+            some = queries[start : start + _QUERIES_AT_ONCE]
             try:
                 found.extend(self._search(some, request))
             except ConfigError:  # a SQL function may have noticed first that the collection was dropped
@@ -159,7 +163,8 @@ class SearchPipeline:
             if index and index.fits(queries):
                 scanner = self._scanner(index, self._with_preset(request, index.statistics.passages))
             first_statement = read.begin(tables, scanner.vector_index_depth if scanner else 1)
-            scans = [scanner.send(connection, query) for query in queries.vectors] if scanner else []
+            texts: Sequence[str | None] = queries.texts or [None] * len(queries.vectors)
+            scans = [scanner.send(connection, *query) for query in zip(queries.vectors, texts, strict=True)] if scanner else []
             with shared.stage("candidates"):
                 shared.round_trips += 1
                 rows = first_statement.rows()
@@ -193,7 +198,11 @@ class SearchPipeline:
         state = collections.state(self._tables(connection))  # raises if the collection was dropped
         if queries.encoding not in (None, state.encoding):
             raise EncoderChangedError(self._name)
-        rankings, report = compare_all(self._tables(connection), queries.vectors, self._with_preset(request, state.passages))
+        tables = self._tables(connection)
+        if queries.texts is not None:
+            rankings, report = compare_listed(tables, queries, request)
+        else:
+            rankings, report = compare_all(tables, queries.vectors, self._with_preset(request, state.passages))
         return rankings, [report, *(Explanation() for _ in rankings[1:])]
 
 

@@ -17,7 +17,7 @@ from pgretrieval.search.interaction import best_by_interaction, best_listed, nea
 from pgretrieval.search.loaded import CollectionStatistics, LoadedIndex
 from pgretrieval.search.options import ScanOptions, ScanRequest
 from pgretrieval.search.probe import select_probes
-from pgretrieval.search.scanner import BaseScan
+from pgretrieval.search.scanner import BaseScan, PendingScan
 from pgretrieval.types import Float32Array, Int32Array, Restriction, SearchGenerator
 
 _NO_PASSAGES: Int32Array = np.empty(0, dtype=np.int32)
@@ -84,7 +84,7 @@ class PlaidScanner:
         self._settings = self._choose_settings(in_sql=request.restriction is not None or index.restricted)
         self.vector_index_depth = self._settings.candidates
 
-    def send(self, connection: Connection, query: Float32Array) -> PlaidScan:
+    def send(self, connection: Connection, query: Float32Array, text: str | None) -> PendingScan:
         """Request the candidates of (query tokens, dim)."""
         return PlaidScan(connection, self._index, self._settings, self._request, query)
 

@@ -129,5 +129,5 @@ class Scanner(Protocol):
     vector_index_depth: int
     """Rows that a scan of a vector index must return."""
 
-    def send(self, connection: Connection, query: Float32Array) -> PendingScan:
-        """Request the candidates of (query tokens, dim) without waiting."""
+    def send(self, connection: Connection, query: Float32Array, text: str | None) -> PendingScan:
+        """Request the candidates of (query tokens, dim), and of its text for generator "text", without waiting."""

@@ -74,7 +74,7 @@ class XtrScanner:
         self._request = request
         self._settings = choose_settings(request.k, request.options)
 
-    def send(self, connection: Connection, query: Float32Array) -> XtrScan:
+    def send(self, connection: Connection, query: Float32Array, text: str | None) -> XtrScan:
         """Request the tokens of the centroids that (query tokens, dim) probes."""
         return XtrScan(connection, self._index, self._settings, self._request, query)
 

@@ -153,6 +153,16 @@ def test_search_prints_json_lines(url: str, indexed: Done):
         assert counted in done.err
 
 
+def test_search_scores_what_its_words_find(url: str, indexed: Done):
+    """--generator text scores the passages that the search by words finds, and no others."""
+    search = ("search", "animals", "a frog or a salmon", "-k", "20", "--json", "--explain")
+    done = run("--database", url, *search, "--generator", "text", "--candidates", "40")
+    assert done.code == 0, done.err
+    assert {hit["id"].split("-")[0] for hit in done.objects} == {"frog", "salmon"}
+    assert len(done.objects) == 20
+    assert re.search(r"passages decoded +20\b", done.err)
+
+
 def test_search_prints_for_reading(url: str, indexed: Done, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Text output has rank, score, title and text; the environment's URL is used."""
     monkeypatch.setenv("PGRETRIEVAL_DATABASE_URL", url)

@@ -153,7 +153,9 @@ def test_a_search_by_cross_encoder_begins_with_what_its_generator_finds():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"generator": "text"}, "use text_search"),
+        ({"generator": "text", "probes": 4}, 'probes is 4, which generator "text" does not use'),
+        ({"generator": "text", "pruning": 40}, 'pruning is 40, which generator "text" does not use'),
+        ({"generator": "text", "candidates": 9}, "candidates is 9, less than k, 10"),
         ({"scorer": "cross-encoder"}, "choose maxsim, xtr, colxtr or cross_encoder"),
         ({"scorer": "cross_encoder", "candidates": 512}, 'the factorisation has none; leave it out, or give generator="postings"'),
         ({"scorer": "cross_encoder", "generator": "text", "candidates": 512}, "returns as many as are scored"),
