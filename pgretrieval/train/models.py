@@ -107,6 +107,18 @@ def is_bare_base(base: str) -> bool:
         return is_bare(Path(vetted_folder(base)))
 
 
+def keeps_lengths(base: str) -> bool:
+    """Return whether the token vectors of a saved model keep their lengths."""
+    if minilm.version_named(base) is not None:
+        return False
+    with loading(base, "cpu"):
+        folder = Path(vetted_folder(base))
+    if (read_json(folder / "config_sentence_transformers.json") or {}).get("model_type") != "MultiVectorEncoder":
+        return False
+    modules = read_json(folder / "modules.json") or []
+    return not any(str(module.get("type", "")).endswith("Normalize") for module in modules)
+
+
 def model_of_run(base: str) -> str:
     """Return the model's folder if `base` is the folder of a run, else `base`. Raises ConfigError for an unfinished run."""
     folder = Path(base)

@@ -10,11 +10,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from pgretrieval.encode import load_encoder
 from pgretrieval.errors import ConfigError
 from pgretrieval.rerank import load_cross_encoder
 from pgretrieval.train.contents import digest, of_named
 from pgretrieval.train.mining import Miner, MiningOptions, mine
-from pgretrieval.train.models import is_bare_base, model_of_run
+from pgretrieval.train.models import is_bare_base, keeps_lengths, model_of_run
 from pgretrieval.train.run import MODEL, FinishedRunError, check_same
 from pgretrieval.train.tuples import SETTINGS_FILE, TrainingSet, read_training_set, write_training_set
 from pgretrieval.types import Passage
@@ -43,7 +44,7 @@ class TrainingCollection(Miner, Protocol):
 class TrainingDatabase(Protocol):
     """Interface of a `RetrievalDatabase` for rounds."""
 
-    def create_collection(self, name: str, *, encoder: str | object | None = None) -> TrainingCollection:
+    def create_collection(self, name: str, *, encoder: str | object | None = None, **options: Any) -> TrainingCollection:
         """Create a collection."""
 
     def get_collection(self, name: str, *, encoder: str | object | None = None) -> TrainingCollection:
@@ -122,9 +123,14 @@ def _claim(folder: Path, config: Mapping[str, Any]) -> None:
 def _indexed(
     database: TrainingDatabase, name: str, passages: Callable[[], Iterable[Passage]], model: str, stage: Stage | None
 ) -> TrainingCollection:
-    exists = name in database.list_collections()
-    opened = None if model == _TEXTS_ONLY else model
-    collection = database.get_collection(name, encoder=opened) if exists else database.create_collection(name, encoder=model)
+    options: dict[str, Any] = {}
+    encoder: str | object = model
+    if model != _TEXTS_ONLY and keeps_lengths(model):
+        encoder, options = load_encoder(model, unit=False), {"scorer": "colxtr", "rerank": "maxsim"}
+    if name in database.list_collections():
+        collection = database.get_collection(name, encoder=None if model == _TEXTS_ONLY else encoder)
+    else:
+        collection = database.create_collection(name, encoder=encoder, **options)
     total = sum(1 for _ in passages())
     done = 0
 

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 import pgretrieval
+from pgretrieval.encode import load_encoder
 from pgretrieval.errors import ConfigError
 from pgretrieval.train.mining import MiningOptions
-from pgretrieval.train.models import ColBert, start_model
+from pgretrieval.train.models import ColBert, keeps_lengths, start_model
 from pgretrieval.train.rounds import train_in_rounds
 from pgretrieval.train.run import FinishedRunError
 from pgretrieval.train.tuples import TrainingSet, read_training_set
@@ -161,6 +162,29 @@ def test_the_first_round_can_mine_by_words(
         train_in_rounds(
             database, passages, QUERIES, QRELS, tmp_path / "out", train, **{**given, "mining": replace(FEW, source="tokens")}
         )
+
+
+def test_models_that_keep_lengths_mine_with_them(
+    database: pgretrieval.RetrievalDatabase, go: Callable[..., list[Path]], tiny_bert: Path, tmp_path: Path
+):
+    """The collection of a model that keeps lengths keeps them, and ranks by MaxSim, also after an interruption."""
+    base = tmp_path / "long"
+    start_model(tiny_bert, "cpu", layout=ColBert(dim=64, normalize=False)).save(str(base), create_model_card=False)
+    assert (keeps_lengths(str(base)), keeps_lengths("minilm")) == (True, False)
+
+    def stop(name: str, done: int, _: int) -> None:
+        if name == "mine":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        go(Copying(), rounds=1, base=str(base), stage=stop)
+    collection = database.get_collection("training_round_1", encoder=load_encoder(base, unit=False))
+    assert (collection.settings.unit_vectors, collection.stats()["rerank"]) == (False, "maxsim")
+    found = [[hit.id for hit in hits] for hits in collection.search_many(list(QUERIES.values()), 10)]
+    go(Copying(), rounds=1, base=str(base))
+    mined = read_training_set(tmp_path / "out" / "round-1" / "mined")
+    for one, best in zip(mined.tuples, found, strict=True):
+        assert set(one.passages[1:]) <= set(best)
 
 
 def test_rounds_go_on_from_a_run(go: Callable[..., list[Path]], library_folder: Path, tmp_path: Path):
