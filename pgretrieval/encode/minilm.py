@@ -19,10 +19,8 @@ VERSIONS = {"1": "minilm_projection.safetensors", "2": "minilm_projection_2.safe
 """Files of the projections: 1 is computed from MiniLM's vocabulary (tools/compute_projection.py), 2 is trained from it."""
 NEWEST = list(VERSIONS)[-1]
 TOKENS_PER_BATCH = 2_000
-"""Tokens of a forward pass on a processor, so that activations fit its caches."""
+"""Tokens of a forward pass of torch on a processor, so that activations fit its caches."""
 TOKENS_PER_BATCH_ACCELERATOR = 32_768
-_PADDING = 0
-"""Token id that fills the shorter texts of a batch; it is masked."""
 
 
 def version_named(name: str) -> str | None:
@@ -45,7 +43,8 @@ def projection_file(version: str = NEWEST) -> Path:
 class MiniLMEncoder:
     """Encoder "minilm" without the model libraries. Not safe for several threads.
 
-    Its vectors are those of `build_model`, within the precision of the computation.
+    Its vectors are those of `build_model`, within the precision of the computation: that of `dtype`, or what the device computes
+    fastest.
     """
 
     dim = DIM
@@ -65,12 +64,14 @@ class MiniLMEncoder:
             epsilon=config["layer_norm_eps"],
             device=device,
             dtype=dtype or precision(device),
+            compile_layers=dtype is None,
         )
         self._projection = load_file(projection_file(version))[PROJECTION_KEY].float().to(device)
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(MAX_TOKENS)
-        self._tokens_per_batch = TOKENS_PER_BATCH if self._bert.device.type == "cpu" else TOKENS_PER_BATCH_ACCELERATOR
+        together = self._bert.device.type == "cpu" and not self._bert.compiled
+        self._tokens_per_batch = TOKENS_PER_BATCH if together else TOKENS_PER_BATCH_ACCELERATOR
 
     def encode_query(self, texts: Sequence[str]) -> list[Any]:
         """Return one (tokens, 128) array for each query."""
@@ -103,24 +104,15 @@ class MiniLMEncoder:
         tokens: list[Any] = [None] * len(ids)
         means: list[Any] = [None] * len(ids)
         for batch in _batches([len(row) for row in ids], self._tokens_per_batch):
-            hidden = self._hidden([ids[position] for position in batch])
-            projected = (hidden @ self._projection.T).cpu().numpy()
-            for position, row, states in zip(batch, projected, hidden, strict=True):
-                length = len(ids[position])
-                tokens[position] = row[:length]
-                if dense:
-                    means[position] = states[:length].mean(dim=0).cpu().numpy()
+            lengths = [len(ids[position]) for position in batch]
+            hidden = self._bert([ids[position] for position in batch])
+            projected = np.split((hidden @ self._projection.T).cpu().numpy(), np.cumsum(lengths)[:-1])
+            for position, row in zip(batch, projected, strict=True):
+                tokens[position] = row
+            if dense:
+                for position, states in zip(batch, hidden.split(lengths), strict=True):
+                    means[position] = states.mean(dim=0).cpu().numpy()
         return tokens, np.stack(means) if dense else None
-
-    def _hidden(self, rows: Sequence[Sequence[int]]) -> Any:
-        """Return float32 hidden states (texts, tokens, 384) of rows of ids, padded to the first, which is the longest."""
-        import torch
-
-        width = len(rows[0])
-        padded = torch.tensor([[*row, *[_PADDING] * (width - len(row))] for row in rows])
-        lengths = torch.tensor([len(row) for row in rows])
-        mask = None if len(rows[-1]) == width else (torch.arange(width) < lengths[:, None]).to(self._bert.device)
-        return self._bert(padded.to(self._bert.device), mask).float()
 
 
 def load_minilm(device: str | None = None, version: str = NEWEST) -> MiniLMEncoder:

@@ -15,7 +15,12 @@ _NATIVE = ("avx512_bf16", "amx_bf16")
 
 @cache
 def multiplies_bf16() -> bool:
-    """Return whether this processor multiplies bf16 in hardware; otherwise bf16 is slower than float32."""
+    """Return whether this processor multiplies bf16 in hardware; otherwise bf16 is slower than float32.
+
+    It does not if torch is told to do without (ATEN_CPU_CAPABILITY).
+    """
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return False
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in older torch
     return any(bool(capabilities.get(name)) for name in _NATIVE)
 

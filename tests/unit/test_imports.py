@@ -26,7 +26,7 @@ ALLOWED = {
     "assets": {"errors"},
     "numerics": BASE,
     "corpus": BASE,
-    "encode": BASE | {"numerics.hardware"},
+    "encode": BASE | {"numerics.hardware", "numerics.parallel", "numerics.transformer"},
     "db": BASE | {"numerics"},
     "evaluate": BASE | {"corpus"},
     "rerank": BASE | {"encode", "numerics.hardware"},

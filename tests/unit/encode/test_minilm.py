@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,17 @@ from pgretrieval.encode.minilm import (
     DIM,
     NEWEST,
     PROJECTION_KEY,
+    TOKENS_PER_BATCH,
     VERSIONS,
     MiniLMEncoder,
     build_model,
+    precision,
     projection_file,
 )
 from pgretrieval.encode.modules import load_model
 from pgretrieval.encode.registry import names
 from pgretrieval.errors import EncoderError, InputError
+from pgretrieval.numerics import transformer
 from pgretrieval.types import Float32Array, Passage
 
 WORDS = [
@@ -186,10 +190,10 @@ def test_batches_hold_about_as_many_characters(library_folder: Path) -> None:
 
 def test_batches_hold_about_as_many_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     """Texts of one batch have similar lengths, and padding counts towards its size."""
-    encoder = MiniLMEncoder("cpu")
+    encoder = MiniLMEncoder("cpu", torch.float32)
     read: list[tuple[int, int]] = []
-    hidden = encoder._hidden
-    monkeypatch.setattr(encoder, "_hidden", lambda rows: (read.append((len(rows), len(rows[0]))), hidden(rows))[1])
+    bert = encoder._bert
+    monkeypatch.setattr(encoder, "_bert", lambda rows: (read.append((len(rows), len(rows[0]))), bert(rows))[1])
     encoder.encode_document(["word " * 8] * 190 + ["word " * 98] * 30 + ["word " * 400])
     assert read == [(7, 256), (20, 100), (20, 100), (174, 10)]
 
@@ -229,6 +233,63 @@ def test_half_precision_is_as_close_as_the_library_is() -> None:
     )
     assert lost < max(2 * lost_by_library, 1e-3)
     assert lost < 0.005
+
+
+def texts_of(lengths: Sequence[int]) -> list[str]:
+    """Texts of so many tokens, both markers included."""
+    words = ["rain", "snow", "river", "hill", "sea", "sun", "house", "road"]
+    choose = random.Random(2)
+    return [" ".join(choose.choices(words, k=length - 2)) for length in lengths]
+
+
+@pytest.fixture
+def without_bf16(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A processor that does not multiply bfloat16, with this one's or fewer instructions."""
+    if request.param:
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: request.param)
+    monkeypatch.setattr("pgretrieval.encode.bert.multiplies_bf16", lambda: False)
+    kernels = (transformer._kernel, transformer._linear_kernel)
+    for kernel in kernels:
+        kernel.cache_clear()
+    yield
+    for kernel in kernels:
+        kernel.cache_clear()
+
+
+@pytest.mark.parametrize("without_bf16", [None, "AVX2"], indirect=True, ids=["this", "AVX2"])
+@pytest.mark.usefixtures("without_bf16")
+def test_compiled_layers_have_the_same_vectors() -> None:
+    """Every coordinate of every token is within a thousandth, alone or in company, for short and for long texts."""
+    lengths = (*range(3, 34), 47, 48, 49, 100, 256)
+    texts = texts_of(lengths)
+    exact, own = MiniLMEncoder("cpu", torch.float32), MiniLMEncoder("cpu")
+    expected, expected_dense = exact.encode_document_with_dense(texts)
+    found, dense = own.encode_document_with_dense(texts)
+    assert tuple(map(len, found)) == lengths
+    for text, one, other in zip(texts, found, expected, strict=True):
+        np.testing.assert_allclose(_unit(one), _unit(other), atol=1e-3)
+        np.testing.assert_array_equal(own.encode_query([text])[0], own.encode_query([text])[0])
+        np.testing.assert_allclose(_unit(own.encode_query([text])[0]), _unit(one), atol=1e-5)
+    np.testing.assert_allclose(_unit(dense), _unit(expected_dense), atol=1e-3)
+
+
+def test_short_queries_are_precise_on_every_processor() -> None:
+    """Also where longer texts are encoded in bfloat16."""
+    own, exact = MiniLMEncoder("cpu"), MiniLMEncoder("cpu", torch.float32)
+    for text in texts_of(range(3, 13)):
+        np.testing.assert_allclose(_unit(own.encode_query([text])[0]), _unit(exact.encode_query([text])[0]), atol=1e-3)
+    for text in texts_of(range(13, 60, 4)):
+        assert (_unit(own.encode_query([text])[0]) * _unit(exact.encode_query([text])[0])).sum(axis=1).min() > 0.9995
+
+
+def test_processors_for_which_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch computes the layers, in the same precision as the library."""
+    monkeypatch.setattr("pgretrieval.encode.bert.compiles", lambda: False)
+    own, exact = MiniLMEncoder("cpu"), MiniLMEncoder("cpu", precision("cpu"))
+    assert own._tokens_per_batch == TOKENS_PER_BATCH
+    texts = texts_of((5, 20))
+    for one, other in zip(own.encode_document(texts), exact.encode_document(texts), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_layers_without_packed_weights(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,7 +361,7 @@ def test_dense_vectors_are_those_of_the_single_vector_model(minilm: CollectionEn
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling
 
-    from pgretrieval.encode.minilm import load_transformer, precision
+    from pgretrieval.encode.minilm import load_transformer
 
     texts = ["Snow melts.", "A much longer sentence about the spring, in which rivers rise.", "Wolves howl."]
     model = SentenceTransformer(modules=[load_transformer(precision("cpu")), Pooling(384)], device="cpu")
