@@ -17,7 +17,7 @@ from pgretrieval.db.handles import IndexTables
 from pgretrieval.db.tables import codebooks
 from pgretrieval.encode.registry import load_encoder
 from pgretrieval.index.coding import codebook_from_row
-from pgretrieval.presets import PRESETS
+from pgretrieval.presets import PRESETS, row_for
 from pgretrieval.types import Float32Array, Passage
 from tests.support.cross_encoder import TableCrossEncoder
 from tests.support.sql import vector_array
@@ -89,7 +89,8 @@ def read(url: str, name: str) -> Stored:
             ids,
         ).fetchall()
         by_passage = connection.execute(
-            "select passage_id, centroid_ids, residuals from pgretrieval.token_code where collection_id = %s and codebook_id = %s",
+            """select passage_id, centroid_ids, residuals || tail from pgretrieval.token_code
+               where collection_id = %s and codebook_id = %s""",
             ids,
         ).fetchall()
         keys = dict(
@@ -168,6 +169,8 @@ def test_colbertv2_takes_the_candidates_with_the_highest_lower_bounds(
 
 def test_colbertv2_counts_candidates_by_probes(collections: dict[str, pgretrieval.Collection], texts: Texts):
     """With more probes there are more lists to read; the collection has no more passages than candidates."""
+    stats = collections["colbertv2"].stats()
+    assert (stats["bits"], stats["levels"]) == (2, "quantile")
     few, many = (collections["colbertv2"].explain(vectors=texts.queries[0], probes=probes) for probes in (1, 8))
     assert few.candidates == few.passages_decoded < many.candidates == many.passages_decoded
     assert few.probes < many.probes <= 8 * len(texts.queries[0])
@@ -199,6 +202,8 @@ def test_plaid_prunes_in_two_stages(
     """The values by k are those of PLAID's table 2; of ndocs candidates a quarter is decoded, at least k."""
     index = stored["plaid"]
     ndocs = candidates if limit is None else k + 15
+    row = row_for(PRESETS["plaid"].search, k, PASSAGES)
+    assert (row["probes"], row["centroid_threshold"], row["candidates"]) == (probes, threshold, candidates)
     for query in texts.queries:
         lists = probed(query, index.centroids, probes)
         listed = [key for key, codes in index.codes.items() if lists.intersection(codes.tolist())]
@@ -210,6 +215,8 @@ def test_plaid_prunes_in_two_stages(
             continue
         scores = {key: maxsim(query, index.vectors[key]) for key in second}
         assert_hits(hits, scores, k)
+        explained = collections["plaid"].explain(vectors=query, k=k, candidates=None if limit is None else ndocs)
+        assert (explained.candidates, explained.passages_decoded) == (len(listed), len(second))
 
 
 def test_the_threshold_of_plaid_makes_a_difference(collections: dict[str, pgretrieval.Collection], texts: Texts):
