@@ -11,7 +11,7 @@ import typer
 
 from pgretrieval import presets
 from pgretrieval.cli.app import app
-from pgretrieval.train.tuples import TrainingSet, TrainingTuple, write_training_set
+from pgretrieval.train.tuples import TrainingSet, TrainingTuple, read_training_set, write_training_set
 from tests.fixtures.cli import Command
 from tests.fixtures.models import WORDS
 
@@ -118,6 +118,20 @@ def test_train_takes_the_options_of_a_preset(
     assert words == set(options) - {flag.removeprefix("--").replace("-", "_") for flag in (*QUICK, *given)}
     code, _, err = command("train", presets.PRESETS[name].model, f"--preset={name}", *run)
     assert (code, "other settings" in err) == (1, False)  # the same run, which is finished
+
+
+def test_mine_takes_the_options_of_a_preset(command: Command, corpus: Path, tmp_path: Path):
+    """Tuples of two passages, the negatives from BM25; a given depth comes first."""
+    assert command("index", "docs", corpus)[0] == 0
+    queries, qrels = tmp_path / "queries.jsonl", tmp_path / "qrels.tsv"
+    queries.write_text("".join(json.dumps({"id": f"q{n}", "text": f"number {n}"}) + "\n" for n in range(5)))
+    qrels.write_text("".join(f"q{n} 0 p{n} 1\n" for n in range(5)))
+    mined = ("--queries", queries, "--qrels", qrels, "--output", tmp_path / "mined", "--preset", "colxtr", "--depth", "10")
+    code, _, err = command("mine", "docs", *mined)
+    assert code == 0, err
+    assert "preset colxtr, ColXTR (Bhat and Sen 2025): ways 2, source words\n" in err
+    made = read_training_set(tmp_path / "mined")
+    assert (made.ways, made.settings["source"], made.settings["depth"]) == (2, "words", 10)
 
 
 def test_a_preset_of_another_model_is_refused(command: Command, tmp_path: Path):
