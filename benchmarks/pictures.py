@@ -32,6 +32,7 @@ def main(folder: Path = PICTURES) -> None:
     growth(folder)
     quality_and_size(folder)
     faults(folder)
+    analyses(folder)
     for stem in ("anchors-ncbi_disease_el", "anchors-wsd_wordnet-4000"):
         calls(folder, stem)
 
@@ -110,6 +111,46 @@ def quality_and_size(folder: Path) -> None:
             xlim=(0, 29),
             ylim=(0.65, 0.74),
         )
+
+
+def analyses(folder: Path) -> None:
+    """Draw the analyses of ColBERTv2's appendices: distributions of the space, bits against quality, depths of retrieval."""
+    found = _json("analyses")
+    space, bits = found["space"]["measured"], found["bits"]["measured"]
+    shares = [place / (len(space["residuals"]) - 1) for place in range(len(space["residuals"]))]
+    with _figure(folder / "analyses.svg", 3 + ("settings" in found), width=16) as axes:
+        residuals, clusters, quality, *depths = axes
+        residuals.plot(space["residuals"], shares, color=_BLUE, label="tokens")
+        residuals.plot(space["residuals_of_random"], shares, color=_GREY, linestyle="--", label="random vectors")
+        residuals.set(xlabel="length of a residual", ylabel="share of vectors", title="Residuals", xlim=(0, 1.2))
+        clusters.plot(space["tokens_of_centroid"], shares, color=_BLUE, label="tokens of a centroid")
+        clusters.plot(space["centroids_of_token"], shares, color=_ORANGE, label="centroids of a token")
+        clusters.set(xscale="log", xlabel="number", ylabel="share", title="Clusters")
+        for name, colour in (("lloyd-max", _BLUE), ("quantile", _ORANGE), ("no centroid", _GREY)):
+            rows = [row for row in bits if name in row["codec"]]
+            measured = [row["measures"]["RR@10"] for row in rows]
+            errors = [
+                [one["difference"] - one["interval"][0] for one in measured],
+                [one["interval"][1] - one["difference"] for one in measured],
+            ]
+            means, sizes = [one["mean"] for one in measured], [row["bytes"] for row in rows]
+            quality.errorbar(sizes, means, yerr=errors, marker="o", capsize=3, color=colour, label=name)
+        quality.axhline(bits[0]["measures"]["RR@10"]["mean"], color="#59636e", linestyle=":", label="256 bytes")
+        quality.set(xlabel="bytes a vector", ylabel="RR@10, interval of the difference", title="Bits", ylim=(0.64, 0.74))
+        for axis in depths:
+            _depths_of_retrieval(axis, found["settings"]["measured"])
+        for axis in axes:
+            axis.legend(frameon=False, fontsize=7, loc="lower right")
+
+
+def _depths_of_retrieval(axis: Any, rows: list[dict[str, Any]]) -> None:
+    for bits, style in ((1, "--"), (2, "-")):
+        for probes, colour in ((1, _GREY), (2, _ORANGE), (4, _BLUE)):
+            points = [(row["candidates"], row["R@50"]) for row in rows if (row["bits"], row["probes"]) == (bits, probes)]
+            axis.plot(
+                *zip(*points, strict=True), style, marker="o", markersize=3, color=colour, label=f"bits {bits}, probes {probes}"
+            )
+    axis.set(xscale="log", xlabel="candidates", ylabel="R@50", title="Probes and candidates", ylim=(0.86, 0.96))
 
 
 def faults(folder: Path) -> None:

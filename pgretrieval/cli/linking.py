@@ -95,11 +95,14 @@ def _methods(collection: Collection, world: World, scorer: PairScorer, model: st
         found = collection.get(world.candidates.get(query, [])[:budget])
         return [key for key, _ in _best(scorer, world.mentions[query], list(found.values()))][:k], len(found)
 
+    by_tokens: dict[str, SearchWithin] = {
+        "late interaction, then ANNCUR": partial(within, generator="auto"),
+        "late interaction, reranked": reranked,
+    }
     return {
         "ANNCUR": within,
         "ANNCUR, 5 rounds": partial(within, rounds=5),
-        "late interaction, then ANNCUR": partial(within, generator="auto"),
-        "late interaction, reranked": reranked,
+        **({} if collection.settings.texts_alone else by_tokens),
         "words, reranked": partial(reranked, generator="text"),
         **({"published TF-IDF, reranked": published} if world.candidates else {}),
     }

@@ -277,6 +277,15 @@ def test_zeshel_resumes_from_its_exact_scores(command: Command, tmp_path: Path, 
     assert again == out
 
 
+def test_zeshel_of_the_paper_has_no_token_vectors(command: Command, tmp_path: Path, cross_encoder: Path, output: tuple[str, Path]):
+    """The preset of ANNCUR stores texts only, so late interaction is left out; small budgets go to anchors."""
+    folder = write_zeshel(tmp_path / "zeshel", WORDS)
+    options = ("--cross-encoder", cross_encoder, "--folder", folder, "--preset", "anncur")
+    report = measured(command, "zeshel", "yugioh", *options, *ZESHEL, *output)
+    assert {row["method"] for row in report["results"]} == {"ANNCUR", "ANNCUR, 5 rounds", "words, reranked"}
+    assert all(row["calls"] <= row["budget"] for row in report["results"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
