@@ -63,13 +63,14 @@ def mean_of_parts(tokens: Float32Array, count: int) -> Float32Array:
     return unit(np.add.reduceat(spread, starts, axis=0))
 
 
-def hierarchical(factor: float) -> Callable[[Float32Array], Float32Array]:
-    """The library's hierarchical pooling of similar tokens."""
+def clusters(count: int) -> Callable[[Float32Array], Float32Array]:
+    """Means of a constant number of clusters of similar tokens."""
     import torch
-    from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
 
-    pooling = HierarchicalTokenPooling(factor)
-    return lambda tokens: pooling.pool_one(torch.from_numpy(unit(tokens))).numpy()
+    from pgretrieval.encode.modules import ClusterPooling
+
+    pooling = ClusterPooling(count)
+    return lambda tokens: pooling.pool_one(torch.from_numpy(tokens)).numpy()
 
 
 def stored(data: Vectors, arrays: Iterator[Float32Array]) -> Vectors:
@@ -95,7 +96,6 @@ def without_punctuation(data: Vectors) -> Iterator[Float32Array]:
 
 def ways(data: Vectors, bits: tuple[int, ...]) -> Iterator[tuple[str, int | None, int, Callable[[], Vectors]]]:
     """Name, constant number, bits, and the stored vectors."""
-    mean = len(data.documents) / len(data.passages)
     yield WHOLE, None, 4, lambda: data
     for some in bits:
         for count in SIZES:
@@ -105,11 +105,7 @@ def ways(data: Vectors, bits: tuple[int, ...]) -> Iterator[tuple[str, int | None
                 some,
                 lambda count=count: stored(data, (mean_of_parts(one, count) for one in data.arrays())),
             )
-    for count in SIZES:
-        factor = mean / count
-        if factor >= 1:
-            name = f"hierarchical, factor {factor:.1f}"
-            yield name, None, 4, lambda factor=factor: stored(data, map(hierarchical(factor), data.arrays()))
+            yield f"clusters, C = {count}", count, some, lambda count=count: stored(data, map(clusters(count), data.arrays()))
     yield "punctuation skipped", None, 4, lambda: stored(data, without_punctuation(data))
 
 

@@ -278,7 +278,7 @@ def train(name: str, work: Path, size: Size, device: str | None) -> None:
         query_tokens=48,
         passage_tokens=size.passage_tokens * model.passage_tokens_times,
     )
-    pooling = None if model.vectors is None else Pooling(vectors=model.vectors, tokens=256)
+    pooling = None if model.vectors is None else Pooling(vectors=model.vectors, tokens=256, shape="tokens")
     started: Any = base if model.dropout else without_dropout(start_model(base, resolve_device(device)))
     once(
         _folder(work, name),

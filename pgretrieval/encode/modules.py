@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from sentence_transformers.base.modules import Dense, Normalize
 from sentence_transformers.base.modules.module import Module
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from pgretrieval.encode.vetting import CLOSED, CLOSED_WEIGHTS, vetted_folder, without_stdin
 from pgretrieval.errors import ConfigError
+from pgretrieval.types import Float32Array, Int64Array
 
 Shape = Literal["tokens", "full"]
 """Weights of a pooling: shared by all dimensions ("tokens"), or one for each pair of dimensions ("full")."""
@@ -131,6 +133,48 @@ class ConstPooling(BaseTokenPooling):  # type: ignore[misc]
                 self.linear.bias.zero_()
 
 
+class ClusterPooling(BaseTokenPooling):  # type: ignore[misc]
+    """Pooling to a constant number of vectors without weights: means of clusters of similar tokens, by Ward's criterion.
+
+    The (tokens, dim) vectors of a passage are scaled to unit length, and become (`vectors`, dim); those of shorter passages repeat.
+    Gradients reach the token vectors through the means. `normalize` scales these to unit length. Queries are unchanged.
+    """
+
+    config_keys = ["vectors", "normalize", "tasks"]  # noqa: RUF012
+
+    def __init__(self, vectors: int, *, normalize: bool = True, tasks: str | list[str] | None = None) -> None:
+        super().__init__(tasks=tasks)
+        if vectors < 1:
+            msg = f"vectors is {vectors}; give at least 1"
+            raise ConfigError(msg)
+        self.vectors, self.normalize = vectors, normalize
+
+    def pool_one(self, embedding: Tensor, **_: Any) -> Tensor:
+        """Pool the (tokens, dim) vectors of one passage to (`vectors`, dim); none stay none."""
+        count = len(embedding)
+        if count == 0:
+            return embedding
+        precise = embedding.to(torch.promote_types(embedding.dtype, torch.float32))
+        unit = nn.functional.normalize(precise, dim=-1)
+        pooled = unit if self.normalize else precise
+        if count > self.vectors:
+            labels = torch.from_numpy(_clusters(unit.detach().float().cpu().numpy(), self.vectors)).to(embedding.device)
+            sizes = torch.bincount(labels, minlength=1)
+            sums = pooled.new_zeros(len(sizes), pooled.shape[1]).index_add(0, labels, pooled)
+            pooled = nn.functional.normalize(sums, dim=-1) if self.normalize else sums / sizes[:, None]
+        repeated = torch.arange(self.vectors, device=embedding.device) % len(pooled)
+        return pooled[repeated].to(embedding.dtype)
+
+
+def _clusters(rows: Float32Array, count: int) -> Int64Array:
+    """Return the cluster (rows,) of each row, numbered from 0, of at most `count`."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    labels = fcluster(linkage(rows, "ward"), count, "maxclust")
+    numbered: Int64Array = np.unique(labels, return_inverse=True)[1].astype(np.int64)
+    return numbered
+
+
 class TokenAdapter(Module):  # type: ignore[misc]
     """Nonlinear adapter of a transformer's token vectors: v + U gelu(D v), with as many hidden units as dimensions.
 
@@ -213,8 +257,12 @@ class EndTokenMean(Module):  # type: ignore[misc]
 
 _HUB_OPTIONS = ("token", "cache_folder", "revision", "local_files_only")
 
-OWN = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in (ConstPooling, TokenAdapter, LowerCase, EndTokenMean)}
+_KINDS = ConstPooling, ClusterPooling, TokenAdapter, LowerCase, EndTokenMean
+OWN = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in _KINDS}
 """Modules of this file by their names in a saved model."""
+
+CONSTANT = ConstPooling, ClusterPooling
+"""Poolings to a constant number of vectors."""
 
 
 def load_model(name: str | os.PathLike[str], device: str | None) -> Any:
@@ -250,7 +298,7 @@ def pooled_vectors(model: Any) -> int | None:
     """Return the constant number of vectors of a model's documents, or None."""
     poolings = [module for module in model if isinstance(module, BaseTokenPooling) and module.applies_to("document")]
     last = poolings[-1] if poolings else None
-    return last.vectors if isinstance(last, ConstPooling) else None
+    return last.vectors if isinstance(last, CONSTANT) else None
 
 
 def with_adapter(model: Any, device: str) -> Any:
@@ -267,6 +315,14 @@ def with_adapter(model: Any, device: str) -> Any:
 
 def _projects_tokens(module: Any) -> bool:
     return isinstance(module, Dense) and module.module_output_name == "token_embeddings"
+
+
+def with_clusters(model: Any, vectors: int, device: str | None = None) -> Any:
+    """Return a model that pools the tokens of each passage to `vectors` means of clusters, of unit length if they had it."""
+    from sentence_transformers import MultiVectorEncoder
+
+    pooling = ClusterPooling(vectors, normalize=has_unit_vectors(model))
+    return MultiVectorEncoder(modules=[*model, pooling], prompts=model.prompts, device=device or str(model.device))
 
 
 def with_pooling(

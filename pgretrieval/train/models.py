@@ -20,11 +20,14 @@ Trained = Literal["all", "projection", "adapter"]
 
 @dataclass(frozen=True, slots=True)
 class Pooling:
-    """ConstBERT pooling to add to a model: `vectors` from at most `tokens` token vectors."""
+    """Pooling to `vectors` vectors to add to a model: ConstBERT's, of at most `tokens` token vectors, or means of clusters."""
 
     vectors: int = option(32, "Vectors of every passage, such as 16, 32 or 64.")
-    tokens: int = option(180, "Token vectors to pool; longer passages are truncated.")
-    shape: Literal["tokens", "full"] = option("tokens", "tokens (weights shared by all dimensions) or full (separate weights).")
+    tokens: int = option(180, "Token vectors to pool; longer passages are truncated. Not for clusters.")
+    shape: Literal["tokens", "full", "clusters"] = option(
+        "clusters",
+        "clusters (means of similar tokens, no weights), tokens (weights shared by all dimensions), or full (separate ones).",
+    )
     masked: bool = option(True, "Zero the padding before the pooling; otherwise passages are padded to --tokens, and it counts.")
     bias: bool = option(False, "Add a bias to the pooling.")
     normalize_tokens: bool = option(False, "Scale token vectors to unit length before the pooling.")
@@ -81,10 +84,10 @@ def start_model(
     """
     model = _loaded(base, device, layout).float()
     if pooling is not None:
-        from pgretrieval.encode.modules import ConstPooling, with_pooling
+        from pgretrieval.encode.modules import CONSTANT
 
-        if not any(isinstance(module, ConstPooling) for module in model):
-            model = with_pooling(model, device=device, **asdict(pooling))
+        if not any(isinstance(module, CONSTANT) for module in model):
+            model = _pooled(model, pooling, device)
     if trained == "adapter":
         from pgretrieval.encode.modules import with_adapter
 
@@ -146,6 +149,19 @@ def export_projection(model: Any, path: str | os.PathLike[str]) -> None:
         msg = f"the model has {len(dense)} projections of token vectors; exactly one without bias can be exported"
         raise EncoderError(msg)
     save_file({minilm.PROJECTION_KEY: dense[0].linear.weight.detach().cpu().contiguous()}, path)
+
+
+def _pooled(model: Any, pooling: Pooling, device: str) -> Any:
+    from pgretrieval.encode.modules import with_clusters, with_pooling
+
+    if pooling.shape != "clusters":
+        return with_pooling(model, device=device, **asdict(pooling))
+    usual = Pooling()
+    for name in ("tokens", "masked", "bias", "normalize_tokens"):
+        if (given := getattr(pooling, name)) != getattr(usual, name):
+            msg = f'{name} is {given}, but clusters have no weights; leave it out, or give shape "tokens" or "full"'
+            raise ConfigError(msg)
+    return with_clusters(model, pooling.vectors, device)
 
 
 def _loaded(base: str | os.PathLike[str] | Any, device: str, layout: Layout | None) -> Any:

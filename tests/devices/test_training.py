@@ -39,7 +39,7 @@ QUICK = RunOptions(steps=2, batch=4, learning_rate=1e-3, device=NAME, log_every=
         {},
         {"aim": Aim(distil=False)},
         {"aim": Aim(objective="xtr", k_train=10_000)},  # all tokens: with fewer, rounding decides which of two is retrieved
-        {"pooling": Pooling(vectors=3, tokens=12)},
+        {"pooling": Pooling(vectors=3, tokens=12, shape="tokens")},
         {"trained": "projection"},
         {"aim": Aim(mini_batch=2)},
     ],

@@ -159,7 +159,7 @@ def test_a_training_starts_from_the_version_that_is_named(name: str, version: st
 def test_a_model_keeps_the_pooling_that_it_has(library_folder: Path):
     """A pooled model keeps its pooling if another one is given."""
     pooled = start_model(library_folder, "cpu", pooling=Pooling(vectors=3, tokens=12, shape="full"))
-    again = start_model(pooled, "cpu", pooling=Pooling(vectors=2, tokens=8))
+    again = start_model(pooled, "cpu", pooling=Pooling(vectors=2, tokens=8, shape="tokens"))
     [pooling] = [module for module in again if isinstance(module, ConstPooling)]
     assert (pooling.vectors, pooling.tokens, pooling.shape) == (3, 12, "full")
 

@@ -52,9 +52,10 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
         ({}, {"distillation", "in_batch"}),
         ({"aim": Aim(distil=False)}, {"own", "in_batch"}),
         ({"aim": Aim(objective="xtr", k_train=8, ways=3)}, {"in_batch"}),
-        ({"pooling": Pooling(vectors=3, tokens=12)}, {"distillation", "in_batch"}),
+        ({"pooling": Pooling(vectors=3, tokens=12, shape="tokens")}, {"distillation", "in_batch"}),
+        ({"pooling": Pooling(vectors=3)}, {"distillation", "in_batch"}),
     ],
-    ids=["colbert", "without a teacher", "xtr", "constbert"],
+    ids=["colbert", "without a teacher", "xtr", "constbert", "clusters"],
 )
 def test_a_run_leaves_a_model_metrics_and_a_plot(library_folder: Path, tmp_path: Path, given: dict[str, Any], losses: set[str]):
     """A run trains all parts of the loss and writes all files."""
@@ -335,7 +336,7 @@ def test_an_adapter_leaves_the_dense_vectors_of_minilm(tmp_path: Path):
 def test_constbert_trains_pooling_and_transformer_together(library_folder: Path, tmp_path: Path):
     """Gradients reach pooling and transformer."""
     torch.manual_seed(0)
-    start = start_model(library_folder, "cpu", pooling=Pooling(vectors=3, tokens=12))
+    start = start_model(library_folder, "cpu", pooling=Pooling(vectors=3, tokens=12, shape="tokens"))
     began = next(module for module in start if isinstance(module, ConstPooling)).linear.weight.detach().clone()
     report = train_retriever([SCORED], tmp_path / "run", base=start, options=QUICK)
     trained = load_model(report.model, "cpu")
@@ -351,7 +352,9 @@ def test_constbert_trains_pooling_and_transformer_together(library_folder: Path,
 def test_a_pooled_model_keeps_its_lengths(t5_folder: Path):
     """A pooling has vectors of unit length only over a model that has them."""
     for normalize in (True, False):
-        model = start_model(t5_folder, "cpu", layout=ColXtr(dim=8, normalize=normalize), pooling=Pooling(vectors=2, tokens=8))
+        model = start_model(
+            t5_folder, "cpu", layout=ColXtr(dim=8, normalize=normalize), pooling=Pooling(vectors=2, tokens=8, shape="tokens")
+        )
         for rows in (model.encode_document(["the river bank"])[0], model.encode_query(["the river bank"])[0]):
             assert torch.allclose(rows.norm(dim=1), torch.ones(len(rows)), atol=1e-5) == normalize
 

@@ -11,7 +11,7 @@ import torch
 
 from pgretrieval.encode import load_encoder
 from pgretrieval.encode.constbert import _read_shape, is_constbert, load_constbert
-from pgretrieval.encode.modules import ConstPooling, load_model, with_pooling
+from pgretrieval.encode.modules import ClusterPooling, ConstPooling, load_model, with_clusters, with_pooling
 from pgretrieval.errors import ConfigError, EncoderError
 from tests.fixtures.models import PROJECTED, TOKENS, VECTORS
 
@@ -243,3 +243,42 @@ def test_unmasked_padding_does_not_depend_on_the_batch(constbert_folder: Path) -
 def test_a_checkpoint_without_pooling_is_named(constbert_folder: Path) -> None:
     with pytest.raises(EncoderError, match=r"its weights lack other.weight"):
         load_constbert(str(constbert_folder), "cpu", pooling_key="other.weight")
+
+
+def test_clusters_are_means_of_similar_tokens() -> None:
+    """Tokens near three directions become these, those of short passages repeat, and gradients reach every token."""
+    random = torch.Generator().manual_seed(0)
+    directions = torch.eye(DIM)[:3]
+    owners = torch.tensor([0, 1, 2, 2, 1, 0, 0, 1, 2, 2])
+    tokens = (directions[owners] + 0.05 * torch.randn(10, DIM, generator=random)).requires_grad_()
+    pooling = ClusterPooling(3)
+    features = {"token_embeddings": tokens[None], "attention_mask": torch.ones(1, 10)}
+    pooled = pooling(features, task="document")["token_embeddings"][0]
+    unit = torch.nn.functional.normalize(tokens, dim=1)
+    means = torch.stack([torch.nn.functional.normalize(unit[owners == one].sum(dim=0), dim=0) for one in range(3)])
+    similarity = means @ pooled.T
+    assert similarity.argmax(dim=1).tolist() == (similarity > 0.9).int().argmax(dim=1).tolist()
+    torch.testing.assert_close(similarity.max(dim=1).values, torch.ones(3))
+    pooled[:, 3:].sum().backward()
+    assert tokens.grad is not None
+    assert bool((tokens.grad.abs().sum(dim=1) > 0).all())
+    short = pooling.pool([unit[:2]])[0]
+    torch.testing.assert_close(short, unit[[0, 1, 0]])
+    assert pooling.pool([unit[:0]])[0].shape == (0, DIM)
+    lengths = ClusterPooling(1, normalize=False).pool([torch.tensor([[3.0, 0.0], [1.0, 0.0]])])[0]
+    torch.testing.assert_close(lengths, torch.tensor([[2.0, 0.0]]))
+    with pytest.raises(ConfigError, match="vectors is 0"):
+        ClusterPooling(0)
+
+
+def test_a_model_of_clusters_is_saved_and_read_as_an_encoder(library_folder: Path, tmp_path: Path) -> None:
+    """A saved model has a constant number of vectors: the clusters of its own token vectors."""
+    model = load_model(library_folder, "cpu")
+    texts = ["the river flows to the sea", "a bank", "money flows to the bank a loan"]
+    plain = model.encode_document(texts)
+    with_clusters(model, VECTORS).save(str(tmp_path / "model"), create_model_card=False)
+    encoder = load_encoder(tmp_path / "model", device="cpu")
+    assert encoder.vectors_per_passage == VECTORS
+    for found, tokens in zip(encoder.encode_document(texts), plain, strict=True):
+        np.testing.assert_allclose(found, ClusterPooling(VECTORS).pool_one(tokens).numpy(), atol=1e-5)
+    np.testing.assert_allclose(encoder.encode_query("a bank")[0], load_encoder(library_folder).encode_query("a bank")[0], atol=1e-5)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pgretrieval.encode.colbert import new_colbert
+from pgretrieval.encode.modules import ClusterPooling, pooled_vectors
 from pgretrieval.encode.xtr import new_xtr
 from pgretrieval.errors import ConfigError, EncoderError
 from pgretrieval.train.models import ColBert, ColXtr, Pooling, start_model
@@ -149,7 +150,7 @@ def test_settings_of_the_pooling_arrive(library_folder: Path) -> None:
 
     def pooled(**settings: Any) -> tuple[Any, Tensor]:
         torch.manual_seed(0)
-        model = start_model(library_folder, "cpu", pooling=Pooling(vectors=2, tokens=8, **settings))
+        model = start_model(library_folder, "cpu", pooling=Pooling(vectors=2, tokens=8, shape="tokens", **settings))
         weight = next(module for module in model if hasattr(module, "vectors")).linear
         if weight.bias is not None:
             torch.nn.init.normal_(weight.bias)
@@ -168,3 +169,16 @@ def test_settings_of_the_pooling_arrive(library_folder: Path) -> None:
     weight, found = pooled(masked=False)
     padded = vectors(text, padding="max_length", max_length=8)
     torch.testing.assert_close(found, rows(weight.weight.detach() @ padded, dim=1), atol=1e-5, rtol=1e-4)
+
+
+def test_clusters_are_pooled_without_weights(library_folder: Path) -> None:
+    """The default pools all tokens of a model, is not added twice, and refuses settings of weights."""
+    plain = start_model(library_folder, "cpu")
+    model = start_model(library_folder, "cpu", pooling=Pooling(vectors=2))
+    assert model[0].document_length == plain[0].document_length
+    assert set(model.state_dict()) == set(plain.state_dict())
+    [rows], [tokens] = model.encode_document(["the river bank"]), plain.encode_document(["the river bank"])
+    torch.testing.assert_close(rows, ClusterPooling(2).pool_one(tokens))
+    assert pooled_vectors(start_model(model, "cpu", pooling=Pooling(vectors=3))) == 2
+    with pytest.raises(ConfigError, match="bias is True, but clusters have no weights"):
+        start_model(library_folder, "cpu", pooling=Pooling(vectors=2, bias=True))
