@@ -182,6 +182,7 @@ class Collection(StoredCollection):
         *,
         regularisation: Regularising | None = None,
         split: Split | None = None,
+        per_query: int | None = None,
         preset: str | None = None,
         seed: int = 0,
         element: Element = "vector",
@@ -198,9 +199,12 @@ class Collection(StoredCollection):
             cross_encoder: A model name, a folder, a `CrossEncoder`, or an object with predict(list of (query, passage text)).
             anchor_queries: A few hundred queries similar to those of later searches.
             anchor_items: Number of passages that are scored first for a query; also the dimension of the embeddings.
-            selection: Selection of anchor items: "greedy" (default), "random", "kmeans" or "top".
+            selection: Selection of anchor items: "greedy" (default), "random", "kmeans" or "top". With `per_query`, of passages to
+                score: "search" (default), the hits of the collection's own search, or "random".
             regularisation: "auto" (default), the one that is best on held-out anchor queries; or "none", the plain pseudo-inverse.
             split: "auto" (default) learns how many calls of a budget go to anchor items; "all" scores every anchor item.
+            per_query: Score only so many passages for each anchor query (AXN), instead of all, and fit the passages' own vectors to
+                the scores. There are no anchor items then.
             preset: "anncur" for the values of the paper. Default: the collection's preset.
             seed: Seed of random choices.
             element: Element type of the vector index: "vector", or "halfvec" for half the bytes and up to 4,000 anchor items.
@@ -214,8 +218,15 @@ class Collection(StoredCollection):
             ConfigError: Another argument is invalid.
         """
         given = {"selection": selection, "regularisation": regularisation, "split": split}
-        options = FactorizeOptions(anchor_items, seed=seed, element=element, **with_preset(given, preset, self._row.preset))
-        return self._cross_encoder.factorize(self._opened.refresh(), cross_encoder, anchor_queries, options, stage, costs)
+        if per_query is not None:
+            given["selection"] = selection or "search"
+        chosen = with_preset(given, preset, self._row.preset if per_query is None else None)
+        options = FactorizeOptions(anchor_items, seed=seed, element=element, per_query=per_query, **chosen)
+        row = self._opened.refresh()
+        return self._cross_encoder.factorize(row, cross_encoder, anchor_queries, options, stage, costs, self._ids_of_hits)
+
+    def _ids_of_hits(self, queries: list[str], k: int) -> list[list[str]]:
+        return [[hit.id for hit in hits] for hits in self.search_many(queries, k)]
 
     def use_cross_encoder(self, cross_encoder: str | os.PathLike[str] | object) -> None:
         """Set the cross-encoder of searches. Needed after a factorisation by an object, since the database stores names only.

@@ -279,12 +279,15 @@ create table pgretrieval.score_matrix (
     fingerprint text not null,
     queries integer not null check (queries > 0),
     queries_digest text not null,
+    per_query integer check (per_query > 0),
     created_at timestamptz not null default now(),
     unique (collection_id, fingerprint, queries_digest)
 );
 comment on table pgretrieval.score_matrix is
     'Scores of a collection''s passages for the same anchor queries by one cross-encoder, which the fingerprint tells from others. It '
     'grows: passages that came later are scored when somebody asks for it.';
+comment on column pgretrieval.score_matrix.per_query is
+    'How many passages were scored for each anchor query (AXN); null if all were (ANNCUR).';
 
 create table pgretrieval.anchor_query (
     matrix_id integer not null references pgretrieval.score_matrix on delete cascade,
@@ -303,7 +306,8 @@ create table pgretrieval.anchor_score (
 ) partition by list (matrix_id);
 alter table pgretrieval.anchor_score alter column scores set storage external;
 comment on table pgretrieval.anchor_score is
-    'One passage''s score for each anchor query, as little-endian single precision. Written and committed in blocks, so that a run that '
+    'One passage''s score for each anchor query, as little-endian single precision; if not all pairs were scored, places of queries, '
+    'as little-endian integers of four bytes, and then their scores. Written and committed in blocks, so that a run that '
     'is interrupted goes on.';
 
 create table pgretrieval.factorization (
@@ -313,7 +317,7 @@ create table pgretrieval.factorization (
     matrix_id integer not null references pgretrieval.score_matrix on delete cascade,
     asked_items integer not null,
     anchor_items integer not null check (anchor_items between 1 and 4000),
-    selection text not null check (selection in ('greedy', 'random', 'kmeans', 'top')),
+    selection text not null check (selection in ('greedy', 'random', 'kmeans', 'top', 'search')),
     seed integer not null,
     element text not null check (element in ('vector', 'halfvec')),
     constant_queries integer not null,
@@ -337,7 +341,8 @@ comment on table pgretrieval.factorization is
     'One choice of anchor items and what makes item embeddings of scores. inverse (anchor items x anchor queries, little-endian double '
     'precision) is U, multiplied by the inverse of the anchor items'' directions; intersection is C (anchor queries x anchor items), the '
     'anchor items'' scores, in single precision. centre is what all item embeddings have in common, and is not in them. The '
-    'regularisation, errors and recall are of held-out anchor queries; split is how many calls of a budget go to anchors, by budget.';
+    'regularisation, errors and recall are of held-out anchor queries; split is how many calls of a budget go to anchors, by budget. '
+    'Without anchor items (AXN) anchor_items is the dimension, intersection the anchor queries'' vectors, and inverse empty.';
 comment on column pgretrieval.factorization.identity is 'Never comes twice, a restore included.';
 
 alter table pgretrieval.collection

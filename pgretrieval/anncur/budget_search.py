@@ -23,6 +23,7 @@ from pgretrieval.db.tables.factorizations import Anchor, FactorizationRow, Item
 from pgretrieval.errors import ConfigError, IndexNotBuiltError
 from pgretrieval.rerank import PairScorer
 from pgretrieval.search.explain import Explanation
+from pgretrieval.search.options import DEFAULT_ROUNDS
 from pgretrieval.types import CollectionId, Hit, Passage, Restriction
 
 _REPLACED_AT_MOST = 5  # attempts of one search; each replacement of the factorisation starts another
@@ -30,7 +31,9 @@ _REPLACED_AT_MOST = 5  # attempts of one search; each replacement of the factori
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Parameters of one search. `rounds` None selects ANNCUR's two steps: score anchors, then the best by estimate."""
+    """Parameters of one search. `rounds` None selects ANNCUR's two steps: score anchors, then the best by estimate;
+    5 rounds where there are no anchor items.
+    """
 
     query: str
     k: int
@@ -150,6 +153,8 @@ class _Search:
                 starting_items = factorizations.named(tables, list(starting_ids))
         self._features = {anchor.passage_id: loaded.model.anchor_vectors[anchor.place] for anchor in available}
         rounds = self._request.rounds
+        if rounds is None and loaded.row.per_query is not None:
+            rounds = DEFAULT_ROUNDS  # there are no anchor items for a first step
         if rounds is None:
             self._in_two_steps(available)
         elif rounds == 1 and starting_ids is not None:

@@ -13,6 +13,7 @@ from pgretrieval.anncur.factorize import (
     Costs,
     FactorizationReport,
     FactorizeOptions,
+    Retrieve,
     check_options,
     distinct_queries,
     factorize,
@@ -56,6 +57,7 @@ class CollectionCrossEncoder:
         options: FactorizeOptions,
         stage: Stage | None,
         costs: Callable[[Costs], None] | None,
+        retrieve: Retrieve,
     ) -> FactorizationReport:
         """Score, choose anchors, solve, embed and switch over; `row` is the current catalog row."""
         options = check_options(options)
@@ -65,7 +67,7 @@ class CollectionCrossEncoder:
         validate.called("costs", costs)
         scorer = self.use(cross_encoder)
         report = factorize(
-            self._database, row, self._coders, scorer, distinct, options, stage or _no_progress, costs or _ignore_costs
+            self._database, row, self._coders, scorer, distinct, options, stage or _no_progress, costs or _ignore_costs, retrieve
         )
         repeated = len(queries) - len(distinct)
         if repeated:

@@ -10,8 +10,11 @@ import numpy as np
 from pgretrieval.anncur.inverse import Matrix
 from pgretrieval.types import Int64Array
 
-Selection = Literal["greedy", "random", "kmeans", "top"]
+Selection = Literal["greedy", "random", "kmeans", "top", "search"]
+"""Selection of anchor items; of the scored pairs, if not all are scored, "search" (the hits of the anchor queries) or "random"."""
+
 SELECTIONS: tuple[Selection, ...] = ("greedy", "random", "kmeans", "top")
+SELECTIONS_OF_PAIRS: tuple[Selection, ...] = ("search", "random")
 
 _EXHAUSTED = 1e-12  # share of a column's squared length; less is rounding
 

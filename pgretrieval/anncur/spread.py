@@ -21,14 +21,10 @@ def spread(
     tables: CollectionTables, collection: CollectionRow, coders: Coders, passage_ids: Int32Array, count: int, seed: int
 ) -> Int64Array:
     """Return the places of at most `count` passages. Raises ConfigError if no passage has vectors."""
-    batches = range(0, len(passage_ids), _BATCH)
-    parts = [_mean_vectors(tables, collection, coders, passage_ids[start : start + _BATCH]) for start in batches]
-    ids = np.concatenate([part[0] for part in parts])
+    ids, rows = unit_vectors(tables, collection, coders, passage_ids)
     if not len(ids):
         msg = f'collection {collection.name!r} has no vectors for selection "kmeans"; choose another selection, such as "greedy"'
         raise ConfigError(msg)
-    rows = np.concatenate([part[1] for part in parts if len(part[0])])
-    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
     means = train_centroids(torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32)), count, seed).numpy()
     chosen: list[int] = []
     similar = rows @ means.T
@@ -40,6 +36,20 @@ def spread(
     wanted = np.concatenate([np.array(chosen, dtype=np.int64), others])[: min(count, len(ids))]
     places: Int64Array = np.searchsorted(passage_ids, ids[wanted]).astype(np.int64)
     return places
+
+
+def unit_vectors(
+    tables: CollectionTables, collection: CollectionRow, coders: Coders, passage_ids: Int32Array
+) -> tuple[Int32Array, Float32Array]:
+    """Return those of the passages that have vectors, and one unit vector of each: the dense vector or the mean of its tokens."""
+    batches = range(0, len(passage_ids), _BATCH)
+    parts = [_mean_vectors(tables, collection, coders, passage_ids[start : start + _BATCH]) for start in batches]
+    having = [part for part in parts if len(part[0])]
+    if not having:
+        return np.empty(0, dtype=np.int32), np.empty((0, 1), dtype=np.float32)
+    rows = np.concatenate([part[1] for part in having])
+    units: Float32Array = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    return np.concatenate([part[0] for part in having]), units
 
 
 def _mean_vectors(

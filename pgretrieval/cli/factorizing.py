@@ -29,7 +29,10 @@ def factorize(
     anchor_items: Annotated[
         int, typer.Option(help="Number of passages that are scored first for a query; the others are estimated from them.")
     ] = 200,
-    selection: Annotated[Selection | None, typer.Option(help="Selection of these passages.", show_default="greedy")] = None,
+    selection: Annotated[
+        Selection | None,
+        typer.Option(help="Selection of these passages; with --per-query, of those to score.", show_default="greedy, or search"),
+    ] = None,
     regularisation: Annotated[
         Regularising | None,
         typer.Option(help="auto: the best on held-out anchor queries; none: the plain pseudo-inverse.", show_default="auto"),
@@ -37,6 +40,12 @@ def factorize(
     split: Annotated[
         Split | None,
         typer.Option(help="Calls of a budget that go to these passages: auto learns their number; all.", show_default="auto"),
+    ] = None,
+    per_query: Annotated[
+        int | None,
+        typer.Option(
+            help="Score only N passages for each anchor query and fit the passages' own vectors (AXN).", show_default="all"
+        ),
     ] = None,
     preset: Annotated[
         str | None,
@@ -78,6 +87,7 @@ def factorize(
                 selection,
                 regularisation=regularisation,
                 split=split,
+                per_query=per_query,
                 preset=preset,
                 seed=seed,
                 element=element,

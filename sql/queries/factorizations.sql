@@ -14,8 +14,10 @@ select matrix_id from pgretrieval.score_matrix
 where collection_id = %(collection_id)s and fingerprint = %(fingerprint)s and queries_digest = %(queries_digest)s
 
 -- name: create_matrix
-insert into pgretrieval.score_matrix (collection_id, cross_encoder, fingerprint, queries, queries_digest)
-values (%(collection_id)s, %(cross_encoder)s, %(fingerprint)s, pg_catalog.cardinality(%(queries)s::text[]), %(queries_digest)s)
+insert into pgretrieval.score_matrix (collection_id, cross_encoder, fingerprint, queries, queries_digest, per_query)
+values (
+    %(collection_id)s, %(cross_encoder)s, %(fingerprint)s, pg_catalog.cardinality(%(queries)s::text[]), %(queries_digest)s, %(per_query)s
+)
 returning matrix_id
 
 -- name: create_scores
@@ -138,7 +140,8 @@ where collection_id = %(collection_id)s and matrix_id is distinct from %(kept_ma
 
 -- name: active
 select factorization.factorization_id, factorization.matrix_id, asked_items, anchor_items, selection, seed, element, split, inverse,
-       intersection, centre, held_out_error, score_matrix.cross_encoder, score_matrix.fingerprint, factorization.identity, strength
+       intersection, centre, held_out_error, score_matrix.cross_encoder, score_matrix.fingerprint, factorization.identity, strength,
+       score_matrix.per_query
 from pgretrieval.collection
 join pgretrieval.factorization using (factorization_id)
 join pgretrieval.score_matrix using (matrix_id)
@@ -187,6 +190,9 @@ where collection_id = %(collection_id)s and key = any(%(keys)s)
 select constant_queries, anchor_items, rank, condition, held_out_error, held_out_recall
 from pgretrieval.factorization join pgretrieval.collection using (factorization_id)
 where collection.collection_id = %(collection_id)s
+
+-- name: numbers
+select key, passage_id from pgretrieval.passage where collection_id = %(collection_id)s and key = any(%(keys)s)
 
 -- name: dense
 select passage_id, vector from pgretrieval.dense_vector

@@ -22,7 +22,7 @@ from pgretrieval.db.connection import Connection, Database
 from pgretrieval.db.handles import CollectionTables, FactorizationTables
 from pgretrieval.db.parameters import Float4Array, Int4Array
 from pgretrieval.db.tables import rebuilds
-from pgretrieval.types import CollectionId, Element, Float32Array, Int32Array, Passage, Restriction
+from pgretrieval.types import CollectionId, Element, Float32Array, Int32Array, Int64Array, Passage, Restriction
 
 _SQL = statements("factorizations")
 _ATTEMPTS = 20
@@ -40,6 +40,9 @@ class FactorizationRow:
 
     `intersection` is C (anchor queries, anchor items). `directions` is M (anchor items, anchor items), symmetric, by which anchor
     scores become query vectors. `centre` (anchor items,) is what all embeddings have in common and is not in them.
+
+    If `per_query` passages were scored for each anchor query, instead of all, there are no anchor items: `anchor_items` is the
+    dimension, `intersection` the anchor queries' vectors, `directions` the identity, and `strength` the ridge of an item's vector.
     """
 
     factorization_id: int
@@ -59,6 +62,7 @@ class FactorizationRow:
     fingerprint: str
     identity: UUID
     strength: float
+    per_query: int | None
 
 
 class Anchor(NamedTuple):
@@ -69,12 +73,27 @@ class Anchor(NamedTuple):
     searched: bool
 
 
+class QueryScores(NamedTuple):
+    """Scores of one passage: the places of the queries and the scores."""
+
+    queries: Int64Array
+    scores: Matrix
+
+
 class Item(NamedTuple):
     """A passage to be scored, with its embedding (anchor items,) if it has one."""
 
     passage_id: int
     passage: Passage
     embedding: Float32Array | None
+
+
+class PairChoice(NamedTuple):
+    """How the scored pairs are chosen, if not all are scored."""
+
+    per_query: int
+    selection: str
+    seed: int
 
 
 class Solution(NamedTuple):
@@ -99,14 +118,18 @@ def exclusively(database: Database, doing: str, collection_id: CollectionId) -> 
         yield connection
 
 
-def score_matrix(tables: CollectionTables, spec: dict[str, str], fingerprint: str, queries: Sequence[str]) -> int:
-    """The matrix of these queries and this cross-encoder, begun where there is none."""
-    digest = hashlib.sha256(json.dumps(list(queries)).encode()).hexdigest()
+def score_matrix(
+    tables: CollectionTables, spec: dict[str, str], fingerprint: str, queries: Sequence[str], pairs: PairChoice | None = None
+) -> int:
+    """The matrix of these queries and this cross-encoder, of all pairs or of chosen ones, begun where there is none."""
+    described = list(queries) if pairs is None else [list(queries), *pairs]
+    digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()
     parameters = {
         "cross_encoder": Jsonb(spec),
         "fingerprint": fingerprint,
         "queries": list(queries),
         "queries_digest": digest,
+        "per_query": pairs.per_query if pairs else None,
     }
     found = tables.value(_SQL["find_matrix"], **parameters)
     if found is not None:
@@ -148,6 +171,32 @@ def copy_scores(tables: CollectionTables, matrix_id: int, passage_ids: Int32Arra
         stream.set_types(["int4", "int4", "bytea"])
         for passage_id, row in zip(passage_ids.tolist(), scores.astype("<f4"), strict=True):
             stream.write_row((matrix_id, passage_id, row.tobytes()))
+
+
+def copy_some_scores(tables: CollectionTables, matrix_id: int, passage_ids: Int32Array, scored: Sequence[QueryScores]) -> None:
+    """Write the scores of some pairs, for each passage those of its queries."""
+    with tables.connection.cursor() as cursor, cursor.copy(_SQL["copy_scores"]) as stream:
+        stream.set_types(["int4", "int4", "bytea"])
+        for passage_id, (queries, scores) in zip(passage_ids.tolist(), scored, strict=True):
+            stream.write_row((matrix_id, passage_id, queries.astype("<i4").tobytes() + scores.astype("<f4").tobytes()))
+
+
+def some_scores_of(tables: CollectionTables, matrix_id: int, passage_ids: Int32Array) -> list[QueryScores]:
+    """Return the scores of some pairs, for each of the passages; none for a passage that is gone."""
+    rows: dict[int, bytes] = dict(tables.binary_rows(_SQL["scores"], matrix_id=matrix_id, passage_ids=Int4Array(passage_ids)))
+    fields = [rows.get(number, b"") for number in passage_ids.tolist()]
+    return [
+        QueryScores(
+            np.frombuffer(field[: len(field) // 2], dtype="<i4").astype(np.int64),
+            np.frombuffer(field[len(field) // 2 :], dtype="<f4").astype(np.float64),
+        )
+        for field in fields
+    ]
+
+
+def numbers(tables: CollectionTables, keys: Sequence[str]) -> dict[str, int]:
+    """Passage ids by the passages' own ids."""
+    return dict(tables.rows(_SQL["numbers"], keys=list(keys)))
 
 
 def scores_of(tables: CollectionTables, matrix_id: int, passage_ids: Int32Array, queries: int) -> tuple[Int32Array, Matrix]:
@@ -239,13 +288,14 @@ def active(tables: CollectionTables) -> FactorizationRow | None:
         split={int(budget): int(count) for budget, count in row[7].items()},
         inverse=np.frombuffer(row[8], dtype="<f8").astype(np.float64).reshape(items, -1),
         intersection=np.frombuffer(row[9], dtype="<f4").astype(np.float64).reshape(-1, items),
-        directions=wire.read_vectors(fields).astype(np.float64),
+        directions=wire.read_vectors(fields).astype(np.float64) if fields else np.eye(items),
         centre=np.array(row[10], dtype=np.float64),
         held_out_error=row[11],
         cross_encoder=row[12],
         fingerprint=row[13],
         identity=row[14],
         strength=row[15],
+        per_query=row[16],
     )
 
 

@@ -16,7 +16,11 @@ declare
     query real[];
 begin
     perform pgretrieval.check_search(filter, n, named => 'n');
-    select f.anchor_items into strict anchors from pgretrieval.factorization f where f.factorization_id = held.factorization_id;
+    select count(*) into anchors from pgretrieval.anchor_item as item where item.factorization_id = held.factorization_id;
+    if anchors = 0 then
+        raise exception 'the factorisation of collection % has no anchor items', candidates_by_anchors.collection
+            using errcode = 'PGR05', hint = 'Factorize without per_query, or search in Python.';
+    end if;
     if coalesce(cardinality(anchor_scores), 0) <> anchors or array_ndims(anchor_scores) <> 1 then
         raise exception 'there are % anchor scores, and % anchor items', coalesce(cardinality(anchor_scores), 0), anchors
             using errcode = 'PGR05', hint = 'Give one for each place of pgretrieval.anchor_items(), null where it lists none.';

@@ -10,7 +10,7 @@ begin atomic
     cross join lateral (
         select format('%s bytes of U, %s of C; %s anchor items, %s anchor queries',
                       length(made.inverse), length(made.intersection), made.anchor_items, score_matrix.queries) as detail
-        where length(made.inverse) <> 8 * made.anchor_items * score_matrix.queries
+        where length(made.inverse) <> case when score_matrix.per_query is null then 8 * made.anchor_items * score_matrix.queries else 0 end
            or length(made.intersection) <> 4 * made.anchor_items * score_matrix.queries
         union all
         select format('%s anchor items are listed, %s are noted', counted.listed, made.anchor_items)
@@ -18,7 +18,8 @@ begin atomic
             select count(*) as listed, max(place) as last from pgretrieval.anchor_item
             where anchor_item.factorization_id = made.factorization_id
         ) as counted
-        where (counted.listed, counted.last) is distinct from (made.anchor_items, made.anchor_items)
+        where score_matrix.per_query is null
+          and (counted.listed, counted.last) is distinct from (made.anchor_items, made.anchor_items)
         union all
         select format('%s of %s anchor items have no direction of as many numbers', counted.without, made.anchor_items)
         from (
@@ -70,7 +71,8 @@ begin atomic
         where @extschema:vector@.vector_dims(item_embedding.embedding) <> made.anchor_items
         union all
         select format('%s bytes of scores for %s anchor queries', coalesce(length(anchor_score.scores), 0), score_matrix.queries)
-        where coalesce(length(anchor_score.scores), 0) <> 4 * score_matrix.queries
+        where case when score_matrix.per_query is null then coalesce(length(anchor_score.scores), 0) <> 4 * score_matrix.queries
+                   else coalesce(length(anchor_score.scores), 1) % 8 <> 0 end
     ) as wrong
     where made.factorization_id = (held).factorization_id;
 end;

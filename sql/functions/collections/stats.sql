@@ -47,9 +47,10 @@ begin
         select jsonb_build_object(
             'cross_encoder', score_matrix.cross_encoder,
             'anchor_queries', score_matrix.queries,
+            'per_query', score_matrix.per_query,
             'constant_queries', factorization.constant_queries,
-            'anchor_items', factorization.anchor_items,
-            'anchor_items_gone', factorization.anchor_items - (
+            'anchor_items', case when score_matrix.per_query is null then factorization.anchor_items else 0 end,
+            'anchor_items_gone', case when score_matrix.per_query is null then factorization.anchor_items else 0 end - (
                 select count(*)
                 from pgretrieval.anchor_item
                 join pgretrieval.passage
