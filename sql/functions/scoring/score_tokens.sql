@@ -24,16 +24,15 @@ declare
     imputed text := case imputation
         when 'kth' then 'last.score'
         when 'warp' then $warp$(
-            select coalesce(max(walked.score) filter (where walked.passed > sqrt(8 * walked.total)), min(walked.score))
+            select coalesce(max(walked.score) filter (where walked.passed > (select budget.tokens from budget)), min(walked.score))
             from (
-                select sized.score, sum(sized.tokens) over (order by sized.score desc, sized.centroid_id) as passed,
-                       sum(sized.tokens) over () as total
+                select best.score, sum(best.tokens) over (order by best.score desc, best.centroid_id) as passed
                 from (
-                    select centroid.centroid_id, -(centroid.vector::@extschema:vector@.vector operator(@extschema:vector@.<#>) asked.vector) as score, size.tokens
+                    select size.centroid_id, size.tokens, -(size.vector operator(@extschema:vector@.<#>) asked.vector) as score
                     from size
-                    join pgretrieval.centroid
-                        on centroid.collection_id = %2$s and centroid.codebook_id = %3$s and centroid.centroid_id = size.centroid_id
-                ) as sized
+                    order by score desc, size.centroid_id
+                    limit (select floor(budget.tokens) + 1 from budget)  -- each has a token at least
+                ) as best
             ) as walked
         )$warp$
         when 'zero' then '0'
@@ -122,7 +121,13 @@ begin
             group by listed.place, listed.passage_id
         ),
         size as materialized (
-            select sized.centroid_id, sized.tokens from pgretrieval.centroid_sizes(%2$s, %3$s, %4$s) as sized
+            select sized.centroid_id, sized.tokens, centroid.vector::@extschema:vector@.vector as vector
+            from pgretrieval.centroid_sizes(%2$s, %3$s, %4$s) as sized
+            join pgretrieval.centroid
+                on centroid.collection_id = %2$s and centroid.codebook_id = %3$s and centroid.centroid_id = sized.centroid_id
+        ),
+        budget as materialized (
+            select sqrt(8 * sum(size.tokens)) as tokens from size
         ),
         missed as materialized (
             select asked.place, coalesce(IMPUTED, 0) as score
