@@ -101,8 +101,9 @@ def joined_ids(fields: bytes, centroids: int) -> Int32Array:
 
 
 def read_halfvecs(fields: Sequence[bytes]) -> Float32Array:
-    """`halfvec` fields of one dimension -> (rows, dim)."""
-    return _halves(np.frombuffer(b"".join(fields), dtype=np.uint8).reshape(len(fields), -1)[:, 4:])
+    """`halfvec` fields of one dimension -> (rows, dim), by numpy: `check` reads centroids without importing torch."""
+    raw = np.frombuffer(b"".join(fields), dtype=np.uint8).reshape(len(fields), -1)[:, 4:]
+    return np.ascontiguousarray(raw).view(">f2").astype(np.float32)
 
 
 def read_halfvec_arrays(fields: Sequence[bytes]) -> tuple[Float32Array, Int64Array]:
@@ -110,7 +111,7 @@ def read_halfvec_arrays(fields: Sequence[bytes]) -> tuple[Float32Array, Int64Arr
     stride = 4 + int.from_bytes(fields[0][_ARRAY_HEADER.size :][:4], "big")
     raw = np.frombuffer(b"".join(field[_ARRAY_HEADER.size :] for field in fields), dtype=np.uint8)
     lengths = [(len(field) - _ARRAY_HEADER.size) // stride for field in fields]
-    return _halves(raw.reshape(-1, stride)[:, _ELEMENT_HEADER:]), offsets_of(lengths)
+    return _floats(raw.reshape(-1, stride)[:, _ELEMENT_HEADER:]), offsets_of(lengths)
 
 
 def offsets_of(lengths: Sequence[int] | Int64Array) -> Int64Array:
@@ -134,7 +135,7 @@ def _rounded(vectors: Float32Array) -> NDArray[np.uint16]:
     return halves
 
 
-def _halves(raw: ByteArray) -> Float32Array:
+def _floats(raw: ByteArray) -> Float32Array:
     """Return big-endian numbers of half precision in bytes (rows, 2 * dim) as floats (rows, dim), by torch as well."""
     import torch
 

@@ -121,8 +121,9 @@ class CollectionEncoder:
     def raise_lengths(self, *, query: int | None = None, document: int | None = None) -> None:
         """Let queries and documents have at least so many tokens, as far as the model can read, until the encoder is loaded again.
 
-        Models of the library have such limits; "minilm" and objects are unchanged.
+        Models of the library have such limits; "minilm" and objects are unchanged. Raises ConfigError for a number below 1.
         """
+        query, document = validate.whole_or_none("query", query), validate.whole_or_none("document", document)
         with self._lock:
             change = getattr(self._loaded(), "raise_lengths", None)
             if callable(change):

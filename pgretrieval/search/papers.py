@@ -17,12 +17,13 @@ from pgretrieval.errors import ConfigError
 from pgretrieval.numerics.centroid_scores import PassageCentroids
 from pgretrieval.presets import row_for, rows_of_generator
 from pgretrieval.search.interaction import best_by_interaction, distinct_ids
+from pgretrieval.search.loaded import LoadedIndex
 from pgretrieval.search.maxsim import best_first, decoded_maxsim
-from pgretrieval.search.options import ScanOptions
+from pgretrieval.search.options import ScanOptions, ScanRequest
 from pgretrieval.search.plaid import PlaidScan, PlaidScanner, PlaidSettings, choose_settings
-from pgretrieval.search.scanner import PendingScan
-from pgretrieval.search.words import WordScan, listed_by_words
-from pgretrieval.types import Float32Array, Int32Array, SearchGenerator
+from pgretrieval.search.scanner import BaseScan, PendingScan
+from pgretrieval.search.words import listed_by_words
+from pgretrieval.types import Float32Array, Int32Array, Restriction, SearchGenerator
 
 _CANDIDATES_PER_PROBE = 2**12  # ColBERTv2, section 5
 _PRUNED = 4  # PLAID decodes a quarter of its candidates
@@ -67,6 +68,28 @@ def paper_settings(k: int, passages: int, options: ScanOptions) -> PlaidSettings
             msg = f'{name} is {given}, which generator "lower_bound" does not use; leave it out, and set probes and candidates'
             raise ConfigError(msg)
     return PlaidSettings("lower_bound", probes, candidates, candidates)
+
+
+class WordScan(BaseScan):
+    """Pending scan of the best passages by words: all are scored exactly, without centroid interaction."""
+
+    def __init__(
+        self, connection: Connection, index: LoadedIndex, listed: int, request: ScanRequest, query: Float32Array, text: str
+    ) -> None:
+        super().__init__(connection, index, request, query)
+        with self.report.stage("candidates"):
+            self._listed = read.by_words(self._tables, self._restriction or Restriction(), text, listed)
+
+    def generate(self) -> None:
+        """Do nothing: the server is listing the passages."""
+
+    def narrow(self) -> None:
+        """Read the passages, and request their codes."""
+        with self.report.stage("candidates"):
+            passage_ids, _ = self._listed.read()
+        self.report.candidates = len(passage_ids)
+        with self.report.stage("codes"):
+            self._request_codes(passage_ids)
 
 
 class LowerBoundScan(PlaidScan):

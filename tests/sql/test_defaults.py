@@ -75,7 +75,7 @@ def test_settings_of_a_search_by_all_tokens(
         ("hybrid_search", f"query_dense, greatest({fusion._JOINING}, {fusion._JOINING_PER_HIT} * k)"),
         ("hybrid_search", f"abs(weight) <= 1e{math.log10(fusion.MAX_WEIGHT):.0f}"),
         ("check_search", f"hits not between 1 and {words._MOST}"),
-        ("score_tokens", f"walked.passed > sqrt({imputation.WARP_TOKENS} * walked.total)"),
+        ("score_tokens", f"sqrt({imputation.WARP_TOKENS} * sum(size.tokens)) as tokens"),
         ("xtr_search", f"k_tokens not between 1 and {words._MOST}"),
         ("xtr_search", f"reduction not in {REDUCTIONS}"),
         ("xtr_search", f"rerank not in {RERANKS}"),

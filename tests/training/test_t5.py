@@ -89,10 +89,10 @@ def test_the_loss_is_that_of_the_vectors(
 )
 def test_steps_train_transformer_and_projection(t5_folder: Path, tmp_path: Path, aim: Aim, layout: Any):
     """A few steps lower the loss and change both parts."""
-    options = RunOptions(steps=20, batch=6, device="cpu", log_every=1, learning_rate=1e-3, warmup=0)
+    options = RunOptions(steps=60, batch=6, device="cpu", log_every=1, learning_rate=1e-3, warmup=0)
     report = train_retriever([SET], tmp_path / "run", base=t5_folder, layout=layout, aim=aim, options=options)
-    losses = [json.loads(line).get("loss") for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()][:20]
-    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+    losses = [json.loads(line).get("loss") for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()][:60]
+    assert np.mean(losses[-20:]) < np.mean(losses[:20])  # batches differ in difficulty
     untouched = train_retriever([SET], tmp_path / "first", base=t5_folder, layout=layout, aim=aim, options=WHOLE)
     before, after = (start_model(one.model, "cpu").state_dict() for one in (untouched, report))
     changed = {name for name, values in after.items() if not torch.allclose(values, before[name], atol=1e-6)}
