@@ -231,9 +231,9 @@ def test_rounds_do_not_take_the_cube_of_the_calls():
     def seconds(solve: Callable[[], object]) -> float:
         times = []
         for _ in range(3):
-            started = time.process_time()
+            started = time.thread_time()
             solve()
-            times.append(time.process_time() - started)
+            times.append(time.thread_time() - started)
         return min(times)
 
     model.of_items(embeddings, scores)
