@@ -19,7 +19,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ import pgretrieval
 from benchmarks import entities, machine, pictures
 from benchmarks.entities import KnownScores, Matrix
 from benchmarks.run import RESULTS, say, serving
+from pgretrieval.anncur.selection import SELECTIONS_OF_PAIRS, Selection
 from pgretrieval.encode import load_encoder
 from pgretrieval.evaluate.bootstrap import paired_bootstrap
 from pgretrieval.rerank import load_cross_encoder
@@ -44,6 +45,7 @@ DEPTHS = (1, 10, 50, 100)
 COLUMNS = tuple(f"{k}@{cost}" for k in DEPTHS for cost in COSTS if k <= cost)
 SELECTIONS = ("greedy", "random", "kmeans", "top")
 ANCHOR_QUERIES = (100, 300, 500, 2000)
+PER_QUERY = (30, 100, 300)
 _RANK_TOLERANCE = 1e-3  # of the largest singular value
 _TIMED = 20
 _NEIGHBOURS = (100, 200, 500)
@@ -231,8 +233,8 @@ def measure(known: Matrix, model: Path | None, relevant: Sequence[frozenset[str]
         "selections": [],
     }
     with serving() as database:
-        collection = database.create_collection("items", encoder="minilm" if encoded else "none")
-        collection.add(known.items)
+        collection = database.create_collection("items", encoder="minilm")
+        collection.add(known.items, vectors=[row[None] for row in known.retrieved[1]] if known.retrieved else None)
         if encoded:
             collection.build()
         for count, selection, seed in settings(known, seeds, encoded=encoded):
@@ -255,7 +257,38 @@ def measure(known: Matrix, model: Path | None, relevant: Sequence[frozenset[str]
             row["mips_fidelity"] = mips_fidelity(database, collection, known)
             results["selections"].append({**row, "recall": means})
             say(row)
+        results["sparse"] = sparse(collection, known, scorer, anchor_items)
     return results
+
+
+def sparse(collection: pgretrieval.Collection, known: Matrix, scorer: KnownScores, anchor_items: int) -> list[dict[str, Any]]:
+    """Recall of AXN, and of ANNCUR with as many calls of its index, in searches of the same cost."""
+    rows: list[dict[str, Any]] = []
+
+    def measured(name: str, calls: int, method: Method) -> None:
+        found = {column: float(np.mean(values)) for column, values in recalls(known, method).items()}
+        rows.append({"method": name, "index_calls": calls, "recall": found})
+        say(rows[-1])
+
+    def search(query: str, cost: int, **how: Any) -> list[str]:
+        hits = collection.search(query, min(DEPTHS[-1], cost), scorer="cross_encoder", budget=cost, **how)
+        return [hit.id for hit in hits]
+
+    if known.retrieved:
+        queries, items = known.retrieved
+        measured("retriever, reranked", 0, in_order(known, queries[list(known.tested)] @ items.T))
+    else:
+        measured("single vector, reranked", 0, single_vector(known))
+    for per_query in PER_QUERY:
+        selections: tuple[Selection, ...] = ("random",) if known.retrieved else SELECTIONS_OF_PAIRS
+        for selection in selections:
+            collection.factorize(scorer, known.queries[: known.anchors], per_query=per_query, selection=selection)
+            measured(f"AXN, {selection} {per_query} per query", known.anchors * per_query, search)
+        count = min(max(round(known.anchors * per_query / len(known.items)), 10), known.anchors)
+        collection.factorize(scorer, known.queries[:count], min(anchor_items, count))
+        measured(f"ANNCUR, {count} anchor queries", count * len(known.items), search)
+        measured(f"ANNCUR, {count} anchor queries, 5 rounds", count * len(known.items), partial(search, rounds=5))
+    return rows
 
 
 def accuracies(known: Matrix, relevant: Sequence[frozenset[str]], compared: dict[str, Method]) -> dict[str, dict[str, float]]:
@@ -368,6 +401,18 @@ def page(results: dict[str, Any]) -> str:
             "",
             *selections(one["selections"]),
         ]
+        if one.get("sparse"):
+            columns = ("1@100", "10@100", "100@200", "100@500")
+            lines += [
+                "",
+                "Indexes of few calls, AXN beside ANNCUR:",
+                "",
+                f"| method | calls of the index | {' | '.join(columns)} |",
+            ]
+            lines.append("|---" * 6 + "|")
+            for row in one["sparse"]:
+                cells = " | ".join(f"{row['recall'][column]:.3f}" for column in columns)
+                lines.append(f"| {row['method']} | {row['index_calls']:,} | {cells} |")
         if one["accuracy"]:
             lines += ["", "Share of relevant first hits:", "", f"| method | {' | '.join(map(str, COSTS))} |", "|---" * 6 + "|"]
             lines += [

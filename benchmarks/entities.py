@@ -137,12 +137,16 @@ def trained(work: Path, made: TrainingSet, head: Any, base: str, options: RunOpt
 
 @dataclass(frozen=True)
 class Matrix:
-    """Exact scores (queries, items); a factorisation may use the first `anchors` queries."""
+    """Exact scores (queries, items); a factorisation may use the first `anchors` queries.
+
+    `retrieved` are the vectors of queries and of items of a made-up retriever.
+    """
 
     items: list[Passage]
     queries: list[str]
     anchors: int
     scores: NDArray[np.float32]
+    retrieved: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
     @property
     def tested(self) -> range:
@@ -222,12 +226,27 @@ def _error(queries: Sequence[str], items: Sequence[Passage], scores: NDArray[np.
 
 
 def synthetic(anchors: int, tested: int, items: int) -> Matrix:
-    """60 decaying directions, 15 % noise and an offset, like a cross-encoder's scores; the texts are meaningless."""
+    """60 decaying directions, 15 % noise and an offset, like a cross-encoder's scores; the texts are meaningless.
+
+    The retriever's vectors have the same directions, with noise of half their length.
+    """
     rng = np.random.default_rng(0)
-    signal = (rng.standard_normal((anchors + tested, 60)) * np.exp(-np.arange(60) / 20)) @ rng.standard_normal((60, items))
+    asked, found = rng.standard_normal((anchors + tested, 60)) * np.exp(-np.arange(60) / 20), rng.standard_normal((60, items))
+    signal = asked @ found
     scores = signal + 0.15 * signal.std() * rng.standard_normal(signal.shape) - 5
     passages = [Passage(f"i{number}", f"item {number}") for number in range(items)]
-    return Matrix(passages, [f"query {number}" for number in range(anchors + tested)], anchors, scores.astype(np.float32))
+    retrieved = tuple(_disturbed(vectors, rng) for vectors in (asked, found.T))
+    queries = [f"query {number}" for number in range(anchors + tested)]
+    return Matrix(passages, queries, anchors, scores.astype(np.float32), (retrieved[0], retrieved[1]))
+
+
+def _disturbed(vectors: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Unit vectors of 128 dimensions, near the directions of the vectors (rows, 60)."""
+    padded = np.hstack([vectors, np.zeros((len(vectors), 68))])
+    noise = rng.standard_normal(padded.shape)
+    padded += 0.5 * np.linalg.norm(padded, axis=1, keepdims=True) * noise / np.linalg.norm(noise, axis=1, keepdims=True)
+    units: NDArray[np.float32] = (padded / np.linalg.norm(padded, axis=1, keepdims=True)).astype(np.float32)
+    return units
 
 
 class KnownScores:
