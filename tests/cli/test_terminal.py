@@ -118,6 +118,11 @@ def _interrupted(process: subprocess.Popen[str], marker: Path) -> tuple[str, str
     return process.communicate(timeout=60)
 
 
+def _hear_interrupts() -> None:
+    """Restore what shells turn off for commands in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_command_that_is_interrupted_while_torch_is_imported(tmp_path: Path, database_url: str):
     """An interrupt during the import of torch ends the command with one line."""
     marker = tmp_path / "marker"
@@ -131,6 +136,7 @@ def test_a_command_that_is_interrupted_while_torch_is_imported(tmp_path: Path, d
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": path},
+        preexec_fn=_hear_interrupts,
     )
     assert _interrupted(process, marker) == ("", INTERRUPTION + "\n")
     assert process.returncode == INTERRUPTED
@@ -155,6 +161,7 @@ except KeyboardInterrupt:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": path},
+        preexec_fn=_hear_interrupts,
     )
     assert _interrupted(process, marker) == ("interrupted True\n", "")
 
