@@ -180,8 +180,8 @@ def factorize(
         if not state.passages:
             msg = f"collection {collection.name!r} is empty; add passages, then factorize"
             raise IndexNotBuiltError(msg)
-        given = (database, connection, collection, coders, scorer, list(queries), options, stage)
-        work = _Factorizing(*given) if options.per_query is None else _SparseFactorizing(*given, retrieve)
+        kind = _Factorizing if options.per_query is None else _SparseFactorizing
+        work = kind(database, connection, collection, coders, scorer, list(queries), options, stage, retrieve)
         return work.run(costs)
 
 
@@ -202,6 +202,7 @@ class _Factorizing:
         queries: list[str],
         options: FactorizeOptions,
         stage: Stage,
+        retrieve: Retrieve,
     ) -> None:
         self._database = database
         self._tables = collection.tables(connection)
@@ -211,6 +212,7 @@ class _Factorizing:
         self._queries = queries
         self._options = options
         self._stage = stage
+        self._retrieve = retrieve
         chosen = None if options.per_query is None else PairChoice(options.per_query, options.selection, options.seed)
         self._matrix_id = factorizations.score_matrix(self._tables, scorer.spec, scorer.fingerprint, queries, chosen)
 
@@ -412,21 +414,7 @@ class _Factorizing:
 class _SparseFactorizing(_Factorizing):
     """The same with scores of some pairs only (AXN): item vectors begin as the collection's and are fitted to the scores."""
 
-    def __init__(
-        self,
-        database: Database,
-        connection: Connection,
-        collection: CollectionRow,
-        coders: Coders,
-        scorer: PairScorer,
-        queries: list[str],
-        options: FactorizeOptions,
-        stage: Stage,
-        retrieve: Retrieve,
-    ) -> None:
-        super().__init__(database, connection, collection, coders, scorer, queries, options, stage)
-        self._retrieve = retrieve
-        self._chosen: dict[int, Int64Array] = {}
+    _chosen: dict[int, Int64Array]  # of each passage without scores, the places of its queries
 
     def _is_current(self, active: FactorizationRow) -> bool:
         return (active.matrix_id, active.element) == (self._matrix_id, self._options.element)

@@ -45,7 +45,7 @@ class CodedPassages:
     def some(self, keep: Int64Array) -> CodedPassages:
         """Return the passages at the given positions."""
         lengths = np.diff(self.offsets)[keep]
-        offsets = np.append(0, np.cumsum(lengths))
+        offsets = wire.offsets_of(lengths)
         tokens = np.arange(offsets[-1]) + np.repeat(self.offsets[keep] - offsets[:-1], lengths)
         return CodedPassages(self.passage_ids[keep], offsets, self.centroid_ids[tokens], self.residuals[tokens], self.id_bytes)
 
@@ -54,7 +54,7 @@ class CodedPassages:
         kept = np.isin(self.centroid_ids, centroid_ids)
         counts = np.add.reduceat(kept, self.offsets[:-1], dtype=np.int64) if len(self.passage_ids) else np.diff(self.offsets)
         there = counts > 0
-        offsets = np.append(0, np.cumsum(counts[there]))
+        offsets = wire.offsets_of(counts[there])
         return CodedPassages(self.passage_ids[there], offsets, self.centroid_ids[kept], self.residuals[kept], self.id_bytes)
 
     @property

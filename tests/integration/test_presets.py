@@ -137,7 +137,7 @@ def assert_hits(hits: list[pgretrieval.Hit], scores: dict[str, float], k: int = 
 
 
 def lower_bounds(query: np.ndarray, index: Stored, probes: int) -> dict[str, float]:
-    """Of each listed passage, the sum over query tokens of the best decoded vector in the probed lists; 0 if there is none."""
+    """Sum, over query tokens, of the best decoded vector in the probed lists, for each listed passage; 0 if there is none."""
     lists = probed(query, index.centroids, probes)
     bounds = {}
     for key, vectors in index.vectors.items():

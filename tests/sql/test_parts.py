@@ -285,7 +285,7 @@ def test_rough_scores_of_some_centroids(connection: Connection, held: tuple[int,
 @pytest.mark.parametrize("dim", [48, 53])
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 def test_rough_scores_take_weights_for_a_straight_line(connection: Connection, held: tuple[int, int], bits: int, dim: int):
-    """Of evenly spaced weights, rough scores are those of the vectors before scaling; dimensions may leave bits of a byte.
+    """Rough scores are those of the vectors before scaling if weights are evenly spaced; dimensions may leave bits of a byte.
 
     Residuals may end in the tail, cut anywhere.
     """

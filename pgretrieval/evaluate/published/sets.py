@@ -1,4 +1,4 @@
-"""What a reader of a layout returns: passages, and judged queries."""
+"""Passages and judged queries, as a reader of a layout returns them."""
 
 from __future__ import annotations
 
