@@ -63,7 +63,7 @@ def index(
     ] = None,
     unit_vectors: Annotated[
         bool | None,
-        typer.Option(help="Scale token vectors to unit length, or (xtr, colxtr) keep their lengths.", show_default="yes"),
+        typer.Option(help="Scale token vectors to unit length, or keep their lengths.", show_default="yes"),
     ] = None,
     language: Annotated[
         str | None, typer.Option(help="The server's text search configuration for searches by words.", show_default="english")

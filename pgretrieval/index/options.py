@@ -68,7 +68,9 @@ class CollectionOptions(TypedDict, total=False):
     """Scorer of the best passages after "xtr" or "colxtr": "maxsim", which also stores codes by passage, or "none" (default)."""
 
     unit_vectors: bool | None
-    """True to scale token vectors to unit length; "xtr" and "colxtr" also accept False. Default: the encoder's setting."""
+    """True to scale token vectors to unit length, False to keep their lengths. Default: True, or that of a `CollectionEncoder` for
+    "xtr" and "colxtr".
+    """
 
 
 def with_preset(encoder: Any, bits: Any, options: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
@@ -166,7 +168,4 @@ def _check_together(settings: NewCollection) -> None:
         return
     if scoring.rerank is not None:
         msg = 'rerank is "maxsim", which scorer "maxsim" includes; leave rerank out, or give scorer="xtr" or "colxtr"'
-        raise ConfigError(msg)
-    if settings.unit_vectors is False:
-        msg = 'unit_vectors is False, but scorer "maxsim" needs unit vectors; leave it out, or give scorer="xtr" or "colxtr"'
         raise ConfigError(msg)

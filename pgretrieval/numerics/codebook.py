@@ -79,6 +79,11 @@ class Codebook:
         return decoded + self._centroids[torch.tensor(centroid_ids, device=self.device).long()]
 
     @cached_property
+    def mean_length(self) -> float:
+        """Mean length of the centroids; 1 if they are of unit length."""
+        return 1.0 if self.unit else float(np.linalg.norm(self.centroids, axis=1).mean())
+
+    @cached_property
     def scorer(self) -> CodeScorer:
         """MaxSim over codes on the processor."""
         return CodeScorer(self.centroids, self.codec.table().numpy(), unit=self.unit)

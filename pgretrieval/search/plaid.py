@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +34,7 @@ _PRUNED_AT_LEAST = 48
 _PRUNED_AT_LEAST_PER_HIT = 3
 _PRUNED_AT_MOST = 288
 _PRUNED_AT_MOST_PER_HIT = 10
-_PRUNED_WITHIN = 0.3
+_PRUNED_WITHIN = 0.3  # times the root of the number of query tokens, for vectors of unit length
 _SMALL = 40_000
 
 
@@ -169,7 +168,7 @@ class PlaidScan(BaseScan):
         with self.report.stage("interaction"):
             if at_least is None:
                 return best_by_interaction(self._scores, found, limit)
-            within = _PRUNED_WITHIN * math.sqrt(len(self._query))
+            within = _PRUNED_WITHIN * float(np.linalg.norm(self._query)) * self._index.codebook.mean_length
             return near_the_best(self._scores, found, self._request.k, within, at_least, limit)
 
     def _candidates(self) -> PassageCentroids:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
+from pgvector.psycopg import register_vector
 
 import pgretrieval
 from pgretrieval.db.handles import IndexTables
@@ -14,16 +15,17 @@ from pgretrieval.db.tables import codebooks
 from pgretrieval.index.coding import codebook_from_row
 from pgretrieval.types import Float32Array
 from tests.fixtures.collections import Corpus
+from tests.support.tokens import lengthened
 from tests.support.vectors import clustered, maxsim, passages
 
 EVERYTHING = {"probes": 10**6, "candidates": 10**6, "pruning": 10**6}
 
 
 def decoded(url: str, name: str) -> dict[str, Float32Array]:
-    """Id -> decoded token vectors of unit length, read from the tables without search code."""
+    """Id -> decoded token vectors, of unit length if the collection's are, read from the tables without search code."""
     with psycopg.connect(url) as connection:
-        collection_id, codebook_id = connection.execute(
-            "select collection_id, codebook_id from pgretrieval.collection where name = %s", [name]
+        collection_id, codebook_id, unit = connection.execute(
+            "select collection_id, codebook_id, unit_vectors from pgretrieval.collection where name = %s", [name]
         ).fetchone()
         codebook = codebook_from_row(codebooks.load(IndexTables(connection, collection_id, codebook_id)))
         rows = connection.execute(
@@ -37,7 +39,7 @@ def decoded(url: str, name: str) -> dict[str, Float32Array]:
         centroid_ids = np.frombuffer(ids, dtype="<u2").astype(np.int32)
         packed = np.frombuffer(residuals, dtype=np.uint8).reshape(len(centroid_ids), -1).copy()
         vectors = codebook.decode(centroid_ids, packed).astype(np.float64)
-        found[key] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        found[key] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True) if unit else vectors
     return found
 
 
@@ -71,6 +73,45 @@ def test_probing_everything_is_exact_maxsim_in_each_dimension(database: pgretrie
     docs.add(passages(40), vectors=clustered(40, dim=dim, directions=20))
     docs.build()
     assert_equals_oracle(docs, database.url, clustered(2, dim=dim, directions=20, seed=9), **EVERYTHING)
+
+
+@pytest.mark.parametrize("generator", ["postings", "proxy"])
+@pytest.mark.parametrize("bits", [1, 4])
+def test_vectors_that_keep_their_lengths(database: pgretrieval.RetrievalDatabase, corpus: Corpus, bits: int, generator: str):
+    """Without unit vectors, scores are MaxSim of vectors as they are, before and after the build, in Python and in SQL."""
+    docs = database.create_collection("docs", bits=bits, unit_vectors=False, generator=generator)
+    long = lengthened(corpus.vectors)
+    docs.add(corpus.passages[:200], vectors=long[:200])
+    query = lengthened(corpus.queries[:1])[0]
+    scores = {f"p{number}": maxsim(query, rows) for number, rows in enumerate(long)}
+    assert docs.search(vectors=query, k=1)[0].score == pytest.approx(max(list(scores.values())[:200]), rel=1e-3)
+    docs.build()
+    docs.add(corpus.passages[200:], vectors=long[200:])
+    assert_equals_oracle(docs, database.url, lengthened(corpus.queries[:4]), **EVERYTHING)
+    assert docs.check() == []
+    hits = docs.search(vectors=query, k=10)
+    if bits == 4:
+        assert {hit.id: hit.score for hit in hits} == pytest.approx({hit.id: scores[hit.id] for hit in hits}, rel=0.03)
+        best = sorted(scores, key=lambda key: -scores[key])[:10]
+        assert len({hit.id for hit in hits} & set(best)) >= 8
+    with psycopg.connect(database.url) as connection:
+        register_vector(connection)
+        statement = "select id, score from pgretrieval.search('docs', %s::vector[], 10, probes => 10000, candidates => 300)"
+        in_sql = connection.execute(statement, [list(query)]).fetchall()
+    decoded_rows = decoded(database.url, "docs")
+    assert [score for _, score in in_sql] == pytest.approx([maxsim(query, decoded_rows[key]) for key, _ in in_sql], rel=1e-4)
+    assert in_sql[0][1] >= max(maxsim(query, rows) for rows in decoded_rows.values()) * 0.98
+
+
+def test_kept_vectors_that_keep_their_lengths(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
+    """Stored vectors give exact scores with their lengths."""
+    docs = database.create_collection("docs", unit_vectors=False, keep_vectors=True)
+    long = lengthened(corpus.vectors)
+    docs.add(corpus.passages, vectors=long)
+    docs.build()
+    query = lengthened(corpus.queries[:1])[0]
+    exact = sorted((maxsim(query, rows) for rows in long), reverse=True)[:10]
+    assert [hit.score for hit in docs.search(vectors=query, k=10, **EVERYTHING)] == pytest.approx(exact, rel=2e-3)
 
 
 def test_quantile_levels(database: pgretrieval.RetrievalDatabase, corpus: Corpus):

@@ -196,7 +196,6 @@ def test_a_reranker_of_another_name_is_a_cross_encoder(collections: dict[str, pg
         ({"scorer": "plaid"}, "scorer is 'plaid'"),
         ({"rerank": "maxsim"}, 'rerank is "maxsim".*which scorer "maxsim" includes'),
         ({"scorer": "xtr", "rerank": "all"}, "rerank is 'all'"),
-        ({"unit_vectors": False}, "unit_vectors is False"),
         ({"scorer": "xtr", "generator": "proxy"}, 'generator is "proxy"'),
     ],
 )

@@ -189,7 +189,6 @@ def test_errors_of_the_other_kind(module_database: pgretrieval.RetrievalDatabase
         ("scorer => null", "scorer is null"),
         ("rerank => 'maxsim'", "rerank is maxsim, which scorer maxsim includes"),
         ("scorer => 'xtr', rerank => 'none'", "rerank is 'none'"),
-        ("unit_vectors => false", "unit_vectors is false, but scorer maxsim needs unit vectors"),
         ("scorer => 'xtr', unit_vectors => null", "unit_vectors is null"),
         ("scorer => 'xtr', generator => 'proxy'", "generator is proxy, but scorer xtr retrieves tokens"),
     ],

@@ -92,10 +92,6 @@ begin
     if unit_vectors is null then
         raise exception 'unit_vectors is null' using errcode = 'PGR05', hint = 'Give true or false.';
     end if;
-    if not unit_vectors and scorer = 'maxsim' then
-        raise exception 'unit_vectors is false, but scorer maxsim needs unit vectors'
-            using errcode = 'PGR05', hint = 'Leave it out, or give scorer xtr or colxtr.';
-    end if;
     if generator = 'proxy' and scorer <> 'maxsim' then
         raise exception 'generator is proxy, but scorer % retrieves tokens', scorer
             using errcode = 'PGR05', hint = 'Leave generator out.';

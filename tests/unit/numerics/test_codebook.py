@@ -50,6 +50,7 @@ def test_only_centroids_of_unit_vectors_have_length_one(unit: bool):
     assert made.unit == unit
     lengths = np.linalg.norm(made.centroids, axis=1)
     assert (np.abs(lengths - 1).max() < 1e-3) == unit
+    assert made.mean_length == (1 if unit else pytest.approx(lengths.mean()))
 
 
 def hand_made(dim: int, bits: int = 2, *, unit: bool = True) -> Codebook:
