@@ -23,6 +23,7 @@ _MODULES = {
     "demo": "demo.demo",
     "index": "indexing.index",
     "search": "searching.search",
+    "serve": "serving.serve",
     "factorize": "factorizing.factorize",
     "evaluate": "evaluation.evaluate",
     "compare": "evaluation.compare",

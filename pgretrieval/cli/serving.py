@@ -1,0 +1,80 @@
+"""`pgretrieval serve`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pgretrieval.cli import console
+from pgretrieval.errors import ConfigError
+from pgretrieval.serve.options import TOKEN_VARIABLE, ServiceOptions, listen, read_token
+
+_NEEDED = ("starlette", "uvicorn", "prometheus_client", "pydantic")
+
+
+def serve(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(help="Address to listen on. Beyond loopback, a token is needed.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 for any free one.")] = 8080,
+    write: Annotated[bool, typer.Option("--write", help="Allow changes of passages.")] = False,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"File with the bearer token of all requests. Environment: {TOKEN_VARIABLE}.",
+            metavar="FILE",
+            show_default="no token",
+        ),
+    ] = None,
+    cross_encoder: Annotated[
+        list[str] | None,
+        typer.Option(help="Cross-encoder that callers may name in rerank: a name or a folder; repeatable.", metavar="MODEL"),
+    ] = None,
+    max_body: Annotated[int, typer.Option(help="Bytes of a request's body.", min=1)] = ServiceOptions.max_body,
+    max_k: Annotated[int, typer.Option(help="Hits of a search.", min=1)] = ServiceOptions.max_k,
+    concurrency: Annotated[
+        int, typer.Option(help="Requests at work at once; four times as many may wait.", min=1)
+    ] = ServiceOptions.concurrency,
+    seconds: Annotated[float, typer.Option(help="Time for a request.", min=0.1)] = ServiceOptions.seconds,
+) -> None:
+    """Serve searches, encoding and a page by HTTP until SIGTERM or Ctrl-C."""
+    _check_extra()
+    from pgretrieval.serve.server import serve as run
+
+    token = read_token(token_file)
+    options = ServiceOptions(
+        write=write,
+        token=token,
+        cross_encoders=tuple(cross_encoder or ()),
+        max_body=max_body,
+        max_k=max_k,
+        concurrency=concurrency,
+        seconds=seconds,
+    )
+    with listen(host, port, has_token=token is not None) as listening, context.obj.connect() as database:
+        _log_requests()
+        shown = f"[{host}]" if ":" in host else host
+        console.errors.print(f"serving http://{shown}:{listening.getsockname()[1]}/", soft_wrap=True)
+        run(database, listening, options)
+
+
+def _check_extra() -> None:
+    """Raise ConfigError if a package of the extra is missing."""
+    from importlib.util import find_spec
+
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        msg = f"`pgretrieval serve` needs {', '.join(missing)}; install the extra: pip install 'pgretrieval[serve]'"
+        raise ConfigError(msg)
+
+
+def _log_requests() -> None:
+    """Log requests and errors to standard error, a line each, with the time."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log = logging.getLogger("pgretrieval")
+    log.handlers = [handler]
+    log.setLevel(logging.INFO)

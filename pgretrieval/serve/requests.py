@@ -1,0 +1,134 @@
+"""Requests and answers, declared once: the service reads requests by them, and /openapi.json shows them."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pgretrieval import validate
+from pgretrieval.serve.errors import RequestError
+
+MODES = ("hybrid", "late", "words", "dense")
+
+Where = Annotated[
+    dict[str, Any] | str | None,
+    Field(description='Filter by metadata: a mapping such as {"year": {"$gte": 1990}}, or a jsonpath predicate.'),
+]
+Ids = list[str | int]
+
+_Read = TypeVar("_Read", bound="Request")
+
+
+class Request(BaseModel):
+    """Base of all requests: unknown fields and other types are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Answer(BaseModel):
+    """Base of all answers, for their description only."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class SearchRequest(Request):
+    """A search by a text, by token vectors of the query, or by both."""
+
+    query: str | None = Field(None, description="The query text.")
+    vectors: list[list[float]] | None = Field(None, description="Token vectors of the query, instead of the encoder's.")
+    k: int = Field(10, description="Number of hits.")
+    mode: Literal["hybrid", "late", "words", "dense"] | None = Field(
+        None,
+        description="Late interaction, words (BM25), dense vectors, or all that the collection has (hybrid). Default: hybrid if "
+        "the collection has words or dense vectors, else late.",
+    )
+    where: Where = None
+    among: Ids | None = Field(None, description="Only these ids.")
+    min_score: float | None = Field(None, description="Only hits with at least this score.")
+    matches: bool = Field(False, description="Say of each hit which of its tokens matched.")
+    rerank: str | None = Field(None, description="A cross-encoder that the service was started with.")
+
+
+class Hit(Answer):
+    """A passage that was found."""
+
+    rank: int
+    id: str
+    score: float
+    title: str | None
+    text: str
+    metadata: dict[str, Any]
+    matches: list[dict[str, Any]] | None = Field(None, description="Only if asked for.")
+
+
+class SearchAnswer(Answer):
+    """Hits, best first, and the time of each stage."""
+
+    hits: list[Hit]
+    milliseconds: dict[str, float]
+
+
+class CollectionsAnswer(Answer):
+    """Names of the collections."""
+
+    collections: list[str]
+
+
+class CollectionAnswer(Answer):
+    """Counts, settings and sizes of a collection, as `stats`, and the modes that a search of it can have."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    passages: int
+    modes: list[str] = Field(description="Modes of a search, the default first.")
+    cross_encoders: list[str] = Field(description="What a search may name in rerank.")
+    writable: bool
+
+
+class ErrorDetail(Answer):
+    """What went wrong, and what to do."""
+
+    type: str
+    message: str
+    remedy: str
+
+
+class ErrorAnswer(Answer):
+    """Answer to a request that fails."""
+
+    error: ErrorDetail
+
+
+def read_json(model: type[_Read], content: bytes) -> _Read:
+    """Read a body. Raises RequestError (400) that names the field, the value and the remedy."""
+    try:
+        return model.model_validate_json(content or b"{}")
+    except ValidationError as error:
+        raise _refusal(model, error) from error
+
+
+def _refusal(model: type[Request], error: ValidationError) -> RequestError:
+    first = error.errors(include_url=False)[0]
+    kind, given, path = first["type"], first["input"], [str(part) for part in first["loc"] if not _names_type(part)]
+    field = ".".join(path)
+    if kind == "json_invalid":
+        text = f"the body is not valid JSON ({first['ctx']['error']}); send one JSON object"
+    elif kind == "extra_forbidden":
+        known = sorted(model.model_fields)
+        close = get_close_matches(field, known)
+        meant = f"did you mean {' or '.join(close)}? " if close else ""
+        text = f"a request has no field {validate.shown(field)}; {meant}give one of {', '.join(known)}"
+    elif kind == "missing":
+        text = f"the field {field} is missing; give it"
+    else:
+        wanted = first["msg"].removeprefix("Input should be ")
+        text = f"{field or 'the body'} is {validate.shown(given)}; give {wanted}"
+    return RequestError(400, "InvalidRequest", text)
+
+
+def _names_type(part: str | int) -> bool:
+    """Return whether a part of an error's path names a branch of a union."""
+    return isinstance(part, str) and (part in ("str", "int") or "[" in part)
