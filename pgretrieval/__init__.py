@@ -39,6 +39,7 @@ from pgretrieval.importing import whole
 
 if TYPE_CHECKING:
     from pgretrieval.anncur.factorize import Costs, FactorizationReport
+    from pgretrieval.asynchronous import AsyncCollection, AsyncRetrievalDatabase, connect_async
     from pgretrieval.collection import Collection
     from pgretrieval.database import RetrievalDatabase, connect
     from pgretrieval.db.doctor import Finding
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AddReport",
+    "AsyncCollection",
+    "AsyncRetrievalDatabase",
     "BuildReport",
     "Collection",
     "CollectionEncoder",
@@ -87,6 +90,7 @@ __all__ = [
     "Violation",
     "WorkReport",
     "connect",
+    "connect_async",
 ]
 
 _LAZY = {
@@ -99,6 +103,7 @@ _LAZY = {
     "Explanation": "pgretrieval.search.explain",
     "SearchOptions": "pgretrieval.search.options",
     "Finding": "pgretrieval.db.doctor",
+    **dict.fromkeys(("AsyncCollection", "AsyncRetrievalDatabase", "connect_async"), "pgretrieval.asynchronous"),
     **dict.fromkeys(("Costs", "FactorizationReport"), "pgretrieval.anncur.factorize"),
     **dict.fromkeys(("AddReport", "CollectionSettings", "Hit", "Passage", "Violation", "WorkReport"), "pgretrieval.types"),
 }

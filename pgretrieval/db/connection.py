@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import IsolationLevel
@@ -21,12 +22,13 @@ from pgretrieval.db.errors import storage_errors
 from pgretrieval.db.joining import Joined, identity, joining
 from pgretrieval.db.pool import EXPECTED, Pool
 from pgretrieval.db.watched import WatchedConnection, connect
-from pgretrieval.errors import ConfigError, SchemaError
+from pgretrieval.errors import ConfigError, DatabaseUnavailableError, SchemaError
 
 Connection: TypeAlias = "psycopg.Connection[TupleRow]"
 
 _SQL = statements("server")
 _ENCODING = "UTF8"
+_Result = TypeVar("_Result")
 _DATABASES: weakref.WeakSet[Database] = weakref.WeakSet()
 
 
@@ -48,6 +50,7 @@ class Database:
     def _open_pool(self) -> None:
         self._closing = threading.Event()
         self._pool = Pool(self._open, self._max_connections)
+        self._threads = ThreadPoolExecutor(self._max_connections, "pgretrieval")
         self.background = Background()
 
     @property
@@ -81,10 +84,21 @@ class Database:
             )
             raise SchemaError(msg)
 
+    def submit(self, call: Callable[[], _Result]) -> Future[_Result]:
+        """Start a call in one of as many threads as the pool has connections, so that it need not wait for one.
+
+        Raises DatabaseUnavailableError if the handle is closed.
+        """
+        if self._closing.is_set():
+            msg = "the database handle is closed; connect again"
+            raise DatabaseUnavailableError(msg)
+        return self._threads.submit(call)
+
     def close(self) -> None:
         """Close every connection, also those in use; running calls end, and their statements are cancelled."""
         self.background.stop()
         self._closing.set()
+        self._threads.shutdown(wait=False)
         self.background.wait()
         self._pool.close()
 

@@ -12,6 +12,7 @@ from types import TracebackType
 
 import psycopg
 
+from pgretrieval.db import cancelling
 from pgretrieval.db.watched import LostError, WatchedConnection
 from pgretrieval.errors import PgRetrievalError, TimedOutError
 
@@ -60,6 +61,7 @@ class Pool:
         """Raises TimedOutError if all stay in use, psycopg.Error if none can be opened."""
         deadline = time.monotonic() + _WAITED_SECONDS
         while not self._reserved(lease):
+            cancelling.check()
             if time.monotonic() > deadline:
                 msg = (
                     f"all {self._size} connections of this handle were in use by other threads for {_WAITED_SECONDS:.0f} seconds; "

@@ -17,6 +17,7 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg.rows import TupleRow
 
 from pgretrieval.assets import statements
+from pgretrieval.db import cancelling
 from pgretrieval.db.parameters import ADAPTERS
 from pgretrieval.db.urls import unreadable
 
@@ -47,7 +48,7 @@ class LostError(psycopg.OperationalError):
 class WatchedConnection(psycopg.Connection[TupleRow]):
     """Probes a silent server over another connection after ten seconds, and closes if it does not answer or waits for the client.
 
-    Statements have no time limit. Setting the event `closing` ends all waits.
+    Statements have no time limit. Setting the event `closing` ends all waits, and cancelling a call those of the call.
     """
 
     url: str = ""
@@ -58,6 +59,7 @@ class WatchedConnection(psycopg.Connection[TupleRow]):
         if timeout is not None:
             return super().wait(gen, interval, timeout)
         try:
+            cancelling.check()
             return waiting.wait(self._watched(gen), self.pgconn.socket, interval=interval)
         except psycopg.Error:
             raise
@@ -98,6 +100,8 @@ class WatchedConnection(psycopg.Connection[TupleRow]):
             last_data, patience, waiting = monotonic(), _SILENT_SECONDS if self.url else _PROBE_SECONDS, False
             while True:
                 ready = yield wanted
+                if not ready:
+                    cancelling.check()
                 if ready:
                     last_data, patience, waiting = monotonic(), _SILENT_SECONDS, False
                 elif self.closing is not None and self.closing.is_set():

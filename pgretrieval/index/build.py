@@ -7,12 +7,13 @@ deleted. Each stage commits before the next begins, so that an interrupted build
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
-from pgretrieval.db import plans
+from pgretrieval.db import cancelling, plans
 from pgretrieval.db.connection import Connection, Database
 from pgretrieval.db.handles import CollectionTables, IndexTables
 from pgretrieval.db.tables import codebooks, codes, collections, proxies, rebuilds, vectors
@@ -82,7 +83,7 @@ def build(
     security hides passages from the role.
     """
     doing = f"building collection {collection.name!r}"
-    stage = stage or _no_progress
+    stage = _cancellable(stage)
     with (
         rebuilds.exclusively(database, doing, collection.collection_id) as lock,
         database.dedicated(doing) as connection,
@@ -132,8 +133,15 @@ def _work(
     return Work(database, connection, writing, lock, collection, making, encoder, device or torch.device("cpu"), stage)
 
 
-def _no_progress(_name: str, _done: int, _total: int) -> None:
-    pass
+def _cancellable(stage: Stage | None) -> Stage:
+    """`stage`, and a check at each step whether the call was cancelled, since training waits for no server."""
+
+    def step(name: str, done: int, total: int) -> None:
+        cancelling.check()
+        if stage is not None:
+            stage(name, done, total)
+
+    return step
 
 
 def _active(state: State) -> CodebookId:
@@ -191,7 +199,7 @@ def _build(work: Work) -> BuildReport:
     coder = load_coder(index, work.device, work.collection.scoring)
     _code_all(work, index, coder)
     with ThreadPoolExecutor(1, thread_name_prefix="pgretrieval-index") as indexer:
-        indexed = indexer.submit(_index_vectors, work, index.over(work.writing))
+        indexed = indexer.submit(copy_context().run, _index_vectors, work, index.over(work.writing))
         _write_postings(work, index, len(coder.codebook.centroids))
         _index(work, index, indexed)
     switch(work, index, coder)
@@ -230,7 +238,7 @@ def _code(work: Work, index: IndexTables, coder: Coder) -> None:
             coded = coder.code(ids, tokens)
             if written:
                 written.result()
-            written = writer.submit(_write, work, index, coded)
+            written = writer.submit(copy_context().run, _write, work, index, coded)
         if written:
             written.result()
     work.stage("code", len(staged), len(staged))

@@ -124,10 +124,14 @@ def test_sql_page_has_every_rule_of_the_check() -> None:
     assert [name for name in sorted(named) if name not in written] == []
 
 
+HANDLES = pgretrieval.RetrievalDatabase, pgretrieval.Collection, pgretrieval.AsyncRetrievalDatabase, pgretrieval.AsyncCollection
+
+
 def public_calls() -> Iterator[tuple[str, Any]]:
-    """`connect`, and each public method and property of the two handles."""
+    """`connect`, `connect_async`, and each public method and property of their handles."""
     yield "connect", pgretrieval.connect
-    for kind in (pgretrieval.RetrievalDatabase, pgretrieval.Collection):
+    yield "connect_async", pgretrieval.connect_async
+    for kind in HANDLES:
         for name, member in inspect.getmembers_static(kind):
             if not name.startswith("_"):
                 yield f"{kind.__name__}.{name}", member.fget if isinstance(member, property) else member
@@ -156,6 +160,16 @@ def test_what_a_public_call_returns_is_exported(name: str) -> None:
     known = exported | vars(sys.modules[CALLS[name].__module__])
     returned = eval(inspect.signature(CALLS[name]).return_annotation, known)  # the text of an annotation of our own
     assert [kind.__name__ for kind in classes_in(returned) if exported.get(kind.__name__) is not kind] == []
+
+
+@pytest.mark.parametrize(("kind", "awaited"), [HANDLES[::2], HANDLES[1::2]])
+def test_every_public_call_can_be_awaited(kind: type, awaited: type) -> None:
+    """The handles for asyncio have every public name, and every method with its own signature and docstring."""
+    members = {name: member for name, member in inspect.getmembers_static(kind) if not name.startswith("_")}
+    assert [name for name in members if not hasattr(awaited, name)] == [], "declare them in pgretrieval/asynchronous.py"
+    for name in [name for name, member in members.items() if inspect.isfunction(member) and name != "close"]:
+        assert inspect.iscoroutinefunction(vars(awaited)[name])
+        assert vars(awaited)[name].__wrapped__ is vars(kind).get(name, getattr(kind, name))
 
 
 def test_every_error_is_exported() -> None:

@@ -38,6 +38,7 @@ ALLOWED = {
     "collection": BASE | {"anncur", "db", "encode", "index", "search", "stored"},
     "sync": BASE | {"collection", "corpus", "db", "index"},
     "database": BASE | {"collection", "db", "encode", "index", "sync"},
+    "asynchronous": BASE | {"collection", "database", "db", "encode"},
     "alembic": BASE | {"db"},
     "sqlalchemy": BASE | {"db", "index", "search"},
     "serve": BASE | {"collection", "database", "db", "encode", "search"},
@@ -58,7 +59,7 @@ ALLOWED = {
         "train",
     },
     "__main__": {"cli"},
-    "__init__": BASE | {"anncur", "collection", "database", "db", "encode", "index", "search"},
+    "__init__": BASE | {"anncur", "asynchronous", "collection", "database", "db", "encode", "index", "search"},
 }
 """Part of the package -> parts that it may import; itself is always allowed."""
 
