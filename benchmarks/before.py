@@ -4,6 +4,7 @@
     python benchmarks/before.py --cache DIR --before FOLDER [--set NAME] [--passages N] [--queries N]
         [--rounds N] [--cases CASE ...]
 
+`--set pile` takes all sets of the pile, and names joined by "+" these sets, in a seeded order of all their passages.
 Each of both has a server of its own and builds the same collections of the same vectors. Writes
 benchmarks/results/before.md, a section for each set.
 """
@@ -11,6 +12,7 @@ benchmarks/results/before.md, a section for each set.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import pickle
@@ -18,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +61,7 @@ class Measured:
         self._connection = connection
         self._data = data
         self._sql = [vector_array(query) for query in data["queries"]]
+        self._vectors = np.load(data["documents"], mmap_mode="r")
         self._database = database
         self._collections: dict[str, Any] = {}
         self.built: dict[str, list[float]] = {}
@@ -65,21 +69,25 @@ class Measured:
     def build(self, name: str) -> None:
         """Build a collection, and keep seconds and bytes a token; "exact" is all vectors in memory."""
         if name == "exact":
-            documents = self._data["documents"]
-            self._everything = np.concatenate(documents), np.cumsum([0, *map(len, documents)])
+            self._everything = np.asarray(self._vectors, dtype=np.float32), self._data["offsets"]
             return
         options = {"codes": {}, "kept": {"keep_vectors": True, "dense": "kept"}, "tokens": {"scorer": "xtr"}}[name]
         data = self._data
         collection = self._database.create_collection(name, **options)
         started = time.perf_counter()
         dense = {"dense": data["dense"]} if name == "kept" else {}
-        collection.add(data["passages"], vectors=data["documents"], **dense)
+        collection.add(data["passages"], vectors=self._documents(), **dense)
         collection.build()
         seconds = time.perf_counter() - started
         stats = collection.stats()
         held = sum(size for table, size in stats["bytes"].items() if table != "passage") + stats["index_bytes"]["passage"]
         self.built[name] = [seconds, held / stats["tokens"]]
         self._collections[name] = collection
+
+    def _documents(self) -> Iterator[Any]:
+        """The vectors of each passage, read on demand."""
+        for start, end in itertools.pairwise(self._data["offsets"].tolist()):
+            yield np.asarray(self._vectors[start:end], dtype=np.float32)
 
     def _search(self, case: str, number: int) -> list[str]:
         """Ids of one query's hits."""
@@ -166,30 +174,30 @@ def prepare(name: str, cache: Path, passages: int | None, queries: int, folder: 
     from benchmarks.run import unit
     from pgretrieval.numerics.maxsim import maxsim_many
 
-    data = vectors.load(name, cache)
+    data = vectors.load_joined(name, cache, passages)
     texts = vectors.query_texts(name)
     count = min(passages or len(data.passages), len(data.passages))
     chosen = np.random.default_rng(0).permutation(len(data.queries))[:queries].tolist()
     offsets = data.document_offsets[: count + 1]
-    documents = unit(np.asarray(data.documents[: offsets[-1]], dtype=np.float32))
-    split = np.split(documents, offsets[1:-1])
     asked = [data.queries[number] for number in chosen]
     ids = [passage.id for passage in data.passages[:count]]
 
     def best(some: list[Any], k: int) -> list[list[str]]:
-        return [[ids[place] for place in np.argsort(-row, kind="stable")[:k]] for row in maxsim_many(some, documents, offsets)]
+        scores = maxsim_many(some, data.documents, offsets)
+        return [[ids[place] for place in np.argsort(-row, kind="stable")[:k]] for row in scores]
 
     exact = {10: best(asked, 10), 100: best(asked, 100), SHORT: best([query[:SHORT] for query in asked], 10)}
 
-    def pooled(arrays: list[Any]) -> Any:
-        return unit(np.stack([array.mean(axis=0) for array in arrays]))
+    def pooled(arrays: Iterable[Any]) -> Any:
+        return unit(np.stack([array.mean(axis=0, dtype=np.float32) for array in arrays]))
 
     kept = {
         "passages": [vars_of(passage) for passage in data.passages[:count]],
-        "documents": split,
+        "documents": data.folder / vectors.DOCUMENTS,
+        "offsets": offsets,
         "queries": asked,
         "texts": [texts[data.query_ids[number]] for number in chosen],
-        "dense": pooled(split),
+        "dense": pooled(itertools.islice(data.arrays(), count)),
         "query_dense": pooled(asked),
     }
     file = folder / "data.pickle"

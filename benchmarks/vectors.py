@@ -26,6 +26,8 @@ PART = 20_000  # passages of the pile for slow peers
 _QUERIES_PER_COLLECTION = 75
 _BATCH = 2048
 _SEED = 0
+DOCUMENTS = "document_vectors.npy"
+"""File of the passages' token vectors in the folder of a collection."""
 
 
 @dataclass(frozen=True)
@@ -160,20 +162,38 @@ def save_token_ids(data: Vectors) -> None:
 
 
 def query_texts(name: str) -> dict[str, str]:
-    """Query id -> text."""
-    return dict(read_queries(data_folder() / name / "queries.jsonl.gz"))
+    """Query id -> text, of a set or of joined ones."""
+    parts = joined_names(name)
+    texts = [dict(read_queries(data_folder() / part / "queries.jsonl.gz")) for part in parts]
+    if len(parts) == 1:
+        return texts[0]
+    return {f"{part}/{key}": text for part, found in zip(parts, texts, strict=True) for key, text in found.items()}
 
 
-def load_pile(cache: Path, passages: int | None = None) -> Vectors:
-    """The first `passages` of the pile in a seeded order, by default all, with the same judged queries for every size."""
-    whole = _pile(cache)
+def joined_names(name: str) -> tuple[str, ...]:
+    """The sets of "pile", or of names joined by "+"."""
+    return PILE if name == "pile" else tuple(name.split("+"))
+
+
+def load_joined(name: str, cache: Path, passages: int | None = None) -> Vectors:
+    """A set by name, or the first `passages` of several in a seeded order."""
+    names = joined_names(name)
+    return load(name, cache) if len(names) == 1 else load_pile(cache, passages, names)
+
+
+def load_pile(cache: Path, passages: int | None = None, names: Sequence[str] = PILE) -> Vectors:
+    """The first `passages` of the pile in a seeded order, by default all, with the same judged queries for every size.
+
+    With other names, those of a pile of these sets.
+    """
+    whole = _pile(cache, names)
     if passages is None or passages >= len(whole.passages):
         return whole
-    folder = cache / f"pile-{passages}-{ENCODER}"
+    folder = cache / f"{_pile_name(names)}-{passages}-{ENCODER}"
     offsets = whole.document_offsets[: passages + 1]
     if not (folder / "done.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / "document_vectors.npy", whole.documents[: offsets[-1]])
+        np.save(folder / DOCUMENTS, whole.documents[: offsets[-1]])
         np.save(folder / "document_lengths.npy", np.diff(offsets).astype(np.int32))
         _save(folder, "query", whole.queries)
         (folder / "done.json").write_text(json.dumps({"passages": passages, "queries": len(whole.queries)}))
@@ -188,12 +208,16 @@ def load_pile(cache: Path, passages: int | None = None) -> Vectors:
     )
 
 
-def _pile(cache: Path) -> Vectors:
-    parts = [_prefixed(name, load(name, cache)) for name in PILE]
+def _pile_name(names: Sequence[str]) -> str:
+    return "pile" if tuple(names) == PILE else "pile-of-" + "-".join(names)
+
+
+def _pile(cache: Path, names: Sequence[str]) -> Vectors:
+    parts = [_prefixed(name, load(name, cache)) for name in names]
     passages = [passage for part in parts for passage in part.passages]
     order = np.random.default_rng(_SEED).permutation(len(passages))
     lengths = np.concatenate([np.diff(part.document_offsets) for part in parts])[order]
-    folder = cache / f"pile-{ENCODER}"
+    folder = cache / f"{_pile_name(names)}-{ENCODER}"
     query_ids, queries = _queries_of_pile(parts, {passages[i].id for i in order[:PART].tolist()})
     if not (folder / "done.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -236,7 +260,7 @@ def _write_shuffled(folder: Path, parts: Sequence[Vectors], order: Int64Array, l
     sources = np.concatenate([np.full(len(part.passages), number) for number, part in enumerate(parts)])
     starts = np.concatenate([part.document_offsets[:-1] for part in parts])
     shape = int(lengths.sum()), parts[0].documents.shape[1]
-    written = np.lib.format.open_memmap(folder / "document_vectors.npy", mode="w+", dtype=np.float16, shape=shape)
+    written = np.lib.format.open_memmap(folder / DOCUMENTS, mode="w+", dtype=np.float16, shape=shape)
     at = 0
     for position, length in zip(order.tolist(), lengths.tolist(), strict=True):
         start = int(starts[position])
