@@ -46,6 +46,7 @@ COLUMNS = tuple(f"{k}@{cost}" for k in DEPTHS for cost in COSTS if k <= cost)
 SELECTIONS = ("greedy", "random", "kmeans", "top")
 ANCHOR_QUERIES = (100, 300, 500, 2000)
 PER_QUERY = (30, 100, 300)
+ROUNDS = (2, 10, 20)
 _RANK_TOLERANCE = 1e-3  # of the largest singular value
 _TIMED = 20
 _NEIGHBOURS = (100, 200, 500)
@@ -233,10 +234,9 @@ def measure(known: Matrix, model: Path | None, relevant: Sequence[frozenset[str]
         "selections": [],
     }
     with serving() as database:
-        collection = database.create_collection("items", encoder="minilm")
-        collection.add(known.items, vectors=[row[None] for row in known.retrieved[1]] if known.retrieved else None)
-        if encoded:
-            collection.build()
+        collection = database.create_collection("items", encoder=entities.KnownRetriever(known) if known.retrieved else "minilm")
+        collection.add(known.items)
+        collection.build()
         for count, selection, seed in settings(known, seeds, encoded=encoded):
             began = time.perf_counter()
             report = collection.factorize(scorer, known.queries[:count], min(anchor_items, count), selection, seed=seed)
@@ -264,6 +264,7 @@ def measure(known: Matrix, model: Path | None, relevant: Sequence[frozenset[str]
 def sparse(collection: pgretrieval.Collection, known: Matrix, scorer: KnownScores, anchor_items: int) -> list[dict[str, Any]]:
     """Recall of AXN, and of ANNCUR with as many calls of its index, in searches of the same cost."""
     rows: list[dict[str, Any]] = []
+    last = {"rounds": 5, "generator": "postings"}
 
     def measured(name: str, calls: int, method: Method) -> None:
         found = {column: float(np.mean(values)) for column, values in recalls(known, method).items()}
@@ -280,15 +281,25 @@ def sparse(collection: pgretrieval.Collection, known: Matrix, scorer: KnownScore
     else:
         measured("single vector, reranked", 0, single_vector(known))
     for per_query in PER_QUERY:
-        selections: tuple[Selection, ...] = ("random",) if known.retrieved else SELECTIONS_OF_PAIRS
-        for selection in selections:
+        calls = known.anchors * per_query
+        for selection in SELECTIONS_OF_PAIRS:
+            name = f"AXN, {selection} {per_query} per query"
             collection.factorize(scorer, known.queries[: known.anchors], per_query=per_query, selection=selection)
-            measured(f"AXN, {selection} {per_query} per query", known.anchors * per_query, search)
-        count = min(max(round(known.anchors * per_query / len(known.items)), 10), known.anchors)
+            measured(name, calls, search)
+            measured(f"{name}, from the retriever", calls, partial(search, **last))
+    for rounds in ROUNDS:
+        measured(f"{name}, from the retriever, {rounds} rounds", calls, partial(search, **last | {"rounds": rounds}))
+    for count in sorted({equal_queries(known, per_query) for per_query in PER_QUERY}):
+        calls = count * len(known.items)
         collection.factorize(scorer, known.queries[:count], min(anchor_items, count))
-        measured(f"ANNCUR, {count} anchor queries", count * len(known.items), search)
-        measured(f"ANNCUR, {count} anchor queries, 5 rounds", count * len(known.items), partial(search, rounds=5))
+        for name, how in (("", {}), (", 5 rounds", {"rounds": 5}), (", from the retriever, 5 rounds", last)):
+            measured(f"ANNCUR, {count} anchor queries{name}", calls, partial(search, **how))
     return rows
+
+
+def equal_queries(known: Matrix, per_query: int) -> int:
+    """Anchor queries with which ANNCUR's index costs about as many calls as AXN's; at least ten."""
+    return min(max(round(known.anchors * per_query / len(known.items)), 10), known.anchors)
 
 
 def accuracies(known: Matrix, relevant: Sequence[frozenset[str]], compared: dict[str, Method]) -> dict[str, dict[str, float]]:

@@ -249,6 +249,24 @@ def _disturbed(vectors: NDArray[np.float64], rng: np.random.Generator) -> NDArra
     return units
 
 
+class KnownRetriever:
+    """An encoder of one token for each text, which looks up the made-up retriever's vectors."""
+
+    def __init__(self, known: Matrix) -> None:
+        queries, items = known.retrieved or (np.empty((0, 0)), np.empty((0, 0)))
+        self._queries = dict(zip(known.queries, queries, strict=True))
+        self._items = dict(zip((item.encoded_text for item in known.items), items, strict=True))
+        self._unknown = np.eye(1, items.shape[1], dtype=np.float32)[0]
+
+    def encode_query(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        """Look up the queries' vectors."""
+        return [self._queries.get(text, self._unknown)[None] for text in texts]
+
+    def encode_document(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        """Look up the items' vectors."""
+        return [self._items.get(text, self._unknown)[None] for text in texts]
+
+
 class KnownScores:
     """A cross-encoder that looks up scores in the matrix."""
 
