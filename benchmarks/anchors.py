@@ -33,7 +33,7 @@ import pgretrieval
 from benchmarks import entities, machine, pictures
 from benchmarks.entities import KnownScores, Matrix
 from benchmarks.run import RESULTS, say, serving
-from pgretrieval.anncur.selection import SELECTIONS_OF_PAIRS, Selection
+from pgretrieval.anncur.selection import SELECTIONS_OF_PAIRS
 from pgretrieval.encode import load_encoder
 from pgretrieval.evaluate.bootstrap import paired_bootstrap
 from pgretrieval.rerank import load_cross_encoder
