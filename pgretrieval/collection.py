@@ -24,7 +24,16 @@ from pgretrieval.index.work import Stage
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.filters import check_where, read_restriction
 from pgretrieval.search.fusion import read_fusion
-from pgretrieval.search.options import SearchOptions, as_list, as_lists, read_k, read_options, texts_for
+from pgretrieval.search.options import (
+    SearchOptions,
+    as_list,
+    as_lists,
+    reaching,
+    read_k,
+    read_min_score,
+    read_options,
+    texts_for,
+)
 from pgretrieval.search.words import text_search
 from pgretrieval.stored import StoredCollection
 from pgretrieval.types import Element, Float32Array, Hit
@@ -66,7 +75,7 @@ class Collection(StoredCollection):
             IndexNotBuiltError: scorer="cross_encoder" without a factorisation.
             EncoderError: The encoder or cross-encoder cannot be loaded.
         """
-        return self._opened.complete(self._search(as_list(query), as_list(vectors), k, options)[0].hits, read_k(k))
+        return self._search(as_list(query), as_list(vectors), k, options)[0].hits
 
     def search_many(
         self,
@@ -87,11 +96,8 @@ class Collection(StoredCollection):
         Returns:
             The hits of each query, in the order of the queries.
         """
-        k = read_k(k)
         texts, arrays = as_lists(queries, vectors)
-        found = [each.hits for each in self._search(texts, arrays, k, options)]
-        self._opened.complete(min(found, key=len, default=range(k)), k)
-        return found
+        return [each.hits for each in self._search(texts, arrays, k, options)]
 
     def explain(
         self, query: str | None = None, k: int = 10, *, vectors: Any = None, **options: Unpack[SearchOptions]
@@ -111,13 +117,24 @@ class Collection(StoredCollection):
         request = read_options(self._row.scoring, k, options)
         check_where(self._database, options.get("where"))
         if request.cross_encoder is None:
-            return self._pipeline.search(queries, vectors, request.scan)
-        texts = texts_for("a cross-encoder", queries, vectors)
-        started = self._pipeline.starting_rankings(texts, vectors, request)
-        return [self._cross_encoder.search(text, request, each) for text, each in zip(texts, started, strict=True)]
+            found = self._pipeline.search(queries, vectors, request.scan)
+        else:
+            texts = texts_for("a cross-encoder", queries, vectors)
+            started = self._pipeline.starting_rankings(texts, vectors, request)
+            found = [self._cross_encoder.search(text, request, each) for text, each in zip(texts, started, strict=True)]
+        self._opened.complete(min((each.hits for each in found), key=len, default=range(request.k)), request.k)
+        for each in found:
+            each.hits = reaching(request.min_score, each.hits)
+        return found
 
     def text_search(
-        self, query: str, k: int = 10, *, where: Mapping[str, Any] | str | None = None, among: Ids | None = None
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        where: Mapping[str, Any] | str | None = None,
+        among: Ids | None = None,
+        min_score: float | None = None,
     ) -> list[Hit]:
         """Return the k best passages for the words of a query, by BM25. Passages with none of the words are left out.
 
@@ -126,14 +143,15 @@ class Collection(StoredCollection):
             k: Number of passages to return.
             where: A filter as in `SearchOptions`.
             among: Ids as in `SearchOptions`.
+            min_score: Least BM25 score of a hit.
 
         Raises:
             InputError: The query is blank.
             ConfigError: An argument is invalid, or the collection was created without a language.
         """
-        k = read_k(k)
+        k, least = read_k(k), read_min_score(min_score)
         query, restricted = validate.query(query), read_restriction(self._database, where, among)
-        return self._opened.complete(text_search(self._database, self._row, query, k, restricted).hits, k)
+        return reaching(least, self._opened.complete(text_search(self._database, self._row, query, k, restricted).hits, k))
 
     def hybrid_search(
         self,
@@ -147,6 +165,7 @@ class Collection(StoredCollection):
         fusion: str = "score",
         weights: tuple[float, float, float] = (1.0, 0.4, 0.5),
         rank_constant: int = 60,
+        min_score: float | None = None,
     ) -> list[Hit]:
         """Return the k best passages by late interaction, words and dense vectors combined.
 
@@ -163,15 +182,17 @@ class Collection(StoredCollection):
             fusion: "score" sums scores scaled to mean 0 and variance 1 over the candidates; "rank" sums reciprocal ranks.
             weights: Weights of late interaction, words and dense vectors.
             rank_constant: Constant of reciprocal ranks.
+            min_score: Least fused score of a hit. Scores fused by "score" are relative to the candidates of their query.
 
         Raises:
             PgRetrievalError: The errors of `search` and `text_search`.
         """
-        request = read_options(self._row.scoring, k, {"where": where, "among": among})
+        request = read_options(self._row.scoring, k, {"where": where, "among": among, "min_score": min_score})
         fusing = read_fusion(fusion, weights, rank_constant)
         query = validate.query(query)
         check_where(self._database, where)
-        return self._opened.complete(self._pipeline.hybrid_search(query, vectors, dense, fusing, request.scan), request.k)
+        hits = self._pipeline.hybrid_search(query, vectors, dense, fusing, request.scan)
+        return reaching(request.min_score, self._opened.complete(hits, request.k))
 
     def factorize(
         self,

@@ -22,7 +22,8 @@ from pgretrieval.db import parameters
 from pgretrieval.index.vectors import dense_array, token_array
 from pgretrieval.search.filters import predicate
 from pgretrieval.search.fusion import read_fusion
-from pgretrieval.search.options import read_k
+from pgretrieval.search.options import read_k, read_min_score, read_reduction
+from pgretrieval.types import Reduction
 
 metadata = sa.MetaData(schema="pgretrieval")
 """Metadata of these tables; not for `create_all`, since migrations create them."""
@@ -120,16 +121,19 @@ def search(
     among: Iterable[str] | sa.Select[Any] | None = None,
     probes: int | None = None,
     candidates: int | None = None,
+    reduction: Reduction | None = None,
+    min_score: float | None = None,
 ) -> TableValuedAlias:
     """Return a call of `pgretrieval.search` with columns rank, id, score, title, body and metadata.
 
     Name it by `.alias(…)` and join on `c.id`.
     """
-    options = {
+    options: dict[str, sa.ColumnElement[Any]] = {
         "probes": sa.literal(validate.whole_or_none("probes", probes), sa.Integer),
         "candidates": sa.literal(validate.whole_or_none("candidates", candidates), sa.Integer),
+        "reduction": sa.literal(read_reduction(reduction), sa.Text),
     }
-    return _hits("search", collection, [token_vectors(query)], k, where, among, options)
+    return _hits("search", collection, [token_vectors(query)], k, where, among, min_score, options)
 
 
 def text_search(
@@ -139,9 +143,11 @@ def text_search(
     *,
     where: Mapping[str, Any] | str | None = None,
     among: Iterable[str] | sa.Select[Any] | None = None,
+    min_score: float | None = None,
 ) -> TableValuedAlias:
     """Return a call of `pgretrieval.text_search`, with the columns of `search`."""
-    return _hits("text_search", collection, [sa.literal(validate.query(query_text), sa.Text)], k, where, among, {})
+    query_arguments: list[sa.ColumnElement[Any]] = [sa.literal(validate.query(query_text), sa.Text)]
+    return _hits("text_search", collection, query_arguments, k, where, among, min_score, {})
 
 
 def hybrid_search(
@@ -156,6 +162,7 @@ def hybrid_search(
     fusion: str = "score",
     weights: tuple[float, float, float] = (1.0, 0.4, 0.5),
     rank_constant: int = 60,
+    min_score: float | None = None,
 ) -> TableValuedAlias:
     """Return a call of `pgretrieval.hybrid_search`, with the columns of `search`; `dense` is the query's dense vector."""
     fusing = read_fusion(fusion, weights, rank_constant)
@@ -168,7 +175,7 @@ def hybrid_search(
         text = parameters.vector(dense_array(dense, "the query", None))
         options["query_dense"] = sa.func.pgretrieval.as_vector(sa.literal(text, sa.Text))
     query_arguments = [token_vectors(query), sa.literal(validate.query(query_text), sa.Text)]
-    return _hits("hybrid_search", collection, query_arguments, k, where, among, options)
+    return _hits("hybrid_search", collection, query_arguments, k, where, among, min_score, options)
 
 
 def _hits(
@@ -178,10 +185,16 @@ def _hits(
     k: int,
     where: Mapping[str, Any] | str | None,
     among: Iterable[str] | sa.Select[Any] | None,
+    min_score: float | None,
     options: Mapping[str, sa.ColumnElement[Any]],
 ) -> TableValuedAlias:
     """Return a call with later arguments by name. `metadata` is `c.metadata_`, since `c.metadata` is SQLAlchemy's own."""
-    named = {"filter": sa.cast(sa.literal(predicate(where), sa.Text), postgresql.JSONPATH()), "among": _ids(among), **options}
+    named = {
+        "filter": sa.cast(sa.literal(predicate(where), sa.Text), postgresql.JSONPATH()),
+        "among": _ids(among),
+        "min_score": sa.literal(read_min_score(min_score), sa.Double),
+        **options,
+    }
     name = validate.collection_name(collection)
     arguments = [sa.literal(name, sa.Text), *query, sa.literal(read_k(k), sa.Integer)]
     arguments += [sa.literal_column(f"{name} =>").op("")(value) for name, value in named.items()]

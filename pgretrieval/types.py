@@ -176,7 +176,7 @@ class Hit:
     Attributes:
         rank: 1 for the best.
         id: The passage's id.
-        score: Score by the last scorer or cross-encoder. Scores of different queries are not comparable.
+        score: Score by the last scorer or cross-encoder. Few scores are comparable between queries (docs/guides/scores.md).
         title: The passage's title.
         text: The passage's text.
         metadata: The passage's metadata.

@@ -48,8 +48,9 @@ def search(
     ] = None,
     reduction: Annotated[
         str | None,
-        typer.Option(help="Reduction over the query's tokens: mean or sum.", show_default="mean for xtr, sum for colxtr"),
+        typer.Option(help="Reduction over the query's tokens: mean or sum.", show_default="mean for xtr, else sum"),
     ] = None,
+    min_score: Annotated[float | None, typer.Option(help="Leave out hits with a lower score.")] = None,
     where: Annotated[
         str | None,
         typer.Option(
@@ -98,6 +99,7 @@ def search(
         "rounds": rounds,
         "rerank": rerank,
         "rerank_depth": rerank_depth,
+        "min_score": min_score,
         **checked_by_search(generator=generator, imputation=read_imputation(imputation), reduction=reduction, scorer=scorer),
     }
     with context.obj.connect() as database:

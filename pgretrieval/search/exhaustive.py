@@ -80,6 +80,8 @@ def compare_listed(tables: CollectionTables, queries: QueryVectors, request: Sca
         for query, text in zip(queries.vectors, queries.texts or [], strict=True):
             found = read.vectors_of(tables, read.by_words(tables, restriction, text, listed).read()[0]).read()
             scores = stored_maxsim(query, found.tokens)
+            if request.options.reduced == "mean":
+                scores /= np.float32(len(query))
             order = best_first(scores, found.passage_ids, request.k)
             rankings.append(Ranking(found.passage_ids[order].tolist(), scores[order].tolist()))
             report.candidates += len(found.passage_ids)

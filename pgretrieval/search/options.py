@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NoReturn, TypedDict, cast
 
+import numpy as np
+
 from pgretrieval import validate
 from pgretrieval.db.selection import Ids
 from pgretrieval.errors import ConfigError, EncoderError, InputError
@@ -17,6 +19,7 @@ from pgretrieval.types import (
     RERANKS,
     SEARCH_GENERATORS,
     Float32Array,
+    Hit,
     HybridQuery,
     Imputation,
     Reduction,
@@ -37,6 +40,7 @@ DEFAULT_RERANK_DEPTH = 100
 
 DEFAULT_K_TOKENS = 300
 MAX_IMPUTATION = 1e9
+MAX_SCORE = 3.4e38  # of single precision
 SEARCH_SCORERS = ("maxsim", "xtr", "colxtr", "cross_encoder")
 _OLD_CANDIDATES = re.compile(rf"({'|'.join(SEARCH_GENERATORS)})(?::([0-9]{{1,10}}))?")
 
@@ -82,7 +86,15 @@ class SearchOptions(TypedDict, total=False):
     """Score of a passage for a query token that retrieved none of its tokens: "kth" (default), "warp", "zero" or a number (XTR)."""
 
     reduction: Reduction | None
-    """Reduction of the query tokens' scores: "mean" (default of "xtr") or "sum" (default of "colxtr"). XTR only."""
+    """Reduction of the query tokens' scores: "sum" (default of "maxsim" and "colxtr") or "mean" (default of "xtr").
+
+    The mean of unit vectors is between -1 and 1. Not for cross-encoders.
+    """
+
+    min_score: float | None
+    """Least score of a hit: hits below it are left out, without a search for others. Scores have no common scale
+    (docs/guides/scores.md).
+    """
 
     scorer: Literal["maxsim", "xtr", "colxtr", "cross_encoder"] | None
     """Scorer of passages. Default: the collection's scorer.
@@ -185,11 +197,30 @@ class SearchRequest:
     scan: ScanRequest
     by_words: bool = False
     cross_encoder: CrossEncoderOptions | None = None
+    min_score: float | None = None
 
 
 def read_k(k: Any) -> int:
     """Check the number of hits. Raises ConfigError."""
     return validate.whole("k", k)
+
+
+def read_min_score(min_score: Any) -> float | None:
+    """Check the least score of a hit. Raises ConfigError."""
+    return None if min_score is None else validate.number("min_score", min_score, -MAX_SCORE, MAX_SCORE)
+
+
+def read_reduction(reduction: Any) -> Reduction | None:
+    """Check the reduction of the query tokens' scores. Raises ConfigError."""
+    return None if reduction is None else validate.choice("reduction", reduction, REDUCTIONS)
+
+
+def reaching(min_score: float | None, hits: list[Hit]) -> list[Hit]:
+    """Return the hits with at least this score, compared in single precision, as in SQL: a score that was shown is reached."""
+    if min_score is None:
+        return hits
+    least = np.float32(min_score)
+    return [hit for hit in hits if np.float32(hit.score) >= least]
 
 
 def read_options(scoring: Scoring, k: Any, options: Mapping[str, Any]) -> SearchRequest:
@@ -205,9 +236,14 @@ def read_options(scoring: Scoring, k: Any, options: Mapping[str, Any]) -> Search
         generator = None
         if options.get("candidates") is not None:
             _refuse_candidates(options["candidates"], "the search by words returns as many as are scored; leave it out")
-    scan = _read_scan(scoring, scorer, depth or k, options, generator, own_rerank, reranks_by_model=model is not None)
+    reduction = read_reduction(options.get("reduction"))
+    if reduction is not None and cross_encoder is not None:
+        msg = f'reduction is "{reduction}", but a cross-encoder gives the scores; leave it out'
+        raise ConfigError(msg)
+    scan = _read_scan(scoring, scorer, depth or k, options, generator, own_rerank, reduction, reranks_by_model=model is not None)
     restricted = restriction(options.get("where"), options.get("among"))
-    return SearchRequest(k, ScanRequest(depth, scan, restricted), by_words, cross_encoder)
+    min_score = read_min_score(options.get("min_score"))
+    return SearchRequest(k, ScanRequest(depth, scan, restricted), by_words, cross_encoder, min_score)
 
 
 def as_list(given: Any) -> list[Any] | None:
@@ -307,6 +343,7 @@ def _read_scan(
     options: Mapping[str, Any],
     generator: SearchGenerator | None,
     rerank: Rerank | None,
+    reduction: Reduction | None,
     *,
     reranks_by_model: bool,
 ) -> ScanOptions:
@@ -325,7 +362,7 @@ def _read_scan(
         for name, given in (("candidates", candidates), ("pruning", pruning)):
             if given is not None:
                 _at_least(depth, name, given)
-        return ScanOptions(probes, candidates, generator, pruning, threshold)
+        return ScanOptions(probes, candidates, generator, pruning, threshold, reduction=reduction)
     if candidates is not None:
         _refuse_candidates(
             candidates,
@@ -355,7 +392,7 @@ def _read_scan(
         probes=probes,
         k_tokens=validate.whole_or_none("k_tokens", options.get("k_tokens")),
         imputation=_read_imputation(options.get("imputation")),
-        reduction=None if (given := options.get("reduction")) is None else validate.choice("reduction", given, REDUCTIONS),
+        reduction=reduction,
         rerank=rerank,
         rerank_depth=rerank_depth,
         scorer=scorer if scorer != "cross_encoder" else scoring.scorer,
@@ -371,7 +408,7 @@ def _read_candidates(given: Any) -> int | None:
 
 
 def _refuse_token_options(options: Mapping[str, Any], rerank: Rerank | None) -> None:
-    given = {"rerank": rerank, **{name: options.get(name) for name in ("k_tokens", "imputation", "reduction")}}
+    given = {"rerank": rerank, **{name: options.get(name) for name in ("k_tokens", "imputation")}}
     for name, value in given.items():
         if value is not None:
             msg = (

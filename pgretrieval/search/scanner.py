@@ -45,7 +45,7 @@ class BaseScan:
         self._codes: PendingCodes | None = None
         self._vectors: PendingVectors | None = None
         self._scored: tuple[Int32Array, Float32Array]
-        self._divisor = np.float32(1)  # of all scores
+        self._divisor = np.float32(len(query) if request.options.reduced == "mean" else 1)  # of all scores
 
     def score(self) -> None:
         """Score the passages whose codes were requested, and request the vectors of the best if the collection keeps them."""

@@ -19,7 +19,7 @@ from pgretrieval.search.maxsim import best_first, token_similarity
 from pgretrieval.search.options import DEFAULT_K_TOKENS, ScanOptions, ScanRequest
 from pgretrieval.search.probe import best_centroids, centroids_with_tokens
 from pgretrieval.search.scanner import BaseScan
-from pgretrieval.types import Float32Array, Imputation, Int32Array, Int64Array, Reduction, Rerank, Restriction
+from pgretrieval.types import Float32Array, Imputation, Int32Array, Int64Array, Rerank, Restriction
 
 _ALL_TOKENS = 2**31 - 1
 _SUFFICIENT = 0.75  # share of the tokens to read; fewer, because of deleted tokens, are not worth another round trip
@@ -40,7 +40,6 @@ class XtrSettings:
     probes: int | None
     k_tokens: int
     imputation: Imputation
-    reduction: Reduction
     rerank: Rerank
     rerank_depth: int
 
@@ -58,7 +57,6 @@ def choose_settings(k: int, options: ScanOptions) -> XtrSettings:
         options.probes,
         options.k_tokens or DEFAULT_K_TOKENS,
         "kth" if options.imputation is None else options.imputation,
-        options.reduced,
         options.rerank,
         options.rerank_depth or min(max(_RERANKED, _RERANKED_PER_HIT * k), validate.INT4),
     )
@@ -93,8 +91,6 @@ class XtrScan(BaseScan):
         self._version: Pending | None = None
         self._sizes: PendingSizes | None = None
         self._warp_scores: Float32Array | None = None
-        if settings.reduction == "mean":
-            self._divisor = np.float32(len(query))
         self._request_hybrid(settings.rerank_depth)
         with self.report.stage("probe"):
             self._scores = CentroidScores(query, index.codebook.centroids)

@@ -163,6 +163,22 @@ def test_search_scores_what_its_words_find(url: str, indexed: Done):
     assert re.search(r"passages decoded +20\b", done.err)
 
 
+def test_search_leaves_out_lower_scores(
+    url: str, indexed: Done, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """--reduction mean gives scores up to 1, --min-score leaves out lower ones, and a text for one is refused."""
+    search = ("--database", url, "search", "animals", "frog near water", "-k", "5", "--json", "--reduction", "mean")
+    every = run_here(monkeypatch, capsys, *search)
+    scores = [hit["score"] for hit in every.objects]
+    assert 1 >= scores[0] > scores[-1]
+    some = run_here(monkeypatch, capsys, *search, "--min-score", str(scores[0]))
+    assert (some.code, some.objects, some.err) == (0, [hit for hit in every.objects if hit["score"] == scores[0]], "")
+    assert run_here(monkeypatch, capsys, *search, "--min-score", "2") == Done(0, "", "")
+    refused = run_here(monkeypatch, capsys, *search, "--min-score", "nan")
+    assert (refused.code, refused.out) == (1, "")
+    assert "min_score is nan" in refused.err
+
+
 def test_search_prints_for_reading(url: str, indexed: Done, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Text output has rank, score, title and text; the environment's URL is used."""
     monkeypatch.setenv("PGRETRIEVAL_DATABASE_URL", url)

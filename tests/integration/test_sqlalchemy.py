@@ -90,6 +90,18 @@ def test_words_and_both(engine: sa.Engine, corpus: Corpus):
         assert both[0].metadata == {"number": int(both[0].id[1:])}
 
 
+def test_the_least_score(engine: sa.Engine, built: pgretrieval.Collection, corpus: Corpus):
+    """The mean and the least score reach the functions."""
+    query = corpus.queries[0]
+    expected = built.search(vectors=query, reduction="mean")
+    found = search("shared", query, reduction="mean", min_score=expected[2].score - 1e-5)
+    with engine.connect() as connection:
+        scores = connection.scalars(sa.select(found.c.score).order_by(found.c.rank)).all()
+        assert scores == pytest.approx([hit.score for hit in expected[:3]], abs=1e-5)
+        for other in (text_search("shared", "passage 7", min_score=10**6), hybrid_search("shared", query, "7", min_score=10**6)):
+            assert connection.execute(sa.select(other)).all() == []
+
+
 def test_all_three(engine: sa.Engine, module_database: pgretrieval.RetrievalDatabase, corpus: Corpus):
     """Dense vector, weights and fusion reach the function."""
     docs = module_database.create_collection("three", dense="kept")

@@ -145,7 +145,7 @@ def test_ties_at_the_last_retrieved_token(database: pgretrieval.RetrievalDatabas
         ("plain", {"rerank_depth": 20}, "rerank_depth is 20, but nothing is reranked"),
         ("plain", {"k_tokens": 10}, "k_tokens is 10.*scored by all tokens"),
         ("plain", {"imputation": "kth"}, "imputation is 'kth'"),
-        ("plain", {"reduction": "mean"}, "reduction is 'mean'"),
+        ("plain", {"reduction": "max"}, "reduction is 'max'"),
         ("plain", {"rerank": "none"}, "rerank is 'none'"),
     ],
 )

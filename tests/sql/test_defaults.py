@@ -78,6 +78,8 @@ def test_settings_of_a_search_by_all_tokens(
         ("score_tokens", f"sqrt({imputation.WARP_TOKENS} * sum(size.tokens)) as tokens"),
         ("xtr_search", f"k_tokens not between 1 and {words._MOST}"),
         ("xtr_search", f"reduction not in {REDUCTIONS}"),
+        ("search", f"reduction not in {REDUCTIONS}"),
+        ("check_min_score", f"abs(min_score) <= {options.MAX_SCORE:.1e}".replace("e+", "e")),
         ("xtr_search", f"rerank not in {RERANKS}"),
         ("xtr_search", f"[+-]?[0-9]{{1,{math.log10(options.MAX_IMPUTATION):.0f}}}"),
         ("candidates_by_proxy", f"halfvec({RANK})"),

@@ -345,6 +345,23 @@ def test_hybrid_of_what_is_given(small: pgretrieval.Collection, reading: Connect
     assert hybrid(reading, None, None, None) == []
 
 
+@pytest.mark.parametrize("fusion", ["score", "rank"])
+def test_the_least_score_of_words_and_of_all(small: pgretrieval.Collection, reading: Connection, corpus: Corpus, fusion: str):
+    """Searches by words and hybrid searches leave out lower scores, as in Python."""
+    query, dense = corpus.queries[0], directions(1, 6)[0]
+    every = hybrid(reading, vector_array(query), "lake rain", text(dense), fusion=fusion)
+    for _, least in every:
+        expected = [row for row in every if row[1] >= least]
+        assert hybrid(reading, vector_array(query), "lake rain", text(dense), fusion=fusion, min_score=least) == expected
+    statement = "select id, score from pgretrieval.text_search('docs', 'lake rain', 100, min_score => %s)"
+    scores = sorted({score for _, score in reading.execute(statement, [None]).fetchall()})
+    assert len(scores) > 1
+    for least in scores:
+        found = reading.execute(statement, [least]).fetchall()
+        assert found == [(hit.id, pytest.approx(hit.score)) for hit in small.text_search("lake rain", 100, min_score=least)]
+        assert min(score for _, score in found) == least
+
+
 def test_hybrid_without_words(database: pgretrieval.RetrievalDatabase, corpus: Corpus, own: Float32Array):
     """A collection without a language fuses the other scores."""
     docs = database.create_collection("wordless", language=None, dense="kept")

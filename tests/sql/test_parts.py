@@ -335,7 +335,7 @@ def test_show(connection: Connection, held: tuple[int, int]):
     for passage_id in (1, 2, 3, 4):
         add(connection, held, passage_id, [0], f"body {passage_id}")
     found = connection.execute(
-        "select * from pgretrieval.show((select c from pgretrieval.collection c), '{4,2,3,1}', '{0.5,0.5,0.75,0.25}', 3)"
+        "select * from pgretrieval.show((select c from pgretrieval.collection c), '{4,2,3,1}', '{0.5,0.5,0.75,0.25}', 3, null)"
     )
     assert found.fetchall() == [
         (1, "k3", 0.75, None, "body 3", {"n": 3}),

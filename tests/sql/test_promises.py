@@ -308,6 +308,7 @@ ARGUMENTS = {
     "create_collection.rerank": "null",
     "unit_vectors": "true",
     "reduction": "'sum'",
+    "min_score": "null",
     "fusion": "'score'",
     "weights": "'{1,0.4,0.5}'",
     "rank_constant": "60",

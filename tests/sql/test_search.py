@@ -74,6 +74,39 @@ def test_scores_of_kept_vectors_are_exact(shared: Connection, corpus: Corpus):
         assert all(row[2] == pytest.approx(exact[row[1]], abs=2e-3) for row in found)
 
 
+@pytest.mark.parametrize("keep_vectors", [False, True])
+@pytest.mark.parametrize("built", [False, True])
+def test_the_mean_and_the_least_score_are_those_of_the_python_client(
+    database: pgretrieval.RetrievalDatabase, connection: Connection, corpus: Corpus, keep_vectors: bool, built: bool
+):
+    """Scores per query token, and the hits that reach a score, are those of the Python client, also with filters."""
+    docs = database.create_collection("docs", keep_vectors=keep_vectors)
+    docs.add(corpus.passages, vectors=corpus.vectors)
+    if built:
+        docs.build()
+    all_of = {"candidates": 300, "pruning": 300}
+    for query in corpus.queries[:3]:
+        summed = search(connection, query, candidates=300)
+        means = search(connection, query, candidates=300, reduction="mean")
+        assert means == [(*row[:2], pytest.approx(row[2] / len(query), rel=1e-6)) for row in summed]
+        assert search(connection, query, candidates=300, reduction="sum", min_score=None) == summed
+        for restricted in ({}, {"where": {"number": {"$lt": 100}}}):
+            filtered = {"filter": "$.number < 100"} if restricted else {}
+            least = docs.search(vectors=query, reduction="mean", **restricted, **all_of)[4].score - 2e-5
+            expected = docs.search(vectors=query, reduction="mean", min_score=least, **restricted, **all_of)
+            found = search(connection, query, candidates=300, reduction="mean", min_score=least, **filtered)
+            assert [row[:2] for row in found] == [(hit.rank, hit.id) for hit in expected]
+            assert [row[2] for row in found] == pytest.approx([hit.score for hit in expected], abs=2e-6)
+            assert len(found) == 5
+
+
+def test_a_shown_score_is_reached(shared: Connection, corpus: Corpus):
+    """The least score is compared in single precision, so a score as SQL shows it keeps its hit."""
+    for row in search(shared, corpus.queries[0], k=20):
+        assert row in search(shared, corpus.queries[0], k=20, min_score=row[2])
+    assert search(shared, corpus.queries[0], min_score=100) == []
+
+
 @pytest.mark.parametrize("dim", [48, 51, 129])
 def test_dimensions_that_do_not_fill_their_bytes(database: pgretrieval.RetrievalDatabase, connection: Connection, dim: int):
     """Padding bits are ignored."""
@@ -195,6 +228,24 @@ def test_a_hostile_search_path_changes_nothing(make, connection: Connection, cor
         ("select * from pgretrieval.search('docs', array[array_fill(1, array[64])::vector], 0)", "k is 0"),
         ("select * from pgretrieval.search('docs', array[array_fill(1, array[64])::vector], probes => 0)", "probes is 0"),
         ("select * from pgretrieval.search('docs', array[array_fill(1, array[64])::vector], candidates => 9)", "candidates is 9"),
+        (
+            "select * from pgretrieval.search('docs', array[array_fill(1, array[64])::vector], reduction => 'max')",
+            "reduction is 'max'",
+        ),
+        (
+            "select * from pgretrieval.search('docs', array[array_fill(1, array[64])::vector], min_score => 'NaN')",
+            "min_score is NaN",
+        ),
+        (
+            "select * from pgretrieval.search('docs', array[array_fill(1, array[64])::vector], min_score => '-inf')",
+            "min_score is -Inf",
+        ),
+        (
+            "select * from pgretrieval.search('docs', array[array_fill(1, array[64])::vector], min_score => 1e39)",
+            r"min_score is 1e\+39",
+        ),
+        ("select * from pgretrieval.text_search('docs', 'text', min_score => 'inf')", "min_score is Infinity"),
+        ("select * from pgretrieval.hybrid_search('docs', null, 'text', min_score => 'inf')", "min_score is Infinity"),
         ("select pgretrieval.stats('nobody')", "no collection 'nobody'"),
     ],
 )

@@ -54,6 +54,7 @@ def assert_same(found: list[tuple[Any, ...]], hits: list[pgretrieval.Hit]) -> No
         ({"imputation": 0.25, "k_tokens": 9, "reduction": "mean"}, 10),
         ({"k_tokens": 3}, 300),
         ({"rerank": "none"}, 5),
+        ({"min_score": 0.5, "reduction": "mean"}, 100),
     ],
 )
 @pytest.mark.parametrize("name", KINDS)
@@ -76,6 +77,11 @@ def test_search_takes_its_defaults(collections: dict[str, pgretrieval.Collection
     expected = held.search(vectors=query, probes=10**6, where="$.number < 55", among=[f"p{n}" for n in range(40, 70)])
     assert_same(filtered, expected)
     assert {row[1] for row in filtered} == {f"p{number}" for number in range(40, 50)}
+    for reduction in ("mean", "sum"):
+        least = held.search(vectors=query, probes=10**6, reduction=reduction)[3].score - 1e-4
+        found = search(reading, name, query, "search", probes=10**6, reduction=reduction, min_score=least)
+        assert_same(found, held.search(vectors=query, probes=10**6, reduction=reduction, min_score=least))
+        assert 4 <= len(found) < 10
 
 
 @pytest.mark.parametrize("name", KINDS)

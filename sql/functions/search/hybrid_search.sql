@@ -14,7 +14,8 @@ create or replace function pgretrieval.hybrid_search(
     weights double precision[] default '{1,0.4,0.5}',
     rank_constant integer default 60,
     probes integer default null,
-    candidates integer default null
+    candidates integer default null,
+    min_score double precision default null
 ) returns table (rank integer, id text, score real, title text, body text, metadata jsonb)
 language plpgsql stable rows 10
 set search_path from current
@@ -36,6 +37,7 @@ declare
     least_words double precision := 0;  -- of passages that are not among the first thousand
 begin
     perform pgretrieval.check_search(filter, k, probes);
+    perform pgretrieval.check_min_score(min_score);
     if fusion is null or fusion not in ('score', 'rank') then
         raise exception 'fusion is %', coalesce(quote_literal(fusion), 'null')
             using errcode = 'PGR05', hint = 'Choose score or rank.';
@@ -122,6 +124,6 @@ begin
             left join pgretrieval.candidates_by_dense(held, query_dense, null, null, null, chosen) as dense using (passage_id)
         ) as scored
     ) as fused;
-    return query select * from pgretrieval.show(held, chosen, scores, k);
+    return query select * from pgretrieval.show(held, chosen, scores, k, min_score);
 end
 $function$;

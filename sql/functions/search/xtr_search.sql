@@ -15,7 +15,8 @@ create or replace function pgretrieval.xtr_search(
     k_tokens integer default null,
     imputation text default null,
     reduction text default null,
-    rerank text default null
+    rerank text default null,
+    min_score double precision default null
 ) returns table (rank integer, id text, score real, title text, body text, metadata jsonb)
 language plpgsql stable rows 10
 set search_path from current
@@ -30,6 +31,7 @@ declare
     scores real[];
 begin
     perform pgretrieval.check_search(filter, k, probes);
+    perform pgretrieval.check_min_score(min_score);
     if held.scorer = 'maxsim' then
         raise exception 'collection % is scored by all tokens of a passage', quote_literal(held.name)
             using errcode = 'PGR05', hint = 'Use pgretrieval.search, or create a collection with scorer => ''xtr'' or ''colxtr''.';
@@ -76,6 +78,6 @@ begin
         select array_agg(exact.passage_id), array_agg(exact.score / reduced) into chosen, scores
         from pgretrieval.score_passages(held, chosen, query) as exact;
     end if;
-    return query select * from pgretrieval.show(held, chosen, scores, k);
+    return query select * from pgretrieval.show(held, chosen, scores, k, min_score);
 end
 $function$;

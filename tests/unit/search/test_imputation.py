@@ -126,16 +126,16 @@ def test_unknown_passages_score_as_those_without_a_retrieved_token():
 
 
 def test_defaults_follow_from_the_scorer():
-    """XTR averages over the query tokens, ColXTR sums, and both rerank as the collection specifies."""
+    """Both rerank as the collection specifies; the depth follows from k."""
 
     def settings(k: int, scoring: Scoring, **options: Any) -> XtrSettings:
         return choose_settings(k, read_options(scoring, k, options).scan.options)
 
     xtr, colxtr = settings(10, Scoring("xtr")), settings(10, Scoring("colxtr", "maxsim"))
-    assert (xtr.reduction, xtr.rerank, xtr.rerank_depth) == ("mean", "none", 128)
-    assert (colxtr.reduction, colxtr.rerank, colxtr.probes, colxtr.k_tokens, colxtr.seen) == ("sum", "maxsim", None, 300, 1200)
+    assert (xtr.rerank, xtr.rerank_depth) == ("none", 128)
+    assert (colxtr.rerank, colxtr.probes, colxtr.k_tokens, colxtr.seen) == ("maxsim", None, 300, 1200)
     assert settings(100, Scoring("xtr")).rerank_depth == 500
-    options = {"k_tokens": 5, "imputation": 0.0, "reduction": "sum", "probes": 3, "rerank_depth": 20}
+    options = {"k_tokens": 5, "imputation": 0.0, "probes": 3, "rerank_depth": 20}
     asked = settings(10, Scoring("xtr", "maxsim"), **options)
-    assert (asked.probes, asked.k_tokens, asked.imputation, asked.reduction, asked.rerank_depth) == (3, 5, 0.0, "sum", 20)
+    assert (asked.probes, asked.k_tokens, asked.imputation, asked.rerank_depth) == (3, 5, 0.0, 20)
     assert asked.seen == 0

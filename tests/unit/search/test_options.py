@@ -106,6 +106,14 @@ def test_a_wrong_number_is_refused_by_name_and_value(name: str, bad: object):
         read_options(PLAIN, 10, {name: bad})
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e39, "0.5", True])
+def test_a_least_score_is_a_finite_number(bad: object):
+    """NaN, infinity, texts and numbers beyond single precision are refused; 0 is a score."""
+    with refused(f"min_score is {bad!r}; give a finite number from -3.4e+38 to 3.4e+38"):
+        read_options(PLAIN, 10, {"min_score": bad})
+    assert read_options(PLAIN, 10, {"min_score": np.float32(0)}).min_score == 0
+
+
 @pytest.mark.parametrize("k", [0, -1])
 def test_k_is_positive(k: int):
     """k must be positive."""
@@ -161,6 +169,8 @@ def test_a_search_by_cross_encoder_begins_with_what_its_generator_finds():
         ({"scorer": "cross_encoder", "generator": "text", "candidates": 512}, "returns as many as are scored"),
         ({"scorer": "cross_encoder", "rerank": "some/model"}, "leave rerank= out"),
         ({"budget": 10}, 'budget and rounds need scorer="cross_encoder"'),
+        ({"reduction": "max"}, "reduction is 'max'; choose mean or sum"),
+        ({"reduction": "sum", "scorer": "cross_encoder"}, 'reduction is "sum", but a cross-encoder gives the scores'),
     ],
 )
 def test_options_that_do_not_go_together(options: dict[str, Any], message: str):
