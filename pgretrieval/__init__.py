@@ -39,7 +39,7 @@ from pgretrieval.importing import whole
 
 if TYPE_CHECKING:
     from pgretrieval.anncur.factorize import Costs, FactorizationReport
-    from pgretrieval.asynchronous import AsyncCollection, AsyncRetrievalDatabase, connect_async
+    from pgretrieval.asynchronous import AsyncCollection, AsyncRetrievalDatabase, Connecting, connect_async
     from pgretrieval.collection import Collection
     from pgretrieval.database import RetrievalDatabase, connect
     from pgretrieval.db.doctor import Finding
@@ -63,6 +63,7 @@ __all__ = [
     "CollectionSettings",
     "ConfigError",
     "ConflictError",
+    "Connecting",
     "Costs",
     "DatabaseUnavailableError",
     "DimensionMismatchError",
@@ -103,7 +104,7 @@ _LAZY = {
     "Explanation": "pgretrieval.search.explain",
     "SearchOptions": "pgretrieval.search.options",
     "Finding": "pgretrieval.db.doctor",
-    **dict.fromkeys(("AsyncCollection", "AsyncRetrievalDatabase", "connect_async"), "pgretrieval.asynchronous"),
+    **dict.fromkeys(("AsyncCollection", "AsyncRetrievalDatabase", "Connecting", "connect_async"), "pgretrieval.asynchronous"),
     **dict.fromkeys(("Costs", "FactorizationReport"), "pgretrieval.anncur.factorize"),
     **dict.fromkeys(("AddReport", "CollectionSettings", "Hit", "Passage", "Violation", "WorkReport"), "pgretrieval.types"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
@@ -183,13 +183,13 @@ class AsyncRetrievalDatabase:
         await self.close()
 
 
-async def connect_async(
+def connect_async(
     url: str | URL | os.PathLike[str] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     *,
     device: str | None = None,
-) -> AsyncRetrievalDatabase:
-    """Open a database as `connect` does, for asyncio: `async with await connect_async() as database:`.
+) -> Connecting:
+    """Open a database as `connect` does, for asyncio: `async with connect_async() as database:`, or `await connect_async()`.
 
     Args:
         url: As for `connect`.
@@ -199,17 +199,39 @@ async def connect_async(
     Raises:
         PgRetrievalError: The errors of `connect`.
     """
-    opening: list[Future[RetrievalDatabase]] = []
+    return Connecting(partial(connect, url, data_dir, device=device))
 
-    def submit(call: Callable[[], RetrievalDatabase]) -> Future[RetrievalDatabase]:
-        opening.append(_apart(call))
-        return opening[0]
 
-    try:
-        return AsyncRetrievalDatabase(await _finish(submit, lambda: connect(url, data_dir, device=device)))
-    except asyncio.CancelledError:
-        opening[0].add_done_callback(_close_unused)
-        raise
+class Connecting:
+    """Database that `connect_async` opens when it is awaited or entered; leaving the `async with` block closes it."""
+
+    def __init__(self, opening: Callable[[], RetrievalDatabase]) -> None:
+        self._opening = opening
+        self._opened: AsyncRetrievalDatabase | None = None
+
+    def __await__(self) -> Generator[Any, None, AsyncRetrievalDatabase]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> AsyncRetrievalDatabase:
+        self._opened = await self._open()
+        return self._opened
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._opened is not None:
+            await self._opened.close()
+
+    async def _open(self) -> AsyncRetrievalDatabase:
+        opening: list[Future[RetrievalDatabase]] = []
+
+        def submit(call: Callable[[], RetrievalDatabase]) -> Future[RetrievalDatabase]:
+            opening.append(_apart(call))
+            return opening[0]
+
+        try:
+            return AsyncRetrievalDatabase(await _finish(submit, self._opening))
+        except asyncio.CancelledError:
+            opening[0].add_done_callback(_close_unused)
+            raise
 
 
 def _close_unused(opened: Future[RetrievalDatabase]) -> None:

@@ -95,7 +95,7 @@ def test_calls_return_what_the_synchronous_ones_do(database_url: str):
     """Every kind of call returns what the call of the same name of `Collection` returns."""
 
     async def run() -> None:
-        async with await pgretrieval.connect_async(url=database_url) as database:
+        async with pgretrieval.connect_async(url=database_url) as database:
             docs = await database.create_collection("docs", encoder=HashedEncoder(), language="simple")
             assert repr(docs) == "<AsyncCollection 'docs'>"
             assert (await docs.add(TEXTS)).passages == 40
@@ -134,7 +134,7 @@ def test_the_loop_goes_on_while_16_searches_and_an_add_run(database_url: str, co
             seconds.append(time.perf_counter() - began - 0.001)
 
     async def run() -> list[float]:
-        async with await pgretrieval.connect_async(url=database_url) as database:
+        async with pgretrieval.connect_async(url=database_url) as database:
             docs = await database.create_collection("docs")
             await docs.add(corpus.passages, vectors=corpus.vectors)
             await docs.build()
