@@ -34,6 +34,7 @@ from pgretrieval.search.options import (
     read_options,
     texts_for,
 )
+from pgretrieval.search.unmatched import without_matches
 from pgretrieval.search.words import text_search
 from pgretrieval.stored import StoredCollection
 from pgretrieval.types import Element, Float32Array, Hit
@@ -125,6 +126,8 @@ class Collection(StoredCollection):
         self._opened.complete(min((each.hits for each in found), key=len, default=range(request.k)), request.k)
         for each in found:
             each.hits = reaching(request.min_score, each.hits)
+            if request.matches and request.cross_encoder is not None:
+                each.hits = without_matches(each.hits, "cross_encoder")
         return found
 
     def text_search(
@@ -135,6 +138,7 @@ class Collection(StoredCollection):
         where: Mapping[str, Any] | str | None = None,
         among: Ids | None = None,
         min_score: float | None = None,
+        matches: bool = False,
     ) -> list[Hit]:
         """Return the k best passages for the words of a query, by BM25. Passages with none of the words are left out.
 
@@ -144,14 +148,17 @@ class Collection(StoredCollection):
             where: A filter as in `SearchOptions`.
             among: Ids as in `SearchOptions`.
             min_score: Least BM25 score of a hit.
+            matches: True adds `Hit.components` and `Hit.note`; a search by words has no token matches.
 
         Raises:
             InputError: The query is blank.
             ConfigError: An argument is invalid, or the collection was created without a language.
         """
-        k, least = read_k(k), read_min_score(min_score)
+        k, least, matches = read_k(k), read_min_score(min_score), validate.flag("matches", matches)
         query, restricted = validate.query(query), read_restriction(self._database, where, among)
-        return reaching(least, self._opened.complete(text_search(self._database, self._row, query, k, restricted).hits, k))
+        hits = self._opened.complete(text_search(self._database, self._row, query, k, restricted).hits, k)
+        hits = reaching(least, hits)
+        return without_matches(hits, "words") if matches else hits
 
     def hybrid_search(
         self,
@@ -166,6 +173,7 @@ class Collection(StoredCollection):
         weights: tuple[float, float, float] = (1.0, 0.4, 0.5),
         rank_constant: int = 60,
         min_score: float | None = None,
+        matches: bool = False,
     ) -> list[Hit]:
         """Return the k best passages by late interaction, words and dense vectors combined.
 
@@ -183,11 +191,13 @@ class Collection(StoredCollection):
             weights: Weights of late interaction, words and dense vectors.
             rank_constant: Constant of reciprocal ranks.
             min_score: Least fused score of a hit. Scores fused by "score" are relative to the candidates of their query.
+            matches: True adds which tokens matched, and what late interaction, words and dense vectors add to the score.
 
         Raises:
             PgRetrievalError: The errors of `search` and `text_search`.
         """
-        request = read_options(self._row.scoring, k, {"where": where, "among": among, "min_score": min_score})
+        flag = validate.flag("matches", matches)
+        request = read_options(self._row.scoring, k, {"where": where, "among": among, "min_score": min_score, "matches": flag})
         fusing = read_fusion(fusion, weights, rank_constant)
         query = validate.query(query)
         check_where(self._database, where)

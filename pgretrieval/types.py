@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NewType, TypeAlias
+from typing import Any, Literal, NamedTuple, NewType, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,6 +115,11 @@ class CollectionSettings:
     preset: str | None
 
 
+def encoded_text(title: str | None, text: str) -> str:
+    """Return the text that encoders read: the title, a space and the text."""
+    return f"{title} {text}" if title else text
+
+
 @dataclass(frozen=True, slots=True)
 class Passage:
     """Passage, the unit of retrieval.
@@ -134,7 +139,7 @@ class Passage:
     @property
     def encoded_text(self) -> str:
         """Text for encoders: the title, a space and the text."""
-        return f"{self.title} {self.text}" if self.title else self.text
+        return encoded_text(self.title, self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +174,43 @@ class HybridQuery:
     fusion: Fusion
 
 
+class TokenText(NamedTuple):
+    """Token that an encoder reads: its text, and where it is in the encoder's text; None for markers and masks."""
+
+    text: str | None
+    start: int | None = None
+    end: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenMatch:
+    """The passage token that is most similar to a query token, and what it adds to the score.
+
+    Attributes:
+        query_token: Text of the query token; None if the encoder does not tell it, or vectors were given.
+        query_position: Number of the query token, from 0.
+        token: Text of the passage's token; None if the encoder does not tell it.
+        position: Number of the passage's vector, from 0; None if there is none (`imputed`), or if codes are not stored in the order
+            of the text and the text cannot be encoded again.
+        start: Offset of the token's first character in `Passage.encoded_text`: the title, a space and the text.
+        end: Offset after its last character. Both are None for markers, and where the encoder does not tell them.
+        similarity: Inner product of both vectors, as in the score; or the imputed score.
+        share: What the query token adds to the score. The shares of all query tokens sum to it, in a hybrid search to `components`
+            "late".
+        imputed: True if the query token retrieved no token of the passage (XTR).
+    """
+
+    query_token: str | None
+    query_position: int
+    token: str | None
+    position: int | None
+    start: int | None
+    end: int | None
+    similarity: float
+    share: float
+    imputed: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """Result of a search.
@@ -180,6 +222,10 @@ class Hit:
         title: The passage's title.
         text: The passage's text.
         metadata: The passage's metadata.
+        matches: With `matches=True`, a match for each query token, in order; none if a cross-encoder or a search by words gave the
+            score.
+        components: With `matches=True`, the parts of the score, which sum to it: "late", "words", "dense" or "cross_encoder".
+        note: Why there are no matches, or None.
     """
 
     rank: int
@@ -188,6 +234,14 @@ class Hit:
     title: str | None
     text: str
     metadata: dict[str, Any]
+    matches: tuple[TokenMatch, ...] | None = None
+    components: dict[str, float] | None = None
+    note: str | None = None
+
+    @property
+    def encoded_text(self) -> str:
+        """Text that encoders read, and to which the offsets of `matches` refer: the title, a space and the text."""
+        return encoded_text(self.title, self.text)
 
 
 @dataclass(frozen=True, slots=True)

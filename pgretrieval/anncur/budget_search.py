@@ -261,8 +261,7 @@ def rerank(scorer: PairScorer, query: str, hits: Sequence[Hit], k: int) -> Expla
     """Rerank hits by exact scores and return the k best."""
     explanation = Explanation(cross_encoder_calls=len(hits))
     with explanation.stage("cross_encoder"):
-        texts = [Passage(hit.id, hit.text, hit.title).encoded_text for hit in hits]
-        scores = scorer.predict([(query, text) for text in texts]).tolist()
+        scores = scorer.predict([(query, hit.encoded_text) for hit in hits]).tolist()
     order = sorted(range(len(hits)), key=lambda place: (-scores[place], place))[:k]
     explanation.hits = [replace(hits[place], rank=number, score=scores[place]) for number, place in enumerate(order, start=1)]
     return explanation

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
 
 from pgretrieval.errors import EncoderError
-from pgretrieval.types import Float32Array
+from pgretrieval.types import Float32Array, TokenText
 
 
 def unit_rows(values: Any, label: str, *, unit: bool = True) -> Float32Array:
@@ -53,6 +54,43 @@ def unit_row_list(returned: Any, labels: Sequence[str], method: str, dim: int | 
             )
         arrays.append(array)
     return arrays
+
+
+def token_texts(returned: Any, texts: Sequence[str], method: str) -> list[list[TokenText]]:
+    """Return the tokens of each text, checked: a text or None each, and offsets of characters inside the text, or None."""
+    items = _as_list(returned, method)
+    if len(items) != len(texts):
+        raise EncoderError(f"{method} returned {len(items)} lists for {len(texts)} texts; return one list of tokens per text")
+    return [
+        [_token(token, len(text), method, quote(text, number)) for token in tokens]
+        for number, (tokens, text) in enumerate(zip(items, texts, strict=True))
+    ]
+
+
+def _token(given: Any, length: int, method: str, label: str) -> TokenText:
+    try:
+        text, start, end = given
+        if isinstance(text, str | None):
+            if start is None and end is None:
+                return TokenText(text)
+            first, last = index(start), index(end)
+            if 0 <= first <= last <= length:
+                return TokenText(text, first, last)
+    except (TypeError, ValueError):
+        pass
+    raise EncoderError(
+        f"{method} returned the token {given!r} of {label}; return (text, start, end) with offsets from 0 to {length}, or None for "
+        "both"
+    )
+
+
+def surface(token: str, text: str, start: int, end: int) -> tuple[str, int | None, int | None]:
+    """Return a tokenizer's token by its characters in the text, without the spaces around them, or itself if it has none."""
+    part = text[start:end]
+    if not part.strip():
+        return token, None, None
+    start += len(part) - len(part.lstrip())
+    return part.strip(), start, start + len(part.strip())
 
 
 def quote(text: str, number: int) -> str:

@@ -9,9 +9,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from pgretrieval import validate
-from pgretrieval.encode.arrays import quote, unit_row_list, unit_rows
+from pgretrieval.encode.arrays import quote, token_texts, unit_row_list, unit_rows
 from pgretrieval.errors import EncoderError, InputError, PgRetrievalError
-from pgretrieval.types import Float32Array
+from pgretrieval.types import Float32Array, TokenText
 
 Progress = Callable[[int], None]
 
@@ -29,7 +29,8 @@ class Encoder(Protocol):
     """Object that computes token vectors of texts: one (tokens, dim) float32 array with unit rows for each text.
 
     An encoder can also provide the dense vectors of a collection, by `encode_query_with_dense` and `encode_document_with_dense`,
-    which return such a list and one (texts, dense dim) array.
+    which return such a list and one (texts, dense dim) array. By `query_tokens` and `document_tokens` it can tell which tokens its
+    vectors are of: for each text a list of (text, start, end), with offsets of characters, or None for markers and masks.
     """
 
     def encode_query(self, texts: Sequence[str]) -> list[Float32Array]:
@@ -110,6 +111,14 @@ class CollectionEncoder:
         tokens, dense = self._encode(_text_list(texts), "encode_document" + _WITH_DENSE, progress)
         return tokens, np.stack(dense) if dense else np.zeros((0, 0), dtype=np.float32)
 
+    def query_tokens(self, texts: Sequence[str]) -> list[list[TokenText]] | None:
+        """Return the tokens of each query, one for each vector, or None if the encoder does not tell them."""
+        return self._tokens("query_tokens", texts)
+
+    def document_tokens(self, texts: Sequence[str]) -> list[list[TokenText]] | None:
+        """Return the tokens of each document, one for each vector, or None if the encoder does not tell them."""
+        return self._tokens("document_tokens", texts)
+
     def count_truncated(self, texts: Sequence[str] | str) -> int:
         """Return the number of documents beyond the model's limit; 0 for encoders that cannot count (user objects)."""
         return self._count("count_truncated", texts)
@@ -128,6 +137,15 @@ class CollectionEncoder:
             change = getattr(self._loaded(), "raise_lengths", None)
             if callable(change):
                 change(query, document)
+
+    def _tokens(self, method: str, texts: Sequence[str]) -> list[list[TokenText]] | None:
+        with self._lock:
+            try:
+                tell = getattr(self._loaded(), method, None)
+            except EncoderError:  # vectors were given, where the model is not
+                return None
+            returned = self._call(method, list(texts)) if callable(tell) else None
+        return None if returned is None else token_texts(returned, texts, method)
 
     def _count(self, method: str, texts: Sequence[str] | str) -> int:
         listed = _text_list(texts)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pgretrieval.encode import constbert, xtr
+from pgretrieval.encode.arrays import surface
 from pgretrieval.encode.sources import existing
 from pgretrieval.encode.vetting import read_json, vetted_folder
 from pgretrieval.errors import ConfigError, EncoderError
@@ -21,6 +22,9 @@ CHARACTERS_PER_BATCH = 8_000
 BATCH_CPU = (8, 64)
 BATCH_ACCELERATOR = 128
 _POOLED = "sentence_embedding"
+
+
+_Token = tuple[str, int | None, int | None]
 
 
 class LibraryEncoder:
@@ -57,6 +61,14 @@ class LibraryEncoder:
     def encode_document_with_dense(self, texts: Sequence[str]) -> tuple[list[Any], Any]:
         """Return `encode_document` and the model's pooled vectors. Raises EncoderError if the model has no pooling."""
         return self._encode_with_dense(self._model.encode_document, texts)
+
+    def query_tokens(self, texts: Sequence[str]) -> list[list[_Token]] | None:
+        """Return the tokens of each query, one for each vector, with offsets of characters; None if the model pools queries."""
+        return self._tokens(texts, "query")
+
+    def document_tokens(self, texts: Sequence[str]) -> list[list[_Token]] | None:
+        """Return the tokens of each document, one for each vector, with offsets of characters; None if the model pools them."""
+        return self._tokens(texts, "document")
 
     def count_truncated(self, texts: Sequence[str]) -> int:
         """Return the number of documents with more tokens, markers included, than the model's limit."""
@@ -97,6 +109,34 @@ class LibraryEncoder:
             return 0
         rows = tokenizer(candidates, truncation=False, padding=False, verbose=False)["input_ids"]
         return sum(len(row) > limit for row in rows)
+
+    def _tokens(self, texts: Sequence[str], kind: str) -> list[list[_Token]] | None:
+        """Return the tokens that count, by the model's own preprocessing and mask; without a fast tokenizer offsets are None."""
+        from pgretrieval.encode.modules import masks_of
+
+        masks, tokenizer = masks_of(self._model, kind), self._model.tokenizer
+        if masks is None or tokenizer is None:
+            return None
+        prompt = (self._model.prompts or {}).get(kind) or ""
+        options = {"return_offsets_mapping": True} if tokenizer.is_fast else {}
+        features = self._model.preprocess(list(texts), prompt=prompt, task=kind, processing_kwargs={"text": options})
+        offsets = features.pop("offset_mapping", None)
+        for mask in masks:
+            features = mask(features, task=kind)
+        found: list[list[_Token]] = []
+        for row, (text, counts) in enumerate(zip(texts, features["attention_mask"].bool(), strict=True)):
+            tokens = tokenizer.convert_ids_to_tokens(features["input_ids"][row][counts].tolist())
+            known = [] if offsets is None else offsets[row].tolist()
+            known += [[0, 0]] * (len(counts) - len(known))  # expansion beyond the tokenizer's padding
+            places = [known[place] for place in counts.nonzero().flatten().tolist()]
+            shift = len(prompt)
+            found.append(
+                [
+                    surface(token, text, start - shift, end - shift) if start >= shift else (token, None, None)
+                    for token, (start, end) in zip(tokens, places, strict=True)
+                ]
+            )
+        return found
 
     def _encode(self, encode: Any, texts: Sequence[str]) -> list[Any]:
         options = {"batch_size": self._batch(texts), "show_progress_bar": False}

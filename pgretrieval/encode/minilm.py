@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pgretrieval.encode.arrays import surface
 from pgretrieval.encode.library import resolve_device
 from pgretrieval.encode.vetting import CLOSED, CLOSED_WEIGHTS, read_json
 from pgretrieval.errors import EncoderError
@@ -88,6 +89,16 @@ class MiniLMEncoder:
     def encode_document_with_dense(self, texts: Sequence[str]) -> tuple[list[Any], Any]:
         """Return `encode_document` and MiniLM's single vectors, (documents, 384)."""
         return self._encode(texts, dense=True)
+
+    def query_tokens(self, texts: Sequence[str]) -> list[list[tuple[str, int | None, int | None]]]:
+        """Return the tokens of each text, with their offsets of characters; markers have none."""
+        encodings = self._tokenizer.encode_batch(list(texts))
+        return [
+            [surface(token, text, *offsets) for token, offsets in zip(encoding.tokens, encoding.offsets, strict=True)]
+            for text, encoding in zip(texts, encodings, strict=True)
+        ]
+
+    document_tokens = query_tokens
 
     def count_truncated(self, texts: Sequence[str]) -> int:
         """Return the number of texts with more than 256 tokens, markers included."""

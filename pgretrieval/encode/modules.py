@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from sentence_transformers.base.modules import Dense, Normalize
 from sentence_transformers.base.modules.module import Module
+from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from sentence_transformers.multi_vector_encoder.modules.token_pooling import BaseTokenPooling
 from torch import Tensor, nn
 
@@ -299,6 +300,13 @@ def pooled_vectors(model: Any) -> int | None:
     poolings = [module for module in model if isinstance(module, BaseTokenPooling) and module.applies_to("document")]
     last = poolings[-1] if poolings else None
     return last.vectors if isinstance(last, CONSTANT) else None
+
+
+def masks_of(model: Any, task: str) -> list[Any] | None:
+    """Return the modules that choose which tokens of a text count, or None if the model pools the vectors of tokens."""
+    if any(isinstance(module, BaseTokenPooling) and module.applies_to(task) for module in model):
+        return None
+    return [module for module in model if isinstance(module, MultiVectorMask)]
 
 
 def with_adapter(model: Any, device: str) -> Any:

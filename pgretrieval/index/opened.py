@@ -85,6 +85,13 @@ class OpenCollection:
             loaded = self._loaded = row.encoding, encoder
         return loaded
 
+    def encoder_or_none(self) -> CollectionEncoder | None:
+        """Return the encoder, of the current generation, or None if there is none or it cannot be found again."""
+        try:
+            return self.encoder()[1]
+        except (InputError, EncoderError):
+            return None
+
     def encoder_of_texts(self) -> CollectionEncoder | None:
         """Return the encoder that can recompute vectors from texts, or None."""
         row = self.refresh()

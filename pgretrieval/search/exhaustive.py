@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from pgretrieval.index.vectors import token_matrix
 from pgretrieval.numerics.maxsim import maxsim_many
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.fusion import HybridScores
+from pgretrieval.search.matches import best_by_vectors, shared
 from pgretrieval.search.maxsim import best_first, stored_maxsim
 from pgretrieval.search.options import QueryVectors, ScanRequest
 from pgretrieval.search.scanner import Ranking
@@ -61,15 +63,24 @@ def compare_all(
     restriction = request.restriction or Restriction()
     with report.stage("exhaustive"):
         passage_ids, scores = all_scores(tables, queries, restriction)
-        if request.options.reduced == "mean":
-            scores /= np.array([[len(query)] for query in queries], dtype=np.float32)
+        scores /= np.array([[request.options.divisor(query)] for query in queries], dtype=np.float32)
+        hybrid, late = None, scores
         if request.hybrid:
             hybrid = HybridScores(tables, request.hybrid, request.k, len(passage_ids), restriction)
             hybrid.join(passage_ids)
-            scores = np.stack([hybrid.fuse(passage_ids, late) for late in scores])
+            scores = np.stack([hybrid.fuse(passage_ids, one) for one in late])
         orders = [best_first(one, passage_ids, request.k) for one in scores]
     report.candidates = report.passages_decoded = len(passage_ids)
-    return [Ranking(passage_ids[order].tolist(), one[order].tolist()) for one, order in zip(scores, orders, strict=True)], report
+    rankings = [Ranking(passage_ids[order].tolist(), one[order].tolist()) for one, order in zip(scores, orders, strict=True)]
+    if request.matches and len(passage_ids):
+        with report.stage("matches"):
+            for number, (query, order) in enumerate(zip(queries, orders, strict=True)):
+                ids, divisor = passage_ids[order], request.options.divisor(query)
+                best = best_by_vectors(query, read.vectors_of(tables, ids).read(), ids)
+                fused = hybrid.parts(passage_ids, late[number], order) if hybrid else None
+                rankings[number] = replace(rankings[number], matches=shared(best, scores[number][order], divisor, fused))
+                report.round_trips += 1
+    return rankings, report
 
 
 def compare_listed(tables: CollectionTables, queries: QueryVectors, request: ScanRequest) -> tuple[list[Ranking], Explanation]:
@@ -79,11 +90,13 @@ def compare_listed(tables: CollectionTables, queries: QueryVectors, request: Sca
     with report.stage("exhaustive"):
         for query, text in zip(queries.vectors, queries.texts or [], strict=True):
             found = read.vectors_of(tables, read.by_words(tables, restriction, text, listed).read()[0]).read()
-            scores = stored_maxsim(query, found.tokens)
-            if request.options.reduced == "mean":
-                scores /= np.float32(len(query))
+            scores, divisor = stored_maxsim(query, found.tokens), request.options.divisor(query)
+            scores /= np.float32(divisor)
             order = best_first(scores, found.passage_ids, request.k)
-            rankings.append(Ranking(found.passage_ids[order].tolist(), scores[order].tolist()))
+            ids, matches = found.passage_ids[order], None
+            if request.matches and len(ids):
+                matches = shared(best_by_vectors(query, found, ids), scores[order], divisor, None)
+            rankings.append(Ranking(ids.tolist(), scores[order].tolist(), matches))
             report.candidates += len(found.passage_ids)
             report.round_trips += 2
     report.passages_decoded = report.candidates

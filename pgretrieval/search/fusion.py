@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from pgretrieval.db import candidates as read
 from pgretrieval.db.candidates import PendingScores
 from pgretrieval.db.handles import CollectionTables
 from pgretrieval.errors import ConfigError
-from pgretrieval.types import Float32Array, Fusion, HybridQuery, Int32Array, Restriction
+from pgretrieval.types import Float32Array, Fusion, HybridQuery, Int32Array, Int64Array, Restriction
 
 _WORDS_AT_MOST = 1000  # passages with word scores; others count with the lowest of these scores
 _JOINING = 64
@@ -22,6 +22,16 @@ MAX_WEIGHT = 1e9  # keeps the sum of three scores finite
 
 Scores = NDArray[np.float64]
 _NOTHING = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
+
+
+class Parts(NamedTuple):
+    """Weighted scores (hits,) of each kind that a hybrid search has, which sum to the fused scores.
+
+    `slope` is what 1 of a late-interaction score adds to the fused one; None if that follows from ranks.
+    """
+
+    kinds: dict[str, Scores]
+    slope: float | None
 
 
 class HybridScores:
@@ -59,24 +69,41 @@ class HybridScores:
 
     def fuse(self, passage_ids: Int32Array, late: Float32Array) -> Float32Array:
         """Return fused scores (passages,) from late-interaction scores and the requested ones."""
+        return fuse(self._query.fusion, passage_ids, *self._kinds(passage_ids, late))
+
+    def parts(self, passage_ids: Int32Array, late: Float32Array, hits: Int64Array) -> Parts:
+        """Return the parts of the fused scores of some of the passages, by their positions."""
+        fusion = self._query.fusion
+        weighted = np.array(fusion.weights)[:, None] * scaled(fusion, passage_ids, *self._kinds(passage_ids, late))
+        asked = {"late": True, "words": self._query.text is not None, "dense": self._query.dense is not None}
+        kinds = {name: part[hits] for (name, there), part in zip(asked.items(), weighted, strict=True) if there}
+        deviation = float(late.astype(np.float64).std())
+        slope = fusion.weights[0] / deviation if deviation else 0.0
+        return Parts(kinds, None if fusion.by == "rank" else slope)
+
+    def _kinds(self, passage_ids: Int32Array, late: Float32Array) -> tuple[Scores, Scores, Scores, float]:
         dense = _scores_of(passage_ids, *self._dense_scores)
         words = _scores_of(passage_ids, self._word_ids, self._word_scores)
         least = float(self._word_scores.min()) if len(self._word_scores) == self._listed else 0.0
-        return fuse(self._query.fusion, passage_ids, late.astype(np.float64), words, dense, least)
+        return late.astype(np.float64), words, dense, least
 
 
 def fuse(fusion: Fusion, passage_ids: Int32Array, late: Scores, words: Scores, dense: Scores, least_words: float) -> Float32Array:
-    """Return the weighted sum of three kinds of scores (passages,), NaN where a passage has none.
+    """Return the weighted sum of three kinds of scores (passages,), NaN where a passage has none."""
+    parts = scaled(fusion, passage_ids, late, words, dense, least_words)
+    fused: Float32Array = (np.array(fusion.weights) @ parts).astype(np.float32)
+    return fused
+
+
+def scaled(fusion: Fusion, passage_ids: Int32Array, late: Scores, words: Scores, dense: Scores, least_words: float) -> Scores:
+    """Return three kinds of scores on one scale (3, passages).
 
     By "score" each kind is standardised to mean 0 and variance 1, and passages without a word score count as `least_words`. By
     "rank" a score is 1 / (rank_constant + rank), and 0 where a passage has none (Cormack, Clarke and Buettcher 2009).
     """
     if fusion.by == "rank":
-        parts = [_reciprocal_ranks(kind, passage_ids, fusion.rank_constant) for kind in (late, words, dense)]
-    else:
-        parts = [_standard(kind) for kind in (late, np.where(np.isnan(words), least_words, words), dense)]
-    fused: Float32Array = (np.array(fusion.weights) @ np.stack(parts)).astype(np.float32)
-    return fused
+        return np.stack([_reciprocal_ranks(kind, passage_ids, fusion.rank_constant) for kind in (late, words, dense)])
+    return np.stack([_standard(kind) for kind in (late, np.where(np.isnan(words), least_words, words), dense)])
 
 
 def read_fusion(fusion: Any, weights: Any, rank_constant: Any) -> Fusion:

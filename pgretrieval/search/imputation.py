@@ -19,12 +19,19 @@ WARP_TOKENS = 8
 
 
 class TokenScores(NamedTuple):
-    """Passages with a retrieved token, ascending, and their scores; `others` is the score of every other passage."""
+    """Passages with a retrieved token, ascending, and their scores; `missed` (query tokens,) is imputed, and `others` its sum, the
+    score of every other passage.
+    """
 
     passage_ids: Int32Array
     scores: Float32Array
-    others: float
+    missed: Float32Array
     retrieved: int
+
+    @property
+    def others(self) -> float:
+        """Score of a passage without a retrieved token."""
+        return float(self.missed.sum(dtype=np.float64))
 
     def of(self, passage_ids: Int32Array) -> Float32Array:
         """Return the scores of the given passages."""
@@ -113,8 +120,8 @@ def score_retrieved(
     `imputation` "warp" imputes.
     """
     if not len(passage_ids):
-        others = imputed(imputation, np.zeros(query_tokens, dtype=np.float32), warp)
-        return TokenScores(passage_ids, np.empty(0, dtype=np.float32), float(others.sum(dtype=np.float64)), 0)
+        missed = imputed(imputation, np.zeros(query_tokens, dtype=np.float32), warp)
+        return TokenScores(passage_ids, np.empty(0, dtype=np.float32), missed, 0)
     if k_tokens >= len(similarity):
         ids, owners = distinct_ids(passage_ids)
         order = np.argsort(owners, kind="stable")
@@ -129,7 +136,27 @@ def score_retrieved(
         missed = imputed(imputation, found.scores.reshape(-1, k_tokens).min(axis=1), warp)
         count = len(found.scores)
     scores = np.where(best > -np.inf, best, missed).sum(axis=1, dtype=np.float64)
-    return TokenScores(ids, scores.astype(np.float32), float(missed.sum(dtype=np.float64)), count)
+    return TokenScores(ids, scores.astype(np.float32), missed, count)
+
+
+def best_retrieved(
+    similarity: Float32Array, query_tokens: int, k_tokens: int, passage_ids: Int32Array, wanted: Int32Array
+) -> Int64Array:
+    """Return the best token (wanted, query tokens) that each query token retrieved of the wanted passages, -1 where it has none."""
+    order = np.argsort(wanted)
+    owners = order[np.minimum(np.searchsorted(wanted, passage_ids, sorter=order), len(wanted) - 1)]
+    rows = np.flatnonzero(wanted[owners] == passage_ids)
+    if k_tokens >= len(similarity):
+        tokens, columns = np.repeat(rows, query_tokens), np.tile(np.arange(query_tokens), len(rows))
+    else:
+        found = retrieve(similarity, query_tokens, k_tokens, passage_ids)
+        theirs = np.isin(found.tokens, rows)
+        tokens, columns = found.tokens[theirs], found.query_tokens[theirs]
+    best_last = np.lexsort((-tokens, similarity[tokens, columns]))
+    tokens, columns = tokens[best_last], columns[best_last]
+    best = np.full((len(wanted), query_tokens), -1, dtype=np.int64)
+    best[owners[tokens], columns] = tokens  # of several the last stays
+    return best
 
 
 def imputed(imputation: Imputation, last_retrieved: Float32Array, warp: Float32Array | None) -> Float32Array:

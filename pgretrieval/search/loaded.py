@@ -51,6 +51,7 @@ class LoadedIndex:
     codebook: Codebook
     proxy_model: ProxyModel | None
     keeps_vectors: bool
+    codes_by_passage: bool
     restricted: bool
     encoding: int
     statistics: CollectionStatistics
@@ -122,6 +123,7 @@ class IndexCache:
             codebook,
             coder.proxy_model,
             state.keep_vectors,
+            self._coders.scoring.codes_by_passage,
             state.restricted,
             state.encoding,
             CollectionStatistics(

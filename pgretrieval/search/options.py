@@ -118,20 +118,24 @@ class SearchOptions(TypedDict, total=False):
     estimate; 5 rounds if `generator` starts with another search.
     """
 
+    matches: bool | None
+    """True adds to each hit which tokens matched, and the parts of the score (`Hit.matches`, `Hit.components`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class QueryVectors:
     """Query vectors, (query tokens, dim) each, and the encoder generation that produced them; None for given vectors.
 
-    `texts` are those of the queries if the search reads their words.
+    `texts` are those of the queries if the search reads their words, `encoded` those that the encoder read.
     """
 
     vectors: Sequence[Float32Array]
     encoding: int | None
     texts: Sequence[str] | None = None
+    encoded: Sequence[str] | None = None
 
     def __getitem__(self, some: slice) -> QueryVectors:
-        return QueryVectors(self.vectors[some], self.encoding, self.texts and self.texts[some])
+        return QueryVectors(self.vectors[some], self.encoding, self.texts and self.texts[some], self.encoded and self.encoded[some])
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +159,10 @@ class ScanOptions:
         """The reduction; by default the mean for "xtr", as in XTR's paper, and the sum for others."""
         return self.reduction or ("mean" if self.scorer == "xtr" else "sum")
 
+    def divisor(self, query: Float32Array) -> int:
+        """Return what divides the sum over the tokens of (query tokens, dim)."""
+        return len(query) if self.reduced == "mean" else 1
+
     def completed(self, preset: Mapping[str, Any]) -> ScanOptions:
         """Return the options with those of a preset where they are None, unless another generator is asked for."""
         if self.generator not in (None, preset.get("generator")):
@@ -164,12 +172,16 @@ class ScanOptions:
 
 @dataclass(frozen=True, slots=True)
 class ScanRequest:
-    """Request to a scanner: `k` passages that match the restriction, and words and dense vectors of a hybrid search."""
+    """Request to a scanner: `k` passages that match the restriction, and words and dense vectors of a hybrid search.
+
+    With `matches`, also which tokens matched.
+    """
 
     k: int
     options: ScanOptions
     restriction: Restriction | None = None
     hybrid: HybridQuery | None = None
+    matches: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +210,7 @@ class SearchRequest:
     by_words: bool = False
     cross_encoder: CrossEncoderOptions | None = None
     min_score: float | None = None
+    matches: bool = False
 
 
 def read_k(k: Any) -> int:
@@ -243,7 +256,9 @@ def read_options(scoring: Scoring, k: Any, options: Mapping[str, Any]) -> Search
     scan = _read_scan(scoring, scorer, depth or k, options, generator, own_rerank, reduction, reranks_by_model=model is not None)
     restricted = restriction(options.get("where"), options.get("among"))
     min_score = read_min_score(options.get("min_score"))
-    return SearchRequest(k, ScanRequest(depth, scan, restricted), by_words, cross_encoder, min_score)
+    matches = False if (given := options.get("matches")) is None else validate.flag("matches", given)
+    scanned = ScanRequest(depth, scan, restricted, matches=matches and cross_encoder is None)
+    return SearchRequest(k, scanned, by_words, cross_encoder, min_score, matches)
 
 
 def as_list(given: Any) -> list[Any] | None:

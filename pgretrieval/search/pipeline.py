@@ -15,11 +15,12 @@ from pgretrieval.db.tables import collections, passages
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.errors import ConfigError, DimensionMismatchError, EncoderChangedError, PgRetrievalWarning
 from pgretrieval.index.opened import OpenCollection
-from pgretrieval.index.vectors import dense_array, token_array, unit_rows
+from pgretrieval.index.vectors import dense_array, token_array, token_matrix, unit_rows
 from pgretrieval.presets import row_for
 from pgretrieval.search.exhaustive import compare_all, compare_listed, exact_rankings
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.loaded import IndexCache, LoadedIndex
+from pgretrieval.search.matches import described, located
 from pgretrieval.search.options import QueryVectors, ScanRequest, SearchRequest, as_list, texts_for
 from pgretrieval.search.papers import PaperScanner
 from pgretrieval.search.scanner import PendingScan, Ranking, Scanner
@@ -140,7 +141,26 @@ class SearchPipeline:
                 Hit(place, shown[passage_id][0], score, *shown[passage_id][1:])
                 for place, (passage_id, score) in enumerate(zip(ranking.passage_ids, ranking.scores, strict=True), start=1)
             ]
+        if request.matches:
+            with shared.stage("matches"):
+                self._describe(queries, rankings, reports)
         return reports
+
+    def _describe(self, queries: QueryVectors, rankings: Sequence[Ranking], reports: Sequence[Explanation]) -> None:
+        """Add the matches to the hits, with texts and offsets of tokens where the encoder tells them."""
+        if queries.encoding is None:
+            self._opened.forget_old_encoder()
+        encoder = self._opened.encoder_or_none()
+        asked = encoder.query_tokens(queries.encoded) if encoder and queries.encoded is not None else None
+        for number, (ranking, report) in enumerate(zip(rankings, reports, strict=True)):
+            if ranking.matches is None:
+                continue
+            found, texts = ranking.matches, [hit.encoded_text for hit in report.hits]
+            if found.best.vectors is not None and (own := self._opened.encoder_of_texts()):
+                tokens = token_matrix(own.encode_document(texts), unit=self._opened.row.unit_vectors)
+                found = replace(found, best=located(found.best, tokens))
+            told = encoder.document_tokens(texts) if encoder else None
+            report.hits = described(report.hits, found, asked[number] if asked else None, told)
 
     def _with_preset(self, request: ScanRequest, passages: int) -> ScanRequest:
         """Return the request completed by the search options of the collection's preset."""
@@ -216,7 +236,7 @@ def encode_queries(opened: OpenCollection, texts: Sequence[str] | None, vectors:
     encoding, encoder = opened.encoder()
     checked = [validate.query(text) for text in texts or []]
     _warn_if_truncated(checked, encoder)
-    return QueryVectors(encoder.encode_query(checked), encoding)
+    return QueryVectors(encoder.encode_query(checked), encoding, encoded=checked)
 
 
 def encode_hybrid_query(opened: OpenCollection, query: str, vectors: Any, dense: Any) -> tuple[QueryVectors, Float32Array | None]:
@@ -233,7 +253,7 @@ def encode_hybrid_query(opened: OpenCollection, query: str, vectors: Any, dense:
     encoding, encoder = opened.encoder()
     _warn_if_truncated([query], encoder)
     tokens, rows = encoder.encode_query_with_dense(query)
-    return QueryVectors(tokens, encoding), rows[0]
+    return QueryVectors(tokens, encoding, encoded=[query]), rows[0]
 
 
 def checked_vectors(opened: OpenCollection, vectors: Sequence[Any]) -> list[Float32Array]:

@@ -10,11 +10,12 @@ import numpy as np
 
 from pgretrieval import validate
 from pgretrieval.db import candidates as read
-from pgretrieval.db.candidates import CodedPassages, PendingCodes, PendingVectors
+from pgretrieval.db.candidates import CodedPassages, PendingCodes, PendingVectors, StoredPassages
 from pgretrieval.db.connection import Connection
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.fusion import HybridScores
 from pgretrieval.search.loaded import LoadedIndex
+from pgretrieval.search.matches import BestTokens, HitMatches, best_by_codes, best_by_vectors, shared
 from pgretrieval.search.maxsim import best_first, decoded_maxsim, stored_maxsim
 from pgretrieval.search.options import ScanRequest
 from pgretrieval.types import Float32Array, Int32Array, Restriction
@@ -25,10 +26,11 @@ _VECTORS_BEYOND_PER_HIT = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Passages of one query with their scores, best first."""
+    """Passages of one query with their scores, best first, and the tokens that matched if they were asked for."""
 
     passage_ids: list[int]
     scores: list[float]
+    matches: HitMatches | None = None
 
 
 class BaseScan:
@@ -45,7 +47,8 @@ class BaseScan:
         self._codes: PendingCodes | None = None
         self._vectors: PendingVectors | None = None
         self._scored: tuple[Int32Array, Float32Array]
-        self._divisor = np.float32(len(query) if request.options.reduced == "mean" else 1)  # of all scores
+        self._scored_by: CodedPassages | StoredPassages
+        self._divisor = np.float32(request.options.divisor(query))  # of all scores
 
     def score(self) -> None:
         """Score the passages whose codes were requested, and request the vectors of the best if the collection keeps them."""
@@ -59,6 +62,7 @@ class BaseScan:
     def _score_coded(self, found: CodedPassages) -> None:
         with self.report.stage("maxsim"):
             passage_ids, scores = self._scored = found.passage_ids, decoded_maxsim(self._query, self._index.codebook, found)
+        self._scored_by = found
         self.report.tokens_decoded += found.token_count
         self.report.passages_decoded = len(passage_ids)
         if self._index.keeps_vectors:
@@ -79,11 +83,24 @@ class BaseScan:
                 order = np.argsort(passage_ids)
                 ranked = order[np.searchsorted(passage_ids, vectors.passage_ids, sorter=order)]
                 scores[ranked] = stored_maxsim(self._query, vectors.tokens)
+            self._scored_by = vectors
             self.report.bytes_moved += vectors.bytes_moved
         with self.report.stage("maxsim"):
-            scores = self._fused(passage_ids, scores / self._divisor)
+            late = scores / self._divisor
+            scores = self._fused(passage_ids, late)
             best = ranked[best_first(scores[ranked], passage_ids[ranked], self._request.k)]
-        return Ranking(passage_ids[best].tolist(), scores[best].tolist())
+        ids, found = passage_ids[best], None
+        if self._request.matches and len(best):
+            with self.report.stage("matches"):
+                fused = self._hybrid.parts(passage_ids, late, best) if self._hybrid else None
+                found = shared(self._best_tokens(ids), scores[best], float(self._divisor), fused)
+        return Ranking(ids.tolist(), scores[best].tolist(), found)
+
+    def _best_tokens(self, passage_ids: Int32Array) -> BestTokens:
+        """Return the best tokens of hits, by the codes or vectors that scored them."""
+        if isinstance(self._scored_by, StoredPassages):
+            return best_by_vectors(self._query, self._scored_by, passage_ids)
+        return best_by_codes(self._query, self._index.codebook, self._scored_by, passage_ids)
 
     def _request_hybrid(self, candidates: int) -> None:
         """Request the scores of words and dense vectors if this is a hybrid search."""

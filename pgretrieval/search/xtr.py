@@ -10,16 +10,18 @@ from numpy.typing import NDArray
 
 from pgretrieval import validate
 from pgretrieval.db import candidates as read
-from pgretrieval.db.candidates import ListedTokens, Pending, PendingSizes, PendingTokens
+from pgretrieval.db.candidates import CodedPassages, ListedTokens, Pending, PendingSizes, PendingTokens
 from pgretrieval.db.connection import Connection
+from pgretrieval.index.vectors import unit_rows
 from pgretrieval.numerics.centroid_scores import CentroidScores
-from pgretrieval.search.imputation import TokenScores, score_retrieved, warp_scores
+from pgretrieval.search.imputation import TokenScores, best_retrieved, score_retrieved, warp_scores
 from pgretrieval.search.loaded import LoadedIndex
+from pgretrieval.search.matches import NOWHERE, BestTokens, located, places_of
 from pgretrieval.search.maxsim import best_first, token_similarity
 from pgretrieval.search.options import DEFAULT_K_TOKENS, ScanOptions, ScanRequest
 from pgretrieval.search.probe import best_centroids, centroids_with_tokens
 from pgretrieval.search.scanner import BaseScan
-from pgretrieval.types import Float32Array, Imputation, Int32Array, Int64Array, Rerank, Restriction
+from pgretrieval.types import Float32Array, Imputation, Int32Array, Int64Array, Rerank, Restriction, TokenMatrix
 
 _ALL_TOKENS = 2**31 - 1
 _SUFFICIENT = 0.75  # share of the tokens to read; fewer, because of deleted tokens, are not worth another round trip
@@ -91,6 +93,7 @@ class XtrScan(BaseScan):
         self._version: Pending | None = None
         self._sizes: PendingSizes | None = None
         self._warp_scores: Float32Array | None = None
+        self._retrieved: tuple[ListedTokens, Float32Array, TokenScores]
         self._request_hybrid(settings.rerank_depth)
         with self.report.stage("probe"):
             self._scores = CentroidScores(query, index.codebook.centroids)
@@ -212,9 +215,47 @@ class XtrScan(BaseScan):
                 self._settings.imputation,
                 self._warp_scores,
             )
+        if self._request.matches:
+            self._retrieved = tokens, similarity, found
         report.tokens_retrieved = found.retrieved
         report.candidates = len(found.passage_ids)
         return found
+
+    def _best_tokens(self, passage_ids: Int32Array) -> BestTokens:
+        """Return the best retrieved tokens of hits; their positions, which postings do not tell, by what is stored by passage."""
+        if self._settings.rerank != "none":
+            return super()._best_tokens(passage_ids)
+        tokens, similarity, found = self._retrieved
+        codebook, columns = self._index.codebook, np.arange(len(self._query))
+        if len(tokens.passage_ids):
+            best = best_retrieved(similarity, len(columns), self._settings.k_tokens, tokens.passage_ids, passage_ids)
+        else:
+            best = np.full((len(passage_ids), len(columns)), -1, dtype=np.int64)
+        imputed = best < 0
+        similarities = np.repeat(found.missed[None], len(best), axis=0)
+        similarities[~imputed] = similarity[best, columns][~imputed] if len(similarity) else 0
+        vectors = np.zeros((*best.shape, codebook.dim), dtype=np.float32)
+        vectors[~imputed] = self._decoded(tokens.some(best[~imputed]))
+        unplaced = np.full(best.shape, NOWHERE, dtype=np.int64)
+        listed = BestTokens(similarities, unplaced, imputed, np.zeros(len(best), dtype=np.int64), vectors)
+        stored = self._stored(passage_ids)
+        return listed if stored is None else located(listed, stored)
+
+    def _decoded(self, coded: ListedTokens | CodedPassages) -> Float32Array:
+        vectors = self._index.codebook.decode(coded.centroid_ids, coded.residuals)
+        return unit_rows(vectors) if self._index.codebook.unit else vectors
+
+    def _stored(self, passage_ids: Int32Array) -> TokenMatrix | None:
+        """Return the vectors of passages in the order of their texts, kept or decoded, if the collection stores either."""
+        if not (self._index.keeps_vectors or self._index.codes_by_passage):
+            return None
+        self.report.round_trips += 1
+        if self._index.keeps_vectors:
+            kept = read.vectors_of(self._tables, passage_ids).read()
+            return kept.tokens.some(places_of(passage_ids, kept.passage_ids).tolist())
+        codes = read.codes_of(self._tables, passage_ids, self._scores.centroids).read()
+        some = codes.some(places_of(passage_ids, codes.passage_ids))
+        return TokenMatrix(self._decoded(some), some.offsets)
 
     def _warp(self) -> Float32Array | None:
         """Return the imputed scores (query tokens,) if WARP's were asked for."""

@@ -155,7 +155,7 @@ class _Mining:
     def take(self, relevant_by_query: Mapping[str, tuple[str, list[str]]]) -> None:
         """Mine tuples of queries; `relevant_by_query` maps query ids to text and relevant passages."""
         rankings = self._rankings([text for text, _ in relevant_by_query.values()])
-        self._texts.update((hit.id, _encoded_text(hit)) for hits in rankings for hit in hits)
+        self._texts.update((hit.id, hit.encoded_text) for hits in rankings for hit in hits)
         self._fetch({key for _, relevant in relevant_by_query.values() for key in relevant})
         for (query_id, (query, relevant)), hits in zip(relevant_by_query.items(), rankings, strict=True):
             found = [hit.id for hit in hits]
@@ -252,8 +252,3 @@ class _Mining:
 
         scores = self._scorer.predict(pairs, report).reshape(len(drawn), -1).tolist()
         return [replace(one, scores=tuple(row)) for one, row in zip(drawn, scores, strict=True)]
-
-
-def _encoded_text(hit: Hit) -> str:
-    """Return the text of a hit for encoders."""
-    return Passage(hit.id, hit.text, hit.title).encoded_text

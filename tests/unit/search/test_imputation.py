@@ -121,7 +121,7 @@ def test_walked_centroids():
 
 def test_unknown_passages_score_as_those_without_a_retrieved_token():
     """Unknown passages, also beyond the last known one, have the score of passages without a retrieved token."""
-    scored = TokenScores(np.array([2], dtype=np.int32), np.array([9], dtype=np.float32), 1.0, 1)
+    scored = TokenScores(np.array([2], dtype=np.int32), np.array([9], dtype=np.float32), np.array([1], dtype=np.float32), 1)
     assert scored.of(np.array([1, 2, 3], dtype=np.int32)).tolist() == [1, 9, 1]
 
 
