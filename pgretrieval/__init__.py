@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from pgretrieval.index.options import CollectionOptions
     from pgretrieval.search.explain import Explanation
     from pgretrieval.search.options import SearchOptions
-    from pgretrieval.types import AddReport, CollectionSettings, Hit, Passage, Violation, WorkReport
+    from pgretrieval.types import AddReport, CollectionSettings, Hit, Passage, TokenMatch, Violation, WorkReport
 
 __all__ = [
     "AddReport",
@@ -86,6 +86,7 @@ __all__ = [
     "SearchOptions",
     "StorageError",
     "TimedOutError",
+    "TokenMatch",
     "UnknownOptionError",
     "VectorError",
     "Violation",
@@ -106,7 +107,9 @@ _LAZY = {
     "Finding": "pgretrieval.db.doctor",
     **dict.fromkeys(("AsyncCollection", "AsyncRetrievalDatabase", "Connecting", "connect_async"), "pgretrieval.asynchronous"),
     **dict.fromkeys(("Costs", "FactorizationReport"), "pgretrieval.anncur.factorize"),
-    **dict.fromkeys(("AddReport", "CollectionSettings", "Hit", "Passage", "Violation", "WorkReport"), "pgretrieval.types"),
+    **dict.fromkeys(
+        ("AddReport", "CollectionSettings", "Hit", "Passage", "TokenMatch", "Violation", "WorkReport"), "pgretrieval.types"
+    ),
 }
 
 

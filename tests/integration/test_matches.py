@@ -16,7 +16,7 @@ from tests.support.codes import decoded
 from tests.support.cross_encoder import TableCrossEncoder, queries
 from tests.support.encoder import HashedEncoder
 from tests.support.telling import TellingEncoder
-from tests.support.tokens import EVERYTHING, KINDS, fill
+from tests.support.tokens import EVERYTHING, KINDS, fill, lengthened
 from tests.support.vectors import clustered, passages, unit
 
 ALL = {"probes": 10**6, "candidates": 300, "pruning": 300}
@@ -55,11 +55,7 @@ def test_matches_are_the_best_tokens_by_what_is_stored(
 ) -> None:
     """Similarities are of decoded codes, or of kept vectors, and sum to the score, whichever generator found the passage."""
     docs = database.create_collection("docs", **STORED[name])
-    vectors = (
-        [rows * np.float32(1 + number % 3) for number, rows in enumerate(corpus.vectors)]
-        if name.startswith("long")
-        else corpus.vectors
-    )
+    vectors = lengthened(corpus.vectors) if name.startswith("long") else corpus.vectors
     docs.add(corpus.passages, vectors=vectors)
     if name != "unbuilt":
         docs.build()
@@ -126,7 +122,7 @@ def test_a_passage_without_retrieved_tokens_is_all_imputed(by_tokens: dict[str, 
 )
 def test_positions_of_retrieved_tokens(database: pgretrieval.RetrievalDatabase, options: dict[str, Any]) -> None:
     """Postings do not tell positions: these come from kept vectors, from codes by passage, or from the text encoded again."""
-    docs = database.create_collection("docs", encoder=TellingEncoder(), **options)
+    docs = database.create_collection("docs", encoder=TellingEncoder(), scorer="xtr", **options)
     docs.add([{"id": f"p{n}", "title": f"Title{n}", "text": f"w{n} w{n + 1} same w{n + 2}"} for n in range(60)])
     docs.build()
     (hit,) = docs.search("w7 same w8", k=1, matches=True, rerank="none", among=["p7"])
@@ -160,7 +156,7 @@ def hybrid(
 @pytest.mark.parametrize("fusion", ["score", "rank"])
 @pytest.mark.parametrize("weights", [(1, 0.4, 0.5), (0, 1, 0), (-1, 1, 2)])
 def test_components_sum_to_a_fused_score(hybrid: pgretrieval.Collection, corpus: Corpus, fusion: str, weights: Any) -> None:
-    """Components sum to the score and shares to "late", and a more similar token has the greater share if the weight is positive."""
+    """Components sum to the score and shares to "late"; a more similar token has the greater share if the weight is positive."""
     query, dense = corpus.queries[0], corpus.queries[0].mean(axis=0)
     given = {"vectors": query, "fusion": fusion, "weights": weights, "k": 20}
     hits = hybrid.hybrid_search("passage 12", dense=dense, matches=True, **given)
@@ -275,9 +271,9 @@ def test_a_cross_encoder_has_no_matches(database: pgretrieval.RetrievalDatabase,
 def test_matches_is_true_or_false(built: pgretrieval.Collection, corpus: Corpus, given: Any) -> None:
     """Raises ConfigError for another value."""
     for search in (built.search, built.hybrid_search):
-        with pytest.raises(ConfigError, match="matches is .*give True or False"):
+        with pytest.raises(ConfigError, match=r"matches is .*give True or False"):
             search("x", vectors=corpus.queries[0], matches=given)
-    with pytest.raises(ConfigError, match="matches is .*give True or False"):
+    with pytest.raises(ConfigError, match=r"matches is .*give True or False"):
         built.text_search("x", matches=given)
 
 
