@@ -111,11 +111,11 @@ class CollectionEncoder:
         tokens, dense = self._encode(_text_list(texts), "encode_document" + _WITH_DENSE, progress)
         return tokens, np.stack(dense) if dense else np.zeros((0, 0), dtype=np.float32)
 
-    def query_tokens(self, texts: Sequence[str]) -> list[list[TokenText]] | None:
+    def query_tokens(self, texts: Sequence[str] | str) -> list[list[TokenText]] | None:
         """Return the tokens of each query, one for each vector, or None if the encoder does not tell them."""
         return self._tokens("query_tokens", texts)
 
-    def document_tokens(self, texts: Sequence[str]) -> list[list[TokenText]] | None:
+    def document_tokens(self, texts: Sequence[str] | str) -> list[list[TokenText]] | None:
         """Return the tokens of each document, one for each vector, or None if the encoder does not tell them."""
         return self._tokens("document_tokens", texts)
 
@@ -138,14 +138,15 @@ class CollectionEncoder:
             if callable(change):
                 change(query, document)
 
-    def _tokens(self, method: str, texts: Sequence[str]) -> list[list[TokenText]] | None:
+    def _tokens(self, method: str, texts: Sequence[str] | str) -> list[list[TokenText]] | None:
+        listed = _text_list(texts)
         with self._lock:
             try:
                 tell = getattr(self._loaded(), method, None)
             except EncoderError:  # vectors were given, where the model is not
                 return None
-            returned = self._call(method, list(texts)) if callable(tell) else None
-        return None if returned is None else token_texts(returned, texts, method)
+            returned = self._call(method, listed) if callable(tell) else None
+        return None if returned is None else token_texts(returned, listed, method)
 
     def _count(self, method: str, texts: Sequence[str] | str) -> int:
         listed = _text_list(texts)

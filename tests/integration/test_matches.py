@@ -60,7 +60,9 @@ def test_matches_are_the_best_tokens_by_what_is_stored(
     if name != "unbuilt":
         docs.build()
     expected = halved(vectors) if name in ("kept", "long and kept", "unbuilt") else decoded(database.url, "docs")
-    options = {"generator": generator, "where": {"number": {"$lt": 250}}} if generator is None else {"generator": generator}
+    options: dict[str, Any] = {"generator": generator}
+    if generator is None:
+        options |= {"where": {"number": {"$lt": 250}}, "reduction": "mean"}
     for query, hits in zip(
         corpus.queries[:3], docs.search_many(vectors=corpus.queries[:3], k=5, matches=True, **options), strict=True
     ):
