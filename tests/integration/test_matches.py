@@ -124,7 +124,7 @@ def test_a_passage_without_retrieved_tokens_is_all_imputed(by_tokens: dict[str, 
 )
 def test_positions_of_retrieved_tokens(database: pgretrieval.RetrievalDatabase, options: dict[str, Any]) -> None:
     """Postings do not tell positions: these come from kept vectors, from codes by passage, or from the text encoded again."""
-    docs = database.create_collection("docs", encoder=TellingEncoder(), scorer="xtr", **options)
+    docs = database.create_collection("docs", encoder=TellingEncoder(), **options)
     docs.add([{"id": f"p{n}", "title": f"Title{n}", "text": f"w{n} w{n + 1} same w{n + 2}"} for n in range(60)])
     docs.build()
     (hit,) = docs.search("w7 same w8", k=1, matches=True, rerank="none", among=["p7"])
