@@ -125,6 +125,7 @@ class AsyncCollection:
     search_many = in_thread(Collection.search_many)
     hybrid_search = in_thread(Collection.hybrid_search)
     text_search = in_thread(Collection.text_search)
+    dense_search = in_thread(Collection.dense_search)
     explain = in_thread(Collection.explain)
     exact_rankings = in_thread(Collection.exact_rankings)
     get = in_thread(Collection.get)

@@ -21,6 +21,7 @@ from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.importing import whole
 from pgretrieval.index.work import Stage
+from pgretrieval.search.dense import dense_search
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.filters import check_where, read_restriction
 from pgretrieval.search.fusion import read_fusion
@@ -159,6 +160,42 @@ class Collection(StoredCollection):
         hits = self._opened.complete(text_search(self._database, self._row, query, k, restricted).hits, k)
         hits = reaching(least, hits)
         return without_matches(hits, "words") if matches else hits
+
+    def dense_search(
+        self,
+        query: str | None = None,
+        k: int = 10,
+        *,
+        dense: Any = None,
+        where: Mapping[str, Any] | str | None = None,
+        among: Ids | None = None,
+        min_score: float | None = None,
+        matches: bool = False,
+    ) -> list[Hit]:
+        """Return the k best passages by their dense vectors alone.
+
+        The score is the cosine, or what the index of the application's column compares: inner product or negative distance.
+
+        Args:
+            query: The query text, if the encoder computed the passages' dense vectors.
+            k: Number of passages to return.
+            dense: Dense vector of the query (dense dim,), instead of the text.
+            where: A filter as in `SearchOptions`.
+            among: Ids as in `SearchOptions`.
+            min_score: Least score of a hit.
+            matches: True adds `Hit.components` and `Hit.note`; a search by dense vectors has no token matches.
+
+        Raises:
+            InputError: The query is blank.
+            VectorError: The vector is invalid.
+            ConfigError: Another argument is invalid, or the collection has no dense vectors.
+            EncoderError: The encoder cannot be loaded.
+        """
+        k, least, matches = read_k(k), read_min_score(min_score), validate.flag("matches", matches)
+        restricted = read_restriction(self._database, where, among)
+        hits = self._opened.retry(lambda: dense_search(self._opened, query, dense, k, restricted))
+        hits = reaching(least, self._opened.complete(hits, k))
+        return without_matches(hits, "dense") if matches else hits
 
     def hybrid_search(
         self,

@@ -150,6 +150,19 @@ def text_search(
     return _hits("text_search", collection, query_arguments, k, where, among, min_score, {})
 
 
+def dense_search(
+    collection: str,
+    query: Any,
+    k: int = 10,
+    *,
+    where: Mapping[str, Any] | str | None = None,
+    among: Iterable[str] | sa.Select[Any] | None = None,
+    min_score: float | None = None,
+) -> TableValuedAlias:
+    """Return a call of `pgretrieval.dense_search` for the query's dense vector, with the columns of `search`."""
+    return _hits("dense_search", collection, [_dense_vector(query)], k, where, among, min_score, {})
+
+
 def hybrid_search(
     collection: str,
     query: Any,
@@ -172,10 +185,14 @@ def hybrid_search(
         "rank_constant": sa.literal(fusing.rank_constant, sa.Integer),
     }
     if dense is not None:
-        text = parameters.vector(dense_array(dense, "the query", None))
-        options["query_dense"] = sa.func.pgretrieval.as_vector(sa.literal(text, sa.Text))
+        options["query_dense"] = _dense_vector(dense)
     query_arguments = [token_vectors(query), sa.literal(validate.query(query_text), sa.Text)]
     return _hits("hybrid_search", collection, query_arguments, k, where, among, min_score, options)
+
+
+def _dense_vector(dense: Any) -> sa.ColumnElement[Any]:
+    """Return a row of numbers as a `vector` expression. Raises VectorError for other values."""
+    return sa.func.pgretrieval.as_vector(sa.literal(parameters.vector(dense_array(dense, "the query", None)), sa.Text))
 
 
 def _hits(

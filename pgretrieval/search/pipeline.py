@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -12,11 +11,11 @@ from pgretrieval.db import candidates as read
 from pgretrieval.db.connection import Connection
 from pgretrieval.db.handles import CollectionTables
 from pgretrieval.db.tables import collections, passages
-from pgretrieval.encode.base import CollectionEncoder
-from pgretrieval.errors import ConfigError, DimensionMismatchError, EncoderChangedError, PgRetrievalWarning
+from pgretrieval.errors import ConfigError, DimensionMismatchError, EncoderChangedError
 from pgretrieval.index.opened import OpenCollection
-from pgretrieval.index.vectors import dense_array, token_array, token_matrix, unit_rows
+from pgretrieval.index.vectors import token_array, token_matrix
 from pgretrieval.presets import row_for
+from pgretrieval.search.dense import current_row, read_dense, warn_if_truncated
 from pgretrieval.search.exhaustive import compare_all, compare_listed, exact_rankings
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.loaded import IndexCache, LoadedIndex
@@ -235,23 +234,18 @@ def encode_queries(opened: OpenCollection, texts: Sequence[str] | None, vectors:
         return QueryVectors(checked_vectors(opened, vectors), None)
     encoding, encoder = opened.encoder()
     checked = [validate.query(text) for text in texts or []]
-    _warn_if_truncated(checked, encoder)
+    warn_if_truncated(checked, encoder)
     return QueryVectors(encoder.encode_query(checked), encoding, encoded=checked)
 
 
 def encode_hybrid_query(opened: OpenCollection, query: str, vectors: Any, dense: Any) -> tuple[QueryVectors, Float32Array | None]:
     """Return the token vectors and the dense vector (dense dim,) or None of a query."""
-    row = opened.refresh() if opened.row.keeps_dense and opened.row.dense_dim is None else opened.row
-    if dense is not None and row.dense is None:
-        msg = f"collection {row.name!r} has no dense vectors; create it with dense=, or leave dense= out of the search"
-        raise ConfigError(msg)
-    given = None if dense is None else dense_array(dense, "the query", row.dense_dim)
-    if given is not None and row.keeps_dense:
-        given = unit_rows(given[None])[0]  # vectors of any other length may exceed half precision
+    row = current_row(opened)
+    given = None if dense is None else read_dense(opened, dense)
     if vectors is not None or given is not None or not row.keeps_dense or row.given_dense:
         return encode_queries(opened, [query] if vectors is None else None, as_list(vectors)), given
     encoding, encoder = opened.encoder()
-    _warn_if_truncated([query], encoder)
+    warn_if_truncated([query], encoder)
     tokens, rows = encoder.encode_query_with_dense(query)
     return QueryVectors(tokens, encoding, encoded=[query]), rows[0]
 
@@ -266,10 +260,3 @@ def checked_vectors(opened: OpenCollection, vectors: Sequence[Any]) -> list[Floa
         pass
     dim = opened.refresh().dim
     return [token_array(*given, dim) for given in zip(vectors, whats, strict=True)]
-
-
-def _warn_if_truncated(texts: list[str], encoder: CollectionEncoder) -> None:
-    """Warn about queries longer than the model's limit."""
-    if cut := encoder.count_truncated_queries(texts):
-        what = "the query was" if len(texts) == 1 else f"{cut} of {len(texts)} queries were"
-        warnings.warn(f"{what} longer than the model's limit and truncated", PgRetrievalWarning, stacklevel=3)

@@ -153,14 +153,14 @@ from pgretrieval.candidates_by_text(
 select pg_catalog.array_agg(passage_id), pg_catalog.array_agg(score)
 from pgretrieval.candidates_by_dense(
     (select collection from pgretrieval.collection where collection_id = %(collection_id)s),
-    %(query_dense)s, %(n)s, %(filter)s::jsonpath, {among}, null
+    %(query_dense)s, %(n)s, %(filter)s::jsonpath, {among}, null, false
 )
 
 -- name: score_dense
 select pg_catalog.array_agg(passage_id), pg_catalog.array_agg(score)
 from pgretrieval.candidates_by_dense(
     (select collection from pgretrieval.collection where collection_id = %(collection_id)s),
-    %(query_dense)s, null, null, null, %(passage_ids)s
+    %(query_dense)s, null, null, null, %(passage_ids)s, false
 )
 
 -- name: check_filter

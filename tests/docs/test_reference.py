@@ -35,6 +35,7 @@ FOR_APPLICATIONS = {
     "compact",
     "create_collection",
     "delete_passage",
+    "dense_search",
     "detach",
     "drop_collection",
     "drop_leftover",

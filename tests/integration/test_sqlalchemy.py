@@ -19,6 +19,7 @@ from pgretrieval.sqlalchemy import (
     centroid,
     collection,
     collections,
+    dense_search,
     dense_vector,
     hybrid_search,
     item_embedding,
@@ -109,6 +110,9 @@ def test_all_three(engine: sa.Engine, module_database: pgretrieval.RetrievalData
     docs.add(corpus.passages[:20], vectors=corpus.vectors[:20], dense=dense)
     docs.build()
     query = corpus.queries[0]
+    alone = dense_search("three", 3 * dense[4], 5, among=["p4", "p5"], min_score=0.5).alias("found")
+    with engine.connect() as connection:
+        assert connection.execute(sa.select(alone.c.id, alone.c.score)).all() == [("p4", 1)]
     for options in ({}, {"fusion": "rank", "rank_constant": 5}, {"weights": (0.0, 0.0, 1.0)}):
         expected = docs.hybrid_search("passage 7", 20, vectors=query, dense=3 * dense[4], **options)
         with engine.connect() as connection:

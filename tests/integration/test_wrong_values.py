@@ -62,10 +62,11 @@ _GIVEN_TO: dict[str, dict[str, Callable[[], Any]]] = {
     "Collection.exact_rankings": {"queries": lambda: [_VECTOR]},
     "sqlalchemy.search": {"query": lambda: _VECTOR},
     "sqlalchemy.hybrid_search": {"query": lambda: _VECTOR},
+    "sqlalchemy.dense_search": {"query": lambda: _VECTOR[0]},
 }
-_INSTEAD = {"vectors": ("query", "queries")}
+_INSTEAD = {"vectors": ("query", "queries"), "dense": ("query",)}
 """Parameters that replace another, which is then left out."""
-_BY_ITSELF = {"Collection.hybrid_search", "Collection.add"}
+_BY_ITSELF = {"Collection.hybrid_search", "Collection.add", "sqlalchemy.hybrid_search"}
 
 
 def _public(owner: Any, prefix: str) -> Iterator[tuple[str, Any]]:

@@ -345,7 +345,7 @@ def test_dense_vectors_are_found_by_the_vector_index(
         indexes_before, tables_before = usage(connection)
         rows = connection.execute(
             "select * from pgretrieval.candidates_by_dense("
-            "pgretrieval.known_collection('large'), %s::vector, 64, %s::jsonpath, null, null)",
+            "pgretrieval.known_collection('large'), %s::vector, 64, %s::jsonpath, null, null, false)",
             [dense, predicate],
         ).fetchall()
         indexes, tables = usage(connection)
@@ -355,6 +355,22 @@ def test_dense_vectors_are_found_by_the_vector_index(
     assert tables[table] == tables_before[table]
 
 
+@pytest.mark.parametrize("restriction", ["", ", filter => '$.number >= 100'"])
+def test_a_search_by_dense_vectors_reads_the_vector_index(large: pgretrieval.Collection, restriction: str):
+    """`dense_search` scans the vector index once, and reads passages by their keys."""
+    number = large._row.collection_id
+    dense = vector(clustered(1, tokens=(1, 1), seed=4, directions=2000)[0][0])
+    with psycopg.connect(large._database.url, autocommit=True) as connection:
+        indexes_before, tables_before = usage(connection)
+        found = connection.execute(f"select * from pgretrieval.dense_search('large', %s::vector{restriction})", [dense]).fetchall()
+        indexes, tables = usage(connection)
+    assert len(found) == 10
+    index, table = f"dense_vector_{number}_0_hnsw", f"dense_vector_{number}"
+    assert indexes[index] - indexes_before[index] == 1
+    assert tables[table] == tables_before[table]
+    assert tables[f"passage_{number}"] - tables_before[f"passage_{number}"] <= (0.6 * PASSAGES if restriction else 0)
+
+
 def test_dense_vectors_of_some_passages_come_by_the_primary_key(large: pgretrieval.Collection):
     """Dense vectors of given passages are read by primary key."""
     table = f"dense_vector_{large._row.collection_id}"
@@ -362,7 +378,7 @@ def test_dense_vectors_of_some_passages_come_by_the_primary_key(large: pgretriev
     with psycopg.connect(large._database.url, autocommit=True) as connection:
         _, tables_before = usage(connection)
         statement = """select * from pgretrieval.candidates_by_dense(
-            pgretrieval.known_collection('large'), %s::vector, null, null, null, '{5,50,500}')"""
+            pgretrieval.known_collection('large'), %s::vector, null, null, null, '{5,50,500}', false)"""
         assert len(connection.execute(statement, [dense]).fetchall()) == 3
         _, tables = usage(connection)
     assert tables[table] == tables_before[table]

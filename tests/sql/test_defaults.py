@@ -102,7 +102,7 @@ def test_constants_of_sql_are_those_of_python(connection: Connection, function: 
     assert written in source
 
 
-@pytest.mark.parametrize("function", ["search", "xtr_search", "text_search", "hybrid_search"])
+@pytest.mark.parametrize("function", ["search", "xtr_search", "text_search", "dense_search", "hybrid_search"])
 def test_default_arguments_of_searches(connection: Connection, function: str):
     """Common arguments have the same default; null in SQL is None in Python."""
     method = getattr(pgretrieval.Collection, "search" if function == "xtr_search" else function)

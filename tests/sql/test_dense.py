@@ -35,7 +35,7 @@ def nearest(connection: Connection, query: Float32Array, n: int = 10, filter: st
     """Keys and scores of pgretrieval.candidates_by_dense."""
     return connection.execute(
         "select key, score from pgretrieval.candidates_by_dense("
-        "    pgretrieval.known_collection('docs'), %s::vector, %s, %s::jsonpath, %s, null) as found"
+        "    pgretrieval.known_collection('docs'), %s::vector, %s, %s::jsonpath, %s, null, false) as found"
         " join pgretrieval.passage using (passage_id) order by score desc, passage_id",
         [text(query), n, filter, among],
     ).fetchall()
@@ -102,6 +102,93 @@ def test_sql_adds_the_same_bytes_as_python(docs: pgretrieval.Collection, connect
     assert all(one == other for one, other in pairs)
 
 
+def dense_search(connection: Connection, query: Float32Array, k: int = 10, **options: Any) -> list[tuple[Any, ...]]:
+    """(rank, id, score) of the hits."""
+    named = "".join(f", {option} => %({option})s" for option in options)
+    statement = f"select rank, id, score from pgretrieval.dense_search('docs', %(query)s::vector, %(k)s{named})"
+    return connection.execute(statement, {"query": text(query), "k": k, **options}).fetchall()
+
+
+def ranked(hits: list[pgretrieval.Hit]) -> list[tuple[int, str, float]]:
+    return [(hit.rank, hit.id, hit.score) for hit in hits]
+
+
+def test_the_best_by_dense_vectors_alone(docs: pgretrieval.Collection, connection: Connection, own: Float32Array):
+    """Exactly the best by cosine, in SQL and in Python, before and after a build, of query vectors of any length."""
+    for _ in range(2):
+        for query in directions(3, 6):
+            scores = cosine(query, own)
+            found = dense_search(connection, query, 20)
+            best = [
+                (rank, f"p{place}", pytest.approx(scores[place], abs=2e-3))
+                for rank, place in enumerate(np.argsort(-scores)[:20], 1)
+            ]
+            assert found == best
+            assert ranked(docs.dense_search(dense=query, k=20)) == found
+            least = found[6][2]
+            assert dense_search(connection, query, 20, min_score=least) == found[:7]
+            assert ranked(docs.dense_search(dense=query, k=20, min_score=least)) == found[:7]
+            assert docs.dense_search(dense=query, min_score=1.1) == []
+        docs.build()
+
+
+@pytest.mark.parametrize("kept", [200, 40, 4, 0])
+def test_the_best_by_dense_vectors_among_others(docs: pgretrieval.Collection, connection: Connection, own: Float32Array, kept: int):
+    """All that match come, the best first, if they are fewer than k."""
+    docs.build()
+    query = directions(1, 6)[0]
+    best = [f"p{place}" for place in np.argsort(-cosine(query, own[:kept])).tolist()]
+    even = [f"p{place}" for place in range(0, kept, 2)]
+    for wanted, restricted, in_python in (
+        (best, {"filter": f"$.number < {kept}"}, {"where": {"number": {"$lt": kept}}}),
+        ([key for key in best if key in even], {"among": even}, {"among": even}),
+    ):
+        found = [row[1] for row in dense_search(connection, query, 300, **restricted)]
+        assert found == [hit.id for hit in docs.dense_search(dense=query, k=300, **in_python)]
+        assert (found[:10], sorted(found)) == (wanted[:10], sorted(wanted))  # nearly equal ones may swap in half precision
+
+
+def test_all_columns_of_a_dense_search(docs: pgretrieval.Collection, connection: Connection, own: Float32Array):
+    """Hits have the columns of other searches."""
+    cursor = connection.execute("select * from pgretrieval.dense_search('docs', %s::vector, k => 1)", [text(own[7])])
+    assert [column.name for column in cursor.description or []] == ["rank", "id", "score", "title", "body", "metadata"]
+    found = cursor.fetchone()
+    assert found == (1, "p7", pytest.approx(1, abs=1e-3), "title 7", "text of passage 7", {"number": 7})
+    assert docs.dense_search(dense=own[7], k=1) == [pgretrieval.Hit(*found)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("'nobody', '[1]'::vector", "no collection 'nobody'"),
+        ("'none', '[1]'::vector", "collection 'none' has no dense vectors"),
+        ("'docs', null", "the dense vector of the query is null"),
+        ("'docs', '[1]'::vector", "the dense vector of the query has 1 dimensions, but the collection's have 24"),
+        ("'docs', array_fill(0, array[24])::vector", "the dense vector of the query is zero and has no direction"),
+        ("'docs', array_fill(1, array[24])::vector, 0", "k is 0"),
+        ("'docs', array_fill(1, array[24])::vector, filter => '$.n'", "no predicate"),
+        ("'docs', array_fill(1, array[24])::vector, min_score => 'NaN'", "min_score is NaN"),
+    ],
+)
+def test_wrong_arguments_of_a_dense_search(
+    docs: pgretrieval.Collection, database: pgretrieval.RetrievalDatabase, connection: Connection, arguments: str, message: str
+):
+    """Wrong arguments raise errors that name the value."""
+    database.create_collection("none")
+    with pytest.raises(psycopg.Error, match=message) as caught:
+        connection.execute(f"select * from pgretrieval.dense_search({arguments})")
+    assert caught.value.sqlstate in ("PGR04", "PGR05")
+
+
+def test_deleted_passages_do_not_shorten_a_dense_search(docs: pgretrieval.Collection, connection: Connection, own: Float32Array):
+    """Entries of the index whose passages are gone are passed over, and k others come."""
+    docs.build()
+    query = directions(1, 6)[0]
+    order = np.argsort(-cosine(query, own)).tolist()
+    docs.delete([f"p{place}" for place in order[:280]])
+    assert [hit.id for hit in docs.dense_search(dense=query, k=20)] == [f"p{place}" for place in order[280:]]
+
+
 def test_a_deleted_passage_is_gone(docs: pgretrieval.Collection, connection: Connection, own: Float32Array):
     """A deleted passage's vector is removed and takes no place among the nearest."""
     docs.build()
@@ -136,7 +223,7 @@ def test_a_table_of_the_applications_own(
     held = [passage | {"id": key} for passage, key in zip(passages(250), keys, strict=False)] + [{"id": "other", "text": "no row"}]
     docs.add(held, vectors=clustered(251, seed=1))
     query = directions(1, 6)[0]
-    scores = cosine(query, own[:250]) - 1
+    scores = cosine(query, own[:250])
     scores[5] = -3
     best = np.argsort(-scores).tolist()[:249]
     found = nearest(connection, query, n=300)
@@ -144,7 +231,7 @@ def test_a_table_of_the_applications_own(
     assert [key for key, _ in found[:10]] == [keys[place] for place in best[:10]]
     of_some = connection.execute(
         "select key, score from pgretrieval.candidates_by_dense(pgretrieval.known_collection('docs'), %s::vector, null, null, null,"
-        " array(select passage_id from pgretrieval.passage where metadata @@ '$.number < 10' or key = 'other')) as f"
+        " array(select passage_id from pgretrieval.passage where metadata @@ '$.number < 10' or key = 'other'), false) as f"
         " join pgretrieval.passage using (passage_id)",
         [text(query)],
     ).fetchall()
@@ -164,9 +251,29 @@ def test_the_index_of_the_column_says_how_to_compare(
     docs.add(passages(300), vectors=clustered(300, seed=1))
     docs.build()
     query = directions(1, 6)[0]
-    scores = {"ip": own @ query, "l2": -np.linalg.norm(own - query, axis=1), "cosine": cosine(query, own) - 1}[operator]
+    scores = {"ip": own @ query, "l2": -np.linalg.norm(own - query, axis=1), "cosine": cosine(query, own)}[operator]
     best = np.argsort(-scores)[:10].tolist()
     assert nearest(connection, query) == [(f"p{place}", pytest.approx(scores[place], abs=1e-4)) for place in best]
+    assert [row[1:] for row in dense_search(connection, query)] == nearest(connection, query)
+    assert ranked(docs.dense_search(dense=query)) == dense_search(connection, query)
+    if operator == "cosine":
+        assert docs.dense_search(dense=own[7], k=1)[0].score == pytest.approx(1)
+
+
+def test_vectors_without_a_cosine_are_left_out(database: pgretrieval.RetrievalDatabase, connection: Connection, own: Float32Array):
+    """A vector of length zero in the application's table has no score, and does not spoil others'."""
+    connection.execute(f"create table public.articles (id text primary key, embedding vector({DENSE_DIM}))")
+    rows = [(f"p{number}", text(vector if number != 5 else 0 * vector)) for number, vector in enumerate(own[:20])]
+    connection.cursor().executemany("insert into public.articles values (%s, %s)", rows)
+    docs = database.create_collection("docs", dense="public.articles.embedding")
+    vectors = clustered(20, seed=1)
+    docs.add(passages(20), vectors=vectors)
+    docs.build()
+    found = docs.dense_search(dense=own[7], k=20)
+    assert {hit.id for hit in found} == {f"p{number}" for number in range(20) if number != 5}
+    both = docs.hybrid_search("passage", 20, vectors=vectors[3], dense=own[7])
+    assert len(both) == 20
+    assert np.isfinite([hit.score for hit in both]).all()
 
 
 def test_a_table_that_was_dropped(database: pgretrieval.RetrievalDatabase, connection: Connection):
@@ -207,7 +314,7 @@ def test_a_column_of_several_dimensions(database: pgretrieval.RetrievalDatabase,
     docs.build()
     with pytest.raises(ConfigError, match=r"public.mixed.embedding has vectors of other dimensions than .* 3.*one dimension"):
         docs.hybrid_search("passage 7", vectors=corpus.queries[0], dense=[1, 2, 3])
-    for arguments in ("5, null, null, null", "null, null, null, '{1,2,3}'"):
+    for arguments in ("5, null, null, null, false", "null, null, null, '{1,2,3}', false"):
         call = f"pgretrieval.candidates_by_dense(held, '[1,2,3]', {arguments})"
         with pytest.raises(psycopg.errors.DatabaseError) as caught:
             connection.execute(f"select found.* from pgretrieval.known_collection('docs') as held, {call} as found")
@@ -465,3 +572,7 @@ def test_the_index_finds_nearly_all_of_the_nearest(database: pgretrieval.Retriev
         best = {f"p{place}" for place in np.argsort(-cosine(query, dense))[:10].tolist()}
         found.append(len(best & {key for key, _ in nearest(connection, query, n=64)}) / 10)
     assert np.mean(found) >= 0.9
+    many = [hit.id for hit in docs.dense_search(dense=query, k=1500)]  # more than one scan of the index returns
+    assert len(set(many)) == 1500
+    assert len(set(many) & {f"p{place}" for place in np.argsort(-cosine(query, dense))[:1500].tolist()}) >= 1300
+    assert len(docs.dense_search(dense=query, k=10**6)) == 5000

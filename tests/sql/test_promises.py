@@ -309,6 +309,7 @@ ARGUMENTS = {
     "unit_vectors": "true",
     "reduction": "'sum'",
     "min_score": "null",
+    "dense_search.query": "array_fill(1, array[16])::vector",
     "fusion": "'score'",
     "weights": "'{1,0.4,0.5}'",
     "rank_constant": "60",

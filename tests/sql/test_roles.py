@@ -189,9 +189,10 @@ def test_counts_cover_one_tenant(tenants: dict[str, str], corpus: Corpus, name: 
             "select count(*) from pgretrieval.candidates_by_text("
             "pgretrieval.known_collection('docs'), 'text passage', 1000, null, null) where %s <> ''",
             "select count(*) from pgretrieval.candidates_by_dense("
-            "pgretrieval.known_collection('docs'), (%s::vector[])[1], 1000, null, null, null)",
+            "pgretrieval.known_collection('docs'), (%s::vector[])[1], 1000, null, null, null, true)",
             "select count(*) from pgretrieval.candidates_by_dense("
-            f"pgretrieval.known_collection('docs'), (%s::vector[])[1], null, null, null, {everything})",
+            f"pgretrieval.known_collection('docs'), (%s::vector[])[1], null, null, null, {everything}, false)",
+            "select count(*) from pgretrieval.dense_search('docs', (%s::vector[])[1], 1000)",
             "select count(*) from pgretrieval.hybrid_search("
             "'docs', %s::vector[], 'text passage', 300, query_dense => array_fill(1, array[64])::vector)",
         ):

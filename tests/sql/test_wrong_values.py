@@ -95,6 +95,7 @@ RIGHT_FOR = {
     "resync": {"name": "attached"},
     "detach": {"name": "attached"},
     "xtr_search": {"collection": "tokens"},
+    "dense_search": {"query": _VECTOR},
     "as_vectors": {"numbers": _TOKENS},
 }
 

@@ -19,7 +19,7 @@ declare
 begin
     if held.dense is null then
         raise exception 'collection % has no dense vectors', quote_literal(held.name) using errcode = 'PGR05',
-            hint = 'Create it with dense => ''kept'' or schema.table.column, or leave query_dense out of the search.';
+            hint = 'Create it with dense => ''kept'' or schema.table.column, or search without dense vectors.';
     end if;
     if held.dense = 'kept' then
         return query select

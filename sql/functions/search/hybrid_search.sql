@@ -64,7 +64,7 @@ begin
     if query_dense is not null then
         query_dense := pgretrieval.checked_dense(held, 'the query', query_dense);
         by_dense := array(
-            select passage_id from pgretrieval.candidates_by_dense(held, query_dense, greatest(64, 5 * k), filter, among, null)
+            select passage_id from pgretrieval.candidates_by_dense(held, query_dense, greatest(64, 5 * k), filter, among, null, false)
         );
     end if;
     if query is not null then
@@ -121,7 +121,7 @@ begin
             from unnest(chosen) as picked (passage_id)
             left join unnest(late_passages, late_scores) as late (passage_id, score) using (passage_id)
             left join unnest(by_words, word_scores) as words (passage_id, score) using (passage_id)
-            left join pgretrieval.candidates_by_dense(held, query_dense, null, null, null, chosen) as dense using (passage_id)
+            left join pgretrieval.candidates_by_dense(held, query_dense, null, null, null, chosen, false) as dense using (passage_id)
         ) as scored
     ) as fused;
     return query select * from pgretrieval.show(held, chosen, scores, k, min_score);
