@@ -306,9 +306,9 @@ create table pgretrieval.anchor_score (
 ) partition by list (matrix_id);
 alter table pgretrieval.anchor_score alter column scores set storage external;
 comment on table pgretrieval.anchor_score is
-    'One passage''s score for each anchor query, as little-endian single precision; if not all pairs were scored, places of queries, '
-    'as little-endian integers of four bytes, and then their scores. Written and committed in blocks, so that a run that '
-    'is interrupted goes on.';
+    'One passage''s score for each anchor query, little-endian, in half precision, or in single precision in all rows of a matrix whose '
+    'first scores half precision would round too much; if not all pairs were scored, places of queries, as little-endian integers of '
+    'four bytes, and then their scores in single precision. Written and committed in blocks, so that a run that is interrupted goes on.';
 
 create table pgretrieval.factorization (
     factorization_id integer generated always as identity primary key,

@@ -313,7 +313,7 @@ class _Factorizing:
         """Return the estimated size of scores, embeddings, their index and the factorisation's matrices."""
         queries, items = len(self._queries), self._options.anchor_items
         embedding = items * (4 + (4 if self._options.element == "vector" else 2))
-        return missing * (4 * queries + embedding) + items * (8 * queries + 4 * queries + 4 * items)
+        return missing * (2 * queries + embedding) + items * (8 * queries + 4 * queries + 4 * items)
 
     def _solve(self) -> tuple[FactorizationTables, _Embed]:
         """Choose anchors, solve and write the factorisation; return its handle and what computes embeddings."""

@@ -42,6 +42,9 @@ select passage_id from pgretrieval.passage
 where collection_id = %(collection_id)s and passage_id = any(%(passage_ids)s)
 order by passage_id for key share
 
+-- name: bytes_of_scores
+select pg_catalog.length(scores) from pgretrieval.anchor_score where matrix_id = %(matrix_id)s limit 1
+
 -- name: copy_scores
 copy pgretrieval.anchor_score (matrix_id, passage_id, scores) from stdin (format binary)
 

@@ -248,7 +248,7 @@ def test_costs_are_reported_before_scoring(database: pgretrieval.RetrievalDataba
         collection.factorize(model, TRAIN, 30, costs=decline)
     assert told[0].pairs == 300 * 60
     assert told[0].seconds > 0
-    assert told[0].bytes == 300 * (60 * 4 + 30 * 8) + 30 * (60 * 12 + 30 * 4)
+    assert told[0].bytes == 300 * (60 * 2 + 30 * 8) + 30 * (60 * 12 + 30 * 4)
     assert len(model.asked) <= 65
 
 

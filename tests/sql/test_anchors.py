@@ -322,7 +322,7 @@ def test_check_anchors(small: TableCrossEncoder, connection: Connection):
             ("wrong_embedding", "i4", "0 bytes of scores for 40 anchor queries")
         ],
         "update pgretrieval.anchor_score set scores = substr(scores, 5) where passage_id = 5": [
-            ("wrong_embedding", "i4", "156 bytes of scores for 40 anchor queries")
+            ("wrong_embedding", "i4", "76 bytes of scores for 40 anchor queries")
         ],
     }
     connection.execute(f"drop index pgretrieval.item_embedding_{number}_hnsw")  # it would refuse another dimension

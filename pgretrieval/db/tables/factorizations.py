@@ -27,6 +27,9 @@ from pgretrieval.types import CollectionId, Element, Float32Array, Int32Array, I
 _SQL = statements("factorizations")
 _ATTEMPTS = 20
 _BETWEEN_ATTEMPTS = 0.5
+_HALF, _SINGLE = np.dtype("<f2"), np.dtype("<f4")
+_LARGEST_HALF = float(np.finfo(_HALF).max)
+_LOST_AT_MOST = 0.01  # of the deviation of a query's scores
 
 Matrix = NDArray[np.float64]
 
@@ -166,11 +169,24 @@ def lock_passages(tables: CollectionTables, passage_ids: Int32Array) -> NDArray[
 
 
 def copy_scores(tables: CollectionTables, matrix_id: int, passage_ids: Int32Array, scores: Float32Array) -> None:
-    """Write the scores (passages, queries) of some passages."""
+    """Write the scores (passages, queries) of some passages, all of a matrix in the precision of its first ones."""
+    if not len(scores):
+        return
+    written = tables.value(_SQL["bytes_of_scores"], matrix_id=matrix_id)
+    halved = rounds_to_half(scores) if written is None else written == _HALF.itemsize * scores.shape[1]
+    narrowed = np.clip(scores, -_LARGEST_HALF, _LARGEST_HALF).astype(_HALF) if halved else scores.astype(_SINGLE)
     with tables.connection.cursor() as cursor, cursor.copy(_SQL["copy_scores"]) as stream:
         stream.set_types(["int4", "int4", "bytea"])
-        for passage_id, row in zip(passage_ids.tolist(), scores.astype("<f4"), strict=True):
+        for passage_id, row in zip(passage_ids.tolist(), narrowed, strict=True):
             stream.write_row((matrix_id, passage_id, row.tobytes()))
+
+
+def rounds_to_half(scores: Float32Array) -> bool:
+    """Whether half precision keeps the scores (passages, queries): it rounds them by little, compared with how a query's differ."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        lost = scores.astype(_HALF).astype(np.float64) - scores
+    deviations = scores - scores.mean(axis=0 if len(scores) > 1 else 1, keepdims=True, dtype=np.float64)
+    return bool(np.mean(lost**2) <= _LOST_AT_MOST**2 * np.mean(deviations**2))
 
 
 def copy_some_scores(tables: CollectionTables, matrix_id: int, passage_ids: Int32Array, scored: Sequence[QueryScores]) -> None:
@@ -203,7 +219,9 @@ def scores_of(tables: CollectionTables, matrix_id: int, passage_ids: Int32Array,
     """Return the passages with scores, ascending, and the scores (passages, queries)."""
     rows = tables.binary_rows(_SQL["scores"], matrix_id=matrix_id, passage_ids=Int4Array(passage_ids))
     ids = np.array([row[0] for row in rows], dtype=np.int32)
-    scores = np.frombuffer(b"".join(row[1] for row in rows), dtype="<f4").reshape(-1, queries).astype(np.float64)
+    fields = b"".join(row[1] for row in rows)
+    element = _HALF if len(fields) == _HALF.itemsize * queries * len(rows) else _SINGLE
+    scores = np.frombuffer(fields, dtype=element).reshape(-1, queries).astype(np.float64)
     order = np.argsort(ids)
     return ids[order], scores[order]
 

@@ -71,7 +71,7 @@ begin atomic
         where @extschema:vector@.vector_dims(item_embedding.embedding) <> made.anchor_items
         union all
         select format('%s bytes of scores for %s anchor queries', coalesce(length(anchor_score.scores), 0), score_matrix.queries)
-        where case when score_matrix.per_query is null then coalesce(length(anchor_score.scores), 0) <> 4 * score_matrix.queries
+        where case when score_matrix.per_query is null then coalesce(length(anchor_score.scores), 0) not in (2 * score_matrix.queries, 4 * score_matrix.queries)
                    else coalesce(length(anchor_score.scores), 1) % 8 <> 0 end
     ) as wrong
     where made.factorization_id = (held).factorization_id;
