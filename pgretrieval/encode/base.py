@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from pgretrieval import validate
 from pgretrieval.encode.arrays import quote, token_texts, unit_row_list, unit_rows
-from pgretrieval.errors import EncoderError, InputError, PgRetrievalError
+from pgretrieval.encode.shared import TEXTS_PER_CALL, WITH_DENSE, SharedModel
+from pgretrieval.errors import EncoderError, InputError
 from pgretrieval.types import Float32Array, TokenText
 
 Progress = Callable[[int], None]
 
-TEXTS_PER_CALL = 256
-"""Texts of one call of the model. The lock is released between calls, so a query waits for at most one."""
-
 _PROBE = "dimension"
-
-
-_WITH_DENSE = "_with_dense"
 
 
 @runtime_checkable
@@ -43,23 +37,21 @@ class Encoder(Protocol):
 
 
 class CollectionEncoder:
-    """Encoder of a collection: lazily loaded, checked, safe for several threads.
+    """Encoder of a collection: lazily loaded, checked, safe for several threads, which encode together while they wait.
 
-    `load` creates the underlying encoder at the first encode, or at the first use of an unknown `dim`. `spec` is stored in the
-    database to find the encoder again. Without `unit`, token vectors keep the model's lengths. Without `pools`, documents are known
-    to differ in their number of vectors.
+    `model` is loaded at the first encode, or at the first use of an unknown `dim`. `spec` is stored in the database to find the
+    encoder again. Without `unit`, token vectors keep the model's lengths. Without `pools`, documents are known to differ in their
+    number of vectors.
     """
 
     def __init__(
-        self, load: Callable[[], Any], spec: dict[str, str], *, dim: int | None = None, unit: bool = True, pools: bool = True
+        self, model: SharedModel, spec: dict[str, str], *, dim: int | None = None, unit: bool = True, pools: bool = True
     ) -> None:
         self.spec = spec
         self.unit = unit
-        self._load = load
+        self._model = model
         self._dim = dim
         self._pools = pools
-        self._inner: Any = None
-        self._lock = threading.RLock()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.spec})"
@@ -67,19 +59,18 @@ class CollectionEncoder:
     @property
     def dim(self) -> int:
         """Dimension of token vectors: from the model's configuration, or else found by encoding one word."""
-        with self._lock:
-            if self._dim is None:
-                stated = getattr(self._loaded(), "dim", None)
-                if isinstance(stated, int):  # `dim` of a user's object may mean something else
-                    self._dim = stated
-            return self._dim or self._encode([_PROBE], "encode_document")[0][0].shape[1]
+        if self._dim is None:
+            stated = getattr(self._model.loaded(), "dim", None)
+            if isinstance(stated, int):  # `dim` of a user's object may mean something else
+                self._dim = stated
+        return self._dim or self._encode([_PROBE], "encode_document")[0][0].shape[1]
 
     @property
     def vectors_per_passage(self) -> int | None:
         """Constant number of vectors of every document, if the encoder states one, else None."""
         if not self._pools:
             return None
-        stated = getattr(self._loaded(), "vectors_per_passage", None)
+        stated = getattr(self._model.loaded(), "vectors_per_passage", None)
         return stated if isinstance(stated, int) and stated > 0 else None
 
     def encode_query(self, texts: Sequence[str] | str) -> list[Float32Array]:
@@ -98,7 +89,7 @@ class CollectionEncoder:
 
         Raises EncoderError if the encoder has no dense vectors.
         """
-        tokens, dense = self._encode(_checked_queries(texts), "encode_query" + _WITH_DENSE)
+        tokens, dense = self._encode(_checked_queries(texts), "encode_query" + WITH_DENSE)
         return tokens, np.stack(dense) if dense else np.zeros((0, 0), dtype=np.float32)
 
     def encode_document_with_dense(
@@ -108,7 +99,7 @@ class CollectionEncoder:
 
         Raises EncoderError if the encoder has no dense vectors.
         """
-        tokens, dense = self._encode(_text_list(texts), "encode_document" + _WITH_DENSE, progress)
+        tokens, dense = self._encode(_text_list(texts), "encode_document" + WITH_DENSE, progress)
         return tokens, np.stack(dense) if dense else np.zeros((0, 0), dtype=np.float32)
 
     def query_tokens(self, texts: Sequence[str] | str) -> list[list[TokenText]] | None:
@@ -121,11 +112,11 @@ class CollectionEncoder:
 
     def count_truncated(self, texts: Sequence[str] | str) -> int:
         """Return the number of documents beyond the model's limit; 0 for encoders that cannot count (user objects)."""
-        return self._count("count_truncated", texts)
+        return self._count("count_truncated", "document", texts)
 
     def count_truncated_queries(self, texts: Sequence[str] | str) -> int:
         """Return the number of queries beyond the model's limit."""
-        return self._count("count_truncated_queries", texts)
+        return self._count("count_truncated_queries", "query", texts)
 
     def raise_lengths(self, *, query: int | None = None, document: int | None = None) -> None:
         """Let queries and documents have at least so many tokens, as far as the model can read, until the encoder is loaded again.
@@ -133,26 +124,28 @@ class CollectionEncoder:
         Models of the library have such limits; "minilm" and objects are unchanged. Raises ConfigError for a number below 1.
         """
         query, document = validate.whole_or_none("query", query), validate.whole_or_none("document", document)
-        with self._lock:
-            change = getattr(self._loaded(), "raise_lengths", None)
-            if callable(change):
-                change(query, document)
+        self._model = self._model.unshared()  # other encoders keep their lengths
+        change = getattr(self._model.loaded(), "raise_lengths", None)
+        if callable(change):
+            self._model.alone(lambda: change(query, document))
 
     def _tokens(self, method: str, texts: Sequence[str] | str) -> list[list[TokenText]] | None:
         listed = _text_list(texts)
-        with self._lock:
-            try:
-                tell = getattr(self._loaded(), method, None)
-            except EncoderError:  # vectors were given, where the model is not
-                return None
-            returned = self._call(method, listed) if callable(tell) else None
+        try:
+            tell = getattr(self._model.loaded(), method, None)
+        except EncoderError:  # vectors were given, where the model is not
+            return None
+        returned = self._model.call(method, listed, self.spec) if callable(tell) else None
         return None if returned is None else token_texts(returned, listed, method)
 
-    def _count(self, method: str, texts: Sequence[str] | str) -> int:
+    def _count(self, method: str, kind: str, texts: Sequence[str] | str) -> int:
         listed = _text_list(texts)
-        with self._lock:
-            count = getattr(self._loaded(), method, None)
-            return int(count(listed)) if callable(count) else 0
+        count, may_exceed = (getattr(self._model.loaded(), name, None) for name in (method, "may_exceed"))
+        if not callable(count):
+            return 0
+        if callable(may_exceed):  # most texts are known to be short, without waiting for the model
+            listed = may_exceed(listed, kind)
+        return int(self._model.alone(lambda: count(listed))) if listed else 0
 
     def _encode(
         self, texts: list[str], method: str, progress: Progress | None = None
@@ -166,41 +159,18 @@ class CollectionEncoder:
         for start in range(0, len(order), TEXTS_PER_CALL):
             part = order[start : start + TEXTS_PER_CALL]
             labels = [quote(texts[number], number) for number in part]
-            with self._lock:
-                returned = self._call(method, [texts[number] for number in part])
-                if method.endswith(_WITH_DENSE):
-                    returned, vectors = returned
-                    rows = unit_rows(vectors, f"the dense vectors of {len(part)} texts")
-                    dense.update(zip(part, rows, strict=True))
-                arrays = unit_row_list(returned, labels, method, self._dim, unit=self.unit)
-                self._dim = arrays[0].shape[1]
+            returned = self._model.call(method, [texts[number] for number in part], self.spec)
+            if method.endswith(WITH_DENSE):
+                returned, vectors = returned
+                rows = unit_rows(vectors, f"the dense vectors of {len(part)} texts")
+                dense.update(zip(part, rows, strict=True))
+            arrays = unit_row_list(returned, labels, method, self._dim, unit=self.unit)
+            self._dim = arrays[0].shape[1]
             tokens.update(zip(part, arrays, strict=True))
             if progress is not None:
                 progress(len(part))
         ordered = range(len(texts))
         return [tokens[number] for number in ordered], [dense[number] for number in ordered if dense]
-
-    def _call(self, method: str, texts: list[str]) -> Any:
-        encode = getattr(self._loaded(), method, None)
-        if encode is None:
-            raise EncoderError(
-                f"encoder {self.spec} has no method {method} for dense vectors. Give dense vectors with dense=, or set dense= to a "
-                "column of your own when you create the collection"
-            )
-        try:
-            return encode(texts)
-        except PgRetrievalError:
-            raise
-        except Exception as error:  # whatever a model or a user's object raises
-            raise EncoderError(
-                f"{method} of encoder {self.spec} failed on {len(texts)} texts, the first {texts[0][:60]!r}: {error}"
-            ) from error
-
-    def _loaded(self) -> Any:
-        with self._lock:
-            if self._inner is None:
-                self._inner = self._load()
-            return self._inner
 
 
 def _text_list(texts: Sequence[str] | str) -> list[str]:

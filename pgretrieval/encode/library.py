@@ -96,17 +96,23 @@ class LibraryEncoder:
     def _readable(self, length: int) -> int:
         return min(length, self._model.max_seq_length or length)
 
-    def _count_longer(self, texts: Sequence[str], kind: str) -> int:
+    def may_exceed(self, texts: Sequence[str], kind: str) -> list[str]:
+        """Return the texts that may have more tokens than the limit, since a token has at least one byte. Threads may call it."""
         limit = self._limit(kind)
+        if limit is None:
+            return []
+        markers = 2 + len(self._prompt(kind).encode())
+        return [text for text in texts if len(text.encode()) + markers > limit]
+
+    def _prompt(self, kind: str) -> str:
+        return (self._model.prompts or {}).get(kind) or ""
+
+    def _count_longer(self, texts: Sequence[str], kind: str) -> int:
         tokenizer = self._model.tokenizer
-        if limit is None or tokenizer is None:
+        candidates = [self._prompt(kind) + text for text in self.may_exceed(texts, kind)]
+        if tokenizer is None or not candidates:
             return 0
-        prompt = (self._model.prompts or {}).get(kind) or ""
-        # A token has at least one byte, so only texts with more bytes than the limit need counting.
-        markers = 2 + len(prompt.encode())
-        candidates = [prompt + text for text in texts if len(text.encode()) + markers > limit]
-        if not candidates:
-            return 0
+        limit = self._limit(kind) or 0
         rows = tokenizer(candidates, truncation=False, padding=False, verbose=False)["input_ids"]
         return sum(len(row) > limit for row in rows)
 

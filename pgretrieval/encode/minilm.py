@@ -102,11 +102,14 @@ class MiniLMEncoder:
 
     def count_truncated(self, texts: Sequence[str]) -> int:
         """Return the number of texts with more than 256 tokens, markers included."""
-        # A token has at least one byte, so only texts with more bytes need counting.
-        candidates = [text for text in texts if len(text.encode()) + 2 > MAX_TOKENS]
+        candidates = self.may_exceed(texts)
         return sum(bool(encoding.overflowing) for encoding in self._tokenizer.encode_batch_fast(candidates))
 
     count_truncated_queries = count_truncated
+
+    def may_exceed(self, texts: Sequence[str], _kind: str = "document") -> list[str]:
+        """Return the texts that may have more tokens than the limit, since a token has at least one byte. Threads may call it."""
+        return [text for text in texts if len(text.encode()) + 2 > MAX_TOKENS]
 
     def _encode(self, texts: Sequence[str], *, dense: bool = False) -> tuple[list[Any], Any]:
         import numpy as np

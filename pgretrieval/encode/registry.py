@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from pgretrieval.encode import library, minilm, sources
 from pgretrieval.encode.base import CollectionEncoder
+from pgretrieval.encode.shared import SharedModel, shared_model
 from pgretrieval.errors import EncoderError
 
 MINILM = minilm.NAME
@@ -81,20 +82,23 @@ def _from_name(name: str, device: str | None, unit: bool) -> CollectionEncoder:
 
 def _minilm(version: str, device: str | None, unit: bool) -> CollectionEncoder:
     spec = {"kind": MINILM} | ({} if version == _UNVERSIONED else {_VERSION: version})
-    return _encoder(partial(minilm.load_minilm, device, version), spec, unit, minilm.DIM)
+    model = shared_model((MINILM, version, device), partial(minilm.load_minilm, device, version))
+    return _encoder(model, spec, unit, minilm.DIM)
 
 
 def _from_model(spec: Mapping[str, Any], device: str | None, unit: bool) -> CollectionEncoder:
     kept = {key: spec[key] for key in ("kind", "name", "revision") if key in spec}
-    return _encoder(partial(library.load_named, sources.source_of(spec), device), kept, unit)
+    source = sources.source_of(spec)
+    model = shared_model((source, sources.state_of(spec), device), partial(library.load_named, source, device))
+    return _encoder(model, kept, unit)
 
 
 def _from_object(source: object, unit: bool) -> CollectionEncoder:
     kind = type(source)
     spec = {"kind": "object", "type": f"{kind.__module__}.{kind.__qualname__}"}
     inner = library.LibraryEncoder(source) if library.is_library_model(source) else source
-    return _encoder(lambda: inner, spec, unit)
+    return _encoder(SharedModel(lambda: inner), spec, unit)
 
 
-def _encoder(load: Callable[[], Any], spec: dict[str, str], unit: bool, dim: int | None = None) -> CollectionEncoder:
-    return CollectionEncoder(load, spec if unit else {**spec, **_KEPT}, dim=dim, unit=unit, pools=spec["kind"] != MINILM)
+def _encoder(model: SharedModel, spec: dict[str, str], unit: bool, dim: int | None = None) -> CollectionEncoder:
+    return CollectionEncoder(model, spec if unit else {**spec, **_KEPT}, dim=dim, unit=unit, pools=spec["kind"] != MINILM)

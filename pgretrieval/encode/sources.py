@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,15 @@ def existing(name: str) -> Path | None:
         return path if path.exists() else None
     except (OSError, RuntimeError):
         return None
+
+
+def state_of(spec: Mapping[str, Any]) -> Hashable:
+    """Return what changes when the files of a model's folder change; None for a name on the hub."""
+    folder = existing(str(spec["name"]))
+    if folder is None or not folder.is_dir():
+        return None
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return tuple((str(file), found.st_size, found.st_mtime_ns) for file in files if (found := file.stat()))
 
 
 def source_of(spec: Mapping[str, Any]) -> str:

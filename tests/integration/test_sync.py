@@ -696,7 +696,7 @@ def test_once_raises_if_the_server_is_down(
 ):
     """`worker --once` raises an error if the server is down."""
     attach(database)
-    encoder = docs.encoder._loaded()
+    encoder = docs.encoder._model.loaded()
     original = encoder.encode_document
 
     def kill(texts: Sequence[str]) -> list[Float32Array]:

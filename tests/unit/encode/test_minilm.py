@@ -142,9 +142,9 @@ def test_several_threads_share_one_encoder(minilm: CollectionEncoder) -> None:
 
 
 def test_dimension_is_known_without_loading() -> None:
-    encoder = load_encoder("minilm")
+    encoder = load_encoder("minilm", device="cpu:0")  # a device that no other encoder of this process names
     assert encoder.dim == DIM
-    assert encoder._inner is None
+    assert encoder._model._inner is None
     assert from_spec(encoder.spec).spec == {"kind": "minilm", "version": NEWEST} == encoder.spec
 
 
@@ -166,14 +166,14 @@ def test_the_newest_version_is_the_second() -> None:
     assert load_encoder("minilm").spec == {"kind": "minilm", "version": "2"}
     weight = build_model("cpu")[2].linear.weight.detach().float()  # rounded if the processor computes in half precision
     assert (weight - newest).abs().max() < 0.01 < (weight - old).abs().max()
-    assert torch.equal(load_encoder("minilm")._loaded()._projection, newest)
+    assert torch.equal(load_encoder("minilm")._model.loaded()._projection, newest)
 
 
 def test_it_is_known_beforehand_that_passages_differ_in_length() -> None:
     """`vectors_per_passage` is known without loading the model."""
-    encoder = load_encoder("minilm")
+    encoder = load_encoder("minilm", device="cpu:0")
     assert encoder.vectors_per_passage is None
-    assert encoder._inner is None
+    assert encoder._model._inner is None
 
 
 def test_batches_hold_about_as_many_characters(library_folder: Path) -> None:

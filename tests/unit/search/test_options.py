@@ -14,6 +14,7 @@ import typer
 from pgretrieval import errors
 from pgretrieval.cli.app import app
 from pgretrieval.encode.base import CollectionEncoder
+from pgretrieval.encode.shared import SharedModel
 from pgretrieval.errors import ConfigError, UnknownOptionError
 from pgretrieval.index.options import CollectionOptions, read_settings, with_encoder, without_token_vectors
 from pgretrieval.search.options import CrossEncoderOptions, ScanOptions, ScanRequest, SearchOptions, SearchRequest, read_options
@@ -192,7 +193,7 @@ def test_the_generator_of_a_collection_has_a_new_name():
 
 def test_the_encoder_decides_whether_lengths_are_kept():
     """MaxSim uses unit vectors; with other scorers the encoder decides unless the caller does."""
-    keeps = CollectionEncoder(lambda: None, {"kind": "model"}, dim=64, unit=False)
+    keeps = CollectionEncoder(SharedModel(lambda: None), {"kind": "model"}, dim=64, unit=False)
 
     def unit(**options: Any) -> bool | None:
         return with_encoder(read_settings("docs", 4, options), keeps).unit_vectors
