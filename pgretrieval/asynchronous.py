@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, TypeVar, overload
 from typing_extensions import ParamSpec, Self
 
 from pgretrieval.collection import Collection
-from pgretrieval.database import RetrievalDatabase, connect
+from pgretrieval.database import CONNECTIONS, RetrievalDatabase, connect
 from pgretrieval.db.cancelling import cancellable
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.types import CollectionSettings
@@ -30,7 +30,7 @@ _Result = TypeVar("_Result")
 _Wrapped = TypeVar("_Wrapped")
 
 
-async def _finish(submit: Callable[[Callable[[], _Result]], Future[_Result]], call: Callable[[], _Result]) -> _Result:
+async def finish(submit: Callable[[Callable[[], _Result]], Future[_Result]], call: Callable[[], _Result]) -> _Result:
     """Await a call in a thread. If the task is cancelled, the call ends at its wait for the server, or before its next one."""
     cancelled = threading.Event()
     future = submit(partial(copy_context().run, cancellable, cancelled, call))
@@ -41,7 +41,7 @@ async def _finish(submit: Callable[[Callable[[], _Result]], Future[_Result]], ca
         raise
 
 
-def _apart(call: Callable[[], _Result]) -> Future[_Result]:
+def apart(call: Callable[[], _Result]) -> Future[_Result]:
     """Start a call in a new thread."""
     threads = ThreadPoolExecutor(1, "pgretrieval")
     try:
@@ -69,7 +69,7 @@ def in_thread(
 
     @wraps(method)
     async def call(self: Any, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Any:
-        found = await _finish(self.sync._database.submit, partial(method, self.sync, *args, **kwargs))
+        found = await finish(self.sync._database.submit, partial(method, self.sync, *args, **kwargs))
         return found if wrap is None else wrap(found)
 
     return call
@@ -82,8 +82,8 @@ class AsyncCollection:
     methods, too, and `set_auto_compact` sets the last. `sync` is the `Collection`. Callbacks, such as `progress`, are called in a
     thread.
 
-    Calls run in threads, at most eight of a handle at once; the others wait. A cancelled call cancels its statement on the server,
-    and a change has then stored everything or nothing.
+    Calls run in threads, at most as many of a handle at once as it has connections; the others wait. A cancelled call cancels its
+    statement on the server, and a change has then stored everything or nothing.
     """
 
     def __init__(self, collection: Collection) -> None:
@@ -99,7 +99,7 @@ class AsyncCollection:
 
     async def settings(self) -> CollectionSettings:
         """Return the current settings of the collection."""
-        return await _finish(self.sync._database.submit, lambda: self.sync.settings)
+        return await finish(self.sync._database.submit, lambda: self.sync.settings)
 
     async def encoder(self) -> CollectionEncoder:
         """Return the encoder of queries and passages. Its methods are not awaited: they compute in the calling thread.
@@ -107,11 +107,11 @@ class AsyncCollection:
         Raises:
             EncoderError: The encoder cannot be loaded.
         """
-        return await _finish(self.sync._database.submit, lambda: self.sync.encoder)
+        return await finish(self.sync._database.submit, lambda: self.sync.encoder)
 
     async def auto_compact(self) -> bool:
         """Return whether clients that change the collection compact it automatically."""
-        return await _finish(self.sync._database.submit, lambda: self.sync.auto_compact)
+        return await finish(self.sync._database.submit, lambda: self.sync.auto_compact)
 
     async def set_auto_compact(self, wanted: bool) -> None:
         """Set whether clients that change the collection compact it automatically.
@@ -119,7 +119,7 @@ class AsyncCollection:
         Args:
             wanted: True or False.
         """
-        await _finish(self.sync._database.submit, partial(setattr, self.sync, "auto_compact", wanted))
+        await finish(self.sync._database.submit, partial(setattr, self.sync, "auto_compact", wanted))
 
     search = in_thread(Collection.search)
     search_many = in_thread(Collection.search_many)
@@ -175,7 +175,7 @@ class AsyncRetrievalDatabase:
 
     async def close(self) -> None:
         """Close the connections; running calls end with DatabaseUnavailableError. The embedded server stops with its last user."""
-        await _finish(_apart, self.sync.close)
+        await finish(apart, self.sync.close)
 
     async def __aenter__(self) -> Self:
         return self
@@ -189,6 +189,7 @@ def connect_async(
     data_dir: str | os.PathLike[str] | None = None,
     *,
     device: str | None = None,
+    connections: int = CONNECTIONS,
 ) -> Connecting:
     """Open a database as `connect` does, for asyncio: `async with connect_async() as database:`, or `await connect_async()`.
 
@@ -196,11 +197,12 @@ def connect_async(
         url: As for `connect`.
         data_dir: As for `connect`.
         device: As for `connect`.
+        connections: As for `connect`; also the most calls at once.
 
     Raises:
         PgRetrievalError: The errors of `connect`.
     """
-    return Connecting(partial(connect, url, data_dir, device=device))
+    return Connecting(partial(connect, url, data_dir, device=device, connections=connections))
 
 
 class Connecting:
@@ -225,11 +227,11 @@ class Connecting:
         opening: list[Future[RetrievalDatabase]] = []
 
         def submit(call: Callable[[], RetrievalDatabase]) -> Future[RetrievalDatabase]:
-            opening.append(_apart(call))
+            opening.append(apart(call))
             return opening[0]
 
         try:
-            return AsyncRetrievalDatabase(await _finish(submit, self._opening))
+            return AsyncRetrievalDatabase(await finish(submit, self._opening))
         except asyncio.CancelledError:
             opening[0].add_done_callback(_close_unused)
             raise

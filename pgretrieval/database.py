@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pgretrieval.collection import Collection
     from pgretrieval.db.urls import URL
 
+CONNECTIONS = 8
 POLL = 0.2  # seconds
 MAX_POLL = 86_400.0
 
@@ -35,8 +36,10 @@ MAX_POLL = 86_400.0
 class RetrievalDatabase:
     """Open database. Use it in a `with` block or close it. Threads may share it."""
 
-    def __init__(self, url: str, server: EmbeddedServer | None = None, device: str | None = None) -> None:
-        self._database = Database(server.conninfo if server else url, server=server)
+    def __init__(
+        self, url: str, server: EmbeddedServer | None = None, device: str | None = None, connections: int = CONNECTIONS
+    ) -> None:
+        self._database = Database(server.conninfo if server else url, max_connections=connections, server=server)
         self._url = url
         self._server = server
         self._device = device
@@ -252,6 +255,7 @@ def connect(
     data_dir: str | os.PathLike[str] | None = None,
     *,
     device: str | None = None,
+    connections: int = CONNECTIONS,
 ) -> RetrievalDatabase:
     """Open the database at `url`, or the embedded Postgres in `data_dir`.
 
@@ -263,13 +267,14 @@ def connect(
         url: A connection string or a `sqlalchemy.URL`. A path is used as `data_dir`.
         data_dir: Directory of an embedded Postgres; created if it does not exist.
         device: Torch device for encoders, cross-encoders, codebooks and exact scores; by default a GPU if torch finds one.
+        connections: Most connections that threads use at once.
 
     Raises:
         DatabaseUnavailableError: The server cannot be reached.
         SchemaError: The schema is missing, or older or newer than the package.
         ConfigError: An argument or variable is invalid.
     """
-    database = open_database(url, data_dir, device)
+    database = open_database(url, data_dir, device, connections)
     try:
         if database.data_dir is None:
             schema.verify(database._database)
@@ -295,12 +300,13 @@ def open_database(
     url: str | URL | os.PathLike[str] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     device: str | None = None,
+    connections: int = CONNECTIONS,
 ) -> RetrievalDatabase:
     """Like `connect`, but leaves the schema as it is."""
     if isinstance(url, os.PathLike) and data_dir is None:
         url, data_dir = None, url
     url, data_dir = url_text(url), None if data_dir is None else validate.path("data_dir", data_dir)
-    device = validate.text_or_none("device", device)
+    device, connections = validate.text_or_none("device", device), validate.whole("connections", connections)
     if url is not None and data_dir is not None:
         msg = f"both a URL and a data directory ({data_dir}) are given; give one"
         raise ConfigError(msg)
@@ -311,7 +317,7 @@ def open_database(
             msg = f"both {URL_VARIABLE} and {DATA_DIR_VARIABLE} are set; unset one, or pass url= or data_dir="
             raise ConfigError(msg)
     server = None if url is not None else open_server(Path(data_dir) if data_dir is not None else default_data_dir())
-    database = RetrievalDatabase(server.url if server else for_psycopg(url or ""), server, device)
+    database = RetrievalDatabase(server.url if server else for_psycopg(url or ""), server, device, connections)
     try:
         database._database.probe()
     except BaseException:

@@ -54,7 +54,7 @@ def serve(
         concurrency=concurrency,
         seconds=seconds,
     )
-    with listen(host, port, has_token=token is not None) as listening, context.obj.connect() as database:
+    with listen(host, port, has_token=token is not None) as listening, context.obj.connect(concurrency) as database:
         _log_requests()
         shown = f"[{host}]" if ":" in host else host
         console.errors.print(f"serving http://{shown}:{listening.getsockname()[1]}/", soft_wrap=True)
@@ -75,6 +75,7 @@ def _log_requests() -> None:
     """Log requests and errors to standard error, a line each, with the time."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    log = logging.getLogger("pgretrieval")
-    log.handlers = [handler]
-    log.setLevel(logging.INFO)
+    for name, level in (("pgretrieval", logging.INFO), ("uvicorn", logging.ERROR)):
+        log = logging.getLogger(name)
+        log.handlers = [handler]
+        log.setLevel(level)

@@ -19,11 +19,11 @@ class Target:
     data_dir: str | None
 
     @contextmanager
-    def connect(self) -> Iterator[RetrievalDatabase]:
+    def connect(self, connections: int | None = None) -> Iterator[RetrievalDatabase]:
         """Connect to the database and check its schema."""
-        from pgretrieval.database import connect
+        from pgretrieval.database import CONNECTIONS, connect
 
-        with connect(self.database, self.data_dir) as database:
+        with connect(self.database, self.data_dir, connections=connections or CONNECTIONS) as database:
             yield database
 
     @contextmanager

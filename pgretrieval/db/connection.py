@@ -38,7 +38,7 @@ class Database:
     No method holds a pooled connection while it requests another, or while the caller's code or a model runs.
     """
 
-    def __init__(self, url: str, *, max_connections: int = 8, server: EmbeddedServer | None = None) -> None:
+    def __init__(self, url: str, *, max_connections: int, server: EmbeddedServer | None = None) -> None:
         self.url = url
         self._server = server
         self._max_connections = max_connections
@@ -57,6 +57,11 @@ class Database:
     def embedded(self) -> bool:
         """True if the server is the package's own."""
         return self._server is not None
+
+    @property
+    def in_use(self) -> int:
+        """Number of pooled connections in use."""
+        return self._pool.lent
 
     def after_fork(self) -> None:
         """Abandon the parent's connections: a child's messages would mix with the parent's."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,13 +30,14 @@ _BATCH_ACCELERATOR = 256
 
 
 class PairScorer:
-    """Scorer of pairs of query and passage. `calls` counts the pairs; `spec` identifies the model."""
+    """Scorer of pairs of query and passage. `calls` counts the pairs; `spec` identifies the model. Threads may share it."""
 
     def __init__(self, load: Callable[[], Any], spec: dict[str, str]) -> None:
         self.spec = spec
         self.calls = 0
         self._load = load
         self._model: Any = None
+        self._running = threading.RLock()
         self._fingerprint: str | None = None
         self._marked: tuple[Any, ...] | None = None
 
@@ -75,13 +77,15 @@ class PairScorer:
         return self._fingerprint
 
     def _loaded(self) -> Any:
-        if self._model is None:
-            self._model = self._load()
-        return self._model
+        with self._running:
+            if self._model is None:
+                self._model = self._load()
+            return self._model
 
     def _scores(self, pairs: list[Pair]) -> Float32Array:
         try:
-            returned = self._loaded().predict(pairs)
+            with self._running:
+                returned = self._loaded().predict(pairs)
         except PgRetrievalError:
             raise
         except Exception as error:  # a model or a user's object may raise anything

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
@@ -11,71 +11,92 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
 
-from pgretrieval.serve import page
-from pgretrieval.serve.errors import RETRY_AFTER, RequestError, answer_to
-from pgretrieval.serve.requests import read_json
-from pgretrieval.serve.service import ENDPOINTS, Endpoint, Service
+from pgretrieval.serve import health, page
+from pgretrieval.serve.answers import as_json, json_response, refusal
+from pgretrieval.serve.body import left, read_body
+from pgretrieval.serve.endpoints import ENDPOINTS, Endpoint
+from pgretrieval.serve.errors import RequestError
+from pgretrieval.serve.guard import TEMPLATE, Guard
+from pgretrieval.serve.openapi import document
+from pgretrieval.serve.requests import read_json, read_query
+from pgretrieval.serve.service import Service
 
 
 def create_app(service: Service) -> ASGIApp:
     """Return the application of a service."""
-    routes = [Route(each.path, _handler(service, each), methods=[each.method]) for each in ENDPOINTS]
-    handlers: dict[Any, Any] = {HTTPException: _no_such_route, Exception: _failed}
-    return _Encoded(Starlette(routes=[*routes, *page.routes()], exception_handlers=handlers))
+    described = as_json(document(ENDPOINTS))
+
+    async def openapi(_request: Request) -> Response:
+        return json_response(described)
+
+    open_to_all = [*health.probes(service), *page.routes(), Route("/openapi.json", openapi)]
+    routes: list[BaseRoute] = [*open_to_all, health.metrics(service), *(_route(service, each) for each in ENDPOINTS)]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _no_such_path})
+    app.router.redirect_slashes = False
+    return Guard(app, service, frozenset(route.path for route in open_to_all))
 
 
-class _Encoded:
-    """Routes see the path as it was sent, so that a collection's name may contain %2F."""
+def _route(service: Service, endpoint: Endpoint) -> Route:
+    """Return the route of an endpoint. An answer to HEAD would need its work, so it has none."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            scope["path"] = scope["raw_path"].decode("ascii")
-        await self._app(scope, receive, send)
-
-
-def _handler(service: Service, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
     async def handle(request: Request) -> Response:
-        given: list[Any] = [unquote(part, errors="strict") for part in request.path_params.values()]
-        content = await request.body()
-
-        def work() -> bytes:
-            read = [] if endpoint.request is None else [read_json(endpoint.request, content)]
-            return _json(endpoint.work(service, *given, *read))
-
+        request.scope[TEMPLATE] = endpoint.path
         try:
-            return _response(200, await service.calls.run(work))
+            with service.calls.admitted():
+                return await _answer(service, endpoint, request)
+        except asyncio.CancelledError:  # the service ends without waiting
+            return refusal(
+                RequestError(503, "ShuttingDown", "the service was ended; send the request to another one, or repeat it")
+            )
         except Exception as error:  # whatever the library or a model raises becomes an answer
-            return _refusal(error)
+            return refusal(error)
 
-    return handle
-
-
-def _refusal(error: Exception) -> Response:
-    status, body = answer_to(error)
-    response = _response(status, _json(body))
-    if status in (429, 503):
-        response.headers["Retry-After"] = RETRY_AFTER
-    return response
+    route = Route(endpoint.path, handle, methods=[endpoint.method], name=f"{endpoint.method} {endpoint.path}")
+    route.methods = {endpoint.method}
+    return route
 
 
-async def _no_such_route(request: Request, _error: Exception) -> Response:
-    msg = f"there is no {request.method} {request.url.path}; see /openapi.json for what there is"
-    return _refusal(RequestError(404, "NotFound", msg))
+async def _answer(service: Service, endpoint: Endpoint, request: Request) -> Response:
+    deadline = asyncio.get_running_loop().time() + service.options.seconds
+    names = [_name(part) for part in request.path_params.values()]
+    content = await read_body(request.scope, request.receive, service.options, deadline)
+    work = _work(service, endpoint, request, names, content)
+    gone = asyncio.ensure_future(left(request.receive))
+    try:
+        return await service.calls.run(work, gone, deadline)
+    finally:
+        gone.cancel()
 
 
-async def _failed(_request: Request, error: Exception) -> Response:
-    return _refusal(error)
+def _work(service: Service, endpoint: Endpoint, request: Request, names: list[str], content: bytes) -> Callable[[], Response]:
+    """Return what a thread does for a request, from reading it to writing the answer."""
+    as_html = endpoint.html is not None and "text/html" in request.headers.get("accept", "")
+
+    def work() -> Response:
+        given: list[Any] = []
+        if endpoint.request is not None and endpoint.method == "GET":
+            given = [read_query(endpoint.request, request.query_params.multi_items())]
+        elif endpoint.request is not None:
+            given = [read_json(endpoint.request, content)]
+        answer = endpoint.work(service, *names, *given)
+        if as_html and endpoint.html is not None:
+            return Response(endpoint.html(answer), media_type="text/html")
+        return json_response(answer if isinstance(answer, bytes) else as_json(answer))
+
+    return work
 
 
-def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+def _name(part: str) -> str:
+    try:
+        return unquote(part, errors="strict")
+    except UnicodeDecodeError as error:
+        msg = f"the path has {part[:100]!r}, which is not UTF-8; encode names as encodeURIComponent does"
+        raise RequestError(400, "InvalidRequest", msg) from error
 
 
-def _response(status: int, content: bytes) -> Response:
-    return Response(content, status, media_type="application/json")
+async def _no_such_path(request: Request, _error: Exception) -> Response:
+    msg = f"there is no {request.method} {request.url.path[:200]}; see /openapi.json for what there is"
+    return refusal(RequestError(404, "NotFound", msg))

@@ -12,8 +12,6 @@ from pgretrieval.errors import PgRetrievalError
 
 log = logging.getLogger("pgretrieval.serve")
 
-RETRY_AFTER = "1"
-
 
 class RequestError(PgRetrievalError):
     """A request that the service itself refuses, with its status."""

@@ -11,7 +11,8 @@ from pgretrieval.collection import Collection
 from pgretrieval.database import RetrievalDatabase
 from pgretrieval.errors import CollectionNotFoundError
 
-_KEPT = 256
+KEPT = 256
+"""Number of open collections."""
 
 _Result = TypeVar("_Result")
 
@@ -45,7 +46,7 @@ class Handles:
     def _keep(self, name: str, opened: Collection) -> None:
         with self._lock:
             self._kept[name] = opened
-            if len(self._kept) > _KEPT:
+            if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
 
     def _forget(self, name: str, kept: Collection) -> None:

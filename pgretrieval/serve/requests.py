@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pgretrieval import validate
+from pgretrieval.encode.shared import TEXTS_PER_CALL
 from pgretrieval.serve.errors import RequestError
 
 MODES = ("hybrid", "late", "words", "dense")
@@ -88,6 +90,89 @@ class CollectionAnswer(Answer):
     writable: bool
 
 
+class Violation(Answer):
+    """A violation of the index's rules."""
+
+    rule: str
+    id: str | None
+    detail: str
+    total: int
+
+
+class CheckAnswer(Answer):
+    """Violations; none for a sound collection."""
+
+    violations: list[Violation]
+
+
+class PassagesRequest(Request):
+    """Passages to get; unknown ids are left out of the answer."""
+
+    id: list[str] = Field(description="Repeatable.", min_length=1)
+
+
+class Passage(Request):
+    """A passage."""
+
+    id: str | int
+    text: str
+    title: str | None = None
+    metadata: dict[str, Any] = {}
+
+
+class PassagesAnswer(Answer):
+    """Passages in the order of their ids in the request."""
+
+    passages: list[Passage]
+
+
+class PutRequest(Request):
+    """Passages to store."""
+
+    passages: list[Passage]
+    on_conflict: Literal["error", "update", "skip"] = Field("error", description="What to do with an id that exists.")
+
+
+class PutAnswer(Answer):
+    """What was stored, as `add` reports it."""
+
+    passages: int
+    tokens: int
+    truncated: int
+    updated: int
+    skipped: int
+
+
+class DeleteRequest(Request):
+    """Passages to delete, by ids, by metadata or by both."""
+
+    ids: Ids | None = None
+    where: Where = None
+
+
+class DeleteAnswer(Answer):
+    """Number of deleted passages."""
+
+    deleted: int
+
+
+class EncodeRequest(Request):
+    """Texts to encode with the encoder of a collection: queries or documents."""
+
+    collection: str
+    queries: list[str] | None = Field(None, max_length=TEXTS_PER_CALL)
+    documents: list[str] | None = Field(None, max_length=TEXTS_PER_CALL)
+
+
+class EncodeAnswer(Answer):
+    """Token vectors of each text; and its dense vector, if the collection stores those of its encoder."""
+
+    vectors: list[list[list[float]]] = Field(description="For each text (tokens, dim).")
+    literals: list[str] = Field(description="For each text a literal of vector[] for the SQL functions.")
+    dense: list[list[float]] | None = None
+    dense_literals: list[str] | None = Field(None, description="For each text a literal of vector.")
+
+
 class ErrorDetail(Answer):
     """What went wrong, and what to do."""
 
@@ -110,6 +195,17 @@ def read_json(model: type[_Read], content: bytes) -> _Read:
         raise _refusal(model, error) from error
 
 
+def read_query(model: type[_Read], given: Sequence[tuple[str, str]]) -> _Read:
+    """Read the query of a URL, in which all values are lists of texts. Raises RequestError (400)."""
+    fields: dict[str, list[str]] = {}
+    for name, text in given:
+        fields.setdefault(name, []).append(text)
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise _refusal(model, error) from error
+
+
 def _refusal(model: type[Request], error: ValidationError) -> RequestError:
     first = error.errors(include_url=False)[0]
     kind, given, path = first["type"], first["input"], [str(part) for part in first["loc"] if not _names_type(part)]
@@ -121,6 +217,10 @@ def _refusal(model: type[Request], error: ValidationError) -> RequestError:
         close = get_close_matches(field, known)
         meant = f"did you mean {' or '.join(close)}? " if close else ""
         text = f"a request has no field {validate.shown(field)}; {meant}give one of {', '.join(known)}"
+    elif kind in ("too_long", "too_short"):
+        limit = "at most" if kind == "too_long" else "at least"
+        most = first["ctx"].get("max_length", first["ctx"].get("min_length"))
+        text = f"{field} has {first['ctx']['actual_length']} entries; give {limit} {most} in one request"
     elif kind == "missing":
         text = f"the field {field} is missing; give it"
     else:

@@ -7,30 +7,34 @@ from collections.abc import Mapping
 from typing import Any
 
 from pgretrieval.collection import Collection
-from pgretrieval.errors import ConfigError
-from pgretrieval.serve.options import ServiceOptions
+from pgretrieval.db.tables.collections import CollectionRow
+from pgretrieval.errors import ConfigError, InputError
 from pgretrieval.serve.requests import SearchRequest
-from pgretrieval.types import CollectionSettings, Hit
+from pgretrieval.serve.service import Service
+from pgretrieval.types import Hit
 
 
-def modes(settings: CollectionSettings) -> list[str]:
+def modes(row: CollectionRow) -> list[str]:
     """Return the modes of a collection's searches, the default first."""
-    if settings.texts_alone:
-        return ["words"] if settings.language else []
-    parts = [mode for mode, has in (("words", settings.language), ("dense", settings.dense)) if has]
+    parts = [mode for mode, has in (("words", row.language), ("dense", row.keeps_dense and not row.given_dense)) if has]
+    if row.texts_alone:
+        return parts
     return ["hybrid", "late", *parts] if parts else ["late"]
 
 
-def search(collection: Collection, options: ServiceOptions, asked: SearchRequest) -> dict[str, Any]:
+def search(service: Service, asked: SearchRequest, collection: Collection) -> dict[str, Any]:
     """Return hits and milliseconds by stage. Raises the library's errors."""
-    if asked.k > options.max_k:
-        msg = f"k is {asked.k}; this service returns at most {options.max_k:,} hits"
+    if asked.k > service.options.max_k:
+        msg = f"k is {asked.k}; give at most {service.options.max_k:,}, or start the service with a larger --max-k"
         raise ConfigError(msg)
-    common: dict[str, Any] = {"where": asked.where, "among": asked.among}
-    mode = asked.mode or modes(collection.settings)[0]
+    if asked.query is None and asked.vectors is None:
+        raise InputError("the request has neither query nor vectors; give a query, or the vectors of one")
+    common: dict[str, Any] = {"where": asked.where, "among": asked.among, "min_score": asked.min_score}
+    mode = _mode(collection, asked)
     milliseconds: Mapping[str, float]
     started = time.perf_counter()
     if mode == "late":
+        common["rerank"] = None if asked.rerank is None else service.cross_encoder(asked.rerank)
         found = collection.explain(asked.query, asked.k, vectors=asked.vectors, **common)
         hits, milliseconds = found.hits, found.milliseconds
     else:
@@ -39,7 +43,25 @@ def search(collection: Collection, options: ServiceOptions, asked: SearchRequest
         else:
             hits = collection.hybrid_search(asked.query, asked.k, vectors=asked.vectors, **common)  # type: ignore[arg-type]
         milliseconds = {mode: (time.perf_counter() - started) * 1e3}
+    service.metrics.searched(mode, milliseconds)
     return {"hits": [_as_dict(hit) for hit in hits], "milliseconds": milliseconds}
+
+
+def _mode(collection: Collection, asked: SearchRequest) -> str:
+    """Return the mode that was asked for, or the collection's own. Raises ConfigError."""
+    row = collection._opened.row
+    if row.texts_alone:
+        row = collection._opened.refresh()  # a rebuild may have given it an encoder
+    there = modes(row)
+    if asked.mode is None:
+        return "late" if asked.query is None or asked.rerank is not None or not there else there[0]
+    if asked.mode in ("words", "dense") and asked.mode not in there:
+        has = "language" if asked.mode == "words" else "dense"
+        msg = f"mode is {asked.mode!r}, but collection {row.name!r} has none; choose {' or '.join(there)}, or create it with {has}="
+        raise ConfigError(msg)
+    if asked.mode == "words" and asked.vectors is not None:
+        raise ConfigError("mode is 'words', which reads no vectors; leave vectors out, or choose another mode")
+    return asked.mode
 
 
 def _as_dict(hit: Hit) -> dict[str, Any]:

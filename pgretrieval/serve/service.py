@@ -1,69 +1,59 @@
-"""What the service offers: each endpoint once, with its request, its answer and the work between them."""
+"""State that all requests share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from contextlib import suppress
 
 from pgretrieval.collection import Collection
 from pgretrieval.database import RetrievalDatabase
-from pgretrieval.serve import requests
+from pgretrieval.errors import ConfigError, PgRetrievalError
+from pgretrieval.rerank import PairScorer, load_cross_encoder
 from pgretrieval.serve.calls import Calls
-from pgretrieval.serve.handles import Handles
+from pgretrieval.serve.errors import log
+from pgretrieval.serve.handles import KEPT, Handles
+from pgretrieval.serve.metrics import Metrics
 from pgretrieval.serve.options import ServiceOptions
-from pgretrieval.serve.searching import modes, search
 
 
 class Service:
-    """State shared by all requests."""
+    """A database with the options of its service; `warming` while it loads its models, `draining` once it shuts down."""
 
     def __init__(self, database: RetrievalDatabase, options: ServiceOptions) -> None:
         self.database = database
         self.options = options
+        self.warming = self.draining = False
         self.handles = Handles(database)
-        self.calls = Calls(options)
+        self.calls = Calls(database._database, options)
+        self.metrics = Metrics()
+        self.metrics.watch("requests_waiting", "Requests that wait for a place.", lambda: self.calls.waiting)
+        self.metrics.watch("requests_running", "Requests at work.", lambda: self.calls.running)
+        self.metrics.watch("connections_in_use", "Connections of the pool in use.", lambda: database._database.in_use)
+        self._cross_encoders = {name: load_cross_encoder(name) for name in options.cross_encoders}
+
+    def warm(self) -> None:
+        """Load the models of the collections, and what a search imports, so that no request waits for them."""
+        try:
+            for name in self.database.list_collections()[:KEPT]:
+                with suppress(PgRetrievalError):  # a search of the collection will tell
+                    self.handles.use(name, _encode_once)
+        except PgRetrievalError as error:
+            log.warning("no model is loaded yet: %s", error)
+        finally:
+            self.warming = False
+
+    def cross_encoder(self, name: str) -> PairScorer:
+        """Return a cross-encoder that the operator named, so that no request makes the service load any other.
+
+        Raises ConfigError.
+        """
+        found = self._cross_encoders.get(name)
+        if found is None:
+            listed = ", ".join(self._cross_encoders) or "none"
+            msg = f"rerank is {name[:100]!r}; name a cross-encoder that the service was started with: {listed}"
+            raise ConfigError(msg)
+        return found
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """An endpoint: `work` gets the service, the collection's name if the path has one, and the request if there is one."""
-
-    method: str
-    path: str
-    summary: str
-    work: Callable[..., Any]
-    answer: type[requests.Answer]
-    request: type[requests.Request] | None = None
-    writes: bool = False
-
-
-def _collections(service: Service) -> dict[str, Any]:
-    return {"collections": service.database.list_collections()}
-
-
-def _collection(service: Service, name: str) -> dict[str, Any]:
-    def work(collection: Collection) -> dict[str, Any]:
-        offered = {"modes": modes(collection.settings), "cross_encoders": list(service.options.cross_encoders)}
-        return {**collection.stats(), **offered, "writable": service.options.write}
-
-    return service.handles.use(name, work)
-
-
-def _search(service: Service, name: str, asked: requests.SearchRequest) -> dict[str, Any]:
-    return service.handles.use(name, partial(search, options=service.options, asked=asked))
-
-
-ENDPOINTS = (
-    Endpoint("GET", "/v1/collections", "List the collections.", _collections, requests.CollectionsAnswer),
-    Endpoint("GET", "/v1/collections/{name}", "Show a collection.", _collection, requests.CollectionAnswer),
-    Endpoint(
-        "POST",
-        "/v1/collections/{name}/search",
-        "Search a collection.",
-        _search,
-        requests.SearchAnswer,
-        requests.SearchRequest,
-    ),
-)
+def _encode_once(collection: Collection) -> None:
+    _ = collection._pipeline
+    collection.encoder.encode_query("warm")

@@ -70,6 +70,7 @@ class PageRunner:
             "PATH": os.pathsep.join([*map(str, programs), os.environ["PATH"]]),
             "PGRETRIEVAL_DATABASE_URL": database_url,
             "XDG_RUNTIME_DIR": os.environ.get("XDG_RUNTIME_DIR", str(folder)),
+            "PYTHONPATH": str(Path(__file__).resolve().parents[2]),  # commands are those of this checkout
             "COLUMNS": "200",
             "NO_COLOR": "1",
         }

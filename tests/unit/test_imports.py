@@ -41,7 +41,7 @@ ALLOWED = {
     "asynchronous": BASE | {"collection", "database", "db", "encode"},
     "alembic": BASE | {"db"},
     "sqlalchemy": BASE | {"db", "index", "search"},
-    "serve": BASE | {"collection", "database", "db", "encode", "search"},
+    "serve": BASE | {"asynchronous", "collection", "database", "db", "encode", "rerank", "search"},
     "cli": BASE
     | {
         "anncur",

@@ -180,9 +180,9 @@ def test_raised_lengths_are_those_of_one_encoder(stanford_folder: Path):
     assert len(two.encode_query("a bank")[0]) == 12
 
 
-def test_short_texts_are_counted_without_waiting(gate: Gate, stanford_folder: Path):
+def test_short_texts_are_counted_without_waiting(library_folder: Path):
     """Texts that cannot exceed the limit are counted while another thread uses the model."""
-    for encoder in (load_encoder("minilm", device="cpu"), load_encoder(stanford_folder, device="cpu")):
+    for encoder in (load_encoder("minilm", device="cpu"), load_encoder(library_folder, device="cpu")):
         encoder._model.loaded()
         held, release = threading.Event(), threading.Event()
 
@@ -194,6 +194,6 @@ def test_short_texts_are_counted_without_waiting(gate: Gate, stanford_folder: Pa
             threads.submit(encoder._model.alone, hold)
             assert held.wait(10)
             try:
-                assert threads.submit(encoder.count_truncated_queries, "a bank").result(timeout=5) == 0
+                assert threads.submit(encoder.count_truncated_queries, "a").result(timeout=5) == 0
             finally:
                 release.set()

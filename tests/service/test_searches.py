@@ -1,0 +1,106 @@
+"""Searches by HTTP return what the library returns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import pgretrieval
+from tests.support.serving import Serving, failed
+
+QUERY = "money in a bank"
+
+
+def expected(hits: list[pgretrieval.Hit]) -> list[tuple[Any, ...]]:
+    return [(hit.rank, hit.id, pytest.approx(hit.score, abs=1e-3), hit.title, hit.text, hit.metadata) for hit in hits]
+
+
+def fields(hits: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    return [tuple(hit[name] for name in ("rank", "id", "score", "title", "text", "metadata")) for hit in hits]
+
+
+@pytest.mark.parametrize("name", ["docs", "dense"])
+def test_late_words_and_hybrid(module_service: Serving, module_database: pgretrieval.RetrievalDatabase, name: str):
+    """Each mode is the library's search of that kind, and hybrid is the default."""
+    collection = module_database.get_collection(name)
+    hybrid = expected(collection.hybrid_search(QUERY, 3))
+    assert fields(module_service.hits(name, query=QUERY, k=3)) == hybrid
+    assert fields(module_service.hits(name, query=QUERY, k=3, mode="hybrid")) == hybrid
+    assert fields(module_service.hits(name, query=QUERY, k=3, mode="late")) == expected(collection.search(QUERY, 3))
+    assert fields(module_service.hits(name, query=QUERY, k=3, mode="words")) == expected(collection.text_search(QUERY, 3))
+
+
+def test_late_is_the_default_without_words_and_dense_vectors(module_service: Serving):
+    assert list(module_service.search("late", query=QUERY).json()["milliseconds"])[:2] == ["encode", "candidates"]
+    assert module_service.hits("late", query=QUERY) == module_service.hits("late", query=QUERY, mode="late")
+
+
+def test_texts_alone_are_found_by_words(module_service: Serving):
+    assert [hit["id"] for hit in module_service.hits("texts", query="river")] == ["river"]
+    assert "stores texts only" in failed(module_service.search("texts", query="river", mode="late"), 400)["message"]
+
+
+@pytest.mark.parametrize(
+    ("where", "ids"),
+    [
+        ({"year": {"$gte": 2000}}, {"bank", "loan"}),
+        ({"kind": "water", "year": {"$lt": 1995}}, {"river"}),
+        ("$.year < 2000", {"river", "sea"}),
+    ],
+)
+@pytest.mark.parametrize("mode", ["hybrid", "late"])
+def test_filters(module_service: Serving, mode: str, where: Any, ids: set[str]):
+    """`where` is a mapping or a jsonpath."""
+    assert {hit["id"] for hit in module_service.hits(query=QUERY, where=where, mode=mode)} == ids
+
+
+def test_among(module_service: Serving):
+    assert {hit["id"] for hit in module_service.hits(query=QUERY, among=["sea", "loan", 7])} == {"sea", "loan"}
+    assert module_service.hits(query=QUERY, among=[]) == []
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "late", "words"])
+def test_min_score(module_service: Serving, mode: str):
+    hits = module_service.hits(query=QUERY, mode=mode)
+    least = (hits[0]["score"] + hits[1]["score"]) / 2
+    assert module_service.hits(query=QUERY, mode=mode, min_score=least) == hits[:1]
+
+
+def test_vectors_of_a_query(module_service: Serving):
+    """Vectors replace the text, and in a hybrid search the encoder."""
+    vectors = module_service.client.post("/v1/encode", json={"collection": "docs", "queries": [QUERY]}).json()["vectors"][0]
+    late = module_service.hits(query=QUERY, mode="late", k=2)
+    assert fields(module_service.hits(vectors=vectors, k=2)) == fields(late)
+    assert fields(module_service.hits(vectors=vectors, query=QUERY, k=2)) == fields(module_service.hits(query=QUERY, k=2))
+    assert module_service.hits("given", vectors=[[1.0] + [0.0] * 63])[0]["id"] == "x"
+
+
+def test_names_with_a_slash(module_service: Serving):
+    assert module_service.hits("a%2Fb%20%C3%BC", query="sea")[0]["id"] == "sea"
+    assert module_service.client.get("/v1/collections/a%2Fb%20%C3%BC").json()["name"] == "a/b ü"
+
+
+def test_collections_and_their_modes(module_service: Serving, module_database: pgretrieval.RetrievalDatabase):
+    """A collection's answer is `stats`, and what a search of it may ask for."""
+    assert module_service.client.get("/v1/collections").json() == {"collections": module_database.list_collections()}
+    shown = module_service.client.get("/v1/collections/docs").json()
+    stats = module_database.get_collection("docs").stats()
+    assert {name: shown[name] for name in stats if name != "bytes"} == {name: stats[name] for name in stats if name != "bytes"}
+    modes = {
+        "docs": ["hybrid", "late", "words"],
+        "dense": ["hybrid", "late", "words", "dense"],
+        "late": ["late"],
+        "texts": ["words"],
+    }
+    assert {name: module_service.client.get(f"/v1/collections/{name}").json()["modes"] for name in modes} == modes
+
+
+def test_stages_are_timed_in_every_mode(module_service: Serving):
+    """Each mode reports the milliseconds of its stages, which sum to at most the time of the request."""
+    for mode in ("hybrid", "late", "words"):
+        answer = module_service.search("dense", query=QUERY, mode=mode)
+        spent = answer.json()["milliseconds"]
+        assert spent
+        assert all(each >= 0 for each in spent.values())
+        assert sum(spent.values()) < answer.elapsed.total_seconds() * 1e3
