@@ -33,16 +33,17 @@ def serve(
         list[str] | None,
         typer.Option(help="Cross-encoder that callers may name in rerank: a name or a folder; repeatable.", metavar="MODEL"),
     ] = None,
-    max_body: Annotated[int, typer.Option(help="Bytes of a request's body.", min=1)] = ServiceOptions.max_body,
-    max_k: Annotated[int, typer.Option(help="Hits of a search.", min=1)] = ServiceOptions.max_k,
+    max_body: Annotated[int, typer.Option(help="Bytes of a request's body.")] = ServiceOptions.max_body,
+    max_k: Annotated[int, typer.Option(help="Hits of a search.")] = ServiceOptions.max_k,
     concurrency: Annotated[
-        int, typer.Option(help="Requests at work at once; four times as many may wait.", min=1)
+        int, typer.Option(help="Requests at work at once; four times as many may wait.")
     ] = ServiceOptions.concurrency,
-    seconds: Annotated[float, typer.Option(help="Time for a request.", min=0.1)] = ServiceOptions.seconds,
+    seconds: Annotated[float, typer.Option(help="Time for a request.")] = ServiceOptions.seconds,
 ) -> None:
     """Serve searches, encoding and a page by HTTP until SIGTERM or Ctrl-C."""
     _check_extra()
-    from pgretrieval.serve.server import serve as run
+    from pgretrieval.serve import server
+    from pgretrieval.serve.service import Service
 
     token = read_token(token_file)
     options = ServiceOptions(
@@ -55,10 +56,11 @@ def serve(
         seconds=seconds,
     )
     with listen(host, port, has_token=token is not None) as listening, context.obj.connect(concurrency) as database:
+        service = Service(database, options)
         _log_requests()
         shown = f"[{host}]" if ":" in host else host
         console.errors.print(f"serving http://{shown}:{listening.getsockname()[1]}/", soft_wrap=True)
-        run(database, listening, options)
+        server.serve(service, listening)
 
 
 def _check_extra() -> None:

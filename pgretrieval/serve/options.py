@@ -17,6 +17,9 @@ TOKEN_VARIABLE = "PGRETRIEVAL_TOKEN"
 _LEAST_TOKEN = 16
 _TOKEN_BYTES = 4_096
 _BACKLOG = 512
+_LONGEST_HOST = 253
+_MOST_AT_ONCE = 1_000
+_LONGEST = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,13 @@ class ServiceOptions:
     concurrency: int = 16
     seconds: float = 30.0
     patience: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a limit that is none."""
+        for name in ("max_body", "max_k"):
+            validate.whole(f"--{name.replace('_', '-')}", getattr(self, name))
+        validate.whole("--concurrency", self.concurrency, most=_MOST_AT_ONCE)
+        validate.number("--seconds", self.seconds, 0.1, _LONGEST)
 
     @property
     def waiting(self) -> int:
@@ -75,11 +85,11 @@ def read_token(file: str | os.PathLike[str] | None) -> str | None:
 
 def listen(host: str, port: int, *, has_token: bool) -> socket.socket:
     """Return a socket that listens. Raises ConfigError if the port is taken, or if a host beyond loopback lacks a token."""
-    host = validate.text("--host", host)
+    host = validate.text("--host", host, most=_LONGEST_HOST)
     port = validate.whole("--port", port, 0, 65_535)
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    except OSError as error:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except (OSError, UnicodeError) as error:
         msg = f"--host is {validate.shown(host)}, which is no address of this machine ({error}); give one, such as 127.0.0.1"
         raise ConfigError(msg) from error
     if not has_token and not ipaddress.ip_address(address[0]).is_loopback:
@@ -88,7 +98,7 @@ def listen(host: str, port: int, *, has_token: bool) -> socket.socket:
             "or listen on 127.0.0.1"
         )
         raise ConfigError(msg)
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening = socket.socket(family, kind, protocol)  # asyncio turns Nagle's algorithm off for sockets that name TCP
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)

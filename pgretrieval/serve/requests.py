@@ -53,8 +53,22 @@ class SearchRequest(Request):
     rerank: str | None = Field(None, description="A cross-encoder that the service was started with.")
 
 
+class TokenMatch(Answer):
+    """The passage token that is most similar to a query token; offsets count characters of title, space and text."""
+
+    query_token: str | None
+    query_position: int
+    token: str | None
+    position: int | None
+    start: int | None
+    end: int | None
+    similarity: float
+    share: float = Field(description="What the query token adds to the score.")
+    imputed: bool
+
+
 class Hit(Answer):
-    """A passage that was found."""
+    """A passage that was found. The last three fields are there if `matches` was asked for."""
 
     rank: int
     id: str
@@ -62,7 +76,9 @@ class Hit(Answer):
     title: str | None
     text: str
     metadata: dict[str, Any]
-    matches: list[dict[str, Any]] | None = Field(None, description="Only if asked for.")
+    matches: list[TokenMatch] = Field([], description="One for each query token.")
+    components: dict[str, float] | None = Field(None, description="Parts of the score, which sum to it.")
+    note: str | None = Field(None, description="Why there are no matches.")
 
 
 class SearchAnswer(Answer):

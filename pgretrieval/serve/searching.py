@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from pgretrieval.collection import Collection
@@ -29,7 +30,12 @@ def search(service: Service, asked: SearchRequest, collection: Collection) -> di
         raise ConfigError(msg)
     if asked.query is None and asked.vectors is None:
         raise InputError("the request has neither query nor vectors; give a query, or the vectors of one")
-    common: dict[str, Any] = {"where": asked.where, "among": asked.among, "min_score": asked.min_score}
+    common: dict[str, Any] = {
+        "where": asked.where,
+        "among": asked.among,
+        "min_score": asked.min_score,
+        "matches": asked.matches,
+    }
     mode = _mode(collection, asked)
     milliseconds: Mapping[str, float]
     started = time.perf_counter()
@@ -44,7 +50,7 @@ def search(service: Service, asked: SearchRequest, collection: Collection) -> di
             hits = collection.hybrid_search(asked.query, asked.k, vectors=asked.vectors, **common)  # type: ignore[arg-type]
         milliseconds = {mode: (time.perf_counter() - started) * 1e3}
     service.metrics.searched(mode, milliseconds)
-    return {"hits": [_as_dict(hit) for hit in hits], "milliseconds": milliseconds}
+    return {"hits": [_as_dict(hit, matches=asked.matches) for hit in hits], "milliseconds": milliseconds}
 
 
 def _mode(collection: Collection, asked: SearchRequest) -> str:
@@ -64,8 +70,8 @@ def _mode(collection: Collection, asked: SearchRequest) -> str:
     return asked.mode
 
 
-def _as_dict(hit: Hit) -> dict[str, Any]:
-    return {
+def _as_dict(hit: Hit, *, matches: bool) -> dict[str, Any]:
+    shown: dict[str, Any] = {
         "rank": hit.rank,
         "id": hit.id,
         "score": hit.score,
@@ -73,3 +79,6 @@ def _as_dict(hit: Hit) -> dict[str, Any]:
         "text": hit.text,
         "metadata": hit.metadata,
     }
+    if matches:
+        shown |= {"matches": [asdict(each) for each in hit.matches or ()], "components": hit.components, "note": hit.note}
+    return shown

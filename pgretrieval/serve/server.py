@@ -9,9 +9,7 @@ from types import FrameType
 
 import uvicorn
 
-from pgretrieval.database import RetrievalDatabase
 from pgretrieval.serve.app import create_app
-from pgretrieval.serve.options import ServiceOptions
 from pgretrieval.serve.protocol import PatientProtocol
 from pgretrieval.serve.service import Service
 
@@ -53,13 +51,12 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def serve(database: RetrievalDatabase, listening: socket.socket, options: ServiceOptions) -> None:
-    """Serve until SIGTERM or Ctrl-C."""
+def serve(service: Service, listening: socket.socket) -> None:
+    """Serve until SIGTERM or Ctrl-C; load the models meanwhile."""
+    service.warming = True
+    threading.Thread(target=service.warm, daemon=True).start()
 
     async def run() -> None:
-        service = Service(database, options)
-        service.warming = True
-        threading.Thread(target=service.warm, daemon=True).start()
         await Server(service).serve(sockets=[listening])
 
     asyncio.run(run())

@@ -29,6 +29,8 @@ class Service:
         self.metrics.watch("requests_running", "Requests at work.", lambda: self.calls.running)
         self.metrics.watch("connections_in_use", "Connections of the pool in use.", lambda: database._database.in_use)
         self._cross_encoders = {name: load_cross_encoder(name) for name in options.cross_encoders}
+        for each in self._cross_encoders.values():
+            each.predict([("warm", "warm")])  # raises EncoderError if it cannot be loaded
 
     def warm(self) -> None:
         """Load the models of the collections, and what a search imports, so that no request waits for them."""

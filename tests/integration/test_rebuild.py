@@ -584,7 +584,7 @@ def stale(database: pgretrieval.RetrievalDatabase, monkeypatch: pytest.MonkeyPat
 def test_a_handle_from_before_searches_with_the_new_encoder(stale: pgretrieval.Collection):
     """Queries of an old handle use the new encoder."""
     assert stale.search("aword3 one", k=1)[0].id == "a3"
-    assert isinstance(stale.encoder._load(), OtherEncoder)
+    assert isinstance(stale.encoder._model.loaded(), OtherEncoder)
     assert stale.search_many(["aword3 one"], k=1)[0][0].id == "a3"
     assert stale.explain("aword3 one", k=1).hits[0].id == "a3"
     assert stale.hybrid_search("aword3 one", k=1)[0].id == "a3"

@@ -9,7 +9,7 @@ import pytest
 
 import pgretrieval
 from pgretrieval.errors import ConfigError
-from pgretrieval.serve.options import TOKEN_VARIABLE, listen, read_token
+from pgretrieval.serve.options import TOKEN_VARIABLE, ServiceOptions, listen, read_token
 from tests.support.serving import Serving, failed, serving
 
 TOKEN = "a-token-of-the-tests-0123456789"
@@ -95,6 +95,15 @@ def test_listening_beyond_loopback_needs_a_token():
 def test_addresses_that_cannot_be_had(host: str, port: int, message: str):
     with pytest.raises(ConfigError, match=message):
         listen(host, port, has_token=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("max_body", 0), ("max_k", -1), ("concurrency", 0), ("concurrency", 1_001), ("seconds", 0.0), ("seconds", float("nan"))],
+)
+def test_limits_that_are_none(name: str, value: float):
+    with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} is"):
+        ServiceOptions(**{name: value})
 
 
 def test_a_port_that_is_taken():

@@ -207,6 +207,14 @@ def test_a_pause_between_requests(service: Serving):
     assert service.client.get("/healthz").extensions["network_stream"].get_extra_info("client_addr") == port
 
 
+def test_answers_are_sent_at_once(service: Serving):
+    """No answer waits for the client's acknowledgement of its first part, which takes 40 ms."""
+    with service.connect():
+        until(lambda: service.connections)
+        connection = next(iter(service.connections)).transport.get_extra_info("socket")
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_model_that_fails(service: Serving, minilm: CollectionEncoder, monkeypatch: pytest.MonkeyPatch):
     """It is 503 for the requests that need the model, and searches by words go on."""
     model = minilm._model.loaded()

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 import pgretrieval
-from tests.support.serving import Serving, failed
+from pgretrieval.rerank import load_cross_encoder
+from tests.support.serving import Serving, failed, serving
 
 QUERY = "money in a bank"
 
@@ -65,6 +66,38 @@ def test_min_score(module_service: Serving, mode: str):
     hits = module_service.hits(query=QUERY, mode=mode)
     least = (hits[0]["score"] + hits[1]["score"]) / 2
     assert module_service.hits(query=QUERY, mode=mode, min_score=least) == hits[:1]
+
+
+def test_matches(module_service: Serving):
+    """`matches` adds the token that won for each query token; shares sum to the score, in a hybrid search to its part."""
+    for mode in ("late", "hybrid"):
+        for hit in module_service.hits(query=QUERY, mode=mode, matches=True):
+            shares = sum(match["share"] for match in hit["matches"])
+            assert shares == pytest.approx(hit["components"]["late"], abs=1e-3)
+            assert sum(hit["components"].values()) == pytest.approx(hit["score"], abs=1e-3)
+        best = module_service.hits(query=QUERY, mode=mode, k=1, matches=True)[0]
+        read = f"{best['title']} {best['text']}" if best["title"] else best["text"]
+        word = next(match for match in best["matches"] if match["query_token"] == "money")
+        assert read[word["start"] : word["end"]].lower() == "money"
+    words = module_service.hits(query=QUERY, mode="words", matches=True)[0]
+    assert words["matches"] == []
+    assert words["note"]
+    assert "matches" not in module_service.hits(query=QUERY)[0]
+
+
+def test_rerank(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, monkeypatch: pytest.MonkeyPatch):
+    """A cross-encoder that the operator named scores the hits."""
+
+    class Shortest:
+        def predict(self, pairs: list[tuple[str, str]]) -> list[float]:
+            return [-float(len(text)) for _, text in pairs]
+
+    monkeypatch.setattr("pgretrieval.serve.service.load_cross_encoder", lambda _name: load_cross_encoder(Shortest()))
+    with serving(database, cross_encoders=("shortest",)) as running:
+        hits = running.hits(query=QUERY, mode="late", rerank="shortest", k=2, matches=True)
+        assert [(hit["id"], hit["score"]) for hit in hits] == [("sea", -17.0), ("bank", -25.0)]
+        assert hits[0]["note"]
+        assert "shortest" in failed(running.search(query=QUERY, rerank="other"), 400)["remedy"]
 
 
 def test_vectors_of_a_query(module_service: Serving):
