@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from pgretrieval.index.build import BuildReport
     from pgretrieval.index.options import CollectionOptions
     from pgretrieval.search.explain import Explanation
+    from pgretrieval.search.explained import ComponentRank, MatchExplanation
     from pgretrieval.search.options import SearchOptions
     from pgretrieval.types import AddReport, CollectionSettings, Hit, Passage, TokenMatch, Violation, WorkReport
 
@@ -61,6 +62,7 @@ __all__ = [
     "CollectionNotFoundError",
     "CollectionOptions",
     "CollectionSettings",
+    "ComponentRank",
     "ConfigError",
     "ConflictError",
     "Connecting",
@@ -77,6 +79,7 @@ __all__ = [
     "Hit",
     "IndexNotBuiltError",
     "InputError",
+    "MatchExplanation",
     "Passage",
     "PassageNotFoundError",
     "PgRetrievalError",
@@ -106,6 +109,7 @@ _LAZY = {
     "SearchOptions": "pgretrieval.search.options",
     "Finding": "pgretrieval.db.doctor",
     **dict.fromkeys(("AsyncCollection", "AsyncRetrievalDatabase", "Connecting", "connect_async"), "pgretrieval.asynchronous"),
+    **dict.fromkeys(("ComponentRank", "MatchExplanation"), "pgretrieval.search.explained"),
     **dict.fromkeys(("Costs", "FactorizationReport"), "pgretrieval.anncur.factorize"),
     **dict.fromkeys(
         ("AddReport", "CollectionSettings", "Hit", "Passage", "TokenMatch", "Violation", "WorkReport"), "pgretrieval.types"

@@ -127,6 +127,7 @@ class AsyncCollection:
     text_search = in_thread(Collection.text_search)
     dense_search = in_thread(Collection.dense_search)
     explain = in_thread(Collection.explain)
+    explain_match = in_thread(Collection.explain_match)
     exact_rankings = in_thread(Collection.exact_rankings)
     get = in_thread(Collection.get)
     add = in_thread(Collection.add)

@@ -19,6 +19,7 @@ from pgretrieval.db.connection import Database
 from pgretrieval.db.selection import Ids
 from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.encode.base import CollectionEncoder
+from pgretrieval.errors import ConfigError
 from pgretrieval.importing import whole
 from pgretrieval.index.work import Stage
 from pgretrieval.search.dense import dense_search
@@ -41,6 +42,7 @@ from pgretrieval.stored import StoredCollection
 from pgretrieval.types import Element, Float32Array, Hit
 
 if TYPE_CHECKING:
+    from pgretrieval.search.explained import MatchExplanation
     from pgretrieval.search.pipeline import SearchPipeline
 
 
@@ -113,6 +115,48 @@ class Collection(StoredCollection):
             options: See `SearchOptions`.
         """
         return self._search(as_list(query), as_list(vectors), k, options)[0]
+
+    def explain_match(
+        self,
+        query: str | None,
+        id: Any,
+        k: int = 10,
+        *,
+        vectors: Any = None,
+        dense: Any = None,
+        **options: Unpack[SearchOptions],
+    ) -> MatchExplanation:
+        """Tell why a search returns a passage, or does not: similarities, ranks, and what the passage lacks.
+
+        The search is that of `search`, with the same options; not by a cross-encoder, which compares no tokens.
+
+        Args:
+            query: The query text. With `vectors`, it is searched by words only, and may be None.
+            id: The id of the passage.
+            k: Number of passages that the search returns.
+            vectors: Token vectors of the query (tokens, dim), instead of the text's.
+            dense: Dense vector of the query (dense dim,), instead of the encoder's.
+            options: See `SearchOptions`.
+
+        Raises:
+            PassageNotFoundError: The collection has no such passage.
+            PgRetrievalError: The errors of `search`.
+        """
+        request = read_options(self._row.scoring, k, options)
+        if request.cross_encoder is not None:
+            msg = (
+                "a cross-encoder reads query and passage together and has no token matches to explain; leave out rerank=, or "
+                'scorer="cross_encoder"'
+            )
+            raise ConfigError(msg)
+        if query is not None or vectors is None:
+            query = validate.query(query)
+        key = validate.identifier("id", id)
+        check_where(self._database, options.get("where"))
+        pipeline = self._pipeline  # first, since it imports torch with its own message
+        from pgretrieval.search.why import explain_match
+
+        return self._opened.retry(lambda: explain_match(self._opened, pipeline, key, query, vectors, dense, request))
 
     def _search(self, queries: list[str] | None, vectors: list[Any] | None, k: int, options: SearchOptions) -> list[Explanation]:
         """Return one explanation for each query, with its hits."""

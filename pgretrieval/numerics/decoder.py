@@ -26,7 +26,8 @@ class Decoder:
     def decode(self, centroid_ids: Int32Array, packed: ByteArray) -> Float32Array:
         """(tokens,) centroid ids and (tokens, width) packed residuals -> (tokens, dim) vectors, not re-normalised."""
         keys = packed if self.width % 2 else packed.view(np.uint16)
-        decoded = self._table.take(keys, axis=0).reshape(len(packed), -1)[:, : self.centroids.shape[1]]
+        values = keys.shape[1] * self._table.shape[1]
+        decoded = self._table.take(keys, axis=0).reshape(len(packed), values)[:, : self.centroids.shape[1]]
         vectors: Float32Array = self.centroids.take(centroid_ids, axis=0)
         vectors += decoded
         return vectors

@@ -16,11 +16,12 @@ from pgretrieval.index.vectors import token_matrix
 from pgretrieval.numerics.maxsim import maxsim_many
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.fusion import HybridScores
-from pgretrieval.search.matches import best_by_vectors, shared
+from pgretrieval.search.matches import best_by_vectors, shared, stored_similarity
 from pgretrieval.search.maxsim import best_first, stored_maxsim
 from pgretrieval.search.options import QueryVectors, ScanRequest
 from pgretrieval.search.scanner import Ranking
-from pgretrieval.search.words import listed_by_words
+from pgretrieval.search.watched import Watched
+from pgretrieval.search.words import listed_by_words, unlisted_by_words
 from pgretrieval.types import Float32Array, Int32Array, Int64Array, Restriction
 
 _BATCH = 512
@@ -72,6 +73,8 @@ def compare_all(
         orders = [best_first(one, passage_ids, request.k) for one in scores]
     report.candidates = report.passages_decoded = len(passage_ids)
     rankings = [Ranking(passage_ids[order].tolist(), one[order].tolist()) for one, order in zip(scores, orders, strict=True)]
+    if request.watched:
+        _look_at(tables, queries[0], request, request.watched)
     if request.matches and len(passage_ids):
         with report.stage("matches"):
             for number, (query, order) in enumerate(zip(queries, orders, strict=True)):
@@ -89,7 +92,11 @@ def compare_listed(tables: CollectionTables, queries: QueryVectors, request: Sca
     listed, restriction = listed_by_words(request.k, request.options), request.restriction or Restriction()
     with report.stage("exhaustive"):
         for query, text in zip(queries.vectors, queries.texts or [], strict=True):
-            found = read.vectors_of(tables, read.by_words(tables, restriction, text, listed).read()[0]).read()
+            listed_ids = read.by_words(tables, restriction, text, listed).read()[0]
+            if request.watched:
+                request.watched.after(listed_ids, unlisted_by_words(len(listed_ids)))
+                _look_at(tables, query, request, request.watched)
+            found = read.vectors_of(tables, listed_ids).read()
             scores, divisor = stored_maxsim(query, found.tokens), request.options.divisor(query)
             scores /= np.float32(divisor)
             order = best_first(scores, found.passage_ids, request.k)
@@ -119,6 +126,13 @@ def all_scores(
         scores.append(maxsim_many(list(queries), batch.tokens.vectors, batch.tokens.offsets))
         batch = pending.read()
     return np.concatenate(found), np.concatenate(scores, axis=1)
+
+
+def _look_at(tables: CollectionTables, query: Float32Array, request: ScanRequest, watched: Watched) -> None:
+    """Compare the watched passage."""
+    tokens = read.vectors_of(tables, watched.ids).read().tokens
+    if len(tokens):
+        watched.compared(stored_similarity(query, tokens), request.options.divisor(query))
 
 
 def _keep_best(scores: Float32Array, positions: Int64Array, k: int) -> tuple[Float32Array, Int64Array]:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NoReturn, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, cast
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from pgretrieval.types import (
     Scoring,
     SearchGenerator,
 )
+
+if TYPE_CHECKING:
+    from pgretrieval.search.watched import Watched
 
 DEFAULT_BUDGET = 500
 """Default call budget of a search by a cross-encoder."""
@@ -174,7 +177,7 @@ class ScanOptions:
 class ScanRequest:
     """Request to a scanner: `k` passages that match the restriction, and words and dense vectors of a hybrid search.
 
-    With `matches`, also which tokens matched.
+    With `matches`, also which tokens matched. A passage that is `watched` is followed through the stages.
     """
 
     k: int
@@ -182,6 +185,7 @@ class ScanRequest:
     restriction: Restriction | None = None
     hybrid: HybridQuery | None = None
     matches: bool = False
+    watched: Watched | None = None
 
 
 @dataclass(frozen=True, slots=True)

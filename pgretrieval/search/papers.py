@@ -22,7 +22,7 @@ from pgretrieval.search.maxsim import best_first, decoded_maxsim
 from pgretrieval.search.options import ScanOptions, ScanRequest
 from pgretrieval.search.plaid import PlaidScan, PlaidScanner, PlaidSettings, choose_settings
 from pgretrieval.search.scanner import BaseScan, PendingScan
-from pgretrieval.search.words import listed_by_words
+from pgretrieval.search.words import listed_by_words, unlisted_by_words
 from pgretrieval.types import Float32Array, Int32Array, Restriction, SearchGenerator
 
 _CANDIDATES_PER_PROBE = 2**12  # ColBERTv2, section 5
@@ -88,6 +88,8 @@ class WordScan(BaseScan):
         with self.report.stage("candidates"):
             passage_ids, _ = self._listed.read()
         self.report.candidates = len(passage_ids)
+        if watched := self._request.watched:
+            watched.after(passage_ids, unlisted_by_words(len(passage_ids)))
         with self.report.stage("codes"):
             self._request_codes(passage_ids)
 
@@ -123,6 +125,9 @@ class LowerBoundScan(PlaidScan):
             seen = coded.of_centroids(self._probes.centroid_ids)
             bounds = decoded_maxsim(self._query, self._index.codebook, seen)
             best = seen.passage_ids[best_first(bounds, seen.passage_ids, self._settings.candidates)]
+        if watched := self._request.watched:
+            watched.after(coded.passage_ids, self._unlisted())
+            watched.after(best, f"Its lower bound is not among the {len(best):,} highest. Raise candidates to reach more.")
         self.report.tokens_decoded += seen.token_count
         with self.report.stage("codes"):
             if self._hybrid:

@@ -70,7 +70,7 @@ class SearchPipeline:
             with report.stage("encode"):
                 queries, row = encode_hybrid_query(self._opened, query, vectors, dense)
             hybrid = HybridQuery(query if self._opened.row.language else None, row, fusion)
-            return self._search_all(queries, replace(request, hybrid=hybrid), report)[0].hits
+            return self.search_encoded(queries, replace(request, hybrid=hybrid), report)[0].hits
 
         return self._opened.retry(work)
 
@@ -100,10 +100,10 @@ class SearchPipeline:
                 queries = replace(encode_queries(self._opened, words if vectors is None else None, vectors), texts=words)
             else:
                 queries = encode_queries(self._opened, texts, vectors)
-        return self._search_all(queries, request, report)
+        return self.search_encoded(queries, request, report)
 
-    def _search_all(self, queries: QueryVectors, request: ScanRequest, report: Explanation) -> list[Explanation]:
-        """Search in groups of queries; `report` covers the work before."""
+    def search_encoded(self, queries: QueryVectors, request: ScanRequest, report: Explanation | None = None) -> list[Explanation]:
+        """Search in groups of queries; `report` covers the work before. Raises EncoderChangedError after a rebuild with another."""
         found: list[Explanation] = []
         for start in range(0, len(queries.vectors), _QUERIES_AT_ONCE):
             some = queries[start : start + _QUERIES_AT_ONCE]
@@ -113,7 +113,7 @@ class SearchPipeline:
                 with self._database.connection(f"looking up collection {self._name!r}") as connection:
                     collections.require(self._tables(connection), self._identity)
                 raise
-        return [report.followed_by(found[0]), *found[1:]] if found else []
+        return [(report or Explanation()).followed_by(found[0]), *found[1:]] if found else []
 
     def _search(self, queries: QueryVectors, request: ScanRequest) -> list[Explanation]:
         """Send the statements of all queries before the first result is read, so that the server works while results are scored."""

@@ -122,7 +122,11 @@ class PlaidScan(BaseScan):
             listed = self._read_postings()
             if listed is None:
                 return
-            self._known, unknown = self._index.centroid_ids.find(self._candidates_of(listed))
+            candidates = self._candidates_of(listed)
+            if watched := self._request.watched:
+                watched.after(listed.passage_ids, self._unlisted())
+                watched.after(candidates, self._outweighed())
+            self._known, unknown = self._index.centroid_ids.find(candidates)
             if len(unknown):
                 self.report.round_trips += 1
                 self._coded = read.centroids_of(self._tables, unknown, *self._shape)
@@ -155,10 +159,29 @@ class PlaidScan(BaseScan):
                 found = self._read(self._request_among(Restriction()))
         self.report.candidates = len(found)
         passage_ids = self._pruned(found).passage_ids
+        if watched := self._request.watched:
+            watched.after(found.passage_ids, self._outweighed())
+            watched.after(
+                passage_ids,
+                f"Centroid interaction, which compares centroids instead of tokens, drops it: of {len(found):,} candidates "
+                f"{len(passage_ids):,} remain. Raise pruning to keep more.",
+            )
         with self.report.stage("codes"):
             if self._hybrid:
                 passage_ids = self._hybrid.join(passage_ids)
             self._request_codes(passage_ids)
+
+    def _unlisted(self) -> str:
+        return f"None of its tokens is in the {self.report.probes:,} centroids that the query probes. Raise probes to reach more."
+
+    def _outweighed(self) -> str:
+        candidates = self._settings.candidates
+        if self._settings.generator == "proxy" and self._restriction is None:
+            return f"{candidates:,} other passages have a proxy nearer to the query's. Raise candidates to reach more."
+        return (
+            f"{candidates:,} other passages have more tokens in the centroids that the query probes, or nearer ones. Raise "
+            "candidates to reach more."
+        )
 
     def _pruned(self, found: PassageCentroids) -> PassageCentroids:
         """Return the candidates that remain after centroid interaction."""

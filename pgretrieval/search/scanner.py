@@ -15,9 +15,18 @@ from pgretrieval.db.connection import Connection
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.fusion import HybridScores
 from pgretrieval.search.loaded import LoadedIndex
-from pgretrieval.search.matches import BestTokens, HitMatches, best_by_codes, best_by_vectors, shared
+from pgretrieval.search.matches import (
+    BestTokens,
+    HitMatches,
+    best_by_codes,
+    best_by_vectors,
+    coded_similarity,
+    shared,
+    stored_similarity,
+)
 from pgretrieval.search.maxsim import best_first, decoded_maxsim, stored_maxsim
 from pgretrieval.search.options import ScanRequest
+from pgretrieval.search.watched import Watched
 from pgretrieval.types import Float32Array, Int32Array, Restriction
 
 _VECTORS_BEYOND = 10
@@ -70,6 +79,12 @@ class BaseScan:
                 count = vectors_to_read(self._request.k, self._index.codebook.codec.bits)
                 best = best_first(self._fused(passage_ids, scores), passage_ids, count)
                 self._vectors = read.vectors_of(self._tables, passage_ids[best])
+            if watched := self._request.watched:
+                watched.after(
+                    passage_ids[best],
+                    f"By its codes it is not among the {len(best):,} passages that are compared by their kept vectors. Raise k to "
+                    "compare more.",
+                )
             self.report.round_trips += 1
 
     def rank(self) -> Ranking:
@@ -89,12 +104,25 @@ class BaseScan:
             late = scores / self._divisor
             scores = self._fused(passage_ids, late)
             best = ranked[best_first(scores[ranked], passage_ids[ranked], self._request.k)]
+        if self._request.watched:
+            self._look_at(self._request.watched)
         ids, found = passage_ids[best], None
         if self._request.matches and len(best):
             with self.report.stage("matches"):
                 fused = self._hybrid.parts(passage_ids, late, best) if self._hybrid else None
                 found = shared(self._best_tokens(ids), scores[best], float(self._divisor), fused)
         return Ranking(ids.tolist(), scores[best].tolist(), found)
+
+    def _look_at(self, watched: Watched) -> None:
+        """Compare the watched passage, whichever stage it reached."""
+        if self._index.keeps_vectors:
+            tokens = read.vectors_of(self._tables, watched.ids).read().tokens
+            similarity = stored_similarity(self._query, tokens) if len(tokens) else None
+        else:
+            coded = read.codes_of(self._tables, watched.ids, len(self._index.codebook.centroids)).read()
+            similarity = coded_similarity(self._query, self._index.codebook, coded) if len(coded.passage_ids) else None
+        if similarity is not None:
+            watched.compared(similarity, float(self._divisor))
 
     def _best_tokens(self, passage_ids: Int32Array) -> BestTokens:
         """Return the best tokens of hits, by the codes or vectors that scored them."""

@@ -31,3 +31,8 @@ def text_search(
 def listed_by_words(k: int, options: ScanOptions) -> int:
     """Return how many passages the search by words lists for exact scores."""
     return options.candidates or max(_LISTED, k)
+
+
+def unlisted_by_words(listed: int) -> str:
+    """Return what a passage lacks that is not among so many listed ones."""
+    return f"It is not among the {listed:,} passages that the search by words lists. Raise candidates to list more."

@@ -21,6 +21,7 @@ from pgretrieval.search.maxsim import best_first, token_similarity
 from pgretrieval.search.options import DEFAULT_K_TOKENS, ScanOptions, ScanRequest
 from pgretrieval.search.probe import best_centroids, centroids_with_tokens
 from pgretrieval.search.scanner import BaseScan
+from pgretrieval.search.watched import Watched
 from pgretrieval.types import Float32Array, Imputation, Int32Array, Int64Array, Rerank, Restriction, TokenMatrix
 
 _ALL_TOKENS = 2**31 - 1
@@ -110,11 +111,23 @@ class XtrScan(BaseScan):
     def narrow(self) -> None:
         """Read the tokens and score passages; request the codes of the best if they are reranked."""
         found = self._passages()
+        if watched := self._request.watched:
+            watched.after(
+                found.passage_ids,
+                f"No query token retrieved a token of it. Each retrieves the {self._settings.k_tokens:,} most similar tokens of "
+                f"the {self.report.probes:,} centroids that the query probes. Raise k_tokens or probes to retrieve more.",
+            )
         hybrid, reranks = self._hybrid, self._settings.rerank != "none"
         if not reranks and hybrid is None:
             self._scored = found.passage_ids, found.scores
             return
         passage_ids = found.passage_ids[best_first(found.scores, found.passage_ids, self._settings.rerank_depth)]
+        if watched:
+            watched.after(
+                passage_ids,
+                f"By its retrieved tokens it is not among the {len(passage_ids):,} passages that are reranked. Raise "
+                "rerank_depth to rerank more.",
+            )
         with self.report.stage("codes"):
             if hybrid:
                 passage_ids = hybrid.join(passage_ids)
@@ -220,6 +233,14 @@ class XtrScan(BaseScan):
         report.tokens_retrieved = found.retrieved
         report.candidates = len(found.passage_ids)
         return found
+
+    def _look_at(self, watched: Watched) -> None:
+        if self._settings.rerank != "none":
+            super()._look_at(watched)
+            return
+        watched.scored(self._best_tokens(watched.ids), float(self._divisor))
+        if (stored := self._stored(watched.ids)) is not None:
+            watched.similarity = stored.vectors @ self._query.T
 
     def _best_tokens(self, passage_ids: Int32Array) -> BestTokens:
         """Return the best retrieved tokens of hits; their positions, which postings do not tell, by what is stored by passage."""

@@ -165,3 +165,30 @@ from pgretrieval.candidates_by_dense(
 
 -- name: check_filter
 select pgretrieval.check_search(%(filter)s::jsonpath, 1)
+
+-- name: passage_to_explain
+-- A passage, whether `filter` and `among` leave it, which of some words it lacks by a text search configuration, and whether there
+-- is a factorisation.
+select passage.passage_id, passage.title, passage.body, passage.metadata,
+       coalesce(%(filter)s::jsonpath is null or passage.metadata @@ %(filter)s::jsonpath, false),
+       {among} is null or passage.key = any({among}),
+       array(
+           select asked.word
+           from pg_catalog.unnest(%(words)s::text[]) with ordinality as asked (word, place)
+           cross join lateral (
+               select pg_catalog.tsvector_to_array(pg_catalog.to_tsvector(%(language)s::text::pg_catalog.regconfig, asked.word))
+           ) as stem (words)
+           where pg_catalog.cardinality(stem.words) > 0 and not stem.words <@ held.words
+           order by asked.place
+       ),
+       exists (
+           select from pgretrieval.collection
+           where collection.collection_id = passage.collection_id and collection.factorization_id is not null
+       )
+from pgretrieval.passage
+cross join lateral (
+    select pg_catalog.tsvector_to_array(
+        (pgretrieval.word_vector(%(language)s::text::pg_catalog.regconfig, passage.title, passage.body)).words
+    )
+) as held (words)
+where passage.collection_id = %(collection_id)s and passage.key = %(key)s
