@@ -59,6 +59,7 @@ _GIVEN_TO: dict[str, dict[str, Callable[[], Any]]] = {
     "RetrievalDatabase.drop_collection": {"name": lambda: f"nobody {next(_numbers)}"},
     "RetrievalDatabase.get_collection": {"encoder": HashedEncoder},
     "Collection.update": {"passages": lambda: [{"id": "p1", "text": "tea"}]},
+    "Collection.explain_match": {"id": lambda: "p1"},
     "Collection.exact_rankings": {"queries": lambda: [_VECTOR]},
     "sqlalchemy.search": {"query": lambda: _VECTOR},
     "sqlalchemy.hybrid_search": {"query": lambda: _VECTOR},
@@ -66,7 +67,7 @@ _GIVEN_TO: dict[str, dict[str, Callable[[], Any]]] = {
 }
 _INSTEAD = {"vectors": ("query", "queries"), "dense": ("query",)}
 """Parameters that replace another, which is then left out."""
-_BY_ITSELF = {"Collection.hybrid_search", "Collection.add", "sqlalchemy.hybrid_search"}
+_BY_ITSELF = {"Collection.explain_match", "Collection.hybrid_search", "Collection.add", "sqlalchemy.hybrid_search"}
 
 
 def _public(owner: Any, prefix: str) -> Iterator[tuple[str, Any]]:
