@@ -39,7 +39,7 @@ from pgretrieval.search.options import (
 from pgretrieval.search.unmatched import without_matches
 from pgretrieval.search.words import text_search
 from pgretrieval.stored import StoredCollection
-from pgretrieval.types import Element, Float32Array, Hit
+from pgretrieval.types import Element, Float32Array, Fusion, Hit
 
 if TYPE_CHECKING:
     from pgretrieval.search.explained import MatchExplanation
@@ -277,13 +277,19 @@ class Collection(StoredCollection):
         Raises:
             PgRetrievalError: The errors of `search` and `text_search`.
         """
-        flag = validate.flag("matches", matches)
-        request = read_options(self._row.scoring, k, {"where": where, "among": among, "min_score": min_score, "matches": flag})
         fusing = read_fusion(fusion, weights, rank_constant)
+        flag = validate.flag("matches", matches)
+        options: SearchOptions = {"where": where, "among": among, "min_score": min_score, "matches": flag}
+        return self._hybrid(query, k, vectors, dense, fusing, options).hits
+
+    def _hybrid(self, query: str, k: int, vectors: Any, dense: Any, fusing: Fusion, options: SearchOptions) -> Explanation:
+        """Search, and report the time of each stage."""
+        request = read_options(self._row.scoring, k, options)
         query = validate.query(query)
-        check_where(self._database, where)
-        hits = self._pipeline.hybrid_search(query, vectors, dense, fusing, request.scan)
-        return reaching(request.min_score, self._opened.complete(hits, request.k))
+        check_where(self._database, options["where"])
+        found = self._pipeline.hybrid_search(query, vectors, dense, fusing, request.scan)
+        found.hits = reaching(request.min_score, self._opened.complete(found.hits, request.k))
+        return found
 
     def factorize(
         self,

@@ -62,15 +62,15 @@ class SearchPipeline:
             self._opened.forget_old_encoder()
         return self._encode_and_search(texts, vectors, request)
 
-    def hybrid_search(self, query: str, vectors: Any, dense: Any, fusion: Fusion, request: ScanRequest) -> list[Hit]:
+    def hybrid_search(self, query: str, vectors: Any, dense: Any, fusion: Fusion, request: ScanRequest) -> Explanation:
         """Return the best hits by late interaction, words and dense vectors; kinds that the query lacks are left out."""
 
-        def work() -> list[Hit]:
+        def work() -> Explanation:
             report = Explanation()
             with report.stage("encode"):
                 queries, row = encode_hybrid_query(self._opened, query, vectors, dense)
             hybrid = HybridQuery(query if self._opened.row.language else None, row, fusion)
-            return self.search_encoded(queries, replace(request, hybrid=hybrid), report)[0].hits
+            return self.search_encoded(queries, replace(request, hybrid=hybrid), report)[0]
 
         return self._opened.retry(work)
 

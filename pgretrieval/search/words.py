@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 from pgretrieval.assets import statements
 from pgretrieval.db.connection import Database
 from pgretrieval.db.tables import collections
@@ -13,6 +16,8 @@ from pgretrieval.types import Hit, Restriction
 _SQL = statements("words")
 _LISTED = 1_000  # the depth that is usual where BM25 is reranked
 _MOST = 100_000_000  # the function's maximum
+_START, _END = "\ue000", "\ue001"  # characters that no text has
+_WHOLE = f"HighlightAll=true, StartSel={_START}, StopSel={_END}"
 
 
 def text_search(
@@ -26,6 +31,32 @@ def text_search(
         rows = connection.execute(_SQL["text_search"].format(among=restricted.ids), named).fetchall()
     report.hits = [Hit(*row) for row in rows]
     return report
+
+
+def found_words(
+    database: Database, collection: CollectionRow, query_text: str, texts: Sequence[str]
+) -> list[list[tuple[int, int]]]:
+    """Return where the words of a query are in each text: offsets of their first characters, and those after their last.
+
+    The server compares them, so that a word is found in other forms.
+    """
+    named = {"language": collection.language, "query_text": query_text, "texts": list(texts), "options": _WHOLE}
+    with database.reading(f"searching collection {collection.name!r}") as connection:
+        marked = [row[0] or "" for row in connection.execute(_SQL["marked"], named).fetchall()]
+    return [_places(text, each) for text, each in zip(texts, marked, strict=True)]
+
+
+def _places(text: str, marked: str) -> list[tuple[int, int]]:
+    """Return the marked places of a text; none if it has marks of its own."""
+    parts = re.split(f"[{_START}{_END}]", marked)
+    if "".join(parts) != text:
+        return []
+    places, done = [], 0
+    for number, part in enumerate(parts):
+        if number % 2:
+            places.append((done, done + len(part)))
+        done += len(part)
+    return places
 
 
 def listed_by_words(k: int, options: ScanOptions) -> int:

@@ -68,7 +68,7 @@ class TokenMatch(Answer):
 
 
 class Hit(Answer):
-    """A passage that was found. The last three fields are there if `matches` was asked for."""
+    """A passage that was found. The last fields are there if `matches` was asked for."""
 
     rank: int
     id: str
@@ -79,6 +79,7 @@ class Hit(Answer):
     matches: list[TokenMatch] = Field([], description="One for each query token.")
     components: dict[str, float] | None = Field(None, description="Parts of the score, which sum to it.")
     note: str | None = Field(None, description="Why there are no matches.")
+    words: list[tuple[int, int]] = Field([], description="In mode words: where the words are, as start and end in title and text.")
 
 
 class SearchAnswer(Answer):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from pgretrieval.collection import Collection
 from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.errors import ConfigError, InputError
+from pgretrieval.search.explain import Explanation
+from pgretrieval.search.fusion import read_fusion
+from pgretrieval.search.words import found_words
 from pgretrieval.serve.requests import SearchRequest
 from pgretrieval.serve.service import Service
 from pgretrieval.types import Hit
+
+_DEFAULTS = Collection.hybrid_search.__kwdefaults__ or {}
+_FUSION = read_fusion(*(_DEFAULTS[name] for name in ("fusion", "weights", "rank_constant")))
 
 
 def modes(row: CollectionRow) -> list[str]:
@@ -30,27 +34,30 @@ def search(service: Service, asked: SearchRequest, collection: Collection) -> di
         raise ConfigError(msg)
     if asked.query is None and asked.vectors is None:
         raise InputError("the request has neither query nor vectors; give a query, or the vectors of one")
-    common: dict[str, Any] = {
+    common: Any = {
         "where": asked.where,
         "among": asked.among,
         "min_score": asked.min_score,
         "matches": asked.matches,
     }
     mode = _mode(collection, asked)
-    milliseconds: Mapping[str, float]
-    started = time.perf_counter()
+    query: Any = asked.query
+    found = Explanation()
     if mode == "late":
         common["rerank"] = None if asked.rerank is None else service.cross_encoder(asked.rerank)
-        found = collection.explain(asked.query, asked.k, vectors=asked.vectors, **common)
-        hits, milliseconds = found.hits, found.milliseconds
+        found = collection.explain(query, asked.k, vectors=asked.vectors, **common)
+    elif mode == "hybrid":
+        found = collection._hybrid(query, asked.k, asked.vectors, None, _FUSION, common)
     else:
-        if mode == "words":
-            hits = collection.text_search(asked.query, asked.k, **common)  # type: ignore[arg-type]
-        else:
-            hits = collection.hybrid_search(asked.query, asked.k, vectors=asked.vectors, **common)  # type: ignore[arg-type]
-        milliseconds = {mode: (time.perf_counter() - started) * 1e3}
-    service.metrics.searched(mode, milliseconds)
-    return {"hits": [_as_dict(hit, matches=asked.matches) for hit in hits], "milliseconds": milliseconds}
+        search_alone: Any = collection.text_search if mode == "words" else collection.dense_search
+        with found.stage(mode):
+            found.hits = search_alone(query, asked.k, **common)
+    service.metrics.searched(mode, found.milliseconds)
+    hits = [_as_dict(hit, matches=asked.matches) for hit in found.hits]
+    if mode == "words" and asked.matches:
+        places = found_words(service.database._database, collection._opened.row, query, [hit.encoded_text for hit in found.hits])
+        hits = [{**hit, "words": each} for hit, each in zip(hits, places, strict=True)]
+    return {"hits": hits, "milliseconds": found.milliseconds}
 
 
 def _mode(collection: Collection, asked: SearchRequest) -> str:
@@ -65,8 +72,8 @@ def _mode(collection: Collection, asked: SearchRequest) -> str:
         has = "language" if asked.mode == "words" else "dense"
         msg = f"mode is {asked.mode!r}, but collection {row.name!r} has none; choose {' or '.join(there)}, or create it with {has}="
         raise ConfigError(msg)
-    if asked.mode == "words" and asked.vectors is not None:
-        raise ConfigError("mode is 'words', which reads no vectors; leave vectors out, or choose another mode")
+    if asked.mode in ("words", "dense") and asked.vectors is not None:
+        raise ConfigError(f"mode is {asked.mode!r}, which reads no token vectors; leave vectors out, or choose another mode")
     return asked.mode
 
 

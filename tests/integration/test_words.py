@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import pgretrieval
+from pgretrieval.search.words import found_words
 from tests.support.encoder import HashedEncoder
 from tests.support.vectors import clustered
 
@@ -178,3 +179,21 @@ def test_texts_that_tsvector_can_hardly_hold(database: pgretrieval.RetrievalData
     assert [hit.id for hit in docs.text_search("w7")] == ["long"]
     docs.build()
     assert [hit.id for hit in docs.text_search("w7")] == ["long"]
+
+
+@pytest.mark.parametrize(
+    ("query", "text", "expected"),
+    [
+        ("the rise of a loaf", "🍞 A loaf rises, and the rising loaves rose.", ["loaf", "rises", "rising"]),
+        ("state-of-the-art", "A state-of-the-art <b>oven</b>, an art.", ["state", "art", "art"]),
+        ("of the", "All of the words are stop words.", []),
+        ("quick' | dog:*", "It is a dog's life, <dog> &amp; quick.", ["dog", "quick"]),
+        ("dog", "This \ue000dog\ue001 has marks of its own.", []),
+        ("dog", "", []),
+    ],
+)
+def test_words_that_are_found(docs: pgretrieval.Collection, query: str, text: str, expected: list[str]):
+    """The words of a query are found in their other forms, at characters of the text, whatever markup it has."""
+    [places, others] = found_words(docs._database, docs._row, query, [text, "Nothing of it."])
+    assert [text[start:end] for start, end in places] == expected
+    assert others == []

@@ -40,7 +40,7 @@ SEARCH = "/v1/collections/docs/search"
         ({"vectors": [[1, "x"]]}, 400, "vectors.0.1 is 'x'"),
         ({"vectors": [[0.0] * 128]}, 400, "zero"),
         ({"vectors": []}, 400, "vectors"),
-        ({"query": "a", "vectors": [[0.1] * 128], "mode": "words"}, 400, "reads no vectors"),
+        ({"query": "a", "vectors": [[0.1] * 128], "mode": "words"}, 400, "reads no token vectors"),
         ({"query": "a", "rerank": "evil/model"}, 400, "rerank is 'evil/model'"),
         ({"query": "a", "rerank": "/etc/passwd"}, 400, "rerank is '/etc/passwd'"),
         ({"query": "a", "min_score": "high"}, 400, "min_score is 'high'"),

@@ -32,6 +32,32 @@ def test_late_words_and_hybrid(module_service: Serving, module_database: pgretri
     assert fields(module_service.hits(name, query=QUERY, k=3, mode="words")) == expected(collection.text_search(QUERY, 3))
 
 
+def test_dense(module_service: Serving, module_database: pgretrieval.RetrievalDatabase):
+    """Mode dense is the library's search by dense vectors alone."""
+    alone = expected(module_database.get_collection("dense").dense_search(QUERY, 3))
+    assert fields(module_service.hits("dense", query=QUERY, k=3, mode="dense")) == alone
+    assert alone != expected(module_database.get_collection("dense").hybrid_search(QUERY, 3))
+    refused = failed(module_service.search("dense", vectors=[[0.1] * 128], mode="dense"), 400)
+    assert "reads no token vectors" in refused["message"]
+
+
+def test_milliseconds_by_stage(module_service: Serving):
+    """The time of a hybrid search is told by stage, as that of one by late interaction; others have one stage."""
+    late = module_service.search("dense", query=QUERY, mode="late").json()["milliseconds"]
+    hybrid = module_service.search("dense", query=QUERY, mode="hybrid").json()["milliseconds"]
+    assert {"encode", "candidates"} <= set(late) & set(hybrid)
+    for mode in ("words", "dense"):
+        assert list(module_service.search("dense", query=QUERY, mode=mode).json()["milliseconds"]) == [mode]
+
+
+def test_found_words(module_service: Serving):
+    """With `matches`, hits of mode words tell where the words are, in title and text."""
+    [hit] = module_service.hits(query="flowing rivers", mode="words", matches=True)
+    read = f"{hit['title']} {hit['text']}"
+    assert [read[start:end] for start, end in hit["words"]] == ["Rivers", "river", "flows"]
+    assert "words" not in module_service.hits(query="flowing rivers", mode="words")[0]
+
+
 def test_late_is_the_default_without_words_and_dense_vectors(module_service: Serving):
     assert list(module_service.search("late", query=QUERY).json()["milliseconds"])[:2] == ["encode", "candidates"]
     assert module_service.hits("late", query=QUERY) == module_service.hits("late", query=QUERY, mode="late")
