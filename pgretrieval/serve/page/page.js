@@ -11,12 +11,15 @@ const MODE_HINTS = {
 };
 const PARTS = { late: "late", words: "words", dense: "dense", cross_encoder: "cross-encoder" };
 const EXCERPT = 480; // characters of a longer text that a hit shows
-const LEVELS = 4; // strengths of highlighting
+const LEVELS = 3; // strengths of highlighting
+const WORD = /[\p{L}\p{N}]/u;
+const MARKER = /^[[<].*[\]>]$/; // a token of the model, not of the query
 const TOKEN = "pgretrieval token"; // its name in sessionStorage
 
 const one = (selector, inside = document) => inside.querySelector(selector);
 const amount = (number) => number.toLocaleString("en");
 const milliseconds = (spent) => `${spent < 10 ? spent.toFixed(1) : Math.round(spent)} ms`;
+const decimal = (number, places) => number.toFixed(places).replace("-", "−");
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const plural = (number, noun) => `${amount(number)} ${noun}${number === 1 ? "" : "s"}`;
 
@@ -139,31 +142,41 @@ function sentence(text) {
 
 // -------------------------------------------------------------------------------------------------------------------- one hit
 
-/** Ranges of a text's characters with what they add to the score, neighbours joined: a word of several tokens is one range. */
-function rangesOf(matches) {
+/** The similarity of a hit's best token; the strength of highlighting is relative to the best of all hits. */
+const bestOf = (hits) => Math.max(...hits.flatMap((hit) => hit.matches ?? []).map((match) => match.similarity), Number.MIN_VALUE);
+
+/** Ranges of characters to mark, neighbours joined: a word of several tokens is one range. Offsets count from the title's start. */
+function rangesOf(hit, best) {
+  const characters = Array.from(hit.title ? `${hit.title} ${hit.text}` : hit.text);
   const ranges = [];
-  const placed = matches.filter((match) => match.start !== null && match.end > match.start);
-  for (const match of placed.sort((one, other) => one.start - other.start)) {
+  const shown = (hit.matches ?? []).filter(({ query_token: asked, start, end, similarity }) => {
+    const placed = start !== null && WORD.test(characters.slice(start, end).join("")); // function words often find a comma
+    return placed && !MARKER.test(asked ?? "") && similarity > best / 2;
+  });
+  for (const match of shown.sort((one, other) => one.start - other.start)) {
     let last = ranges.at(-1);
-    if (!last || match.start > last.end) ranges.push((last = { start: match.start, end: match.end, share: 0, words: new Set() }));
+    if (!last || match.start > last.end) {
+      last = { start: match.start, end: match.end, strength: 0, words: new Set() };
+      ranges.push(last);
+    }
     last.end = Math.max(last.end, match.end);
-    last.share += Math.max(match.share, 0);
+    last.strength = Math.max(last.strength, (match.similarity / best) ** 2);
     if (match.query_token) last.words.add(match.query_token);
   }
-  return ranges;
+  return [...ranges, ...(hit.words ?? []).map(([start, end]) => ({ start, end, strength: 1, words: new Set() }))];
 }
 
-/** Where the excerpt of a long text starts: around the ranges that add most to the score. */
+/** Where the excerpt of a long text starts: around the strongest ranges. */
 function excerptStart(length, ranges) {
   const within = (from) => ranges.filter(({ start, end }) => start >= from && end <= from + EXCERPT);
-  const carried = (from) => within(from).reduce((sum, range) => sum + range.share, 0);
+  const worth = (from) => within(from).reduce((sum, range) => sum + range.strength, 0);
   const starts = ranges.map((range) => Math.max(0, range.start - 40));
-  const best = starts.reduce((chosen, from) => (carried(from) > carried(chosen) ? from : chosen), 0);
+  const best = starts.reduce((chosen, from) => (worth(from) > worth(chosen) ? from : chosen), 0);
   return Math.min(best, length - EXCERPT);
 }
 
 /** Nodes of a text with its ranges marked. Offsets count characters, not UTF-16 units. */
-function marked(text, ranges, most) {
+function marked(text, ranges) {
   const characters = Array.from(text);
   const cut = characters.length > 1.25 * EXCERPT;
   const from = cut ? excerptStart(characters.length, ranges) : 0;
@@ -171,9 +184,9 @@ function marked(text, ranges, most) {
   const piece = (start, end) => characters.slice(Math.max(start, from), Math.min(end, to)).join("");
   const nodes = [from > 0 ? "…" : ""];
   let done = from;
-  for (const { start, end, share, words } of ranges.filter((range) => range.end > from && range.start < to)) {
-    const level = Math.max(1, Math.ceil((LEVELS * share) / most));
-    const told = words.size ? `for ${[...words].join(", ")}` : undefined;
+  for (const { start, end, strength, words } of ranges.filter((range) => range.end > from && range.start < to)) {
+    const told = words.size ? `found for ${[...words].join(", ")}` : undefined;
+    const level = Math.min(LEVELS, Math.ceil(((strength - 0.25) / 0.75) * LEVELS));
     nodes.push(piece(done, start), make("mark", { class: `level-${level}`, title: told }, piece(start, end)));
     done = end;
   }
@@ -181,14 +194,13 @@ function marked(text, ranges, most) {
 }
 
 /** Title and text of a hit as nodes, with the words marked that its score comes from. */
-function highlighted(hit) {
-  const ranges = rangesOf(hit.matches ?? []);
-  const most = Math.max(...ranges.map((range) => range.share), Number.MIN_VALUE);
-  const skipped = hit.title ? Array.from(hit.title).length + 1 : 0; // offsets are into title, space and text
-  const shifted = ranges.map((range) => ({ ...range, start: range.start - skipped, end: range.end - skipped }));
+function highlighted(hit, best) {
+  const ranges = rangesOf(hit, best);
+  const skipped = hit.title ? Array.from(hit.title).length + 1 : 0;
   const inTitle = ranges.filter((range) => range.start < skipped);
-  const inText = shifted.filter((range) => range.end > 0);
-  return { title: marked(hit.title || hit.id, inTitle, most), text: marked(hit.text, inText, most) };
+  const inText = ranges.filter((range) => range.end > skipped);
+  const shifted = inText.map((range) => ({ ...range, start: range.start - skipped, end: range.end - skipped }));
+  return { title: marked(hit.title || hit.id, inTitle), text: marked(hit.text, shifted) };
 }
 
 function facts(hit) {
@@ -205,12 +217,12 @@ function facts(hit) {
 function score(hit) {
   const parts = Object.entries(hit.components ?? {});
   const shown = parts.length > 1 ? parts : [];
-  const part = ([name, value]) => make("span", { class: "part" }, `${PARTS[name] ?? name} ${value.toFixed(2)}`);
-  return make("p", { class: "score" }, make("span", { class: "unseen" }, "score "), hit.score.toFixed(3), ...shown.map(part));
+  const part = ([name, value]) => make("span", { class: "part" }, `${PARTS[name] ?? name} ${decimal(value, 2)}`);
+  return make("p", { class: "score" }, make("span", { class: "unseen" }, "score "), decimal(hit.score, 3), ...shown.map(part));
 }
 
-function hitItem(hit) {
-  const { title, text } = highlighted(hit);
+function hitItem(hit, best) {
+  const { title, text } = highlighted(hit, best);
   const link = make("a", { href: addressOf({ ...readAddress(), id: hit.id }), dir: "auto", "aria-haspopup": "dialog" }, ...title);
   const item = make(
     "li",
@@ -303,32 +315,43 @@ function readRequest(state) {
   return one("#search [aria-invalid=true]") ? null : request;
 }
 
-function clearResults(said = "") {
-  found = null;
+/** Say how a search ended or goes on, without what an earlier one complained of. */
+function settle(said) {
+  complain("where", "");
+  complain("k", "");
+  one("#failure").replaceChildren();
   one("#status").textContent = said;
-  one("#hits").replaceChildren();
   one("#hits").removeAttribute("aria-busy");
+}
+
+function clearResults() {
+  found = null;
+  one("#status").textContent = "";
+  one("#hits").removeAttribute("aria-busy");
+  one("#hits").replaceChildren();
   one("#stages").hidden = true;
   one("#missing").hidden = true;
 }
 
 async function search(state, signal) {
   const key = JSON.stringify([state.collection, state.query, state.mode, state.where, state.k]);
-  if (found?.key === key) return;
-  complain("where", "");
-  complain("k", "");
-  one("#failure").replaceChildren();
+  if (found?.key === key) return settle(found.said); // a later search may have been given up
+  fillForm(state);
+  settle(state.query ? "Searching …" : "");
+  one("#hits").setAttribute("aria-busy", "true");
   try {
     const stats = await tell(state.collection, signal);
     fillModes(state, stats.modes);
-    if (!state.query) return clearResults(`${plural(stats.passages, "passage")} in ${stats.name}`);
+    if (!state.query) {
+      clearResults();
+      one("#status").textContent = `${plural(stats.passages, "passage")} in ${stats.name}`;
+      return;
+    }
     const request = readRequest(state);
     if (!request) return clearResults();
-    one("#status").textContent = "Searching …";
-    one("#hits").setAttribute("aria-busy", "true");
     const answer = await call(pathOf(state.collection, "/search"), { body: { ...request, matches: true }, signal });
-    found = { key, ...answer };
-    showHits(state);
+    found = { key, ...answer, said: summary(answer, state) };
+    showHits(found);
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     clearResults();
@@ -340,13 +363,16 @@ async function search(state, signal) {
   }
 }
 
-function showHits(state) {
-  const { hits, milliseconds: spent } = found;
+function summary({ hits, milliseconds: spent }, { where }) {
   const total = Object.values(spent).reduce((sum, each) => sum + each, 0);
-  const none = state.where ? "No passage that the filter admits is found." : "No passage is found.";
-  one("#status").textContent = hits.length ? `${plural(hits.length, "hit")} in ${milliseconds(total)}` : none;
-  one("#hits").replaceChildren(...hits.map(hitItem));
-  one("#hits").removeAttribute("aria-busy");
+  if (hits.length) return `${plural(hits.length, "hit")} in ${milliseconds(total)}`;
+  return where ? "No passage that the filter admits is found." : "No passage is found.";
+}
+
+function showHits({ hits, milliseconds: spent, said }) {
+  settle(said);
+  const best = bestOf(hits);
+  one("#hits").replaceChildren(...hits.map((hit) => hitItem(hit, best)));
   one("#stages").hidden = false;
   one("#stages .bars").replaceWith(bars(spent, milliseconds));
   one("#missing").hidden = false;
@@ -356,8 +382,8 @@ function showHits(state) {
 
 async function explain(state, signal) {
   const body = one("#passage-body");
-  const hit = found?.hits.find((each) => each.id === state.id);
-  one("#passage-title").replaceChildren(...(hit ? highlighted(hit).title : [state.id]));
+  const hit = found.hits.find((each) => each.id === state.id);
+  one("#passage-title").replaceChildren(...(hit ? highlighted(hit, bestOf(found.hits)).title : [state.id]));
   body.replaceChildren(make("p", { class: "quiet" }, "Reading …"));
   if (!one("#passage").open) one("#passage").showModal();
   try {
@@ -365,7 +391,7 @@ async function explain(state, signal) {
     const fragment = await call(pathOf(state.collection, "/explain"), { body: request, html: true, signal });
     const rendered = new DOMParser().parseFromString(fragment, "text/html");
     body.replaceChildren(make("section", {}, ...rendered.body.childNodes));
-    if (found) body.append(section("Milliseconds of the search", bars(found.milliseconds, milliseconds)));
+    body.append(section("Milliseconds of the search", bars(found.milliseconds, milliseconds)));
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     body.replaceChildren(notice(error, show));
@@ -499,7 +525,7 @@ async function showState(state, signal) {
   one("#collection-view").hidden = !about;
   one(about ? "#to-collection" : "#to-search").setAttribute("aria-current", "page");
   one(about ? "#to-search" : "#to-collection").removeAttribute("aria-current");
-  if ((!state.id || about) && one("#passage").open) one("#passage").close();
+  if (about && one("#passage").open) one("#passage").close();
   try {
     collections ??= (await call("v1/collections", { signal })).collections;
   } catch (error) {
@@ -520,9 +546,9 @@ async function showState(state, signal) {
     await showCollection(state, signal);
     return;
   }
-  fillForm(state);
   await search(state, signal);
-  if (state.id && state.query) await explain(state, signal);
+  if (state.id && found) await explain(state, signal);
+  else if (one("#passage").open) one("#passage").close();
 }
 
 function submitSearch() {
