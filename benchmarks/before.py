@@ -182,11 +182,12 @@ def prepare(name: str, cache: Path, passages: int | None, queries: int, folder: 
     asked = [data.queries[number] for number in chosen]
     ids = [passage.id for passage in data.passages[:count]]
 
-    def best(some: list[Any], k: int) -> list[list[str]]:
+    def best(some: list[Any]) -> list[list[str]]:
         scores = maxsim_many(some, data.documents, offsets)
-        return [[ids[place] for place in np.argsort(-row, kind="stable")[:k]] for row in scores]
+        return [[ids[place] for place in np.argsort(-row, kind="stable")[:100]] for row in scores]
 
-    exact = {10: best(asked, 10), 100: best(asked, 100), SHORT: best([query[:SHORT] for query in asked], 10)}
+    whole, short = best(asked), best([query[:SHORT] for query in asked])
+    exact = {10: [hits[:10] for hits in whole], 100: whole, SHORT: [hits[:10] for hits in short]}
 
     def pooled(arrays: Iterable[Any]) -> Any:
         return unit(np.stack([array.mean(axis=0, dtype=np.float32) for array in arrays]))
