@@ -12,6 +12,7 @@ from pgretrieval.db.selection import Ids
 from pgretrieval.db.tables import collections
 from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.encode.base import CollectionEncoder
+from pgretrieval.errors import ConfigError
 from pgretrieval.index import changes
 from pgretrieval.index.check import check
 from pgretrieval.index.compaction import compact
@@ -154,13 +155,22 @@ class StoredCollection:
         changes.check_deletion(ids, where, all)
         return changes.remove(self._opened, read_restriction(self._database, where, ids, "ids") or Restriction(), connection)
 
-    def get(self, ids: Sequence[str]) -> dict[str, Passage]:
-        """Return passages by id. Unknown ids are left out.
+    def get(self, ids: Sequence[str] | None = None, *, where: Mapping[str, Any] | str | None = None) -> dict[str, Passage]:
+        """Return passages by ids, by metadata or by both. Unknown ids are left out.
+
+        Args:
+            ids: A list of ids.
+            where: A filter as for `search`; `{}` returns every passage.
 
         Raises:
-            ConfigError: `ids` is not a list.
+            ConfigError: No argument is given, or one is invalid.
             InputError: An id is invalid.
         """
+        if where is not None:
+            return self._opened.passages_where(read_restriction(self._database, where, ids, "ids") or Restriction())
+        if ids is None:
+            msg = "get needs ids or where=; where={} returns every passage"
+            raise ConfigError(msg)
         return self._opened.passages(validate.ids("ids", ids))
 
     def compact(self, *, stage: Stage | None = None) -> None:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pgretrieval import validate
 from pgretrieval.db.connection import Database
+from pgretrieval.db.handles import CollectionTables
 from pgretrieval.db.tables import collections
 from pgretrieval.db.tables import passages as stored
 from pgretrieval.db.tables.collections import CollectionRow
@@ -14,9 +15,10 @@ from pgretrieval.encode import registry
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.errors import ConfigError, DimensionMismatchError, EncoderChangedError, EncoderError, InputError
 from pgretrieval.index.coding import Coders
-from pgretrieval.types import Passage
+from pgretrieval.types import Passage, Restriction
 
 _Result = TypeVar("_Result")
+_Wanted = TypeVar("_Wanted")
 _Found = TypeVar("_Found", bound=Sized)
 
 
@@ -53,11 +55,17 @@ class OpenCollection:
 
     def passages(self, keys: list[str]) -> dict[str, Passage]:
         """Return stored passages by id. Unknown ids are left out."""
+        return self.complete(self._read(stored.existing, keys), len(set(keys)))
+
+    def passages_where(self, restriction: Restriction) -> dict[str, Passage]:
+        """Return the stored passages of a restriction by id, in the order in which they were stored."""
+        return self.complete(self._read(stored.matching, restriction), 1)
+
+    def _read(self, read: Callable[[CollectionTables, _Wanted], dict[str, Passage]], wanted: _Wanted) -> dict[str, Passage]:
         with self.database.connection(f"reading collection {self.name!r}") as connection:
             tables = self.row.tables(connection)
             collections.require(tables, self.row.identity)
-            found = stored.existing(tables, keys)
-        return self.complete(found, len(set(keys)))
+            return read(tables, wanted)
 
     def encoder(self) -> tuple[int, CollectionEncoder]:
         """Return the encoder generation, which counts changes of the encoder, and the encoder.

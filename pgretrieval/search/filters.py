@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,10 @@ MAX_DEPTH = 100
 
 _COMPARISONS = {"$eq": "==", "$ne": "!=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _CONNECTIVES = {"$and": "&&", "$or": "||"}
-_OPERATORS = (*_COMPARISONS, "$in", "$nin", "$exists", "$not", *_CONNECTIVES)
+_PATTERNS = {"$like": "s", "$ilike": "si"}
+_OPERATORS = (*_COMPARISONS, "$between", "$in", "$nin", *_PATTERNS, "$exists", "$not", *_CONNECTIVES)
+_WILDCARDS = {"%": ".*", "_": "."}
+_PART_OF_PATTERN = re.compile(r"\\(.)|(.)", re.DOTALL)
 
 
 def read_restriction(database: Database, where: Any, among: Any, what: str = "among") -> Restriction | None:
@@ -61,8 +65,8 @@ def jsonpath(where: Mapping[str, Any]) -> str:
 
     A key names a field of the metadata; dots separate nested fields; a list matches if any element does. Values are
     texts, numbers, booleans and None; dates, times and UUIDs, compared as ISO texts; and Decimals. Operators: $eq
-    $ne $gt $gte $lt $lte $in $nin $exists $not $and $or. As in MongoDB, $ne, $nin and $not
-    also match a missing field. Raises ConfigError, also beyond 100 levels.
+    $ne $gt $gte $lt $lte $between $in $nin $like $ilike $exists $not $and $or. As in MongoDB, $ne, $nin and $not
+    also match a missing field; $like and $ilike are those of SQL. Raises ConfigError, also beyond 100 levels.
     """
     return _all(where, MAX_DEPTH) if where else "1 == 1"
 
@@ -111,6 +115,14 @@ def _condition(key: str, field: str, operator: Any, operand: Any, levels: int) -
         return _negated(f"{field} == {_literal(key, operand)}")
     if operator in _COMPARISONS:
         return f"{field} {_COMPARISONS[operator]} {_literal(key, operand)}"
+    if operator == "$between":
+        if isinstance(operand, str | bytes) or not isinstance(operand, Sequence) or len(operand) != 2:
+            msg = f"$between of {key!r} needs a list of two values, the least and the greatest, not {validate.shown(operand)}"
+            raise ConfigError(msg)
+        return _joined("&&", [f"{field} {sign} {_literal(key, end)}" for sign, end in zip((">=", "<="), operand, strict=True)])
+    if operator in _PATTERNS:
+        pattern = validate.text(f"where: {operator} of {key!r}", operand, remedy="a pattern, such as 'Tea%'")
+        return f'{field} like_regex {json.dumps(_regex(pattern))} flag "{_PATTERNS[operator]}"'
     if operator in ("$in", "$nin"):
         if isinstance(operand, str | bytes | Mapping) or not isinstance(operand, Iterable):
             msg = f"{operator} of {key!r} needs a list of values, not {validate.shown(operand)}"
@@ -124,6 +136,16 @@ def _condition(key: str, field: str, operator: Any, operand: Any, levels: int) -
         return _negated(_conditions(key, field, operand, levels))
     msg = f"where has no operator {validate.shown(operator)} for {key!r}; the operators are {', '.join(_OPERATORS)}"
     raise ConfigError(msg)
+
+
+def _regex(pattern: str) -> str:
+    """Return a pattern of SQL's `like` as a regular expression: % is any text, _ any character, and a backslash quotes."""
+
+    def part(found: re.Match[str]) -> str:
+        quoted, plain = found.groups()
+        return _WILDCARDS.get(plain) or re.escape(quoted or plain)
+
+    return f"^{_PART_OF_PATTERN.sub(part, pattern)}$"
 
 
 def _joined(connective: str, parts: Sequence[str]) -> str:

@@ -20,6 +20,12 @@ cross join lateral (
     offset 0
 ) as found
 
+-- name: matching
+select key, title, body, metadata from pgretrieval.passage
+where collection_id = %(collection_id)s
+  and (%(filter)s::jsonpath is null or metadata @@ %(filter)s::jsonpath) and ({among} is null or key = any({among}))
+order by passage_id
+
 -- name: remove
 select pgretrieval.remove_passages(%(collection_id)s, {among}, %(filter)s::jsonpath)
 

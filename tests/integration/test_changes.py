@@ -190,6 +190,19 @@ def test_delete_by_a_select(large: pgretrieval.Collection):
     assert large.stats()["passages"] == 299
 
 
+def test_get_by_metadata(large: pgretrieval.Collection, corpus: Corpus):
+    """In the order in which they were stored; with ids, those that match."""
+    first = [str(passage["id"]) for passage in corpus.passages[:3]]
+    assert list(large.get(where={})) == [passage["id"] for passage in corpus.passages]
+    assert large.get(where={"number": 1}) == large.get([first[1]])
+    assert list(large.get(first[::-1], where={"number": {"$gte": 1}})) == first[1:]
+    assert list(large.get(first, where="$.number < 1")) == first[:1]
+    with pytest.raises(ConfigError, match="get needs ids or where=; where={} returns every passage"):
+        large.get()
+    with pytest.raises(ConfigError, match="no jsonpath"):
+        large.get(where="$.n <")
+
+
 def test_delete_needs_to_know_what(large: pgretrieval.Collection):
     with pytest.raises(ConfigError, match="delete needs ids, where= or all=True"):
         large.delete()

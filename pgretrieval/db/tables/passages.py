@@ -62,6 +62,12 @@ def existing(tables: CollectionTables, keys: Sequence[str]) -> dict[str, Passage
     return {key: Passage(key, body, title, metadata) for key, title, body, metadata in rows}
 
 
+def matching(tables: CollectionTables, restriction: Restriction) -> dict[str, Passage]:
+    """Return the stored passages of a restriction by id, in the order in which they were stored."""
+    rows = tables.rows(_SQL["matching"].format(among=restriction.ids), **restriction.named)
+    return {key: Passage(key, body, title, metadata) for key, title, body, metadata in rows}
+
+
 def texts(tables: CollectionTables, passage_ids: list[int]) -> dict[int, tuple[str, str | None, str, dict[str, Any]]]:
     """Passage id -> (the caller's id, title, text, metadata)."""
     rows = tables.rows(_SQL["texts"], passage_ids=passage_ids)

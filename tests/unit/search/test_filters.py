@@ -39,6 +39,14 @@ ROWS: dict[str, Any] = {
         ({"year": {"$eq": 1980}}, {"old"}),
         ({"year": {"$ne": 1980}}, {"new", "none", "text", "empty"}),
         ({"lang": {"$nin": ["en", "de"]}}, {"none", "text", "empty"}),
+        ({"year": {"$between": [1980, 2000]}}, {"old"}),
+        ({"year": {"$not": {"$between": [1980, 2000]}}}, {"new", "none", "text", "empty"}),
+        ({"year": {"$like": "199_"}}, {"text"}),
+        ({"lang": {"$like": "%E%"}}, set()),
+        ({"lang": {"$ilike": "%E%"}}, {"old", "new"}),
+        ({"lang": {"$like": "d"}}, set()),
+        ({"lang": {"$like": r'say "hi"\\'}}, {"none"}),
+        ({"tags": {"$like": "b%"}}, {"old"}),
         ({"open": {"$exists": True}}, {"text"}),
         ({"year": {"$exists": False}}, {"empty"}),
         ({"year": {"$not": {"$gt": 1990}}}, {"old", "none", "text", "empty"}),
@@ -60,6 +68,31 @@ def test_where_selects_the_expected_values(connection: psycopg.Connection[Any], 
 
 
 @pytest.mark.parametrize(
+    ("pattern", "given"),
+    [
+        (r"100\%", "100%"),
+        (r"a\_b", "a_b"),
+        (r"\d", "d"),
+        (r"\\d", r"\d"),
+        ("a.b", "a.b"),
+        ("(a|b)*[c]{2}^$+?", "(a|b)*[c]{2}^$+?"),
+        ("one%two", "one\nand\ntwo"),
+        ("Grüße", "Grüße"),
+        ("(?i)a", "(?i)a"),
+        ("***=a", "***=a"),
+        ("end\\", "end\\"),
+        ("#  a", "#  a"),
+    ],
+)
+def test_patterns_are_those_of_sql(connection: psycopg.Connection[Any], pattern: str, given: str):
+    """Special characters of regular expressions stand for themselves."""
+    predicate = jsonpath({"field": {"$like": pattern}})
+    for field, expected in ((given, True), (f"{given}d", False), ("other", False)):
+        metadata = psycopg.types.json.Jsonb({"field": field})
+        assert connection.execute("select %s::jsonb @@ %s::jsonpath", [metadata, predicate]).fetchone() == (expected,), field
+
+
+@pytest.mark.parametrize(
     ("where", "message"),
     [
         ({"year": {"$near": 1}}, "no operator '\\$near' for 'year'"),
@@ -68,6 +101,9 @@ def test_where_selects_the_expected_values(connection: psycopg.Connection[Any], 
         ({"year": [1, 2]}, "compares 'year' with \\[1, 2\\]"),
         ({"year": float("nan")}, "compares 'year' with nan"),
         ({"year": {"$in": "abc"}}, "needs a list of values, not 'abc'"),
+        ({"year": {"$between": [1, 2, 3]}}, "needs a list of two values.*not \\[1, 2, 3\\]"),
+        ({"year": {"$between": "ab"}}, "needs a list of two values.*not 'ab'"),
+        ({"year": {"$like": 3}}, "\\$like of 'year' is 3; give a pattern"),
         ({"$or": {}}, "needs a list of conditions"),
         ({"$not": 3}, "a mapping of fields to values"),
         ({"$and": [{}]}, "a mapping of fields to values"),
