@@ -19,6 +19,10 @@ class UnknownOptionError(ConfigError, TypeError):
     """A call has an unknown option; the message suggests options with similar names."""
 
 
+class MissingExtraError(ConfigError, ImportError):
+    """A module needs a package that is not installed; the message names the extra."""
+
+
 class InputError(PgRetrievalError, ValueError):
     """A passage, query or judgement is invalid; the message names the id, or the file and line."""
 

@@ -21,6 +21,8 @@ pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.collections", "test
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "both_versions: run on every server version at hand, not on the newest alone")
+    for name in ("benchmark", "vcr"):
+        config.addinivalue_line("markers", f"{name}: used by tests of langchain-tests that are not run here")
 
 
 def pytest_collection_finish() -> None:

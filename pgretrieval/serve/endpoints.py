@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from pgretrieval.collection import Collection
+from pgretrieval.modes import modes
 from pgretrieval.serve import encoding, requests, searching
 from pgretrieval.serve.errors import RequestError
 from pgretrieval.serve.service import Service
@@ -45,8 +46,8 @@ def _collections(service: Service) -> dict[str, Any]:
 def _collection(service: Service, name: str) -> dict[str, Any]:
     def work(collection: Collection) -> dict[str, Any]:
         stats = collection.stats()
-        modes = searching.modes(collection._opened.row)
-        return {**stats, "modes": modes, "cross_encoders": service.options.cross_encoders, "writable": service.options.write}
+        there = modes(collection._opened.row)
+        return {**stats, "modes": there, "cross_encoders": service.options.cross_encoders, "writable": service.options.write}
 
     return service.handles.use(name, work)
 

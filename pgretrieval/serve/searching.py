@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from pgretrieval.collection import Collection
-from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.errors import ConfigError, InputError
+from pgretrieval.modes import modes
 from pgretrieval.search.explain import Explanation
 from pgretrieval.search.fusion import read_fusion
 from pgretrieval.search.words import found_words
@@ -17,14 +17,6 @@ from pgretrieval.types import Hit
 
 _DEFAULTS = Collection.hybrid_search.__kwdefaults__ or {}
 _FUSION = read_fusion(*(_DEFAULTS[name] for name in ("fusion", "weights", "rank_constant")))
-
-
-def modes(row: CollectionRow) -> list[str]:
-    """Return the modes of a collection's searches, the default first."""
-    parts = [mode for mode, has in (("words", row.language), ("dense", row.keeps_dense and not row.given_dense)) if has]
-    if row.texts_alone:
-        return parts
-    return ["hybrid", "late", *parts] if parts else ["late"]
 
 
 def search(service: Service, asked: SearchRequest, collection: Collection) -> dict[str, Any]:

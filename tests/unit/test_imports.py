@@ -39,9 +39,11 @@ ALLOWED = {
     "sync": BASE | {"collection", "corpus", "db", "index"},
     "database": BASE | {"collection", "db", "encode", "index", "sync"},
     "asynchronous": BASE | {"collection", "database", "db", "encode"},
+    "modes": BASE | {"collection", "db"},
+    "integrations": BASE | {"asynchronous", "collection", "database", "db", "index", "modes"},
     "alembic": BASE | {"db"},
     "sqlalchemy": BASE | {"db", "index", "search"},
-    "serve": BASE | {"asynchronous", "collection", "database", "db", "encode", "rerank", "search"},
+    "serve": BASE | {"asynchronous", "collection", "database", "db", "encode", "modes", "rerank", "search"},
     "cli": BASE
     | {
         "anncur",
