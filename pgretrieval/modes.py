@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pgretrieval import validate
 from pgretrieval.collection import Collection
+from pgretrieval.db.selection import Ids
 from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.types import Hit
 
@@ -33,8 +34,9 @@ def search_by(
     k: int,
     where: Mapping[str, Any] | str | None = None,
     min_score: float | None = None,
+    among: Ids | None = None,
 ) -> list[Hit]:
     """Return the k best passages by a mode. Raises the errors of its search."""
     method = _METHODS[validate.choice("mode", mode, MODES)]
-    hits: list[Hit] = getattr(collection, method)(query, k, where=where, min_score=min_score)
+    hits: list[Hit] = getattr(collection, method)(query, k, where=where, among=among, min_score=min_score)
     return hits

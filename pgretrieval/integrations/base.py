@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial, wraps
@@ -12,6 +13,7 @@ from pgretrieval import validate
 from pgretrieval.asynchronous import AsyncCollection, finish
 from pgretrieval.collection import Collection
 from pgretrieval.database import RetrievalDatabase, connect
+from pgretrieval.db.selection import Ids
 from pgretrieval.errors import (
     CollectionExistsError,
     CollectionNotFoundError,
@@ -115,9 +117,10 @@ class AdaptedCollection:
         where: Mapping[str, Any] | str | None = None,
         mode: Mode | None = None,
         min_score: float | None = None,
+        among: Ids | None = None,
     ) -> list[Hit]:
         """Return the k best passages by the given mode or the adapter's."""
-        return search_by(mode or self.mode, self.collection, query, k, where, min_score)
+        return search_by(mode or self.mode, self.collection, query, k, where, min_score, among)
 
     def put(self, passages: Sequence[Passage]) -> None:
         """Store passages, and replace those of the same ids. Of several with one id the last counts."""
@@ -146,3 +149,8 @@ def _open_or_create(database: RetrievalDatabase, name: str, encoder: Any, option
 def metadata_of(found: Hit | Passage) -> dict[str, Any]:
     """Return metadata for a framework that has no titles: the passage's, and its title where it has one."""
     return dict(found.metadata) if found.title is None else {"title": found.title, **found.metadata}
+
+
+def like(text: Any) -> Any:
+    """Return the pattern of `$like` for texts that contain this one."""
+    return "%" + re.sub(r"([\\%_])", r"\\\1", text) + "%" if isinstance(text, str) else text

@@ -20,7 +20,7 @@ MAX_DEPTH = 100
 _COMPARISONS = {"$eq": "==", "$ne": "!=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _CONNECTIVES = {"$and": "&&", "$or": "||"}
 _PATTERNS = {"$like": "s", "$ilike": "si"}
-_OPERATORS = (*_COMPARISONS, "$between", "$in", "$nin", *_PATTERNS, "$exists", "$not", *_CONNECTIVES)
+_OPERATORS = (*_COMPARISONS, "$between", "$in", "$nin", *_PATTERNS, "$exists", "$empty", "$not", *_CONNECTIVES)
 _WILDCARDS = {"%": ".*", "_": "."}
 _PART_OF_PATTERN = re.compile(r"\\(.)|(.)", re.DOTALL)
 
@@ -65,8 +65,9 @@ def jsonpath(where: Mapping[str, Any]) -> str:
 
     A key names a field of the metadata; dots separate nested fields; a list matches if any element does. Values are
     texts, numbers, booleans and None; dates, times and UUIDs, compared as ISO texts; and Decimals. Operators: $eq
-    $ne $gt $gte $lt $lte $between $in $nin $like $ilike $exists $not $and $or. As in MongoDB, $ne, $nin and $not
-    also match a missing field; $like and $ilike are those of SQL. Raises ConfigError, also beyond 100 levels.
+    $ne $gt $gte $lt $lte $between $in $nin $like $ilike $exists $empty $not $and $or. As in MongoDB, $ne, $nin and $not
+    also match a missing field; $like and $ilike are those of SQL; $empty matches a missing field, null, "" and [].
+    Raises ConfigError, also beyond 100 levels.
     """
     return _all(where, MAX_DEPTH) if where else "1 == 1"
 
@@ -129,9 +130,10 @@ def _condition(key: str, field: str, operator: Any, operand: Any, levels: int) -
             raise ConfigError(msg)
         either = _joined("||", [f"{field} == {_literal(key, value)}" for value in operand] or ["1 == 0"])
         return either if operator == "$in" else _negated(either)
-    if operator == "$exists":
-        exists = f"exists({field})"
-        return exists if validate.flag(f"$exists of {key!r}", operand) else f"!{exists}"
+    if operator in ("$exists", "$empty"):
+        path = field if operator == "$exists" else f'{field}[*] ? (@.type() != "null" && !(@.type() == "string" && @ == ""))'
+        wanted = validate.flag(f"{operator} of {key!r}", operand)
+        return f"exists({path})" if wanted is (operator == "$exists") else f"!exists({path})"
     if operator == "$not" and isinstance(operand, Mapping):
         return _negated(_conditions(key, field, operand, levels))
     msg = f"where has no operator {validate.shown(operator)} for {key!r}; the operators are {', '.join(_OPERATORS)}"

@@ -40,7 +40,7 @@ ALLOWED = {
     "database": BASE | {"collection", "db", "encode", "index", "sync"},
     "asynchronous": BASE | {"collection", "database", "db", "encode"},
     "modes": BASE | {"collection", "db"},
-    "integrations": BASE | {"asynchronous", "collection", "database", "db", "index", "modes"},
+    "integrations": BASE | {"asynchronous", "collection", "database", "db", "index", "modes", "search.filters"},
     "alembic": BASE | {"db"},
     "sqlalchemy": BASE | {"db", "index", "search"},
     "serve": BASE | {"asynchronous", "collection", "database", "db", "encode", "modes", "rerank", "search"},
