@@ -72,7 +72,8 @@ class PgRetrievalDocumentStore:
         self._adapted = AdaptedCollection(
             collection, url=given, data_dir=data_dir, encoder=encoder, mode=mode, options=dict(options)
         )
-        self._init = {"collection": collection, "url": url, "data_dir": data_dir, "encoder": encoder, "mode": mode, **options}
+        places = {"collection": collection, "url": url, "data_dir": data_dir}
+        self._init: dict[str, Any] = {**places, "encoder": encoder, "mode": mode, **options}
 
     @property
     def collection(self) -> Collection:

@@ -89,7 +89,7 @@ class PgRetrievalVectorStore(BasePydanticVectorStore):
         mode: Mode | None = None,
         **options: Unpack[CollectionOptions],
     ) -> None:
-        super().__init__()
+        super().__init__(stores_text=True)
         self._adapted = AdaptedCollection(collection, url=url, data_dir=data_dir, encoder=encoder, mode=mode, options=dict(options))
 
     @classmethod
