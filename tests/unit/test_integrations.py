@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-FRAMEWORKS = {"langchain": "langchain_core", "llama_index": "llama_index", "haystack": "haystack"}
+FRAMEWORKS = {"langchain": "langchain_core", "llama_index": "llama_index", "haystack": "haystack", "mteb": "mteb"}
 
 
 def test_no_adapter_is_imported_with_the_package():
