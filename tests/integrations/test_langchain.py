@@ -163,6 +163,17 @@ def test_relevance_is_the_mean_cosine(store: PgRetrievalVectorStore):
     assert asyncio.run(store.asimilarity_search_with_relevance_scores("green tea", 1, mode="late")) == [(best, score)]
 
 
+def test_dense_vectors_alone(database: pgretrieval.RetrievalDatabase):
+    """Where the encoder computes them; their cosines are relevance."""
+    store = PgRetrievalVectorStore(database.create_collection("docs", encoder="minilm", dense="kept"), mode="dense")
+    store.add_texts(TEXTS, ids=list("0123"))
+    hits = store.collection.dense_search("espresso", k=2)
+    found = store.similarity_search_with_score("espresso", k=2)
+    assert [(document.id, score) for document, score in found] == [(hit.id, hit.score) for hit in hits]
+    assert found[0][0].id == "2"
+    assert store.similarity_search_with_relevance_scores("espresso", k=2) == found
+
+
 def test_texts_need_as_many_metadata_and_ids(store: PgRetrievalVectorStore):
     with pytest.raises(InputError, match="2 ids for 1 texts"):
         store.add_texts(["a"], ids=["1", "2"])
