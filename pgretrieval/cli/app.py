@@ -23,6 +23,7 @@ _MODULES = {
     "demo": "demo.demo",
     "index": "indexing.index",
     "search": "searching.search",
+    "explain": "explaining.explain",
     "serve": "serving.serve",
     "factorize": "factorizing.factorize",
     "evaluate": "evaluation.evaluate",

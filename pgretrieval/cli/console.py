@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import typer
@@ -42,7 +43,8 @@ class _Console(Console):
 errors = _Console(stderr=True)
 results = _Console(soft_wrap=True)
 
-_SNIPPET = 160
+SNIPPET = 160
+"""Characters of a text that are shown of a hit."""
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # all but tab and line feed
 
 
@@ -123,12 +125,12 @@ def print_hits(hits: list[Hit]) -> None:
         results.print(" ".join((hit.title or hit.id).split()), style="cyan", end="")
         results.print(f"   [{hit.id}]" if hit.title and hit.title != hit.id else "", style="dim")
         text = " ".join(hit.text.split())
-        results.print(f"      {text[:_SNIPPET]}{'…' if len(text) > _SNIPPET else ''}")
+        results.print(f"      {text[:SNIPPET]}{'…' if len(text) > SNIPPET else ''}")
 
 
 def hit_as_dict(hit: Hit) -> dict[str, Any]:
-    """Return a hit in JSON form."""
-    return {
+    """Return a hit in JSON form; what concerns matches only if they were asked for."""
+    found = {
         "rank": hit.rank,
         "id": hit.id,
         "score": hit.score,
@@ -136,6 +138,9 @@ def hit_as_dict(hit: Hit) -> dict[str, Any]:
         "text": hit.text,
         "metadata": hit.metadata,
     }
+    if hit.matches is not None:
+        found |= {"matches": [asdict(match) for match in hit.matches], "components": hit.components, "note": hit.note}
+    return found
 
 
 def explanation_table(explanation: Explanation) -> Table:

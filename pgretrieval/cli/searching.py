@@ -81,6 +81,12 @@ def search(
     rerank_depth: Annotated[
         int | None, typer.Option(help="Number of passages to rerank.", show_default="100 for a cross-encoder")
     ] = None,
+    highlight: Annotated[
+        bool,
+        typer.Option(
+            "--highlight", help="Colour the words that matched; with --json, add the token matches and parts of the score."
+        ),
+    ] = False,
     json: Annotated[
         bool, typer.Option("--json", help='Print one JSON object for each hit: {"rank","id","score","title","text","metadata"}.')
     ] = False,
@@ -100,6 +106,7 @@ def search(
         "rerank": rerank,
         "rerank_depth": rerank_depth,
         "min_score": min_score,
+        "matches": highlight,
         **checked_by_search(generator=generator, imputation=read_imputation(imputation), reduction=reduction, scorer=scorer),
     }
     with context.obj.connect() as database:
@@ -107,6 +114,10 @@ def search(
     if json:
         for hit in explanation.hits:
             console.print_json(console.hit_as_dict(hit))
+    elif highlight:
+        from pgretrieval.cli.highlighting import print_highlighted
+
+        print_highlighted(explanation.hits)
     else:
         console.print_hits(explanation.hits)
     if explain:

@@ -43,7 +43,8 @@ ALLOWED = {
     "integrations": BASE | {"asynchronous", "collection", "database", "db", "index", "modes", "search.filters"},
     "alembic": BASE | {"db"},
     "sqlalchemy": BASE | {"db", "index", "search"},
-    "serve": BASE | {"asynchronous", "collection", "database", "db", "encode", "modes", "rerank", "search"},
+    "pages": BASE | {"search"},
+    "serve": BASE | {"asynchronous", "collection", "database", "db", "encode", "modes", "pages", "rerank", "search"},
     "cli": BASE
     | {
         "anncur",
@@ -54,6 +55,7 @@ ALLOWED = {
         "encode",
         "evaluate",
         "index",
+        "pages",
         "rerank",
         "search",
         "serve",
