@@ -135,6 +135,21 @@ def test_many_are_found_without_the_index(module_database: Any, items: Loaded, t
     await_index_scans(module_database.url, before + 1)
 
 
+@pytest.mark.parametrize(
+    ("passages", "n", "scans"), [(120_000, 1000, 1), (120_000, 1001, 0), (3_000_000, 3000, 1), (3_000_000, 3001, 0)]
+)
+def test_more_than_the_index_finds_are_found_without_it(
+    module_database: Any, items: Loaded, table: np.ndarray, passages: int, n: int, scans: int
+):
+    """More than a thousand passages, or a thousandth of millions, are found by comparing all."""
+    with psycopg.connect(module_database.url) as connection, connection.transaction(force_rollback=True):
+        connection.execute("set local enable_seqscan = off")
+        connection.execute("update pg_class set reltuples = %s where relname ~ '^item_embedding_[0-9]+$'", [passages])
+        found = connection.execute(FOUND, [table[TRAIN][items.anchors].tolist(), n, None]).fetchall()
+        looked = "select sum(pg_stat_get_xact_numscans(oid)) from pg_class where relname ~ '^item_embedding_.*_hnsw$'"
+        assert (len(found), connection.execute(looked).fetchone()) == (n, (scans,))
+
+
 def test_the_index_agrees_with_exact_products(module_database: Any, items: Loaded, table: np.ndarray):
     """The index finds the best items despite different lengths and a common offset."""
     for n in (100, 300):  # above a twentieth all are compared
