@@ -49,9 +49,11 @@ class Scores:
 def stages(collection: Any, scorer: Scores, queries: int, anchor_items: int) -> dict[str, float]:
     """Seconds of the stages of a factorisation."""
     began: dict[str, float] = {}
-    collection.factorize(
-        scorer, [str(row) for row in range(queries)], anchor_items, stage=lambda name, *_: began.setdefault(name, time.perf_counter())
-    )
+
+    def stage(name: str, *_: int) -> None:
+        began.setdefault(name, time.perf_counter())
+
+    collection.factorize(scorer, [str(row) for row in range(queries)], anchor_items, stage=stage)
     ends = [*list(began.values())[1:], time.perf_counter()]
     return {name: end - start for (name, start), end in zip(began.items(), ends, strict=True)}
 
