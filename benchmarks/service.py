@@ -35,7 +35,7 @@ from pgretrieval.corpus.docstrings import standard_library_passages
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY, TOGETHER, SINGLY = "library", "service", "service, queries encoded one by one"
-MODES = ("late", "hybrid")
+WORKS = ("encode", "late", "hybrid")
 K = 10
 START_UP = """
 import sys
@@ -138,19 +138,21 @@ def client(asked: dict[str, Any]) -> dict[str, Any]:
     def search(query: str) -> None:
         if not hasattr(local, "connection"):
             local.connection = http.client.HTTPConnection("127.0.0.1", asked["port"], timeout=60)
-        body = json.dumps({"query": query, "k": K, "mode": asked["mode"]})
-        local.connection.request("POST", "/v1/collections/docs/search", body, {"Content-Type": "application/json"})
+        path, body = "/v1/collections/docs/search", {"query": query, "k": K, "mode": asked["work"]}
+        if asked["work"] == "encode":
+            path, body = "/v1/encode", {"collection": "docs", "queries": [query]}
+        local.connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
         answer = local.connection.getresponse()
         content = json.loads(answer.read())
-        if answer.status != 200 or len(content["hits"]) != K:
+        if answer.status != 200 or len(content.get("hits", content.get("literals"))) not in (1, K):
             raise ValueError(f"{answer.status}: {content}")
 
     return many(search, asked["queries"], asked["clients"], asked["seconds"])
 
 
-def by_http(service: Service, mode: str, queries: list[str], clients: int, seconds: float) -> dict[str, Any]:
+def by_http(service: Service, work: str, queries: list[str], clients: int, seconds: float) -> dict[str, Any]:
     """Run `client` in a process of its own."""
-    asked = {"port": service.port, "mode": mode, "queries": queries, "clients": clients, "seconds": seconds}
+    asked = {"port": service.port, "work": work, "queries": queries, "clients": clients, "seconds": seconds}
     done = subprocess.run(CLIENT, input=json.dumps(asked), stdout=subprocess.PIPE, text=True, check=True)
     measured: dict[str, Any] = json.loads(done.stdout)
     return measured
@@ -165,25 +167,29 @@ def compare(url: str, queries: list[str], clients: list[int], rounds: int, secon
         serving(url, singly=True) as singly,
     ):
         docs = database.get_collection("docs")
-        library = {"late": lambda query: docs.search(query, K), "hybrid": lambda query: docs.hybrid_search(query, K)}
-        for mode in MODES:
-            many(library[mode], queries, 1, 0.5)
+        library = {
+            "encode": docs.encoder.encode_query,
+            "late": lambda query: docs.search(query, K),
+            "hybrid": lambda query: docs.hybrid_search(query, K),
+        }
+        for work in WORKS:
+            many(library[work], queries, 1, 0.5)
             for service in (together, singly):
-                by_http(service, mode, queries, 1, 0.5)
+                by_http(service, work, queries, 1, 0.5)
         for _ in range(rounds):
-            for mode in MODES:
+            for work in WORKS:
                 for number in clients:
-                    found.setdefault((LIBRARY, mode, number), []).append(many(library[mode], queries, number, seconds))
+                    found.setdefault((LIBRARY, work, number), []).append(many(library[work], queries, number, seconds))
                     for way, service in ((TOGETHER, together), (SINGLY, singly)):
-                        found.setdefault((way, mode, number), []).append(by_http(service, mode, queries, number, seconds))
+                        found.setdefault((way, work, number), []).append(by_http(service, work, queries, number, seconds))
     return [_row(*key, measured) for key, measured in found.items()]
 
 
-def _row(way: str, mode: str, clients: int, measured: list[dict[str, Any]]) -> dict[str, Any]:
+def _row(way: str, work: str, clients: int, measured: list[dict[str, Any]]) -> dict[str, Any]:
     spent = sorted(each for one in measured for each in one["ms"])
     return {
         "way": way,
-        "mode": mode,
+        "work": work,
         "clients": clients,
         "p50": statistics.median(spent),
         "p95": spent[int(0.95 * (len(spent) - 1))],
@@ -237,9 +243,9 @@ def _page(options: argparse.Namespace, found: dict[str, Any]) -> str:
         "",
         machine.as_lines(found["machine"]),
         "",
-        "| mode | clients | way | p50, ms | p95, ms | searches/s | failed |",
+        "| work | clients | way | p50, ms | p95, ms | searches/s | failed |",
         "|---|---|---|---|---|---|---|",
-        *(_line(row) for row in sorted(found["rows"], key=lambda row: (row["mode"], row["clients"]))),
+        *(_line(row) for row in sorted(found["rows"], key=lambda row: (WORKS.index(row["work"]), row["clients"]))),
         "",
         f"Seconds from the start of the process until it is ready, with its model: {found['ready']:.1f}.",
         "",
@@ -259,7 +265,7 @@ def _page(options: argparse.Namespace, found: dict[str, Any]) -> str:
 
 def _line(row: dict[str, Any]) -> str:
     times = f"{row['p50']:.1f} | {row['p95']:.1f} | {row['rate']:.0f}"
-    return f"| {row['mode']} | {row['clients']} | {row['way']} | {times} | {row['failed']} |"
+    return f"| {row['work']} | {row['clients']} | {row['way']} | {times} | {row['failed']} |"
 
 
 def main() -> None:

@@ -24,22 +24,23 @@ from pgretrieval.importing import whole
 from pgretrieval.index.work import Stage
 from pgretrieval.search.dense import dense_search
 from pgretrieval.search.explain import Explanation
-from pgretrieval.search.filters import check_where, read_restriction
-from pgretrieval.search.fusion import read_fusion
+from pgretrieval.search.filters import check_where
+from pgretrieval.search.fusion import DEFAULT_FUSION, read_fusion
 from pgretrieval.search.options import (
     SearchOptions,
+    SearchRequest,
     as_list,
     as_lists,
     reaching,
     read_k,
-    read_min_score,
     read_options,
+    refuse_of_late,
     texts_for,
 )
 from pgretrieval.search.unmatched import without_matches
 from pgretrieval.search.words import text_search
 from pgretrieval.stored import StoredCollection
-from pgretrieval.types import Element, Float32Array, Fusion, Hit
+from pgretrieval.types import MODES, Element, Float32Array, Fusion, Hit, Mode
 
 if TYPE_CHECKING:
     from pgretrieval.search.explained import MatchExplanation
@@ -104,17 +105,32 @@ class Collection(StoredCollection):
         return [each.hits for each in self._search(texts, arrays, k, options)]
 
     def explain(
-        self, query: str | None = None, k: int = 10, *, vectors: Any = None, **options: Unpack[SearchOptions]
+        self,
+        query: str | None = None,
+        k: int = 10,
+        *,
+        mode: Mode = "late",
+        vectors: Any = None,
+        **options: Unpack[SearchOptions],
     ) -> Explanation:
-        """Search, and report the work and time of each stage. The arguments are those of `search`.
+        """Search, and report the work and time of each stage.
 
         Args:
             query: The query text.
             k: Number of passages to return.
-            vectors: Token vectors of the query (tokens, dim), instead of the text.
-            options: See `SearchOptions`.
+            mode: "late" for `search`, "words" for `text_search`, "dense" for `dense_search`, "hybrid" for `hybrid_search`.
+            vectors: Token vectors of the query (tokens, dim), instead of the text, or in a hybrid search of the encoder's.
+            options: See `SearchOptions`. Modes other than "late" take where, among, min_score and matches; and rerank with a
+                cross-encoder, and rerank_depth.
+
+        Raises:
+            PgRetrievalError: The errors of these searches.
         """
-        return self._search(as_list(query), as_list(vectors), k, options)[0]
+        mode = validate.choice("mode", mode, MODES)
+        if mode == "late":
+            return self._search(as_list(query), as_list(vectors), k, options)[0]
+        refuse_of_late(mode, {**options, "vectors": None if mode == "hybrid" else vectors})
+        return self._by_mode(mode, query, k, options, vectors=vectors)
 
     def explain_match(
         self,
@@ -169,11 +185,33 @@ class Collection(StoredCollection):
             started = self._pipeline.starting_rankings(texts, vectors, request)
             found = [self._cross_encoder.search(text, request, each) for text, each in zip(texts, started, strict=True)]
         self._opened.complete(min((each.hits for each in found), key=len, default=range(request.k)), request.k)
-        for each in found:
-            each.hits = reaching(request.min_score, each.hits)
-            if request.matches and request.cross_encoder is not None:
-                each.hits = without_matches(each.hits, "cross_encoder")
-        return found
+        return [_finished(each, request, "late") for each in found]
+
+    def _by_mode(
+        self,
+        mode: Mode,
+        query: Any,
+        k: int,
+        options: Mapping[str, Any],
+        *,
+        vectors: Any = None,
+        dense: Any = None,
+        fusion: Fusion = DEFAULT_FUSION,
+    ) -> Explanation:
+        """Search by words, by dense vectors, or by all; a cross-encoder may rerank the hits."""
+        request = read_options(self._row.scoring, k, options)
+        check_where(self._database, options.get("where"))
+        if mode != "dense" or request.cross_encoder is not None:
+            query = validate.query(query)
+        depth, restricted = request.scan.k, request.scan.restriction
+        if mode == "words":
+            found = text_search(self._database, self._row, query, depth, restricted)
+        elif mode == "dense":
+            found = self._opened.retry(lambda: dense_search(self._opened, query, dense, depth, restricted))
+        else:
+            found = self._pipeline.hybrid_search(query, vectors, dense, fusion, request.scan)
+        self._opened.complete(found.hits, depth)
+        return _finished(self._cross_encoder.search(query, request, found), request, mode)
 
     def text_search(
         self,
@@ -199,11 +237,7 @@ class Collection(StoredCollection):
             InputError: The query is blank.
             ConfigError: An argument is invalid, or the collection was created without a language.
         """
-        k, least, matches = read_k(k), read_min_score(min_score), validate.flag("matches", matches)
-        query, restricted = validate.query(query), read_restriction(self._database, where, among)
-        hits = self._opened.complete(text_search(self._database, self._row, query, k, restricted).hits, k)
-        hits = reaching(least, hits)
-        return without_matches(hits, "words") if matches else hits
+        return self._by_mode("words", query, k, _plain(where, among, min_score, matches)).hits
 
     def dense_search(
         self,
@@ -235,11 +269,7 @@ class Collection(StoredCollection):
             ConfigError: Another argument is invalid, or the collection has no dense vectors.
             EncoderError: The encoder cannot be loaded.
         """
-        k, least, matches = read_k(k), read_min_score(min_score), validate.flag("matches", matches)
-        restricted = read_restriction(self._database, where, among)
-        hits = self._opened.retry(lambda: dense_search(self._opened, query, dense, k, restricted))
-        hits = reaching(least, self._opened.complete(hits, k))
-        return without_matches(hits, "dense") if matches else hits
+        return self._by_mode("dense", query, k, _plain(where, among, min_score, matches), dense=dense).hits
 
     def hybrid_search(
         self,
@@ -277,19 +307,8 @@ class Collection(StoredCollection):
         Raises:
             PgRetrievalError: The errors of `search` and `text_search`.
         """
-        fusing = read_fusion(fusion, weights, rank_constant)
-        flag = validate.flag("matches", matches)
-        options: SearchOptions = {"where": where, "among": among, "min_score": min_score, "matches": flag}
-        return self._hybrid(query, k, vectors, dense, fusing, options).hits
-
-    def _hybrid(self, query: str, k: int, vectors: Any, dense: Any, fusing: Fusion, options: SearchOptions) -> Explanation:
-        """Search, and report the time of each stage."""
-        request = read_options(self._row.scoring, k, options)
-        query = validate.query(query)
-        check_where(self._database, options["where"])
-        found = self._pipeline.hybrid_search(query, vectors, dense, fusing, request.scan)
-        found.hits = reaching(request.min_score, self._opened.complete(found.hits, request.k))
-        return found
+        fusing, plain = read_fusion(fusion, weights, rank_constant), _plain(where, among, min_score, matches)
+        return self._by_mode("hybrid", query, k, plain, vectors=vectors, dense=dense, fusion=fusing).hits
 
     def factorize(
         self,
@@ -371,3 +390,18 @@ class Collection(StoredCollection):
         """
         self._opened.refresh()
         return self._pipeline.exact_rankings(queries, read_k(k), validate.called("progress", progress))
+
+
+def _plain(where: Any, among: Any, min_score: Any, matches: Any) -> dict[str, Any]:
+    """Return the options that all searches have."""
+    return {"where": where, "among": among, "min_score": min_score, "matches": validate.flag("matches", matches)}
+
+
+def _finished(found: Explanation, request: SearchRequest, mode: Mode) -> Explanation:
+    """Leave out hits below the least score, and say why there are no matches where the scores are not of tokens."""
+    found.hits = reaching(request.min_score, found.hits)
+    if request.matches and request.cross_encoder is not None:
+        found.hits = without_matches(found.hits, "cross_encoder")
+    elif request.matches and mode in ("words", "dense"):
+        found.hits = without_matches(found.hits, mode)
+    return found

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
-from pgretrieval import validate
 from pgretrieval.collection import Collection
 from pgretrieval.db.selection import Ids
 from pgretrieval.db.tables.collections import CollectionRow
-from pgretrieval.types import Hit
-
-Mode = Literal["hybrid", "late", "words", "dense"]
-"""Search by all that the collection has, by late interaction alone, by words alone, or by dense vectors alone."""
-
-MODES: tuple[Mode, ...] = ("hybrid", "late", "words", "dense")
-_METHODS = {"hybrid": "hybrid_search", "late": "search", "words": "text_search", "dense": "dense_search"}
+from pgretrieval.types import Hit, Mode
 
 
 def modes(row: CollectionRow) -> list[Mode]:
@@ -37,6 +30,4 @@ def search_by(
     among: Ids | None = None,
 ) -> list[Hit]:
     """Return the k best passages by a mode. Raises the errors of its search."""
-    method = _METHODS[validate.choice("mode", mode, MODES)]
-    hits: list[Hit] = getattr(collection, method)(query, k, where=where, among=among, min_score=min_score)
-    return hits
+    return collection.explain(query, k, mode=mode, where=where, among=among, min_score=min_score).hits

@@ -28,6 +28,9 @@ Scorer = Literal["maxsim", "xtr", "colxtr"]
 Reduction = Literal["mean", "sum"]
 """Reduction of the scores of a query's tokens to one score."""
 
+Mode = Literal["hybrid", "late", "words", "dense"]
+"""Search of a collection: by late interaction, words, dense vectors, or all that it has."""
+
 Rerank = Literal["none", "maxsim"]
 """Scorer of the best passages after retrieval."""
 
@@ -43,6 +46,7 @@ GENERATORS: tuple[Generator, ...] = ("auto", "proxy", "postings")
 SEARCH_GENERATORS: tuple[SearchGenerator, ...] = (*GENERATORS, "lower_bound", "centroid_pruning", "text")
 SCORERS: tuple[Scorer, ...] = ("maxsim", "xtr", "colxtr")
 REDUCTIONS: tuple[Reduction, ...] = ("mean", "sum")
+MODES: tuple[Mode, ...] = ("hybrid", "late", "words", "dense")
 RERANKS: tuple[Rerank, ...] = ("none", "maxsim")
 
 OnConflict = Literal["error", "update", "skip"]

@@ -21,8 +21,8 @@ from pgretrieval.errors import (
     MissingExtraError,
     UnknownOptionError,
 )
-from pgretrieval.modes import MODES, Mode, modes, search_by
-from pgretrieval.types import Hit, Passage
+from pgretrieval.modes import modes, search_by
+from pgretrieval.types import MODES, Hit, Mode, Passage
 
 if TYPE_CHECKING:
     from pgretrieval.db.urls import URL

@@ -16,9 +16,8 @@ from pgretrieval.collection import Collection
 from pgretrieval.errors import ConfigError, DuplicateIdError, InputError
 from pgretrieval.index.options import CollectionOptions
 from pgretrieval.integrations.base import AdaptedCollection, awaited, extra, metadata_of
-from pgretrieval.modes import Mode
 from pgretrieval.search.filters import jsonpath
-from pgretrieval.types import Hit, Passage
+from pgretrieval.types import Hit, Mode, Passage
 
 with extra("haystack"):
     from haystack import Document, component, default_from_dict, default_to_dict

@@ -15,8 +15,7 @@ from pgretrieval.collection import Collection
 from pgretrieval.errors import ConfigError, InputError
 from pgretrieval.index.options import CollectionOptions
 from pgretrieval.integrations.base import AdaptedCollection, awaited, extra, metadata_of, refuse
-from pgretrieval.modes import Mode
-from pgretrieval.types import Hit, Passage
+from pgretrieval.types import Hit, Mode, Passage
 
 with extra("langchain"):
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun

@@ -14,8 +14,7 @@ from pgretrieval.collection import Collection
 from pgretrieval.errors import ConfigError, InputError
 from pgretrieval.index.options import CollectionOptions
 from pgretrieval.integrations.base import AdaptedCollection, awaited, extra, like, metadata_of, refuse
-from pgretrieval.modes import Mode
-from pgretrieval.types import Hit, Passage
+from pgretrieval.types import Hit, Mode, Passage
 
 with extra("llama_index"):
     from llama_index.core.base.base_retriever import BaseRetriever

@@ -16,8 +16,7 @@ from pgretrieval.collection import Collection
 from pgretrieval.errors import ConfigError, IndexNotBuiltError, InputError, PgRetrievalWarning
 from pgretrieval.index.options import CollectionOptions
 from pgretrieval.integrations.base import AdaptedCollection, extra
-from pgretrieval.modes import MODES, Mode
-from pgretrieval.types import Passage
+from pgretrieval.types import MODES, Mode, Passage
 
 with extra("mteb"):
     from mteb.models import ModelMeta

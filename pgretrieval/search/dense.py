@@ -14,26 +14,30 @@ from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.errors import ConfigError, DimensionMismatchError, EncoderChangedError, PgRetrievalWarning
 from pgretrieval.index.opened import OpenCollection
 from pgretrieval.index.vectors import dense_array, unit_rows
+from pgretrieval.search.explain import Explanation
 from pgretrieval.types import Float32Array, Hit, Restriction
 
 _SQL = statements("dense")
 _MOST = 100_000_000  # the function's maximum
 
 
-def dense_search(opened: OpenCollection, query: Any, dense: Any, k: int, restriction: Restriction | None) -> list[Hit]:
+def dense_search(opened: OpenCollection, query: Any, dense: Any, k: int, restriction: Restriction | None) -> Explanation:
     """Return the k best passages by their dense vectors; the query is a text or its vector.
 
     Raises CollectionNotFoundError if the collection was dropped, EncoderChangedError if a rebuild changed the encoder.
     """
-    encoding, row = _encode(opened, query, dense)
+    report = Explanation()
+    with report.stage("encode"):
+        encoding, row = _encode(opened, query, dense)
     restricted = restriction or Restriction()
     named = {"name": opened.name, "query": vector(row), "k": min(k, _MOST), **restricted.named}
-    with opened.database.reading(f"searching collection {opened.name!r}") as connection:
+    with report.stage("dense"), opened.database.reading(f"searching collection {opened.name!r}") as connection:
         state = collections.add_state(opened.row.tables(connection), opened.row.identity)
         if encoding not in (None, state.encoding):
             raise EncoderChangedError(opened.name)
         rows = connection.execute(_SQL["dense_search"].format(among=restricted.ids), named).fetchall()
-    return [Hit(*row) for row in rows]
+    report.hits = [Hit(*row) for row in rows]
+    return report
 
 
 def read_dense(opened: OpenCollection, dense: Any) -> Float32Array:

@@ -20,6 +20,9 @@ _JOINING = 64
 _JOINING_PER_HIT = 5
 MAX_WEIGHT = 1e9  # keeps the sum of three scores finite
 
+DEFAULT_FUSION = Fusion("score", (1.0, 0.4, 0.5), 60)
+"""Fusion of a hybrid search unless it asks for another."""
+
 Scores = NDArray[np.float64]
 _NOTHING = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
 

@@ -217,6 +217,9 @@ class SearchRequest:
     matches: bool = False
 
 
+_OF_LATE = {"vectors", *SearchOptions.__annotations__} - {"where", "among", "min_score", "matches", "rerank", "rerank_depth"}
+
+
 def read_k(k: Any) -> int:
     """Check the number of hits. Raises ConfigError."""
     return validate.whole("k", k)
@@ -263,6 +266,14 @@ def read_options(scoring: Scoring, k: Any, options: Mapping[str, Any]) -> Search
     matches = False if (given := options.get("matches")) is None else validate.flag("matches", given)
     scanned = ScanRequest(depth, scan, restricted, matches=matches and cross_encoder is None)
     return SearchRequest(k, scanned, by_words, cross_encoder, min_score, matches)
+
+
+def refuse_of_late(mode: str, options: Mapping[str, Any]) -> None:
+    """Raise ConfigError for an option of late interaction in a search of another mode."""
+    for name, value in options.items():
+        if value is not None and name in _OF_LATE:
+            msg = f'{name} is {validate.shown(value)}, which mode "{mode}" does not use; leave it out, or give mode="late"'
+            raise ConfigError(msg)
 
 
 def as_list(given: Any) -> list[Any] | None:

@@ -63,7 +63,10 @@ class SearchPipeline:
         return self._encode_and_search(texts, vectors, request)
 
     def hybrid_search(self, query: str, vectors: Any, dense: Any, fusion: Fusion, request: ScanRequest) -> Explanation:
-        """Return the best hits by late interaction, words and dense vectors; kinds that the query lacks are left out."""
+        """Return the best hits by late interaction, words and dense vectors, with a report of each stage.
+
+        Kinds that the query lacks are left out.
+        """
 
         def work() -> Explanation:
             report = Explanation()

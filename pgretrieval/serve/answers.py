@@ -10,6 +10,7 @@ from starlette.responses import Response
 from pgretrieval.serve.errors import RequestError, answer_to
 
 _RETRY_AFTER = "1"
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 def as_json(value: Any) -> bytes:
@@ -19,7 +20,12 @@ def as_json(value: Any) -> bytes:
 
 def json_response(content: bytes, status: int = 200) -> Response:
     """Return a response of JSON that nobody stores."""
-    return Response(content, status, {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}, "application/json")
+    return Response(content, status, _HEADERS, "application/json")
+
+
+def html_response(content: str) -> Response:
+    """Return a response of HTML that nobody stores, and in which nothing runs if it is opened by itself."""
+    return Response(content, headers={**_HEADERS, "Content-Security-Policy": "default-src 'none'; sandbox"}, media_type="text/html")
 
 
 def refusal(error: BaseException) -> Response:

@@ -14,8 +14,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
+from pgretrieval.search.explained import MatchExplanation
 from pgretrieval.serve import health, page
-from pgretrieval.serve.answers import as_json, json_response, refusal
+from pgretrieval.serve.answers import as_json, html_response, json_response, refusal
 from pgretrieval.serve.body import left, read_body
 from pgretrieval.serve.endpoints import ENDPOINTS, Endpoint
 from pgretrieval.serve.errors import RequestError
@@ -83,7 +84,9 @@ def _work(service: Service, endpoint: Endpoint, request: Request, names: list[st
             given = [read_json(endpoint.request, content)]
         answer = endpoint.work(service, *names, *given)
         if as_html and endpoint.html is not None:
-            return Response(endpoint.html(answer), media_type="text/html")
+            return html_response(endpoint.html(answer))
+        if isinstance(answer, MatchExplanation):
+            answer = answer.as_dict()
         return json_response(answer if isinstance(answer, bytes) else as_json(answer))
 
     return work

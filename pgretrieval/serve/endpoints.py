@@ -9,6 +9,8 @@ from typing import Any
 
 from pgretrieval.collection import Collection
 from pgretrieval.modes import modes
+from pgretrieval.pages import heat_map
+from pgretrieval.search.explained import MatchExplanation
 from pgretrieval.serve import encoding, requests, searching
 from pgretrieval.serve.errors import RequestError
 from pgretrieval.serve.service import Service
@@ -23,8 +25,8 @@ class Endpoint:
         method: Method of HTTP.
         path: Path; {name} is a collection's name, percent-encoded.
         summary: What it does.
-        work: Gets the service, the collection's name if the path has one, and the request if there is one; returns the answer,
-            or its JSON.
+        work: Gets the service, the collection's name if the path has one, and the request if there is one; returns the answer
+            as a dictionary, as JSON, or as an explanation.
         answer: Form of the answer.
         request: Form of the request, in the body, or in the query of a GET.
         html: Function that writes the answer as HTML, for those who accept it.
@@ -54,6 +56,10 @@ def _collection(service: Service, name: str) -> dict[str, Any]:
 
 def _search(service: Service, name: str, asked: requests.SearchRequest) -> dict[str, Any]:
     return service.handles.use(name, partial(searching.search, service, asked))
+
+
+def _explain(service: Service, name: str, asked: requests.ExplainRequest) -> MatchExplanation:
+    return service.handles.use(name, partial(searching.explain, service, asked))
 
 
 def _encode(service: Service, asked: requests.EncodeRequest) -> bytes:
@@ -97,6 +103,15 @@ ENDPOINTS = (
     Endpoint("GET", _ONE, "Show counts, settings and sizes of a collection.", _collection, requests.CollectionAnswer),
     Endpoint("GET", f"{_ONE}/check", "Check the consistency of a collection.", _check, requests.CheckAnswer),
     Endpoint("POST", f"{_ONE}/search", "Search a collection.", _search, requests.SearchAnswer, requests.SearchRequest),
+    Endpoint(
+        "POST",
+        f"{_ONE}/explain",
+        "Tell why a search returns a passage, or does not.",
+        _explain,
+        requests.ExplainAnswer,
+        requests.ExplainRequest,
+        html=heat_map.fragment,
+    ),
     Endpoint("GET", f"{_ONE}/passages", "Get passages by id.", _passages, requests.PassagesAnswer, requests.PassagesRequest),
     Endpoint("PUT", f"{_ONE}/passages", "Add passages, all or none.", _put, requests.PutAnswer, requests.PutRequest),
     Endpoint("DELETE", f"{_ONE}/passages", "Delete passages.", _delete, requests.DeleteAnswer, requests.DeleteRequest),

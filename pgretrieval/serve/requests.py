@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pgretrieval import validate
 from pgretrieval.encode.shared import TEXTS_PER_CALL
 from pgretrieval.serve.errors import RequestError
-
-MODES = ("hybrid", "late", "words", "dense")
+from pgretrieval.types import Mode
 
 Where = Annotated[
     dict[str, Any] | str | None,
@@ -41,7 +40,7 @@ class SearchRequest(Request):
     query: str | None = Field(None, description="The query text.")
     vectors: list[list[float]] | None = Field(None, description="Token vectors of the query, instead of the encoder's.")
     k: int = Field(10, description="Number of hits.")
-    mode: Literal["hybrid", "late", "words", "dense"] | None = Field(
+    mode: Mode | None = Field(
         None,
         description="Late interaction, words (BM25), dense vectors, or all that the collection has (hybrid). Default: hybrid if "
         "the collection has words or dense vectors, else late.",
@@ -51,6 +50,15 @@ class SearchRequest(Request):
     min_score: float | None = Field(None, description="Only hits with at least this score.")
     matches: bool = Field(False, description="Say of each hit which of its tokens matched.")
     rerank: str | None = Field(None, description="A cross-encoder that the service was started with.")
+
+
+class Passage(Request):
+    """A passage."""
+
+    id: str | int
+    text: str
+    title: str | None = None
+    metadata: dict[str, Any] = {}
 
 
 class TokenMatch(Answer):
@@ -87,6 +95,47 @@ class SearchAnswer(Answer):
 
     hits: list[Hit]
     milliseconds: dict[str, float]
+
+
+class ExplainRequest(Request):
+    """A passage, found or not, and the query that it is compared with."""
+
+    query: str
+    id: str | int
+    k: int = Field(10, description="Number of hits of the search.")
+    where: Where = None
+
+
+class Token(Answer):
+    """A token that the encoder reads; offsets count characters, and are null for markers and masks."""
+
+    text: str | None
+    start: int | None
+    end: int | None
+
+
+class ComponentRank(Answer):
+    """Rank by one kind of score; if not exact, the passage has this rank or a worse one."""
+
+    rank: int | None
+    exact: bool
+    score: float | None
+
+
+class ExplainAnswer(Answer):
+    """How a passage matches a query, and why a search returns it or not, as `explain_match` tells."""
+
+    query: str | None
+    passage: Passage
+    query_tokens: list[Token]
+    passage_tokens: list[Token]
+    similarities: list[list[float]] = Field(description="(query tokens, passage tokens)")
+    score: float | None
+    matches: list[TokenMatch]
+    rank: int | None
+    ranks: dict[str, ComponentRank]
+    lacks: list[str]
+    note: str | None
 
 
 class CollectionsAnswer(Answer):
@@ -126,15 +175,6 @@ class PassagesRequest(Request):
     """Passages to get; unknown ids are left out of the answer."""
 
     id: list[str] = Field(description="Repeatable.", min_length=1)
-
-
-class Passage(Request):
-    """A passage."""
-
-    id: str | int
-    text: str
-    title: str | None = None
-    metadata: dict[str, Any] = {}
 
 
 class PassagesAnswer(Answer):

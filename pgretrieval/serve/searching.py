@@ -8,64 +8,63 @@ from typing import Any
 from pgretrieval.collection import Collection
 from pgretrieval.errors import ConfigError, InputError
 from pgretrieval.modes import modes
-from pgretrieval.search.explain import Explanation
-from pgretrieval.search.fusion import read_fusion
+from pgretrieval.search.explained import MatchExplanation
 from pgretrieval.search.words import found_words
-from pgretrieval.serve.requests import SearchRequest
+from pgretrieval.serve.requests import ExplainRequest, SearchRequest
 from pgretrieval.serve.service import Service
-from pgretrieval.types import Hit
-
-_DEFAULTS = Collection.hybrid_search.__kwdefaults__ or {}
-_FUSION = read_fusion(*(_DEFAULTS[name] for name in ("fusion", "weights", "rank_constant")))
+from pgretrieval.types import Hit, Mode
 
 
 def search(service: Service, asked: SearchRequest, collection: Collection) -> dict[str, Any]:
     """Return hits and milliseconds by stage. Raises the library's errors."""
-    if asked.k > service.options.max_k:
-        msg = f"k is {asked.k}; give at most {service.options.max_k:,}, or start the service with a larger --max-k"
-        raise ConfigError(msg)
+    _check_k(service, asked.k)
     if asked.query is None and asked.vectors is None:
         raise InputError("the request has neither query nor vectors; give a query, or the vectors of one")
-    common: Any = {
-        "where": asked.where,
-        "among": asked.among,
-        "min_score": asked.min_score,
-        "matches": asked.matches,
-    }
     mode = _mode(collection, asked)
-    query: Any = asked.query
-    found = Explanation()
-    if mode == "late":
-        common["rerank"] = None if asked.rerank is None else service.cross_encoder(asked.rerank)
-        found = collection.explain(query, asked.k, vectors=asked.vectors, **common)
-    elif mode == "hybrid":
-        found = collection._hybrid(query, asked.k, asked.vectors, None, _FUSION, common)
-    else:
-        search_alone: Any = collection.text_search if mode == "words" else collection.dense_search
-        with found.stage(mode):
-            found.hits = search_alone(query, asked.k, **common)
+    found = collection.explain(
+        asked.query,
+        asked.k,
+        mode=mode,
+        vectors=asked.vectors,
+        where=asked.where,
+        among=None if asked.among is None else list(map(str, asked.among)),
+        min_score=asked.min_score,
+        matches=asked.matches,
+        rerank=None if asked.rerank is None else service.cross_encoder(asked.rerank),
+    )
     service.metrics.searched(mode, found.milliseconds)
     hits = [_as_dict(hit, matches=asked.matches) for hit in found.hits]
     if mode == "words" and asked.matches:
-        places = found_words(service.database._database, collection._opened.row, query, [hit.encoded_text for hit in found.hits])
+        texts = [hit.encoded_text for hit in found.hits]
+        places = found_words(service.database._database, collection._opened.row, asked.query or "", texts)
         hits = [{**hit, "words": each} for hit, each in zip(hits, places, strict=True)]
     return {"hits": hits, "milliseconds": found.milliseconds}
 
 
-def _mode(collection: Collection, asked: SearchRequest) -> str:
+def explain(service: Service, asked: ExplainRequest, collection: Collection) -> MatchExplanation:
+    """Return why a search returns a passage, or does not. Raises the library's errors."""
+    _check_k(service, asked.k)
+    return collection.explain_match(asked.query, asked.id, asked.k, where=asked.where)
+
+
+def _check_k(service: Service, k: int) -> None:
+    if k > service.options.max_k:
+        msg = f"k is {k}; give at most {service.options.max_k:,}, or start the service with a larger --max-k"
+        raise ConfigError(msg)
+
+
+def _mode(collection: Collection, asked: SearchRequest) -> Mode:
     """Return the mode that was asked for, or the collection's own. Raises ConfigError."""
     row = collection._opened.row
     if row.texts_alone:
         row = collection._opened.refresh()  # a rebuild may have given it an encoder
     there = modes(row)
     if asked.mode is None:
-        return "late" if asked.query is None or asked.rerank is not None or not there else there[0]
+        return "late" if asked.query is None or not there else there[0]
     if asked.mode in ("words", "dense") and asked.mode not in there:
         has = "language" if asked.mode == "words" else "dense"
         msg = f"mode is {asked.mode!r}, but collection {row.name!r} has none; choose {' or '.join(there)}, or create it with {has}="
         raise ConfigError(msg)
-    if asked.mode in ("words", "dense") and asked.vectors is not None:
-        raise ConfigError(f"mode is {asked.mode!r}, which reads no token vectors; leave vectors out, or choose another mode")
     return asked.mode
 
 

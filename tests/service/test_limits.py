@@ -118,11 +118,11 @@ def test_a_request_that_takes_too_long(
     database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, connection: psycopg.Connection[Any]
 ):
     """It gets 503, its statement is cancelled, and its place is free."""
-    with serving(database, seconds=1.0, concurrency=1) as running:
+    with serving(database, seconds=3.0, concurrency=1) as running:
         running.hits(**ASKED)
         with waiting(connection):
             answer = running.search(**ASKED)
-            assert "longer than 1 seconds" in failed(answer, 503)["message"]
+            assert "longer than 3 seconds" in failed(answer, 503)["message"]
             assert answer.headers["Retry-After"] == "1"
             until(lambda: not _waits(connection))
         until(lambda: running.service.calls.running == 0)

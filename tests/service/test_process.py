@@ -89,34 +89,16 @@ def test_the_environment_gives_the_token(database_url: str):
     assert "there is no token; give --token-file or set PGRETRIEVAL_TOKEN" in errors
 
 
-def test_the_options_reach_the_service(database_url: str, tiny_bert: Path, tmp_path: Path):
-    from sentence_transformers import CrossEncoder
-
+def test_the_options_reach_the_service(database_url: str, tmp_path: Path):
     fill(database_url)
-    CrossEncoder(str(tiny_bert), num_labels=1).save(str(tmp_path / "model"))
     (tmp_path / "token").write_text("a-token-of-the-tests-0123456789")
-    arguments = [
-        "--write",
-        "--max-k",
-        "5",
-        "--max-body",
-        "500",
-        "--token-file",
-        tmp_path / "token",
-        "--cross-encoder",
-        tmp_path / "model",
-    ]
+    arguments = ["--write", "--max-k", "5", "--max-body", "500", "--token-file", tmp_path / "token"]
     with process(database_url, *arguments) as running, running.started() as client:
         client.headers["Authorization"] = "Bearer a-token-of-the-tests-0123456789"
         shown = client.get("/v1/collections/given").json()
         assert shown["writable"] is True
-        assert shown["cross_encoders"] == [str(tmp_path / "model")]
         assert "at most 5" in failed(client.post(SEARCH, json={"vectors": VECTORS, "k": 6}), 400)["remedy"]
         failed(client.post(SEARCH, content=b"x" * 501), 413)
-    with process(database_url, "--cross-encoder", tmp_path / "nothing", HF_HUB_OFFLINE="1") as wrong:
-        code, errors = wrong.ended()
-        assert code == 1
-        assert "cannot load cross-encoder" in errors.splitlines()[-1]
 
 
 def test_a_missing_extra_is_named():

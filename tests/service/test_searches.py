@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import pgretrieval
+from pgretrieval.errors import EncoderError
 from pgretrieval.rerank import load_cross_encoder
+from pgretrieval.serve.options import ServiceOptions
+from pgretrieval.serve.service import Service
 from tests.support.serving import Serving, failed, serving
 
 QUERY = "money in a bank"
@@ -22,7 +26,7 @@ def fields(hits: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("name", ["docs", "dense"])
-def test_late_words_and_hybrid(module_service: Serving, module_database: pgretrieval.RetrievalDatabase, name: str):
+def test_every_mode(module_service: Serving, module_database: pgretrieval.RetrievalDatabase, name: str):
     """Each mode is the library's search of that kind, and hybrid is the default."""
     collection = module_database.get_collection(name)
     hybrid = expected(collection.hybrid_search(QUERY, 3))
@@ -30,24 +34,8 @@ def test_late_words_and_hybrid(module_service: Serving, module_database: pgretri
     assert fields(module_service.hits(name, query=QUERY, k=3, mode="hybrid")) == hybrid
     assert fields(module_service.hits(name, query=QUERY, k=3, mode="late")) == expected(collection.search(QUERY, 3))
     assert fields(module_service.hits(name, query=QUERY, k=3, mode="words")) == expected(collection.text_search(QUERY, 3))
-
-
-def test_dense(module_service: Serving, module_database: pgretrieval.RetrievalDatabase):
-    """Mode dense is the library's search by dense vectors alone."""
-    alone = expected(module_database.get_collection("dense").dense_search(QUERY, 3))
-    assert fields(module_service.hits("dense", query=QUERY, k=3, mode="dense")) == alone
-    assert alone != expected(module_database.get_collection("dense").hybrid_search(QUERY, 3))
-    refused = failed(module_service.search("dense", vectors=[[0.1] * 128], mode="dense"), 400)
-    assert "reads no token vectors" in refused["message"]
-
-
-def test_milliseconds_by_stage(module_service: Serving):
-    """The time of a hybrid search is told by stage, as that of one by late interaction; others have one stage."""
-    late = module_service.search("dense", query=QUERY, mode="late").json()["milliseconds"]
-    hybrid = module_service.search("dense", query=QUERY, mode="hybrid").json()["milliseconds"]
-    assert {"encode", "candidates"} <= set(late) & set(hybrid)
-    for mode in ("words", "dense"):
-        assert list(module_service.search("dense", query=QUERY, mode=mode).json()["milliseconds"]) == [mode]
+    if name == "dense":
+        assert fields(module_service.hits(name, query=QUERY, k=3, mode="dense")) == expected(collection.dense_search(QUERY, 3))
 
 
 def test_found_words(module_service: Serving):
@@ -120,10 +108,19 @@ def test_rerank(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Colle
 
     monkeypatch.setattr("pgretrieval.serve.service.load_cross_encoder", lambda _name: load_cross_encoder(Shortest()))
     with serving(database, cross_encoders=("shortest",)) as running:
-        hits = running.hits(query=QUERY, mode="late", rerank="shortest", k=2, matches=True)
-        assert [(hit["id"], hit["score"]) for hit in hits] == [("sea", -17.0), ("bank", -25.0)]
-        assert hits[0]["note"]
+        for mode in ("late", "hybrid"):
+            hits = running.hits(query=QUERY, mode=mode, rerank="shortest", k=2, matches=True)
+            assert [(hit["id"], hit["score"]) for hit in hits] == [("sea", -17.0), ("bank", -25.0)]
+            assert hits[0]["note"]
+        assert [hit["id"] for hit in running.hits(query="money bank", mode="words", rerank="shortest")] == ["bank", "loan"]
         assert "shortest" in failed(running.search(query=QUERY, rerank="other"), 400)["remedy"]
+        assert running.client.get("/v1/collections/docs").json()["cross_encoders"] == ["shortest"]
+
+
+def test_a_cross_encoder_that_cannot_be_loaded(database: pgretrieval.RetrievalDatabase, tmp_path: Path):
+    """The service does not start with it."""
+    with pytest.raises(EncoderError, match="cannot load cross-encoder"):
+        Service(database, ServiceOptions(cross_encoders=(str(tmp_path),)))
 
 
 def test_vectors_of_a_query(module_service: Serving):
@@ -157,9 +154,10 @@ def test_collections_and_their_modes(module_service: Serving, module_database: p
 
 def test_stages_are_timed_in_every_mode(module_service: Serving):
     """Each mode reports the milliseconds of its stages, which sum to at most the time of the request."""
-    for mode in ("hybrid", "late", "words"):
+    stages = {"hybrid": "encode", "late": "encode", "words": "words", "dense": "dense"}
+    for mode, stage in stages.items():
         answer = module_service.search("dense", query=QUERY, mode=mode)
         spent = answer.json()["milliseconds"]
-        assert spent
+        assert stage in spent
         assert all(each >= 0 for each in spent.values())
         assert sum(spent.values()) < answer.elapsed.total_seconds() * 1e3

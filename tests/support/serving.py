@@ -25,7 +25,7 @@ from pgretrieval.serve.options import ServiceOptions, listen
 from pgretrieval.serve.server import Server
 from pgretrieval.serve.service import Service
 
-SECONDS = 20
+SECONDS = 60
 DESCRIBED = json.loads(json.dumps(document(ENDPOINTS)))
 
 

@@ -147,6 +147,7 @@ def test_every_part_has_a_place_in_the_order():
         ("import pgretrieval.database", ["torch", "llvmlite", "sentence_transformers", "transformers", "sqlalchemy", "alembic"]),
         ("import pgretrieval.cli.app", ["torch", "llvmlite", "sentence_transformers", "transformers", "sqlalchemy", "alembic"]),
         ("import pgretrieval.collection", ["torch", "llvmlite", "sentence_transformers", "transformers", "sqlalchemy", "alembic"]),
+        ("import pgretrieval.cli.serving", ["torch", "starlette", "uvicorn", "prometheus_client", "pydantic"]),
         ("import pgretrieval; pgretrieval.Hit; pgretrieval.PgRetrievalError", ["torch", "psycopg"]),
     ],
 )
