@@ -42,7 +42,7 @@ def test_with_the_token(guarded: Serving, scheme: str):
     assert guarded.client.get("/metrics", headers=headers).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/openapi.json", "/page/page.js"])
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/openapi.json", "/page/page.js", "/page/heat_map.css"])
 def test_what_needs_no_token(guarded: Serving, path: str):
     """The page, which asks for the token, probes and the description are open: they have nothing of the database."""
     assert guarded.client.get(path).status_code == 200

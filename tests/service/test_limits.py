@@ -190,7 +190,7 @@ def test_an_answer_that_nobody_reads(service: Serving):
     """A connection whose client does not read its answer is closed."""
     with service.connect() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-        asked = {"collection": "docs", "documents": ["a river flows to the sea " * 40] * 40}
+        asked = {"collection": "docs", "documents": ["a river flows to the sea " * 40] * 12}
         connection.sendall(_post("/v1/encode", asked))
         until(lambda: service.service.calls.inside == 1)
         until(lambda: service.service.calls.inside == 0)

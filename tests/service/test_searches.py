@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import pgretrieval
 from pgretrieval.errors import EncoderError
-from pgretrieval.rerank import load_cross_encoder
+from pgretrieval.rerank import PairScorer, load_cross_encoder
 from pgretrieval.serve.options import ServiceOptions
 from pgretrieval.serve.service import Service
 from tests.support.serving import Serving, failed, serving
@@ -117,10 +116,15 @@ def test_rerank(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Colle
         assert running.client.get("/v1/collections/docs").json()["cross_encoders"] == ["shortest"]
 
 
-def test_a_cross_encoder_that_cannot_be_loaded(database: pgretrieval.RetrievalDatabase, tmp_path: Path):
+def test_a_cross_encoder_that_cannot_be_loaded(database: pgretrieval.RetrievalDatabase, monkeypatch: pytest.MonkeyPatch):
     """The service does not start with it."""
-    with pytest.raises(EncoderError, match="cannot load cross-encoder"):
-        Service(database, ServiceOptions(cross_encoders=(str(tmp_path),)))
+
+    def load() -> Any:
+        raise EncoderError("cannot load it")
+
+    monkeypatch.setattr("pgretrieval.serve.service.load_cross_encoder", lambda _name: PairScorer(load, {"kind": "model"}))
+    with pytest.raises(EncoderError, match="cannot load it"):
+        Service(database, ServiceOptions(cross_encoders=("nothing",)))
 
 
 def test_vectors_of_a_query(module_service: Serving):

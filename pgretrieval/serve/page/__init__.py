@@ -1,4 +1,4 @@
-"""The page at `/`: an HTML, a CSS and a JavaScript file, which call the service's interface and nothing else."""
+"""The page at `/`: an HTML, a JavaScript and two CSS files, which call the service's interface and nothing else."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from pgretrieval.pages import heat_map
+
+_FOLDER = Path(__file__).parent
+
 FILES = {
-    "/": ("index.html", "text/html"),
-    "/page/page.css": ("page.css", "text/css"),
-    "/page/page.js": ("page.js", "text/javascript"),
+    "/": (_FOLDER / "index.html", "text/html"),
+    "/page/page.css": (_FOLDER / "page.css", "text/css"),
+    "/page/heat_map.css": (heat_map.CSS, "text/css"),
+    "/page/page.js": (_FOLDER / "page.js", "text/javascript"),
 }
-"""Path of each file, its name and its type."""
+"""Path of each file, where it is, and its type."""
 
 POLICY = "; ".join(
     (
@@ -36,8 +41,8 @@ def routes() -> list[Route]:
     return [_route(path, *served) for path, served in FILES.items()]
 
 
-def _route(path: str, name: str, media_type: str) -> Route:
-    content = (Path(__file__).parent / name).read_bytes()
+def _route(path: str, file: Path, media_type: str) -> Route:
+    content = file.read_bytes()
     headers = {
         "ETag": f'"{sha256(content).hexdigest()[:16]}"',
         "Cache-Control": "no-cache",
