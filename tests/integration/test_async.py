@@ -228,7 +228,9 @@ def test_a_cancelled_add_stops_before_its_next_batch(database_url: str):
             await asyncio.sleep(0.2)
             task.cancel()
             await asyncio.wait([task])
-        assert encoder.encoded <= 1024
+            await asyncio.sleep(1.5)
+            assert encoder.encoded < 1024
+            assert len(await asyncio.gather(*(docs.get(["1"]) for _ in range(8)))) == 8
 
     asyncio.run(run())
     assert stored(database_url) == 0
