@@ -25,6 +25,7 @@ _MODULES = {
     "search": "searching.search",
     "explain": "explaining.explain",
     "serve": "serving.serve",
+    "mcp": "agents.mcp",
     "factorize": "factorizing.factorize",
     "evaluate": "evaluation.evaluate",
     "compare": "evaluation.compare",

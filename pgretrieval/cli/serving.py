@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pgretrieval.cli import console
-from pgretrieval.errors import ConfigError
+from pgretrieval.cli.extras import log_to_stderr, require
 from pgretrieval.serve.options import TOKEN_VARIABLE, ServiceOptions, listen, read_token
-
-_NEEDED = ("starlette", "uvicorn", "prometheus_client", "pydantic")
 
 
 def serve(
@@ -41,7 +37,7 @@ def serve(
     seconds: Annotated[float, typer.Option(help="Time for a request.")] = ServiceOptions.seconds,
 ) -> None:
     """Serve searches, encoding and a page by HTTP until SIGTERM or Ctrl-C."""
-    _check_extra()
+    require("serve", "starlette", "uvicorn", "prometheus_client", "pydantic")
     from pgretrieval.serve import server
     from pgretrieval.serve.service import Service
 
@@ -57,27 +53,7 @@ def serve(
     )
     with listen(host, port, has_token=token is not None) as listening, context.obj.connect(concurrency) as database:
         service = Service(database, options)
-        _log_requests()
+        log_to_stderr()
         shown = f"[{host}]" if ":" in host else host
         console.errors.print(f"serving http://{shown}:{listening.getsockname()[1]}/", soft_wrap=True)
         server.serve(service, listening)
-
-
-def _check_extra() -> None:
-    """Raise ConfigError if a package of the extra is missing."""
-    from importlib.util import find_spec
-
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        msg = f"`pgretrieval serve` needs {', '.join(missing)}; install the extra: pip install 'pgretrieval[serve]'"
-        raise ConfigError(msg)
-
-
-def _log_requests() -> None:
-    """Log requests and errors to standard error, a line each, with the time."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    for name, level in (("pgretrieval", logging.INFO), ("uvicorn", logging.ERROR)):
-        log = logging.getLogger(name)
-        log.handlers = [handler]
-        log.setLevel(level)

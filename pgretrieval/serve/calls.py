@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pgretrieval.asynchronous import finish
 from pgretrieval.db.connection import Database
@@ -41,15 +41,16 @@ class Calls:
         finally:
             self.inside -= 1
 
-    async def run(self, call: Callable[[], _Result], left: asyncio.Task[None], deadline: float) -> _Result:
+    async def run(self, call: Callable[[], _Result], left: asyncio.Future[None], deadline: float) -> _Result:
         """Return the result of a call in a thread.
 
         `left` ends when the client leaves, and `deadline` is in the loop's time; the call is then cancelled where it waits for the
         server. Raises RequestError.
         """
         work = asyncio.ensure_future(self._in_turn(call))
+        either: set[asyncio.Future[Any]] = {work, left}
         try:
-            await asyncio.wait({work, left}, timeout=deadline - asyncio.get_running_loop().time(), return_when="FIRST_COMPLETED")
+            await asyncio.wait(either, timeout=deadline - asyncio.get_running_loop().time(), return_when="FIRST_COMPLETED")
             if work.done():
                 return work.result()
         finally:
@@ -72,18 +73,17 @@ class Calls:
             self.running -= 1
             self._places.release()
 
-        def tracked() -> _Result:
-            try:
-                return call()
-            finally:
-                with suppress(RuntimeError):  # a loop that is closed needs no place
-                    loop.call_soon_threadsafe(ended)
+        def leave(_done: Future[_Result]) -> None:
+            with suppress(RuntimeError):  # a loop that is closed needs no place
+                loop.call_soon_threadsafe(ended)
 
-        def submit(tracked: Callable[[], _Result]) -> Future[_Result]:
+        def submit(call: Callable[[], _Result]) -> Future[_Result]:
             try:
-                return self._database.submit(tracked)
+                work = self._database.submit(call)
             except BaseException:
                 ended()
                 raise
+            work.add_done_callback(leave)  # also called for work that is cancelled before it begins
+            return work
 
-        return await finish(submit, tracked)
+        return await finish(submit, call)

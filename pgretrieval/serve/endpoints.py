@@ -41,11 +41,14 @@ class Endpoint:
     html: Callable[[Any], str] | None = None
 
 
-def _collections(service: Service) -> dict[str, Any]:
+def list_collections(service: Service) -> dict[str, Any]:
+    """Return the names of all collections."""
     return {"collections": service.database.list_collections()}
 
 
-def _collection(service: Service, name: str) -> dict[str, Any]:
+def show_collection(service: Service, name: str) -> dict[str, Any]:
+    """Return counts, settings and sizes of a collection, and the modes of its searches."""
+
     def work(collection: Collection) -> dict[str, Any]:
         stats = collection.stats()
         there = modes(collection._opened.row)
@@ -54,11 +57,13 @@ def _collection(service: Service, name: str) -> dict[str, Any]:
     return service.handles.use(name, work)
 
 
-def _search(service: Service, name: str, asked: requests.SearchRequest) -> dict[str, Any]:
+def search(service: Service, name: str, asked: requests.SearchRequest) -> dict[str, Any]:
+    """Return the hits of a search."""
     return service.handles.use(name, partial(searching.search, service, asked))
 
 
-def _explain(service: Service, name: str, asked: requests.ExplainRequest) -> MatchExplanation:
+def explain(service: Service, name: str, asked: requests.ExplainRequest) -> MatchExplanation:
+    """Return why a search returns a passage, or does not."""
     return service.handles.use(name, partial(searching.explain, service, asked))
 
 
@@ -66,7 +71,8 @@ def _encode(service: Service, asked: requests.EncodeRequest) -> bytes:
     return service.handles.use(asked.collection, partial(encoding.encode, asked))
 
 
-def _passages(service: Service, name: str, asked: requests.PassagesRequest) -> dict[str, Any]:
+def get_passages(service: Service, name: str, asked: requests.PassagesRequest) -> dict[str, Any]:
+    """Return passages in the order of their ids."""
     found = service.handles.use(name, lambda collection: collection.get(asked.id))
     return {"passages": [_as_dict(found[id]) for id in dict.fromkeys(asked.id) if id in found]}
 
@@ -99,20 +105,20 @@ def _check(service: Service, name: str) -> dict[str, Any]:
 _ONE = "/v1/collections/{name}"
 
 ENDPOINTS = (
-    Endpoint("GET", "/v1/collections", "List the collections.", _collections, requests.CollectionsAnswer),
-    Endpoint("GET", _ONE, "Show counts, settings and sizes of a collection.", _collection, requests.CollectionAnswer),
+    Endpoint("GET", "/v1/collections", "List the collections.", list_collections, requests.CollectionsAnswer),
+    Endpoint("GET", _ONE, "Show counts, settings and sizes of a collection.", show_collection, requests.CollectionAnswer),
     Endpoint("GET", f"{_ONE}/check", "Check the consistency of a collection.", _check, requests.CheckAnswer),
-    Endpoint("POST", f"{_ONE}/search", "Search a collection.", _search, requests.SearchAnswer, requests.SearchRequest),
+    Endpoint("POST", f"{_ONE}/search", "Search a collection.", search, requests.SearchAnswer, requests.SearchRequest),
     Endpoint(
         "POST",
         f"{_ONE}/explain",
         "Tell why a search returns a passage, or does not.",
-        _explain,
+        explain,
         requests.ExplainAnswer,
         requests.ExplainRequest,
         html=heat_map.fragment,
     ),
-    Endpoint("GET", f"{_ONE}/passages", "Get passages by id.", _passages, requests.PassagesAnswer, requests.PassagesRequest),
+    Endpoint("GET", f"{_ONE}/passages", "Get passages by id.", get_passages, requests.PassagesAnswer, requests.PassagesRequest),
     Endpoint("PUT", f"{_ONE}/passages", "Add passages, all or none.", _put, requests.PutAnswer, requests.PutRequest),
     Endpoint("DELETE", f"{_ONE}/passages", "Delete passages.", _delete, requests.DeleteAnswer, requests.DeleteRequest),
     Endpoint("POST", "/v1/encode", "Encode texts to vectors.", _encode, requests.EncodeAnswer, requests.EncodeRequest),

@@ -8,6 +8,7 @@ import threading
 from types import FrameType
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from pgretrieval.serve.app import create_app
 from pgretrieval.serve.protocol import PatientProtocol
@@ -19,11 +20,11 @@ _KEEP_ALIVE = 75  # seconds, more than the sixty of usual proxies, which would o
 class Server(uvicorn.Server):
     """Server that first finishes its requests: until then it listens, is not ready, and refuses further ones."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, app: ASGIApp) -> None:
         protocol = type("Protocol", (PatientProtocol,), {"patience": service.options.patience})
         super().__init__(
             uvicorn.Config(
-                create_app(service),
+                app,
                 http=protocol,
                 loop="asyncio",
                 ws="none",
@@ -51,12 +52,17 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def serve(service: Service, listening: socket.socket) -> None:
-    """Serve until SIGTERM or Ctrl-C; load the models meanwhile."""
+def warm_up(service: Service) -> None:
+    """Load the models in a thread."""
     service.warming = True
     threading.Thread(target=service.warm, daemon=True).start()
 
+
+def serve(service: Service, listening: socket.socket) -> None:
+    """Serve until SIGTERM or Ctrl-C; load the models meanwhile."""
+    warm_up(service)
+
     async def run() -> None:
-        await Server(service).serve(sockets=[listening])
+        await Server(service, create_app(service)).serve(sockets=[listening])
 
     asyncio.run(run())

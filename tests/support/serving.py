@@ -19,6 +19,7 @@ import httpx
 from jsonschema import Draft202012Validator
 
 import pgretrieval
+from pgretrieval.serve.app import create_app
 from pgretrieval.serve.endpoints import ENDPOINTS
 from pgretrieval.serve.openapi import document
 from pgretrieval.serve.options import ServiceOptions, listen
@@ -95,7 +96,8 @@ def serving(database: pgretrieval.RetrievalDatabase, **options: Any) -> Iterator
 
     async def run() -> None:
         nonlocal server
-        server = Server(Service(database, ServiceOptions(**options)))
+        service = Service(database, ServiceOptions(**options))
+        server = Server(service, create_app(service))
         ready.set()
         await server.serve(sockets=[listening])
 

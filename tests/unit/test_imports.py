@@ -45,6 +45,7 @@ ALLOWED = {
     "sqlalchemy": BASE | {"db", "index", "search"},
     "pages": BASE | {"search"},
     "serve": BASE | {"asynchronous", "collection", "database", "db", "encode", "modes", "pages", "rerank", "search"},
+    "mcp": BASE | {"serve"},
     "cli": BASE
     | {
         "anncur",
@@ -55,6 +56,7 @@ ALLOWED = {
         "encode",
         "evaluate",
         "index",
+        "mcp",
         "pages",
         "rerank",
         "search",
