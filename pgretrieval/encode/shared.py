@@ -69,13 +69,13 @@ class SharedModel:
         asked = _Asked(texts)
         batch = self._join(method, asked)
         with batch.lock:  # the first thread of a batch leads it; the others find their results
-            if not asked.done and not batch.split:
-                with self._running:
-                    self._close(method, batch)
-                    self._run_joined(method, batch)
             if not asked.done:
                 with self._running:
-                    asked.returned = self._call(method, texts, spec)
+                    if not batch.split:
+                        self._close(method, batch)
+                        self._run_joined(method, batch)
+                    if not asked.done:
+                        asked.returned = self._call(method, texts, spec)
         return asked.returned
 
     def alone(self, work: Callable[[], _Result]) -> _Result:

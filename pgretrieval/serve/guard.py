@@ -17,6 +17,7 @@ from pgretrieval.serve.service import Service
 
 log = logging.getLogger("pgretrieval.serve")
 
+_LONGEST_PATH = 300  # in the log
 TEMPLATE = "pgretrieval.path"
 """Key of a request's scope: the path of its endpoint, without names."""
 
@@ -51,7 +52,7 @@ class Guard:
         seconds = time.perf_counter() - started
         self._service.metrics.answered(scope["method"], scope.get(TEMPLATE, "other"), status, seconds)
         client = (scope.get("client") or ("?",))[0]
-        log.info("%s %s %d %.1f ms %s", scope["method"], scope["path"], status, seconds * 1e3, client)
+        log.info("%s %s %d %.1f ms %s", scope["method"], scope["path"][:_LONGEST_PATH], status, seconds * 1e3, client)
 
     def _check(self, scope: Scope) -> None:
         """Raise RequestError for a request that may not pass."""
