@@ -53,7 +53,7 @@ def assert_alike(found: list[list[pgretrieval.Hit]], expected: list[list[pgretri
 def test_built_searched_and_changed(
     there: pgretrieval.RetrievalDatabase, here: pgretrieval.RetrievalDatabase, library_folder: Path, settings: dict[str, Any]
 ):
-    """A collection encoded and built on the device has the hits that a processor finds in it, one by one and together."""
+    """A collection encoded and built on the device has the hits and matches that a processor finds, one by one and together."""
     docs = there.create_collection("docs", encoder=str(library_folder), **settings)
     docs.add(PASSAGES[:350])
     before = DONE["bucketize"]
@@ -64,6 +64,9 @@ def test_built_searched_and_changed(
     expected = [same.search(query) for query in QUERIES]
     assert_alike([docs.search(query) for query in QUERIES], expected)
     assert_alike(docs.search_many(QUERIES), expected)
+    for hit in docs.search(QUERIES[0], matches=True):
+        assert sum(match.share for match in hit.matches) == pytest.approx(hit.score, rel=1e-5)
+        assert docs.explain_match(QUERIES[0], hit.id).matches == pytest.approx(hit.matches)
     assert docs.check() == []
     docs.rebuild()
     assert docs.search(QUERIES[0])
