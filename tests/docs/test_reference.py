@@ -45,6 +45,7 @@ FOR_APPLICATIONS = {
     "search",
     "stats",
     "text_search",
+    "token_matches",
     "xtr_search",
 }
 SIGNATURES = """

@@ -321,6 +321,18 @@ def test_a_search_in_sql_reads_by_indexes(large: pgretrieval.Collection, restric
     assert set(read) <= allowed, read
 
 
+def test_token_matches_read_one_passage(large: pgretrieval.Collection):
+    """The matches of a passage read its codes and the centroids of its tokens by indexes."""
+    query = vector_array(clustered(1, tokens=(8, 8), seed=3, directions=2000)[0])
+    with psycopg.connect(large._database.url, autocommit=True) as connection:
+        _, tables_before = usage(connection)
+        statement = "select * from pgretrieval.token_matches('large', %s::vector[], 'p77')"
+        assert len(connection.execute(statement, [query]).fetchall()) == 8
+        _, tables = usage(connection)
+    read = {name for name, rows in tables.items() if rows > tables_before[name]}
+    assert read <= {"pg_class", "collection", "codebook", f"centroid_{large._row.collection_id}"}
+
+
 def test_a_search_by_words_reads_by_indexes(large: pgretrieval.Collection):
     """Postings of the query's words are read by index."""
     number = large._row.collection_id
@@ -355,19 +367,21 @@ def test_dense_vectors_are_found_by_the_vector_index(
     assert tables[table] == tables_before[table]
 
 
-@pytest.mark.parametrize("restriction", ["", ", filter => '$.number >= 100'"])
-def test_a_search_by_dense_vectors_reads_the_vector_index(large: pgretrieval.Collection, restriction: str):
-    """`dense_search` scans the vector index once, and reads passages by their keys."""
+@pytest.mark.parametrize(("restriction", "k"), [("", 10), ("", 1500), (", filter => '$.number >= 100'", 10)])
+def test_a_search_by_dense_vectors_reads_the_vector_index(large: pgretrieval.Collection, restriction: str, k: int):
+    """`dense_search` scans the vector index once, for many hits on and on, and reads passages by their keys."""
     number = large._row.collection_id
     dense = vector(clustered(1, tokens=(1, 1), seed=4, directions=2000)[0][0])
     with psycopg.connect(large._database.url, autocommit=True) as connection:
         indexes_before, tables_before = usage(connection)
-        found = connection.execute(f"select * from pgretrieval.dense_search('large', %s::vector{restriction})", [dense]).fetchall()
+        statement = f"select * from pgretrieval.dense_search('large', %s::vector, {k}{restriction})"
+        found = connection.execute(statement, [dense]).fetchall()
         indexes, tables = usage(connection)
-    assert len(found) == 10
+    assert len(found) == k
     index, table = f"dense_vector_{number}_0_hnsw", f"dense_vector_{number}"
     assert indexes[index] - indexes_before[index] == 1
     assert tables[table] == tables_before[table]
+    assert indexes[f"{table}_pkey"] == indexes_before[f"{table}_pkey"]
     assert tables[f"passage_{number}"] - tables_before[f"passage_{number}"] <= (0.6 * PASSAGES if restriction else 0)
 
 

@@ -576,3 +576,6 @@ def test_the_index_finds_nearly_all_of_the_nearest(database: pgretrieval.Retriev
     assert len(set(many)) == 1500
     assert len(set(many) & {f"p{place}" for place in np.argsort(-cosine(query, dense))[:1500].tolist()}) >= 1300
     assert len(docs.dense_search(dense=query, k=10**6)) == 5000
+    connection.execute("set hnsw.max_scan_tuples = 100")
+    best = {f"p{place}" for place in np.argsort(-cosine(query, dense))[:1500].tolist()}
+    assert len(best & {row[1] for row in dense_search(connection, query, 1500)}) >= 1490  # all were compared

@@ -282,7 +282,8 @@ def test_score_tokens_and_retrieved_passages(reading: Connection, corpus: Corpus
     """Passages without a retrieved token have the imputed score, and tokens are counted."""
     query = vector_array(corpus.queries[0])
     rows = reading.execute(
-        f"select * from pgretrieval.score_tokens({HELD}, %s::vector[], array_fill(5, array[8]), 3, 'kth', null, null)", [query]
+        f"select * from pgretrieval.score_tokens({HELD}, %s::vector[], array_fill(5, array[8]), 3, 'kth', null, null, null)",
+        [query],
     ).fetchall()
     scored = [row[:2] for row in rows]
     seen = next(row[2] for row in rows if row[0] is None)
@@ -294,7 +295,7 @@ def test_score_tokens_and_retrieved_passages(reading: Connection, corpus: Corpus
     assert all(score >= others[0] for _, score in scored)
     assert len(scored) <= 1 + 3 * 8
     found = reading.execute(
-        f"select count(passage_id) from pgretrieval.retrieved_passages({HELD}, %s::vector[], 290, 5, 3, 'kth', null, null)",
+        f"select count(passage_id) from pgretrieval.retrieved_passages({HELD}, %s::vector[], 290, 5, 3, 'kth', null, null, null)",
         [query],
     ).fetchone()
     assert found == (290,)
@@ -327,7 +328,7 @@ def test_no_passage_is_looked_up_where_all_count(reading: Connection, corpus: Co
     """Tokens are not joined with passages if all passages count."""
     query = vector_array(corpus.queries[0])
     looked = "select sum(pg_stat_get_xact_numscans(oid)) from pg_class where relname ~ '^passage_[0-9]+(_pkey)?$'"
-    scored = f"select from pgretrieval.score_tokens({HELD}, %s::vector[], array_fill(5, array[8]), 3, 'kth', %s, null)"
+    scored = f"select from pgretrieval.score_tokens({HELD}, %s::vector[], array_fill(5, array[8]), 3, 'kth', %s, null, null)"
     counts = [reading.execute(looked).fetchone()[0]]
     for restriction in (None, "$.number < 100"):
         reading.execute(scored, [query, restriction])

@@ -1,10 +1,11 @@
 -- Calls score_tokens with its defaults. If `probes` is null, each query token probes enough centroids to see four tokens for each that
 -- it retrieves, of passages that match: if it sees fewer, it probes more, in the end all. At least k passages are returned if so many
--- match: until then twice as many centroids are probed and twice as many tokens retrieved, in the end all.
+-- match: until then twice as many centroids are probed and twice as many tokens retrieved, in the end all. If a passage is `explained`, the
+-- only row has its tokens' scores and positions, and imputed scores.
 create or replace function pgretrieval.retrieved_passages(
     held pgretrieval.collection, query @extschema:vector@.vector[], k integer, probes integer, k_tokens integer, imputation text,
-    filter jsonpath, among text[]
-) returns table (passage_id integer, score real)
+    filter jsonpath, among text[], explained integer
+) returns table (passage_id integer, score real, token_scores real[], token_positions integer[], imputed_scores real[])
 language plpgsql stable rows 1000
 set search_path from current
 set plan_cache_mode = force_custom_plan
@@ -31,8 +32,10 @@ begin
         widths := array_fill(least(probes, centroids), array[cardinality(query)]);
     end if;
     loop
-        select array_agg(scored.passage_id), array_agg(scored.score), max(scored.seen) into found_passages, found_scores, tokens_seen
-        from pgretrieval.score_tokens(held, query, widths, k_tokens, imputation, filter, among) as scored;
+        select array_agg(scored.passage_id), array_agg(scored.score), max(scored.seen),
+               max(scored.token_scores), max(scored.token_positions), max(scored.imputed_scores)
+        into found_passages, found_scores, tokens_seen, token_scores, token_positions, imputed_scores
+        from pgretrieval.score_tokens(held, query, widths, k_tokens, imputation, filter, among, explained) as scored;
         wider := array(
             select case when token.seen >= enough * tokens_wanted then token.width
                         else least(greatest(2 * token.width, token.width * tokens_wanted / greatest(token.seen, 1)), centroids)
@@ -62,6 +65,12 @@ begin
         end if;
         widths := wider;
     end loop;
-    return query select * from unnest(found_passages, found_scores);
+    if explained is not null then
+        return query select explained, null::real, token_scores, token_positions, imputed_scores;
+        return;
+    end if;
+    return query
+    select found.passage_id, found.score, null::real[], null::integer[], null::real[]
+    from unnest(found_passages, found_scores) as found (passage_id, score);
 end
 $function$;

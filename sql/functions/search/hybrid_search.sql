@@ -72,7 +72,8 @@ begin
         if of_tokens then
             select array_agg(found.passage_id), array_agg(found.score) into late_passages, late_scores
             from pgretrieval.retrieved_passages(
-                held, query, k, coalesce(probes, (preset ->> 'probes')::integer), (preset ->> 'k_tokens')::integer, 'kth', filter, among
+                held, query, k, coalesce(probes, (preset ->> 'probes')::integer), (preset ->> 'k_tokens')::integer, 'kth', filter, among,
+                null
             ) as found;
             chosen := array(
                 select found.passage_id from unnest(late_passages, late_scores) as found (passage_id, score)

@@ -66,7 +66,7 @@ begin
         chosen := pgretrieval.candidates_in_sql(held, query, null, null, null, filter, among);  -- all that match
     else
         select array_agg(found.passage_id), array_agg(found.score / reduced) into chosen, scores
-        from pgretrieval.retrieved_passages(held, query, k, probes, k_tokens, imputation, filter, among) as found
+        from pgretrieval.retrieved_passages(held, query, k, probes, k_tokens, imputation, filter, among, null) as found
         where found.passage_id is not null;
     end if;
     if held.codebook_id is null or rerank = 'maxsim' then
