@@ -396,7 +396,7 @@ def page(results: dict[str, Any]) -> str:
             *table(one["recall"]),
             "",
             "ANNCUR's two steps, the paper's way to search, against the best of the reranked searches at each depth and cost. The "
-            "anchor items, the inverse and the split of the budget are chosen as by default, not as in the paper:",
+            "anchor items are greedy, the inverse and the split of the budget are chosen as by default, not as in the paper:",
             "",
             *differences(one["recall"], "ANNCUR"),
             "",

@@ -336,8 +336,9 @@ class Collection(StoredCollection):
             cross_encoder: A model name, a folder, a `CrossEncoder`, or an object with predict(list of (query, passage text)).
             anchor_queries: A few hundred queries similar to those of later searches.
             anchor_items: Number of passages that are scored first for a query; also the dimension of the embeddings.
-            selection: Selection of anchor items: "greedy" (default), "random", "kmeans" or "top". With `per_query`, of passages to
-                score: "search" (default), the hits of the collection's own search, or "random".
+            selection: Selection of anchor items: "greedy", "random", "kmeans", "top", or "auto" (default): "greedy" or "top",
+                whichever finds more for held-out anchor queries. With `per_query`, of passages to score: "search" (default), the
+                hits of the collection's own search, or "random".
             regularisation: "auto" (default), the one that is best on held-out anchor queries; or "none", the plain pseudo-inverse.
             split: "auto" (default) learns how many calls of a budget go to anchor items; "all" scores every anchor item.
             per_query: Score only so many passages for each anchor query (AXN), instead of all, and fit the passages' own vectors to

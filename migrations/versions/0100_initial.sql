@@ -317,6 +317,7 @@ create table pgretrieval.factorization (
     matrix_id integer not null references pgretrieval.score_matrix on delete cascade,
     asked_items integer not null,
     anchor_items integer not null check (anchor_items between 1 and 4000),
+    asked_selection text not null check (asked_selection in ('auto', 'greedy', 'random', 'kmeans', 'top', 'search')),
     selection text not null check (selection in ('greedy', 'random', 'kmeans', 'top', 'search')),
     seed integer not null,
     element text not null check (element in ('vector', 'halfvec')),

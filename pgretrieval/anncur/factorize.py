@@ -10,15 +10,15 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
 from pgretrieval import presets, validate
 from pgretrieval.anncur.inverse import PLAIN, REGULARISATIONS, REGULARISING, Matrix, Regularising
-from pgretrieval.anncur.selection import SELECTIONS, SELECTIONS_OF_PAIRS, Selection, choose_anchors
-from pgretrieval.anncur.solving import SPLITS, Solved, Split, all_anchors, informative_queries, solve
+from pgretrieval.anncur.selection import AUTOMATIC, SELECTIONS, SELECTIONS_OF_PAIRS, Selection, choose_anchors
+from pgretrieval.anncur.solving import SPLITS, Solved, Split, all_anchors, informative_queries, solve_best
 from pgretrieval.anncur.sparse import Fitted, SparseScores, fit, item_vectors, pairs_of, random_pairs
 from pgretrieval.anncur.whitening import whiten
 from pgretrieval.db.connection import Connection, Database
@@ -54,7 +54,7 @@ class FactorizeOptions:
     """
 
     anchor_items: int = ANCHOR_ITEMS
-    selection: Selection = "greedy"
+    selection: Selection = "auto"
     seed: int = 0
     element: Element = "vector"
     regularisation: Regularising = "auto"
@@ -252,7 +252,7 @@ class _Factorizing:
         )
         return active.matrix_id == self._matrix_id and requested == (
             active.asked_items,
-            active.selection,
+            active.asked_selection,
             active.seed,
             active.element,
             active.strength == PLAIN.strength,
@@ -336,10 +336,12 @@ class _Factorizing:
 
             return spread(self._tables, self._collection, self._coders, ids, count, options.seed)
 
-        def choose(some: Matrix) -> Int64Array:
-            return choose_anchors(some, options.anchor_items, options.selection, options.seed, means)
+        def choose(selection: Selection, some: Matrix) -> Int64Array:
+            return choose_anchors(some, options.anchor_items, selection, options.seed, means)
 
-        solved = solve(scores, choose, options.seed, (PLAIN,) if options.regularisation == "none" else REGULARISATIONS)
+        selections = AUTOMATIC if options.selection == "auto" else (options.selection,)
+        regularisations = (PLAIN,) if options.regularisation == "none" else REGULARISATIONS
+        place, solved = solve_best(scores, [partial(choose, each) for each in selections], options.seed, regularisations)
         if options.split == "all":
             solved = replace(solved, split=all_anchors(len(solved.anchors)))
         self._stage("solve", 2, 3)
@@ -347,7 +349,7 @@ class _Factorizing:
         solved = replace(solved, inverse=inverse)
         centre = (inverse @ scores.mean(axis=1)).astype(np.float32)
         with self._tables.connection.transaction():
-            made = self._write(solved, len(scores) - len(informative), centre)
+            made = self._write(solved, selections[place], len(scores) - len(informative), centre)
             means_of_scores = solved.intersection[informative].mean(axis=0)
             factorizations.write_anchors(made, ids[solved.anchors], means_of_scores, directions)
         self._stage("solve", 3, 3)
@@ -371,13 +373,14 @@ class _Factorizing:
         found, scores = factorizations.scores_of(self._tables, self._matrix_id, ids, len(self._queries))
         return found, np.ascontiguousarray(scores.T)
 
-    def _write(self, solved: Solved, constant: int, centre: Float32Array) -> FactorizationTables:
+    def _write(self, solved: Solved, selection: Selection, constant: int, centre: Float32Array) -> FactorizationTables:
         options = self._options
         settings = {
             "matrix_id": self._matrix_id,
             "asked_items": options.anchor_items,
             "anchor_items": len(solved.inverse),
-            "selection": options.selection,
+            "asked_selection": options.selection,
+            "selection": selection,
             "seed": options.seed,
             "element": options.element,
             "constant_queries": constant,
@@ -489,6 +492,7 @@ class _SparseFactorizing(_Factorizing):
             "matrix_id": self._matrix_id,
             "asked_items": options.anchor_items,
             "anchor_items": fitted.queries.shape[1],
+            "asked_selection": options.selection,
             "selection": options.selection,
             "seed": options.seed,
             "element": options.element,

@@ -10,10 +10,13 @@ import numpy as np
 from pgretrieval.anncur.inverse import Matrix
 from pgretrieval.types import Int64Array
 
-Selection = Literal["greedy", "random", "kmeans", "top", "search"]
+Selection = Literal["auto", "greedy", "random", "kmeans", "top", "search"]
 """Selection of anchor items; of the scored pairs, if not all are scored, "search" (the hits of the anchor queries) or "random"."""
 
-SELECTIONS: tuple[Selection, ...] = ("greedy", "random", "kmeans", "top")
+SELECTIONS: tuple[Selection, ...] = ("auto", "greedy", "random", "kmeans", "top")
+AUTOMATIC: tuple[Selection, ...] = ("greedy", "top")
+"""Those that "auto" tries on held-out queries; neither of the others was best in any measurement."""
+
 SELECTIONS_OF_PAIRS: tuple[Selection, ...] = ("search", "random")
 
 _EXHAUSTED = 1e-12  # share of a column's squared length; less is rounding

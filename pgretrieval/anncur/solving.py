@@ -34,7 +34,7 @@ class Solved:
 
     `condition` is the condition number of C, `error` the root mean square error of estimated scores, `recall` the share of a
     held-out query's best items that are among the best by estimate. `split` maps a budget to the number of its calls that go to
-    anchors.
+    anchors, and `searched` is what searches of those budgets find for held-out queries.
     """
 
     anchors: Int64Array
@@ -46,11 +46,23 @@ class Solved:
     error: float
     recall: float
     split: dict[int, int]
+    searched: float
 
 
 def informative_queries(scores: Matrix) -> Int64Array:
     """Return the places of queries whose scores vary between items; constant scores carry no information."""
     return np.flatnonzero(np.ptp(scores, axis=1) > 1e-9 * np.abs(scores).max(axis=1, initial=0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """A choice of anchors as the held-out queries find it."""
+
+    regularisation: Regularisation
+    error: float
+    recall: float
+    split: dict[int, int]
+    searched: float
 
 
 def solve(
@@ -65,21 +77,57 @@ def solve(
     the anchors that the other queries choose, because a greedy choice favours the best items of the queries that it sees. The
     criterion is recall, then error. The final anchors and U use all queries.
     """
+    return solve_best(scores, (choose,), seed, regularisations)[1]
+
+
+def solve_best(
+    scores: Matrix,
+    choices: Sequence[Callable[[Matrix], Int64Array]],
+    seed: int,
+    regularisations: Sequence[Regularisation] = REGULARISATIONS,
+) -> tuple[int, Solved]:
+    """Return the place of the choice with which searches find the most for held-out queries, the first of equals, and its
+    factorisation, as `solve` does.
+    """
     rows = informative_queries(scores)
     informative = scores[rows]
     held_out, fitting = _held_out(len(informative), seed)
-    tried = choose(informative[fitting])
-    fitted = Decomposed(informative[np.ix_(fitting, tried)])
-    trials = [_trial(fitted, regularisation, informative, fitting, held_out, tried) for regularisation in regularisations]
+    tried = [_tried(informative, choose, fitting, held_out, regularisations) for choose in choices]
+    place = max(range(len(tried)), key=lambda number: round(tried[number].searched, 4))
+    best = tried[place]
+    anchors = choices[place](informative)
+    whole = Decomposed(informative[:, anchors])
+    inverse = np.zeros((len(anchors), len(scores)))
+    inverse[:, rows] = whole.inverse(best.regularisation)
+    return place, Solved(
+        anchors,
+        inverse,
+        scores[:, anchors],
+        best.regularisation,
+        whole.rank(best.regularisation),
+        whole.condition,
+        best.error,
+        best.recall,
+        best.split,
+        best.searched,
+    )
+
+
+def _tried(
+    informative: Matrix,
+    choose: Callable[[Matrix], Int64Array],
+    fitting: Int64Array,
+    held_out: Int64Array,
+    regularisations: Sequence[Regularisation],
+) -> _Tried:
+    anchors = choose(informative[fitting])
+    fitted = Decomposed(informative[np.ix_(fitting, anchors)])
+    trials = [_trial(fitted, regularisation, informative, fitting, held_out, anchors) for regularisation in regularisations]
     best = max(range(len(trials)), key=lambda place: (round(trials[place][0], 4), -trials[place][1]))
     recall, error = trials[best]
     chosen = regularisations[best]
-    split = learn_split(informative, tried, fitted.inverse(chosen), fitting, held_out, error)
-    anchors = choose(informative)
-    whole = Decomposed(informative[:, anchors])
-    inverse = np.zeros((len(anchors), len(scores)))
-    inverse[:, rows] = whole.inverse(chosen)
-    return Solved(anchors, inverse, scores[:, anchors], chosen, whole.rank(chosen), whole.condition, error, recall, split)
+    split, searched = learn_split(informative, anchors, fitted.inverse(chosen), fitting, held_out, error)
+    return _Tried(chosen, error, recall, split, searched)
 
 
 def _held_out(queries: int, seed: int) -> tuple[Int64Array, Int64Array]:
@@ -126,8 +174,8 @@ def _top_places(scores: Matrix, depth: int) -> Int64Array:
 
 def learn_split(
     informative: Matrix, anchors: Int64Array, inverse: Matrix, fitting: Int64Array, held_out: Int64Array, error: float
-) -> dict[int, int]:
-    """Return, for each budget, the number of anchors that gives the best recall on held-out queries.
+) -> tuple[dict[int, int], float]:
+    """Return, for each budget, the number of anchors that gives the best recall on held-out queries, and the mean of these recalls.
 
     Recall is the mean over depths 1, 10 and 100, up to the budget, because k of later searches is unknown.
     """
@@ -137,13 +185,15 @@ def learn_split(
     exact = informative[held_out]
     ranked = _top_places(exact, min(_DEPTHS_OF_SPLIT[-1], items))
     split: dict[int, int] = {}
+    best: list[float] = []
     for budget in BUDGETS:
         if budget >= items and split:
             break
         choices = sorted({min(max(1, round(share * budget)), len(anchors)) for share in _SHARES})
         found = {count: _recall_of_split(count, budget, anchors, embeddings, model, exact, ranked) for count in choices}
         split[budget] = max(choices, key=lambda count: (round(found[count], 4), -count))
-    return split
+        best.append(found[split[budget]])
+    return split, float(np.mean(best))
 
 
 def _recall_of_split(

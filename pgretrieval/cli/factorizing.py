@@ -31,7 +31,10 @@ def factorize(
     ] = 200,
     selection: Annotated[
         Selection | None,
-        typer.Option(help="Selection of these passages; with --per-query, of those to score.", show_default="greedy, or search"),
+        typer.Option(
+            help="Selection of these passages, auto: greedy or top by held-out queries; with --per-query, of those to score.",
+            show_default="auto, or search",
+        ),
     ] = None,
     regularisation: Annotated[
         Regularising | None,

@@ -71,10 +71,11 @@ order by passage_id
 
 -- name: create_factorization
 insert into pgretrieval.factorization (
-    collection_id, matrix_id, asked_items, anchor_items, selection, seed, element, constant_queries, regularisation, strength, rank,
+    collection_id, matrix_id, asked_items, anchor_items, asked_selection, selection, seed, element, constant_queries, regularisation, strength, rank,
     condition, held_out_error, held_out_recall, split, inverse, intersection, centre
 ) values (
-    %(collection_id)s, %(matrix_id)s, %(asked_items)s, %(anchor_items)s, %(selection)s, %(seed)s, %(element)s, %(constant_queries)s,
+    %(collection_id)s, %(matrix_id)s, %(asked_items)s, %(anchor_items)s, %(asked_selection)s, %(selection)s, %(seed)s, %(element)s,
+    %(constant_queries)s,
     %(regularisation)s, %(strength)s, %(rank)s, %(condition)s, %(held_out_error)s, %(held_out_recall)s, %(split)s, %(inverse)s,
     %(intersection)s, %(centre)s
 )
@@ -142,7 +143,7 @@ where collection_id = %(collection_id)s and matrix_id is distinct from %(kept_ma
   and not exists (select from pgretrieval.factorization where factorization.matrix_id = score_matrix.matrix_id)
 
 -- name: active
-select factorization.factorization_id, factorization.matrix_id, asked_items, anchor_items, selection, seed, element, split, inverse,
+select factorization.factorization_id, factorization.matrix_id, asked_items, anchor_items, asked_selection, seed, element, split, inverse,
        intersection, centre, held_out_error, score_matrix.cross_encoder, score_matrix.fingerprint, factorization.identity, strength,
        score_matrix.per_query
 from pgretrieval.collection

@@ -197,6 +197,21 @@ def test_other_anchors_need_no_scores(docs: pgretrieval.Collection, scores: Tabl
     assert docs.factorize(cross_encoder=scores, anchor_queries=TRAIN, anchor_items=25, selection="top").solved is False
 
 
+@pytest.mark.parametrize(("popularity", "selection"), [(0, "greedy"), (30, "top")])
+def test_anchor_items_are_chosen_by_held_out_queries(
+    database: pgretrieval.RetrievalDatabase, corpus: Corpus, popularity: float, selection: str
+):
+    """Without a selection, it is the one with which searches find more; the same call again changes nothing, a named one does."""
+    model = TableCrossEncoder()
+    model.table += popularity * np.random.default_rng(1).standard_normal(model.table.shape[1])
+    collection = database.create_collection("docs")
+    collection.add(corpus.passages, vectors=corpus.vectors)
+    assert collection.factorize(model, TRAIN, 15).solved
+    assert collection.stats()["factorization"]["selection"] == selection
+    assert collection.factorize(model, TRAIN, 15, "auto").solved is False
+    assert collection.factorize(model, TRAIN, 15, selection).solved is True
+
+
 def test_an_interrupted_run_resumes(database: pgretrieval.RetrievalDatabase, corpus: Corpus):
     """An interrupted run keeps its scores, and searches never use an unfinished factorisation."""
     collection = database.create_collection("docs")

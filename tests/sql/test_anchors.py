@@ -68,8 +68,9 @@ class Loaded:
         ids = np.arange(1, ITEMS + 1, dtype=np.int32)
         factorizations.copy_scores(tables, matrix_id, ids, table[:TRAIN].T.astype(np.float32))
         settings = {
-            "matrix_id": matrix_id, "asked_items": ANCHORS, "anchor_items": ANCHORS, "selection": "greedy", "seed": 0,
-            "element": element, "constant_queries": 0, "regularisation": "ridge", "strength": 0.01, "rank": ANCHORS,
+            "matrix_id": matrix_id, "asked_items": ANCHORS, "anchor_items": ANCHORS, "asked_selection": "auto",
+            "selection": "greedy", "seed": 0, "element": element, "constant_queries": 0,
+            "regularisation": "ridge", "strength": 0.01, "rank": ANCHORS,
             "condition": 1.0, "held_out_error": self.solved.error, "held_out_recall": 1.0, "split": {"100": 50},
         }  # fmt: skip
         directions, inverse = whiten(self.solved.inverse, table[:TRAIN])

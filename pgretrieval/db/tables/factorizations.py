@@ -52,7 +52,7 @@ class FactorizationRow:
     matrix_id: int
     asked_items: int
     anchor_items: int
-    selection: str
+    asked_selection: str
     seed: int
     element: Element
     split: dict[int, int]
@@ -300,7 +300,7 @@ def active(tables: CollectionTables) -> FactorizationRow | None:
         matrix_id=row[1],
         asked_items=row[2],
         anchor_items=row[3],
-        selection=row[4],
+        asked_selection=row[4],
         seed=row[5],
         element=row[6],
         split={int(budget): int(count) for budget, count in row[7].items()},

@@ -9,7 +9,7 @@ import pytest
 
 from pgretrieval.anncur.inverse import REGULARISATIONS, Decomposed, Regularisation
 from pgretrieval.anncur.selection import choose_anchors
-from pgretrieval.anncur.solving import _held_out, informative_queries, solve
+from pgretrieval.anncur.solving import _held_out, informative_queries, solve, solve_best
 
 choose = partial(choose_anchors, count=50, selection="greedy", seed=0)
 
@@ -64,6 +64,23 @@ def test_the_regularisation_is_that_which_held_out_queries_prefer(items: int, de
     assert solved.anchors.tolist() == choose(scores).tolist()
     np.testing.assert_allclose(solved.inverse, inverted(scores[:, solved.anchors], chosen), atol=1e-9)
     np.testing.assert_array_equal(solved.intersection, scores[:, solved.anchors])
+
+
+@pytest.mark.parametrize(("popularity", "seed"), [(0, 0), (0, 1), (3, 0), (3, 1)])
+def test_the_choice_that_searches_find_more_with_is_taken(popularity: float, seed: int) -> None:
+    """Of several choices of anchors the one with which searches find the most for held-out queries, the first of equals."""
+    scores = noisy(80, 900, 25, seed)
+    scores += popularity * scores.std() * np.random.default_rng(seed).standard_normal(900)
+    choices = [
+        partial(choose_anchors, count=40, selection=selection, seed=seed) for selection in ("random", "greedy", "top", "top")
+    ]
+    alone = [solve(scores, each, seed) for each in choices]
+    place, solved = solve_best(scores, choices, seed)
+    expected = max(range(4), key=lambda number: (alone[number].searched, -number))
+    assert place == expected
+    assert len({one.searched for one in alone}) == 3
+    assert (solved.anchors.tolist(), solved.split) == (alone[place].anchors.tolist(), alone[place].split)
+    assert (place == 2) == bool(popularity)
 
 
 def test_informative_queries_are_judged_relative_to_their_scores() -> None:

@@ -37,9 +37,9 @@ def found_by_search(
 
 def played_through(
     told: np.ndarray, anchors: np.ndarray, inverse: np.ndarray, kept: np.ndarray, held: np.ndarray, error: float
-) -> dict[int, int]:
+) -> tuple[dict[int, int], list[float]]:
     """Reference implementation of `learn_split`."""
-    items, embeddings, split = told.shape[1], inverse @ told[kept], {}
+    items, embeddings, split, best = told.shape[1], inverse @ told[kept], {}, []
     for budget in (10, 20, 50, 100, 200, 500, 1000, 2000):
         if budget >= items and split:
             break
@@ -52,7 +52,8 @@ def played_through(
                 recalls.append(found_by_search(row, anchors, embeddings, vector, budget, count))
             found[count] = round(float(np.mean(recalls)), 4)
         split[budget] = min(count for count in found if found[count] == max(found.values()))
-    return split
+        best.append(max(found.values()))
+    return split, best
 
 
 @pytest.mark.parametrize(("items", "rank", "count"), [(600, 25, 60), (200, 12, 30), (1500, 40, 250), (8, 3, 5)])
@@ -65,8 +66,10 @@ def test_a_split_finds_most_in_searches_of_its_budget(items: int, rank: int, cou
     kept, held = np.arange(70), np.arange(70, 90)
     anchors = pivots(told[kept], count)
     inverse = Decomposed(told[np.ix_(kept, anchors)]).inverse(Regularisation("ridge", 0.02))
-    expected = played_through(told, anchors, inverse, kept, held, 0.3)
-    assert learn_split(told, anchors, inverse, kept, held, 0.3) == expected
+    expected, best = played_through(told, anchors, inverse, kept, held, 0.3)
+    split, searched = learn_split(told, anchors, inverse, kept, held, 0.3)
+    assert split == expected
+    assert searched == pytest.approx(np.mean(best), abs=1e-4)
 
 
 def test_without_a_split_half_of_the_calls_go_to_anchors() -> None:
