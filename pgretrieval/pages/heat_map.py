@@ -43,10 +43,10 @@ def fragment(explanation: MatchExplanation, *, heading: int = 3) -> str:
     sections = (
         ("", _outcome(explanation)),
         ("What it lacks", _list(explanation.lacks)),
-        ("Ranks", _ranks(explanation)),
         ("Passage", _passage(explanation, levels)),
-        ("Matches", _matches(explanation)),
         ("Similarities", _heat_map(explanation, levels)),
+        ("Matches", _matches(explanation)),
+        ("Ranks", _ranks(explanation)),
     )
     parts = (
         f"<section>\n{f'<h{heading}>{name}</h{heading}>' if name else ''}{body}</section>\n" for name, body in sections if body

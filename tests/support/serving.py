@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -130,20 +131,26 @@ class Process:
         command = [sys.executable, "-m", "pgretrieval", "--database", database_url, "serve", *map(str, arguments)]
         if "--port" not in arguments:
             command += ["--port", "0"]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
+        with tempfile.NamedTemporaryFile(delete=False) as errors:  # a pipe would fill
+            self.process = subprocess.Popen(command, stderr=errors, env={**os.environ, **environment})
+        self._errors = Path(errors.name)
 
     def started(self) -> httpx.Client:
         """Return a client, once the service listens."""
-        assert self.process.stderr is not None
-        line = self.process.stderr.readline()
-        assert line.startswith("serving http://"), line + self.process.stderr.read()
+        until(lambda: "\n" in self.errors or self.process.poll() is not None)
+        line = self.errors.partition("\n")[0]
+        assert line.startswith("serving http://"), self.errors
         until(lambda: _is_ready(line.split()[1]))
         return httpx.Client(base_url=line.split()[1], timeout=SECONDS)
 
+    @property
+    def errors(self) -> str:
+        """What the process has written to standard error."""
+        return self._errors.read_text(encoding="utf-8")
+
     def ended(self) -> tuple[int, str]:
-        """Return exit code and the rest of standard error, once the process has ended."""
-        _, errors = self.process.communicate(timeout=SECONDS)
-        return self.process.returncode, errors
+        """Return exit code and standard error, once the process has ended."""
+        return self.process.wait(timeout=SECONDS), self.errors
 
 
 def _is_ready(url: str) -> bool:
@@ -161,4 +168,5 @@ def process(database_url: str, *arguments: str | Path, **environment: str) -> It
         yield running
     finally:
         running.process.kill()
-        running.process.communicate(timeout=SECONDS)
+        running.process.wait(timeout=SECONDS)
+        running._errors.unlink()

@@ -135,6 +135,9 @@ function notice(failure, again) {
   return box;
 }
 
+/** A long text without its middle. */
+const shortened = (text) => (text.length > 100 ? `${text.slice(0, 60)} … ${text.slice(-20)}` : text);
+
 function sentence(text) {
   const trimmed = text.trim();
   return trimmed.charAt(0).toUpperCase() + trimmed.slice(1) + (/[.!?]$/.test(trimmed) ? "" : ".");
@@ -243,10 +246,10 @@ function hitItem(hit, best) {
 
 /** Rows of names, bars and amounts; the longest bar is the largest number. */
 function bars(numbers, shown) {
-  const most = Math.max(...Object.values(numbers), Number.MIN_VALUE);
+  const most = Math.max(...Object.values(numbers).map(Math.abs), Number.MIN_VALUE);
   const row = ([name, number]) => {
     const filled = make("i");
-    filled.style.setProperty("--share", String(number / most));
+    filled.style.setProperty("--share", String(Math.abs(number) / most));
     return [
       make("span", { class: "name" }, name),
       make("span", { class: "bar" }, filled),
@@ -380,6 +383,15 @@ function showHits({ hits, milliseconds: spent, said }) {
 
 // ----------------------------------------------------------------------------------------------------------- why this passage
 
+/** What a hit's score consists of, and what its search took. */
+function spent(hit) {
+  const part = (heading, numbers, shown) => make("div", {}, make("h3", {}, heading), bars(numbers, shown));
+  const times = part("Milliseconds of the search", found.milliseconds, milliseconds);
+  if (Object.keys(hit?.components ?? {}).length < 2) return make("div", { class: "spent" }, times);
+  const parts = part(`Parts of the score ${decimal(hit.score, 3)}`, hit.components, (number) => decimal(number, 2));
+  return make("div", { class: "spent" }, parts, times);
+}
+
 async function explain(state, signal) {
   const body = one("#passage-body");
   const hit = found.hits.find((each) => each.id === state.id);
@@ -387,11 +399,10 @@ async function explain(state, signal) {
   body.replaceChildren(make("p", { class: "quiet" }, "Reading …"));
   if (!one("#passage").open) one("#passage").showModal();
   try {
-    const request = { query: state.query, id: state.id, where: readFilter(state.where) };
+    const request = { query: state.query, id: state.id, k: Number(state.k || "10"), where: readFilter(state.where) };
     const fragment = await call(pathOf(state.collection, "/explain"), { body: request, html: true, signal });
     const rendered = new DOMParser().parseFromString(fragment, "text/html");
-    body.replaceChildren(make("section", {}, ...rendered.body.childNodes));
-    body.append(section("Milliseconds of the search", bars(found.milliseconds, milliseconds)));
+    body.replaceChildren(spent(hit), ...rendered.body.childNodes);
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     body.replaceChildren(notice(error, show));
@@ -424,7 +435,7 @@ function section(title, ...content) {
 function table(headings, rows) {
   const head = make("tr", {}, ...headings.map((each) => make("th", { scope: "col" }, each)));
   const body = rows.map((cells) => make("tr", {}, ...cells.map((each) => make("td", {}, each))));
-  return make("div", { class: "scroll", tabindex: "0" }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...body)));
+  return make("table", {}, make("thead", {}, head), make("tbody", {}, ...body));
 }
 
 const said = (text, kind = "quiet") => make("p", { class: kind }, text);
@@ -444,7 +455,7 @@ function queue(stats) {
   if (!stats.attached) return [said("The collection is not attached to a table.")];
   if (stats.queued === null) return [said(`Attached to ${stats.attached}. The service may not see the queue.`)];
   const counts = `Attached to ${stats.attached}: ${plural(stats.queued, "change")} queued, ${amount(stats.parked)} parked.`;
-  const keys = stats.parked_keys.map(({ key, error }) => [key, error ?? ""]);
+  const keys = stats.parked_keys.map(({ key, error }) => [shortened(key), error ?? ""]);
   return [make("p", {}, counts), keys.length ? table(["Parked key", "Error"], keys) : null];
 }
 

@@ -89,7 +89,7 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
 def test_the_map_has_all_similarities() -> None:
     """A row for each query token, a column for each passage token, the best framed and the shades in order, with numbers."""
     html = fragment(explanation())
-    table = html[html.index('<table class="match-map">') :]
+    table = html[html.index('<table class="match-map">') :].partition("</table>")[0]
     assert re.findall(r'<td class="heat-(\d)([^"]*)">([-.\d]+)</td>', table) == [
         ("0", "", "-0.50"),
         ("9", " match-best", "1.00"),
