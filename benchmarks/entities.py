@@ -38,6 +38,7 @@ _TEST_SHARE = 0.2
 _COMPARED = 1_000
 _MINED = 3
 _SEED = 0
+_SPECTRUM = np.exp(-np.arange(60) / 20)
 
 
 @dataclass(frozen=True)
@@ -231,13 +232,24 @@ def synthetic(anchors: int, tested: int, items: int) -> Matrix:
     The retriever's vectors have the same directions, with noise of half their length.
     """
     rng = np.random.default_rng(0)
-    asked, found = rng.standard_normal((anchors + tested, 60)) * np.exp(-np.arange(60) / 20), rng.standard_normal((60, items))
+    asked, found = _directions(rng, anchors + tested, items)
     signal = asked @ found
     scores = signal + 0.15 * signal.std() * rng.standard_normal(signal.shape) - 5
     passages = [Passage(f"i{number}", f"item {number}") for number in range(items)]
     retrieved = tuple(_disturbed(vectors, rng) for vectors in (asked, found.T))
     queries = [f"query {number}" for number in range(anchors + tested)]
     return Matrix(passages, queries, anchors, scores.astype(np.float32), (retrieved[0], retrieved[1]))
+
+
+def synthetic_items(anchors: int, tested: int, items: int, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Scores (chosen, items) of the same matrix for some of its items as queries: their directions with the spectrum of queries."""
+    _, found = _directions(np.random.default_rng(0), anchors + tested, items)
+    signal = (found.T[chosen] * _SPECTRUM) @ found
+    return signal + 0.15 * signal.std() * np.random.default_rng(1).standard_normal(signal.shape) - 5
+
+
+def _directions(rng: np.random.Generator, queries: int, items: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return rng.standard_normal((queries, len(_SPECTRUM))) * _SPECTRUM, rng.standard_normal((len(_SPECTRUM), items))
 
 
 def _disturbed(vectors: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float32]:

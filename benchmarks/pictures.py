@@ -35,6 +35,7 @@ def main(folder: Path = PICTURES) -> None:
     analyses(folder)
     for stem in ("anchors-ncbi_disease_el", "anchors-wsd_wordnet-4000"):
         calls(folder, stem)
+    numbers(folder, "factorised-wsd_wordnet-1500")
 
 
 def pipeline() -> str:
@@ -203,6 +204,23 @@ def calls(folder: Path, stem: str) -> None:
             axis.set_xticks([calls for calls, _ in points], [f"{calls:,}" for calls, _ in points])
         axes[0].set_ylabel("share found")
         axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(chosen), frameon=False)
+
+
+def numbers(folder: Path, stem: str) -> None:
+    """Recall of ANNCUR by numbers of anchor queries and anchor items, as a heat map: the paper's choices and ours."""
+    results = _json(stem)
+    measured = results["numbers"]
+    titles = {"paper": "random anchor items, plain inverse", "ours": "greedy anchor items, regularised inverse"}
+    with _figure(folder / f"{stem}.svg", 2) as axes:
+        for axis, (name, title) in zip(axes, titles.items(), strict=True):
+            axis.grid(visible=False)
+            axis.pcolormesh(measured[name], cmap="Blues", vmin=0, vmax=1.3, edgecolors="white")
+            for row, cells in enumerate(measured[name]):
+                for column, cell in enumerate(cells):
+                    axis.text(column + 0.5, row + 0.5, f"{cell:.3f}".lstrip("0"), ha="center", va="center")
+            axis.set_xticks([place + 0.5 for place in range(len(cells))], results["sizes"]["anchor_items"])
+            axis.set_yticks([place + 0.5 for place in range(row + 1)], results["sizes"]["anchor_queries"])
+            axis.set(xlabel="anchor items", ylabel="anchor queries", title=title)
 
 
 @contextmanager

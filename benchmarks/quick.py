@@ -24,9 +24,9 @@ _BATCH_TOKENS = {"cpu": 1_536, "cuda": 65_536}
 
 
 class AllPairs:
-    """The cross-encoder of a folder, with either head."""
+    """The cross-encoder of a folder, with either head; `single` computes in single precision everywhere."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, single: bool = False) -> None:
         model = load_model(folder, None)
         self._device = model.device
         self._tokenizer = model.tokenizer
@@ -36,7 +36,8 @@ class AllPairs:
         self._head = None if self._marker else (inner.bert.pooler, inner.classifier)
         self._ids = self._tokenizer.convert_tokens_to_ids(list(MARKERS)) if self._marker else []
         bert = inner if self._marker else inner.bert
-        dtype = torch.bfloat16 if self._device.type != "cpu" or multiplies_bf16() else torch.float32
+        halved = not single and (self._device.type != "cpu" or multiplies_bf16())
+        dtype = torch.bfloat16 if halved else torch.float32
         self._embeddings = bert.embeddings.to(dtype)
         self._layers = [_Layer(layer.to(dtype), bert.config.num_attention_heads) for layer in bert.encoder.layer]
 
