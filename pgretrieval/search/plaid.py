@@ -122,11 +122,9 @@ class PlaidScan(BaseScan):
             listed = self._read_postings()
             if listed is None:
                 return
-            candidates = self._candidates_of(listed)
             if watched := self._request.watched:
                 watched.after(listed.passage_ids, self._unlisted())
-                watched.after(candidates, self._outweighed())
-            self._known, unknown = self._index.centroid_ids.find(candidates)
+            self._known, unknown = self._index.centroid_ids.find(self._candidates_of(listed))
             if len(unknown):
                 self.report.round_trips += 1
                 self._coded = read.centroids_of(self._tables, unknown, *self._shape)

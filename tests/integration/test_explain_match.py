@@ -187,6 +187,17 @@ def test_filters_that_exclude(docs: pgretrieval.Collection) -> None:
     assert docs.explain_match(None, "p3", vectors=QUERY, where={"other": 3}).rank is None
 
 
+def test_a_filter_does_not_change_the_score_of_what_it_excludes(database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> None:
+    """The tokens that XTR retrieves depend on the filter, so what it excludes is compared without it."""
+    docs = database.create_collection("docs", scorer="xtr")
+    docs.add(corpus.passages, vectors=corpus.vectors)
+    docs.build()
+    best = docs.search(vectors=QUERY, k=1)[0]
+    found = docs.explain_match(None, best.id, vectors=QUERY, where={"number": -1})
+    assert found.score == pytest.approx(best.score)
+    assert len(found.lacks) == 1
+
+
 def test_a_least_score(docs: pgretrieval.Collection) -> None:
     """A score below min_score is named."""
     best = docs.search(vectors=QUERY, k=1)[0]

@@ -252,6 +252,21 @@ def test_vectors_are_enough_where_the_encoder_is_not(database: pgretrieval.Retri
     assert (match.token, match.position) == (None, 1)
 
 
+def test_tokens_are_not_those_of_an_old_encoder(database: pgretrieval.RetrievalDatabase) -> None:
+    """After another process has changed the encoder, a search by vectors does not ask the old one, which this process still has."""
+    docs = database.create_collection("docs", encoder=TellingEncoder())
+    docs.add([{"id": "a", "text": "bank river"}])
+    new = TellingEncoder(dim=48)
+    (vectors,) = new.encode_query(["river"])
+    with pgretrieval.connect(database.url) as other:
+        changed = other.get_collection("docs")
+        changed.rebuild(encoder=new)
+        (match,) = changed.search(vectors=vectors, matches=True)[0].matches
+        assert (match.token, match.position) == ("river", 1)
+    (match,) = docs.search(vectors=vectors, matches=True)[0].matches
+    assert (match.token, match.position) == (None, 1)
+
+
 def test_a_cross_encoder_has_no_matches(database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> None:
     """A cross-encoder says so, as reranker and as scorer, and so does a search by words."""
     docs, model = database.create_collection("docs"), TableCrossEncoder()

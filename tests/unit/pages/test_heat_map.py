@@ -19,22 +19,22 @@ VOID = {"meta", "br"}
 
 def explanation(evil: str = EVIL) -> MatchExplanation:
     """Two query tokens and three passage tokens, with the text wherever a text can be."""
-    encoded = f"{evil} {evil}"
+    first = len(evil) + 1
     return MatchExplanation(
         query=evil,
-        passage=Passage(evil, evil, evil, {evil: evil}),
+        passage=Passage(evil, f"{evil} {evil}", evil, {evil: evil}),
         query_tokens=(TokenText(evil), TokenText(None)),
         passage_tokens=(TokenText("[CLS]"), TokenText(evil, 0, len(evil)), TokenText(None)),
         similarities=np.array([[-0.5, 1.0, 0.25], [0.1, 0.2, 0.3]], dtype=np.float32),
         score=1.3,
         matches=(
-            TokenMatch(evil, 0, evil, 1, len(encoded) - len(evil), len(encoded), 1.0, 1.0, False),
+            TokenMatch(evil, 0, evil, 1, first, first + len(evil), 1.0, 1.0, False),
             TokenMatch(None, 1, None, None, None, None, 0.3, 0.3, True),
         ),
         rank=None,
         ranks={"late": ComponentRank(1001, False, 1.3), "words": ComponentRank(None, True, None)},
         lacks=(f"It lacks {evil}.",),
-        note="A note.",
+        note=f"A note: {evil}",
     )
 
 
@@ -108,7 +108,7 @@ def test_the_map_has_all_similarities() -> None:
 def test_the_text_shows_the_tokens_that_won() -> None:
     """Tokens that won are marked at their offsets; overlapping ones once."""
     text = explanation("ab")
-    assert '<bdi>ab <mark class="heat-9">ab</mark></bdi>' in fragment(text)
+    assert '<bdi>ab <mark class="heat-9">ab</mark> ab</bdi>' in fragment(text)
     (first, second) = text.matches
     overlapping = (first, replace(first, query_position=1, start=4, similarity=0.5), second)
     assert fragment(replace(text, matches=overlapping)).count("<mark") == 1
@@ -117,7 +117,14 @@ def test_the_text_shows_the_tokens_that_won() -> None:
 def test_outcome_ranks_and_what_it_lacks() -> None:
     """Says in words whether the passage is a hit, its ranks, and what it lacks; imputed tokens say so."""
     html = fragment(explanation("x"))
-    for said in ("The search does not return this passage.", "at least 1,001", "none, imputed", "It lacks x.", "A note.", "1.3000"):
+    for said in (
+        "The search does not return this passage.",
+        "at least 1,001",
+        "none, imputed",
+        "It lacks x.",
+        "A note: x",
+        "1.3000",
+    ):
         assert said in html
     assert "Hit 3 of the search." in fragment(replace(explanation(), rank=3))
     assert "What it lacks" not in fragment(replace(explanation(), lacks=()))
