@@ -364,3 +364,11 @@ def test_every_function_has_a_test_here():
     names = [path.stem for path in assets.function_files()]
     tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
     assert [name for name in names if f"pgretrieval.{name}(" not in tests] == []
+
+
+@pytest.mark.parametrize("value", ["'nan'", "'infinity'", "1e300"])
+def test_check_min_score(connection: Connection, value: str):
+    """A least score that no score can have raises an error; null and numbers of single precision do not."""
+    connection.execute("select pgretrieval.check_min_score(null), pgretrieval.check_min_score(-1.5)")
+    with pytest.raises(psycopg.Error, match="min_score is"):
+        connection.execute(f"select pgretrieval.check_min_score({value})")
