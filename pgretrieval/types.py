@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple, NewType, TypeAlias
 
 import numpy as np
@@ -246,6 +246,20 @@ class Hit:
     def encoded_text(self) -> str:
         """Text that encoders read, and to which the offsets of `matches` refer: the title, a space and the text."""
         return encoded_text(self.title, self.text)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the hit for JSON; what concerns matches only if they were asked for."""
+        shown = {
+            "rank": self.rank,
+            "id": self.id,
+            "score": self.score,
+            "title": self.title,
+            "text": self.text,
+            "metadata": self.metadata,
+        }
+        if self.matches is not None:
+            shown |= {"matches": [asdict(each) for each in self.matches], "components": self.components, "note": self.note}
+        return shown
 
 
 @dataclass(frozen=True, slots=True)

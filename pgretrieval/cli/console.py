@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 import typer
@@ -126,21 +125,6 @@ def print_hits(hits: list[Hit]) -> None:
         results.print(f"   [{hit.id}]" if hit.title and hit.title != hit.id else "", style="dim")
         text = " ".join(hit.text.split())
         results.print(f"      {text[:SNIPPET]}{'…' if len(text) > SNIPPET else ''}")
-
-
-def hit_as_dict(hit: Hit) -> dict[str, Any]:
-    """Return a hit in JSON form; what concerns matches only if they were asked for."""
-    found = {
-        "rank": hit.rank,
-        "id": hit.id,
-        "score": hit.score,
-        "title": hit.title,
-        "text": hit.text,
-        "metadata": hit.metadata,
-    }
-    if hit.matches is not None:
-        found |= {"matches": [asdict(match) for match in hit.matches], "components": hit.components, "note": hit.note}
-    return found
 
 
 def explanation_table(explanation: Explanation) -> Table:

@@ -113,7 +113,7 @@ def search(
         explanation = database.get_collection(name).explain(query, k, **options)
     if json:
         for hit in explanation.hits:
-            console.print_json(console.hit_as_dict(hit))
+            console.print_json(hit.as_dict())
     elif highlight:
         from pgretrieval.cli.highlighting import print_highlighted
 

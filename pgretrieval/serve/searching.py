@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from pgretrieval.collection import Collection
@@ -12,7 +11,7 @@ from pgretrieval.search.explained import MatchExplanation
 from pgretrieval.search.words import found_words
 from pgretrieval.serve.requests import ExplainRequest, SearchRequest
 from pgretrieval.serve.service import Service
-from pgretrieval.types import Hit, Mode
+from pgretrieval.types import Mode
 
 
 def search(service: Service, asked: SearchRequest, collection: Collection) -> dict[str, Any]:
@@ -33,7 +32,7 @@ def search(service: Service, asked: SearchRequest, collection: Collection) -> di
         rerank=None if asked.rerank is None else service.cross_encoder(asked.rerank),
     )
     service.metrics.searched(mode, found.milliseconds)
-    hits = [_as_dict(hit, matches=asked.matches) for hit in found.hits]
+    hits = [hit.as_dict() for hit in found.hits]
     if mode == "words" and asked.matches:
         texts = [hit.encoded_text for hit in found.hits]
         places = found_words(service.database._database, collection._opened.row, asked.query or "", texts)
@@ -66,17 +65,3 @@ def _mode(collection: Collection, asked: SearchRequest) -> Mode:
         msg = f"mode is {asked.mode!r}, but collection {row.name!r} has none; choose {' or '.join(there)}, or create it with {has}="
         raise ConfigError(msg)
     return asked.mode
-
-
-def _as_dict(hit: Hit, *, matches: bool) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "rank": hit.rank,
-        "id": hit.id,
-        "score": hit.score,
-        "title": hit.title,
-        "text": hit.text,
-        "metadata": hit.metadata,
-    }
-    if matches:
-        shown |= {"matches": [asdict(each) for each in hit.matches or ()], "components": hit.components, "note": hit.note}
-    return shown
