@@ -1,4 +1,4 @@
-"""What the adapters share: a collection by name, its searches, and changes as frameworks expect them."""
+"""Shared parts of the adapters: a collection by name, its searches, and changes as frameworks expect them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pgretrieval.errors import (
     MissingExtraError,
     UnknownOptionError,
 )
-from pgretrieval.modes import modes, search_by
+from pgretrieval.modes import modes
 from pgretrieval.types import MODES, Hit, Mode, Passage
 
 if TYPE_CHECKING:
@@ -120,7 +120,8 @@ class AdaptedCollection:
         among: Ids | None = None,
     ) -> list[Hit]:
         """Return the k best passages by the given mode or the adapter's."""
-        return search_by(mode or self.mode, self.collection, query, k, where, min_score, among)
+        mode = mode or self.mode
+        return self.collection.explain(query, k, mode=mode, where=where, among=among, min_score=min_score).hits
 
     def put(self, passages: Sequence[Passage]) -> None:
         """Store passages, and replace those of the same ids. Of several with one id the last counts."""
@@ -131,6 +132,21 @@ class AdaptedCollection:
         """Close the database, if it was opened by a name."""
         if self._database is not None:
             self._database.close()
+
+
+class Adapter:
+    """Adapter of a collection: the parts that are the same in every framework."""
+
+    _adapted: AdaptedCollection
+
+    @property
+    def collection(self) -> Collection:
+        """The collection, for what the framework has no method for, such as `build`."""
+        return self._adapted.collection
+
+    def close(self) -> None:
+        """Close the database, if it was opened by a name."""
+        self._adapted.close()
 
 
 def _open_or_create(database: RetrievalDatabase, name: str, encoder: Any, options: Mapping[str, Any]) -> Collection:

@@ -15,7 +15,7 @@ from pgretrieval.asynchronous import AsyncCollection
 from pgretrieval.collection import Collection
 from pgretrieval.errors import ConfigError, DuplicateIdError, InputError
 from pgretrieval.index.options import CollectionOptions
-from pgretrieval.integrations.base import AdaptedCollection, awaited, extra, metadata_of
+from pgretrieval.integrations.base import AdaptedCollection, Adapter, awaited, extra, metadata_of
 from pgretrieval.search.filters import jsonpath
 from pgretrieval.types import Hit, Mode, Passage
 
@@ -42,7 +42,7 @@ _FIELDS = ("id", "content", "blob", "score", "embedding", "sparse_embedding")
 _TYPES = {bool: "boolean", int: "integer", float: "float", str: "keyword"}
 
 
-class PgRetrievalDocumentStore:
+class PgRetrievalDocumentStore(Adapter):
     """Collection as a document store of Haystack. Its encoder computes the vectors, so documents have a text and no embeddings.
 
     Args:
@@ -73,15 +73,6 @@ class PgRetrievalDocumentStore:
         )
         places = {"collection": collection, "url": url, "data_dir": data_dir}
         self._init: dict[str, Any] = {**places, "encoder": encoder, "mode": mode, **options}
-
-    @property
-    def collection(self) -> Collection:
-        """The collection, for what Haystack has no method for, such as `build`."""
-        return self._adapted.collection
-
-    def close(self) -> None:
-        """Close the database, if it was opened by a name."""
-        self._adapted.close()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the arguments of the constructor, for pipelines in files.

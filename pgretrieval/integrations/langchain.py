@@ -14,7 +14,7 @@ from pgretrieval.asynchronous import AsyncCollection
 from pgretrieval.collection import Collection
 from pgretrieval.errors import ConfigError, InputError
 from pgretrieval.index.options import CollectionOptions
-from pgretrieval.integrations.base import AdaptedCollection, awaited, extra, metadata_of, refuse
+from pgretrieval.integrations.base import AdaptedCollection, Adapter, awaited, extra, metadata_of, refuse
 from pgretrieval.types import Hit, Mode, Passage
 
 with extra("langchain"):
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _SEARCHING = ("filter", "mode", "min_score")
 
 
-class PgRetrievalVectorStore(VectorStore):
+class PgRetrievalVectorStore(Adapter, VectorStore):
     """Collection as a vector store of LangChain. Its encoder computes the vectors, so there are no embeddings to give.
 
     A search is hybrid where the collection has words or dense vectors. `filter` is a filter as in `SearchOptions.where`: a mapping
@@ -61,15 +61,6 @@ class PgRetrievalVectorStore(VectorStore):
         **options: Unpack[CollectionOptions],
     ) -> None:
         self._adapted = AdaptedCollection(collection, url=url, data_dir=data_dir, encoder=encoder, mode=mode, options=dict(options))
-
-    @property
-    def collection(self) -> Collection:
-        """The collection, for what LangChain has no method for, such as `build`."""
-        return self._adapted.collection
-
-    def close(self) -> None:
-        """Close the database, if it was opened by a name."""
-        self._adapted.close()
 
     def add_texts(
         self,

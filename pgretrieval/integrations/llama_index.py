@@ -13,7 +13,7 @@ from pgretrieval.asynchronous import AsyncCollection
 from pgretrieval.collection import Collection
 from pgretrieval.errors import ConfigError, InputError
 from pgretrieval.index.options import CollectionOptions
-from pgretrieval.integrations.base import AdaptedCollection, awaited, extra, like, metadata_of, refuse
+from pgretrieval.integrations.base import AdaptedCollection, Adapter, awaited, extra, like, metadata_of, refuse
 from pgretrieval.types import Hit, Mode, Passage
 
 with extra("llama_index"):
@@ -56,7 +56,7 @@ _OPERATORS = {
 _PATTERNS = {FilterOperator.TEXT_MATCH: "$like", FilterOperator.TEXT_MATCH_INSENSITIVE: "$ilike"}
 
 
-class PgRetrievalVectorStore(BasePydanticVectorStore):
+class PgRetrievalVectorStore(Adapter, BasePydanticVectorStore):
     """Collection as a vector store of LlamaIndex.
 
     Its encoder computes the vectors, so embeddings of nodes and queries are not used: give an index
@@ -97,18 +97,9 @@ class PgRetrievalVectorStore(BasePydanticVectorStore):
         return "PgRetrievalVectorStore"
 
     @property
-    def collection(self) -> Collection:
-        """The collection, for what LlamaIndex has no method for, such as `build`."""
-        return self._adapted.collection
-
-    @property
     def client(self) -> Collection:
         """The collection."""
         return self.collection
-
-    def close(self) -> None:
-        """Close the database, if it was opened by a name."""
-        self._adapted.close()
 
     def add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
         """Store nodes with their texts, metadata and relationships, all or none, and return their ids.
@@ -204,7 +195,7 @@ class PgRetrievalVectorStore(BasePydanticVectorStore):
     aquery = awaited(query)
 
 
-class PgRetrievalRetriever(BaseRetriever):
+class PgRetrievalRetriever(Adapter, BaseRetriever):
     """Searches of a collection as a retriever of LlamaIndex.
 
     Args:
@@ -238,15 +229,6 @@ class PgRetrievalRetriever(BaseRetriever):
         super().__init__(**options)
         self._adapted = AdaptedCollection(collection, url=url, data_dir=data_dir, encoder=encoder, mode=mode)
         self._k, self._where, self._min_score = similarity_top_k, where_of(filters), min_score
-
-    @property
-    def collection(self) -> Collection:
-        """The collection."""
-        return self._adapted.collection
-
-    def close(self) -> None:
-        """Close the database, if it was opened by a name."""
-        self._adapted.close()
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         hits = self._adapted.search(query_bundle.query_str, self._k, self._where, min_score=self._min_score)
