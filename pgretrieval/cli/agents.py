@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from pgretrieval import validate
-from pgretrieval.cli import console
-from pgretrieval.cli.extras import log_to_stderr, require
+from pgretrieval.cli.extras import announce, log_to_stderr, require
 from pgretrieval.errors import ConfigError
 from pgretrieval.serve.options import TOKEN_VARIABLE, ServiceOptions, listen, read_token
 
@@ -48,9 +47,7 @@ def mcp(
     host, port = _address(http)
     options = ServiceOptions(token=read_token(token_file))
     with listen(host, port, has_token=options.token is not None) as listening, context.obj.connect(options.concurrency) as database:
-        log_to_stderr()
-        shown = f"[{host}]" if ":" in host else host
-        console.errors.print(f"serving http://{shown}:{listening.getsockname()[1]}/mcp", soft_wrap=True)
+        announce(host, listening, "/mcp")
         serve_http(Service(database, options), listening)
 
 

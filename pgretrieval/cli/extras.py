@@ -1,11 +1,13 @@
-"""What commands of optional extras share."""
+"""Shared parts of the commands that need an extra."""
 
 from __future__ import annotations
 
 import logging
+import socket
 import sys
 from importlib.util import find_spec
 
+from pgretrieval.cli import console
 from pgretrieval.errors import ConfigError
 
 
@@ -25,3 +27,10 @@ def log_to_stderr() -> None:
         log = logging.getLogger(name)
         log.handlers = [handler]
         log.setLevel(level)
+
+
+def announce(host: str, listening: socket.socket, path: str) -> None:
+    """Tell where a service listens, before its log."""
+    log_to_stderr()
+    shown = f"[{host}]" if ":" in host else host
+    console.errors.print(f"serving http://{shown}:{listening.getsockname()[1]}{path}", soft_wrap=True)

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pgretrieval.cli import console
-from pgretrieval.cli.extras import log_to_stderr, require
+from pgretrieval.cli.extras import announce, require
 from pgretrieval.serve.options import TOKEN_VARIABLE, ServiceOptions, listen, read_token
 
 
@@ -53,7 +52,5 @@ def serve(
     )
     with listen(host, port, has_token=token is not None) as listening, context.obj.connect(concurrency) as database:
         service = Service(database, options)
-        log_to_stderr()
-        shown = f"[{host}]" if ":" in host else host
-        console.errors.print(f"serving http://{shown}:{listening.getsockname()[1]}/", soft_wrap=True)
+        announce(host, listening, "/")
         server.serve(service, listening)
