@@ -280,9 +280,9 @@ class Collection(StoredCollection):
         dense: Any = None,
         where: Mapping[str, Any] | str | None = None,
         among: Ids | None = None,
-        fusion: str = "score",
-        weights: tuple[float, float, float] = (1.0, 0.4, 0.5),
-        rank_constant: int = 60,
+        fusion: str = DEFAULT_FUSION.by,
+        weights: tuple[float, float, float] = DEFAULT_FUSION.weights,
+        rank_constant: int = DEFAULT_FUSION.rank_constant,
         min_score: float | None = None,
         matches: bool = False,
     ) -> list[Hit]:

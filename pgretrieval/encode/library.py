@@ -123,7 +123,7 @@ class LibraryEncoder:
         masks, tokenizer = masks_of(self._model, kind), self._model.tokenizer
         if masks is None or tokenizer is None:
             return None
-        prompt = (self._model.prompts or {}).get(kind) or ""
+        prompt = self._prompt(kind)
         options = {"return_offsets_mapping": True} if tokenizer.is_fast else {}
         features = self._model.preprocess(list(texts), prompt=prompt, task=kind, processing_kwargs={"text": options})
         offsets = features.pop("offset_mapping", None)

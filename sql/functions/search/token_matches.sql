@@ -23,7 +23,7 @@ begin
             using errcode = 'PGR05', hint = 'Give the id of a passage that this role may see.';
     end if;
     query := pgretrieval.checked_vectors('the query', query, held.dim);
-    if held.scorer <> 'maxsim' and coalesce(preset ->> 'reduction', case held.scorer when 'xtr' then 'mean' end) = 'mean' then
+    if coalesce(preset ->> 'reduction', case held.scorer when 'xtr' then 'mean' end) = 'mean' then
         reduced := cardinality(query);
     end if;
     if held.scorer = 'maxsim' or held.rerank = 'maxsim' or held.codebook_id is null then
