@@ -33,6 +33,8 @@ def large(module_database: pgretrieval.RetrievalDatabase) -> pgretrieval.Collect
     collection.add(passages(PASSAGES), vectors=vectors, dense=[tokens[0] for tokens in vectors])
     with quick_proxies():
         collection.build()
+    with psycopg.connect(module_database.url, autocommit=True) as connection:  # plans depend on statistics, which come at any time
+        connection.execute(f"alter table pgretrieval.passage_{collection._row.collection_id} set (autovacuum_enabled = false)")
     return collection
 
 
