@@ -15,7 +15,7 @@ Selection = Literal["auto", "greedy", "random", "kmeans", "top", "search"]
 
 SELECTIONS: tuple[Selection, ...] = ("auto", "greedy", "random", "kmeans", "top")
 AUTOMATIC: tuple[Selection, ...] = ("greedy", "top")
-"""Those that "auto" tries on held-out queries; neither of the others was best in any measurement."""
+"""Selections that "auto" tries on held-out queries; neither of the others was best in any measurement."""
 
 SELECTIONS_OF_PAIRS: tuple[Selection, ...] = ("search", "random")
 

@@ -1,4 +1,4 @@
-"""What `Collection.explain_match` returns."""
+"""Result of `Collection.explain_match`."""
 
 from __future__ import annotations
 

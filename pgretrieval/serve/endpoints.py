@@ -1,4 +1,4 @@
-"""What the service offers: each endpoint once, with its request, its answer and the work between them."""
+"""Endpoints of the service: each once, with its request, its answer and the work between them."""
 
 from __future__ import annotations
 

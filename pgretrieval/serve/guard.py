@@ -1,4 +1,4 @@
-"""What every request passes first: who may ask, whether there is room, and a line in the log."""
+"""Checks that every request passes first: who may ask, whether there is room, and a line in the log."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ class PutRequest(Request):
 
 
 class PutAnswer(Answer):
-    """What was stored, as `add` reports it."""
+    """Report of an `add`."""
 
     passages: int
     tokens: int
@@ -231,7 +231,7 @@ class EncodeAnswer(Answer):
 
 
 class ErrorDetail(Answer):
-    """What went wrong, and what to do."""
+    """Error: its type, its message and its remedy."""
 
     type: str
     message: str

@@ -32,7 +32,7 @@ def ask(page: Page, query: str) -> None:
 
 
 def state(page: Page) -> dict[str, str]:
-    """What the address says."""
+    """Parameters of the address."""
     return {name: value for name, [value] in parse_qs(urlsplit(page.url).query).items()}
 
 
@@ -178,7 +178,7 @@ def test_what_is_not_highlighted(open_page: Opened):
 
 
 def test_a_long_passage_is_shown_around_its_match(open_page: Opened):
-    """Of a long passage a hit shows the part that matches, and that it is a part."""
+    """A hit shows the part of a long passage that matches, and marks it as a part."""
     page = open_page("?query=why+is+my+stock+cloudy&mode=late&k=1")
     only(page, "Stock")
     text = page.locator(".hit .text")

@@ -57,7 +57,7 @@ def test_words_of_chinese_are_characters(terminal: Console) -> None:
 
 
 def test_a_long_text_is_shown_where_it_matches(terminal: Console) -> None:
-    """Of a long text the part that matches most, with ellipses; a text without matches from its beginning."""
+    """A long text is shown by the part that matches most, with ellipses; one without matches from its beginning."""
     print_highlighted(
         [hit(LONG, ("fisherman", 1), ("Bank", 0.95)), hit(LONG), hit("y" * 500, ("y", 1)), hit("a\x1b[31m b", ("b", 1))]
     )

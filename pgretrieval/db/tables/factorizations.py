@@ -182,7 +182,7 @@ def copy_scores(tables: CollectionTables, matrix_id: int, passage_ids: Int32Arra
 
 
 def rounds_to_half(scores: Float32Array) -> bool:
-    """Whether half precision keeps the scores (passages, queries): it rounds them by little, compared with how a query's differ."""
+    """Return whether half precision rounds scores (passages, queries) by little, compared with how those of a query differ."""
     with np.errstate(over="ignore", invalid="ignore"):
         lost = scores.astype(_HALF).astype(np.float64) - scores
     deviations = scores - scores.mean(axis=0 if len(scores) > 1 else 1, keepdims=True, dtype=np.float64)
