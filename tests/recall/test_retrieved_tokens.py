@@ -19,7 +19,7 @@ from tests.fixtures.postgres import PostgresUnderTest
 from tests.support.roles import grant, isolate_tenants, url_as
 from tests.support.sql import vector_array
 
-PASSAGES, QUERIES, IN_SQL, FLOOR = 400, 30, 6, 0.95
+PASSAGES, QUERIES, IN_SQL, FLOOR = 400, 100, 6, 0.95
 K_TOKENS = [None, 1000, 3000]
 
 

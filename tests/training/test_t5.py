@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +87,17 @@ def test_the_loss_is_that_of_the_vectors(
     ids=["XTR", "ColXTR, a share", "ColXTR, its code's layout", "MaxSim with lengths", "T5-ColBERT"],
 )
 def test_steps_train_transformer_and_projection(t5_folder: Path, tmp_path: Path, aim: Aim, layout: Any):
-    """A few steps lower the loss and change both parts."""
+    """A few steps lower the loss of the same batch and change both parts."""
     options = RunOptions(steps=60, batch=6, device="cpu", log_every=1, learning_rate=1e-3, warmup=0)
     report = train_retriever([SET], tmp_path / "run", base=t5_folder, layout=layout, aim=aim, options=options)
-    losses = [json.loads(line).get("loss") for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()][:60]
-    assert np.mean(losses[-20:]) < np.mean(losses[:20])  # batches differ in difficulty
     untouched = train_retriever([SET], tmp_path / "first", base=t5_folder, layout=layout, aim=aim, options=WHOLE)
+    first, last = (
+        train_retriever(
+            [SET], tmp_path / f"{name} loss", base=without_dropout(start_model(one.model, "cpu")), aim=aim, options=WHOLE
+        ).losses["loss"]
+        for name, one in (("first", untouched), ("last", report))
+    )
+    assert last < first
     before, after = (start_model(one.model, "cpu").state_dict() for one in (untouched, report))
     changed = {name for name, values in after.items() if not torch.allclose(values, before[name], atol=1e-6)}
     assert {"0.model.shared.weight"} < changed

@@ -33,6 +33,7 @@ def roomy_bert(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
     folder = tmp_path_factory.mktemp("roomy_bert")
     config = BertConfig.from_pretrained(tiny_bert, max_position_embeddings=256)
+    torch.manual_seed(0)
     BertModel(config).save_pretrained(folder)
     AutoTokenizer.from_pretrained(tiny_bert, model_max_length=256).save_pretrained(folder)
     return folder

@@ -72,6 +72,7 @@ def answerai_layout(colbertv2_layout: Path, tiny_bert: Path, tmp_path_factory: p
 @pytest.fixture(scope="session")
 def modern_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """lightonai/GTE-ModernColBERT-v1: ModernBERT at the root, byte-level pieces, markers that end in a space, 1_Dense."""
+    import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import ModernBertConfig, ModernBertModel, PreTrainedTokenizerFast
 
@@ -109,6 +110,7 @@ def modern_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         eos_token_id=3,
         reference_compile=False,
     )
+    torch.manual_seed(0)
     ModernBertModel(config).save_pretrained(folder)
     _write_dense(folder / "1_Dense", 128, HIDDEN)
     modules = [
