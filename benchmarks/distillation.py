@@ -32,7 +32,8 @@ from benchmarks.run import RESULTS, say
 from benchmarks.training import EVALUATION, FIRST, TRAINING, UNTRAINED, judged, measure, mine_into, once, relevant, sample_passages
 from benchmarks.training import Size as Measured
 from benchmarks.vectors import data_folder
-from pgretrieval.corpus.jsonl import read_passages, read_queries
+from pgretrieval.corpus.jsonl import read_queries
+from pgretrieval.corpus.reading import read_passages
 from pgretrieval.evaluate.bootstrap import paired_bootstrap
 from pgretrieval.evaluate.qrels import read_qrels
 from pgretrieval.rerank import load_cross_encoder

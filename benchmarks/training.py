@@ -30,7 +30,8 @@ import torch
 from benchmarks import machine
 from benchmarks.run import RESULTS, say, serving
 from benchmarks.vectors import data_folder, relevant, sample_passages
-from pgretrieval.corpus.jsonl import read_passages, read_queries
+from pgretrieval.corpus.jsonl import read_queries
+from pgretrieval.corpus.reading import read_passages
 from pgretrieval.encode import load_encoder
 from pgretrieval.encode.library import resolve_device
 from pgretrieval.errors import PgRetrievalWarning

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from pgretrieval.corpus.jsonl import read_passages, read_queries
+from pgretrieval.corpus.jsonl import read_queries
+from pgretrieval.corpus.reading import read_passages
 from pgretrieval.encode.minilm import MAX_TOKENS, NEWEST, model_folder
 from pgretrieval.encode.registry import load_encoder
 from pgretrieval.evaluate.qrels import read_qrels

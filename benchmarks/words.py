@@ -27,7 +27,8 @@ def serve(source: Path, folder: str, count: int) -> None:
     import psycopg
 
     import pgretrieval
-    from pgretrieval.corpus.jsonl import read_passages, read_queries
+    from pgretrieval.corpus.jsonl import read_queries
+    from pgretrieval.corpus.reading import read_passages
 
     passages = list(read_passages(source / "corpus.jsonl.gz"))
     queries = [text for _, text in read_queries(source / "queries.jsonl.gz")][:count]

@@ -69,7 +69,8 @@ def read(vectors: Path) -> tuple[list[Any], list[Any]]:
 def encode(cache: Path, passages: int, queries: int) -> Path:
     """The file of vectors in the cache, computed if missing."""
     from benchmarks.vectors import ENCODER, data_folder
-    from pgretrieval.corpus.jsonl import read_passages, read_queries
+    from pgretrieval.corpus.jsonl import read_queries
+    from pgretrieval.corpus.reading import read_passages
     from pgretrieval.encode.registry import load_encoder
 
     kept = cache / f"xtr-{ENCODER}-{passages}-{queries}.npz"

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pgretrieval.anncur.factorize import Costs, FactorizationReport
     from pgretrieval.asynchronous import AsyncCollection, AsyncRetrievalDatabase, Connecting, connect_async
     from pgretrieval.collection import Collection
+    from pgretrieval.corpus.reading import read_passages
     from pgretrieval.database import RetrievalDatabase, connect
     from pgretrieval.db.doctor import Finding
     from pgretrieval.encode.base import CollectionEncoder
@@ -98,12 +99,14 @@ __all__ = [
     "WorkReport",
     "connect",
     "connect_async",
+    "read_passages",
 ]
 
 _LAZY = {
     "connect": "pgretrieval.database",
     "RetrievalDatabase": "pgretrieval.database",
     "Collection": "pgretrieval.collection",
+    "read_passages": "pgretrieval.corpus.reading",
     "BuildReport": "pgretrieval.index.build",
     "CollectionEncoder": "pgretrieval.encode.base",
     "CollectionOptions": "pgretrieval.index.options",

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
+from pgretrieval.errors import MissingExtraError
+
 _WAITING = "OMP_WAIT_POLICY"
 
 
@@ -30,6 +32,19 @@ def whole(*names: str) -> None:
     with _undisturbed(), _sleeping_threads():
         for name in names:
             import_module(name)
+
+
+@contextmanager
+def extra(needing: str, name: str) -> Iterator[None]:
+    """Import packages of an extra in this block. Raises MissingExtraError, which names it, if one is not installed.
+
+    `needing` is what needs them, for the message.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        msg = f"{needing} needs {error.name}; install the extra: pip install 'pgretrieval[{name}]'"
+        raise MissingExtraError(msg) from error
 
 
 @contextmanager

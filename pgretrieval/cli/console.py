@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from pgretrieval.errors import PgRetrievalWarning
 from pgretrieval.search.explain import Explanation
 from pgretrieval.types import Hit
 
@@ -57,6 +59,17 @@ def print_json(value: Any) -> None:
     plain = not (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
     text = json.dumps(value, ensure_ascii=plain)
     typer.echo(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+@contextmanager
+def warnings_printed() -> Iterator[None]:
+    """Print the package's warnings of this block at its end, a line each, on standard error."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", PgRetrievalWarning)
+        yield
+    for warning in caught:
+        if issubclass(warning.category, PgRetrievalWarning):
+            errors.print(str(warning.message), soft_wrap=True)
 
 
 @contextmanager

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from pgretrieval import presets, validate
 from pgretrieval.cli import console, loading
 from pgretrieval.corpus import lines
-from pgretrieval.corpus.jsonl import read_passages
+from pgretrieval.corpus.reading import BLANKS, read_passages
 from pgretrieval.errors import ConfigError
 from pgretrieval.types import GENERATORS
 
@@ -21,8 +21,28 @@ def index(
     name: Annotated[str, typer.Argument(help="The collection; created if it does not exist.")],
     corpus: Annotated[
         list[Path],
-        typer.Argument(help='.jsonl or .jsonl.gz files of {"id", "title"?, "text", "metadata"?}, one object a line.'),
+        typer.Argument(help="Files of passages: JSON Lines, CSV, TSV, Parquet, Arrow, or a folder of save_to_disk."),
     ],
+    id_column: Annotated[
+        str | None, typer.Option("--id", help="Column of the ids.", show_default="id, or else _id", metavar="COLUMN")
+    ] = None,
+    title_column: Annotated[
+        str | None, typer.Option("--title", help="Column of the titles.", show_default="title, if there is one", metavar="COLUMN")
+    ] = None,
+    text_column: Annotated[
+        str | None, typer.Option("--text", help="Column of the texts.", show_default="text", metavar="COLUMN")
+    ] = None,
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Column that becomes a key of the metadata; repeatable.",
+            show_default="the object in metadata, if there is one",
+            metavar="COLUMN",
+        ),
+    ] = None,
+    blank: Annotated[
+        str, typer.Option(help="Passages without text: error, skip (left out), or title (the title becomes the text).")
+    ] = "error",
     preset: Annotated[
         str | None,
         typer.Option(help=f"System of a paper, for options that are not given: {', '.join(presets.PRESETS)}.", show_default="none"),
@@ -88,9 +108,17 @@ def index(
         "rerank": rerank,
         "unit_vectors": unit_vectors,
     }
+    reading: dict[str, Any] = {
+        "id": id_column,
+        "title": title_column,
+        "text": text_column,
+        "metadata": metadata or None,
+        "blank": validate.choice("blank", blank, BLANKS),
+    }
     with lines.held(corpus) as files:
-        sources = [partial(read_passages, *file) for file in files]
-        total = loading.count_checked(sources)
+        sources = [partial(read_passages, *file, **reading) for file in files]
+        with console.warnings_printed():
+            total = loading.count_checked(sources)
         with context.obj.connect() as database:
             collection = loading.open_or_create(database, name, encoder, bits, options)
             stored = loading.load(collection, sources, total, update=update)

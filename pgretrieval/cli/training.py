@@ -16,8 +16,8 @@ from typer.core import TyperGroup
 from pgretrieval import presets
 from pgretrieval.cli import console
 from pgretrieval.cli.files import qrels_of, queries_of, refuse_standard_input_twice
-from pgretrieval.corpus.jsonl import read_passages
 from pgretrieval.corpus.lines import held
+from pgretrieval.corpus.reading import read_passages
 from pgretrieval.errors import ConfigError
 from pgretrieval.train.colbert_files import read_colbert_files
 from pgretrieval.train.cross_encoders import CrossAim, train_cross_encoder

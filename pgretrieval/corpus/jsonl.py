@@ -1,4 +1,4 @@
-"""Passages and queries from JSON Lines files, plain or gzip."""
+"""Objects and queries from JSON Lines files, plain or gzip."""
 
 from __future__ import annotations
 
@@ -11,20 +11,6 @@ from typing import Any
 from pgretrieval.corpus.lines import read_lines
 from pgretrieval.corpus.validate import to_passage
 from pgretrieval.errors import InputError
-from pgretrieval.types import Passage
-
-
-def read_passages(path: str | os.PathLike[str], name: str | None = None) -> Iterator[Passage]:
-    """Yield the passages of a .jsonl or .jsonl.gz file, one object per line: id (or _id), text, title?, metadata?.
-
-    `name` is what errors call the file.
-    """
-    empty = True
-    for where, record in read_objects(path, name):
-        yield to_passage(record, where)
-        empty = False
-    if empty:
-        raise InputError(f"{name or path}: the file has no passages; write one JSON object per line")
 
 
 def read_queries(path: str | os.PathLike[str], name: str | None = None) -> list[tuple[str, str]]:
@@ -49,12 +35,17 @@ def read_objects(path: str | os.PathLike[str], name: str | None = None) -> Itera
     """Yield ("FILE:LINE", object) for each line. Raises InputError for other JSON."""
     for where, line in read_lines(path, name):
         try:
-            record = json.loads(line, parse_float=_number, object_pairs_hook=_object)
+            record = parse(line)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{where}: not valid JSON ({error}); write one JSON object per line") from error
         if not isinstance(record, dict):
             raise InputError(f"{where}: expected a JSON object, found {type(record).__name__}; write {{…}} per line")
         yield where, record
+
+
+def parse(written: str) -> Any:
+    """Return a JSON value. Raises ValueError also for repeated keys and for numbers beyond the range of a float."""
+    return json.loads(written, parse_float=_number, object_pairs_hook=_object)
 
 
 def _number(written: str) -> float:

@@ -52,16 +52,23 @@ def _held(path: Path, copy: Path) -> Held:
             with path.open("rb") as given, copy.open("wb") as written:
                 shutil.copyfileobj(given, written)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); check the path") from error
+        raise unreadable(str(path), error) from error
     return Held(copy, name)
 
 
 def read_lines(path: str | os.PathLike[str], name: str | None = None) -> Iterator[tuple[str, str]]:
-    """Yield ("FILE:LINE", text) for every line that is not blank; a name ending in .gz is decompressed.
+    """Yield ("FILE:LINE", text) for every line that is not blank, without its end; a name ending in .gz is decompressed.
 
     Only a line feed ends a line; a byte order mark before the first line and a carriage return at the end are dropped. `name` is
     the name of the file in errors. Raises InputError, also for a line of more than 32 MiB.
     """
+    for where, line in whole_lines(path, name):
+        if line.strip():
+            yield where, line.rstrip("\r\n")
+
+
+def whole_lines(path: str | os.PathLike[str], name: str | None = None) -> Iterator[tuple[str, str]]:
+    """Yield ("FILE:LINE", text) for every line, blank ones too, with its end; otherwise like `read_lines`."""
     path = Path(validate.path("path", path))
     name = str(path) if name is None else name
     number = 0
@@ -69,14 +76,17 @@ def read_lines(path: str | os.PathLike[str], name: str | None = None) -> Iterato
         with path.open("rb") as raw, gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw as file:
             for number, line in enumerate(_lines(file, name), start=1):
                 where = f"{name}:{number}"
-                text = _decode(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line, where)
-                if text.strip():
-                    yield where, text.rstrip("\r\n")
+                yield where, _decode(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line, where)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         reason = f"{name}:{number + 1}: the gzip data is damaged or cut short ({error}); fetch the file again"
         raise InputError(reason) from error
     except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror or error}); check the path") from error
+        raise unreadable(name, error) from error
+
+
+def unreadable(name: str, error: Exception) -> InputError:
+    """Return the error for a file that the system does not let us read."""
+    return InputError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error}); check the path")
 
 
 def _lines(file: BinaryIO | gzip.GzipFile, name: str) -> Iterator[bytes]:

@@ -14,11 +14,11 @@ from pgretrieval.types import Passage
 MAX_METADATA_DEPTH = 100
 
 
-def to_passage(record: Mapping[str, Any] | Passage, where: str) -> Passage:
+def to_passage(record: Mapping[str, Any] | Passage, where: str, *, blank_remedy: str = "leave it out") -> Passage:
     """Check one passage and return it in normal form; `where` is its place, such as "corpus.jsonl:12" or "passage 3".
 
     A mapping has "id" (or "_id"), "text" and optionally "title" and "metadata"; all other keys are ignored.
-    An integer id becomes a string, a blank title None, a missing metadata {}.
+    An integer id becomes a string, a blank title None, a missing metadata {}. `blank_remedy` ends the error for a blank text.
     """
     if isinstance(record, Passage):
         record = {"id": record.id, "text": record.text, "title": record.title, "metadata": record.metadata}
@@ -28,7 +28,7 @@ def to_passage(record: Mapping[str, Any] | Passage, where: str) -> Passage:
     where = f"{where} (id {_shown(passage_id)})"
     return Passage(
         id=_checked_id(passage_id, where),
-        text=_checked_text(record.get("text"), where),
+        text=_checked_text(record.get("text"), where, blank_remedy),
         title=_checked_title(record.get("title"), where),
         metadata=_checked_metadata(record.get("metadata"), where),
     )
@@ -79,13 +79,13 @@ def _checked_id(passage_id: str, where: str) -> str:
     return passage_id
 
 
-def _checked_text(value: Any, where: str) -> str:
+def _checked_text(value: Any, where: str, blank_remedy: str) -> str:
     if value is None:
         raise InputError(f"{where}: the text is missing; give a string")
     if not isinstance(value, str):
         raise InputError(f"{where}: the text is {_kind(value)}; give a string")
     if not value.strip():
-        raise InputError(f"{where}: the text is empty or blank; leave it out")
+        raise InputError(f"{where}: the text is empty or blank; {blank_remedy}")
     return _storable(value, "text", where)
 
 

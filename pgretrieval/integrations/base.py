@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from pgretrieval import validate
+from pgretrieval import importing, validate
 from pgretrieval.asynchronous import AsyncCollection, finish
 from pgretrieval.collection import Collection
 from pgretrieval.database import RetrievalDatabase, connect
@@ -18,7 +18,6 @@ from pgretrieval.errors import (
     CollectionExistsError,
     CollectionNotFoundError,
     ConfigError,
-    MissingExtraError,
     UnknownOptionError,
 )
 from pgretrieval.modes import modes
@@ -38,15 +37,9 @@ class Adapting(Protocol):
         """The collection."""
 
 
-@contextmanager
-def extra(name: str) -> Iterator[None]:
+def extra(name: str) -> AbstractContextManager[None]:
     """Import a framework in this block. Raises MissingExtraError, which names the extra, if it is not installed."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        install = f"pip install 'pgretrieval[{name.replace('_', '-')}]'"
-        msg = f"pgretrieval.integrations.{name} needs {error.name}; install the extra: {install}"
-        raise MissingExtraError(msg) from error
+    return importing.extra(f"pgretrieval.integrations.{name}", name.replace("_", "-"))
 
 
 def awaited(method: Callable[..., _Result]) -> Callable[..., Coroutine[Any, Any, _Result]]:

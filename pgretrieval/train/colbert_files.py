@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pgretrieval.corpus.jsonl import read_passages, read_queries
+from pgretrieval.corpus.jsonl import read_queries
 from pgretrieval.corpus.lines import read_lines
+from pgretrieval.corpus.reading import read_passages
 from pgretrieval.errors import InputError
 from pgretrieval.train.tuples import TrainingSet, TrainingTuple
 from pgretrieval.types import Passage

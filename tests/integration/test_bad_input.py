@@ -25,7 +25,7 @@ from pgretrieval import (
     InputError,
     VectorError,
 )
-from pgretrieval.corpus.jsonl import read_passages
+from pgretrieval.corpus.reading import read_passages
 from tests.fixtures.collections import Corpus
 from tests.support.encoder import HashedEncoder
 from tests.support.vectors import clustered, passages

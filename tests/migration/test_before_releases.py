@@ -11,7 +11,7 @@ from alembic import command as alembic
 from alembic.config import Config
 
 import pgretrieval
-from pgretrieval.corpus.jsonl import read_passages
+from pgretrieval.corpus.reading import read_passages
 from pgretrieval.database import open_database
 from pgretrieval.db import schema
 from tests.fixtures.cli import Command

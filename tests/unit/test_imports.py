@@ -21,7 +21,7 @@ ALLOWED = {
     "types": set(),
     "errors": set(),
     "validate": {"errors"},
-    "importing": set(),
+    "importing": {"errors"},
     "presets": {"validate"},
     "assets": {"errors"},
     "numerics": BASE,
@@ -65,7 +65,7 @@ ALLOWED = {
         "train",
     },
     "__main__": {"cli"},
-    "__init__": BASE | {"anncur", "asynchronous", "collection", "database", "db", "encode", "index", "search"},
+    "__init__": BASE | {"anncur", "asynchronous", "collection", "corpus", "database", "db", "encode", "index", "search"},
 }
 """Part of the package -> parts that it may import; itself is always allowed."""
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pgretrieval.corpus.jsonl import read_passages, read_queries
+from pgretrieval.corpus.jsonl import read_queries
 from pgretrieval.corpus.lines import MAX_LINE_BYTES
+from pgretrieval.corpus.reading import read_passages
 from pgretrieval.errors import ConfigError, InputError
 from pgretrieval.types import Passage
 
