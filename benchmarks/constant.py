@@ -3,9 +3,9 @@
     python benchmarks/constant.py --cache DIR [--sets scifact ...] [--ways "hierarchical" ...]
 
 The transformer is frozen: pooling is computed from cached token vectors, and trained poolings see only these, the queries of
-another set and the scores that all tokens give. nDCG@10 by exact MaxSim without quantisation, beside all tokens with the paired
-interval over queries. Rows are stored one by one in benchmarks/results/constant.json and not repeated; constant.md is written from
-all of them.
+another set, or spans of the measured set's own passages as queries, and the scores that all tokens give. nDCG@10 by exact MaxSim
+without quantisation, beside all tokens with the paired interval over queries. Rows are stored one by one in
+benchmarks/results/constant.json and not repeated; constant.md is written from all of them.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ _HARD = 50  # passages, the best by all tokens, that a training draws a query's 
 _PASSAGES = 128  # of a training step
 _QUERIES_AT_ONCE = 100
 _POOLED_AT_ONCE = 256
+_SPANS, _SPAN = 500, 12  # a set's own passages as queries, and their tokens
 _MINUTES_PER_ROW = 1.2
 _AT_ONCE = 64  # passages of one product
 _NDCG = parse_metrics("nDCG@10")
@@ -100,6 +101,15 @@ ABLATIONS = (
 )
 
 
+@dataclass(frozen=True)
+class Lessons:
+    """Queries of a training, places of each one's relevant passages, and (queries, passages) scores by all tokens."""
+
+    queries: list[Float32Array]
+    relevant: list[list[int]]
+    scores: Float32Array
+
+
 class Data:
     """A set in memory, with all that its ways share."""
 
@@ -131,6 +141,26 @@ class Data:
         """(queries, passages) scores by all tokens."""
         found: Float32Array = self.kept("whole", lambda: scores(self, (unit(self.documents.astype(np.float32)), self.offsets)))
         return found
+
+    def judged(self) -> Lessons:
+        """The set's queries, some of them without a relevant passage."""
+        ids = {passage.id: place for place, passage in enumerate(self.vectors.passages)}
+        grades = (self.vectors.qrels[query].items() for query in self.vectors.query_ids)
+        relevant = [[ids[key] for key, grade in found if grade > 0 and key in ids] for found in grades]
+        return Lessons(self.vectors.queries, relevant, self.whole())
+
+    def spans(self) -> Lessons:
+        """Spans of the set's own passages: queries without labels."""
+        random = np.random.default_rng(0)
+        long = np.flatnonzero(np.diff(self.offsets) > _SPAN)
+        places = random.choice(long, min(_SPANS, len(long)), replace=False).tolist()
+        queries = []
+        for place in places:
+            tokens = self.array(place)
+            start = int(random.integers(len(tokens) - _SPAN))
+            queries.append(tokens[start : start + _SPAN])
+        whole = self.kept("spans", lambda: maxsim_many(queries, unit(self.documents.astype(np.float32)), self.offsets))
+        return Lessons(queries, [[place] for place in places], whole)
 
     def tree(self) -> Float32Array:
         """The merges of Ward's clustering of each passage's tokens, (tokens - passages, 4)."""
@@ -248,17 +278,13 @@ def initial(count: int, dim: int, seed: int, spread: float | None = None) -> Con
     return pooling
 
 
-def trained(data: Data, recipe: Recipe, count: int, seed: int) -> tuple[ConstPooling, float, float]:
-    """A pooling trained on the passages and queries of a set; seconds, and the mean of the last losses."""
+def trained(data: Data, lessons: Lessons, recipe: Recipe, count: int, seed: int) -> tuple[ConstPooling, float, float]:
+    """A pooling trained on the passages of a set and queries; seconds, and the mean of the last losses."""
     random = np.random.default_rng(seed)
     pooling = initial(count, data.documents.shape[1], seed)
     optimizer = torch.optim.AdamW(pooling.parameters(), lr=recipe.rate, weight_decay=0)
-    whole, ids = data.whole(), {passage.id: place for place, passage in enumerate(data.vectors.passages)}
+    whole, judged = lessons.scores, lessons.relevant
     best = np.argsort(-whole, axis=1, kind="stable")[:, :_HARD]
-    judged = [
-        [ids[key] for key, grade in data.vectors.qrels[query].items() if grade > 0 and key in ids]
-        for query in data.vectors.query_ids
-    ]
     usable = np.array([place for place, found in enumerate(judged) if found])
     per_step = _PASSAGES // recipe.ways
     lost: list[float] = []
@@ -272,9 +298,9 @@ def trained(data: Data, recipe: Recipe, count: int, seed: int) -> tuple[ConstPoo
             others = np.setdiff1d(best[query], judged[query])
             rows.append([random.choice(judged[query]), *random.choice(others, recipe.ways - 1, replace=False)])
         places = np.array(rows).ravel()
-        student = batch_scores(pooling._pooled(*data.padded(places)), [data.vectors.queries[query] for query in chosen.tolist()])
+        student = batch_scores(pooling._pooled(*data.padded(places)), [lessons.queries[query] for query in chosen.tolist()])
         teacher = torch.from_numpy(whole[chosen][:, places])
-        loss = _loss(recipe, student, teacher, np.array([len(data.vectors.queries[query]) for query in chosen.tolist()]))
+        loss = _loss(recipe, student, teacher, np.array([len(lessons.queries[query]) for query in chosen.tolist()]))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -324,6 +350,7 @@ def ways(cache: Path, loaded: Callable[[str], Data]) -> Iterator[Way]:
     for recipe in ABLATIONS:
         for source in TRAINED_ON:
             yield _of_training(cache, loaded, recipe, 32, 0, source)
+    yield _of_own(cache, _BEST, 32)
     for count in SIZES[1:]:
         yield from _untrained(count, SEEDS[:1])
     for count in SIZES[:3]:
@@ -351,20 +378,34 @@ def _untrained(count: int, seeds: tuple[int, ...]) -> Iterator[Way]:
         )
 
 
+def _of_own(cache: Path, recipe: Recipe, count: int) -> Way:
+    def make(data: Data) -> Pooled:
+        file = cache / "constant" / f"own_{data.name}_{recipe.name}_{count}.pt".replace(" ", "_").replace(",", "")
+        return projected(data, _stored(file, lambda: trained(data, data.spans(), recipe, count, 0), count, data))
+
+    return Way(f"trained on spans of its own passages, {recipe.name}, C = {count}, seed 0", make)
+
+
 def _of_training(cache: Path, loaded: Callable[[str], Data], recipe: Recipe, count: int, seed: int, source: str) -> Way:
     name = f"trained on {source}, {recipe.name}, C = {count}, seed {seed}"
     file = cache / "constant" / f"{name.replace(' ', '_').replace(',', '')}.pt"
 
     def make(data: Data) -> Pooled:
-        pooling = ConstPooling(_LENGTH, count, data.documents.shape[1])
-        if not file.exists():
-            made, seconds, loss = trained(loaded(source), recipe, count, seed)
-            torch.save(made.state_dict(), file)
-            say({"trained": name, "processor seconds": round(seconds), "loss": loss})
-        pooling.load_state_dict(torch.load(file, weights_only=True))
-        return projected(data, pooling)
+        source_data = loaded(source)
+        return projected(data, _stored(file, lambda: trained(source_data, source_data.judged(), recipe, count, seed), count, data))
 
     return Way(name, make, source)
+
+
+def _stored(file: Path, make: Callable[[], tuple[ConstPooling, float, float]], count: int, data: Data) -> ConstPooling:
+    """A pooling trained once."""
+    pooling = ConstPooling(_LENGTH, count, data.documents.shape[1])
+    if not file.exists():
+        made, seconds, loss = make()
+        torch.save(made.state_dict(), file)
+        say({"trained": file.stem, "processor seconds": round(seconds), "loss": loss})
+    pooling.load_state_dict(torch.load(file, weights_only=True))
+    return pooling
 
 
 def measure(data: Data, way: Way) -> Measured:
@@ -396,7 +437,8 @@ def table(rows: list[Measured], listed: list[Way]) -> str:
         f"`python benchmarks/constant.py --cache DIR`; {vectors.ENCODER}, exact MaxSim without quantisation, at most",
         f"{AT_MOST[0]:,} queries and {AT_MOST[1]:,} passages of a set. In brackets the difference to all tokens and its paired",
         "95 % interval over queries. Trained rows: ConstBERT's pooling alone, from its initial weights, 300 steps of 128 passages,",
-        "on another set, towards the scores of all tokens.",
+        f"on another set, or with {_SPANS} spans of {_SPAN} tokens of the set's own passages as queries, towards the scores of all",
+        "tokens.",
         "",
         machine.as_lines(rows[-1]["machine"]),
     ]

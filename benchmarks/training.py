@@ -192,12 +192,13 @@ def mine_into(
     judgements: dict[str, dict[str, int]],
     options: MiningOptions,
 ) -> None:
-    """Write the tuples that a collection of an encoder mines."""
+    """Write the tuples that a collection of an encoder mines, or one of texts alone for "none"."""
     with serving() as database, warnings.catch_warnings():
         warnings.simplefilter("ignore", PgRetrievalWarning)
         collection = database.create_collection("mined", encoder=encoder)
         collection.add(passages)
-        collection.build()
+        if encoder != "none":
+            collection.build()
         made = mine(collection, queries, judgements, options=options)
     write_training_set(folder, made)
     say({"mined": folder.name, "tuples": len(made.tuples), "passages": len(made.passages)})
@@ -344,7 +345,8 @@ def evaluate(work: Path, size: Size, models: list[str], sets: Sequence[str], dev
                 source = FIRST if model == UNTRAINED else str(_folder(work, model) / MODEL)
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 k_tokens = () if "constbert" in model else size.k_tokens
-                kept.write_text(json.dumps(measure(data, source, k_tokens, size.token_queries, device, single=model == UNTRAINED)))
+                encoder = load_encoder(source, device)
+                kept.write_text(json.dumps(measure(data, encoder, k_tokens, size.token_queries, single=model == UNTRAINED)))
                 say({"measured": model, "on": name})
             if not kept.exists():
                 continue
@@ -355,11 +357,8 @@ def evaluate(work: Path, size: Size, models: list[str], sets: Sequence[str], dev
     return _page(values, vectors, size)
 
 
-def measure(
-    data: Judged, source: str, k_tokens: Sequence[int], token_queries: int, device: str | None, *, single: bool
-) -> dict[str, Any]:
+def measure(data: Judged, encoder: Any, k_tokens: Sequence[int], token_queries: int, *, single: bool) -> dict[str, Any]:
     """nDCG@10 by query of exact MaxSim; of the first queries' scores by `k_tokens` and imputation; of the `single` vector."""
-    encoder = load_encoder(source, device)
     texts = [passage.encoded_text for passage in data.passages]
     query_texts = list(data.queries.values())
     found: dict[str, Float32Array] = {}

@@ -290,6 +290,26 @@ def test_sql_searches_with_the_options_of_the_preset(
     assert [score for _, score in rows] == pytest.approx([hit.score for hit in hits], abs=1e-3)
 
 
+@pytest.mark.parametrize("name", ["colbertv2", "plaid"])
+def test_sql_has_its_own_stages_for_colbertv2_and_plaid(
+    collections: dict[str, pgretrieval.Collection], module_database: pgretrieval.RetrievalDatabase, texts: Texts, name: str
+):
+    """`search` in SQL returns the hits of a collection without a preset; probes, candidates and threshold are not the preset's."""
+    plain = module_database.create_collection(f"without-{name}", bits=2, levels="quantile")
+    plain.add(texts.passages, vectors=texts.vectors)
+    plain.build()
+    with psycopg.connect(module_database.url) as connection:
+        connection.execute("select set_config('search_path', 'public', false)")
+        for query in texts.queries:
+            found = [
+                connection.execute(
+                    "select id, score from pgretrieval.search(%s, %s::vector[])", [collection, vector_array(query)]
+                ).fetchall()
+                for collection in (name, plain.name)
+            ]
+            assert found[0] == found[1]
+
+
 # ---- ConstBERT
 
 
