@@ -18,7 +18,7 @@ from pgretrieval.db.embedded import EmbeddedServer, default_data_dir, open_serve
 from pgretrieval.db.tables import attachments, collections
 from pgretrieval.db.urls import for_psycopg, url_text
 from pgretrieval.db.variables import DATA_DIR_VARIABLE, URL_VARIABLE
-from pgretrieval.encode.registry import load_encoder
+from pgretrieval.encode.registry import MINILM, load_encoder
 from pgretrieval.errors import ConfigError, EncoderError
 from pgretrieval.index.options import CollectionOptions, read_settings, with_encoder, with_preset, without_token_vectors
 from pgretrieval.sync import attaching
@@ -80,8 +80,11 @@ class RetrievalDatabase:
         if isinstance(encoder, str) and encoder == "none":
             settings = without_token_vectors(settings)
         else:
+            if encoder is None and settings.token_pooling not in (None, 1):
+                encoder = MINILM
             if encoder is not None:
-                loaded = load_encoder(encoder, self._device, unit=settings.unit_vectors is not False)
+                unit, pooling = settings.unit_vectors is not False, settings.token_pooling
+                loaded = load_encoder(encoder, self._device, unit=unit, token_pooling=pooling)
             settings = with_encoder(settings, loaded)
         collections.create(self._database, settings)
         return _collection_class()(self._database, collections.find(self._database, settings.name), loaded, self._device)
@@ -103,7 +106,9 @@ class RetrievalDatabase:
         name = validate.collection_name(name)
         encoder = validate.names_or_object("encoder", encoder, EncoderError)
         row = collections.find(self._database, name)
-        loaded = load_encoder(encoder, self._device, unit=row.unit_vectors) if encoder is not None else None
+        loaded = None
+        if encoder is not None:
+            loaded = load_encoder(encoder, self._device, unit=row.unit_vectors, token_pooling=row.token_pooling)
         collection = _collection_class()(self._database, row, loaded, self._device)
         if loaded is not None:
             collection._opened.check_encoder(loaded)

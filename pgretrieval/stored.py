@@ -12,6 +12,7 @@ from pgretrieval.db.selection import Ids
 from pgretrieval.db.tables import collections
 from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.encode.base import CollectionEncoder
+from pgretrieval.encode.pooling import MAX_POOLING
 from pgretrieval.errors import ConfigError
 from pgretrieval.index import changes
 from pgretrieval.index.check import check
@@ -218,7 +219,9 @@ class StoredCollection:
         """
         return build_collection(self._opened, validate.called("stage", stage))
 
-    def rebuild(self, *, encoder: str | object | None = None, stage: Stage | None = None) -> BuildReport:
+    def rebuild(
+        self, *, encoder: str | object | None = None, token_pooling: int | None = None, stage: Stage | None = None
+    ) -> BuildReport:
         """Train a new codebook and code every passage again. Searches and changes continue.
 
         One short transaction switches to the new index, and the old one is dropped. If the rebuild is interrupted, call it again:
@@ -226,6 +229,7 @@ class StoredCollection:
 
         Args:
             encoder: New encoder; all stored texts are encoded again.
+            token_pooling: New factor of token pooling; all stored texts are encoded again. Default: the collection's.
             stage: As for `build`.
 
         Raises:
@@ -233,9 +237,10 @@ class StoredCollection:
             EncoderError: The encoder cannot be loaded.
         """
         stage = validate.called("stage", stage)
-        if encoder is None:
+        token_pooling = validate.whole_or_none("token_pooling", token_pooling, most=MAX_POOLING)
+        if encoder is None and token_pooling in (None, self._opened.refresh().token_pooling):
             return build_collection(self._opened, stage, anew=True)
-        return rebuild_with(self._opened, encoder, stage)
+        return rebuild_with(self._opened, encoder, token_pooling, stage)
 
     def stats(self) -> dict[str, Any]:
         """Return counts, settings and sizes of the collection by name.

@@ -100,8 +100,9 @@ class CollectionSettings:
         unit_vectors: True if token vectors are scaled to unit length.
         keep_vectors: True if token vectors are stored in addition to their codes.
         vectors_per_passage: Number of vectors of every passage; None if it differs. A rebuild with another encoder changes it.
+        token_pooling: Factor by which the encoder pools the token vectors of a passage; 1 for none. A rebuild can change it.
         language: Text search configuration for searches by words, or None.
-        dense: Location of dense vectors: "kept" in the collection, the application's "schema.table.column", or None.
+        dense: Location of dense vectors: "kept" or "auto" in the collection, the application's "schema.table.column", or None.
         texts_alone: True if the passages have no token vectors. A rebuild with an encoder changes it.
         preset: Name of the preset that it was created with, or None.
     """
@@ -113,6 +114,7 @@ class CollectionSettings:
     unit_vectors: bool
     keep_vectors: bool
     vectors_per_passage: int | None
+    token_pooling: int
     language: str | None
     dense: str | None
     texts_alone: bool

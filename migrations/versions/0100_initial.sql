@@ -69,7 +69,8 @@ comment on column pgretrieval.collection.mean_words is
 comment on column pgretrieval.collection.title_weight is
     'How many times a word of the title counts, a word of the body counting once.';
 comment on column pgretrieval.collection.dense is
-    'Where one vector per passage is: null, nowhere; kept, in dense_vector; else schema.table.column of the application''s own.';
+    'Where one vector per passage is: null, nowhere; kept, in dense_vector; auto, there too, but passages whose token vectors were given '
+    'may have none; else schema.table.column of the application''s own.';
 comment on column pgretrieval.collection.dense_key is 'The column of that table that holds passages'' ids.';
 comment on column pgretrieval.collection.dense_dim is 'The dimension of kept vectors, settled by the first passage.';
 comment on column pgretrieval.collection.dense_encoding is

@@ -56,7 +56,7 @@ def _mean_vectors(
     tables: CollectionTables, collection: CollectionRow, coders: Coders, passage_ids: Int32Array
 ) -> tuple[Int32Array, Float32Array]:
     """Return dense vectors if the collection stores them, else the means of token vectors, stored or decoded."""
-    if collection.keeps_dense:
+    if collection.has_all_dense:
         return factorizations.dense(tables, passage_ids)
     if collection.codebook_id is None or collection.keep_vectors:
         ids, tokens = vectors.read(tables, collection.encoding, passage_ids)

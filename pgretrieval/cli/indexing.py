@@ -88,6 +88,10 @@ def index(
     language: Annotated[
         str | None, typer.Option(help="The server's text search configuration for searches by words.", show_default="english")
     ] = None,
+    token_pooling: Annotated[
+        int | None,
+        typer.Option(help="Divide the token vectors of a passage by this: means of clusters of similar tokens.", show_default="1"),
+    ] = None,
     update: Annotated[bool, typer.Option("--update", help="Replace passages whose title, text or metadata changed.")] = False,
 ) -> None:
     """Add files of passages to a collection and build its index.
@@ -107,6 +111,7 @@ def index(
         "scorer": scorer,
         "rerank": rerank,
         "unit_vectors": unit_vectors,
+        "token_pooling": token_pooling,
     }
     reading: dict[str, Any] = {
         "id": id_column,
@@ -136,6 +141,9 @@ def rebuild(
         str | None,
         typer.Option(help="New encoder: minilm, a hub name or a folder.", show_default="the collection's own"),
     ] = None,
+    token_pooling: Annotated[
+        int | None, typer.Option(help="New factor of token pooling; 1 for none.", show_default="the collection's own")
+    ] = None,
 ) -> None:
     """Train a new codebook and code every passage again, optionally with another encoder, while searches and changes continue.
 
@@ -144,7 +152,7 @@ def rebuild(
     with context.obj.connect() as database:
         collection = database.get_collection(name)
         with console.stage_bars() as stage:
-            report = collection.rebuild(encoder=encoder, stage=stage)
+            report = collection.rebuild(encoder=encoder, token_pooling=token_pooling, stage=stage)
     console.errors.print(
         f"rebuilt {name!r}: {report.passages:,} passages, {report.tokens:,} tokens, {report.centroids:,} centroids", markup=False
     )

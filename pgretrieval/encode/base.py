@@ -9,12 +9,15 @@ import numpy as np
 
 from pgretrieval import validate
 from pgretrieval.encode.arrays import quote, token_texts, unit_row_list, unit_rows
+from pgretrieval.encode.pooling import MAX_POOLING, pooled
 from pgretrieval.encode.shared import TEXTS_PER_CALL, WITH_DENSE, SharedModel
 from pgretrieval.errors import EncoderError, InputError
 from pgretrieval.types import Float32Array, TokenText
 
 Progress = Callable[[int], None]
 
+POOLED = "token_pooling"
+"""Key of the factor in the spec of an encoder that pools tokens."""
 _PROBE = "dimension"
 
 
@@ -40,18 +43,27 @@ class CollectionEncoder:
     """Encoder of a collection: lazily loaded, checked, safe for several threads, which encode together while they wait.
 
     `model` is loaded at the first encode, or at the first use of an unknown `dim`. `spec` is stored in the database to find the
-    encoder again. Without `unit`, token vectors keep the model's lengths. Without `pools`, documents are known to differ in their
-    number of vectors.
+    encoder again. Without `unit`, token vectors keep the model's lengths. A `plain` model is known, without loading it, to have
+    dense vectors and documents that differ in their number of vectors. `token_pooling` above 1 divides the number of vectors of a
+    document by clusters of similar tokens.
     """
 
     def __init__(
-        self, model: SharedModel, spec: dict[str, str], *, dim: int | None = None, unit: bool = True, pools: bool = True
+        self,
+        model: SharedModel,
+        spec: dict[str, str],
+        *,
+        dim: int | None = None,
+        unit: bool = True,
+        plain: bool = False,
+        token_pooling: int = 1,
     ) -> None:
         self.spec = spec
         self.unit = unit
+        self.token_pooling = token_pooling
         self._model = model
         self._dim = dim
-        self._pools = pools
+        self._plain = plain
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.spec})"
@@ -68,10 +80,30 @@ class CollectionEncoder:
     @property
     def vectors_per_passage(self) -> int | None:
         """Constant number of vectors of every document, if the encoder states one, else None."""
-        if not self._pools:
+        if self._plain:
             return None
         stated = getattr(self._model.loaded(), "vectors_per_passage", None)
         return stated if isinstance(stated, int) and stated > 0 else None
+
+    def pooling_by(self, factor: int) -> CollectionEncoder:
+        """Return an encoder of the same model that divides the number of a document's vectors by this factor.
+
+        Raises ConfigError for a number below 1 or above 9,999.
+        """
+        factor = validate.whole("factor", factor, most=MAX_POOLING)
+        spec = {key: value for key, value in self.spec.items() if key != POOLED} | ({POOLED: str(factor)} if factor > 1 else {})
+        return CollectionEncoder(self._model, spec, dim=self._dim, unit=self.unit, plain=self._plain, token_pooling=factor)
+
+    @property
+    def has_dense(self) -> bool:
+        """True if the encoder computes dense vectors in the same pass."""
+        if self._plain:
+            return True
+        model = self._model.loaded()
+        stated = getattr(model, "has_dense", None)
+        if isinstance(stated, bool):
+            return stated
+        return all(callable(getattr(model, method + WITH_DENSE, None)) for method in ("encode_query", "encode_document"))
 
     def encode_query(self, texts: Sequence[str] | str) -> list[Float32Array]:
         """Return one (tokens, dim) float32 array with unit rows for each query; a single string gives a list of one."""
@@ -107,8 +139,8 @@ class CollectionEncoder:
         return self._tokens("query_tokens", texts)
 
     def document_tokens(self, texts: Sequence[str] | str) -> list[list[TokenText]] | None:
-        """Return the tokens of each document, one for each vector, or None if the encoder does not tell them."""
-        return self._tokens("document_tokens", texts)
+        """Return the tokens of each document, one for each vector, or None if the encoder does not tell them, or pools them."""
+        return None if self.token_pooling > 1 else self._tokens("document_tokens", texts)
 
     def count_truncated(self, texts: Sequence[str] | str) -> int:
         """Return the number of documents beyond the model's limit; 0 for encoders that cannot count (user objects)."""
@@ -166,6 +198,8 @@ class CollectionEncoder:
                 dense.update(zip(part, rows, strict=True))
             arrays = unit_row_list(returned, labels, method, self._dim, unit=self.unit)
             self._dim = arrays[0].shape[1]
+            if self.token_pooling > 1 and method.startswith("encode_document"):
+                arrays = pooled(arrays, self.token_pooling)
             tokens.update(zip(part, arrays, strict=True))
             if progress is not None:
                 progress(len(part))

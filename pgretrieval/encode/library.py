@@ -46,6 +46,13 @@ class LibraryEncoder:
 
         return pooled_vectors(self._model)
 
+    @property
+    def has_dense(self) -> bool:
+        """True if one of the model's modules pools the token vectors of a text."""
+        from sentence_transformers.sentence_transformer.modules import Pooling
+
+        return any(isinstance(module, Pooling) for module in self._model.modules())
+
     def encode_query(self, texts: Sequence[str]) -> list[Any]:
         """Return one (tokens, dim) array for each query, with the model's query prompt, length and expansion."""
         return self._encode(self._model.encode_query, texts)

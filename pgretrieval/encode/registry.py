@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from pgretrieval.encode import library, minilm, sources
-from pgretrieval.encode.base import CollectionEncoder
+from pgretrieval.encode.base import POOLED, CollectionEncoder
 from pgretrieval.encode.shared import SharedModel, shared_model
 from pgretrieval.errors import EncoderError
 
@@ -20,13 +21,18 @@ _VERSION, _UNVERSIONED = "version", "1"
 """Key of the version in a spec of "minilm", and the version of specs without it."""
 
 
-def load_encoder(source: str | os.PathLike[str] | object, device: str | None = None, *, unit: bool = True) -> CollectionEncoder:
+def load_encoder(
+    source: str | os.PathLike[str] | object, device: str | None = None, *, unit: bool = True, token_pooling: int | None = None
+) -> CollectionEncoder:
     """Load an encoder: "minilm", a model name or folder, a `MultiVectorEncoder`, or an object with both encode methods.
 
     "minilm" is the newest version, "minilm@1" the first. A hub name can include a commit: name@commit. Models load at first use, on
     the torch device `device`; None means "cuda" if torch finds one, else "cpu". Objects stay on their own device. `unit` scales
-    token vectors to unit length; False keeps the model's lengths (ColXTR).
+    token vectors to unit length; False keeps the model's lengths (ColXTR). `token_pooling` divides the number of a document's
+    vectors; None leaves it as it is.
     """
+    if token_pooling is not None:
+        return load_encoder(source, device, unit=unit).pooling_by(token_pooling)
     if isinstance(source, CollectionEncoder):
         return source
     if isinstance(source, (str, os.PathLike)):
@@ -46,6 +52,11 @@ def from_spec(spec: Mapping[str, Any], device: str | None = None) -> CollectionE
     Raises EncoderError for an object, which is not stored, and for a folder that this program has not allowed
     (`sources.check_named_by_database`).
     """
+    if POOLED in spec:
+        factor = spec[POOLED]
+        if not (isinstance(factor, str) and re.fullmatch("[1-9][0-9]{0,3}", factor)):
+            raise EncoderError(f"the stored encoder {dict(spec)} has no number of {POOLED}; pass encoder=… to get_collection")
+        return from_spec(without_pooling(spec), device).pooling_by(int(factor))
     kind, name, unit = spec.get("kind"), spec.get("name"), spec.get("lengths") != _KEPT["lengths"]
     if kind == MINILM:
         version = spec.get(_VERSION, _UNVERSIONED)
@@ -66,9 +77,14 @@ def from_spec(spec: Mapping[str, Any], device: str | None = None) -> CollectionE
 
 
 def names(source: str, spec: Mapping[str, Any], *, unit: bool = True) -> bool:
-    """Return whether a stored `spec` is that of the encoder `source`; "minilm" matches any version."""
-    given_spec = load_encoder(source, unit=unit).spec
+    """Return whether a stored `spec` is that of the encoder `source`, apart from pooling; "minilm" matches any version."""
+    given_spec, spec = load_encoder(source, unit=unit).spec, without_pooling(spec)
     return given_spec == spec or (source == MINILM and {**given_spec, _VERSION: None} == {**spec, _VERSION: None})
+
+
+def without_pooling(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the spec of the same encoder without token pooling."""
+    return {key: value for key, value in spec.items() if key != POOLED}
 
 
 def _from_name(name: str, device: str | None, unit: bool) -> CollectionEncoder:
@@ -101,4 +117,4 @@ def _from_object(source: object, unit: bool) -> CollectionEncoder:
 
 
 def _encoder(model: SharedModel, spec: dict[str, str], unit: bool, dim: int | None = None) -> CollectionEncoder:
-    return CollectionEncoder(model, spec if unit else {**spec, **_KEPT}, dim=dim, unit=unit, pools=spec["kind"] != MINILM)
+    return CollectionEncoder(model, spec if unit else {**spec, **_KEPT}, dim=dim, unit=unit, plain=spec["kind"] == MINILM)

@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 from pgretrieval import validate
 from pgretrieval.corpus.validate import to_change, to_passage
 from pgretrieval.db.joining import Joined
+from pgretrieval.db.tables.collections import KEPT
 from pgretrieval.errors import ConfigError, EncoderChangedError, InputError, PgRetrievalWarning, VectorError
 from pgretrieval.index import ingest
 from pgretrieval.index.compaction import compact_if_needed
 from pgretrieval.index.ingest import Target
 from pgretrieval.index.opened import OpenCollection
+from pgretrieval.index.options import makes_dense
 from pgretrieval.index.sources import EncodedAhead, EncodedVectors, GivenDense, GivenVectors, NoVectors, TextsOnly, VectorSource
 from pgretrieval.types import AddReport, OnConflict, Passage, Restriction
 
@@ -142,8 +144,8 @@ def vector_source(
             if changing:
                 return opened.row.encoding, NoVectors(error)
             raise
-        return encoding, EncodedVectors(encoder, given, progress, with_dense=row.keeps_dense)
-    if row.keeps_dense and given is None:
+        return encoding, EncodedVectors(encoder, given, progress, with_dense=makes_dense(row, encoder))
+    if row.dense == KEPT and given is None:
         msg = f"collection {row.name!r} stores dense vectors; give dense=, one vector for each passage, with vectors="
         raise InputError(msg)
     return row.encoding, GivenVectors(vectors, given, progress)

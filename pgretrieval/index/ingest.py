@@ -355,7 +355,7 @@ class _Writing:
         passages.copy(tables, passage_ids, batch, tokens.lengths)
         if len(tokens.vectors) and (held.keep_vectors or held.codebook_id is None):
             vectors.copy(tables, held.encoding, passage_ids, tokens)
-        if dense is not None:
+        if dense is not None and held.dense is not None:  # another process may have decided for none
             vectors.copy_dense(tables, held.dense_encoding, passage_ids, dense)
         if held.codebook_id is not None:
             index = tables.index(held.codebook_id)
@@ -370,9 +370,9 @@ class _Writing:
         held, source, name = self._held, self._source, self._target.name
         dense_width = None if dense is None else dense.shape[1]
         given, given_dense = held.given_vectors or source.given, held.given_dense or source.given_dense
-        settled = held._replace(
-            dim=held.dim or width, given_vectors=given, dense_dim=held.dense_dim or dense_width, given_dense=given_dense
-        )
+        known = held.dense_dim or dense_width
+        kept = None if held.dense == collections.AUTO and known is None else held.dense
+        settled = held._replace(dim=held.dim or width, given_vectors=given, dense_dim=known, given_dense=given_dense, dense=kept)
         if settled != held:
             held = self._held = collections.settle(self._tables, width, source.spec, given, dense_width, given_dense)
         if width != held.dim:

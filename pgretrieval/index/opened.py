@@ -10,11 +10,12 @@ from pgretrieval.db.connection import Database
 from pgretrieval.db.handles import CollectionTables
 from pgretrieval.db.tables import collections
 from pgretrieval.db.tables import passages as stored
-from pgretrieval.db.tables.collections import CollectionRow
+from pgretrieval.db.tables.collections import KEPT, CollectionRow
 from pgretrieval.encode import registry
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.errors import ConfigError, DimensionMismatchError, EncoderChangedError, EncoderError, InputError
 from pgretrieval.index.coding import Coders
+from pgretrieval.index.options import makes_dense
 from pgretrieval.types import Passage, Restriction
 
 _Result = TypeVar("_Result")
@@ -107,6 +108,11 @@ class OpenCollection:
             return None
         loadable = self._loaded is not None or (row.encoder or {}).get("kind") not in (None, "object")
         return self.encoder()[1] if loadable else None
+
+    def makes_dense(self, encoder: CollectionEncoder) -> bool:
+        """Return whether the encoder computes the dense vectors of queries."""
+        row = self.row
+        return not row.given_dense and (row.dense_dim is not None or row.dense == KEPT) and makes_dense(row, encoder)
 
     def take_encoder(self, encoder: CollectionEncoder) -> None:
         """Use this encoder for the current generation."""

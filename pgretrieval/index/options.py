@@ -9,8 +9,9 @@ from typing import Any, TypedDict
 
 from pgretrieval import presets, validate
 from pgretrieval.db.tables import collections
-from pgretrieval.db.tables.collections import NewCollection
+from pgretrieval.db.tables.collections import CollectionRow, NewCollection
 from pgretrieval.encode.base import CollectionEncoder
+from pgretrieval.encode.pooling import MAX_POOLING
 from pgretrieval.errors import ConfigError
 from pgretrieval.index.vectors import check_dim
 from pgretrieval.types import GENERATORS, LEVELS, RERANKS, SCORERS, Generator, Levels, Rerank, Scorer, Scoring
@@ -49,12 +50,18 @@ class CollectionOptions(TypedDict, total=False):
     """Weight of a word of the title in searches by words. Default: 1."""
 
     dense: str | None
-    """Location of a dense vector for each passage, for hybrid searches: "kept" in the collection, from the encoder or `add`; or
-    "schema.table.column" in the application. Default: None, no dense vectors.
+    """Location of a dense vector for each passage, for hybrid searches: "auto" (default) in the collection if the encoder computes
+    them in the same pass, or `add` gives them; "kept" in the collection for every passage, from the encoder or `add`;
+    "schema.table.column" in the application; or None.
     """
 
     dense_key: str | None
     """Column of that table with the passages' ids. Default: its primary key."""
+
+    token_pooling: int | None
+    """Divisor of the number of token vectors that the encoder computes of a passage: means of clusters of similar tokens are stored
+    instead (docs/design/pooling.md). Given vectors are stored as they are. Default: 1, no pooling.
+    """
 
     vectors_per_passage: int | None
     """Constant number of vectors of every passage (ConstBERT). Default: that of the encoder, if it pools to a constant number."""
@@ -105,12 +112,13 @@ def read_settings(name: Any, bits: Any, options: Mapping[str, Any]) -> NewCollec
         keep_vectors=validate.flag("keep_vectors", options.get("keep_vectors", False)),
         language=validate.text_or_none("language", options.get("language", "english"), most=validate.MAX_NAME),
         title_weight=validate.number("title_weight", options.get("title_weight", 1.0), 0, MAX_TITLE_WEIGHT),
-        dense=validate.text_or_none("dense", options.get("dense"), most=validate.MAX_NAME),
+        dense=validate.text_or_none("dense", options.get("dense", collections.AUTO), most=validate.MAX_NAME),
         dense_key=validate.text_or_none("dense_key", options.get("dense_key"), most=validate.MAX_NAME),
         vectors_per_passage=validate.whole_or_none("vectors_per_passage", options.get("vectors_per_passage")),
         scoring=_read_scoring(options.get("scorer", "maxsim"), options.get("rerank")),
         unit_vectors=None if unit_vectors is None else validate.flag("unit_vectors", unit_vectors),
         preset=_stored(options.get("preset")),
+        token_pooling=validate.whole_or_none("token_pooling", options.get("token_pooling"), most=MAX_POOLING),
     )
     _check_together(settings)
     return settings
@@ -124,6 +132,10 @@ def with_encoder(settings: NewCollection, encoder: CollectionEncoder | None) -> 
     settings = replace(settings, unit_vectors=unit)
     if encoder is None:
         return settings
+    if settings.dense == collections.AUTO and not encoder.has_dense:
+        settings = replace(settings, dense=None)
+    if encoder.token_pooling > 1:
+        check_pooling(encoder, unit=unit, vectors_per_passage=settings.vectors_per_passage)
     encoder_dim, encoder_vectors = check_dim(encoder.dim), encoder.vectors_per_passage
     if settings.dim not in (None, encoder_dim):
         msg = f"dim is {settings.dim}, but encoder {encoder.spec} has {encoder_dim}; leave it out"
@@ -145,7 +157,25 @@ def without_token_vectors(settings: NewCollection) -> NewCollection:
     if settings.dim is not None or settings.keep_vectors or settings.dense == collections.KEPT or settings.scoring.by_tokens:
         msg = 'encoder "none" creates a collection of texts only; leave dim, keep_vectors, dense="kept" and scorer out'
         raise ConfigError(msg)
-    return replace(with_encoder(settings, None), encoder=collections.TEXTS_ALONE)
+    if settings.token_pooling not in (None, 1):
+        msg = f'token_pooling is {settings.token_pooling}, but encoder "none" computes no token vectors; leave it out'
+        raise ConfigError(msg)
+    dense = None if settings.dense == collections.AUTO else settings.dense
+    return replace(with_encoder(settings, None), encoder=collections.TEXTS_ALONE, dense=dense)
+
+
+def check_pooling(encoder: CollectionEncoder, *, unit: bool, vectors_per_passage: int | None) -> None:
+    """Raise ConfigError if an encoder that pools tokens does not fit: without unit vectors, or with a constant number of them."""
+    msg = f"token_pooling is {encoder.token_pooling}, but "
+    if not unit:
+        raise ConfigError(msg + "clusters of tokens need unit vectors; leave token_pooling out, or give unit_vectors=True")
+    if encoder.vectors_per_passage is not None or vectors_per_passage is not None:
+        raise ConfigError(msg + "every passage has a constant number of vectors (vectors_per_passage); leave one of them out")
+
+
+def makes_dense(row: CollectionRow, encoder: CollectionEncoder) -> bool:
+    """Return whether the encoder computes the dense vectors of a collection that keeps them."""
+    return row.dense == collections.KEPT or (row.dense == collections.AUTO and encoder.has_dense)
 
 
 def _stored(preset: Any) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from pgretrieval.encode.registry import load_encoder
 from pgretrieval.errors import EncoderError, PgRetrievalError, PgRetrievalWarning
 from pgretrieval.importing import whole
 from pgretrieval.index.opened import OpenCollection
+from pgretrieval.index.options import check_pooling
 from pgretrieval.index.vectors import check_dim
 from pgretrieval.index.work import Stage
 
@@ -29,11 +30,18 @@ def build_collection(opened: OpenCollection, stage: Stage | None, *, anew: bool 
     return _built(opened, work)
 
 
-def rebuild_with(opened: OpenCollection, given: str | object, stage: Stage | None) -> BuildReport:
-    """Load another encoder and rebuild the index with it; it becomes the collection's."""
-    named = validate.names_or_object("encoder", given, EncoderError)
-    encoder = load_encoder(named, opened.device, unit=opened.row.unit_vectors)
+def rebuild_with(opened: OpenCollection, given: str | object | None, token_pooling: int | None, stage: Stage | None) -> BuildReport:
+    """Load another encoder, None for the same, and rebuild the index with it; it becomes the collection's.
+
+    `token_pooling` is its factor, None for that of the collection.
+    """
+    row = opened.refresh()
+    named = opened.encoder()[1] if given is None else validate.names_or_object("encoder", given, EncoderError)
+    factor = row.token_pooling if token_pooling is None else token_pooling
+    encoder = load_encoder(named, opened.device, unit=row.unit_vectors, token_pooling=factor)
     check_dim(encoder.dim)
+    if factor > 1:
+        check_pooling(encoder, unit=row.unit_vectors, vectors_per_passage=None)
 
     def work() -> BuildReport:
         return _build(opened, encoder, stage, anew=True, changes_encoder=True)

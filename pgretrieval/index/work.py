@@ -14,6 +14,7 @@ from pgretrieval.db.handles import CollectionTables
 from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.db.tables.rebuilds import Rebuild
 from pgretrieval.encode.base import CollectionEncoder
+from pgretrieval.index.options import makes_dense
 from pgretrieval.types import CollectionId, Int64Array
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ class Work:
     @property
     def makes_dense(self) -> bool:
         """True if the collection's dense vectors are recomputed."""
-        return self.making.encoder is not None and self.collection.keeps_dense and not self.collection.given_dense
+        if self.making.encoder is None or self.encoder is None or self.collection.given_dense:
+            return False
+        return makes_dense(self.collection, self.encoder)
 
     @property
     def writes_words(self) -> bool:

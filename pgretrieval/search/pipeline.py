@@ -248,6 +248,8 @@ def encode_hybrid_query(opened: OpenCollection, query: str, vectors: Any, dense:
     if vectors is not None or given is not None or not row.keeps_dense or row.given_dense:
         return encode_queries(opened, [query] if vectors is None else None, as_list(vectors)), given
     encoding, encoder = opened.encoder()
+    if not opened.makes_dense(encoder):
+        return encode_queries(opened, [query], None), None
     warn_if_truncated([query], encoder)
     tokens, rows = encoder.encode_query_with_dense(query)
     return QueryVectors(tokens, encoding, encoded=[query]), rows[0]

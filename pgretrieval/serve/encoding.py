@@ -21,10 +21,10 @@ def encode(asked: EncodeRequest, collection: Collection) -> bytes:
         raise InputError(msg)
     opened = collection._opened
     opened.forget_old_encoder()
-    row, encoder = opened.row, collection.encoder
+    encoder = collection.encoder
     texts, kind = (asked.queries, "query") if asked.queries is not None else (asked.documents, "document")
     dense: Any = None
-    if row.keeps_dense and not row.given_dense:
+    if opened.makes_dense(encoder):
         arrays, dense = getattr(encoder, f"encode_{kind}_with_dense")(texts)
     else:
         arrays = getattr(encoder, f"encode_{kind}")(texts)

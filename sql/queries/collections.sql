@@ -33,7 +33,7 @@ select pgretrieval.lock_for_change(%(collection_id)s) is not null
 -- name: add_state
 select dim, codebook_id, given_vectors, keep_vectors, dense_dim, given_dense, encoding, dense_encoding,
        vectors_per_passage, identity,
-       (select codebook.identity from pgretrieval.codebook where codebook.codebook_id = collection.codebook_id)
+       (select codebook.identity from pgretrieval.codebook where codebook.codebook_id = collection.codebook_id), dense
 from pgretrieval.collection where collection_id = %(collection_id)s
 
 -- name: settle

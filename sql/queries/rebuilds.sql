@@ -44,6 +44,10 @@ set codebook_id = rebuild.codebook_id,
     given_vectors = collection.given_vectors and rebuild.encoder is null,
     encoding = case when rebuild.encoder is null then collection.encoding else rebuild.encoding end,
     dense_encoding = case when %(dense_dim)s::integer is null then collection.dense_encoding else rebuild.encoding end,
+    dense = case
+        when collection.dense = 'auto' and not collection.given_dense and rebuild.encoder is not null and %(dense_dim)s::integer is null
+        then null else collection.dense
+    end,
     dense_dim = coalesce(%(dense_dim)s, collection.dense_dim),
     vectors_per_passage = rebuild.vectors_per_passage
 from pgretrieval.rebuild

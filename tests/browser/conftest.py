@@ -53,10 +53,10 @@ RECIPES = [
 def fill(url: str) -> None:
     """`kitchen` and `letters`, which has no words; `pantry`, with a row that failed; a violation in `letters`."""
     with pgretrieval.connect(url=url) as database, psycopg.connect(url, autocommit=True) as connection:
-        kitchen = database.create_collection("kitchen", language="english")
+        kitchen = database.create_collection("kitchen", language="english", dense=None)
         kitchen.add(RECIPES)
         kitchen.build()
-        database.create_collection("letters", language=None).add([{"id": "a", "text": "The first letter."}])
+        database.create_collection("letters", language=None, dense=None).add([{"id": "a", "text": "The first letter."}])
         connection.execute(
             """insert into pgretrieval.queue (collection_id, key)
                select collection_id, 'nowhere' from pgretrieval.collection where name = 'letters'"""

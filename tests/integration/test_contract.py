@@ -183,7 +183,16 @@ def test_stats_count_stored_rows(built: pgretrieval.Collection, corpus: Corpus):
     assert stats["tokens"] == sum(map(len, corpus.vectors))
     assert stats["centroids"] > 0
     assert (stats["bits"], stats["dim"], stats["built"], stats["waiting_for_build"]) == (4, 64, True, 0)
-    assert set(stats["bytes"]) == {"centroid", "passage", "posting", "proxy_model", "token_code", "token_vector", "word_posting"}
+    assert set(stats["bytes"]) == {
+        "centroid",
+        "dense_vector",
+        "passage",
+        "posting",
+        "proxy_model",
+        "token_code",
+        "token_vector",
+        "word_posting",
+    }
     # Packed residuals and centroid ids alone.
     assert stats["bytes"]["token_code"] > stats["tokens"] * (2 + 32)
 

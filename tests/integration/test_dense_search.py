@@ -113,7 +113,7 @@ def test_collections_without_dense_vectors_of_the_encoder(
     database: pgretrieval.RetrievalDatabase, connection: psycopg.Connection[object]
 ):
     """The error tells whether there are none, they were given, or they are the application's."""
-    database.create_collection("none", encoder=DenseEncoder()).add(TEXTS)
+    database.create_collection("none", dense=None, encoder=DenseEncoder()).add(TEXTS)
     given = database.create_collection("given", dense="kept", encoder=DenseEncoder())
     given.add(passages(10), vectors=clustered(10), dense=np.eye(10, 24, dtype=np.float32))
     connection.execute("create table public.articles (id text primary key, embedding vector(3))")

@@ -20,11 +20,11 @@ TEXTS = [
 
 
 KINDS: dict[str, dict[str, Any]] = {
-    "docs": {"encoder": "minilm"},
-    "dense": {"encoder": "minilm", "dense": "kept"},
-    "late": {"encoder": "minilm", "language": None},
+    "docs": {"encoder": "minilm", "dense": None},
+    "dense": {"encoder": "minilm"},
+    "late": {"encoder": "minilm", "language": None, "dense": None},
     "texts": {"encoder": "none"},
-    "a/b ü": {"encoder": "minilm"},
+    "a/b ü": {"encoder": "minilm", "dense": None},
 }
 """Collections of `module_service`: with words, with dense vectors as well, with neither, with words only, and with an odd name."""
 
@@ -54,7 +54,7 @@ def module_service(module_database: pgretrieval.RetrievalDatabase, minilm: Colle
 @pytest.fixture
 def docs(database: pgretrieval.RetrievalDatabase, minilm: CollectionEncoder) -> pgretrieval.Collection:
     """A collection with words, built, of a test's own database."""
-    collection = database.create_collection("docs", encoder="minilm")
+    collection = database.create_collection("docs", encoder="minilm", dense=None)
     collection.add(TEXTS)
     collection.build()
     return collection

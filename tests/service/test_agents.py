@@ -164,7 +164,7 @@ async def use_every_tool(agent: Client) -> None:
     assert (why["rank"], why["ranks"]["late"]["rank"], why["ranks"]["words"]["rank"]) == (None, 3, None)
     assert sum(match["share"] for match in why["matches"]) == pytest.approx(why["score"], abs=1e-4)
     assert any("salt" in sentence for sentence in why["lacks"])
-    assert (answers["stats"]["passages"], answers["stats"]["modes"]) == (3, ["hybrid", "late", "words"])
+    assert (answers["stats"]["passages"], answers["stats"]["modes"]) == (3, ["hybrid", "late", "words", "dense"])
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])

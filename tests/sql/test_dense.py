@@ -174,7 +174,7 @@ def test_wrong_arguments_of_a_dense_search(
     docs: pgretrieval.Collection, database: pgretrieval.RetrievalDatabase, connection: Connection, arguments: str, message: str
 ):
     """Wrong arguments raise errors that name the value."""
-    database.create_collection("none")
+    database.create_collection("none", dense=None)
     with pytest.raises(psycopg.Error, match=message) as caught:
         connection.execute(f"select * from pgretrieval.dense_search({arguments})")
     assert caught.value.sqlstate in ("PGR04", "PGR05")
@@ -202,7 +202,7 @@ def test_a_dropped_collection_leaves_nothing(
 ):
     """Partitions of dense vectors exist only for collections that store them, and are dropped."""
     found = "select count(*) from pg_inherits where inhparent = 'pgretrieval.dense_vector'::regclass"
-    database.create_collection("none")
+    database.create_collection("none", dense=None)
     assert connection.execute(found).fetchone() == (1,)
     database.drop_collection("docs")
     assert connection.execute(found).fetchone() == (0,)
@@ -351,7 +351,7 @@ def test_invalid_columns_are_refused(
 def test_adds_must_fit(docs: pgretrieval.Collection, database: pgretrieval.RetrievalDatabase, own: Float32Array):
     """Each passage needs a dense vector of the right dimension."""
     record, vectors = [{"id": "new", "text": "new"}], clustered(1, seed=9)
-    none = database.create_collection("none")
+    none = database.create_collection("none", dense=None)
     with pytest.raises(ConfigError, match=r"'none' stores no dense vectors.*dense=\"kept\""):
         none.add(record, vectors=vectors, dense=own[:1])
     with pytest.raises(InputError, match=r"'docs' stores dense vectors; give dense="):
@@ -386,7 +386,7 @@ def test_adds_in_sql_must_fit(
     dense: str | None,
     message: str,
 ):
-    database.create_collection("none")
+    database.create_collection("none", dense=None)
     with pytest.raises(psycopg.Error, match=message) as caught:
         connection.execute(
             "select pgretrieval.add_passage(%s, 'new', 'new', %s::vector[], dense => %s::vector)",

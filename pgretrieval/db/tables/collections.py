@@ -23,7 +23,10 @@ TEXTS_ALONE = {"kind": "none"}
 """What `encoder` says where passages have no token vectors."""
 
 KEPT = "kept"
-"""What `dense` says where the collection keeps dense vectors itself."""
+"""What `dense` says where the collection keeps a dense vector of every passage."""
+
+AUTO = "auto"
+"""What `dense` says where it keeps what the encoder computes; passages with given token vectors need none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +74,20 @@ class CollectionRow:
         return self.encoder == TEXTS_ALONE
 
     @property
+    def token_pooling(self) -> int:
+        """Factor by which the encoder pools the token vectors of a passage; 1 for none."""
+        factor = str((self.encoder or {}).get("token_pooling", 1))
+        return int(factor) if factor.isdecimal() else 1
+
+    @property
     def keeps_dense(self) -> bool:
-        """True if the collection stores a dense vector for every passage."""
-        return self.dense == KEPT
+        """True if the collection stores dense vectors."""
+        return self.dense in (KEPT, AUTO)
+
+    @property
+    def has_all_dense(self) -> bool:
+        """True if every passage has a stored dense vector."""
+        return self.dense == KEPT or (self.dense == AUTO and not self.given_vectors)
 
     @property
     def settings(self) -> CollectionSettings:
@@ -126,6 +140,7 @@ class NewCollection:
     unit_vectors: bool | None
     dim: int | None = None
     encoder: dict[str, str] | None = None
+    token_pooling: int | None = None
     preset: dict[str, Any] | None = None
 
 
@@ -195,6 +210,7 @@ class AddState(NamedTuple):
     vectors_per_passage: int | None
     identity: UUID
     codebook_identity: UUID | None
+    dense: str | None
 
 
 def require(tables: CollectionTables, identity: UUID) -> None:
@@ -305,6 +321,7 @@ def stats(database: Database, name: str) -> dict[str, Any]:
         "generator": row.generator,
         "keep_vectors": row.keep_vectors,
         "vectors_per_passage": row.vectors_per_passage,
+        "token_pooling": row.token_pooling,
         "codes_inline": inline,
         "language": row.language,
         "title_weight": row.title_weight,

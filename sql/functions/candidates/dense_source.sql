@@ -17,11 +17,11 @@ declare
     key_column text;
     operator text;
 begin
-    if held.dense is null then
+    if held.dense is null or held.dense = 'auto' and held.dense_dim is null then
         raise exception 'collection % has no dense vectors', quote_literal(held.name) using errcode = 'PGR05',
             hint = 'Create it with dense => ''kept'' or schema.table.column, or search without dense vectors.';
     end if;
-    if held.dense = 'kept' then
+    if held.dense in ('kept', 'auto') then
         return query select
             'pgretrieval.dense_vector',
             format('vectors.collection_id = %s and vectors.encoding = %s', held.collection_id, held.dense_encoding),

@@ -34,7 +34,8 @@ begin atomic
     union all
     select 'missing_dense_vector', passage.key, 'the collection keeps dense vectors'
     from pgretrieval.passage
-    where passage.collection_id = (held).collection_id and (select (held).dense = 'kept') and not exists (
+    where passage.collection_id = (held).collection_id
+      and (select (held).dense = 'kept' or (held).dense = 'auto' and not (held).given_vectors) and not exists (
         select from pgretrieval.dense_vector
         where dense_vector.collection_id = (held).collection_id and dense_vector.encoding = (held).dense_encoding
           and dense_vector.bucket = passage.bucket and dense_vector.passage_id = passage.passage_id

@@ -9,7 +9,7 @@ create or replace function pgretrieval.create_collection(
     keep_vectors boolean default false,
     language text default 'english',
     title_weight double precision default 1,
-    dense text default null,
+    dense text default 'auto',
     dense_key text default null,
     vectors_per_passage integer default null,
     scorer text default 'maxsim',
@@ -117,7 +117,7 @@ begin
 
     parents := array['change_lock', 'build_lock', 'following_lock', 'centroid', 'passage', 'token_vector', 'token_code', 'posting',
                      'word_posting']
-               || case when create_collection.dense = 'kept' then array['dense_vector'] end
+               || case when create_collection.dense in ('kept', 'auto') then array['dense_vector'] end
                || case when create_collection.scorer <> 'maxsim' then array['posting_code'] end;  -- tokens by centroid give the scores
     perform pgretrieval.lock_briefly(
         format('creating collection %L', create_collection.name),

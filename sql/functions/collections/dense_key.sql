@@ -10,7 +10,7 @@ declare
     vector_type text;
     key text;
 begin
-    if dense is null or dense = 'kept' then
+    if dense is null or dense in ('kept', 'auto') then
         if given_key is not null then
             raise exception 'dense_key is %, and dense names no table', quote_literal(given_key) using errcode = 'PGR05',
                 hint = 'Leave it out, or give dense as schema.table.column.';

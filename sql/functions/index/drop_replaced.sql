@@ -125,13 +125,13 @@ begin
     if removed > 0 then
         return true;
     end if;
-    if held.dense = 'kept' then
+    if to_regclass(format('pgretrieval.dense_vector_%s', in_collection)) is not null then
         execute format(
             $statement$
             delete from pgretrieval.dense_vector_%1$s where ctid = any(array(
                 select ctid from pgretrieval.dense_vector_%1$s
                 where encoding <> all(array(
-                    select dense_encoding from pgretrieval.collection where collection_id = %1$s
+                    select dense_encoding from pgretrieval.collection where collection_id = %1$s and dense is not null
                     union all
                     select encoding from pgretrieval.rebuild where collection_id = %1$s and not switched
                 ))
@@ -149,7 +149,7 @@ begin
             where relnamespace = 'pgretrieval'::regnamespace and relkind = 'i'
               and relname ~ format('^dense_vector_%s_[0-9]+_hnsw$', in_collection)
               and split_part(relname, '_', 4)::integer <> all(array(
-                  select dense_encoding from pgretrieval.collection where collection_id = in_collection
+                  select dense_encoding from pgretrieval.collection where collection_id = in_collection and dense is not null
                   union all
                   select encoding from pgretrieval.rebuild where collection_id = in_collection and not switched
               ))

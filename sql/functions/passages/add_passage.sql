@@ -61,10 +61,10 @@ begin
     if held.dense = 'kept' and add_passage.dense is null then
         raise exception 'collection % stores dense vectors, and passage % has none', quote_literal(held.name), quote_literal(add_passage.id)
             using errcode = 'PGR05', hint = 'Give dense => its vector.';
-    elsif held.dense is distinct from 'kept' and add_passage.dense is not null then
+    elsif held.dense not in ('kept', 'auto') is not false and add_passage.dense is not null then
         raise exception 'collection % stores no dense vectors', quote_literal(held.name)
             using errcode = 'PGR05', hint = 'Create it with dense => ''kept'', or leave dense out.';
-    elsif held.dense = 'kept' and not (held.given_dense and held.dense_dim is not null) then
+    elsif add_passage.dense is not null and not (held.given_dense and held.dense_dim is not null) then
         perform pgretrieval.settle(
             held.collection_id, null, null, false, @extschema:vector@.vector_dims(add_passage.dense), true
         );
@@ -96,7 +96,7 @@ begin
         insert into pgretrieval.token_vector (collection_id, passage_id, encoding, vectors)
         values (held.collection_id, new_id, held.encoding, unit::@extschema:vector@.halfvec[]);
     end if;
-    if held.dense = 'kept' then
+    if add_passage.dense is not null then
         insert into pgretrieval.dense_vector (collection_id, passage_id, encoding, vector)
         values (held.collection_id, new_id, held.dense_encoding, add_passage.dense::@extschema:vector@.halfvec);
     end if;

@@ -8,10 +8,10 @@ begin
     if @extschema:vector@.vector_norm(dense) = 0 then
         raise exception 'the dense vector of % is zero and has no direction', what using errcode = 'PGR05';
     end if;
-    if @extschema:vector@.vector_dims(dense) <> held.dense_dim or held.dense = 'kept' and @extschema:vector@.vector_dims(dense) > 4000 then
+    if @extschema:vector@.vector_dims(dense) <> held.dense_dim or held.dense in ('kept', 'auto') and @extschema:vector@.vector_dims(dense) > 4000 then
         raise exception 'the dense vector of % has % dimensions, but %', what, @extschema:vector@.vector_dims(dense),
             coalesce('the collection''s have ' || held.dense_dim, '4,000 is the maximum') using errcode = 'PGR05';
     end if;
-    return case when held.dense = 'kept' then @extschema:vector@.l2_normalize(dense) else dense end;
+    return case when held.dense in ('kept', 'auto') then @extschema:vector@.l2_normalize(dense) else dense end;
 end
 $function$;

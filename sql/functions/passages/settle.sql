@@ -12,6 +12,7 @@ begin
     set dim = coalesce(held.dim, settle.dim),
         encoder = coalesce(held.encoder, settle.encoder),
         given_vectors = held.given_vectors or coalesce(settle.given_vectors, false),
+        dense = case when held.dense = 'auto' and held.dense_dim is null and settle.dense_dim is null then null else held.dense end,
         dense_dim = coalesce(held.dense_dim, settle.dense_dim),
         given_dense = held.given_dense or coalesce(settle.given_dense, false)
     where held.collection_id = in_collection;
