@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from pgretrieval import validate
 from pgretrieval.db.tables.collections import CollectionRow
-from pgretrieval.types import Mode
+from pgretrieval.errors import ConfigError
+from pgretrieval.types import MODES, Mode
 
 
 def modes(row: CollectionRow) -> list[Mode]:
@@ -15,3 +17,16 @@ def modes(row: CollectionRow) -> list[Mode]:
     if row.texts_alone:
         return parts
     return ["hybrid", "late", *parts] if parts else ["late"]
+
+
+def mode_of(row: CollectionRow, asked: Any) -> Mode:
+    """Return the mode that was asked for, by default the collection's own. Raises ConfigError if the collection lacks it."""
+    there = modes(row)
+    if asked is None:
+        return there[0] if there else "late"
+    mode = validate.choice("mode", asked, MODES)
+    if mode in ("words", "dense") and mode not in there:
+        has = "language" if mode == "words" else "dense"
+        msg = f"mode is {mode!r}, but collection {row.name!r} has none; choose {' or '.join(there)}, or create it with {has}="
+        raise ConfigError(msg)
+    return mode

@@ -15,8 +15,9 @@ from rich.table import Table
 
 from pgretrieval import presets, validate
 from pgretrieval.cli import console, loading
-from pgretrieval.cli.evaluation import depths_of, judged, searched
+from pgretrieval.cli.evaluation import depths_of, judged
 from pgretrieval.cli.linking import expected_recall, measure_linking
+from pgretrieval.cli.measuring import searched
 from pgretrieval.errors import ConfigError
 from pgretrieval.evaluate.bootstrap import CONFIDENCE, bootstrap_interval
 from pgretrieval.evaluate.evaluation import Outcome
@@ -234,7 +235,8 @@ def _measure(context: typer.Context, benchmark: PublishedBenchmark, name: str, k
         report |= {"collection": collection.name, "encoder": collection.encoder.spec, "passages": total}
         for kind, asked in queries.items():
             texts = judged(asked.texts, asked.qrels, folder, folder) if asked.qrels else asked.texts
-            outcome = searched(collection, texts, depths_of(required_depths(measures)), drop_identical=benchmark.drop_identical)
+            depths = depths_of(required_depths(measures))
+            outcome = searched(collection, "late", texts, depths, drop_identical=benchmark.drop_identical)
             values = query_metrics(measures, asked.qrels or _judged_by_answers(collection, asked, outcome), outcome.runs())
             run = choices.output / f"{collection.name}-{kind}.trec"
             run.parent.mkdir(parents=True, exist_ok=True)
@@ -277,7 +279,7 @@ def _result(
             for one in expected_values(benchmark.name, name)
             if one.measure in values
         ],
-        "query_tokens": fmean(map(len, outcome.vectors.values())),
+        "query_tokens": fmean(map(len, outcome.encoded.values())),
         "milliseconds": outcome.milliseconds(),
         "run": str(run),
     }

@@ -34,9 +34,9 @@ def demo(context: typer.Context) -> None:
             f"Collection {name!r}: {stats['passages']:,} docstrings, {stats['tokens']:,} token vectors, "
             f"{stats['centroids']:,} centroids, {sum(stats['bytes'].values()) / 1e6:,.0f} MB in Postgres; ready in {spent:,.0f} s.",
         )
-        collection.search("warm up")
+        collection.hybrid_search("warm up")
         for question in QUESTIONS:
-            explanation = collection.explain(question, k=5)
+            explanation = collection.explain(question, k=5, mode="hybrid")
             stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in explanation.milliseconds.items())
             console.results.print(f"\n{question}?", style="bold")
             console.results.print(f"milliseconds: {stages}", style="dim")

@@ -11,10 +11,11 @@ from rich.table import Table
 
 from pgretrieval.cli import console, loading
 from pgretrieval.cli.files import qrels_of, queries_of, refuse_standard_input_twice, run_of
+from pgretrieval.cli.measuring import compared_modes, print_modes, searched
 from pgretrieval.cli.target import Target
 from pgretrieval.errors import ConfigError, InputError
 from pgretrieval.evaluate.bootstrap import CONFIDENCE, paired_bootstrap
-from pgretrieval.evaluate.evaluation import Outcome, evaluate_search, fidelities
+from pgretrieval.evaluate.evaluation import fidelities
 from pgretrieval.evaluate.metrics import (
     MAX_CUTOFF,
     mean_metrics,
@@ -24,6 +25,7 @@ from pgretrieval.evaluate.metrics import (
     run_from_ranking,
 )
 from pgretrieval.evaluate.runs import without_identical, write_run
+from pgretrieval.modes import mode_of
 
 if TYPE_CHECKING:
     from pgretrieval.collection import Collection
@@ -42,6 +44,10 @@ DropIdentical = Annotated[
         help="Leave out hits with the id of their query, for collections whose queries are passages.",
         show_default="by the dataset",
     ),
+]
+Asked = Annotated[
+    str | None,
+    typer.Option("--mode", help="Search to measure: hybrid, late, words or dense.", show_default="that of `search`"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
@@ -62,9 +68,16 @@ def evaluate(
     ] = None,
     run: Annotated[Path | None, typer.Option(help="Measure this TREC run file instead of a collection.")] = None,
     write: Annotated[Path | None, typer.Option("--write-run", help="Write the ranking as a TREC run file.")] = None,
+    mode: Asked = None,
+    compare_modes: Annotated[
+        bool, typer.Option("--compare-modes", help="Measure every mode that the collection has, with bootstrap intervals.")
+    ] = False,
     exact: Annotated[
         bool,
-        typer.Option("--exact", help="Compare with exact MaxSim over unquantised vectors; this encodes every passage again."),
+        typer.Option(
+            "--exact",
+            help="Measure mode late, and compare with exact MaxSim over unquantised vectors; this encodes every passage again.",
+        ),
     ] = False,
     drop_identical: DropIdentical = None,
     metrics: Metrics = _METRICS,
@@ -77,13 +90,19 @@ def evaluate(
     refuse_standard_input_twice(queries=queries, qrels=qrels, run=run)
     measures = parse_metrics(metrics)
     if run is not None:
-        if name or queries or dataset or exact or write or qrels is None:
+        if name or queries or dataset or exact or write or mode or compare_modes or qrels is None:
             msg = "--run needs --qrels; apart from these, only --drop-identical, --metrics and --json can be given"
             raise ConfigError(msg)
         found, dropped = without_identical(run_of(run)) if drop_identical else (run_of(run), 0)
         means = mean_metrics(measures, qrels_of(qrels), {MAX_CUTOFF: found})
         _show({"queries": len(found), **({"dropped": dropped} if drop_identical else {}), "metrics": means}, json)
         return
+    if exact and mode not in (None, "late"):
+        msg = f"--mode is {mode!r}, but --exact compares late interaction with exact MaxSim; leave one of them out"
+        raise ConfigError(msg)
+    if compare_modes and (mode or exact or write):
+        msg = "--compare-modes measures every mode; leave --mode, --exact and --write-run out"
+        raise ConfigError(msg)
     with context.obj.connect() as database:
         if dataset is not None:
             if queries or qrels:
@@ -100,9 +119,15 @@ def evaluate(
             raise ConfigError(msg)
         texts = judged(all_texts, judgements, qrels or dataset, queries or dataset)
         depths = sorted({*depths_of(required_depths(measures)), *(_FIDELITY_DEPTHS if exact else ())})
-        outcome = searched(collection, texts, depths, drop_identical=bool(drop_identical))
+        if compare_modes:
+            compared = compared_modes(collection, texts, measures, judgements, depths, drop_identical=bool(drop_identical))
+            console.print_json(compared) if json else print_modes(compared)
+            return
+        chosen = "late" if exact else mode_of(collection._opened.row, mode)
+        outcome = searched(collection, chosen, texts, depths, drop_identical=bool(drop_identical))
         report: dict[str, Any] = {
             "queries": len(texts),
+            "mode": chosen,
             **({"dropped": outcome.dropped} if drop_identical else {}),
             "metrics": mean_metrics(measures, judgements, outcome.runs()),
             "milliseconds": outcome.milliseconds(),
@@ -110,7 +135,7 @@ def evaluate(
         if exact:
             with console.progress_bar("exact MaxSim", collection.stats()["passages"]) as advance:
                 best = collection.exact_rankings(
-                    list(outcome.vectors.values()), depths[-1] + bool(drop_identical), progress=advance
+                    list(outcome.encoded.values()), depths[-1] + bool(drop_identical), progress=advance
                 )
             if drop_identical:
                 best = [[key for key in ids if str(key) != query_id] for query_id, ids in zip(texts, best, strict=True)]
@@ -130,6 +155,7 @@ def compare(
     b: Annotated[str, typer.Argument(help="A collection or TREC run file to compare with it.")],
     qrels: Annotated[Path, typer.Option(help="Judgements, as for evaluate.")],
     queries: Queries = None,
+    mode: Asked = None,
     drop_identical: DropIdentical = None,
     metrics: Metrics = _METRICS,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
@@ -151,7 +177,7 @@ def compare(
             raise ConfigError(msg)
         else:
             texts = judged(all_texts, judgements, qrels, queries)
-            runs = _runs(context.obj, source, texts, depths, drop_identical=bool(drop_identical))
+            runs = _runs(context.obj, source, mode, texts, depths, drop_identical=bool(drop_identical))
         by_query.append(query_metrics(measures, judgements, runs))
     report: dict[str, Any] = {"queries": len(judgements), "confidence": CONFIDENCE, "metrics": {}}
     for measure, values in by_query[0].items():
@@ -170,9 +196,12 @@ def compare(
         _print_comparison(report, a, b)
 
 
-def _runs(target: Target, name: str, texts: dict[str, str], depths: list[int], *, drop_identical: bool) -> Mapping[int, Any]:
+def _runs(
+    target: Target, name: str, mode: str | None, texts: dict[str, str], depths: list[int], *, drop_identical: bool
+) -> Mapping[int, Any]:
     with target.connect() as database:
-        return searched(database.get_collection(name), texts, depths, drop_identical=drop_identical).runs()
+        collection = database.get_collection(name)
+        return searched(collection, mode_of(collection._opened.row, mode), texts, depths, drop_identical=drop_identical).runs()
 
 
 def depths_of(required: list[int]) -> list[int]:
@@ -192,19 +221,6 @@ def judged(
         missing = len(judgements) - len(texts)
         console.errors.print(f"{missing} judged queries are not in {queries_from} and count as failed")
     return texts
-
-
-def searched(collection: Collection, texts: dict[str, str], depths: list[int], *, drop_identical: bool) -> Outcome:
-    """Search for every query at every depth, with a progress bar."""
-    with console.progress_bar(f"searching {collection.name}", len(texts) * len(depths)) as advance:
-        return evaluate_search(
-            texts,
-            depths,
-            lambda text: collection.encoder.encode_query([text])[0],
-            lambda vectors, k: collection.search(vectors=vectors, k=k),
-            advance,
-            drop_identical=drop_identical,
-        )
 
 
 def _indexed(
@@ -231,6 +247,8 @@ def _show(report: dict[str, Any], json: bool) -> None:
 def _print(report: dict[str, Any]) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row("queries", f"{report['queries']:,}")
+    if "mode" in report:
+        table.add_row("mode", report["mode"])
     if "dropped" in report:
         table.add_row("hits with their query's id, dropped", f"{report['dropped']:,}")
     for measure, mean in report["metrics"].items():

@@ -10,7 +10,8 @@ import typer
 from pgretrieval import validate
 from pgretrieval.cli import console
 from pgretrieval.errors import ConfigError
-from pgretrieval.search.options import SearchOptions, old_candidates
+from pgretrieval.modes import mode_of
+from pgretrieval.search.options import SearchOptions, concerns_late, old_candidates
 
 
 def search(
@@ -18,6 +19,14 @@ def search(
     name: Annotated[str, typer.Argument(help="The collection.")],
     query: Annotated[str, typer.Argument(help="The query text.")],
     k: Annotated[int, typer.Option("-k", help="Number of passages to return.")] = 10,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            help="hybrid (all that the collection has), late (interaction: MaxSim alone), words or dense. "
+            "Options of late interaction make it the default.",
+            show_default="hybrid with words or dense vectors",
+        ),
+    ] = None,
     candidates: Annotated[
         str | None,
         typer.Option(help="Number of candidates from the generator.", metavar="INTEGER", show_default="by size"),
@@ -110,7 +119,10 @@ def search(
         **checked_by_search(generator=generator, imputation=read_imputation(imputation), reduction=reduction, scorer=scorer),
     }
     with context.obj.connect() as database:
-        explanation = database.get_collection(name).explain(query, k, **options)
+        collection = database.get_collection(name)
+        late = mode is None and concerns_late(options)
+        chosen = "late" if late else mode_of(collection._opened.row, mode)
+        explanation = collection.explain(query, k, mode=chosen, **options)
     if json:
         for hit in explanation.hits:
             console.print_json(hit.as_dict())

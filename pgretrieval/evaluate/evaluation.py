@@ -5,26 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pgretrieval.evaluate.fidelity import fidelity
 from pgretrieval.evaluate.metrics import run_from_ranking
 from pgretrieval.evaluate.timing import percentiles
-from pgretrieval.types import Float32Array, Hit
+from pgretrieval.types import Hit
 
-Encode = Callable[[str], Float32Array]
-Search = Callable[[Float32Array, int], list[Hit]]
+Encode = Callable[[str], Any]
+Search = Callable[[Any, int], list[Hit]]
 
 
 @dataclass(slots=True)
 class Outcome:
     """Rankings and times: `rankings[k][query id]` are the ids of the k hits, best first, and `scores` their scores.
 
-    `dropped` counts the queries whose own passage was removed from the hits of the deepest search.
+    `encoded` is what the search takes for each query, such as token vectors (tokens, dim). `dropped` counts the queries whose own
+    passage was removed from the hits of the deepest search.
     """
 
     rankings: dict[int, dict[str, list[str]]] = field(default_factory=dict)
     scores: dict[int, dict[str, list[float]]] = field(default_factory=dict)
-    vectors: dict[str, Float32Array] = field(default_factory=dict)
+    encoded: dict[str, Any] = field(default_factory=dict)
     encode_ms: list[float] = field(default_factory=list)
     search_ms: dict[int, list[float]] = field(default_factory=dict)
     dropped: int = 0
@@ -67,12 +69,12 @@ def evaluate_search(
             search(encode(text), k + extra)
     for query_id, text in queries.items():
         started = time.perf_counter()
-        outcome.vectors[query_id] = encode(text)
+        outcome.encoded[query_id] = encode(text)
         outcome.encode_ms.append((time.perf_counter() - started) * 1e3)
     for k in depths:
-        for query_id, vectors in outcome.vectors.items():
+        for query_id, encoded in outcome.encoded.items():
             started = time.perf_counter()
-            hits = search(vectors, k + extra)
+            hits = search(encoded, k + extra)
             outcome.search_ms.setdefault(k, []).append((time.perf_counter() - started) * 1e3)
             if drop_identical:
                 others = [hit for hit in hits if str(hit.id) != query_id]

@@ -268,6 +268,11 @@ def read_options(scoring: Scoring, k: Any, options: Mapping[str, Any]) -> Search
     return SearchRequest(k, scanned, by_words, cross_encoder, min_score, matches)
 
 
+def concerns_late(options: Mapping[str, Any]) -> bool:
+    """Return whether an option is given that only late interaction has."""
+    return any(value is not None and name in _OF_LATE for name, value in options.items())
+
+
 def refuse_of_late(mode: str, options: Mapping[str, Any]) -> None:
     """Raise ConfigError for an option of late interaction in a search of another mode."""
     for name, value in options.items():

@@ -6,7 +6,7 @@ from typing import Any
 
 from pgretrieval.collection import Collection
 from pgretrieval.errors import ConfigError, InputError
-from pgretrieval.modes import modes
+from pgretrieval.modes import mode_of
 from pgretrieval.search.explained import MatchExplanation
 from pgretrieval.search.words import found_words
 from pgretrieval.serve.requests import ExplainRequest, SearchRequest
@@ -57,11 +57,4 @@ def _mode(collection: Collection, asked: SearchRequest) -> Mode:
     row = collection._opened.row
     if row.texts_alone:
         row = collection._opened.refresh()  # a rebuild may have given it an encoder
-    there = modes(row)
-    if asked.mode is None:
-        return "late" if asked.query is None or not there else there[0]
-    if asked.mode in ("words", "dense") and asked.mode not in there:
-        has = "language" if asked.mode == "words" else "dense"
-        msg = f"mode is {asked.mode!r}, but collection {row.name!r} has none; choose {' or '.join(there)}, or create it with {has}="
-        raise ConfigError(msg)
-    return asked.mode
+    return "late" if asked.mode is None and asked.query is None else mode_of(row, asked.mode)

@@ -19,6 +19,7 @@ import numpy as np
 import psycopg
 import pytest
 
+import pgretrieval
 from pgretrieval.cli.main import main
 from pgretrieval.database import open_database
 from pgretrieval.db import schema
@@ -163,6 +164,29 @@ def test_search_scores_what_its_words_find(url: str, indexed: Done):
     assert re.search(r"passages decoded +20\b", done.err)
 
 
+def test_a_mode_of_search_is_chosen(url: str, indexed: Done, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """A search is hybrid by default, late with an option of late interaction, and otherwise as --mode says."""
+    search = ("--database", url, "search", "animals", "frog near water", "-k", "5", "--json")
+    default = run_here(monkeypatch, capsys, *search)
+    with pgretrieval.connect(url) as database:
+        animals = database.get_collection("animals")
+        expected = {
+            "hybrid": animals.hybrid_search("frog near water", 5),
+            "late": animals.search("frog near water", 5),
+            "words": animals.text_search("frog near water", 5),
+        }
+        wide = animals.search("frog near water", 5, probes=3)
+    assert default.objects == [hit.as_dict() for hit in expected["hybrid"]]
+    for mode, hits in expected.items():
+        assert run_here(monkeypatch, capsys, *search, "--mode", mode).objects == [hit.as_dict() for hit in hits]
+    assert run_here(monkeypatch, capsys, *search, "--probes", "3").objects == [hit.as_dict() for hit in wide]
+    refused = run_here(monkeypatch, capsys, *search, "--mode", "hybrid", "--probes", "3")
+    assert (refused.code, refused.out) == (1, "")
+    assert 'probes is 3, which mode "hybrid" does not use' in refused.err
+    unknown = run_here(monkeypatch, capsys, *search, "--mode", "best")
+    assert "mode is 'best'; choose" in unknown.err
+
+
 def test_search_leaves_out_lower_scores(
     url: str, indexed: Done, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -182,7 +206,7 @@ def test_search_leaves_out_lower_scores(
 def test_search_prints_for_reading(url: str, indexed: Done, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Text output has rank, score, title and text; the environment's URL is used."""
     monkeypatch.setenv("PGRETRIEVAL_DATABASE_URL", url)
-    done = run_here(monkeypatch, capsys, "search", "animals", "frog near water", "-k", "2")
+    done = run_here(monkeypatch, capsys, "search", "animals", "frog near water", "-k", "2", "--mode", "late")
     assert done.code == 0, done.err
     first = done.out.splitlines()[0]
     assert first.split()[0] == "1"
@@ -208,7 +232,7 @@ def test_evaluate_prints_the_contracted_object(
     assert done.code == 0, done.err
     assert len(done.objects) == 1
     report = done.objects[0]
-    assert set(report) == {"queries", "metrics", "milliseconds", "exact", "fidelity@10", "fidelity@100"}
+    assert set(report) == {"queries", "mode", "metrics", "milliseconds", "exact", "fidelity@10", "fidelity@100"}
     assert report["queries"] == 6
     assert set(report["metrics"]) == set(report["exact"]["metrics"]) == {"nDCG@10", "Success@5"}
     assert report["metrics"]["Success@5"] > 0.8

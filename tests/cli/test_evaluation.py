@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ ANIMALS = ["cat", "dog", "horse", "eagle", "salmon", "frog"]
 DEEDS = ["sleeps all day", "hunts at night", "eats green leaves", "sings in spring"]
 DOCUMENTS = {f"{animal}-{d}": f"the {animal} {deed}" for animal in ANIMALS for d, deed in enumerate(DEEDS)}
 QUERIES = {f"q{number}": f"a {animal} in spring" for number, animal in enumerate(ANIMALS)}
+MODES = ["hybrid", "late", "words", "dense"]
 QRELS = {f"q{number}": {f"{animal}-3": 2, f"{animal}-0": 1} for number, animal in enumerate(ANIMALS)}
 
 
@@ -72,6 +74,41 @@ def test_runs_are_written_measured_and_compared(command: Command, files: dict[st
     code, out, err = command("compare", run, "animals", *judged[:4])
     assert code == 0, err
     assert "+0.0000 … +0.0000" in out
+
+
+def test_each_mode_is_measured_and_all_are_compared(command: Command, files: dict[str, Path], tmp_path: Path):
+    """--mode measures its search, by default that of `search`; --compare-modes prints the same means with intervals."""
+    assert command("index", "animals", files["corpus.jsonl"])[0] == 0
+    judged = ["animals", "--queries", files["queries.jsonl"], "--qrels", files["qrels.tsv"], "--metrics", "nDCG@10 P@1"]
+    reports, runs = {}, {}
+    for mode in MODES:
+        code, out, err = command("evaluate", *judged, "--json", "--mode", mode, "--write-run", tmp_path / mode)
+        assert code == 0, err
+        reports[mode], runs[mode] = json.loads(out), (tmp_path / mode).read_text()
+        assert reports[mode]["mode"] == mode
+        searched = command("search", "animals", QUERIES["q0"], "--mode", mode, "--json")[1].splitlines()
+        ids = [line.split()[2] for line in runs[mode].splitlines() if line.startswith("q0 ")]
+        assert ids == [json.loads(line)["id"] for line in searched]
+    assert len(set(runs.values())) == len(MODES)
+    code, out, err = command("evaluate", *judged, "--json", "--compare-modes")
+    assert code == 0, err
+    compared = json.loads(out)
+    assert (compared["queries"], compared["confidence"], list(compared["modes"])) == (6, 0.95, MODES)
+    for mode, row in compared["modes"].items():
+        assert {name: one["mean"] for name, one in row["metrics"].items()} == pytest.approx(reports[mode]["metrics"])
+        assert all(0 <= one["interval"][0] <= one["mean"] <= one["interval"][1] <= 1 for one in row["metrics"].values())
+        assert row["milliseconds"]["search"]["p50"] > 0
+    code, out, err = command("evaluate", *judged, "--compare-modes")
+    assert "6 queries, 95% intervals" in out
+    for mode, report in reports.items():
+        assert re.search(rf"^{mode} +{report['metrics']['nDCG@10']:.4f} \(\d\.\d+ … \d\.\d+\)", out, re.MULTILINE)
+    code, out, err = command("evaluate", *judged)
+    assert re.search(r"^mode +hybrid *$", out, re.MULTILINE)
+    assert f"{reports['hybrid']['metrics']['nDCG@10']:.4f}" in out
+    code, out, err = command("evaluate", *judged, "--exact", "--json")
+    assert json.loads(out)["mode"] == "late"
+    code, out, err = command("compare", tmp_path / "words", *judged, "--mode", "words", "--json")
+    assert json.loads(out)["metrics"]["nDCG@10"]["difference"] == 0
 
 
 def test_files_that_can_be_read_once(command: Command, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -146,7 +183,7 @@ def test_queries_that_are_passages_do_not_find_themselves(command: Command, own_
     assert command("index", "animals", own_queries["corpus.jsonl"])[0] == 0
     judged = ["--queries", own_queries["queries.jsonl"], "--qrels", own_queries["qrels.tsv"]]
     kept, run = tmp_path / "kept.trec", tmp_path / "run.trec"
-    code, out, err = command("evaluate", "animals", *judged, "--metrics", "RR@10", "--json", "--write-run", kept)
+    code, out, err = command("evaluate", "animals", *judged, "--metrics", "RR@10", "--json", "--mode", "late", "--write-run", kept)
     assert code == 0, err
     whole = json.loads(out)
     assert "dropped" not in whole
@@ -167,7 +204,9 @@ def test_queries_that_are_passages_do_not_find_themselves(command: Command, own_
     assert code == 0, err
     assert json.loads(out)["metrics"]["RR@9"] == pytest.approx(report["metrics"]["RR@10"], abs=0.02)
     assert json.loads(out)["dropped"] == 6
-    code, out, err = command("compare", kept, "animals", *judged, "--drop-identical", "--metrics", "Success@5", "--json")
+    code, out, err = command(
+        "compare", kept, "animals", *judged, "--mode", "late", "--drop-identical", "--metrics", "Success@5", "--json"
+    )
     assert code == 0, err
     row = json.loads(out)["metrics"]["Success@5"]
     assert row["a"] == row["b"] > 0
@@ -220,6 +259,12 @@ def test_a_dataset_that_cannot_be_downloaded(database_url: str, tmp_path: Path):
         (["evaluate", "--dataset", "beir/scifact"], "dataset 'beir/scifact' has no qrels; give a split"),
         (["evaluate", "--dataset", "beir/scifact/test", "--qrels", "QRELS"], "has queries and qrels of its own"),
         (["evaluate", "animals", "--run", "QRELS", "--qrels", "QRELS"], "--run needs --qrels; apart from these"),
+        (["evaluate", "--mode", "late", "--run", "QRELS", "--qrels", "QRELS"], "--run needs --qrels; apart from these"),
+        (["evaluate", "--compare-modes", "--run", "QRELS", "--qrels", "QRELS"], "--run needs --qrels; apart from these"),
+        (["evaluate", "animals", "--mode", "words", "--exact"], "--mode is 'words', but --exact compares late interaction"),
+        (["evaluate", "animals", "--mode", "words", "--compare-modes"], "--compare-modes measures every mode; leave --mode"),
+        (["evaluate", "animals", "--exact", "--compare-modes"], "--compare-modes measures every mode; leave --mode"),
+        (["evaluate", "animals", "--write-run", "run", "--compare-modes"], "leave --mode, --exact and --write-run out"),
         (["compare", "animals", "others", "--qrels", "QRELS"], "'animals' is not a file, and a collection needs --queries"),
     ],
 )

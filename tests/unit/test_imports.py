@@ -57,6 +57,7 @@ ALLOWED = {
         "evaluate",
         "index",
         "mcp",
+        "modes",
         "pages",
         "rerank",
         "search",
