@@ -3,9 +3,9 @@
     python benchmarks/pooled.py --cache DIR [--sets scifact ...] [--encoder FOLDER ...]
 
 The constant number is that of an untrained pooling: vector c is the mean of the c-th of C equal parts of a passage. A FOLDER is an
-encoder with its own pooling. All ways to store a set are searched in turns, the last of them twice, as a control: a difference of
-times counts only beyond what equal rows differ by. Measurements are added to benchmarks/results/pooled.json, from which
-pooled.md is generated.
+encoder with its own pooling, `token_pooling` that of a collection. All ways to store a set are searched in turns, the last of them
+twice, as a control: a difference of times counts only beyond what equal rows differ by. Measurements are added to
+benchmarks/results/pooled.json, from which pooled.md is generated.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ import numpy as np
 from benchmarks import machine, vectors
 from benchmarks.run import RESULTS, Measured, build, quality, say, serving, unit
 from benchmarks.vectors import Vectors
+from pgretrieval.encode.pooling import pooled
 from pgretrieval.evaluate.timing import percentiles
 from pgretrieval.numerics.maxsim import maxsim_many
 from pgretrieval.types import Float32Array
 
 SETS = ("scifact", "stackexchange_small", "medquad")
 SIZES = (16, 32, 64)
+FACTORS = (2, 3)
 WHOLE = "all tokens"
 _QUERIES = 200
 _BLOCK = 1024
@@ -73,6 +75,12 @@ def clusters(count: int) -> Callable[[Float32Array], Float32Array]:
     return lambda tokens: pooling.pool_one(torch.from_numpy(tokens)).numpy()
 
 
+def by_factor(data: Vectors, factor: int) -> Iterator[Float32Array]:
+    """What a collection with this token_pooling stores of each passage."""
+    for tokens in data.arrays():
+        yield from pooled([unit(tokens)], factor)
+
+
 def stored(data: Vectors, arrays: Iterator[Float32Array]) -> Vectors:
     """The same collection with other passage vectors."""
     made = list(arrays)
@@ -106,6 +114,8 @@ def ways(data: Vectors, bits: tuple[int, ...]) -> Iterator[tuple[str, int | None
                 lambda count=count: stored(data, (mean_of_parts(one, count) for one in data.arrays())),
             )
             yield f"clusters, C = {count}", count, some, lambda count=count: stored(data, map(clusters(count), data.arrays()))
+    for factor in FACTORS:
+        yield f"token_pooling={factor}", None, 4, lambda factor=factor: stored(data, by_factor(data, factor))
     yield "punctuation skipped", None, 4, lambda: stored(data, without_punctuation(data))
 
 
@@ -239,12 +249,13 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="folder for token vectors, kept between runs")
     parser.add_argument("--sets", nargs="+", default=SETS)
     parser.add_argument("--bits", nargs="+", type=int, default=(4, 2))
+    parser.add_argument("--at-most", nargs=2, type=int, metavar=("QUERIES", "PASSAGES"), help="limit larger sets")
     parser.add_argument("--ways", nargs="+", help="only those whose name begins so")
     parser.add_argument("--encoder", nargs="*", default=[], metavar="FOLDER", help="encoders that pool, measured too")
     options = parser.parse_args()
     described_machine = machine.describe()
     for name in options.sets:
-        data = chosen(vectors.load(name, options.cache))
+        data = chosen(vectors.load(name, options.cache, at_most=options.at_most and tuple(options.at_most)))
         made = [
             Stored(way, count, bits, make())
             for way, count, bits, make in ways(data, tuple(options.bits))

@@ -72,17 +72,27 @@ def load(name: str, cache: Path, encoder: str = ENCODER, *, at_most: tuple[int, 
     """Read the collection, and its vectors from the cache, computing them if missing.
 
     `at_most` limits a larger collection to so many judged queries and passages, all that are judged among them, drawn by seed.
+    Their vectors are copied if the cache has those of the whole collection.
     """
     source, folder = data_folder() / name, cache / f"{name}-{called(encoder)}"
-    passages = list(read_passages(source / "corpus.jsonl.gz"))
+    passages = whole = list(read_passages(source / "corpus.jsonl.gz"))
     qrels = read_qrels(source / "qrels.tsv")
-    queries = [(query_id, text) for query_id, text in read_queries(source / "queries.jsonl.gz") if query_id in qrels]
+    queries = judged = [(query_id, text) for query_id, text in read_queries(source / "queries.jsonl.gz") if query_id in qrels]
+    full = folder
     if at_most and (len(queries) > at_most[0] or len(passages) > at_most[1]):
         folder = cache / f"{name}-{at_most[0]}-{at_most[1]}-{called(encoder)}"
         order = np.random.default_rng(_SEED).permutation(len(queries))[: at_most[0]]
         queries = [queries[place] for place in np.sort(order).tolist()]
         qrels = {query_id: qrels[query_id] for query_id, _ in queries}
         passages = sample_passages(passages, relevant(qrels), at_most[1])
+    if not (folder / "done.json").exists() and folder != full and (full / "done.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        for side, all_ids, ids in (
+            ("query", [query_id for query_id, _ in judged], [query_id for query_id, _ in queries]),
+            ("document", [passage.id for passage in whole], [passage.id for passage in passages]),
+        ):
+            _save(folder, side, _chosen(full, side, all_ids, set(ids)))
+        (folder / "done.json").write_text(json.dumps({"passages": len(passages), "queries": len(queries)}))
     if not (folder / "done.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         loaded = load_encoder(encoder)
@@ -274,6 +284,13 @@ def _write_shuffled(folder: Path, parts: Sequence[Vectors], order: Int64Array, l
 def _save(folder: Path, side: str, arrays: Sequence[NDArray[np.floating]]) -> None:
     np.save(folder / f"{side}_vectors.npy", np.concatenate(arrays).astype(np.float16))
     np.save(folder / f"{side}_lengths.npy", np.array([len(array) for array in arrays], dtype=np.int32))
+
+
+def _chosen(folder: Path, side: str, all_ids: Sequence[str], ids: Collection[str]) -> list[NDArray[np.float16]]:
+    """The vectors of some passages or queries of a collection, in its order."""
+    vectors, offsets = _read(folder, side)
+    spans = zip(all_ids, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
+    return [vectors[start:end] for key, start, end in spans if key in ids]
 
 
 def _read(folder: Path, side: str) -> tuple[NDArray[np.float16], Int64Array]:
