@@ -21,7 +21,10 @@ def index(
     name: Annotated[str, typer.Argument(help="The collection; created if it does not exist.")],
     corpus: Annotated[
         list[Path],
-        typer.Argument(help="Files of passages: JSON Lines, CSV, TSV, Parquet, Arrow, or a folder of save_to_disk."),
+        typer.Argument(
+            help="Tables (JSON Lines, CSV, TSV, Parquet, Arrow, folders of save_to_disk, hf:NAME), documents (text, Markdown, "
+            "HTML, PDF), or folders of documents."
+        ),
     ],
     id_column: Annotated[
         str | None, typer.Option("--id", help="Column of the ids.", show_default="id, or else _id", metavar="COLUMN")
@@ -43,6 +46,13 @@ def index(
     blank: Annotated[
         str, typer.Option(help="Passages without text: error, skip (left out), or title (the title becomes the text).")
     ] = "error",
+    chunk: Annotated[
+        int | None,
+        typer.Option(help="Cut texts into passages of at most so many tokens of the encoder.", show_default="whole texts"),
+    ] = None,
+    overlap: Annotated[
+        int | None, typer.Option(help="Tokens that a passage of a text repeats of the one before it.", show_default="0")
+    ] = None,
     preset: Annotated[
         str | None,
         typer.Option(help=f"System of a paper, for options that are not given: {', '.join(presets.PRESETS)}.", show_default="none"),
@@ -94,7 +104,7 @@ def index(
     ] = None,
     update: Annotated[bool, typer.Option("--update", help="Replace passages whose title, text or metadata changed.")] = False,
 ) -> None:
-    """Add files of passages to a collection and build its index.
+    """Add files of passages or documents to a collection and build its index.
 
     Existing passages are unchanged, so an interrupted run can be resumed by running it again. A passage with different content is
     an error, unless --update replaces it.
@@ -119,15 +129,18 @@ def index(
         "text": text_column,
         "metadata": metadata or None,
         "blank": validate.choice("blank", blank, BLANKS),
+        "chunk": chunk,
+        "overlap": overlap,
     }
-    with lines.held(corpus) as files:
+    with lines.held(corpus) as files, context.obj.connect() as database:
+        if chunk is not None:
+            reading["count_tokens"] = loading.token_counter(database, name, encoder, preset)
         sources = [partial(read_passages, *file, **reading) for file in files]
         with console.warnings_printed():
             total = loading.count_checked(sources)
-        with context.obj.connect() as database:
-            collection = loading.open_or_create(database, name, encoder, bits, options)
-            stored = loading.load(collection, sources, total, update=update)
-            held = collection.stats()
+        collection = loading.open_or_create(database, name, encoder, bits, options)
+        stored = loading.load(collection, sources, total, update=update)
+        held = collection.stats()
     console.errors.print(
         f"{stored:,} passages {'added or changed' if update else 'added'}, {total - stored:,} already stored; {name!r} now "
         f"contains {held['passages']:,} passages, {held['tokens']:,} tokens and {held['centroids']:,} centroids",

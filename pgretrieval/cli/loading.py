@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgretrieval import presets
 from pgretrieval.cli import console
+from pgretrieval.encode.registry import load_encoder
 from pgretrieval.errors import ConfigError, DuplicateIdError, PgRetrievalWarning
 from pgretrieval.types import Passage
 
@@ -45,6 +46,19 @@ def open_or_create(
     return collection
 
 
+def token_counter(database: RetrievalDatabase, name: str, encoder: str | None, preset: str | None) -> Callable[[str], int] | None:
+    """Return the function that counts a text's tokens as the collection's encoder does, also before `open_or_create`.
+
+    Collections of texts only have none.
+    """
+    if name in database.list_collections():
+        collection = database.get_collection(name)
+        return None if collection.settings.texts_alone else collection.encoder.count_tokens
+    if encoder is None:
+        encoder = "minilm" if preset is None else presets.PRESETS[preset].collection.get("encoder", "minilm")
+    return None if encoder == "none" else load_encoder(encoder).count_tokens
+
+
 def count_checked(sources: Iterable[Source]) -> int:
     """Read every passage once, to find invalid input before hours of encoding. Raises InputError, DuplicateIdError."""
     seen: set[str] = set()
@@ -77,7 +91,7 @@ def load(collection: Collection, sources: Iterable[Source], total: int, *, updat
                 added += report.passages
                 truncated += report.truncated
     if truncated:
-        console.errors.print(f"{truncated:,} texts were longer than the model's limit and were truncated")
+        console.errors.print(f"{truncated:,} texts were longer than the model's limit and were truncated; --chunk cuts them")
     if not collection.settings.texts_alone:
         with console.stage_bars() as stage:
             collection.build(stage=stage)

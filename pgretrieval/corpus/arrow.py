@@ -19,6 +19,7 @@ ROWS = 1_000
 _FILE_FORMAT = b"ARROW1"
 
 Row = tuple[str, dict[str, Any]]
+"""Place of a row, and its values by column."""
 
 
 def read_parquet(path: Path, name: str, columns: Columns) -> Iterator[Row]:
@@ -29,7 +30,7 @@ def read_parquet(path: Path, name: str, columns: Columns) -> Iterator[Row]:
         file = parquet.ParquetFile(path, pre_buffer=False, buffer_size=2**20)
     with file:
         kept = columns.check(file.schema_arrow.names, name)
-        yield from _rows(file.iter_batches(batch_size=ROWS, columns=kept), name, "Parquet")
+        yield from rows_of_batches(file.iter_batches(batch_size=ROWS, columns=kept), name, "Parquet")
 
 
 def read_arrow(path: Path, name: str, columns: Columns) -> Iterator[Row]:
@@ -46,7 +47,7 @@ def read_arrow(path: Path, name: str, columns: Columns) -> Iterator[Row]:
             reader = ipc.open_file(mapped) if is_file else ipc.open_stream(mapped)
         kept = columns.check(reader.schema.names, name)
         batches = map(reader.get_batch, range(reader.num_record_batches)) if is_file else iter(reader)
-        yield from _rows((batch.select(kept) for batch in batches), name, "Arrow")
+        yield from rows_of_batches((batch.select(kept) for batch in batches), name, "Arrow")
 
 
 def is_saved_dataset(path: Path) -> bool:
@@ -69,7 +70,8 @@ def read_saved_dataset(path: Path, name: str, columns: Columns) -> Iterator[Row]
         yield from read_arrow(path / file, f"{name}/{file}", columns)
 
 
-def _rows(batches: Iterator[Any], name: str, kind: str) -> Iterator[Row]:
+def rows_of_batches(batches: Iterator[Any], name: str, kind: str) -> Iterator[Row]:
+    """Yield ("NAME: row N", row) of batches or tables of pyarrow; `kind` is what errors call their format."""
     row = 0
     while True:
         with _reading(f"{name}: row {row + 1}", kind):

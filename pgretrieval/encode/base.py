@@ -142,6 +142,12 @@ class CollectionEncoder:
         """Return the tokens of each document, one for each vector, or None if the encoder does not tell them, or pools them."""
         return None if self.token_pooling > 1 else self._tokens("document_tokens", texts)
 
+    def count_tokens(self, text: str) -> int:
+        """Return the number of a text's tokens, without markers and limit; of its words if the model has no tokenizer."""
+        (checked,) = _text_list([text])
+        count = getattr(self._model.loaded(), "count_tokens", None)
+        return int(self._model.alone(lambda: count(checked))) if callable(count) else len(checked.split())
+
     def count_truncated(self, texts: Sequence[str] | str) -> int:
         """Return the number of documents beyond the model's limit; 0 for encoders that cannot count (user objects)."""
         return self._count("count_truncated", "document", texts)

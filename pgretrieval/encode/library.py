@@ -77,6 +77,13 @@ class LibraryEncoder:
         """Return the tokens of each document, one for each vector, with offsets of characters; None if the model pools them."""
         return self._tokens(texts, "document")
 
+    def count_tokens(self, text: str) -> int:
+        """Return the number of a text's tokens, without markers and limit; of its words if the model has no tokenizer."""
+        tokenizer = self._model.tokenizer
+        if tokenizer is None:
+            return len(text.split())
+        return len(tokenizer(text, add_special_tokens=False, truncation=False, padding=False, verbose=False)["input_ids"])
+
     def count_truncated(self, texts: Sequence[str]) -> int:
         """Return the number of documents with more tokens, markers included, than the model's limit."""
         return self._count_longer(texts, "document")

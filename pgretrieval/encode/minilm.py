@@ -100,6 +100,11 @@ class MiniLMEncoder:
 
     document_tokens = query_tokens
 
+    def count_tokens(self, text: str) -> int:
+        """Return the number of a text's tokens, without markers and limit."""
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        return sum(len(part.ids) for part in (encoding, *encoding.overflowing))
+
     def count_truncated(self, texts: Sequence[str]) -> int:
         """Return the number of texts with more than 256 tokens, markers included."""
         candidates = self.may_exceed(texts)

@@ -115,6 +115,14 @@ def test_counts_texts_that_are_cut(minilm: CollectionEncoder) -> None:
     assert minilm.count_truncated(texts) == 2
 
 
+def test_counts_tokens_beyond_the_limit(minilm: CollectionEncoder) -> None:
+    """Without the two markers."""
+    texts = ("", " ", "word", "word " * 1_000, "incomprehensibilities")
+    assert [minilm.count_tokens(text) for text in texts] == [0, 0, 1, 1_000, 6]
+    with pytest.raises(InputError):
+        minilm.count_tokens("\0")
+
+
 def test_empty_input(minilm: CollectionEncoder) -> None:
     assert minilm.encode_query([]) == []
     assert minilm.encode_document([]) == []

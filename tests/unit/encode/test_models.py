@@ -36,6 +36,7 @@ def test_stanford_folder(stanford_folder: Path) -> None:
     assert encoder.count_truncated([fits, cut]) == 1
     assert encoder.count_truncated_queries(["a " * 9, "a " * 10, "a"]) == 1  # 12 tokens with three markers
     assert len(encoder.encode_document(cut)[0]) == 20
+    assert [encoder.count_tokens(text) for text in ("", "a bank", "a " * 40)] == [0, 2, 40]  # without markers and limit
 
 
 def test_library_object_is_used_as_it_is(library_folder: Path) -> None:

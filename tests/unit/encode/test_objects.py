@@ -31,6 +31,10 @@ class WordEncoder:
         return self.encode_query(texts)
 
 
+def test_words_are_counted_without_a_tokenizer() -> None:
+    assert load_encoder(WordEncoder()).count_tokens(" one  two ") == 2
+
+
 class Returns:
     """Returns the same value for every call."""
 
