@@ -138,18 +138,20 @@ class Collection(StoredCollection):
         id: Any,
         k: int = 10,
         *,
+        mode: Mode = "late",
         vectors: Any = None,
         dense: Any = None,
         **options: Unpack[SearchOptions],
     ) -> MatchExplanation:
         """Tell why a search returns a passage, or does not: similarities, ranks, and what the passage lacks.
 
-        The search is that of `search`, with the same options; not by a cross-encoder, which compares no tokens.
+        The search is that of the mode, with the same options; not by a cross-encoder, which compares no tokens.
 
         Args:
             query: The query text. With `vectors`, it is searched by words only, and may be None.
             id: The id of the passage.
             k: Number of passages that the search returns.
+            mode: The search that `MatchExplanation.rank` is of, as for `explain`. Tokens are compared in every mode.
             vectors: Token vectors of the query (tokens, dim), instead of the text's.
             dense: Dense vector of the query (dense dim,), instead of the encoder's.
             options: See `SearchOptions`.
@@ -158,6 +160,7 @@ class Collection(StoredCollection):
             PassageNotFoundError: The collection has no such passage.
             PgRetrievalError: The errors of `search`.
         """
+        mode = validate.choice("mode", mode, MODES)
         request = read_options(self._row.scoring, k, options)
         if request.cross_encoder is not None:
             msg = (
@@ -172,7 +175,12 @@ class Collection(StoredCollection):
         pipeline = self._pipeline  # first, since it imports torch with its own message
         from pgretrieval.search.why import explain_match
 
-        return self._opened.retry(lambda: explain_match(self._opened, pipeline, key, query, vectors, dense, request))
+        hits = None
+        if mode != "late":
+            refuse_of_late(mode, options)
+            text = query if mode != "dense" or dense is None else None
+            hits = self._by_mode(mode, text, k, options, vectors=vectors, dense=dense).hits
+        return self._opened.retry(lambda: explain_match(self._opened, pipeline, key, query, vectors, dense, request, mode, hits))
 
     def _search(self, queries: list[str] | None, vectors: list[Any] | None, k: int, options: SearchOptions) -> list[Explanation]:
         """Return one explanation for each query, with its hits."""

@@ -55,8 +55,7 @@ def print_explanation(explanation: MatchExplanation) -> None:
     """Print the outcome, what the passage lacks, its ranks, and the best token for each query token."""
     passage = explanation.passage
     console.results.print(" ".join((passage.title or passage.id).split()), style="cyan")
-    outcome = "not a hit of the search" if explanation.rank is None else f"hit {explanation.rank:,} of the search"
-    console.results.print(outcome + ("" if explanation.score is None else f", score {explanation.score:.4f}"))
+    console.results.print(explanation.outcome + ("" if explanation.score is None else f", score {explanation.score:.4f}"))
     for sentence in explanation.lacks:
         console.results.print(f"- {sentence}")
     if explanation.note:

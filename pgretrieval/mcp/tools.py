@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
@@ -24,6 +24,7 @@ from pgretrieval.serve.requests import (
     Where,
 )
 from pgretrieval.serve.service import Service
+from pgretrieval.types import Mode
 
 INSTRUCTIONS = (
     "Passages of text in collections of a Postgres database, found by meaning and by words. Call list_collections first. "
@@ -44,7 +45,7 @@ class FindRequest(Request):
     collection: str = _COLLECTION
     query: str = Field(description="A question, a phrase or a few words.")
     k: int = Field(10, description="Number of passages to return.")
-    mode: Literal["hybrid", "late", "words", "dense"] | None = Field(
+    mode: Mode | None = Field(
         None,
         description="What to compare: tokens by late interaction (late), words by BM25 (words), whole passages (dense), or all "
         "that the collection has (hybrid). Leave it out for the collection's best; stats names its modes.",
@@ -80,12 +81,14 @@ class WhyRequest(Request):
     query: str = Field(description="The query of the search.")
     id: str = Field(description="Id of the passage.")
     k: int = Field(10, description="Number of passages that the search returns.")
+    mode: Mode | None = Field(None, description="Mode of the search; leave it out for the collection's best.")
     where: Where = None
 
 
 class WhyAnswer(Answer):
     """Why a passage is found, or is not."""
 
+    mode: Mode = Field(description="The search that rank is of.")
     rank: int | None = Field(description="Rank among the k passages; null if it is not one of them.")
     score: float | None = Field(description="Score by late interaction.")
     ranks: dict[str, ComponentRank] = Field(description="By each kind of score: late, words, dense.")

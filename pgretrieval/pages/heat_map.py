@@ -59,10 +59,9 @@ def _name(explanation: MatchExplanation) -> str:
 
 
 def _outcome(explanation: MatchExplanation) -> str:
-    outcome = "The search does not return this passage." if explanation.rank is None else f"Hit {explanation.rank:,} of the search."
     score = "" if explanation.score is None else f" Score by late interaction: {explanation.score:.4f}."
     note = f"<p>{escape(explanation.note)}</p>\n" if explanation.note else ""
-    return f'<p class="match-outcome">{outcome}{score}</p>\n{note}'
+    return f'<p class="match-outcome">{explanation.outcome.capitalize()}.{score}</p>\n{note}'
 
 
 def _list(sentences: Sequence[str]) -> str:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from pgretrieval.types import Float32Array, Passage, TokenMatch, TokenText
+from pgretrieval.types import Float32Array, Mode, Passage, TokenMatch, TokenText
+
+SEARCHES: dict[Mode, str] = {
+    "late": "search by late interaction",
+    "words": "search by words",
+    "dense": "search by dense vectors",
+    "hybrid": "hybrid search",
+}
+"""The search of each mode, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +49,8 @@ class MatchExplanation:
             encoded again.
         score: Score by late interaction, as in the search; None for a collection of texts only.
         matches: The best passage token of each query token, as in `Hit.matches`.
-        rank: Rank among the k hits of the search, or None if it is not one of them.
+        mode: The search that was asked for: "late", "words", "dense" or "hybrid".
+        rank: Rank among the k hits of that search, or None if it is not one of them.
         ranks: Rank by each kind of score that collection and query have, "late", "words" and "dense", among the passages that the
             filter leaves. "late" counts the hits of a search for 1,000.
         lacks: What keeps the passage from a better rank or from the hits, in sentences.
@@ -55,10 +64,16 @@ class MatchExplanation:
     similarities: Float32Array
     score: float | None
     matches: tuple[TokenMatch, ...]
+    mode: Mode
     rank: int | None
     ranks: dict[str, ComponentRank]
     lacks: tuple[str, ...]
     note: str | None
+
+    @property
+    def outcome(self) -> str:
+        """Which hit of the search it is, in words."""
+        return f"{'not a hit' if self.rank is None else f'hit {self.rank:,}'} of the {SEARCHES[self.mode]}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the explanation for JSON."""

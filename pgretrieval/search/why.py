@@ -17,12 +17,12 @@ from pgretrieval.db.selection import array_of
 from pgretrieval.errors import PassageNotFoundError
 from pgretrieval.index.opened import OpenCollection
 from pgretrieval.index.vectors import token_matrix
-from pgretrieval.search.explained import ComponentRank, MatchExplanation
+from pgretrieval.search.explained import SEARCHES, ComponentRank, MatchExplanation
 from pgretrieval.search.matches import described, located
 from pgretrieval.search.options import QueryVectors, ScanOptions, ScanRequest, SearchRequest, as_list, texts_for
 from pgretrieval.search.pipeline import SearchPipeline, encode_hybrid_query
 from pgretrieval.search.watched import Watched
-from pgretrieval.types import Float32Array, Hit, Passage, Restriction, TokenText
+from pgretrieval.types import Float32Array, Hit, Mode, Passage, Restriction, TokenText
 
 _SQL = statements("search")
 _COUNTED = 1000  # hits of each kind among which a rank is counted
@@ -51,17 +51,29 @@ class _Found(NamedTuple):
 
 
 def explain_match(
-    opened: OpenCollection, pipeline: SearchPipeline, key: str, query: str | None, vectors: Any, dense: Any, request: SearchRequest
+    opened: OpenCollection,
+    pipeline: SearchPipeline,
+    key: str,
+    query: str | None,
+    vectors: Any,
+    dense: Any,
+    request: SearchRequest,
+    mode: Mode,
+    hits: Sequence[Hit] | None,
 ) -> MatchExplanation:
-    """Compare a passage with a query, and follow it through the search. Raises PassageNotFoundError."""
+    """Compare a passage with a query, and follow it through the search by late interaction, or find it among another's hits.
+
+    Raises PassageNotFoundError.
+    """
     row = opened.refresh()
     found = _find(opened, key, query, request.scan.restriction or Restriction())
     passage, lacks = Passage(key, found.text, found.title, found.metadata), _excluded(found, request)
     note = _FACTORIZED if found.is_factorized else None
     if row.texts_alone:
         ranks = _other_ranks(opened, found, passage, query, None, request)
+        place = _place(hits or (), key)
         lacks += _missing(found)
-        return MatchExplanation(query, passage, (), (), _NOTHING, None, (), None, ranks, tuple(lacks), note or _TEXTS_ALONE)
+        return MatchExplanation(query, passage, (), (), _NOTHING, None, (), mode, place, ranks, tuple(lacks), note or _TEXTS_ALONE)
 
     queries, query_dense = _encode(opened, query, vectors, dense, request)
     watched = Watched(found.passage_id)
@@ -70,16 +82,18 @@ def explain_match(
     if watched.found is None:  # deleted in the meantime
         raise _unknown(opened, key)
     score = float(watched.found.components["late"][0])
-    place = None if lacks else next((hit.rank for hit in report.hits if hit.id == key), None)
-    if request.min_score is not None and np.float32(score) < np.float32(request.min_score):
+    place = None if lacks else _place(report.hits if hits is None else hits, key)
+    if hits is not None:
+        lacks += [] if place or lacks else [_unfound(mode, len(hits), request.k)]
+    elif request.min_score is not None and np.float32(score) < np.float32(request.min_score):
         place = None
         lacks.append(f"Its score, {score:.4f}, is below min_score, {request.min_score:g}.")
     elif place is None and not lacks:
         lacks.append(watched.lacks or _too_low(score, report.hits))
     similarity = _in_order(opened, watched, queries.vectors[0], passage)
     query_tokens, passage_tokens = _tokens(opened, queries, passage, len(similarity))
-    hits = [Hit(0, key, score, found.title, found.text, {})]
-    (hit,) = described(hits, watched.found, query_tokens, None if passage_tokens is None else [passage_tokens])
+    itself = [Hit(0, key, score, found.title, found.text, {})]
+    (hit,) = described(itself, watched.found, query_tokens, None if passage_tokens is None else [passage_tokens])
     late = _late_rank(pipeline, queries, request, key, score, report.candidates)
     return MatchExplanation(
         query=query,
@@ -89,11 +103,17 @@ def explain_match(
         similarities=similarity.T,
         score=score,
         matches=hit.matches or (),
+        mode=mode,
         rank=place,
         ranks={"late": late} | _other_ranks(opened, found, passage, query, query_dense, request),
         lacks=tuple(lacks + _missing(found)),
         note=note,
     )
+
+
+def _place(hits: Sequence[Hit], key: str) -> int | None:
+    """Return the rank of a passage among hits, or None."""
+    return next((hit.rank for hit in hits if hit.id == key), None)
 
 
 def _find(opened: OpenCollection, key: str, query: str | None, restriction: Restriction) -> _Found:
@@ -147,6 +167,11 @@ def _too_low(score: float, hits: Sequence[Hit]) -> str:
         if hits
         else "The search has no hits."
     )
+
+
+def _unfound(mode: Mode, hits: int, k: int) -> str:
+    search = SEARCHES[mode]
+    return f"It ranks below hit {k:,} of the {search}." if hits == k else f"The {search} does not find it."
 
 
 def _in_order(opened: OpenCollection, watched: Watched, query: Float32Array, passage: Passage) -> Float32Array:

@@ -103,6 +103,7 @@ class ExplainRequest(Request):
     query: str
     id: str | int
     k: int = Field(10, description="Number of hits of the search.")
+    mode: Mode | None = Field(None, description="Mode of the search, as for a search.")
     where: Where = None
 
 
@@ -132,6 +133,7 @@ class ExplainAnswer(Answer):
     similarities: list[list[float]] = Field(description="(query tokens, passage tokens)")
     score: float | None
     matches: list[TokenMatch]
+    mode: Mode = Field(description="The search that rank is of.")
     rank: int | None
     ranks: dict[str, ComponentRank]
     lacks: list[str]

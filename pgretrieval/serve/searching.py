@@ -43,7 +43,7 @@ def search(service: Service, asked: SearchRequest, collection: Collection) -> di
 def explain(service: Service, asked: ExplainRequest, collection: Collection) -> MatchExplanation:
     """Return why a search returns a passage, or does not. Raises the library's errors."""
     _check_k(service, asked.k)
-    return collection.explain_match(asked.query, asked.id, asked.k, where=asked.where)
+    return collection.explain_match(asked.query, asked.id, asked.k, mode=_mode(collection, asked), where=asked.where)
 
 
 def _check_k(service: Service, k: int) -> None:
@@ -52,7 +52,7 @@ def _check_k(service: Service, k: int) -> None:
         raise ConfigError(msg)
 
 
-def _mode(collection: Collection, asked: SearchRequest) -> Mode:
+def _mode(collection: Collection, asked: SearchRequest | ExplainRequest) -> Mode:
     """Return the mode that was asked for, or the collection's own. Raises ConfigError."""
     row = collection._opened.row
     if row.texts_alone:

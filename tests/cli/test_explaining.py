@@ -107,12 +107,12 @@ def test_explain_prints_a_table(command: Command, docs: pgretrieval.Collection) 
     """The outcome, what the passage lacks, ranks and matches."""
     code, out, err = command("explain", "docs", "flowing water", "b", "-k", "1")
     assert (code, err) == (0, "")
-    assert "not a hit of the search, score" in out
+    assert "not a hit of the search by late interaction, score" in out
     assert "- Its score," in out
     assert "- Of the query's words it does not contain: flowing, water." in out
     assert "words  none" in out
     assert "[CLS]" in out
-    assert "hit 1 of the search" in command("explain", "docs", "flowing water", "a")[1]
+    assert "hit 1 of the search by late interaction" in command("explain", "docs", "flowing water", "a")[1]
     excluded = command("explain", "docs", "flowing water", "a", "--where", '{"n": 1}')[1]
     assert "- The filter where= excludes it" in excluded
 

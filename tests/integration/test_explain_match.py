@@ -277,3 +277,44 @@ def test_hidden_passages_do_not_exist(
         assert (found.ranks["late"].rank, found.ranks["words"].exact) == (21, True)
         with pytest.raises(PassageNotFoundError):
             seen.explain_match(None, "p0", vectors=QUERY)
+
+
+def test_the_rank_is_that_of_the_mode(docs: pgretrieval.Collection) -> None:
+    """`rank` is the place among the hits of the search of each mode; a passage that is none of them says so."""
+    query, given = "passage 7 title 9", {"vectors": QUERY, "dense": DENSE[500]}
+    searches = {
+        "late": docs.search(vectors=QUERY),
+        "words": docs.text_search(query),
+        "dense": docs.dense_search(dense=DENSE[500]),
+        "hybrid": docs.hybrid_search(query, **given),
+    }
+    assert len({tuple(hit.id for hit in hits) for hits in searches.values()}) == 4
+    for mode, hits in searches.items():
+        for hit in (hits[0], hits[3]):
+            found = docs.explain_match(query, hit.id, mode=mode, **given)
+            assert (found.rank, found.mode) == (hit.rank, mode)
+            assert set(found.ranks) == {"late", "words", "dense"}
+            assert not any("search" in each for each in found.lacks)
+    for mode, name in (("words", "search by words"), ("dense", "search by dense vectors"), ("hybrid", "hybrid search")):
+        beyond = docs.explain_match(query, searches[mode][1].id, 1, mode=mode, **given)
+        assert (beyond.rank, beyond.lacks[0]) == (None, f"It ranks below hit 1 of the {name}.")
+        excluded = docs.explain_match(query, searches[mode][0].id, mode=mode, where={"number": -1}, **given)
+        assert (excluded.rank, "where=" in excluded.lacks[0], len(excluded.lacks) <= 2) == (None, True, True)
+    with pytest.raises(ConfigError, match="mode is 'fuzzy'"):
+        docs.explain_match(query, "p1", mode="fuzzy")
+    with pytest.raises(ConfigError, match='probes is 3, which mode "hybrid" does not use'):
+        docs.explain_match(query, "p1", mode="hybrid", probes=3)
+
+
+def test_texts_alone_have_a_rank_by_words(database: pgretrieval.RetrievalDatabase) -> None:
+    """The hits of a collection of texts are those of its words."""
+    docs = database.create_collection("docs", encoder="none")
+    docs.add([{"id": "a", "text": "river"}, {"id": "b", "text": "river river sea"}])
+    assert [docs.explain_match("river sea", id, mode="words").rank for id in ("a", "b")] == [2, 1]
+    assert docs.explain_match("sea", "a", mode="words").rank is None
+
+
+def test_words_that_find_nothing(docs: pgretrieval.Collection) -> None:
+    """A passage that a search does not find, although it has room, says so."""
+    found = docs.explain_match("9", "p7", mode="words", vectors=QUERY)
+    assert found.lacks == ("The search by words does not find it.", "Of the query's words it does not contain: 9.")

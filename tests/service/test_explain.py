@@ -17,12 +17,27 @@ def test_it_is_explain_match(module_service: Serving, module_database: pgretriev
     """The answer is that of the library, for a passage that is found and for one that is not."""
     answer = module_service.client.post(PATH, json={"query": "money in a bank", "id": id, "k": 1})
     assert answer.status_code == 200, answer.text
-    expected = module_database.get_collection("dense").explain_match("money in a bank", id, 1).as_dict()
+    expected = module_database.get_collection("dense").explain_match("money in a bank", id, 1, mode="hybrid").as_dict()
     shown = answer.json()
     assert shown["ranks"].keys() == expected["ranks"].keys() == {"late", "words", "dense"}
     assert (shown["rank"], len(shown["lacks"]), shown["passage"]) == (expected["rank"], len(expected["lacks"]), expected["passage"])
     assert len(shown["similarities"]) == len(shown["query_tokens"])
     assert len(shown["similarities"][0]) == len(shown["passage_tokens"])
+
+
+@pytest.mark.parametrize("mode", [None, "hybrid", "late", "words", "dense"])
+def test_the_rank_is_that_of_the_list(module_service: Serving, mode: str | None):
+    """Each hit of a search has the same rank in its explanation, by default as by any mode."""
+    asked = {"query": "the sea and money", "mode": mode}
+    hits = module_service.hits("dense", **asked)
+    shown = [module_service.client.post(PATH, json={**asked, "id": hit["id"]}).json() for hit in hits]
+    assert [each["rank"] for each in shown] == [hit["rank"] for hit in hits]
+    assert {each["mode"] for each in shown} == {mode or "hybrid"}
+
+
+def test_texts_alone_are_ranked_by_words(module_service: Serving):
+    shown = module_service.client.post("/v1/collections/texts/explain", json={"query": "river", "id": "river"}).json()
+    assert (shown["rank"], shown["mode"]) == (1, "words")
 
 
 def test_a_filter(module_service: Serving):
@@ -40,6 +55,7 @@ def test_a_filter(module_service: Serving):
         ({"query": "a", "id": "bank", "k": 0}, 400, "k is 0"),
         ({"query": "a", "id": "bank", "k": 1_001}, 400, "k is 1001"),
         ({"query": "a", "id": "bank", "where": "$.year ="}, 400, "where"),
+        ({"query": "a", "id": "bank", "mode": "fuzzy"}, 400, "mode is 'fuzzy'"),
         ({"id": "bank"}, 400, "query is missing"),
     ],
 )

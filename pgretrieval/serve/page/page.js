@@ -263,7 +263,7 @@ function bars(numbers, shown) {
 
 let collections = null; // their names
 const told = new Map(); // what the service tells of a collection, by name
-let found = null; // the search on show: its key, and the answer
+let found = null; // the search on show: its key, what was asked, and the answer
 
 async function tell(name, signal) {
   if (!told.has(name)) told.set(name, await call(pathOf(name), { signal }));
@@ -353,7 +353,7 @@ async function search(state, signal) {
     const request = readRequest(state);
     if (!request) return clearResults();
     const answer = await call(pathOf(state.collection, "/search"), { body: { ...request, matches: true }, signal });
-    found = { key, ...answer, said: summary(answer, state) };
+    found = { key, request, ...answer, said: summary(answer, state) };
     showHits(found);
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
@@ -399,7 +399,7 @@ async function explain(state, signal) {
   body.replaceChildren(make("p", { class: "quiet" }, "Reading …"));
   if (!one("#passage").open) one("#passage").showModal();
   try {
-    const request = { query: state.query, id: state.id, k: Number(state.k || "10"), where: readFilter(state.where) };
+    const request = { ...found.request, id: state.id };
     const fragment = await call(pathOf(state.collection, "/explain"), { body: request, html: true, signal });
     const rendered = new DOMParser().parseFromString(fragment, "text/html");
     body.replaceChildren(spent(hit), ...rendered.body.childNodes);

@@ -31,6 +31,7 @@ def explanation(evil: str = EVIL) -> MatchExplanation:
             TokenMatch(evil, 0, evil, 1, first, first + len(evil), 1.0, 1.0, False),
             TokenMatch(None, 1, None, None, None, None, 0.3, 0.3, True),
         ),
+        mode="late",
         rank=None,
         ranks={"late": ComponentRank(1001, False, 1.3), "words": ComponentRank(None, True, None)},
         lacks=(f"It lacks {evil}.",),
@@ -103,6 +104,7 @@ def test_the_map_has_all_similarities() -> None:
     assert "vector 2" in table  # the token that the encoder does not tell
     assert 'tabindex="0"' in html
     assert "-0.50, without colour, to 1.00" in html
+    assert all(f".heat-{level} {{" in CSS.read_text(encoding="utf-8") for level in range(10))
 
 
 def test_the_text_shows_the_tokens_that_won() -> None:
@@ -118,7 +120,7 @@ def test_outcome_ranks_and_what_it_lacks() -> None:
     """Says in words whether the passage is a hit, its ranks, and what it lacks; imputed tokens say so."""
     html = fragment(explanation("x"))
     for said in (
-        "The search does not return this passage.",
+        "Not a hit of the search by late interaction.",
         "at least 1,001",
         "none, imputed",
         "It lacks x.",
@@ -126,7 +128,8 @@ def test_outcome_ranks_and_what_it_lacks() -> None:
         "1.3000",
     ):
         assert said in html
-    assert "Hit 3 of the search." in fragment(replace(explanation(), rank=3))
+    assert "Hit 3 of the search by late interaction." in fragment(replace(explanation(), rank=3))
+    assert "Hit 1,003 of the hybrid search." in fragment(replace(explanation(), rank=1003, mode="hybrid"))
     assert "What it lacks" not in fragment(replace(explanation(), lacks=()))
 
 
