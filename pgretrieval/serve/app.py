@@ -65,11 +65,8 @@ async def _answer(service: Service, endpoint: Endpoint, request: Request) -> Res
     names = [_name(part) for part in request.path_params.values()]
     content = await read_body(request.scope, request.receive, service.options, deadline)
     work = _work(service, endpoint, request, names, content)
-    gone = asyncio.ensure_future(left(request.receive))
-    try:
-        return await service.calls.run(work, gone, deadline)
-    finally:
-        gone.cancel()
+    gone = asyncio.ensure_future(left(request.receive))  # the server ends it with the answer
+    return await service.calls.run(work, gone, deadline)
 
 
 def _work(service: Service, endpoint: Endpoint, request: Request, names: list[str], content: bytes) -> Callable[[], Response]:

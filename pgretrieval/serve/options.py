@@ -15,7 +15,6 @@ TOKEN_VARIABLE = "PGRETRIEVAL_TOKEN"
 """Variable of the environment with the bearer token."""
 
 _LEAST_TOKEN = 16
-_TOKEN_BYTES = 4_096
 _BACKLOG = 512
 _LONGEST_HOST = 253
 _MOST_AT_ONCE = 1_000
@@ -68,8 +67,7 @@ def read_token(file: str | os.PathLike[str] | None) -> str | None:
     else:
         where = validate.path("--token-file", file)
         try:
-            with Path(where).open("rb") as opened:
-                token = opened.read(_TOKEN_BYTES).decode()
+            token = Path(where).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             msg = f"the token file {where!r} cannot be read ({error}); give a text file that holds one token"
             raise ConfigError(msg) from error
