@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page
 
 import pgretrieval
 from tests.fixtures.postgres import PostgresUnderTest
-from tests.support.browser import chromium, watched_page
+from tests.support.browser import chromium, chromium_command, watched_page
 from tests.support.serving import process
 
 TOKEN = "a-token-of-the-tests-0123456789"
@@ -69,7 +69,13 @@ def fill(url: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def filled_url(postgres: PostgresUnderTest) -> Iterator[str]:
+def program() -> str:
+    """The program of the browser, for which everything else is started."""
+    return chromium_command()
+
+
+@pytest.fixture(scope="session")
+def filled_url(program: str, postgres: PostgresUnderTest) -> Iterator[str]:
     """A database with the collections of `fill`."""
     url = postgres.create_database()
     fill(url)
@@ -99,9 +105,9 @@ def guarded(filled_url: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")  # in a session, its event loop would run during the tests of asyncio
-def browser() -> Iterator[Browser]:
+def browser(program: str) -> Iterator[Browser]:
     """The browser."""
-    with chromium() as started:
+    with chromium(program) as started:
         yield started
 
 

@@ -16,12 +16,17 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _MILLISECONDS = 15_000
 
 
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """A browser without a window. Skips with a message if there is none."""
+def chromium_command() -> str:
+    """Return the program. Skips the test with a reason, which the summary shows, if there is none."""
     command = os.environ.get(VARIABLE) or next(filter(None, map(shutil.which, _NAMES)), None)
     if command is None:
         pytest.skip(f"there is no Chromium: install one, or name it in {VARIABLE}; the service is tested all the same")
+    return command
+
+
+@contextmanager
+def chromium(command: str) -> Iterator[Browser]:
+    """A browser without a window."""
     expect.set_options(timeout=_MILLISECONDS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=command, args=["--no-sandbox"])
