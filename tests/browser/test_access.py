@@ -149,6 +149,21 @@ def test_the_skip_link(open_page: Opened):
     expect(page.get_by_label("Query")).to_be_focused()
 
 
+def test_where_one_is(open_page: Opened):
+    """The header says which page is open; the search box has the focus where there is no search yet."""
+    page = open_page("")
+    ready(page)
+    expect(page.get_by_label("Query")).to_be_focused()
+    expect(page.locator("nav [aria-current=page]")).to_have_text("Search")
+    page.get_by_role("link", name="Collection").click()
+    expect(page.locator("nav [aria-current=page]")).to_have_text("Collection")
+    page.get_by_role("link", name="Search").click()
+    expect(page.locator("nav [aria-current=page]")).to_have_text("Search")
+    page.goto(SEARCH)
+    ready(page)
+    expect(page.get_by_label("Query")).not_to_be_focused()
+
+
 def test_results_are_announced(open_page: Opened):
     """A screen reader hears the number of hits, and errors."""
     page = open_page(SEARCH)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 import psycopg
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 Opened = Callable[..., Page]
 
@@ -24,6 +24,7 @@ def test_counts_sizes_and_settings(open_page: Opened):
     figures = page.locator(".figures")
     expect(figures).to_contain_text(re.compile(r"passages\s*6"))
     expect(figures).to_contain_text(re.compile(r"tokens\s*\d{3}"))
+    expect(figures).to_contain_text(re.compile(r"tokens a passage\s*\d\d\.\d\D"))
     expect(figures).to_contain_text(re.compile(r"in Postgres\s*\d+ kB"))
     sizes = section(page, "Sizes")
     for table in ("passage", "token_code", "posting", "word_posting"):
@@ -42,6 +43,7 @@ def test_another_collection(open_page: Opened):
     queue = section(page, "Queue")
     expect(queue).to_contain_text("Attached to public.recipes: 0 changes queued, 1 parked.")
     expect(queue.get_by_role("row").nth(1)).to_contain_text("2,500 bytes")
+    expect(queue.get_by_role("cell").first).to_have_text(re.compile("^x{60} … x{20}$"))
     page.get_by_role("link", name="Search").click()
     expect(page.locator("#collection")).to_have_value("pantry")
     page.go_back()
@@ -49,8 +51,23 @@ def test_another_collection(open_page: Opened):
     expect(page.get_by_role("heading", name="kitchen")).to_be_visible()
 
 
+def test_before_the_first_build(open_page: Opened):
+    """A collection without an index says so; so does one whose queue the service's role may not see."""
+    page = open_page("?view=collection&collection=letters")
+    expect(section(page, "Drift")).to_contain_text("There is no index yet")
+
+    def hidden(route: Route) -> None:
+        route.fulfill(json={**route.fetch().json(), "queued": None})
+
+    page.route("**/v1/collections/pantry", hidden)
+    page.locator("#collection-choice").select_option("pantry")
+    expect(section(page, "Queue")).to_contain_text("Attached to public.recipes. The service may not see the queue.")
+
+
 def test_drift(open_page: Opened, filled_url: str):
-    """Passages that fit the codes less are said, with the remedy."""
+    """Passages that fit the codes less are said, with the remedy, once the collection is shown again."""
+    page = open_page("?view=collection&collection=kitchen")
+    expect(section(page, "Drift")).to_contain_text("The codes fit.")
     with psycopg.connect(filled_url) as connection:
         connection.execute("""
             insert into pgretrieval.segment
@@ -58,7 +75,8 @@ def test_drift(open_page: Opened, filled_url: str):
             select collection_id, codebook_id, 77, 50, 900, 0.5, 0 from pgretrieval.collection where name = 'kitchen'
         """)
     try:
-        page = open_page("?view=collection&collection=kitchen")
+        page.get_by_role("link", name="Search").click()
+        page.get_by_role("link", name="Collection").click()
         expect(section(page, "Drift")).to_contain_text("A rebuild pays")
         expect(section(page, "Drift")).to_contain_text("50 passages added since, with an error of 50.0 %.")
     finally:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Error, Page, Route, expect
 
 from tests.browser.conftest import TOKEN
 
@@ -45,7 +46,7 @@ def test_a_search(open_page: Opened):
     first(page, "Sourdough")
     hit = page.locator(".hit").first
     expect(hit.locator(".rank")).to_have_text("1")
-    expect(hit.locator(".score")).to_contain_text(re.compile(r"score\s*\d+\.\d{3}"))
+    expect(hit.locator(".score")).to_contain_text(re.compile(r"score\s*\d+\.\d{3}\s*late.*\d\s*words.*\d"))
     expect(hit).to_contain_text("A sourdough loaf rises slowly, because wild yeast works slowly.")
     expect(hit.locator(".facts")).to_have_text("idbreadkindbakingpage12")
     expect(page.locator("#hits")).to_match_aria_snapshot('- list "Found passages"')
@@ -122,16 +123,64 @@ def test_a_wrong_filter(open_page: Opened, where: str, said: str):
     expect(page.locator("#where-error")).to_be_empty()
 
 
-def test_a_wrong_number_of_hits(open_page: Opened):
+@pytest.mark.parametrize("k", ["0", "101", "2.5"])
+def test_a_wrong_number_of_hits(open_page: Opened, k: str):
     """So does an error of the number of hits."""
-    page = open_page("?query=water&k=0")
+    page = open_page(f"?query=water&k={k}")
     expect(page.locator("#k-error")).to_have_text("1 to 100")
+    expect(page.locator(".hit")).to_have_count(0)
 
 
-def test_nothing_found(open_page: Opened):
-    """A search without hits says so."""
-    page = open_page("?query=submarine&mode=words")
-    expect(page.get_by_role("status").first).to_have_text("No passage is found.")
+def test_a_wrong_query(open_page: Opened):
+    """An error of the query does not stand beside the filter."""
+    page = open_page("?query=a%00b&where=%24.page+%3E+1")
+    expect(page.locator("#failure")).to_contain_text("NUL")
+    expect(page.locator("#where-error")).to_be_empty()
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("?query=submarine&mode=words", "No passage is found."),
+        ("?query=tea&where=%24.page+%3E+99", "No passage that the filter admits is found."),
+    ],
+)
+def test_nothing_found(open_page: Opened, address: str, said: str):
+    """A search without hits says so, and whether a filter may be the reason."""
+    expect(open_page(address).get_by_role("status").first).to_have_text(said)
+
+
+@pytest.mark.parametrize("address", ["", "?view=collection"])
+def test_no_collections(open_page: Opened, address: str):
+    """Without collections both pages say how one is made."""
+    page = open_page("?collection=kitchen")
+    page.route("**/v1/collections", lambda route: route.fulfill(json={"collections": []}))
+    page.goto(address)
+    expect(page.get_by_text("There are no collections yet. Make one: pgretrieval index NAME FILE")).to_be_visible()
+
+
+def test_an_answer_that_comes_too_late(open_page: Opened):
+    """The answer to an earlier search does not replace that of a later one."""
+    page = open_page("?collection=kitchen")
+    late: list[Route] = []
+    page.route("**/search", lambda route: late.append(route) if "loaf" in str(route.request.post_data) else route.fallback())
+    ask(page, "loaf")
+    expect(page.get_by_role("status").first).to_have_text("Searching …")
+    ask(page, "green tea")
+    first(page, "🍵 Tea")
+    with suppress(Error):  # the page has given it up
+        late[0].continue_()
+    page.wait_for_timeout(300)
+    first(page, "🍵 Tea")
+
+
+def test_the_same_search_again(open_page: Opened):
+    """Enter searches again, although the address stays the same."""
+    page = open_page("?query=loaf")
+    first(page, "Sourdough")
+    with page.expect_request("**/search"):
+        page.get_by_label("Query").press("Enter")
+    first(page, "Sourdough")
 
 
 def test_highlighted_words(open_page: Opened):
@@ -208,6 +257,7 @@ def test_scripts_in_the_document_do_not_run(browser: Browser, service: str):
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     assert "http" not in policy
+    assert "frame-ancestors 'none'" in policy
     page.evaluate("""() => {
         window.ran = [];
         const script = document.createElement('script');
@@ -227,6 +277,7 @@ def test_the_files_are_asked_for_again_but_not_sent_again(open_page: Opened):
         first = page.request.get(path)
         assert first.headers["cache-control"] == "no-cache"
         assert first.headers["x-content-type-options"] == "nosniff"
+        assert first.headers["referrer-policy"] == "no-referrer"
         again = page.request.get(path, headers={"If-None-Match": first.headers["etag"]})
         assert (again.status, again.body()) == (304, b"")
 
@@ -252,6 +303,27 @@ def test_the_heat_map(open_page: Opened):
     expect(dialog).to_be_visible()
     page.get_by_role("button", name="Close").click()
     expect(dialog).to_be_hidden()
+    page.go_forward()
+    expect(dialog).to_be_visible()
+    page.mouse.click(2, 2)  # beside it
+    expect(dialog).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("mode", "search"), [("hybrid", "hybrid search"), ("late", "search by late interaction"), ("words", "search by words")]
+)
+def test_the_rank_in_the_heat_map(open_page: Opened, mode: str, search: str):
+    """Its rank is that of the list, in every mode, also after another mode was chosen; below are those by each kind of score."""
+    page = open_page("?collection=kitchen&query=water+of+the+tea&mode=late")
+    first(page, "🍵 Tea")
+    page.get_by_label(mode.capitalize()).check(force=True)
+    expect(page).to_have_url(re.compile(f"mode={mode}"))
+    hit = page.locator("#hits:not([aria-busy]) .hit").nth(1)
+    hit.locator("h2 a").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text(f"Hit 2 of the {search}.")
+    expect(dialog.get_by_role("row", name="Late interaction")).to_be_visible()
+    expect(dialog.get_by_role("row", name="Words")).to_be_visible()
 
 
 def test_a_shared_heat_map(open_page: Opened):
@@ -266,13 +338,18 @@ def test_a_shared_heat_map(open_page: Opened):
 
 
 def test_why_not(open_page: Opened):
-    """A passage that is not among the hits can be explained by its id; an unknown id is said."""
-    page = open_page("?query=why+does+a+loaf+rise&k=1")
+    """A passage that is not among the hits can be explained by its id, for the same number of hits and filter."""
+    page = open_page("?query=why+does+a+loaf+rise&k=1&where=%24.kind+%3D%3D+%22baking%22")
     only(page, "Sourdough")
     page.get_by_label("Is a passage missing?").fill("tea")
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("Green")
+    expect(dialog).to_contain_text("The filter where= excludes it")
+    page.keyboard.press("Escape")
+    page.get_by_label("Is a passage missing?").fill("rolls")
+    page.keyboard.press("Enter")
+    expect(dialog).to_contain_text("It ranks below hit 1 of the hybrid search.")
     page.keyboard.press("Escape")
     page.get_by_label("Is a passage missing?").fill("nowhere")
     page.keyboard.press("Enter")
@@ -311,6 +388,7 @@ def test_a_busy_service(open_page: Opened, status: int):
 def test_a_token(open_page: Opened, guarded: str):
     """The page asks for the token, again after a wrong one, and keeps it for this tab only."""
     page = open_page("?query=loaf&mode=words", url=guarded)
+    expect(page.locator("#token")).to_have_attribute("type", "password")
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("This service asks for a token")
     page.keyboard.type("a-wrong-token-0123456789")
@@ -326,9 +404,27 @@ def test_a_token(open_page: Opened, guarded: str):
     first(page, "Sourdough")
 
 
-def test_a_declined_token(open_page: Opened, guarded: str):
+def test_a_token_asked_for_twice(open_page: Opened, guarded: str):
+    """What was typed stays, if another state of the page needs the token meanwhile."""
+    page = open_page("?query=loaf", url=guarded)
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.type(TOKEN)
+    page.evaluate("history.pushState({}, '', '?query=tea')")
+    with page.expect_response("**/v1/collections"):
+        page.go_back()
+    page.wait_for_timeout(100)
+    expect(page.locator("#token")).to_have_value(TOKEN)
+    page.keyboard.press("Enter")
+    first(page, "Sourdough")
+
+
+@pytest.mark.parametrize("way", ["Escape", "Cancel"])
+def test_a_declined_token(open_page: Opened, guarded: str, way: str):
     """Without the token the page says what is missing."""
     page = open_page("", url=guarded)
     expect(page.get_by_role("dialog")).to_be_visible()
-    page.keyboard.press("Escape")
+    if way == "Escape":
+        page.keyboard.press("Escape")
+    else:
+        page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("alert").filter(has_text="The service needs a token.")).to_be_visible()
