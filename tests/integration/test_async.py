@@ -370,6 +370,30 @@ def test_connecting_does_not_block_the_loop():
     asyncio.run(run())
 
 
+def test_the_options_reach_connect(database_url: str):
+    """`connections` limits the calls at once, and `device` is the handle's; both ways of leaving close it."""
+
+    async def run() -> None:
+        async with pgretrieval.connect_async(database_url, connections=2, device="cpu") as database:
+            docs = await database.create_collection("docs", encoder=HashedEncoder())
+            await docs.add(TEXTS)
+            with locked(database_url):
+                calls = [asyncio.create_task(docs.get(["p1"])) for _ in range(5)]
+                await asyncio.to_thread(until_waiting, database_url)
+                await asyncio.sleep(0.2)
+                assert database.sync._database.in_use == 2
+            assert all(await asyncio.gather(*calls))
+            assert database.sync._device == "cpu"
+        with pytest.raises(pgretrieval.DatabaseUnavailableError, match="closed"):
+            await docs.get(["p1"])
+        async with await pgretrieval.connect_async(database_url) as database:
+            pass
+        with pytest.raises(pgretrieval.DatabaseUnavailableError, match="closed"):
+            await database.list_collections()
+
+    asyncio.run(run())
+
+
 def test_context_variables_reach_the_encoder(database_url: str):
     """The caller's context, such as a trace, is that of the call."""
     trace: ContextVar[str] = ContextVar("trace", default="none")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,6 +110,16 @@ def test_limits_that_are_none(name: str, value: float):
 def test_a_port_that_is_taken():
     with listen("127.0.0.1", 0, has_token=False) as taken, pytest.raises(ConfigError, match=r"in use; .*--port"):
         listen("127.0.0.1", taken.getsockname()[1], has_token=False)
+
+
+def test_a_port_whose_last_connection_has_just_ended():
+    """A service that restarts gets its port, although the system still remembers connections that it closed."""
+    with listen("127.0.0.1", 0, has_token=False) as first:
+        port = first.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            first.accept()[0].close()
+            assert client.recv(1) == b""
+    listen("127.0.0.1", port, has_token=False).close()
 
 
 def test_the_token_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -71,7 +72,7 @@ async def by_stdio(url: str, mode: Any = "auto") -> AsyncIterator[Client]:
 
 @contextmanager
 def serving(url: str, *arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The command with HTTP, and the URL that it prints."""
+    """The command with HTTP, and the URL that it prints, at which connections wait until it answers."""
     process = subprocess.Popen(
         command(url, "--http", "127.0.0.1:0", *arguments), stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
     )
@@ -79,22 +80,10 @@ def serving(url: str, *arguments: str, **environment: str) -> Iterator[tuple[sub
         assert process.stderr is not None
         line = process.stderr.readline()
         assert line.startswith("serving http://127.0.0.1:"), line
-        address = line.split()[1]
-        deadline = time.monotonic() + SECONDS
-        while not _is_ready(address):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        yield process, address
+        yield process, line.split()[1]
     finally:
         process.kill()
         process.communicate(timeout=SECONDS)
-
-
-def _is_ready(address: str) -> bool:
-    try:
-        return httpx2.get(address.replace("/mcp", "/readyz")).status_code == 200
-    except httpx2.TransportError:
-        return False
 
 
 @asynccontextmanager
@@ -147,7 +136,7 @@ async def use_every_tool(agent: Client) -> None:
         "search": {"collection": "docs", "query": "salt water", "k": 2, "where": {"year": {"$lt": 2000}}},
         "get_passages": {"collection": "docs", "ids": ["sea", "none", "river"]},
         "stats": {"collection": "docs"},
-        "explain_match": {"collection": "docs", "query": "salt water", "id": "bank", "k": 2},
+        "explain_match": {"collection": "docs", "query": "salt water", "id": "bank", "k": 2, "mode": "late"},
     }
     assert set(calls) == set(tools)
     answers = {}
@@ -161,6 +150,7 @@ async def use_every_tool(agent: Client) -> None:
     assert hits[1] | {"score": 0} == {"rank": 2, "score": 0, **TEXTS[0]}
     assert answers["get_passages"] == {"passages": [{"title": None, **TEXTS[2]}, TEXTS[0]], "missing": ["none"]}
     why = answers["explain_match"]
+    assert why["mode"] == "late"
     assert (why["rank"], why["ranks"]["late"]["rank"], why["ranks"]["words"]["rank"]) == (None, 3, None)
     assert sum(match["share"] for match in why["matches"]) == pytest.approx(why["score"], abs=1e-4)
     assert any("salt" in sentence for sentence in why["lacks"])
@@ -181,7 +171,7 @@ def test_every_tool_by_stdio(filled: pgretrieval.RetrievalDatabase, mode: str):
 
 
 def test_every_tool_by_http(filled: pgretrieval.RetrievalDatabase, tmp_path: Path):
-    """Several agents use one process, which ends cleanly at SIGTERM."""
+    """Several agents use one process, which first loads its models, and ends cleanly at SIGTERM."""
     (tmp_path / "token").write_text(f"{TOKEN}\n")
 
     async def run(address: str) -> None:
@@ -189,7 +179,9 @@ def test_every_tool_by_http(filled: pgretrieval.RetrievalDatabase, tmp_path: Pat
             await asyncio.gather(use_every_tool(one), use_every_tool(other))
 
     with serving(filled.url, "--token-file", str(tmp_path / "token")) as (process, address):
+        assert httpx2.get(address.replace("/mcp", "/readyz"), timeout=SECONDS).json()["error"]["type"] == "StartingUp"
         asyncio.run(run(address))
+        assert httpx2.get(address.replace("/mcp", "/readyz")).json() == {"status": "ready"}
         process.terminate()
         _, printed = process.communicate(timeout=SECONDS)
         assert process.returncode == 0, printed
@@ -197,23 +189,25 @@ def test_every_tool_by_http(filled: pgretrieval.RetrievalDatabase, tmp_path: Pat
         assert TOKEN not in printed
 
 
-@pytest.mark.parametrize("given", [None, f"{TOKEN}x"])
-def test_http_without_the_token(texts: pgretrieval.Collection, database_url: str, given: str | None):
-    """An agent without the right token is refused."""
-
-    headers = {} if given is None else {"Authorization": f"Bearer {given}"}
+def test_http_with_a_token(database_url: str):
+    """Without it requests are refused; with it they may come from anywhere, as through a proxy, and be as large as of `serve`."""
     with serving(database_url, PGRETRIEVAL_TOKEN=TOKEN) as (_, address):
-        refused = httpx2.post(address, json={}, headers=headers)
-        assert refused.status_code == 401
-        assert refused.headers["WWW-Authenticate"] == "Bearer"
-        assert refused.json()["error"]["remedy"]
+        for headers in ({}, {"Authorization": f"Bearer {TOKEN}x"}):
+            refused = httpx2.post(address, json={}, headers=headers, timeout=SECONDS)
+            assert refused.status_code == 401
+            assert refused.headers["WWW-Authenticate"] == "Bearer"
+            assert refused.json()["error"]["remedy"]
+        headers = {"Authorization": f"Bearer {TOKEN}", "Host": "agents.example.com", "Content-Type": "application/json"}
+        most = ServiceOptions.max_body
+        answers = [httpx2.post(address, content=b"x" * length, headers=headers, timeout=SECONDS) for length in (most, most + 1)]
+        assert [each.status_code for each in answers] == [400, 413]
 
 
 def test_http_without_a_token_is_for_this_machine(texts: pgretrieval.Collection, database_url: str):
     """Without a token, pages of other sites reach nothing."""
     with serving(database_url) as (_, address):
         for headers in ({"Host": "evil.example.com"}, {"Origin": "https://evil.example.com"}):
-            assert httpx2.post(address, json={}, headers=headers).status_code == 400
+            assert httpx2.post(address, json={}, headers=headers, timeout=SECONDS).status_code == 400
 
         async def run() -> None:
             async with by_http(address) as agent:
@@ -295,6 +289,46 @@ def test_a_server_that_goes_away_is_an_error_of_the_tool(texts: pgretrieval.Coll
         asyncio.run(run())
 
 
+def test_the_arguments_reach_the_search(filled: pgretrieval.RetrievalDatabase):
+    """k, mode, where and min_score are those of the search, and k, mode and where those of its explanation."""
+    collection = filled.get_collection("docs")
+
+    async def run() -> None:
+        async with inside(filled) as agent:
+            query = "the salt of the sea in a bank"
+            searches = {"late": collection.search, "words": collection.text_search, "hybrid": collection.hybrid_search}
+            for mode, search in searches.items():
+                found = [hit.id for hit in search(query)]
+                assert await ids(agent, "docs", query, mode=mode) == found
+                assert await ids(agent, "docs", query, mode=mode, k=1) == found[:1]
+                assert await ids(agent, "docs", query, mode=mode, min_score=search(query)[1].score + 1e-3) == found[:1]
+            assert sorted(await ids(agent, "docs", query, where={"tenant": "b"})) == ["bank", "sea"]
+            last = {"collection": "docs", "query": query, "id": found[-1]}
+            for given, rank in (({}, 3), ({"k": 1}, None), ({"where": {"tenant": "none"}}, None)):
+                why = answer(await agent.call_tool("explain_match", {**last, **given}))
+                assert (why["rank"], why["mode"]) == (rank, "hybrid")
+                assert any("where=" in each for each in why["lacks"]) == ("where" in given)
+
+    asyncio.run(run())
+
+
+def test_more_calls_than_may_wait(texts: pgretrieval.Collection, database_url: str):
+    """Beyond those at work and those that may wait, a call is an error that says so; none of the others is lost."""
+    with pgretrieval.connect(database_url) as database, psycopg.connect(database_url) as locking:
+        locking.execute("lock table pgretrieval.passage in access exclusive mode")
+
+        async def run() -> None:
+            async with inside(database, concurrency=1) as agent:
+                asked = {"collection": "texts", "ids": ["sea"]}
+                calls = [asyncio.create_task(agent.call_tool("get_passages", asked)) for _ in range(5)]
+                await asyncio.to_thread(until_waiting, database_url)
+                assert "TooManyRequests: 5 requests are at work" in error(await agent.call_tool("get_passages", asked))
+                locking.rollback()
+                assert {answer(await call)["passages"][0]["id"] for call in calls} == {"sea"}
+
+        asyncio.run(run())
+
+
 def _end_sessions(url: str) -> None:
     with psycopg.connect(url) as connection:
         connection.execute(
@@ -349,8 +383,8 @@ def test_calls_given_up_before_they_begin_leave_their_places(texts: pgretrieval.
         asyncio.run(run())
 
 
-def test_standard_output_has_the_protocol_alone(texts: pgretrieval.Collection, database_url: str):
-    """Every line of standard output is a message; the end of standard input ends the process without an error."""
+def test_standard_output_has_the_protocol_alone(texts: pgretrieval.Collection, database_url: str, postgres: PostgresUnderTest):
+    """Every line of standard output is a message, and causes of errors are on standard error; the end of input ends the process."""
     asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
     client = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
     messages = [
@@ -358,6 +392,7 @@ def test_standard_output_has_the_protocol_alone(texts: pgretrieval.Collection, d
         {"jsonrpc": "2.0", "method": "notifications/initialized"},
         {**asked, "params": {"name": "search", "arguments": {"collection": "texts", "query": "sea"}}},
         {**asked, "id": 2, "params": {"name": "search", "arguments": {"collection": "nothing", "query": "sea"}}},
+        {**asked, "id": 3, "params": {"name": "list_collections", "arguments": {}}},
     ]
     with subprocess.Popen(
         command(database_url), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -366,13 +401,18 @@ def test_standard_output_has_the_protocol_alone(texts: pgretrieval.Collection, d
         assert process.stdout is not None
         lines = []
         for message in messages:
+            if message.get("id") == 3:
+                postgres.drop_database(database_url)
             process.stdin.write(json.dumps(message) + "\n")
             process.stdin.flush()
             if "id" in message:
                 lines.append(process.stdout.readline())
         rest, printed = process.communicate(timeout=SECONDS)
-    assert [json.loads(line)["id"] for line in lines] == [0, 1, 2]
+    assert [json.loads(line)["id"] for line in lines] == [0, 1, 2, 3]
     assert (process.returncode, rest) == (0, "")
+    number = re.search(r"as error (\w+)", lines[-1])
+    assert number is not None
+    assert re.search(rf"^\d{{4}}-\d\d-\d\d [\d:,]+ error {number[1]}: ", printed, re.MULTILINE)
     assert "Traceback" not in printed
 
 

@@ -35,11 +35,18 @@ def test_every_endpoint_is_described():
         for operation in methods.values():
             named = [each["name"] for each in operation.get("parameters", []) if each["in"] == "path"]
             assert named == (["name"] if "{name}" in path else [])
+    for each in ENDPOINTS:
+        operation = DESCRIBED["paths"][each.path][each.method.lower()]
+        assert ("requestBody" in operation) == (each.request is not None and each.method != "GET")
+    [ids] = [each for each in DESCRIBED["paths"]["/v1/collections/{name}/passages"]["get"]["parameters"] if each["in"] == "query"]
+    assert (ids["name"], ids["required"]) == ("id", True)
 
 
 def test_schemas_are_valid_and_found():
     """Schemas are JSON Schema 2020-12, as OpenAPI 3.1 has them, and every reference leads somewhere."""
     assert DESCRIBED["openapi"].startswith("3.1")
+    assert DESCRIBED["security"] == [{}, {"token": []}]
+    assert DESCRIBED["components"]["securitySchemes"]["token"] == {"type": "http", "scheme": "bearer"}
     for schema in DESCRIBED["components"]["schemas"].values():
         Draft202012Validator.check_schema(schema)
     for reference in references(DESCRIBED):
@@ -48,16 +55,41 @@ def test_schemas_are_valid_and_found():
             node = node[part]
 
 
-def test_metrics(module_service: Serving):
-    """Searches, stages, queue, pool and calls of the model are counted; labels name neither collections nor queries."""
-    module_service.hits("dense", query="a river of secrets", mode="late")
-    module_service.search("nothing", query="a")
-    text = module_service.client.get("/metrics").text
+def measured(service: Serving) -> tuple[dict[str, Any], dict[tuple[str, ...], float], str]:
+    """Metrics by name, their values by name and labels, and the text."""
+    text = service.client.get("/metrics").text
     families = {family.name: family for family in text_string_to_metric_families(text)}
     samples = {(sample.name, *sample.labels.values()): sample.value for family in families.values() for sample in family.samples}
-    assert samples["pgretrieval_searches_total", "late"] >= 1
-    assert samples["pgretrieval_stage_seconds_count", "encode"] >= 1
-    assert samples["pgretrieval_requests_total", "POST", "/v1/collections/{name}/search", "404"] >= 1
+    return families, samples, text
+
+
+def test_headers_of_answers(module_service: Serving):
+    """Nobody stores an answer or guesses its type; texts are UTF-8; nothing names the server's software."""
+    for path in ("/v1/collections", "/v1/nothing", "/healthz"):
+        answer = module_service.client.get(path)
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "server" not in answer.headers
+    assert "a/b ü".encode() in module_service.client.get("/v1/collections").content
+
+
+def test_metrics(module_service: Serving):
+    """Searches, stages, queue, pool and calls of the model are counted; labels name neither collections nor queries."""
+    _, before, _ = measured(module_service)
+    answer = module_service.search("dense", query="a river of secrets", mode="late")
+    module_service.search("nothing", query="a")
+    families, samples, text = measured(module_service)
+    path = "/v1/collections/{name}/search"
+
+    def more(*sample: str) -> float:
+        return samples[sample] - before.get(sample, 0.0)
+
+    assert more("pgretrieval_searches_total", "late") == 1
+    assert more("pgretrieval_stage_seconds_count", "encode") == 1
+    assert 0 < more("pgretrieval_stage_seconds_sum", "encode") < answer.elapsed.total_seconds()
+    assert [more("pgretrieval_requests_total", "POST", path, status) for status in ("200", "404")] == [1, 1]
+    assert more("pgretrieval_request_seconds_count", path) == 2
+    assert 0 < more("pgretrieval_request_seconds_sum", path) < 60
     assert samples["pgretrieval_requests_waiting",] == samples["pgretrieval_requests_running",] == 0
     assert samples["pgretrieval_connections_in_use",] == 0
     assert samples["pgretrieval_model_texts_count",] >= 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 import socket
 import threading
 import time
@@ -17,6 +19,9 @@ import pytest
 
 import pgretrieval
 from pgretrieval.encode import CollectionEncoder
+from pgretrieval.serve.body import read_body
+from pgretrieval.serve.errors import RequestError
+from pgretrieval.serve.options import ServiceOptions
 from tests.support.serving import SECONDS, Serving, failed, serving, until
 
 SEARCH = "/v1/collections/docs/search"
@@ -73,6 +78,49 @@ def test_a_body_in_chunks(database: pgretrieval.RetrievalDatabase):
         failed(running.client.post(SEARCH, content=iter([b"x" * 500] * 4)), 400)
 
 
+def test_a_length_is_refused_before_the_body_arrives(service: Serving):
+    with service.connect() as connection:
+        connection.sendall(b"POST /v1/encode HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9000000000\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_a_body_in_drops(database: pgretrieval.RetrievalDatabase):
+    """A body that never pauses for long still has the time of a request only."""
+    with serving(database, seconds=0.5) as running, running.connect() as connection:
+        connection.sendall(b"POST /v1/encode HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n")
+        connection.settimeout(0.1)
+        deadline, answer = time.monotonic() + 5, b""
+        while not answer:
+            assert time.monotonic() < deadline
+            with suppress(OSError):
+                connection.sendall(b" ")
+            with suppress(TimeoutError):
+                answer = connection.recv(2_000)
+        assert b"SlowRequest" in answer
+
+
+@pytest.mark.parametrize(
+    ("length", "messages", "status", "kind"),
+    [
+        (b"10", [{"type": "http.request", "body": b"{}", "more_body": True}, {"type": "http.disconnect"}], 400, "ClientLeft"),
+        (b"9" * 5_000, [], 413, "TooLarge"),
+    ],
+)
+def test_bodies_that_are_not_complete(length: bytes, messages: list[dict[str, Any]], status: int, kind: str):
+    """Half a body is none, and a length of thousands of digits is no number to be read."""
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0)
+
+    async def read() -> bytes:
+        deadline = asyncio.get_running_loop().time() + SECONDS
+        return await read_body({"headers": [(b"content-length", length)]}, receive, ServiceOptions(), deadline)
+
+    with pytest.raises(RequestError) as raised:
+        asyncio.run(read())
+    assert (raised.value.status, raised.value.kind) == (status, kind)
+
+
 def test_headers_without_end(service: Serving):
     with service.connect() as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 20_000)
@@ -98,6 +146,13 @@ def test_more_requests_than_may_wait(database: pgretrieval.RetrievalDatabase, do
         until(lambda: running.service.calls.running == 0)
 
 
+def model_texts(service: Serving) -> dict[str, float]:
+    """Calls of models by their number of texts, and the sum of all texts."""
+    text = service.client.get("/metrics").text
+    found = re.findall(r'pgretrieval_model_texts_(?:bucket\{le="([^"]+)"\}|(sum)) (\S+)', text)
+    return {bucket or name: float(value) for bucket, name, value in found}
+
+
 def test_waiting_queries_are_encoded_together(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection, gate: Gate):
     """Queries of several requests are one call of the model; each gets its own hits."""
     queries = ["salty sea", "a bank lends", "paid back", "river flows"]
@@ -107,11 +162,14 @@ def test_waiting_queries_are_encoded_together(database: pgretrieval.RetrievalDat
         futures = [threads.submit(running.hits, query=query, mode="late", k=1) for query in queries]
         until(lambda: running.service.calls.running == 5)
         time.sleep(0.2)
+        before = model_texts(running)
         gate.opened.set()
         assert first.result()[0]["id"] == "river"
         assert [future.result()[0]["id"] for future in futures] == ["sea", "bank", "loan", "river"]
         assert gate.calls == [1, 4]
-        assert 'pgretrieval_model_texts_bucket{le="4.0"}' in running.client.get("/metrics").text
+        after = model_texts(running)
+        more = {name: after[name] - before[name] for name in after}
+        assert more == {**dict.fromkeys(more, 1), "1.0": 0, "2.0": 0, "sum": 4}
 
 
 def test_a_request_that_takes_too_long(
@@ -136,10 +194,12 @@ def test_a_client_that_leaves(service: Serving, connection: psycopg.Connection[A
         leaving = service.connect()
         leaving.sendall(_post(SEARCH, ASKED))
         until(lambda: _waits(connection))
+        assert "pgretrieval_connections_in_use 1.0" in service.client.get("/metrics").text
         leaving.close()
         until(lambda: not _waits(connection))
     until(lambda: service.service.calls.running == 0)
     assert service.service.calls.inside == 0
+    assert 'status="400"} 1.0' in service.client.get("/metrics").text
     assert service.hits(**ASKED)[0]["id"] == "river"
 
 
@@ -171,40 +231,72 @@ def test_a_body_that_stops_arriving(service: Serving):
     assert service.service.calls.inside == 0
 
 
-def test_headers_that_stop_arriving(service: Serving):
+@pytest.fixture
+def impatient(database: pgretrieval.RetrievalDatabase) -> Iterator[Serving]:
+    """A service that looks at its connections four times a second."""
+    with serving(database, patience=0.25) as running:
+        yield running
+
+
+def test_headers_that_stop_arriving(impatient: Serving):
     """A connection without a request is closed, one with half a request, too; drops do not keep it."""
-    with service.connect() as silent, service.connect() as half:
+    with impatient.connect() as silent, impatient.connect() as half:
         half.sendall(b"GET / HTTP/1.1\r\nhost: ")
-        for _ in range(25):  # more than twice the patience
+        for _ in range(13):  # more than twice the patience
             with suppress(OSError):
                 half.sendall(b"x")
-            time.sleep(0.1)
+            time.sleep(0.05)
         for connection in (silent, half):
             answer = connection.recv(2_000)
             assert answer.startswith(b"HTTP/1.1 400")
-            assert b"no request arrived within 1 seconds" in answer
+            assert b"no request arrived within 0.25 seconds" in answer
             assert connection.recv(1) == b""
 
 
-def test_an_answer_that_nobody_reads(service: Serving):
+def test_an_answer_that_nobody_reads(impatient: Serving, database: pgretrieval.RetrievalDatabase):
     """A connection whose client does not read its answer is closed."""
-    with service.connect() as connection:
+    database.create_collection("texts", encoder="none").add([{"id": "x", "text": "x", "metadata": {"long": "x" * 20_000_000}}])
+    with impatient.connect() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-        asked = {"collection": "docs", "documents": ["a river flows to the sea " * 40] * 12}
-        connection.sendall(_post("/v1/encode", asked))
-        until(lambda: service.service.calls.inside == 1)
-        until(lambda: service.service.calls.inside == 0)
-        assert len(service.connections) == 1
-        until(lambda: not service.connections)
-    assert service.client.get("/healthz").status_code == 200
+        connection.sendall(b"GET /v1/collections/texts/passages?id=x HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        until(lambda: any(each.transport.get_write_buffer_size() for each in impatient.connections))
+        until(lambda: not impatient.connections)
+    assert impatient.client.get("/healthz").status_code == 200
 
 
-def test_a_pause_between_requests(service: Serving):
-    """A connection may rest between two requests."""
-    assert service.client.get("/healthz").status_code == 200
-    port = service.client.get("/healthz").extensions["network_stream"].get_extra_info("client_addr")
-    time.sleep(2.5)
-    assert service.client.get("/healthz").extensions["network_stream"].get_extra_info("client_addr") == port
+def test_a_pause_between_requests(impatient: Serving):
+    """A connection may rest between two requests, for longer than usual proxies let it."""
+    assert impatient.client.get("/healthz").status_code == 200
+    port = impatient.client.get("/healthz").extensions["network_stream"].get_extra_info("client_addr")
+    time.sleep(0.8)
+    assert impatient.client.get("/healthz").extensions["network_stream"].get_extra_info("client_addr") == port
+    assert {connection.timeout_keep_alive for connection in impatient.connections} == {75}
+
+
+def test_a_request_after_the_database_was_closed(service: Serving, database: pgretrieval.RetrievalDatabase):
+    """It gets 503, and keeps no place."""
+    database.close()
+    assert failed(service.search(**ASKED), 503)["type"] == "DatabaseUnavailableError"
+    assert (service.service.calls.inside, service.service.calls.running) == (0, 0)
+
+
+def test_what_never_ends_does_not_delay_the_end(database: pgretrieval.RetrievalDatabase, monkeypatch: pytest.MonkeyPatch):
+    """A stream, which is no request at work, ends with the service."""
+    streaming = threading.Event()
+
+    async def stream(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        streaming.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("tests.support.serving.create_app", lambda _service: stream)
+    with serving(database, patience=0.25) as running, running.connect() as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert streaming.wait(SECONDS)
+        ending = time.monotonic()
+        running.service.draining = True
+        until(lambda: not running.thread.is_alive())
+        assert time.monotonic() - ending < 10
 
 
 def test_answers_are_sent_at_once(service: Serving):
@@ -244,12 +336,14 @@ def test_an_unexpected_error(service: Serving, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_the_log_has_no_queries(service: Serving, caplog: pytest.LogCaptureFixture):
-    """A request is one line: method, path, status, milliseconds and client."""
+    """A request is one line, however long its path: method, path, status, milliseconds and client."""
     with caplog.at_level("INFO", "pgretrieval.serve"):
         service.hits(query="secret words")
         failed(service.search(query="secret words", mode="dense"), 400)
         service.client.get("/v1/collections/docs/passages", params={"id": "secret"})
-        until(lambda: len(caplog.records) >= 3)
+        service.client.get(f"/v1/{'x' * 5_000}")
+        until(lambda: len(caplog.records) >= 4)
+    assert len(caplog.records.pop().getMessage()) < 400
     lines = [record.getMessage() for record in caplog.records]
     assert [line.split()[:3] for line in lines] == [
         ["POST", SEARCH, "200"],

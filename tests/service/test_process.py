@@ -90,13 +90,17 @@ def test_the_environment_gives_the_token(database_url: str):
 
 
 def test_the_options_reach_the_service(database_url: str, tmp_path: Path):
+    """So do models of collections, which are loaded before the service is ready."""
     fill(database_url)
+    with pgretrieval.connect(url=database_url) as database:
+        database.create_collection("docs", encoder="minilm")
     (tmp_path / "token").write_text("a-token-of-the-tests-0123456789")
     arguments = ["--write", "--max-k", "5", "--max-body", "500", "--token-file", tmp_path / "token"]
     with process(database_url, *arguments) as running, running.started() as client:
         client.headers["Authorization"] = "Bearer a-token-of-the-tests-0123456789"
         shown = client.get("/v1/collections/given").json()
         assert shown["writable"] is True
+        assert "pgretrieval_model_texts_count 1.0" in client.get("/metrics").text
         assert "at most 5" in failed(client.post(SEARCH, json={"vectors": VECTORS, "k": 6}), 400)["remedy"]
         failed(client.post(SEARCH, content=b"x" * 501), 413)
 

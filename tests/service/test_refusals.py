@@ -67,6 +67,8 @@ def test_searches(module_service: Serving, asked: dict[str, Any], status: int, m
         b'{"query": "\\ud800"}',
         b"[" * 100_000,
         b'{"query": NaN}',
+        b'{"query": "a", "min_score": NaN}',
+        b'{"query": "a", "min_score": -Infinity}',
     ],
 )
 def test_bodies_that_are_no_request(module_service: Serving, content: bytes):
@@ -123,6 +125,32 @@ def test_an_unknown_path_or_method(module_service: Serving, method: str, path: s
 @pytest.mark.parametrize("name", ["%ff", "%00", "%20", "x" * 600])
 def test_names_that_no_collection_has(module_service: Serving, name: str):
     failed(module_service.client.get(f"/v1/collections/{name}"), 400)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (errors.DuplicateIdError, 409),
+        (errors.CollectionExistsError, 409),
+        (errors.ConflictError, 409),
+        (errors.EncoderChangedError, 409),
+        (errors.IndexNotBuiltError, 409),
+        (errors.CollectionNotFoundError, 404),
+        (errors.PassageNotFoundError, 404),
+        (errors.ConfigError, 400),
+        (errors.InputError, 400),
+        (errors.VectorError, 400),
+        (errors.EncoderError, 503),
+        (errors.TimedOutError, 503),
+        (errors.SchemaError, 503),
+        (errors.StorageError, 503),
+        (errors.DatabaseUnavailableError, 503),
+        (errors.PgRetrievalError, 503),
+        (ZeroDivisionError, 503),
+    ],
+)
+def test_the_status_of_each_error(kind: type[Exception], status: int):
+    assert answer_to(kind("x"))[0] == status
 
 
 def test_every_error_of_the_library_has_a_status():

@@ -34,7 +34,8 @@ DESCRIBED = json.loads(json.dumps(document(ENDPOINTS)))
 class Serving:
     """A running service and a client, which compares each answer with /openapi.json."""
 
-    def __init__(self, server: Server, port: int) -> None:
+    def __init__(self, server: Server, port: int, thread: threading.Thread) -> None:
+        self.thread = thread
         self.service = server._service
         self.connections = server.server_state.connections
         self.port = port
@@ -105,7 +106,7 @@ def serving(database: pgretrieval.RetrievalDatabase, **options: Any) -> Iterator
     thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
     thread.start()
     assert ready.wait(SECONDS)
-    running = Serving(server, listening.getsockname()[1])
+    running = Serving(server, listening.getsockname()[1], thread)
     try:
         until(lambda: server.started)
         yield running
