@@ -11,6 +11,7 @@ from rich.table import Table
 from pgretrieval.cli import console
 from pgretrieval.cli.searching import read_where
 from pgretrieval.errors import ConfigError
+from pgretrieval.modes import mode_of
 
 if TYPE_CHECKING:
     from pgretrieval.search.explained import MatchExplanation
@@ -22,6 +23,13 @@ def explain(
     query: Annotated[str, typer.Argument(help="The query text.")],
     passage_id: Annotated[str, typer.Argument(metavar="ID", help="The passage's id.")],
     k: Annotated[int, typer.Option("-k", help="Number of passages that the search returns.")] = 10,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            help="Mode of the search: hybrid, late, words or dense, as for `search`.",
+            show_default="hybrid with words or dense vectors",
+        ),
+    ] = None,
     where: Annotated[str | None, typer.Option(help="Filter by metadata, as for `search`.", metavar="FILTER")] = None,
     html: Annotated[
         Path | None, typer.Option(help="Write a page with the heat map of query and passage tokens.", metavar="FILE")
@@ -30,7 +38,9 @@ def explain(
 ) -> None:
     """Tell why a search returns a passage, or does not: token matches, ranks, and what the passage lacks."""
     with context.obj.connect() as database:
-        found = database.get_collection(name).explain_match(query, passage_id, k, where=read_where(where))
+        collection = database.get_collection(name)
+        chosen = mode_of(collection._opened.row, mode)
+        found = collection.explain_match(query, passage_id, k, mode=chosen, where=read_where(where))
     if html is not None:
         write_page(html, found)
     if json:

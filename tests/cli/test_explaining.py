@@ -107,12 +107,16 @@ def test_explain_prints_a_table(command: Command, docs: pgretrieval.Collection) 
     """The outcome, what the passage lacks, ranks and matches."""
     code, out, err = command("explain", "docs", "flowing water", "b", "-k", "1")
     assert (code, err) == (0, "")
-    assert "not a hit of the search by late interaction, score" in out
-    assert "- Its score," in out
+    assert "not a hit of the hybrid search, score" in out
+    assert "- It ranks below hit 1 of the hybrid search." in out
     assert "- Of the query's words it does not contain: flowing, water." in out
     assert "words  none" in out
     assert "[CLS]" in out
-    assert "hit 1 of the search by late interaction" in command("explain", "docs", "flowing water", "a")[1]
+    assert "hit 1 of the hybrid search" in command("explain", "docs", "flowing water", "a")[1]
+    late = command("explain", "docs", "flowing water", "b", "-k", "1", "--mode", "late")[1]
+    assert "not a hit of the search by late interaction, score" in late
+    assert "- Its score," in late
+    assert "mode is 'fuzzy'" in command("explain", "docs", "flowing water", "b", "--mode", "fuzzy")[2]
     excluded = command("explain", "docs", "flowing water", "a", "--where", '{"n": 1}')[1]
     assert "- The filter where= excludes it" in excluded
 
@@ -122,7 +126,7 @@ def test_explain_prints_json(command: Command, docs: pgretrieval.Collection) -> 
     code, out, _ = command("explain", "docs", "flowing water", "a", "--json")
     found = json.loads(out)
     assert (code, found["rank"], found["passage"]["id"]) == (0, 1, "a")
-    assert found == json.loads(json.dumps(docs.explain_match("flowing water", "a").as_dict()))
+    assert found == json.loads(json.dumps(docs.explain_match("flowing water", "a", mode="hybrid").as_dict()))
     assert len(found["similarities"]) == len(found["query_tokens"]) == 4
 
 
