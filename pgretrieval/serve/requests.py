@@ -25,7 +25,7 @@ _Read = TypeVar("_Read", bound="Request")
 class Request(BaseModel):
     """Base of all requests: unknown fields and other types are errors."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Answer(BaseModel):

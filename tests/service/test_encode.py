@@ -70,6 +70,7 @@ def test_no_texts(module_service: Serving):
         ({"collection": "texts", "queries": ["a"]}, 400, "stores texts only"),
         ({"collection": "given", "queries": ["a"]}, 400, "given vectors and has no encoder"),
         ({"collection": "docs", "documents": ["a"] * 257}, 400, "documents has 257 entries"),
+        ({"collection": "docs", "queries": ["a"] * 257}, 400, "queries has 257 entries"),
         ({"queries": ["a"]}, 400, "collection is missing"),
     ],
 )

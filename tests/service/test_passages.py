@@ -73,6 +73,12 @@ def test_invalid_changes_change_nothing(
     assert docs.stats()["passages"] == 4
 
 
+def test_numbers_that_json_does_not_have(service: Serving, docs: pgretrieval.Collection):
+    content = b'{"passages": [{"id": "a", "text": "b", "metadata": {"x": NaN}}]}'
+    assert "metadata" in failed(service.client.put(PATH, content=content), 400)["message"]
+    assert docs.stats()["passages"] == 4
+
+
 def test_changes_need_write(database: pgretrieval.RetrievalDatabase, docs: pgretrieval.Collection):
     """A service without --write says so and changes nothing."""
     with serving(database) as running:

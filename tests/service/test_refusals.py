@@ -69,6 +69,8 @@ def test_searches(module_service: Serving, asked: dict[str, Any], status: int, m
         b'{"query": NaN}',
         b'{"query": "a", "min_score": NaN}',
         b'{"query": "a", "min_score": -Infinity}',
+        b'{"query": "a", "where": {"year": NaN}}',
+        b'{"vectors": [[NaN]]}',
     ],
 )
 def test_bodies_that_are_no_request(module_service: Serving, content: bytes):
