@@ -89,7 +89,7 @@ def test_a_body_in_drops(database: pgretrieval.RetrievalDatabase):
     with serving(database, seconds=0.5) as running, running.connect() as connection:
         connection.sendall(b"POST /v1/encode HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n")
         connection.settimeout(0.1)
-        deadline, answer = time.monotonic() + 5, b""
+        deadline, answer = time.monotonic() + SECONDS, b""
         while not answer:
             assert time.monotonic() < deadline
             with suppress(OSError):
