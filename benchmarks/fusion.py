@@ -38,8 +38,10 @@ def gather(name: str, cache: Path) -> Path:
     order = np.sort(np.random.default_rng(_SEED).permutation(len(data.queries))[: AT_MOST[0]]).tolist()
     place_of = {passage.id: place for place, passage in enumerate(data.passages)}
     with serving() as database:
-        collection = database.create_collection("measured", encoder="none")
-        collection.add(data.passages)
+        collection = database.create_collection("measured")
+        one = np.eye(1, 48, dtype=np.float32)  # words are indexed by a build, which needs a vector of each passage
+        collection.add(data.passages, vectors=[one] * len(data.passages))
+        collection.build()
         found = [collection.text_search(texts[data.query_ids[number]], _WORDS) for number in order]
     block, late = 512, []
     for first in range(0, len(data.passages), block):

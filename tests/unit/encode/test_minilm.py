@@ -383,6 +383,14 @@ def test_dense_vectors_are_those_of_the_single_vector_model(minilm: CollectionEn
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+def test_models_that_pool_have_dense_vectors() -> None:
+    """The library's model tells it by its module, the default encoder without being loaded."""
+    assert load_encoder(build_model(device="cpu")).has_dense
+    unloaded = load_encoder("minilm@1", "a device of its own")
+    assert unloaded.has_dense
+    assert unloaded._model._inner is None
+
+
 def test_a_query_has_a_dense_vector_too(minilm: CollectionEncoder) -> None:
     tokens, dense = minilm.encode_query_with_dense("what melts in spring")
     assert (len(tokens), dense.shape) == (1, (1, 384))

@@ -76,8 +76,10 @@ def test_an_unknown_name_without_network(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_model_without_pooling_has_no_dense_vectors(library_folder: Path) -> None:
+    encoder = load_encoder(library_folder, device="cpu")
+    assert not encoder.has_dense
     with pytest.raises(EncoderError, match=r"none of its modules pools.*dense="):
-        load_encoder(library_folder, device="cpu").encode_document_with_dense(TEXTS)
+        encoder.encode_document_with_dense(TEXTS)
 
 
 def test_lengths_are_raised_as_far_as_the_model_reads(stanford_folder: Path, constbert_folder: Path) -> None:
