@@ -74,7 +74,7 @@ def _encode(opened: OpenCollection, query: Any, dense: Any) -> tuple[int | None,
     if dense is not None:
         return None, read_dense(opened, dense)
     text, row = validate.query(query), current_row(opened)
-    if row.dense is None or (row.dense == collections.AUTO and row.dense_dim is None):
+    if row.dense is None:
         msg = f"collection {row.name!r} has no dense vectors; create it with dense=, or use another search"
         raise ConfigError(msg)
     if not row.keeps_dense or row.given_dense:

@@ -46,6 +46,7 @@ def test_the_encoders_dense_vectors_are_kept(database: pgretrieval.RetrievalData
 def test_there_are_none(database: pgretrieval.RetrievalDatabase, options: dict[str, object], given: bool):
     """An encoder that computes none, dense=None, and first passages with given token vectors alone."""
     docs = database.create_collection("docs", **options)
+    assert docs.settings.dense == ("auto" if given else None)
     docs.add(TEXTS, vectors=HashedEncoder().encode_document([str(each["text"]) for each in TEXTS]) if given else None)
     docs.build()
     assert database.get_collection("docs").settings.dense is None
@@ -102,6 +103,9 @@ def test_a_rebuild_computes_what_given_token_vectors_lacked(docs: Collection):
 def test_the_first_add_decides_without_an_encoder(database: pgretrieval.RetrievalDatabase):
     """Texts are encoded by minilm, which computes dense vectors."""
     docs = database.create_collection("docs")
+    assert docs.hybrid_search("tea") == []
+    with pytest.raises(ConfigError, match="has no dense vectors"):
+        docs.dense_search("tea")
     docs.add([{"id": "tea", "text": "Green tea likes water of 80 degrees."}, {"id": "loaf", "text": "A loaf rises slowly."}])
     assert (docs.settings.dense, docs.stats()["dense_dim"]) == ("auto", 384)
     assert docs.dense_search("how bread is made", 1)[0].id == "loaf"
