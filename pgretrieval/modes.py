@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pgretrieval import validate
-from pgretrieval.db.tables.collections import CollectionRow
 from pgretrieval.errors import ConfigError
 from pgretrieval.types import MODES, Mode
+
+if TYPE_CHECKING:
+    from pgretrieval.db.tables.collections import CollectionRow
 
 
 def modes(row: CollectionRow) -> list[Mode]:
