@@ -19,6 +19,7 @@ from pgretrieval.corpus.delimited import read_delimited
 from pgretrieval.corpus.documents import DOCUMENTS, is_document, read_documents
 from pgretrieval.corpus.hub import is_dataset_name, read_dataset
 from pgretrieval.corpus.jsonl import read_objects
+from pgretrieval.corpus.lines import unreadable
 from pgretrieval.corpus.validate import to_passage
 from pgretrieval.errors import InputError, PgRetrievalWarning
 from pgretrieval.types import Passage
@@ -76,8 +77,12 @@ def read_passages(
     blanks = _Blanks(validate.choice("blank", blank, BLANKS))
     cut = cutter(chunk, overlap, count_tokens)
     path = Path(validate.path("path", path))
-    name = str(path) if name is None else name
-    if is_document(path) or (path.is_dir() and not arrow.is_saved_dataset(path)):
+    name = str(path) if name is None else validate.text("name", name)
+    try:
+        is_folder = path.is_dir() and not arrow.is_saved_dataset(path)
+    except OSError as error:  # such as a name that is too long
+        raise unreadable(name, error) from error
+    if is_folder or is_document(path):
         return _documents(path, name, blanks, cut)
     return _rows(path, name, columns, blanks, None if chunk is None else cut)
 

@@ -28,6 +28,7 @@ class Encoder(Protocol):
     An encoder can also provide the dense vectors of a collection, by `encode_query_with_dense` and `encode_document_with_dense`,
     which return such a list and one (texts, dense dim) array. By `query_tokens` and `document_tokens` it can tell which tokens its
     vectors are of: for each text a list of (text, start, end), with offsets of characters, or None for markers and masks.
+    By `count_tokens` it can tell the number of a text's tokens, without markers and limit.
     """
 
     def encode_query(self, texts: Sequence[str]) -> list[Float32Array]:

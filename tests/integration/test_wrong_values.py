@@ -57,6 +57,7 @@ _GIVEN: dict[str, Callable[[], Any]] = {
 """Values of the other arguments, by the parameter's name; others have their default or, without one, an object."""
 _GIVEN_TO: dict[str, dict[str, Callable[[], Any]]] = {
     "RetrievalDatabase.create_collection": {"name": lambda: f"new {next(_numbers)}"},
+    "read_passages": {"path": lambda: "nothing there.csv"},
     "RetrievalDatabase.drop_collection": {"name": lambda: f"nobody {next(_numbers)}"},
     "RetrievalDatabase.get_collection": {"encoder": HashedEncoder},
     "Collection.update": {"passages": lambda: [{"id": "p1", "text": "tea"}]},

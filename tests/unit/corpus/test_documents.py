@@ -201,6 +201,10 @@ def test_a_missing_document_is_an_error(docs: Path, name: str):
     assert error_of(docs / name) == f"docs/{name}: cannot be read (No such file or directory); check the path"
 
 
+def test_a_name_that_is_too_long_is_an_error(docs: Path):
+    assert error_of(docs / ("x" * 3_000)).endswith(": cannot be read (File name too long); check the path")
+
+
 def test_texts_are_cut_at_paragraphs_and_sentences(docs: Path):
     path = write(docs / "a.md", MARKDOWN)
     passages = list(read_passages(path, chunk=8))

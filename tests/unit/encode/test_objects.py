@@ -31,8 +31,13 @@ class WordEncoder:
         return self.encode_query(texts)
 
 
-def test_words_are_counted_without_a_tokenizer() -> None:
+def test_tokens_are_counted_by_the_object_or_are_words() -> None:
+    class Counting(WordEncoder):
+        def count_tokens(self, text: str) -> int:
+            return len(text)
+
     assert load_encoder(WordEncoder()).count_tokens(" one  two ") == 2
+    assert load_encoder(Counting()).count_tokens("one") == 3
 
 
 class Returns:
