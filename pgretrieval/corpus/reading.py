@@ -58,7 +58,7 @@ def read_passages(
             document: .txt, .md, .html or .pdf (extra `files`), or a folder of documents. Or a dataset by name: "hf:NAME",
             "hf:NAME:CONFIGURATION@SPLIT". Names without an ending are JSON Lines.
         name: What errors call the file; by default its path.
-        id: Column of the ids; by default `id`, or else `_id`.
+        id: Column of a table's ids; by default `id`, or else `_id`. Documents have no columns.
         title: Column of the titles; by default `title`, if there is one.
         text: Column of the texts; by default `text`.
         metadata: Columns that become the metadata; by default the object in `metadata`, if there is one.
