@@ -32,7 +32,19 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.run import RESULTS, say
 from benchmarks.states import States, cut
-from benchmarks.training import EVALUATION, FIRST, TRAINING, UNTRAINED, judged, measure, mine_into, once, relevant, sample_passages
+from benchmarks.training import (
+    EVALUATION,
+    FIRST,
+    TRAINING,
+    UNTRAINED,
+    in_bf16,
+    judged,
+    measure,
+    mine_into,
+    once,
+    relevant,
+    sample_passages,
+)
 from benchmarks.training import Size as Measured
 from benchmarks.vectors import data_folder
 from pgretrieval.corpus.jsonl import read_queries
@@ -50,6 +62,7 @@ from pgretrieval.train.tuples import TrainingSet, read_training_set, write_train
 from pgretrieval.types import Passage
 
 _PRECISION = "bf16"
+_BEFORE = "untrained encoder"
 _SEED = 0
 
 
@@ -216,9 +229,28 @@ def scored(place: Place, folder: str, sets: list[TrainingSet], ways: int) -> lis
         scores = teacher(place).predict([(one.query, made.passages[key]) for one in cut for key in one.passages])
         rows = scores.reshape(len(cut), -1).tolist()
         tuples = tuple(replace(one, scores=tuple(row)) for one, row in zip(cut, rows, strict=True))
-        write_training_set(place.work / folder / name, TrainingSet(tuples, made.passages, {**made.settings, "teacher": "trained"}))
-        say({"scored": f"{folder}/{name}", "first": round(float(np.mean([row[0] == max(row) for row in rows])), 3)})
+        found = {"teacher": _first(rows), _BEFORE: _first(_by_maxsim(place, TrainingSet(tuples, made.passages, {})))}
+        write_training_set(place.work / folder / name, TrainingSet(tuples, made.passages, {**made.settings, **found}))
+        say({"scored": f"{folder}/{name}", **found})
     return [read_training_set(place.work / folder / name) for name in TRAINING]
+
+
+def _by_maxsim(place: Place, made: TrainingSet) -> list[list[float]]:
+    """Scores of the tuples by the untrained encoder."""
+    encoder = cut(place.states.encoder(FIRST), place.size.passage_tokens)
+    keys = sorted(made.passages)
+    with in_bf16():
+        documents = dict(zip(keys, encoder.encode_document([made.passages[key] for key in keys]), strict=True))
+        queries = encoder.encode_query([one.query for one in made.tuples])
+    return [
+        [float((query @ documents[key].T).max(axis=1).sum()) for key in one.passages]
+        for query, one in zip(queries, made.tuples, strict=True)
+    ]
+
+
+def _first(rows: Sequence[Sequence[float]]) -> float:
+    """Share of rows whose first score is the highest."""
+    return round(float(np.mean([row[0] == max(row) for row in rows])), 3)
 
 
 def folder_of(name: str, seed: int) -> str:
@@ -313,12 +345,18 @@ def _seeds(place: Place, name: str, sets: Sequence[str]) -> list[int]:
 
 
 def _of_teacher(place: Place) -> list[str]:
-    """How often the teacher has the judged passage first, and how often the untrained encoder would by chance of the ways."""
-    lines = ["The teacher scores the judged passage of a tuple highest:", ""]
+    """How often the teacher and the untrained encoder score the judged passage of a tuple highest."""
+    lines = [
+        "The judged passage of a tuple has the highest score by",
+        "",
+        f"| | tuples | ways | teacher | {_BEFORE} |",
+        "|---|---|---|---|---|",
+    ]
     for name in TRAINING:
         if (place.work / "mined-scored" / name).exists():
-            rows = [one.scores or () for one in read_training_set(place.work / "mined-scored" / name).tuples]
-            lines.append(f"- {name}: {np.mean([row[0] == max(row) for row in rows]):.1%} of {len(rows)} tuples of {len(rows[0])}")
+            made = read_training_set(place.work / "mined-scored" / name)
+            shares = " | ".join(f"{made.settings[key]:.1%}" for key in ("teacher", _BEFORE))
+            lines.append(f"| {name} | {len(made.tuples)} | {len(made.tuples[0].passages)} | {shares} |")
     return lines
 
 
