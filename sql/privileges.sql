@@ -7,7 +7,9 @@
 begin;
 
 -- Owners come first, because a change of owner locks the table. After a grant, which does not, a vacuum or analyze of the table could
--- deadlock with this transaction.
+-- deadlock with this transaction. The schema is before its tables, since who takes them, unless a superuser gives them, must be able to
+-- create tables there.
+alter schema pgretrieval owner to OWNER;
 do $own$
 declare
     found record;
@@ -42,7 +44,6 @@ begin
     perform set_config('search_path', kept_path, true);
 end
 $own$;
-alter schema pgretrieval owner to OWNER;
 
 grant usage on schema pgretrieval to READER, WRITER;
 

@@ -94,7 +94,7 @@ class PageRunner:
         if "db" in self.names:
             self.names["db"].close()
         for role in re.findall(r"\bcreate role (\w+)", self.page.read_text(encoding="utf-8")):
-            if self.session.execute("select from pg_roles where rolname = $1", [role]).fetchone():
+            if self.session.execute("select from pg_roles where rolname = $1", [role]).fetchone() is not None:
                 self.session.execute(f"drop owned by {role} cascade")
                 self.session.execute(f"drop role {role}")
         self.session.close()
