@@ -99,6 +99,14 @@ def mark_functions() -> str:
     return text.replace("DIGEST", functions_digest()).replace("NUMBER", str(functions_number()))
 
 
+def extension_file(name: str, **values: str) -> str:
+    """Return a file of the extension, with each name in capitals replaced by its value."""
+    text = (SQL / name).read_text(encoding="utf-8")
+    for placeholder, value in values.items():
+        text = re.sub(rf"\b{placeholder}\b", value, text)
+    return text
+
+
 def privileges(reader: str, writer: str, owner: str) -> str:
     """Return the grants for three roles, with quoted names."""
     text = (SQL / "privileges.sql").read_text(encoding="utf-8")

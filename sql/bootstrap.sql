@@ -15,6 +15,15 @@ begin
             using errcode = 'PGR01', hint = 'pgretrieval needs PostgreSQL 15 or later.';
     end if;
 
+    if exists (select from pg_extension where extname = 'pgretrieval')
+        and current_setting('pgretrieval.extension_script', true) is distinct from 'yes'
+    then
+        raise exception 'the schema in database "%" belongs to the extension pgretrieval', current_database()
+            using errcode = 'PGR01',
+                  hint = 'Upgrade it by its extension: run `pgretrieval package-extension` of this package on the server, then '
+                         'ALTER EXTENSION pgretrieval UPDATE.';
+    end if;
+
     if current_setting('server_encoding') <> 'UTF8' then
         raise exception 'database "%" has the encoding %, which cannot hold every text',
             current_database(), current_setting('server_encoding')

@@ -6,6 +6,28 @@
 
 begin;
 
+-- Only the owner of the extension can update it, and only with rights on what is in it.
+do $extension$
+declare
+    holder pg_catalog.oid := (
+        select extowner from pg_catalog.pg_extension where extname operator(pg_catalog.=) 'pgretrieval'
+    );
+    kept_path pg_catalog.text := pg_catalog.current_setting('search_path');
+begin
+    perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    if holder is not null and ((select rolsuper from pg_roles where oid = holder) or not pg_has_role(holder, 'OWNER'::regrole, 'member'))
+        and holder <> 'OWNER'::regrole
+    then
+        raise exception 'the extension pgretrieval belongs to role %, who could not update it if its tables belonged to %',
+            quote_ident(pg_get_userbyid(holder)), 'OWNER'::regrole
+            using errcode = 'PGR01',
+                  hint = format('Create or restore the extension as that role (SET ROLE %s; CREATE EXTENSION pgretrieval), or name %s as the owner.',
+                                'OWNER'::regrole, quote_ident(pg_get_userbyid(holder)));
+    end if;
+    perform set_config('search_path', kept_path, true);
+end
+$extension$;
+
 -- Owners come first, because a change of owner locks the table. After a grant, which does not, a vacuum or analyze of the table could
 -- deadlock with this transaction. The schema is before its tables, since who takes them, unless a superuser gives them, must be able to
 -- create tables there.

@@ -81,7 +81,7 @@ comment on column pgretrieval.collection.given_dense is
 create table pgretrieval.codebook (
     codebook_id integer generated always as identity primary key,
     identity uuid not null default gen_random_uuid(),
-    collection_id integer not null references pgretrieval.collection on delete cascade,
+    collection_id integer not null references pgretrieval.collection on delete cascade deferrable initially deferred,
     dim integer not null,
     bits smallint not null,
     cutoffs real[] not null,
@@ -314,7 +314,7 @@ comment on table pgretrieval.anchor_score is
 create table pgretrieval.factorization (
     factorization_id integer generated always as identity primary key,
     identity uuid not null default gen_random_uuid(),
-    collection_id integer not null references pgretrieval.collection on delete cascade,
+    collection_id integer not null references pgretrieval.collection on delete cascade deferrable initially deferred,
     matrix_id integer not null references pgretrieval.score_matrix on delete cascade,
     asked_items integer not null,
     anchor_items integer not null check (anchor_items between 1 and 4000),

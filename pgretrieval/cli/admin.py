@@ -1,8 +1,9 @@
-"""`pgretrieval list | stats | drop | migrate | privileges | doctor`."""
+"""`pgretrieval list | stats | drop | migrate | package-extension | privileges | doctor`."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -64,6 +65,21 @@ def migrate(
     with context.obj.connect_unchecked() as database:
         revision = database.migrate()
     console.errors.print(f"the schema is at revision {revision}")
+
+
+def package_extension(
+    folder: Annotated[
+        Path, typer.Argument(help="The server's folder of extensions: $(pg_config --sharedir)/extension.", show_default=False)
+    ],
+) -> None:
+    """Write the extension pgretrieval to a server's folder, without connecting.
+
+    Then CREATE EXTENSION pgretrieval installs what migrate installs, and ALTER EXTENSION pgretrieval UPDATE upgrades.
+    """
+    from pgretrieval.db import extension
+
+    for file in extension.package(folder):
+        typer.echo(file)
 
 
 def privileges(

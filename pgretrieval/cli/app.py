@@ -41,6 +41,7 @@ _MODULES = {
     "stats": "admin.stats",
     "drop": "admin.drop",
     "migrate": "admin.migrate",
+    "package-extension": "admin.package_extension",
     "privileges": "admin.privileges",
     "doctor": "admin.doctor",
     "check": "checking.check",

@@ -85,7 +85,10 @@ def _functions(database: Database) -> list[Finding]:
         text = f"the SQL functions in this database are of set {number}, newer than this client's, which is {ours}"
         return [Finding("advice", f"{text}; upgrade the package: pip install --upgrade pgretrieval")]
     text = f"the SQL functions in this database are another version's ({f'set {number}' if number else 'an old one'})"
-    return [Finding("problem", f"{text} than this client's; `pgretrieval migrate` puts this client's in their place")]
+    remedy = "`pgretrieval migrate` puts this client's in their place"
+    if schema.belongs_to_extension(database):
+        remedy = f"to put this client's in their place, {schema.BY_EXTENSION}"
+    return [Finding("problem", f"{text} than this client's; {remedy}")]
 
 
 def _device() -> Finding:

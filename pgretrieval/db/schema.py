@@ -30,6 +30,11 @@ _OLDER = (
     "the schema in this database is at revision {found}, this client needs {head}. Its owner can upgrade it: "
     "pgretrieval --database URL migrate"
 )
+BY_EXTENSION = "run `pgretrieval package-extension` of this package on the server, then ALTER EXTENSION pgretrieval UPDATE"
+_OLDER_EXTENSION = (
+    "the extension pgretrieval in this database is at revision {found}, this client needs {head}. Its owner can upgrade it: "
+    + BY_EXTENSION
+)
 _NO_USAGE = (
     "pgvector is in schema {schema}, which role {role} may not use; have the owner of that schema run "
     "GRANT USAGE ON SCHEMA {schema} TO {role}"
@@ -52,13 +57,20 @@ def installed_revision(database: Database) -> str | None:
         return cast("str | None", value(connection, _SQL["version"])) if value(connection, _SQL["exists"]) else None
 
 
+def belongs_to_extension(database: Database) -> bool:
+    """Return whether `create extension pgretrieval` installed the schema, so that `migrate` may not upgrade it."""
+    with database.connection("looking for the extension") as connection:
+        return bool(value(connection, _SQL["has_extension"]))
+
+
 def verify(database: Database) -> None:
     """Raise SchemaError with the remedy unless the database is at this client's revision and the role may use pgvector's schema."""
     found, head = installed_revision(database), head_revision()
     if found is None:
         raise SchemaError(_MISSING)
     if found != head:
-        raise SchemaError((_OLDER if found in assets.revisions() else _unknown(found)).format(found=found, head=head))
+        older = _OLDER_EXTENSION if belongs_to_extension(database) else _OLDER
+        raise SchemaError((older if found in assets.revisions() else _unknown(found)).format(found=found, head=head))
     with database.connection("looking for pgvector") as connection:
         refused = one(connection, _SQL["refused_vector_schema"])
     if refused:

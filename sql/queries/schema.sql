@@ -4,6 +4,10 @@ select version_num from pgretrieval.schema_version
 -- name: exists
 select pg_catalog.to_regclass('pgretrieval.schema_version') is not null
 
+-- name: has_extension
+-- Whether the schema belongs to the extension.
+select exists (select from pg_catalog.pg_extension where extname = 'pgretrieval')
+
 -- name: keep_search_path
 -- An upgrade that waits for a table blocks all later requests, so its lock_timeout is short.
 select pg_catalog.set_config('pgretrieval.search_path', pg_catalog.current_setting('search_path'), true),

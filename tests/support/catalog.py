@@ -23,7 +23,13 @@ where relnamespace = 'pgretrieval'::regnamespace
 union all
 select format('partitioned %s %s', partrelid::regclass, pg_get_partkeydef(partrelid)) from pg_partitioned_table
 union all
-select 'function ' || pg_get_functiondef(oid) from pg_proc where pronamespace = 'pgretrieval'::regnamespace
+select format('function %s %s', pg_get_functiondef(oid), proacl) from pg_proc where pronamespace = 'pgretrieval'::regnamespace
+union all
+select format('policy %s.%s %s %s %s', relname, polname, polcmd, pg_get_expr(polqual, polrelid),
+              pg_get_expr(polwithcheck, polrelid))
+from pg_policy join pg_class on pg_class.oid = polrelid where relnamespace = 'pgretrieval'::regnamespace
+union all
+select 'row security ' || relname from pg_class where relnamespace = 'pgretrieval'::regnamespace and relrowsecurity
 union all
 select 'extension ' || extname from pg_extension
 union all
@@ -32,6 +38,6 @@ select 'revision ' || version_num from pgretrieval.schema_version
 
 
 def catalogue(url: str) -> list[str]:
-    """Every table, column, constraint, index and function, one per line, sorted."""
+    """Every table, column, constraint, index, policy and function, one per line, sorted."""
     with psycopg.connect(url) as connection:
         return sorted(row[0] for row in connection.execute(_LINES).fetchall())

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ import psycopg
 
 from pgretrieval.database import open_database
 from pgretrieval.db.embedded.accounts import Account, account_for, runs_as
-from pgretrieval.db.embedded.binaries import installation
+from pgretrieval.db.embedded.binaries import Installation, installation
 from pgretrieval.db.embedded.cluster import initialise, write_access_rules
 from pgretrieval.db.embedded.files import FolderLock
 from tests.fixtures.postgres import copy_directory, reachable_directory
@@ -61,9 +61,9 @@ def _runs(process: psutil.Process) -> bool:
 
 
 class OwnServer:
-    """Postgres of a version in `folder`, from the embedded server's package, with default durability."""
+    """Postgres of a version in `folder`, from the embedded server's package or a copy of it, with default durability."""
 
-    def __init__(self, folder: Path, version: int = 18) -> None:
+    def __init__(self, folder: Path, version: int = 18, programs: Installation | None = None) -> None:
         self.folder = folder
         self._pgdata = folder / "data"
         copy_directory(_initialised(version), self._pgdata)
@@ -71,6 +71,7 @@ class OwnServer:
         made = installation(version, self._account)
         write_access_rules(self._pgdata, self._account)
         self.bin = made.folder / "bin"
+        self._programs = programs or made
         self._sockets = folder / "s"
         self._sockets.mkdir(mode=0o700)
         self.give(self._sockets)
@@ -97,7 +98,17 @@ class OwnServer:
 
     def start(self) -> None:
         """Start the server, after a kill with recovery; returns when it accepts connections."""
-        command = [str(self.bin / "postgres"), "-D", str(self._pgdata), "-h", "", "-k", str(self._sockets), "-p", str(_PORT)]
+        command = [
+            self._programs.program("postgres"),
+            "-D",
+            str(self._pgdata),
+            "-h",
+            "",
+            "-k",
+            str(self._sockets),
+            "-p",
+            str(_PORT),
+        ]
         with (self.folder / "log").open("a") as log:
             # A child of this process: init may take seconds to notice that one has ended, and until then none can be started.
             self._process = subprocess.Popen(
@@ -152,11 +163,13 @@ class OwnServer:
 
 
 @contextmanager
-def own_server(version: int = 18, *, migrated: bool = True) -> Iterator[OwnServer]:
+def own_server(
+    version: int = 18, *, migrated: bool = True, programs: Installation | None = None, settings: Mapping[str, str] | None = None
+) -> Iterator[OwnServer]:
     """A running server with the schema in its database `postgres`, removed at the end."""
     with reachable_directory() as folder:
-        server = OwnServer(folder, version)
-        server.settings(max_connections="60", shared_buffers="64MB")
+        server = OwnServer(folder, version, programs)
+        server.settings(**{"max_connections": "60", "shared_buffers": "64MB", **(settings or {})})
         server.start()
         try:
             if migrated:
