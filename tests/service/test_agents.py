@@ -206,8 +206,9 @@ def test_http_with_a_token(database_url: str):
 def test_http_without_a_token_is_for_this_machine(texts: pgretrieval.Collection, database_url: str):
     """Without a token, pages of other sites reach nothing."""
     with serving(database_url) as (_, address):
-        for headers in ({"Host": "evil.example.com"}, {"Origin": "https://evil.example.com"}):
-            assert httpx2.post(address, json={}, headers=headers, timeout=SECONDS).status_code == 400
+        for name, value in (("Host", "evil.example.com"), ("Origin", "https://evil.example.com")):
+            refused = httpx2.post(address, json={}, headers={name: value}, timeout=SECONDS)
+            assert (refused.status_code, refused.json()["error"]["type"]) == (400, f"Wrong{name}")
 
         async def run() -> None:
             async with by_http(address) as agent:

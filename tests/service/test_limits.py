@@ -220,22 +220,25 @@ def test_a_change_whose_client_leaves_is_stored_entirely_or_not_at_all(
     assert len(docs.get([f"new {number}" for number in range(20)])) == 20
 
 
-def test_a_body_that_stops_arriving(service: Serving):
-    with service.connect() as connection:
+@pytest.fixture
+def impatient(database: pgretrieval.RetrievalDatabase) -> Iterator[Serving]:
+    """A service that looks at its connections four times a second."""
+    with serving(database, patience=0.25) as running:
+        yield running
+
+
+def test_a_body_that_stops_arriving(impatient: Serving):
+    """It is given up after the patience, not only after the time of a request."""
+    with impatient.connect() as connection:
+        began = time.monotonic()
         connection.sendall(b"POST /v1/encode HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{")
         answer = b""
         while not answer.endswith(b"}}"):
             answer += connection.recv(2_000)
         assert answer.startswith(b"HTTP/1.1 400")
         assert b"the body stopped arriving after 1 bytes" in answer
-    assert service.service.calls.inside == 0
-
-
-@pytest.fixture
-def impatient(database: pgretrieval.RetrievalDatabase) -> Iterator[Serving]:
-    """A service that looks at its connections four times a second."""
-    with serving(database, patience=0.25) as running:
-        yield running
+        assert time.monotonic() - began < impatient.service.options.seconds / 2
+    assert impatient.service.calls.inside == 0
 
 
 def test_headers_that_stop_arriving(impatient: Serving):
