@@ -294,6 +294,7 @@ def test_the_heat_map(open_page: Opened):
     expect(dialog).to_contain_text("late")
     expect(dialog).to_contain_text("words")
     expect(dialog).to_contain_text(re.compile(r"[\d.]+ ms"))
+    expect(dialog.locator(".match-map .match-best").first).to_have_css("font-weight", "700")
     assert state(page)["id"] == "bread"
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()

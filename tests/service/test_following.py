@@ -63,8 +63,8 @@ def test_texts_alone_that_get_an_encoder(service: Serving, database_url: str):
         failed(service.search("texts", query="river", mode="late"), 400)
         assert service.client.get("/v1/collections/texts").json()["modes"] == ["words"]
         texts.rebuild(encoder="minilm")
-        assert service.hits("texts", query="river", mode="late")[0]["id"] == "river"
         assert "encode" in service.search("texts", query="river").json()["milliseconds"]
+        assert service.hits("texts", query="river", mode="late")[0]["id"] == "river"
 
 
 def test_collections_with_the_same_encoder_share_a_model(service: Serving, database_url: str, minilm: CollectionEncoder):
