@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pgretrieval.anncur.factorize import Costs, FactorizationReport
     from pgretrieval.asynchronous import AsyncCollection, AsyncRetrievalDatabase, Connecting, connect_async
     from pgretrieval.collection import Collection
+    from pgretrieval.corpus.page_images import read_page_images
     from pgretrieval.corpus.reading import read_passages
     from pgretrieval.database import RetrievalDatabase, connect
     from pgretrieval.db.doctor import Finding
@@ -99,6 +100,7 @@ __all__ = [
     "WorkReport",
     "connect",
     "connect_async",
+    "read_page_images",
     "read_passages",
 ]
 
@@ -106,6 +108,7 @@ _LAZY = {
     "connect": "pgretrieval.database",
     "RetrievalDatabase": "pgretrieval.database",
     "Collection": "pgretrieval.collection",
+    "read_page_images": "pgretrieval.corpus.page_images",
     "read_passages": "pgretrieval.corpus.reading",
     "BuildReport": "pgretrieval.index.build",
     "CollectionEncoder": "pgretrieval.encode.base",

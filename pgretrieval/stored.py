@@ -88,7 +88,8 @@ class StoredCollection:
 
         Args:
             passages: Mappings with id, text, and optionally title and metadata; or `Passage` objects.
-            vectors: A (tokens, dim) array for each passage, instead of the encoder's; scaled to unit length.
+            vectors: A (tokens, dim) array for each passage, instead of the encoder's; scaled to unit length. The text may then be
+                empty, as for an image.
             dense: A dense vector for each passage, if the collection stores them and the encoder does not compute them.
             on_conflict: Action for an id that exists: "error"; "update", which replaces the passage and encodes it again
                 only if title or text differ; or "skip".

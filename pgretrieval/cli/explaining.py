@@ -10,7 +10,7 @@ from rich.table import Table
 
 from pgretrieval.cli import console
 from pgretrieval.cli.searching import read_where
-from pgretrieval.errors import ConfigError
+from pgretrieval.errors import ConfigError, InputError
 from pgretrieval.modes import mode_of
 
 if TYPE_CHECKING:
@@ -53,12 +53,24 @@ def write_page(path: Path, explanation: MatchExplanation) -> None:
     """Write the page. Raises ConfigError if the file cannot be written."""
     from pgretrieval.pages.heat_map import page
 
+    picture = None if explanation.patches is None else read_picture(explanation.passage.metadata["image"])
     try:
-        path.write_text(page(explanation), encoding="utf-8", errors="backslashreplace")
+        path.write_text(page(explanation, picture), encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         msg = f"--html cannot be written to {str(path)!r}: {error.strerror or error}; give a file in an existing folder"
         raise ConfigError(msg) from error
     console.errors.print(f"wrote {path}")
+
+
+def read_picture(path: object) -> str | None:
+    """Return a page image as a data URI, or None, with a message, if it cannot be read."""
+    from pgretrieval.pages.page_image import picture_of
+
+    try:
+        return picture_of(str(path))
+    except InputError as error:
+        console.errors.print(f"{error}; the patches are shown without it", soft_wrap=True)
+        return None
 
 
 def print_explanation(explanation: MatchExplanation) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pgretrieval import presets, validate
 from pgretrieval.cli import console, loading
 from pgretrieval.corpus import lines
+from pgretrieval.corpus.arrow import is_saved_dataset
+from pgretrieval.corpus.page_images import has_pages, read_page_images
 from pgretrieval.corpus.reading import BLANKS, read_passages
 from pgretrieval.errors import ConfigError
-from pgretrieval.types import GENERATORS
+from pgretrieval.types import GENERATORS, Passage
+
+if TYPE_CHECKING:
+    from pgretrieval.database import RetrievalDatabase
 
 
 def index(
@@ -23,7 +29,8 @@ def index(
         list[Path],
         typer.Argument(
             help="Tables (JSON Lines, CSV, TSV, Parquet, Arrow, folders of save_to_disk, hf:NAME), documents (text, Markdown, "
-            "HTML, PDF), or folders of documents."
+            "HTML, PDF), or folders of documents. With an encoder that takes images: PDF, PNG, JPEG, WebP, TIFF, or folders of "
+            "these."
         ),
     ],
     id_column: Annotated[
@@ -52,6 +59,15 @@ def index(
     ] = None,
     overlap: Annotated[
         int | None, typer.Option(help="Tokens that a passage of a text repeats of the one before it.", show_default="0")
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the images of PDF pages, which an encoder that takes images reads instead of their texts. The "
+            "database stores their paths.",
+            show_default="page-images in the user's cache directory",
+            metavar="FOLDER",
+        ),
     ] = None,
     preset: Annotated[
         str | None,
@@ -133,18 +149,51 @@ def index(
         "overlap": overlap,
     }
     with lines.held(corpus) as files, context.obj.connect() as database:
-        if chunk is not None:
-            reading["count_tokens"] = loading.token_counter(database, name, encoder, preset)
-        sources = [partial(read_passages, *file, **reading) for file in files]
+        by_images = reads_page_images(database, name, encoder, preset, [file.path for file in files])
+        if by_images:
+            if chunk is not None:
+                msg = f"--chunk is {chunk}, but the encoder reads the images of whole pages; leave --chunk and --overlap out"
+                raise ConfigError(msg)
+            sources: list[Callable[[], Iterable[Passage]]] = [partial(read_page_images, *file, images=images) for file in files]
+        else:
+            if images is not None:
+                given = validate.shown(str(images))
+                msg = (
+                    f"--images is {given}, but no page images are read; give --encoder a model that takes images, and PDF or image "
+                    "files"
+                )
+                raise ConfigError(msg)
+            if chunk is not None and (known := loading.encoder_of(database, name, encoder, preset)):
+                reading["count_tokens"] = known.count_tokens
+            sources = [partial(read_passages, *file, **reading) for file in files]
         with console.warnings_printed():
             total = loading.count_checked(sources)
         collection = loading.open_or_create(database, name, encoder, bits, options)
-        stored = loading.load(collection, sources, total, update=update)
+        stored = loading.load(collection, sources, total, update=update, page_images=by_images)
         held = collection.stats()
     console.errors.print(
         f"{stored:,} passages {'added or changed' if update else 'added'}, {total - stored:,} already stored; {name!r} now "
         f"contains {held['passages']:,} passages, {held['tokens']:,} tokens and {held['centroids']:,} centroids",
     )
+
+
+def reads_page_images(
+    database: RetrievalDatabase, name: str, encoder: str | None, preset: str | None, files: Sequence[Path]
+) -> bool:
+    """Return whether the encoder takes images and all files have pages. Raises ConfigError if only some have."""
+    paged = [file for file in files if has_pages(file) or (file.is_dir() and not is_saved_dataset(file))]
+    if not paged:
+        return False
+    known = loading.encoder_of(database, name, encoder, preset)
+    if known is None or not known.takes_images:
+        return False
+    if len(paged) < len(files):
+        msg = (
+            f"{str(paged[0])!r} has page images, but not all of the files have; index files of texts by another call, best into a "
+            "collection of its own"
+        )
+        raise ConfigError(msg)
+    return True
 
 
 def rebuild(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgretrieval import presets
 from pgretrieval.cli import console
+from pgretrieval.encode.images import IMAGES_PER_CALL
 from pgretrieval.encode.registry import load_encoder
 from pgretrieval.errors import ConfigError, DuplicateIdError, PgRetrievalWarning
 from pgretrieval.types import Passage
@@ -15,6 +16,7 @@ from pgretrieval.types import Passage
 if TYPE_CHECKING:
     from pgretrieval.collection import Collection
     from pgretrieval.database import RetrievalDatabase
+    from pgretrieval.encode.base import CollectionEncoder
 
 Source = Callable[[], Iterable[Passage]]
 
@@ -46,17 +48,16 @@ def open_or_create(
     return collection
 
 
-def token_counter(database: RetrievalDatabase, name: str, encoder: str | None, preset: str | None) -> Callable[[str], int] | None:
-    """Return the function that counts a text's tokens as the collection's encoder does, also before `open_or_create`.
-
-    Collections of texts only have none.
-    """
+def encoder_of(database: RetrievalDatabase, name: str, encoder: str | None, preset: str | None) -> CollectionEncoder | None:
+    """Return the encoder of the collection, also before `open_or_create`. Collections of texts only have none."""
     if name in database.list_collections():
         collection = database.get_collection(name)
-        return None if collection.settings.texts_alone else collection.encoder.count_tokens
+        if encoder is not None:
+            collection._opened.require_encoder(encoder)
+        return None if collection.settings.texts_alone else collection.encoder
     if encoder is None:
         encoder = "minilm" if preset is None else presets.PRESETS[preset].collection.get("encoder", "minilm")
-    return None if encoder == "none" else load_encoder(encoder).count_tokens
+    return None if encoder == "none" else load_encoder(encoder)
 
 
 def count_checked(sources: Iterable[Source]) -> int:
@@ -73,21 +74,23 @@ def count_checked(sources: Iterable[Source]) -> int:
     return len(seen)
 
 
-def load(collection: Collection, sources: Iterable[Source], total: int, *, update: bool = False) -> int:
+def load(collection: Collection, sources: Iterable[Source], total: int, *, update: bool = False, page_images: bool = False) -> int:
     """Add the passages that the collection does not contain in committed batches, then build; return the number of stored passages.
 
-    Passages with different content are replaced with `update`, and otherwise an error.
+    Passages with different content are replaced with `update`, and otherwise an error. With `page_images` their images are encoded.
     """
     from pgretrieval.index.ingest import BATCH, batches
 
     added = truncated = 0
     with console.progress_bar("encoding and adding", total) as advance, warnings.catch_warnings():
         warnings.simplefilter("ignore", PgRetrievalWarning)
-        for batch in batches(_all(sources), BATCH):
+        for batch in batches(_all(sources), IMAGES_PER_CALL if page_images else BATCH):
             missing = batch if update else collection.not_yet_added(batch)
             advance(len(batch) - len(missing))
             if missing:
-                report = collection.add(missing, on_conflict="update" if update else "error", progress=advance)
+                files = [passage.metadata["image"] for passage in missing] if page_images else []
+                vectors = collection.encoder.encode_images(files) if page_images else None
+                report = collection.add(missing, vectors, on_conflict="update" if update else "error", progress=advance)
                 added += report.passages
                 truncated += report.truncated
     if truncated:

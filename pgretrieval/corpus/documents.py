@@ -40,7 +40,7 @@ def read_documents(path: Path, name: str, others: Counter[str]) -> Iterator[Docu
         yield _document(path, name)
         return
     found = False
-    for file in _files(path):
+    for file in files_of(path):
         if is_document(file):
             found = True
             yield _document(file, file.as_posix())
@@ -60,7 +60,7 @@ def _document(path: Path, name: str) -> Document:
     return Document(name, _READERS[path.suffix.lower()](path, name))
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def files_of(folder: Path) -> Iterator[Path]:
     """Yield the files below a folder, by name."""
     waiting = [(folder, {_identity(folder): folder})]
     while waiting:

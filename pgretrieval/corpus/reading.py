@@ -20,6 +20,7 @@ from pgretrieval.corpus.documents import DOCUMENTS, is_document, read_documents
 from pgretrieval.corpus.hub import is_dataset_name, read_dataset
 from pgretrieval.corpus.jsonl import read_objects
 from pgretrieval.corpus.lines import unreadable
+from pgretrieval.corpus.page_images import IMAGES
 from pgretrieval.corpus.validate import to_passage
 from pgretrieval.errors import InputError, PgRetrievalWarning
 from pgretrieval.types import Passage
@@ -196,6 +197,8 @@ def _rows_of(path: Path, name: str) -> _ReadRows:
     if path.is_dir() and arrow.is_saved_dataset(path):
         return arrow.read_saved_dataset
     kind = _kind(path)
+    if kind in IMAGES:
+        raise InputError(f"{name}: is an image; give an encoder that takes images (--encoder), or use read_page_images")
     if kind not in _ROWS:
         known = ", ".join(kind for kind in (*_ROWS, *DOCUMENTS) if kind)
         raise InputError(f"{name}: files ending in {kind} cannot be read; give one of {known}")

@@ -14,11 +14,14 @@ from pgretrieval.types import Passage
 MAX_METADATA_DEPTH = 100
 
 
-def to_passage(record: Mapping[str, Any] | Passage, where: str, *, blank_remedy: str = "leave it out") -> Passage:
+def to_passage(
+    record: Mapping[str, Any] | Passage, where: str, *, blank_remedy: str = "leave it out", may_be_blank: bool = False
+) -> Passage:
     """Check one passage and return it in normal form; `where` is its place, such as "corpus.jsonl:12" or "passage 3".
 
     A mapping has "id" (or "_id"), "text" and optionally "title" and "metadata"; all other keys are ignored.
-    An integer id becomes a string, a blank title None, a missing metadata {}. `blank_remedy` ends the error for a blank text.
+    An integer id becomes a string, a blank title None, a missing metadata {}. `blank_remedy` ends the error for a blank text,
+    which is none with `may_be_blank`, for passages whose vectors are not the text's.
     """
     if isinstance(record, Passage):
         record = {"id": record.id, "text": record.text, "title": record.title, "metadata": record.metadata}
@@ -28,7 +31,7 @@ def to_passage(record: Mapping[str, Any] | Passage, where: str, *, blank_remedy:
     where = f"{where} (id {_shown(passage_id)})"
     return Passage(
         id=_checked_id(passage_id, where),
-        text=_checked_text(record.get("text"), where, blank_remedy),
+        text=_checked_text(record.get("text"), where, None if may_be_blank else blank_remedy),
         title=_checked_title(record.get("title"), where),
         metadata=_checked_metadata(record.get("metadata"), where),
     )
@@ -47,10 +50,11 @@ def to_change(record: Mapping[str, Any] | Passage, where: str) -> tuple[str, Cal
 
 
 def _changed(record: dict[str, Any] | Passage, key: str, where: str, held: Passage) -> Passage:
+    may_be_blank = not held.text.strip()  # it came with vectors
     if isinstance(record, Passage):
-        return to_passage(record, where)
+        return to_passage(record, where, may_be_blank=may_be_blank)
     kept = {"text": held.text, "title": held.title, "metadata": held.metadata}
-    return to_passage({**kept, **record, "id": key}, where)
+    return to_passage({**kept, **record, "id": key}, where, may_be_blank=may_be_blank)
 
 
 def _id_of(record: Mapping[str, Any]) -> Any:
@@ -79,12 +83,12 @@ def _checked_id(passage_id: str, where: str) -> str:
     return passage_id
 
 
-def _checked_text(value: Any, where: str, blank_remedy: str) -> str:
+def _checked_text(value: Any, where: str, blank_remedy: str | None) -> str:
     if value is None:
         raise InputError(f"{where}: the text is missing; give a string")
     if not isinstance(value, str):
         raise InputError(f"{where}: the text is {_kind(value)}; give a string")
-    if not value.strip():
+    if blank_remedy is not None and not value.strip():
         raise InputError(f"{where}: the text is empty or blank; {blank_remedy}")
     return _storable(value, "text", where)
 

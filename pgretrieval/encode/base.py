@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from pgretrieval import validate
 from pgretrieval.encode.arrays import quote, token_texts, unit_row_list, unit_rows
+from pgretrieval.encode.images import IMAGES_PER_CALL, MOST_PIXELS, PatchGrid
 from pgretrieval.encode.pooling import MAX_POOLING, pooled
 from pgretrieval.encode.shared import TEXTS_PER_CALL, WITH_DENSE, SharedModel
 from pgretrieval.errors import EncoderError, InputError
@@ -106,6 +108,15 @@ class CollectionEncoder:
             return stated
         return all(callable(getattr(model, method + WITH_DENSE, None)) for method in ("encode_query", "encode_document"))
 
+    @property
+    def takes_images(self) -> bool:
+        """True if the encoder encodes images, such as those of pages."""
+        if self._plain:
+            return False
+        model = self._model.loaded()
+        stated = getattr(model, "takes_images", None)
+        return stated if isinstance(stated, bool) else callable(getattr(model, "encode_images", None))
+
     def encode_query(self, texts: Sequence[str] | str) -> list[Float32Array]:
         """Return one (tokens, dim) float32 array with unit rows for each query; a single string gives a list of one."""
         return self._encode(_checked_queries(texts), "encode_query")[0]
@@ -116,6 +127,41 @@ class CollectionEncoder:
         `progress` is called repeatedly with the number of texts just finished.
         """
         return self._encode(_text_list(texts), "encode_document", progress)[0]
+
+    def encode_images(self, images: Sequence[str | os.PathLike[str]]) -> list[Float32Array]:
+        """Return one (vectors, dim) float32 array with unit rows for each image file.
+
+        Raises EncoderError if the encoder takes texts only, InputError for a file that is not an image.
+        """
+        listed = validate.listed("images", images, "image files", InputError)
+        paths = [validate.path(f"image {number}", image) for number, image in enumerate(listed)]
+        if not self.takes_images:
+            raise EncoderError(
+                f"encoder {self.spec} reads texts, not images; use a multi-vector image model such as vidore/colpali-v1.3-hf, or "
+                "read_passages for the texts of documents"
+            )
+        arrays: list[Float32Array] = []
+        for start in range(0, len(paths), IMAGES_PER_CALL):
+            part = paths[start : start + IMAGES_PER_CALL]
+            returned = self._model.call("encode_images", part, self.spec)
+            arrays += unit_row_list(returned, part, "encode_images", self._dim, unit=self.unit)
+            self._dim = arrays[0].shape[1]
+        return pooled(arrays, self.token_pooling) if self.token_pooling > 1 else arrays
+
+    def image_patches(self, width: int, height: int) -> PatchGrid | None:
+        """Return the patches of an image of so many pixels, or None if the encoder does not tell them, or pools.
+
+        Raises ConfigError for a number below 1 or beyond all images.
+        """
+        size = (validate.whole("width", width, most=MOST_PIXELS), validate.whole("height", height, most=MOST_PIXELS))
+        if self.token_pooling > 1:
+            return None
+        try:
+            tell = getattr(self._model.loaded(), "image_patches", None)
+        except EncoderError:  # vectors were given, where the model is not
+            return None
+        found = self._model.alone(lambda: tell(size)) if callable(tell) else None
+        return found if isinstance(found, PatchGrid) else None
 
     def encode_query_with_dense(self, texts: Sequence[str] | str) -> tuple[list[Float32Array], Float32Array]:
         """Return `encode_query`, and one (queries, dense dim) float32 array with unit rows.

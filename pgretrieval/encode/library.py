@@ -7,10 +7,11 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from pgretrieval.encode import constbert, xtr
+from pgretrieval.encode import constbert, images, xtr
 from pgretrieval.encode.arrays import surface
 from pgretrieval.encode.sources import existing
 from pgretrieval.encode.vetting import read_json, vetted_folder
@@ -32,6 +33,7 @@ class LibraryEncoder:
 
     def __init__(self, model: Any) -> None:
         self._model = model
+        self._patches = lru_cache(maxsize=256)(partial(images.patches_of, model))
 
     @property
     def dim(self) -> int | None:
@@ -68,6 +70,19 @@ class LibraryEncoder:
     def encode_document_with_dense(self, texts: Sequence[str]) -> tuple[list[Any], Any]:
         """Return `encode_document` and the model's pooled vectors. Raises EncoderError if the model has no pooling."""
         return self._encode_with_dense(self._model.encode_document, texts)
+
+    @property
+    def takes_images(self) -> bool:
+        """True if the model encodes images."""
+        return images.takes_images(self._model)
+
+    def encode_images(self, paths: Sequence[str]) -> list[Any]:
+        """Return one (vectors, dim) array for each image file. Raises InputError for one that cannot be read."""
+        return images.encode_images(self._model, paths)
+
+    def image_patches(self, size: tuple[int, int]) -> images.PatchGrid | None:
+        """Return the patches of an image of so many pixels, or None if they are not known."""
+        return self._patches(size)
 
     def query_tokens(self, texts: Sequence[str]) -> list[list[_Token]] | None:
         """Return the tokens of each query, one for each vector, with offsets of characters; None if the model pools queries."""
@@ -138,7 +153,8 @@ class LibraryEncoder:
         if masks is None or tokenizer is None:
             return None
         prompt = self._prompt(kind)
-        options = {"return_offsets_mapping": True} if tokenizer.is_fast else {}
+        # Models that take images write words of their own around a text, which would shift offsets.
+        options = {"return_offsets_mapping": True} if tokenizer.is_fast and not self.takes_images else {}
         features = self._model.preprocess(list(texts), prompt=prompt, task=kind, processing_kwargs={"text": options})
         offsets = features.pop("offset_mapping", None)
         for mask in masks:

@@ -37,7 +37,7 @@ def add(
     """Check passages and store them with their vectors, all or none."""
     policy: OnConflict = validate.choice("on_conflict", on_conflict, ("error", "update", "skip"))
     passages, vectors, dense = _read_lists(passages, vectors, dense, progress)
-    checked = _check_each(to_passage, passages)
+    checked = _check_each(partial(to_passage, may_be_blank=vectors is not None), passages)
     encoding, source = vector_source(opened, vectors, dense, progress)
     renew = partial(_current_source, opened)
     return _write_and_compact(
@@ -72,7 +72,7 @@ def remove(opened: OpenCollection, restriction: Restriction, connection: Joined 
 def not_yet_added(opened: OpenCollection, passages: Any) -> list[Passage]:
     """Return the passages that the collection does not contain. Raises DuplicateIdError for an id with different content."""
     listed = validate.listed("passages", passages, "passages", InputError)
-    return ingest.not_yet_added(_target(opened), list(_check_each(to_passage, listed)))
+    return ingest.not_yet_added(_target(opened), list(_check_each(partial(to_passage, may_be_blank=True), listed)))
 
 
 def encode_ahead(opened: OpenCollection, passages: Sequence[Passage], known: EncodedAhead | None = None) -> EncodedAhead:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pgretrieval import validate
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.encode.registry import load_encoder
-from pgretrieval.errors import EncoderError, PgRetrievalError, PgRetrievalWarning
+from pgretrieval.errors import ConfigError, EncoderError, PgRetrievalError, PgRetrievalWarning
 from pgretrieval.importing import whole
 from pgretrieval.index.opened import OpenCollection
 from pgretrieval.index.options import check_pooling
@@ -40,6 +40,12 @@ def rebuild_with(opened: OpenCollection, given: str | object | None, token_pooli
     factor = row.token_pooling if token_pooling is None else token_pooling
     encoder = load_encoder(named, opened.device, unit=row.unit_vectors, token_pooling=factor)
     check_dim(encoder.dim)
+    if row.given_vectors and encoder.takes_images:
+        msg = (
+            f"rebuild would encode the texts of collection {row.name!r}, whose vectors were given, not its page images; index the "
+            "pages into a new collection with this encoder or token_pooling"
+        )
+        raise ConfigError(msg)
     if factor > 1:
         check_pooling(encoder, unit=row.unit_vectors, vectors_per_passage=None)
 

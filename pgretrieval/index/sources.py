@@ -138,8 +138,8 @@ class EncodedVectors:
         return self._dense is not None
 
     def take(self, batch: Sequence[Passage], wanted: Sequence[int], dim: int | None) -> BatchVectors:
-        """Encode the texts. Raises EncoderError."""
-        texts = [batch[position].encoded_text for position in wanted]
+        """Encode the texts. Raises EncoderError, InputError for a passage without text."""
+        texts = texts_to_encode([batch[position] for position in wanted])
         if self._progress and len(wanted) < len(batch):
             self._progress(len(batch) - len(wanted))
         if not texts:
@@ -255,6 +255,18 @@ class TextsOnly:
 
     def finish(self) -> None:
         """Do nothing."""
+
+
+def texts_to_encode(passages: Sequence[Passage]) -> list[str]:
+    """Return the texts that an encoder reads. Raises InputError for a passage without text, which came with vectors."""
+    for passage in passages:
+        if not passage.text.strip():
+            msg = (
+                f"passage {passage.id!r} has no text to encode, because its vectors were given, such as those of a page image; "
+                "give its vectors again, or delete it"
+            )
+            raise InputError(msg)
+    return [passage.encoded_text for passage in passages]
 
 
 def _next_batch(batch: Sequence[Passage], rest: Iterator[Any], name: str) -> list[Any]:

@@ -10,6 +10,7 @@ from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.errors import IndexNotBuiltError
 from pgretrieval.index.coding import row_from_codebook, row_from_proxy_model
 from pgretrieval.index.ingest import BATCH
+from pgretrieval.index.sources import texts_to_encode
 from pgretrieval.index.vectors import check_counts, token_matrix
 from pgretrieval.index.work import VALUES_AT_ONCE, Work, parts
 from pgretrieval.numerics.codebook import Codebook, held_out, train_codebook
@@ -56,7 +57,7 @@ def encode(work: Work, batch: list[tuple[int, Passage]]) -> None:
     """Encode passages, then write their vectors in one transaction."""
     encoder = required_encoder(work, len(batch))
     ids = np.array([passage_id for passage_id, _ in batch], dtype=np.int32)
-    texts = [passage.encoded_text for _, passage in batch]
+    texts = texts_to_encode([passage for _, passage in batch])
     arrays, dense = encoder.encode_document_with_dense(texts) if work.makes_dense else (encoder.encode_document(texts), None)
     tokens = token_matrix(arrays, unit=work.collection.scoring.unit_vectors)
     check_counts(tokens, [passage.id for _, passage in batch], work.making.vectors_per_passage)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pgretrieval.pages.page_image import patch_maps
 from pgretrieval.search.explained import MatchExplanation
 from pgretrieval.types import Int64Array, TokenMatch, TokenText
 
@@ -20,11 +21,11 @@ CSS = Path(__file__).with_name("heat_map.css")
 
 _LEVELS = 9
 _NAMES = {"late": "Late interaction", "words": "Words", "dense": "Dense vectors"}
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
-def page(explanation: MatchExplanation) -> str:
-    """Return a page of its own, which loads nothing."""
+def page(explanation: MatchExplanation, picture: str | None = None) -> str:
+    """Return a page of its own, which loads nothing; `picture` is the data URI of a page image."""
     title = _name(explanation)
     query = "given by vectors" if explanation.query is None else f"<q>{_bidi(explanation.query)}</q>"
     return (
@@ -33,18 +34,18 @@ def page(explanation: MatchExplanation) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         f"<title>{escape(title)}: why this passage</title>\n<style>\n{CSS.read_text(encoding='utf-8')}</style>\n</head>\n"
         f'<body class="match-page">\n<main>\n<h1>{_bidi(title)}</h1>\n<p>Query: {query}</p>\n'
-        f"{fragment(explanation, heading=2)}</main>\n</body>\n</html>\n"
+        f"{fragment(explanation, heading=2, picture=picture)}</main>\n</body>\n</html>\n"
     )
 
 
-def fragment(explanation: MatchExplanation, *, heading: int = 3) -> str:
+def fragment(explanation: MatchExplanation, *, heading: int = 3, picture: str | None = None) -> str:
     """Return the parts below a title, to be shown in another page with the style of `CSS`; their headings have this level."""
     levels = _levels(explanation)
     sections = (
         ("", _outcome(explanation)),
         ("What it lacks", _list(explanation.lacks)),
         ("Passage", _passage(explanation, levels)),
-        ("Similarities", _heat_map(explanation, levels)),
+        ("Similarities", patch_maps(explanation, picture) or _heat_map(explanation, levels)),
         ("Matches", _matches(explanation)),
         ("Ranks", _ranks(explanation)),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from pgretrieval.encode.images import PatchGrid
 from pgretrieval.types import Float32Array, Mode, Passage, TokenMatch, TokenText
 
 SEARCHES: dict[Mode, str] = {
@@ -55,6 +56,8 @@ class MatchExplanation:
             filter leaves. "late" counts the hits of a search for 1,000.
         lacks: What keeps the passage from a better rank or from the hits, in sentences.
         note: What else to know, or None.
+        patches: Rows and columns of the patches of a page's image, the number of the first one's vector, and the number of vectors;
+            None for texts, and where the encoder does not tell them.
     """
 
     query: str | None
@@ -69,6 +72,7 @@ class MatchExplanation:
     ranks: dict[str, ComponentRank]
     lacks: tuple[str, ...]
     note: str | None
+    patches: PatchGrid | None = None
 
     @property
     def outcome(self) -> str:
@@ -81,5 +85,6 @@ class MatchExplanation:
         shown["passage"]["metadata"] = dict(self.passage.metadata)
         for tokens in ("query_tokens", "passage_tokens"):
             shown[tokens] = [token._asdict() for token in getattr(self, tokens)]
+        shown["patches"] = None if self.patches is None else self.patches._asdict()
         shown["similarities"] = [[round(value, 6) for value in row] for row in self.similarities.tolist()]
         return shown

@@ -21,6 +21,7 @@ from pgretrieval.search.explain import Explanation
 from pgretrieval.search.loaded import IndexCache, LoadedIndex
 from pgretrieval.search.matches import described, located
 from pgretrieval.search.options import QueryVectors, ScanRequest, SearchRequest, as_list, texts_for
+from pgretrieval.search.page_matches import tokens_of
 from pgretrieval.search.papers import PaperScanner
 from pgretrieval.search.scanner import PendingScan, Ranking, Scanner
 from pgretrieval.search.words import text_search
@@ -161,7 +162,7 @@ class SearchPipeline:
             if found.best.vectors is not None and (own := self._opened.encoder_of_texts()):
                 tokens = token_matrix(own.encode_document(texts), unit=self._opened.row.unit_vectors)
                 found = replace(found, best=located(found.best, tokens))
-            told = encoder.document_tokens(texts) if encoder else None
+            told = tokens_of(encoder, report.hits) if encoder else None
             report.hits = described(report.hits, found, asked[number] if asked else None, told)
 
     def _with_preset(self, request: ScanRequest, passages: int) -> ScanRequest:

@@ -20,6 +20,7 @@ from pgretrieval.index.vectors import token_matrix
 from pgretrieval.search.explained import SEARCHES, ComponentRank, MatchExplanation
 from pgretrieval.search.matches import described, located
 from pgretrieval.search.options import QueryVectors, ScanOptions, ScanRequest, SearchRequest, as_list, texts_for
+from pgretrieval.search.page_matches import is_page_image, patches_of, tokens_of
 from pgretrieval.search.pipeline import SearchPipeline, encode_hybrid_query
 from pgretrieval.search.watched import Watched
 from pgretrieval.types import Float32Array, Hit, Mode, Passage, Restriction, TokenText
@@ -34,6 +35,9 @@ _TEXTS_ALONE = "The collection stores texts only, so there are no token vectors 
 _FACTORIZED = (
     'The collection has a factorisation. A search with scorer="cross_encoder" has other scores than these: a cross-encoder reads '
     "query and passage together, so there are no token matches."
+)
+_NO_PATCHES = (
+    "The encoder does not tell which vector is of which patch of the page's image, so the page's vectors are named by number."
 )
 
 
@@ -94,6 +98,9 @@ def explain_match(
     query_tokens, passage_tokens = _tokens(opened, queries, passage, len(similarity))
     itself = [Hit(0, key, score, found.title, found.text, {})]
     (hit,) = described(itself, watched.found, query_tokens, None if passage_tokens is None else [passage_tokens])
+    patches = patches_of(opened.encoder_or_none(), passage, len(similarity))
+    if patches is None and is_page_image(opened.encoder_or_none(), passage):
+        note = _NO_PATCHES if note is None else f"{note} {_NO_PATCHES}"
     late = _late_rank(pipeline, queries, request, key, score, report.candidates)
     return MatchExplanation(
         query=query,
@@ -108,6 +115,7 @@ def explain_match(
         ranks={"late": late} | _other_ranks(opened, found, passage, query, query_dense, request),
         lacks=tuple(lacks + _missing(found)),
         note=note,
+        patches=patches,
     )
 
 
@@ -195,7 +203,7 @@ def _tokens(
     """Return the tokens of query and passage where the encoder tells as many as there are vectors."""
     encoder = opened.encoder_or_none()
     asked = encoder.query_tokens(queries.encoded) if encoder and queries.encoded else None
-    told = encoder.document_tokens([passage.encoded_text]) if encoder else None
+    told = tokens_of(encoder, [passage]) if encoder else None
     return (
         asked[0] if asked and len(asked[0]) == len(queries.vectors[0]) else None,
         told[0] if told and len(told[0]) == count else None,

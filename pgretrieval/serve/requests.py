@@ -123,6 +123,15 @@ class ComponentRank(Answer):
     score: float | None
 
 
+class Patches(Answer):
+    """Patches of a page's image: the vectors from number first on, row by row, of all vectors of the passage."""
+
+    rows: int
+    columns: int
+    first: int
+    vectors: int
+
+
 class ExplainAnswer(Answer):
     """How a passage matches a query, and why a search returns it or not, as `explain_match` tells."""
 
@@ -138,6 +147,7 @@ class ExplainAnswer(Answer):
     ranks: dict[str, ComponentRank]
     lacks: list[str]
     note: str | None
+    patches: Patches | None = Field(description="Null for passages of text.")
 
 
 class CollectionsAnswer(Answer):

@@ -41,7 +41,7 @@ def test_few_blocks_are_not_run() -> None:
         blocks = [block for block in blocks_of(page) if block.language in RUN]
         left += [f"{page.name}:{block.line}: {block.not_run}" for block in blocks if block.not_run]
         run += sum(block.not_run is None for block in blocks)
-    assert len(left) <= 12, left
+    assert len(left) <= 15, left
     assert run > 6 * len(left)
 
 

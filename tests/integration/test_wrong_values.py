@@ -58,6 +58,7 @@ _GIVEN: dict[str, Callable[[], Any]] = {
 _GIVEN_TO: dict[str, dict[str, Callable[[], Any]]] = {
     "RetrievalDatabase.create_collection": {"name": lambda: f"new {next(_numbers)}"},
     "read_passages": {"path": lambda: "nothing there.csv"},
+    "read_page_images": {"path": lambda: "nothing there.pdf"},
     "RetrievalDatabase.drop_collection": {"name": lambda: f"nobody {next(_numbers)}"},
     "RetrievalDatabase.get_collection": {"encoder": HashedEncoder},
     "Collection.update": {"passages": lambda: [{"id": "p1", "text": "tea"}]},

@@ -25,7 +25,7 @@ ALLOWED = {
     "presets": {"validate"},
     "assets": {"errors"},
     "numerics": BASE,
-    "corpus": BASE,
+    "corpus": BASE | {"encode.images"},
     "encode": BASE | {"numerics.hardware", "numerics.parallel", "numerics.transformer"},
     "db": BASE | {"numerics"},
     "evaluate": BASE | {"corpus"},
@@ -43,7 +43,7 @@ ALLOWED = {
     "integrations": BASE | {"asynchronous", "collection", "database", "db", "index", "modes", "search.filters"},
     "alembic": BASE | {"db"},
     "sqlalchemy": BASE | {"db", "index", "search"},
-    "pages": BASE | {"search"},
+    "pages": BASE | {"encode.images", "search"},
     "serve": BASE | {"asynchronous", "collection", "database", "db", "encode", "modes", "pages", "rerank", "search"},
     "mcp": BASE | {"serve"},
     "cli": BASE
