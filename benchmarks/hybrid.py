@@ -29,7 +29,7 @@ from pgretrieval.evaluate.metrics import mean_metrics, parse_metrics, run_from_r
 from pgretrieval.sqlalchemy import vector_array
 
 SETS = ("scifact", "stackexchange_small", "medquad", "cpp_docs")
-DEFAULT = [1.0, 0.4, 0.5]
+DEFAULT = [1.0, 0.3, 0.3]
 COMPONENTS = ("words", "single vector", "late interaction")
 FUSIONS = {"scores": ("score", DEFAULT), "ranks": ("rank", [1.0, 1.0, 1.0]), "scores, equal weights": ("score", [1.0, 1.0, 1.0])}
 METRICS = parse_metrics("nDCG@10 Success@5")
@@ -116,7 +116,7 @@ def main() -> None:
         "",
         f"`python benchmarks/hybrid.py --cache DIR`; untrained MiniLM, at most {_QUERIES} judged queries per collection, k = 10,",
         "stored vectors, in SQL (`pgretrieval.hybrid_search`, other components null), one query at a time.",
-        "Weights are 1 for late interaction, .4 for words and .5 for the single vector; the worst loss is the",
+        "Weights are 1 for late interaction, .3 for words and .3 for the single vector; the worst loss is the",
         "largest loss on a collection against its best component.",
         "",
         machine.as_lines(machine.describe()),

@@ -173,7 +173,7 @@ def hybrid_search(
     where: Mapping[str, Any] | str | None = None,
     among: Iterable[str] | sa.Select[Any] | None = None,
     fusion: str = "score",
-    weights: tuple[float, float, float] = (1.0, 0.4, 0.5),
+    weights: tuple[float, float, float] = (1.0, 0.3, 0.3),
     rank_constant: int = 60,
     min_score: float | None = None,
 ) -> TableValuedAlias:

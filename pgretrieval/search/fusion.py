@@ -19,8 +19,12 @@ _WORDS_AT_MOST = 1000  # passages with word scores; others count with the lowest
 _JOINING = 64
 _JOINING_PER_HIT = 5
 MAX_WEIGHT = 1e9  # keeps the sum of three scores finite
+USUAL = 0.35, 0.75, 0.47
+"""By what share of itself the best score exceeds the mean: late interaction, words, dense vectors."""
+POWER = 3
+"""Power of by how much more or less it does than usual."""
 
-DEFAULT_FUSION = Fusion("score", (1.0, 0.4, 0.5), 60)
+DEFAULT_FUSION = Fusion("score", (1.0, 0.3, 0.3), 60)
 """Fusion of a hybrid search unless it asks for another."""
 
 Scores = NDArray[np.float64]
@@ -80,8 +84,7 @@ class HybridScores:
         weighted = np.array(fusion.weights)[:, None] * scaled(fusion, passage_ids, *self._kinds(passage_ids, late))
         asked = {"late": True, "words": self._query.text is not None, "dense": self._query.dense is not None}
         kinds = {name: part[hits] for (name, there), part in zip(asked.items(), weighted, strict=True) if there}
-        deviation = float(late.astype(np.float64).std())
-        slope = fusion.weights[0] / deviation if deviation else 0.0
+        slope = fusion.weights[0] * _slope(late.astype(np.float64), USUAL[0])
         return Parts(kinds, None if fusion.by == "rank" else slope)
 
     def _kinds(self, passage_ids: Int32Array, late: Float32Array) -> tuple[Scores, Scores, Scores, float]:
@@ -101,12 +104,14 @@ def fuse(fusion: Fusion, passage_ids: Int32Array, late: Scores, words: Scores, d
 def scaled(fusion: Fusion, passage_ids: Int32Array, late: Scores, words: Scores, dense: Scores, least_words: float) -> Scores:
     """Return three kinds of scores on one scale (3, passages).
 
-    By "score" each kind is standardised to mean 0 and variance 1, and passages without a word score count as `least_words`. By
-    "rank" a score is 1 / (rank_constant + rank), and 0 where a passage has none (Cormack, Clarke and Buettcher 2009).
+    By "score" each kind is standardised to mean 0 and variance 1, and weighs more where its best score stands out; passages without
+    a word score count as `least_words`. By "rank" a score is 1 / (rank_constant + rank), and 0 where a passage has none (Cormack,
+    Clarke and Buettcher 2009).
     """
     if fusion.by == "rank":
         return np.stack([_reciprocal_ranks(kind, passage_ids, fusion.rank_constant) for kind in (late, words, dense)])
-    return np.stack([_standard(kind) for kind in (late, np.where(np.isnan(words), least_words, words), dense)])
+    kinds = late, np.where(np.isnan(words), least_words, words), dense
+    return np.stack([_standard(kind, usual) for kind, usual in zip(kinds, USUAL, strict=True)])
 
 
 def read_fusion(fusion: Any, weights: Any, rank_constant: Any) -> Fusion:
@@ -132,13 +137,21 @@ def _scores_of(passage_ids: Int32Array, scored_ids: Int32Array, scores: Float32A
     return found
 
 
-def _standard(scores: Scores) -> Scores:
+def _standard(scores: Scores, usual: float) -> Scores:
     known = scores[~np.isnan(scores)]
-    deviation = known.std() if len(known) else 0.0
-    if not deviation:
+    if not len(known):
         return np.zeros_like(scores)
-    standard: Scores = np.nan_to_num((scores - known.mean()) / deviation)
+    standard: Scores = np.nan_to_num((scores - known.mean()) * _slope(known, usual))
     return standard
+
+
+def _slope(known: Scores, usual: float) -> float:
+    """Return by how much 1 of a score counts: the reciprocal of the deviation, and how the best stands out, compared with usual."""
+    deviation, best, mean = float(known.std()), float(known.max()), float(known.mean())
+    if not deviation:
+        return 0.0
+    stands_out = min((best - mean) / abs(best), 1.0) if best else 1.0
+    return float((stands_out / usual) ** POWER / deviation)
 
 
 def _reciprocal_ranks(scores: Scores, passage_ids: Int32Array, constant: int) -> Scores:

@@ -8,10 +8,12 @@ import statistics
 from collections import Counter
 from typing import Any
 
+import psycopg
 import pytest
 
 import pgretrieval
 from pgretrieval.search.words import found_words
+from pgretrieval.sqlalchemy import vector_array
 from tests.support.encoder import HashedEncoder
 from tests.support.vectors import clustered
 
@@ -128,7 +130,7 @@ def test_hybrid_by_rank_is_the_fusion_of_both_rankings(database: pgretrieval.Ret
 
 
 def test_hybrid_by_score_is_the_sum_of_standard_scores(database: pgretrieval.RetrievalDatabase):
-    """Fusion by score sums standardised scores; passages without the words count 0."""
+    """Fusion by score sums standardised scores, more of those whose best stands out; passages without the words count 0."""
     docs = database.create_collection("docs", encoder=HashedEncoder())
     docs.add([{"id": str(number), "text": text} for number, text in enumerate(TEXTS)])
     docs.build()
@@ -136,15 +138,45 @@ def test_hybrid_by_score_is_the_sum_of_standard_scores(database: pgretrieval.Ret
     late = {hit.id: hit.score for hit in docs.search(query, k=6)}
     words = dict.fromkeys(late, 0.0) | {hit.id: hit.score for hit in docs.text_search(query, k=6)}
     for weights in ((1.0, 1.0, 1.0), (0.3, 2.0, 0.0)):
-        expected = {key: weights[0] * standard(late)[key] + weights[1] * standard(words)[key] for key in late}
+        expected = {key: weights[0] * standard(late, 0.35)[key] + weights[1] * standard(words, 0.75)[key] for key in late}
         found = docs.hybrid_search(query, k=6, weights=weights)
         assert [(hit.id, hit.score) for hit in found] == ranking(expected)
 
 
-def standard(scores: dict[str, float]) -> dict[str, float]:
-    """Mean 0 and variance 1."""
-    mean, deviation = statistics.fmean(scores.values()), statistics.pstdev(scores.values())
-    return {key: (score - mean) / deviation for key, score in scores.items()}
+def standard(scores: dict[str, float], usual: float) -> dict[str, float]:
+    """Mean 0, and a deviation that grows with how the best score stands out."""
+    mean, deviation, best = statistics.fmean(scores.values()), statistics.pstdev(scores.values()), max(scores.values())
+    return {key: (score - mean) / deviation * ((best - mean) / best / usual) ** 3 for key, score in scores.items()}
+
+
+@pytest.mark.parametrize("nearest", [0.0, 0.5])
+def test_scores_without_a_scale_stand_out_by_their_whole_at_most(database: pgretrieval.RetrievalDatabase, nearest: float):
+    """Distances of a column are negative, and their best can be 0; Python and SQL fuse them alike."""
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute("create table own (id text primary key, embedding vector(2))")
+        rows = [(str(number), f"[{1 + nearest + number},0]") for number in range(len(TEXTS))]
+        connection.cursor().executemany("insert into own values (%s, %s)", rows)
+        connection.execute("create index on own using hnsw (embedding vector_l2_ops)")
+        docs = database.create_collection("docs", encoder=HashedEncoder(), dense="public.own.embedding")
+        docs.add([{"id": str(number), "text": text} for number, text in enumerate(TEXTS)])
+        docs.build()
+        found = docs.hybrid_search("quick dog sun", k=6, dense=[1.0, 0.0])
+        in_sql = connection.execute(
+            "select id, score from pgretrieval.hybrid_search('docs', %s::vector[], 'quick dog sun', 6, query_dense => '[1,0]')",
+            [vector_array(docs.encoder.encode_query(["quick dog sun"])[0])],
+        ).fetchall()
+        assert [(hit.id, pytest.approx(hit.score, abs=1e-4)) for hit in found] == in_sql
+        alone = docs.hybrid_search("quick dog sun", k=6, dense=[1.0, 0.0], weights=(0, 0, 1))
+        distances = [-abs(hit.score) for hit in docs.dense_search(dense=[1.0, 0.0], k=6)]
+        scores = standard_of(distances)
+        assert [hit.score for hit in alone] == pytest.approx(scores, abs=1e-3)
+
+
+def standard_of(scores: list[float]) -> list[float]:
+    """Scores of mean 0, standing out by at most the whole of the best."""
+    mean, deviation, best = statistics.fmean(scores), statistics.pstdev(scores), max(scores)
+    stands_out = min((best - mean) / abs(best), 1) if best else 1
+    return [(score - mean) / deviation * (stands_out / 0.47) ** 3 for score in scores]
 
 
 @pytest.mark.parametrize(

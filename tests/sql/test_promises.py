@@ -314,7 +314,7 @@ ARGUMENTS = {
     "token_matches.id": "'yyaid1'",
     "dense_search.query": "array_fill(1, array[16])::vector",
     "fusion": "'score'",
-    "weights": "'{1,0.4,0.5}'",
+    "weights": "'{1,0.3,0.3}'",
     "rank_constant": "60",
     "what": "'the query'",
     "dim": "64",

@@ -1,7 +1,8 @@
 -- Returns the k best passages by late interaction, words and dense vectors combined, best first; a null argument leaves its kind out.
 -- Each kind gives candidates, which get the scores of all kinds, and these are fused: `fusion` is 'score' for the weighted sum of scores
--- with mean 0 and variance 1 over the candidates, or 'rank' for the sum of weight / (rank_constant + rank) (reciprocal ranks; Cormack,
--- Clarke and Buettcher 2009). `weights` are those of late interaction, words and dense vectors.
+-- with mean 0 and variance 1 over the candidates, each weighing more where its best score stands out, or 'rank' for the sum of
+-- weight / (rank_constant + rank) (reciprocal ranks; Cormack, Clarke and Buettcher 2009). `weights` are those of late interaction, words
+-- and dense vectors.
 create or replace function pgretrieval.hybrid_search(
     collection text,
     query @extschema:vector@.vector[],
@@ -11,7 +12,7 @@ create or replace function pgretrieval.hybrid_search(
     query_dense @extschema:vector@.vector default null,
     among text[] default null,
     fusion text default 'score',
-    weights double precision[] default '{1,0.4,0.5}',
+    weights double precision[] default '{1,0.3,0.3}',
     rank_constant integer default 60,
     probes integer default null,
     candidates integer default null,
@@ -111,14 +112,17 @@ begin
                    + coalesce(weights[3] / (rank_constant + row_number() over (order by dense desc nulls last, passage_id)), 0)
                        * (dense is not null)::integer
                else
-                   coalesce(weights[1] * (late - avg(late) over ()) / nullif(stddev_pop(late) over (), 0), 0)
-                   + coalesce(weights[2] * (coalesce(words, least_words) - avg(coalesce(words, least_words)) over ())
-                              / nullif(stddev_pop(coalesce(words, least_words)) over (), 0), 0)
-                   + coalesce(weights[3] * (dense - avg(dense) over ()) / nullif(stddev_pop(dense) over (), 0), 0)
+                   coalesce(weights[1] * (late - avg(late) over ()) / nullif(stddev_pop(late) over (), 0)
+                            * power(least((max(late) over () - avg(late) over ()) / nullif(abs(max(late) over ()), 0), 1) / 0.35, 3), 0)
+                   + coalesce(weights[2] * (words_or_least - avg(words_or_least) over ()) / nullif(stddev_pop(words_or_least) over (), 0)
+                              * power(least((max(words_or_least) over () - avg(words_or_least) over ())
+                                            / nullif(abs(max(words_or_least) over ()), 0), 1) / 0.75, 3), 0)
+                   + coalesce(weights[3] * (dense - avg(dense) over ()) / nullif(stddev_pop(dense) over (), 0)
+                              * power(least((max(dense) over () - avg(dense) over ()) / nullif(abs(max(dense) over ()), 0), 1) / 0.47, 3), 0)
                end as score
         from (
             select picked.passage_id, late.score::double precision as late, words.score::double precision as words,
-                   dense.score::double precision as dense
+                   coalesce(words.score, least_words)::double precision as words_or_least, dense.score::double precision as dense
             from unnest(chosen) as picked (passage_id)
             left join unnest(late_passages, late_scores) as late (passage_id, score) using (passage_id)
             left join unnest(by_words, word_scores) as words (passage_id, score) using (passage_id)
