@@ -41,6 +41,7 @@ def test_a_search(open_page: Opened):
     """A typed query gives hits with rank, score, title, text, metadata, and the milliseconds of each stage."""
     page = open_page()
     expect(page.get_by_role("status").first).to_have_text("6 passages in kitchen")
+    expect(page.get_by_label("Is a passage missing?")).to_be_hidden()
     page.get_by_label("Query").press_sequentially("why does a loaf rise slowly")
     page.get_by_role("button", name="Search").click()
     first(page, "Sourdough")
@@ -176,7 +177,7 @@ def test_an_answer_that_comes_too_late(open_page: Opened):
 
 def test_the_same_search_again(open_page: Opened):
     """Enter searches again, although the address stays the same."""
-    page = open_page("?query=loaf")
+    page = open_page("?collection=kitchen&query=loaf&mode=hybrid")
     first(page, "Sourdough")
     with page.expect_request("**/search"):
         page.get_by_label("Query").press("Enter")
