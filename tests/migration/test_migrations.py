@@ -96,3 +96,21 @@ def test_plpgsql_functions_pin_the_search_path_and_hot_ones_do_not():
         else:
             assert "begin atomic" in text, path.name
             assert not re.search(r"\n(set|strict|security definer)\b", text), path.name
+
+
+def test_tables_that_refer_to_each_other_do_so_at_the_end_of_a_transaction(database_url: str):
+    """A restore of the extension may load either table first, with the constraints in place."""
+    statement = """
+        select there.conrelid::regclass::text, there.confrelid::regclass::text, there.condeferred
+        from pg_constraint as there
+        join pg_constraint as back on (back.conrelid, back.confrelid) = (there.confrelid, there.conrelid)
+        where there.contype = 'f' and back.contype = 'f' and there.connamespace = 'pgretrieval'::regnamespace
+        order by 1, 2
+    """
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute(statement).fetchall() == [
+            ("pgretrieval.codebook", "pgretrieval.collection", True),
+            ("pgretrieval.collection", "pgretrieval.codebook", True),
+            ("pgretrieval.collection", "pgretrieval.factorization", True),
+            ("pgretrieval.factorization", "pgretrieval.collection", True),
+        ]
