@@ -176,7 +176,7 @@ select passage.passage_id, passage.title, passage.body, passage.metadata,
            select asked.word
            from pg_catalog.unnest(%(words)s::text[]) with ordinality as asked (word, place)
            cross join lateral (
-               select pg_catalog.tsvector_to_array(pg_catalog.to_tsvector(%(language)s::text::pg_catalog.regconfig, asked.word))
+               select pg_catalog.tsvector_to_array(pgretrieval.text_words(%(language)s::text::pg_catalog.regconfig, asked.word))
            ) as stem (words)
            where pg_catalog.cardinality(stem.words) > 0 and not stem.words <@ held.words
            order by asked.place

@@ -11,8 +11,8 @@ declare
 begin
     loop
         begin
-            words := setweight(to_tsvector(language, left(heading, characters)), 'A')
-                     || to_tsvector(language, left(body, greatest(characters - length(heading), 0)));
+            words := setweight(pgretrieval.text_words(language, left(heading, characters)), 'A')
+                     || pgretrieval.text_words(language, left(body, greatest(characters - length(heading), 0)));
             cut := length(heading) + length(body) > characters;
             return;
         exception when program_limit_exceeded then

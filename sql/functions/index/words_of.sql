@@ -13,7 +13,8 @@ begin atomic
         from pgretrieval.passage
         cross join lateral unnest(
             case when coalesce(octet_length(passage.title), 0) + octet_length(passage.body) <= 200000
-                 then setweight(to_tsvector(language, coalesce(passage.title, '')), 'A') || to_tsvector(language, passage.body)
+                 then setweight(pgretrieval.text_words(language, coalesce(passage.title, '')), 'A')
+                      || pgretrieval.text_words(language, passage.body)
                  else (pgretrieval.word_vector(language, passage.title, passage.body)).words end
         ) as entry
         where passage.collection_id = in_collection and (in_passages is null or passage.passage_id = any(in_passages))
