@@ -12,7 +12,7 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench,train,evaluate,docs,files,serve,mcp,langchain,llama-index,haystack,mteb]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench,train,evaluate,docs,files,serve,mcp,langchain,llama-index,haystack,mteb,multilingual]'
 	touch $@
 
 demo: install

@@ -61,8 +61,8 @@ class RetrievalDatabase:
 
         Args:
             name: 1 to 500 characters, not blank.
-            encoder: "minilm"; a hub name or folder that `MultiVectorEncoder` loads; an object with encode_query and
-                encode_document; or "none" for texts only, which are found by words and by a cross-encoder. By default the first
+            encoder: "minilm" or "multilingual"; a hub name or folder that `MultiVectorEncoder` loads; an object with encode_query
+                and encode_document; or "none" for texts only, which are found by words and by a cross-encoder. By default the first
                 `add` decides: given vectors set the dimension, texts without vectors use "minilm".
             bits: Bits of a residual for each dimension: 1, 2 or 4. Default: the preset's, or 4.
             options: See `CollectionOptions`.

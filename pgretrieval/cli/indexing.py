@@ -76,7 +76,7 @@ def index(
     encoder: Annotated[
         str | None,
         typer.Option(
-            help="minilm; a hub name or folder that MultiVectorEncoder loads; or none for texts only, without vectors.",
+            help="minilm; multilingual; a hub name or folder that MultiVectorEncoder loads; or none for texts only.",
             show_default="minilm",
         ),
     ] = None,
@@ -201,7 +201,7 @@ def rebuild(
     name: Annotated[str, typer.Argument(help="The collection.")],
     encoder: Annotated[
         str | None,
-        typer.Option(help="New encoder: minilm, a hub name or a folder.", show_default="the collection's own"),
+        typer.Option(help="New encoder: minilm, multilingual, a hub name or a folder.", show_default="the collection's own"),
     ] = None,
     token_pooling: Annotated[
         int | None, typer.Option(help="New factor of token pooling; 1 for none.", show_default="the collection's own")

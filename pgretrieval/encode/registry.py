@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from pgretrieval.encode import library, minilm, sources
+from pgretrieval.encode import library, minilm, multilingual, sources
 from pgretrieval.encode.base import POOLED, CollectionEncoder
+from pgretrieval.encode.projected import DIM
 from pgretrieval.encode.shared import SharedModel, shared_model
 from pgretrieval.errors import EncoderError
 
-MINILM = minilm.NAME
+MINILM, MULTILINGUAL = minilm.NAME, multilingual.NAME
+_BUNDLED = (MINILM, MULTILINGUAL)
 _METHODS = ("encode_query", "encode_document")
 _KEPT = {"lengths": "kept"}
 """Entry in the spec of an encoder whose token vectors are not scaled."""
@@ -24,12 +26,12 @@ _VERSION, _UNVERSIONED = "version", "1"
 def load_encoder(
     source: str | os.PathLike[str] | object, device: str | None = None, *, unit: bool = True, token_pooling: int | None = None
 ) -> CollectionEncoder:
-    """Load an encoder: "minilm", a model name or folder, a `MultiVectorEncoder`, or an object with both encode methods.
+    """Load an encoder: "minilm", "multilingual", a model name or folder, a `MultiVectorEncoder`, or an object with its methods.
 
-    "minilm" is the newest version, "minilm@1" the first. A hub name can include a commit: name@commit. Models load at first use, on
-    the torch device `device`; None means "cuda" if torch finds one, else "cpu". Objects stay on their own device. `unit` scales
-    token vectors to unit length; False keeps the model's lengths (ColXTR). `token_pooling` divides the number of a document's
-    vectors; None leaves it as it is.
+    "minilm" is the newest version, "minilm@1" the first; "multilingual" needs the extra of this name. A hub name can include a
+    commit: name@commit. Models load at first use, on the torch device `device`; None means "cuda" if torch finds one, else "cpu".
+    Objects stay on their own device. `unit` scales token vectors to unit length; False keeps the model's lengths (ColXTR).
+    `token_pooling` divides the number of a document's vectors; None leaves it as it is.
     """
     if token_pooling is not None:
         return load_encoder(source, device, unit=unit).pooling_by(token_pooling)
@@ -41,7 +43,7 @@ def load_encoder(
     if missing:
         raise EncoderError(
             f"an encoder of type {type(source).__qualname__} has no method {' and no '.join(missing)}; pass "
-            f'"{MINILM}", a model name, a folder, a MultiVectorEncoder, or an object with both methods'
+            f'"{MINILM}", "{MULTILINGUAL}", a model name, a folder, a MultiVectorEncoder, or an object with both methods'
         )
     return _from_object(source, unit)
 
@@ -63,6 +65,8 @@ def from_spec(spec: Mapping[str, Any], device: str | None = None) -> CollectionE
         if version in minilm.VERSIONS:
             return _minilm(version, device, unit)
         raise EncoderError(f"this collection needs version {version} of minilm, which this package lacks; upgrade the package")
+    if kind == MULTILINGUAL:
+        return _multilingual(device, unit)
     if kind == "model" and isinstance(name, str) and name:
         sources.check_named_by_database(spec, "the encoder", "pass encoder=… to get_collection")
         return _from_model(spec, device, unit)
@@ -72,7 +76,8 @@ def from_spec(spec: Mapping[str, Any], device: str | None = None) -> CollectionE
             "pass encoder=… to get_collection"
         )
     raise EncoderError(
-        f"the stored encoder {dict(spec)} has an unknown kind (known: minilm, model, object); pass encoder=… to get_collection"
+        f"the stored encoder {dict(spec)} has an unknown kind (known: minilm, multilingual, model, object); "
+        "pass encoder=… to get_collection"
     )
 
 
@@ -89,17 +94,24 @@ def without_pooling(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 def _from_name(name: str, device: str | None, unit: bool) -> CollectionEncoder:
     if not name.strip():
-        raise EncoderError(f'the encoder name is empty ({name!r}); pass "{MINILM}", a model name or a folder')
+        raise EncoderError(f'the encoder name is empty ({name!r}); pass "{MINILM}", "{MULTILINGUAL}", a model name or a folder')
     version = minilm.version_named(name)
     if version is not None:
         return _minilm(version, device, unit)
+    if name == MULTILINGUAL:
+        return _multilingual(device, unit)
     return _from_model(sources.spec_of(name), device, unit)
 
 
 def _minilm(version: str, device: str | None, unit: bool) -> CollectionEncoder:
     spec = {"kind": MINILM} | ({} if version == _UNVERSIONED else {_VERSION: version})
     model = shared_model((MINILM, version, device), partial(minilm.load_minilm, device, version))
-    return _encoder(model, spec, unit, minilm.DIM)
+    return _encoder(model, spec, unit, DIM)
+
+
+def _multilingual(device: str | None, unit: bool) -> CollectionEncoder:
+    model = shared_model((MULTILINGUAL, device), partial(multilingual.load_multilingual, device))
+    return _encoder(model, {"kind": MULTILINGUAL}, unit, DIM)
 
 
 def _from_model(spec: Mapping[str, Any], device: str | None, unit: bool) -> CollectionEncoder:
@@ -117,4 +129,4 @@ def _from_object(source: object, unit: bool) -> CollectionEncoder:
 
 
 def _encoder(model: SharedModel, spec: dict[str, str], unit: bool, dim: int | None = None) -> CollectionEncoder:
-    return CollectionEncoder(model, spec if unit else {**spec, **_KEPT}, dim=dim, unit=unit, plain=spec["kind"] == MINILM)
+    return CollectionEncoder(model, spec if unit else {**spec, **_KEPT}, dim=dim, unit=unit, plain=spec["kind"] in _BUNDLED)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from pgretrieval.errors import ConfigError, InputError
+from pgretrieval.importing import extra
 from pgretrieval.types import Passage
 
 Result = TypeVar("Result")
@@ -67,11 +68,8 @@ class Benchmark:
 
 
 def _known(name: str) -> Any:
-    try:
+    with extra("a dataset by name", "evaluate"):
         import ir_datasets
-    except ImportError as error:
-        msg = "datasets by name need the package ir-datasets; pip install 'pgretrieval[evaluate]'"
-        raise ConfigError(msg) from error
     try:
         dataset = ir_datasets.load(name)
     except KeyError as error:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pgretrieval.encode import colbert, minilm, xtr
 from pgretrieval.encode.library import is_bare, load_library_model, loading
+from pgretrieval.encode.projected import PROJECTION_KEY
 from pgretrieval.encode.vetting import read_json, vetted_folder
 from pgretrieval.errors import ConfigError, EncoderError
 from pgretrieval.train.options import option
@@ -148,7 +149,7 @@ def export_projection(model: Any, path: str | os.PathLike[str]) -> None:
     if len(dense) != 1 or dense[0].bias:
         msg = f"the model has {len(dense)} projections of token vectors; exactly one without bias can be exported"
         raise EncoderError(msg)
-    save_file({minilm.PROJECTION_KEY: dense[0].linear.weight.detach().cpu().contiguous()}, path)
+    save_file({PROJECTION_KEY: dense[0].linear.weight.detach().cpu().contiguous()}, path)
 
 
 def _pooled(model: Any, pooling: Pooling, device: str) -> Any:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pgretrieval.encode.library import quiet, resolve_device
 from pgretrieval.errors import ConfigError
+from pgretrieval.importing import extra
 from pgretrieval.train.contents import of_model
 from pgretrieval.train.options import option
 from pgretrieval.train.plots import plot_metrics
@@ -105,14 +106,11 @@ class TrainingParts:
 
 
 def check_installed() -> None:
-    """Raise ConfigError if packages for training are missing."""
-    try:
+    """Raise MissingExtraError if packages for training are missing."""
+    with extra("training", "train"):
         import accelerate  # noqa: F401
         import datasets  # noqa: F401
         import matplotlib  # noqa: F401
-    except ImportError as error:
-        msg = f"training needs the package {error.name}; pip install 'pgretrieval[train]'"
-        raise ConfigError(msg) from error
 
 
 def run(

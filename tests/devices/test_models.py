@@ -12,6 +12,7 @@ import torch
 from pgretrieval.encode import load_encoder
 from pgretrieval.encode.minilm import build_model, load_minilm
 from pgretrieval.encode.modules import load_model, with_pooling
+from pgretrieval.encode.projected import TOKENS_PER_BATCH_ACCELERATOR
 from pgretrieval.encode.xtr import load_xtr, new_xtr
 from pgretrieval.rerank import load_cross_encoder
 from pgretrieval.rerank.markers import new_cross_encoder
@@ -46,9 +47,7 @@ def test_minilm(method: str):
 
 def test_minilm_in_large_batches():
     """Batches are those of an accelerator."""
-    from pgretrieval.encode import minilm
-
-    assert load_minilm(NAME)._tokens_per_batch == minilm.TOKENS_PER_BATCH_ACCELERATOR
+    assert load_minilm(NAME)._tokens_per_batch == TOKENS_PER_BATCH_ACCELERATOR
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -14,6 +14,7 @@ from sentence_transformers.multi_vector_encoder.scoring import colbert_scores
 
 from pgretrieval.encode import load_encoder, minilm
 from pgretrieval.encode.modules import ConstPooling, load_model
+from pgretrieval.encode.projected import PROJECTION_KEY
 from pgretrieval.errors import ConfigError, EncoderError
 from pgretrieval.rerank.markers import new_cross_encoder
 from pgretrieval.train.cross_encoders import CrossAim, train_cross_encoder
@@ -149,7 +150,7 @@ def test_a_training_starts_from_the_version_that_is_named(name: str, version: st
     """Training starts from the named version's projection in full precision."""
     monkeypatch.setattr("pgretrieval.encode.minilm.precision", lambda _: torch.bfloat16)
     model = start_model(name, "cpu")
-    expected = load_file(minilm.projection_file(version))[minilm.PROJECTION_KEY]
+    expected = load_file(minilm.projection_file(version))[PROJECTION_KEY]
     torch.testing.assert_close(model[2].linear.weight.detach(), expected.float())
     whole = minilm.load_transformer(torch.float32).state_dict()
     for key, weights in model[0].state_dict().items():

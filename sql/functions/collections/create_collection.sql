@@ -59,11 +59,11 @@ begin
     -- What the Python client can read: an object of texts with one of the kinds.
     if jsonb_typeof(create_collection.encoder) <> 'object'
        or jsonb_path_exists(create_collection.encoder, '$.* ? (@.type() != "string")')
-       or coalesce(create_collection.encoder ->> 'kind', '') not in ('minilm', 'model', 'object', 'none')
+       or coalesce(create_collection.encoder ->> 'kind', '') not in ('minilm', 'multilingual', 'model', 'object', 'none')
           and create_collection.encoder is not null
        or create_collection.encoder ->> 'kind' = 'model' and coalesce(create_collection.encoder ->> 'name', '') !~ '\S' then
         raise exception 'encoder is %', left(create_collection.encoder::text, 200) using errcode = 'PGR05',
-            hint = 'Give an object of texts with kind minilm, model (and a name), object or none; or null.';
+            hint = 'Give an object of texts with kind minilm, multilingual, model (and a name), object or none; or null.';
     end if;
     if create_collection.vectors_per_passage < 1 then
         raise exception 'vectors_per_passage is %', create_collection.vectors_per_passage using errcode = 'PGR05',

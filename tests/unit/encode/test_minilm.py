@@ -18,10 +18,7 @@ import torch
 from pgretrieval.encode import CollectionEncoder, from_spec, load_encoder
 from pgretrieval.encode.library import LibraryEncoder
 from pgretrieval.encode.minilm import (
-    DIM,
     NEWEST,
-    PROJECTION_KEY,
-    TOKENS_PER_BATCH,
     VERSIONS,
     MiniLMEncoder,
     build_model,
@@ -29,6 +26,7 @@ from pgretrieval.encode.minilm import (
     projection_file,
 )
 from pgretrieval.encode.modules import load_model
+from pgretrieval.encode.projected import DIM, PROJECTION_KEY, TOKENS_PER_BATCH
 from pgretrieval.encode.registry import names
 from pgretrieval.errors import EncoderError, InputError
 from pgretrieval.numerics import transformer

@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from pgretrieval.encode import minilm
+from pgretrieval.encode.projected import DIM, PROJECTION_KEY
 
 TOOL = Path(__file__).parents[3] / "tools" / "compute_projection.py"
 
@@ -28,7 +29,7 @@ def tool() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def shipped() -> Any:
-    return load_file(minilm.projection_file("1"))[minilm.PROJECTION_KEY].astype(np.float64)
+    return load_file(minilm.projection_file("1"))[PROJECTION_KEY].astype(np.float64)
 
 
 def test_groups_hold_every_word_in_every_round(tool: ModuleType) -> None:
@@ -46,11 +47,11 @@ def test_directions_of_a_known_moment(tool: ModuleType) -> None:
 
 
 def test_shipped_rows_are_orthogonal_and_damped(shipped: Any) -> None:
-    assert shipped.shape == (minilm.DIM, 384)
+    assert shipped.shape == (DIM, 384)
     norms = np.linalg.norm(shipped, axis=1)
     assert (np.diff(norms) > 0).all()  # row k is divided by the fourth root of its falling variance
     directions = shipped / norms[:, None]
-    np.testing.assert_allclose(directions @ directions.T, np.eye(minilm.DIM), atol=1e-5)
+    np.testing.assert_allclose(directions @ directions.T, np.eye(DIM), atol=1e-5)
 
 
 def test_shipped_directions_are_the_strongest_of_a_sample(tool: ModuleType, shipped: Any) -> None:
@@ -62,5 +63,5 @@ def test_shipped_directions_are_the_strongest_of_a_sample(tool: ModuleType, ship
     norms = np.linalg.norm(shipped, axis=1)
     directions = shipped / norms[:, None]
     kept = np.einsum("ij,jk,ik->i", directions, moment, directions)
-    assert kept.sum() > 0.97 * np.linalg.eigvalsh(moment)[-minilm.DIM :].sum()
+    assert kept.sum() > 0.97 * np.linalg.eigvalsh(moment)[-DIM:].sum()
     np.testing.assert_allclose(norms, kept**-0.25, rtol=0.1)
