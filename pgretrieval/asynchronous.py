@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
@@ -191,6 +191,9 @@ def connect_async(
     *,
     device: str | None = None,
     connections: int = CONNECTIONS,
+    read_urls: Sequence[str | URL] = (),
+    max_lag: float | None = None,
+    read_your_writes: bool = False,
 ) -> Connecting:
     """Open a database as `connect` does, for asyncio: `async with connect_async() as database:`, or `await connect_async()`.
 
@@ -199,11 +202,15 @@ def connect_async(
         data_dir: As for `connect`.
         device: As for `connect`.
         connections: As for `connect`; also the most calls at once.
+        read_urls: As for `connect`.
+        max_lag: As for `connect`.
+        read_your_writes: As for `connect`.
 
     Raises:
         PgRetrievalError: The errors of `connect`.
     """
-    return Connecting(partial(connect, url, data_dir, device=device, connections=connections))
+    reads: dict[str, Any] = {"read_urls": read_urls, "max_lag": max_lag, "read_your_writes": read_your_writes}
+    return Connecting(partial(connect, url, data_dir, device=device, connections=connections, **reads))
 
 
 class Connecting:

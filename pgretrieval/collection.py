@@ -180,17 +180,21 @@ class Collection(StoredCollection):
             refuse_of_late(mode, options)
             text = query if mode != "dense" or dense is None else None
             hits = self._by_mode(mode, text, k, options, vectors=vectors, dense=dense).hits
-        return self._opened.retry(lambda: explain_match(self._opened, pipeline, key, query, vectors, dense, request, mode, hits))
+
+        def work() -> MatchExplanation:
+            return explain_match(self._opened, pipeline, key, query, vectors, dense, request, mode, hits)
+
+        return self._database.again(lambda: self._opened.retry(work))
 
     def _search(self, queries: list[str] | None, vectors: list[Any] | None, k: int, options: SearchOptions) -> list[Explanation]:
         """Return one explanation for each query, with its hits."""
         request = read_options(self._row.scoring, k, options)
         check_where(self._database, options.get("where"))
         if request.cross_encoder is None:
-            found = self._pipeline.search(queries, vectors, request.scan)
+            found = self._database.again(lambda: self._pipeline.search(queries, vectors, request.scan), request.max_lag)
         else:
             texts = texts_for("a cross-encoder", queries, vectors)
-            started = self._pipeline.starting_rankings(texts, vectors, request)
+            started = self._database.again(lambda: self._pipeline.starting_rankings(texts, vectors, request), request.max_lag)
             found = [self._cross_encoder.search(text, request, each) for text, each in zip(texts, started, strict=True)]
         self._opened.complete(min((each.hits for each in found), key=len, default=range(request.k)), request.k)
         return [_finished(each, request, "late") for each in found]
@@ -212,12 +216,15 @@ class Collection(StoredCollection):
         if mode != "dense" or request.cross_encoder is not None:
             query = validate.query(query)
         depth, restricted = request.scan.k, request.scan.restriction
-        if mode == "words":
-            found = text_search(self._database, self._row, query, depth, restricted)
-        elif mode == "dense":
-            found = self._opened.retry(lambda: dense_search(self._opened, query, dense, depth, restricted))
-        else:
-            found = self._pipeline.hybrid_search(query, vectors, dense, fusion, request.scan)
+
+        def work() -> Explanation:
+            if mode == "words":
+                return text_search(self._database, self._row, query, depth, restricted)
+            if mode == "dense":
+                return self._opened.retry(lambda: dense_search(self._opened, query, dense, depth, restricted))
+            return self._pipeline.hybrid_search(query, vectors, dense, fusion, request.scan)
+
+        found = self._database.again(work, request.max_lag)
         self._opened.complete(found.hits, depth)
         return _finished(self._cross_encoder.search(query, request, found), request, mode)
 
@@ -230,6 +237,7 @@ class Collection(StoredCollection):
         among: Ids | None = None,
         min_score: float | None = None,
         matches: bool = False,
+        max_lag: float | None = None,
     ) -> list[Hit]:
         """Return the k best passages for the words of a query, by BM25. Passages with none of the words are left out.
 
@@ -240,12 +248,13 @@ class Collection(StoredCollection):
             among: Ids as in `SearchOptions`.
             min_score: Least BM25 score of a hit.
             matches: True adds `Hit.components` and `Hit.note`; a search by words has no token matches.
+            max_lag: Most seconds that a standby may be behind; default: that of `connect`.
 
         Raises:
             InputError: The query is blank.
             ConfigError: An argument is invalid, or the collection was created without a language.
         """
-        return self._by_mode("words", query, k, _plain(where, among, min_score, matches)).hits
+        return self._by_mode("words", query, k, _plain(where, among, min_score, matches, max_lag)).hits
 
     def dense_search(
         self,
@@ -257,6 +266,7 @@ class Collection(StoredCollection):
         among: Ids | None = None,
         min_score: float | None = None,
         matches: bool = False,
+        max_lag: float | None = None,
     ) -> list[Hit]:
         """Return the k best passages by their dense vectors alone.
 
@@ -270,6 +280,7 @@ class Collection(StoredCollection):
             among: Ids as in `SearchOptions`.
             min_score: Least score of a hit.
             matches: True adds `Hit.components` and `Hit.note`; a search by dense vectors has no token matches.
+            max_lag: Most seconds that a standby may be behind; default: that of `connect`.
 
         Raises:
             InputError: The query is blank.
@@ -277,7 +288,7 @@ class Collection(StoredCollection):
             ConfigError: Another argument is invalid, or the collection has no dense vectors.
             EncoderError: The encoder cannot be loaded.
         """
-        return self._by_mode("dense", query, k, _plain(where, among, min_score, matches), dense=dense).hits
+        return self._by_mode("dense", query, k, _plain(where, among, min_score, matches, max_lag), dense=dense).hits
 
     def hybrid_search(
         self,
@@ -293,6 +304,7 @@ class Collection(StoredCollection):
         rank_constant: int = DEFAULT_FUSION.rank_constant,
         min_score: float | None = None,
         matches: bool = False,
+        max_lag: float | None = None,
     ) -> list[Hit]:
         """Return the k best passages by late interaction, words and dense vectors combined.
 
@@ -312,11 +324,12 @@ class Collection(StoredCollection):
             rank_constant: Constant of reciprocal ranks.
             min_score: Least fused score of a hit. Scores fused by "score" are relative to the candidates of their query.
             matches: True adds which tokens matched, and what late interaction, words and dense vectors add to the score.
+            max_lag: Most seconds that a standby may be behind; default: that of `connect`.
 
         Raises:
             PgRetrievalError: The errors of `search` and `text_search`.
         """
-        fusing, plain = read_fusion(fusion, weights, rank_constant), _plain(where, among, min_score, matches)
+        fusing, plain = read_fusion(fusion, weights, rank_constant), _plain(where, among, min_score, matches, max_lag)
         return self._by_mode("hybrid", query, k, plain, vectors=vectors, dense=dense, fusion=fusing).hits
 
     def factorize(
@@ -402,9 +415,15 @@ class Collection(StoredCollection):
         return self._pipeline.exact_rankings(queries, read_k(k), validate.called("progress", progress))
 
 
-def _plain(where: Any, among: Any, min_score: Any, matches: Any) -> dict[str, Any]:
+def _plain(where: Any, among: Any, min_score: Any, matches: Any, max_lag: Any) -> dict[str, Any]:
     """Return the options that all searches have."""
-    return {"where": where, "among": among, "min_score": min_score, "matches": validate.flag("matches", matches)}
+    return {
+        "where": where,
+        "among": among,
+        "min_score": min_score,
+        "matches": validate.flag("matches", matches),
+        "max_lag": max_lag,
+    }
 
 
 def _finished(found: Explanation, request: SearchRequest, mode: Mode) -> Explanation:

@@ -6,17 +6,17 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self, Unpack
 
 from pgretrieval import validate
 from pgretrieval.db import schema
-from pgretrieval.db.connection import Database
+from pgretrieval.db.connection import Database, Reads
 from pgretrieval.db.doctor import Finding, diagnose
 from pgretrieval.db.embedded import EmbeddedServer, default_data_dir, open_server
 from pgretrieval.db.tables import attachments, collections
-from pgretrieval.db.urls import for_psycopg, url_text
+from pgretrieval.db.urls import for_psycopg, readable, url_text
 from pgretrieval.db.variables import DATA_DIR_VARIABLE, URL_VARIABLE
 from pgretrieval.encode.registry import MINILM, load_encoder
 from pgretrieval.errors import ConfigError, EncoderError
@@ -37,9 +37,14 @@ class RetrievalDatabase:
     """Open database. Use it in a `with` block or close it. Threads may share it."""
 
     def __init__(
-        self, url: str, server: EmbeddedServer | None = None, device: str | None = None, connections: int = CONNECTIONS
+        self,
+        url: str,
+        server: EmbeddedServer | None = None,
+        device: str | None = None,
+        connections: int = CONNECTIONS,
+        reads: Reads | None = None,
     ) -> None:
-        self._database = Database(server.conninfo if server else url, max_connections=connections, server=server)
+        self._database = Database(server.conninfo if server else url, max_connections=connections, server=server, reads=reads)
         self._url = url
         self._server = server
         self._device = device
@@ -261,6 +266,9 @@ def connect(
     *,
     device: str | None = None,
     connections: int = CONNECTIONS,
+    read_urls: Sequence[str | URL] = (),
+    max_lag: float | None = None,
+    read_your_writes: bool = False,
 ) -> RetrievalDatabase:
     """Open the database at `url`, or the embedded Postgres in `data_dir`.
 
@@ -272,14 +280,20 @@ def connect(
         url: A connection string or a `sqlalchemy.URL`. A path is used as `data_dir`.
         data_dir: Directory of an embedded Postgres; created if it does not exist.
         device: Torch device for encoders, cross-encoders, codebooks and exact scores; by default a GPU if torch finds one.
-        connections: Most connections that threads use at once.
+        connections: Most connections that threads use at once, of each server.
+        read_urls: Hot standbys of the server. Searches, `get` and `stats` read from each in turn; where none answers, from the
+            server at `url`, where changes always go.
+        max_lag: Most seconds that a standby may be behind; reads pass over one that is further behind.
+        read_your_writes: Whether reads of this handle see its own changes: they wait up to a second for a standby to replay them,
+            then go to the server at `url`. Changes in a transaction of the caller's count from its commit.
 
     Raises:
-        DatabaseUnavailableError: The server cannot be reached.
+        DatabaseUnavailableError: The server at `url` cannot be reached.
         SchemaError: The schema is missing, or older or newer than the package.
         ConfigError: An argument or variable is invalid.
     """
-    database = open_database(url, data_dir, device, connections)
+    reads = read_from(read_urls, max_lag, read_your_writes)
+    database = open_database(url, data_dir, device, connections, reads)
     try:
         if database.data_dir is None:
             schema.verify(database._database)
@@ -289,6 +303,20 @@ def connect(
         database.close()
         raise
     return database
+
+
+def read_from(urls: Any, max_lag: Any, read_your_writes: Any) -> Reads:
+    """Check what `connect` is told about reads. Raises ConfigError."""
+    if isinstance(urls, str):
+        msg = f"read_urls is the text {urls!r}; give a list of URLs"
+        raise ConfigError(msg)
+    given = [url_text(url) for url in validate.listed("read_urls", urls, "URLs of standbys")]
+    limit = None if max_lag is None else validate.number("max_lag", max_lag, 0)
+    ryw = validate.flag("read_your_writes", read_your_writes)
+    if not given and (limit is not None or ryw):
+        msg = "max_lag and read_your_writes concern standbys; give their URLs as read_urls"
+        raise ConfigError(msg)
+    return Reads(tuple(readable(for_psycopg(url)) for url in given if url is not None), limit, ryw)
 
 
 def install(database: RetrievalDatabase) -> None:
@@ -306,6 +334,7 @@ def open_database(
     data_dir: str | os.PathLike[str] | None = None,
     device: str | None = None,
     connections: int = CONNECTIONS,
+    reads: Reads | None = None,
 ) -> RetrievalDatabase:
     """Like `connect`, but leaves the schema as it is."""
     if isinstance(url, os.PathLike) and data_dir is None:
@@ -322,7 +351,7 @@ def open_database(
             msg = f"both {URL_VARIABLE} and {DATA_DIR_VARIABLE} are set; unset one, or pass url= or data_dir="
             raise ConfigError(msg)
     server = None if url is not None else open_server(Path(data_dir) if data_dir is not None else default_data_dir())
-    database = RetrievalDatabase(server.url if server else for_psycopg(url or ""), server, device, connections)
+    database = RetrievalDatabase(server.url if server else for_psycopg(url or ""), server, device, connections, reads)
     try:
         database._database.probe()
     except BaseException:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import psycopg
@@ -21,15 +23,27 @@ from pgretrieval.db.embedded import EmbeddedServer
 from pgretrieval.db.errors import storage_errors
 from pgretrieval.db.joining import Joined, identity, joining
 from pgretrieval.db.pool import EXPECTED, Pool
+from pgretrieval.db.standbys import Freshness, StandbyLostError, Standbys
 from pgretrieval.db.watched import WatchedConnection, connect
 from pgretrieval.errors import ConfigError, DatabaseUnavailableError, SchemaError
 
 Connection: TypeAlias = "psycopg.Connection[TupleRow]"
 
 _SQL = statements("server")
+_STANDBYS_SQL = statements("standbys")
+_MAX_LAG: ContextVar[float | None] = ContextVar("max_lag", default=None)
 _ENCODING = "UTF8"
 _Result = TypeVar("_Result")
 _DATABASES: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """Where searches read: standbys, how many seconds they may be behind, and whether reads see the handle's own changes."""
+
+    urls: Sequence[str] = ()
+    max_lag: float | None = None
+    read_your_writes: bool = False
 
 
 class Database:
@@ -38,11 +52,14 @@ class Database:
     No method holds a pooled connection while it requests another, or while the caller's code or a model runs.
     """
 
-    def __init__(self, url: str, *, max_connections: int, server: EmbeddedServer | None = None) -> None:
+    def __init__(self, url: str, *, max_connections: int, server: EmbeddedServer | None = None, reads: Reads | None = None) -> None:
         self.url = url
+        self._reads = reads or Reads()
+        self._changed = threading.Event()
+        self._written: str | None = None
         self._server = server
         self._max_connections = max_connections
-        self._parent_pools: list[Pool] = []
+        self._parent_pools: list[Pool | Standbys] = []
         self._identity: tuple[Any, ...] | None = None
         self._open_pool()
         _DATABASES.add(self)
@@ -50,6 +67,7 @@ class Database:
     def _open_pool(self) -> None:
         self._closing = threading.Event()
         self._pool = Pool(self._open, self._max_connections)
+        self._standbys = Standbys(self._reads.urls, lambda url: connect(url, self._closing), self._max_connections)
         self._threads = ThreadPoolExecutor(self._max_connections, "pgretrieval")
         self.background = Background()
 
@@ -65,7 +83,7 @@ class Database:
 
     def after_fork(self) -> None:
         """Abandon the parent's connections: a child's messages would mix with the parent's."""
-        self._parent_pools.append(self._pool)
+        self._parent_pools += [self._pool, self._standbys]
         self._open_pool()
 
     def __reduce__(self) -> NoReturn:
@@ -106,6 +124,7 @@ class Database:
         self._threads.shutdown(wait=False)
         self.background.wait()
         self._pool.close()
+        self._standbys.close()
 
     def _open(self) -> WatchedConnection:
         if self._server is None:
@@ -121,7 +140,11 @@ class Database:
     @contextmanager
     def connection(self, doing: str, *, all_or_nothing: bool = False) -> Iterator[Connection]:
         """A connection in autocommit mode; `doing` names the work in error messages."""
-        with storage_errors(self.url, doing, all_or_nothing=all_or_nothing), self._pool.lease() as connection:
+        with (
+            self._changing(),
+            storage_errors(self.url, doing, all_or_nothing=all_or_nothing),
+            self._pool.lease() as connection,
+        ):
             yield connection
 
     @contextmanager
@@ -131,10 +154,15 @@ class Database:
             if self._identity is None:
                 with self.connection(doing) as own:
                     self._identity = identity(own)
-            with storage_errors(self.url, doing, all_or_nothing=True), joining(joined, self._identity) as connection:
+            with (
+                self._changing(),
+                storage_errors(self.url, doing, all_or_nothing=True),
+                joining(joined, self._identity) as connection,
+            ):
                 yield connection
             return
         with (
+            self._changing(),
             storage_errors(self.url, doing, all_or_nothing=True),
             self._pool.lease() as connection,
             connection.transaction(),
@@ -152,9 +180,10 @@ class Database:
     def reading(self, doing: str, *, pipelined: bool = False, dedicated: bool = False) -> Iterator[Connection]:
         """Open a read-only snapshot (REPEATABLE READ); if `pipelined`, statements are awaited only when their rows are fetched.
 
-        If `dedicated`, it is outside the pool, without the role's time limits, and the caller's code may run meanwhile.
+        If `dedicated`, it is outside the pool, without the role's time limits, and the caller's code may run meanwhile. Otherwise
+        it is on a standby, if the handle has any that is fresh enough.
         """
-        with storage_errors(self.url, doing), self._unlimited() if dedicated else self._pool.lease() as connection:
+        with storage_errors(self.url, doing), self._unlimited() if dedicated else self._reader() as connection:
             connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
             try:
                 with (
@@ -168,9 +197,62 @@ class Database:
                     connection.isolation_level, connection.read_only = None, None
 
     @contextmanager
+    def looking(self, doing: str) -> Iterator[Connection]:
+        """Open a connection in autocommit mode for statements that only read: on a standby, as for `reading`."""
+        with storage_errors(self.url, doing), self._reader() as connection:
+            yield connection
+
+    def again(self, work: Callable[[], _Result], max_lag: float | None = None) -> _Result:
+        """Run `work`, which only reads; where it loses a standby, run it again with the next server, and at last the primary.
+
+        `max_lag` replaces that of the handle.
+        """
+        token = _MAX_LAG.set(max_lag)
+        try:
+            for _ in range(len(self._standbys)):
+                with suppress(StandbyLostError):
+                    return work()
+            return work()
+        finally:
+            _MAX_LAG.reset(token)
+
+    @contextmanager
+    def _reader(self) -> Iterator[WatchedConnection]:
+        if len(self._standbys):
+            with self._standbys.lease(self._freshness()) as connection:
+                if connection is not None:
+                    yield connection
+                    return
+        with self._pool.lease() as connection:
+            yield connection
+
+    def _freshness(self) -> Freshness:
+        """What a read must see. Asks the primary for the end of its log after changes through this handle."""
+        if self._changed.is_set():
+            self._changed.clear()
+            with self._pool.lease() as connection:
+                self._written = value(connection, _STANDBYS_SQL["written"])
+        given = _MAX_LAG.get()
+        return Freshness(self._reads.max_lag if given is None else given, self._written)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Note a change, which reads of this handle must see if they were asked to."""
+        try:
+            yield
+        finally:
+            if self._reads.read_your_writes:
+                self._changed.set()
+
+    @contextmanager
     def dedicated(self, doing: str) -> Iterator[Connection]:
         """Open a connection outside the pool, in autocommit mode, for long work: the role's time limits do not apply."""
-        with storage_errors(self.url, doing), self._unlimited() as connection, _discard_on_interrupt(connection):
+        with (
+            self._changing(),
+            storage_errors(self.url, doing),
+            self._unlimited() as connection,
+            _discard_on_interrupt(connection),
+        ):
             yield connection
 
     @contextmanager
@@ -186,7 +268,7 @@ class Database:
 
         It holds no snapshot between statements, so it does not delay vacuum.
         """
-        with storage_errors(self.url, doing), self._open() as connection:
+        with self._changing(), storage_errors(self.url, doing), self._open() as connection:
             connection.isolation_level = IsolationLevel.READ_COMMITTED
             with connection.transaction(), _discard_on_interrupt(connection):
                 connection.execute(_SQL["without_time_limits"], {"local": True})

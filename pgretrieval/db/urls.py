@@ -8,6 +8,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo
 
 from pgretrieval import validate
@@ -17,7 +19,7 @@ from pgretrieval.importing import is_a
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
-__all__ = ["URL", "for_psycopg", "unreadable", "url_text"]
+__all__ = ["URL", "for_psycopg", "readable", "unreadable", "url_text"]
 
 _MAX_URL = 4_000
 _FORM = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
@@ -27,6 +29,15 @@ _SECRET = re.compile("password")  # in names of parameters whose values errors m
 def for_psycopg(url: str) -> str:
     """Convert SQLAlchemy's postgresql+psycopg:// to psycopg's spelling."""
     return re.sub(r"^(postgres(?:ql)?)\+\w+://", r"\1://", url)
+
+
+def readable(url: str) -> str:
+    """Return a connection string that the driver can read, without connecting. Raises ConfigError."""
+    try:
+        conninfo_to_dict(url)
+    except psycopg.ProgrammingError as error:
+        raise unreadable(url, str(error).strip().partition("\n")[0]) from error
+    return url
 
 
 def url_text(given: Any) -> str | None:

@@ -56,14 +56,14 @@ class OpenCollection:
 
     def passages(self, keys: list[str]) -> dict[str, Passage]:
         """Return stored passages by id. Unknown ids are left out."""
-        return self.complete(self._read(stored.existing, keys), len(set(keys)))
+        return self.complete(self.database.again(lambda: self._read(stored.existing, keys)), len(set(keys)))
 
     def passages_where(self, restriction: Restriction) -> dict[str, Passage]:
         """Return the stored passages of a restriction by id, in the order in which they were stored."""
-        return self.complete(self._read(stored.matching, restriction), 1)
+        return self.complete(self.database.again(lambda: self._read(stored.matching, restriction)), 1)
 
     def _read(self, read: Callable[[CollectionTables, _Wanted], dict[str, Passage]], wanted: _Wanted) -> dict[str, Passage]:
-        with self.database.connection(f"reading collection {self.name!r}") as connection:
+        with self.database.looking(f"reading collection {self.name!r}") as connection:
             tables = self.row.tables(connection)
             collections.require(tables, self.row.identity)
             return read(tables, wanted)

@@ -57,6 +57,9 @@ class SearchOptions(TypedDict, total=False):
     among: Ids | None
     """Restrict to these ids: a list, or a SQLAlchemy select of one column."""
 
+    max_lag: float | None
+    """Most seconds that a standby may be behind, where the handle reads from standbys. Default: that of `connect`."""
+
     probes: int | None
     """Centroids that each query token probes. Default: by k and the size of the collection."""
 
@@ -215,9 +218,11 @@ class SearchRequest:
     cross_encoder: CrossEncoderOptions | None = None
     min_score: float | None = None
     matches: bool = False
+    max_lag: float | None = None
 
 
-_OF_LATE = {"vectors", *SearchOptions.__annotations__} - {"where", "among", "min_score", "matches", "rerank", "rerank_depth"}
+_OF_ALL = {"where", "among", "max_lag", "min_score", "matches", "rerank", "rerank_depth"}
+_OF_LATE = {"vectors", *SearchOptions.__annotations__} - _OF_ALL
 
 
 def read_k(k: Any) -> int:
@@ -228,6 +233,11 @@ def read_k(k: Any) -> int:
 def read_min_score(min_score: Any) -> float | None:
     """Check the least score of a hit. Raises ConfigError."""
     return None if min_score is None else validate.number("min_score", min_score, -MAX_SCORE, MAX_SCORE)
+
+
+def read_max_lag(max_lag: Any) -> float | None:
+    """Check the most seconds that a standby may be behind. Raises ConfigError."""
+    return None if max_lag is None else validate.number("max_lag", max_lag, 0)
 
 
 def read_reduction(reduction: Any) -> Reduction | None:
@@ -265,7 +275,8 @@ def read_options(scoring: Scoring, k: Any, options: Mapping[str, Any]) -> Search
     min_score = read_min_score(options.get("min_score"))
     matches = False if (given := options.get("matches")) is None else validate.flag("matches", given)
     scanned = ScanRequest(depth, scan, restricted, matches=matches and cross_encoder is None)
-    return SearchRequest(k, scanned, by_words, cross_encoder, min_score, matches)
+    max_lag = read_max_lag(options.get("max_lag"))
+    return SearchRequest(k, scanned, by_words, cross_encoder, min_score, matches, max_lag)
 
 
 def concerns_late(options: Mapping[str, Any]) -> bool:

@@ -294,7 +294,11 @@ def set_auto_compact(tables: CollectionTables, *, auto_compact: bool) -> None:
 
 def stats(database: Database, name: str) -> dict[str, Any]:
     """Counts, settings and bytes by table. Raises CollectionNotFoundError."""
-    row = find(database, name)
+    return database.again(lambda: _stats(database, find(database, name)))
+
+
+def _stats(database: Database, row: CollectionRow) -> dict[str, Any]:
+    name = row.name
     with database.reading(f"measuring collection {name!r}") as connection:
         tables = row.tables(connection)
         current = state(tables)
