@@ -53,10 +53,10 @@ def test_every_option_is_documented():
 
 
 def test_the_command_line_has_the_options_of_a_search():
-    """`pgretrieval search` has each search option under its own name, but "matches", and no other option except for output."""
+    """`pgretrieval search` has each search option under its own name, but two, and no others but for mode and output."""
     command = typer.main.get_command(app).commands["search"]  # type: ignore[attr-defined]
     options = {parameter.name for parameter in command.params if parameter.param_type_name == "option"}
-    assert options - {"k", "json", "explain", "highlight", "help"} == set(SearchOptions.__annotations__) - {"matches"}
+    assert options - {"k", "mode", "json", "explain", "highlight", "help"} == set(SearchOptions.__annotations__) - {"matches", "max_lag"}
 
 
 @pytest.mark.parametrize(
