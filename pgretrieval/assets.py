@@ -110,10 +110,24 @@ def extension_file(name: str, **values: str) -> str:
 def privileges(reader: str, writer: str, owner: str) -> str:
     """Return the grants for three roles, with quoted names."""
     text = (SQL / "privileges.sql").read_text(encoding="utf-8")
-    quoted = {
-        name: '"' + role.replace('"', '""') + '"' for name, role in (("READER", reader), ("WRITER", writer), ("OWNER", owner))
-    }
-    return re.sub(r"\b(READER|WRITER|OWNER)\b", lambda found: quoted[found[1]], text)
+    roles = {"READER": reader, "WRITER": writer, "OWNER": owner}
+    quoted = {name: '"' + role.replace('"', '""') + '"' for name, role in roles.items()}
+
+    def filled(found: re.Match[str]) -> str:
+        part = found[0]
+        if part.startswith("--"):
+            return part
+        names = quoted if part in roles else {name: role.replace("'", "''") for name, role in quoted.items()}
+        if part.startswith("format"):
+            names = {name: role.replace("%", "%%") for name, role in names.items()}
+        return _ROLE.sub(lambda role: names[role[0]], part)
+
+    return _PART_WITH_ROLES.sub(filled, text)
+
+
+_ROLE = re.compile(r"\b(?:READER|WRITER|OWNER)\b")
+_PART_WITH_ROLES = re.compile(rf"--.*|format\('(?:[^']|'')*'|'(?:[^']|'')*'|{_ROLE.pattern}")
+"""Comments, templates of format(), other literals, and names of roles."""
 
 
 @cache

@@ -7,11 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
 
 import pgretrieval
+from pgretrieval import assets
 from pgretrieval.db.parameters import vector
 from tests.fixtures.collections import Corpus
 from tests.fixtures.postgres import PostgresUnderTest
@@ -425,3 +427,26 @@ def test_an_owner_who_sees_only_some_passages_does_not_build(tenants: dict[str, 
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("alter table pgretrieval.passage no force row level security")
         assert connection.execute("select * from pgretrieval.check('docs')").fetchall() == []
+
+
+def test_names_of_roles_are_quoted_everywhere(database: pgretrieval.RetrievalDatabase):
+    """Names with quotes, percent signs and blanks, also in the messages and templates of the script."""
+    names = {part: f'{part}\'s 50% "{uuid4().hex[:8]}"' for part in ROLES}
+    roles = {part: psycopg.sql.Identifier(name) for part, name in names.items()}
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        for role in roles.values():
+            connection.execute(psycopg.sql.SQL("create role {}").format(role))
+        try:
+            for _ in range(2):
+                connection.execute(assets.privileges(**names))
+            kinds = "unnest(array['select', 'insert']) as kind"
+            held = f"select has_table_privilege(%(name)s, 'pgretrieval.passage', kind) from {kinds}"
+            assert connection.execute(held, {"name": names["reader"]}).fetchall() == [(True,), (False,)]
+            assert connection.execute(held, {"name": names["writer"]}).fetchall() == [(True,), (True,)]
+            owner = connection.execute("select pg_get_userbyid(relowner) from pg_class where oid = 'pgretrieval.passage'::regclass")
+            assert owner.fetchone() == (names["owner"],)
+        finally:
+            for role in roles.values():
+                connection.execute(psycopg.sql.SQL("reassign owned by {} to current_user").format(role))
+                connection.execute(psycopg.sql.SQL("drop owned by {}").format(role))
+                connection.execute(psycopg.sql.SQL("drop role {}").format(role))
