@@ -16,7 +16,7 @@ pytestmark = pytest.mark.both_versions
 
 Connection = psycopg.Connection[Any]
 INDEX_CENTROIDS = "select pgretrieval.index_vectors('centroid_' || %s, %s, 'codebook_id', %s)"
-PARTS = ("centroid", "passage", "posting", "token_code", "token_vector", "word_posting")
+PARTS = ("centroid", "dense_vector", "passage", "posting", "token_code", "token_vector", "word_posting")
 
 
 def partitions(connection: Connection) -> set[str]:
