@@ -308,7 +308,7 @@ def connect(
 def read_from(urls: Any, max_lag: Any, read_your_writes: Any) -> Reads:
     """Check what `connect` is told about reads. Raises ConfigError."""
     if isinstance(urls, str):
-        msg = f"read_urls is the text {urls!r}; give a list of URLs"
+        msg = f"read_urls is the text {validate.shown(urls)}; give a list of URLs"
         raise ConfigError(msg)
     given = [url_text(url) for url in validate.listed("read_urls", urls, "URLs of standbys")]
     limit = None if max_lag is None else validate.number("max_lag", max_lag, 0)

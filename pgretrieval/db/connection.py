@@ -30,7 +30,6 @@ from pgretrieval.errors import ConfigError, DatabaseUnavailableError, SchemaErro
 Connection: TypeAlias = "psycopg.Connection[TupleRow]"
 
 _SQL = statements("server")
-_STANDBYS_SQL = statements("standbys")
 _MAX_LAG: ContextVar[float | None] = ContextVar("max_lag", default=None)
 _ENCODING = "UTF8"
 _Result = TypeVar("_Result")
@@ -231,7 +230,7 @@ class Database:
         if self._changed.is_set():
             self._changed.clear()
             with self._pool.lease() as connection:
-                self._written = value(connection, _STANDBYS_SQL["written"])
+                self._written = value(connection, _SQL["written"])
         given = _MAX_LAG.get()
         return Freshness(self._reads.max_lag if given is None else given, self._written)
 

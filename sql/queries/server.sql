@@ -18,6 +18,10 @@ select (select coalesce(wait_event = 'ClientRead', false) from pg_catalog.pg_sta
 select pg_catalog.set_config(name, '0', %(local)s) from pg_catalog.pg_settings
 where name in ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout') and setting <> '0'
 
+-- name: written
+-- The end of the primary's write-ahead log.
+select pg_catalog.pg_current_wal_insert_lsn()::text
+
 -- name: plan_by_values
 -- A generic plan would lock the partitions of all collections.
 select pg_catalog.set_config('plan_cache_mode', 'force_custom_plan', false)
