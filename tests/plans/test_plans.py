@@ -369,7 +369,7 @@ def test_dense_vectors_are_found_by_the_vector_index(
     assert tables[table] == tables_before[table]
 
 
-@pytest.mark.parametrize(("restriction", "k"), [("", 10), ("", 1500), (", filter => '$.number >= 100'", 10)])
+@pytest.mark.parametrize(("restriction", "k"), [("", 10), ("", 1100), (", filter => '$.number >= 100'", 10)])
 def test_a_search_by_dense_vectors_reads_the_vector_index(large: pgretrieval.Collection, restriction: str, k: int):
     """`dense_search` scans the vector index once, for many hits on and on, and reads passages by their keys."""
     number = large._row.collection_id
