@@ -176,7 +176,7 @@ def broken(folder: Path, tables: list[Path]) -> dict[str, Path]:
 
 
 def error_of(path: Path) -> str:
-    """What a broken file gets."""
+    """The error that a broken file gets."""
     try:
         list(read_passages(path))
     except InputError as error:

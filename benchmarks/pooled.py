@@ -76,7 +76,7 @@ def clusters(count: int) -> Callable[[Float32Array], Float32Array]:
 
 
 def by_factor(data: Vectors, factor: int) -> Iterator[Float32Array]:
-    """What a collection with this token_pooling stores of each passage."""
+    """The vectors that a collection with this token_pooling stores of each passage."""
     for tokens in data.arrays():
         yield from pooled([unit(tokens)], factor)
 

@@ -15,7 +15,7 @@ from pgretrieval.errors import InputError
 
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _HYPHEN = re.compile("[\x02\ufffe]\n?")
-"""What PDFium returns for a hyphen at the end of a line, which belongs to no word."""
+"""PDFium's character for a hyphen at the end of a line, which belongs to no word."""
 
 _DPI = 150
 _POINTS_PER_INCH = 72

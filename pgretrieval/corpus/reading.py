@@ -26,7 +26,7 @@ from pgretrieval.errors import InputError, PgRetrievalWarning
 from pgretrieval.types import Passage
 
 Blank = Literal["error", "skip", "title"]
-"""What becomes of a passage without text: an error, nothing, or a passage whose text is its title."""
+"""Treatment of a passage without text: an error, nothing, or a passage whose text is its title."""
 BLANKS: tuple[Blank, ...] = ("error", "skip", "title")
 
 _BLANK_REMEDY = 'leave it out, or give blank="skip" or "title" (--blank)'
@@ -89,7 +89,7 @@ def read_passages(
 
 
 class _Blanks:
-    """What becomes of passages without text, and their numbers."""
+    """Treatment of passages without text, and their numbers."""
 
     def __init__(self, policy: Blank) -> None:
         self._policy = policy

@@ -226,7 +226,7 @@ class Database:
             yield connection
 
     def _freshness(self) -> Freshness:
-        """What a read must see. Asks the primary for the end of its log after changes through this handle."""
+        """Return the demands of a read. Asks the primary for the end of its log after changes through this handle."""
         if self._changed.is_set():
             self._changed.clear()
             with self._pool.lease() as connection:

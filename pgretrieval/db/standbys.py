@@ -16,7 +16,7 @@ import psycopg
 
 from pgretrieval.assets import statements
 from pgretrieval.db.errors import describe_server
-from pgretrieval.db.pool import Pool
+from pgretrieval.db.pool import Lease, Pool
 from pgretrieval.errors import DatabaseUnavailableError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class StandbyLostError(DatabaseUnavailableError):
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """What a read accepts: most seconds behind the primary, and a position of the write-ahead log that it must contain."""
+    """Demands of a read: most seconds behind the primary, and a position of the write-ahead log that it must contain."""
 
     max_lag: float | None = None
     written: str | None = None
@@ -82,6 +82,22 @@ class Standbys:
 
         Raises StandbyLostError if the block loses it, or the standby cancels a statement of the block.
         """
+        found = self._find(freshness)
+        if found is None:
+            yield None
+            return
+        server, lease, connection = found
+        try:
+            yield connection
+        except psycopg.Error as error:
+            if self._is_passed_over(server, connection, error):
+                msg = f"the standby at {describe_server(server.url)} was lost or cancelled a statement; repeat the call"
+                raise StandbyLostError(msg) from error
+            raise
+        finally:
+            lease.__exit__(None, None, None)
+
+    def _find(self, freshness: Freshness) -> tuple[_Standby, Lease, WatchedConnection] | None:
         until = time.monotonic() + (_WAITED_SECONDS if freshness.written is not None else 0.0)
         while True:
             for server in self._in_turn():
@@ -91,28 +107,24 @@ class Standbys:
                 except psycopg.OperationalError as error:
                     self._leave_alone(server, error)
                     continue
-                taken = False
                 try:
                     if _is_fresh(connection, freshness):
-                        taken = True
-                        yield connection
-                        return
+                        return server, lease, connection
                 except psycopg.Error as error:
-                    lost = connection.closed or connection.broken
-                    if lost:
-                        self._leave_alone(server, error)
-                    if lost or error.sqlstate in _CONFLICTS:
-                        if taken:
-                            msg = f"the standby at {describe_server(server.url)} was lost or cancelled a statement; repeat the call"
-                            raise StandbyLostError(msg) from error
-                        continue
-                    raise
-                finally:
-                    lease.__exit__(None, None, None)
+                    if not self._is_passed_over(server, connection, error):
+                        lease.__exit__(None, None, None)
+                        raise
+                lease.__exit__(None, None, None)
             if time.monotonic() >= until:
-                break
+                return None
             time.sleep(_BETWEEN_LOOKS)
-        yield None
+
+    def _is_passed_over(self, server: _Standby, connection: WatchedConnection, error: psycopg.Error) -> bool:
+        """Return whether another server may do what this one refused; a lost one is left alone."""
+        lost = connection.closed or connection.broken
+        if lost:
+            self._leave_alone(server, error)
+        return lost or error.sqlstate in _CONFLICTS
 
     def _in_turn(self) -> list[_Standby]:
         """Return the standbys to try, another one first each time."""

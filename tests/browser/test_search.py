@@ -315,7 +315,7 @@ def test_the_heat_map(open_page: Opened):
     ("mode", "search"), [("hybrid", "hybrid search"), ("late", "search by late interaction"), ("words", "search by words")]
 )
 def test_the_rank_in_the_heat_map(open_page: Opened, mode: str, search: str):
-    """Its rank is that of the list, in every mode, also after another mode was chosen; below are those by each kind of score."""
+    """The rank is that of the list, in every mode, also after another mode was chosen; below are those by each kind of score."""
     page = open_page("?collection=kitchen&query=water+of+the+tea&mode=late")
     first(page, "🍵 Tea")
     page.get_by_label(mode.capitalize()).check(force=True)
@@ -407,7 +407,7 @@ def test_a_token(open_page: Opened, guarded: str):
 
 
 def test_a_token_asked_for_twice(open_page: Opened, guarded: str):
-    """What was typed stays, if another state of the page needs the token meanwhile."""
+    """Typed text stays, if another state of the page needs the token meanwhile."""
     page = open_page("?query=loaf", url=guarded)
     expect(page.get_by_role("dialog")).to_be_visible()
     page.keyboard.type(TOKEN)

@@ -47,7 +47,7 @@ class Servers:
         return f"new{self.added}"
 
     def finds(self, docs: pgretrieval.Collection, key: str, **options: Any) -> bool:
-        """Whether a search for the passage's vectors finds it."""
+        """Return True if a search for the passage's vectors finds it."""
         query = self.corpus.vectors[200 + int(key.removeprefix("new"))]
         return docs.search(vectors=query, k=1, **options)[0].id == key
 

@@ -23,10 +23,10 @@ TEXTS_ALONE = {"kind": "none"}
 """What `encoder` says where passages have no token vectors."""
 
 KEPT = "kept"
-"""What `dense` says where the collection keeps a dense vector of every passage."""
+"""Value of `dense` where the collection keeps a dense vector of every passage."""
 
 AUTO = "auto"
-"""What `dense` says where it keeps what the encoder computes; passages with given token vectors need none."""
+"""Value of `dense` where it keeps those that the encoder computes; passages with given token vectors need none."""
 
 
 @dataclass(frozen=True, slots=True)
