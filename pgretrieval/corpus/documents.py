@@ -51,6 +51,11 @@ def read_documents(path: Path, name: str, others: Counter[str]) -> Iterator[Docu
         raise InputError(msg)
 
 
+def endings_listed(counts: Counter[str]) -> str:
+    """Return the numbers of files by ending, the most first."""
+    return ", ".join(f"{count:,} {ending or 'without an ending'}" for ending, count in counts.most_common())
+
+
 def is_document(path: Path) -> bool:
     """Return whether a file's name ends like a document's."""
     return path.suffix.lower() in _READERS

@@ -13,7 +13,7 @@ from typing import Any
 import platformdirs
 
 from pgretrieval import importing, validate
-from pgretrieval.corpus.documents import files_of
+from pgretrieval.corpus.documents import endings_listed, files_of
 from pgretrieval.corpus.lines import unreadable
 from pgretrieval.corpus.pdf import render_pdf
 from pgretrieval.corpus.validate import to_passage
@@ -84,8 +84,7 @@ def _of_folder(path: Path, name: str, folder: Path) -> Iterator[Passage]:
     if not found:
         raise InputError(f"{name}: contains no file ending in {', '.join(PAGES)}; name files of other kinds one by one")
     if others:
-        listed = ", ".join(f"{count:,} {kind or 'without an ending'}" for kind, count in others.most_common())
-        message = f"{name}: files without page images were not read: {listed}"
+        message = f"{name}: files without page images were not read: {endings_listed(others)}"
         warnings.warn(message, PgRetrievalWarning, stacklevel=2)
 
 

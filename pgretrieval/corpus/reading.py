@@ -16,7 +16,7 @@ from pgretrieval.corpus import arrow
 from pgretrieval.corpus.chunks import Part, cutter
 from pgretrieval.corpus.columns import Columns, columns_of
 from pgretrieval.corpus.delimited import read_delimited
-from pgretrieval.corpus.documents import DOCUMENTS, is_document, read_documents
+from pgretrieval.corpus.documents import DOCUMENTS, endings_listed, is_document, read_documents
 from pgretrieval.corpus.hub import is_dataset_name, read_dataset
 from pgretrieval.corpus.jsonl import read_objects
 from pgretrieval.corpus.lines import unreadable
@@ -146,8 +146,7 @@ def _documents(path: Path, name: str, blanks: _Blanks, cut: _Cut) -> Iterator[Pa
                     yield part
     blanks.report(name)
     if others:
-        listed = ", ".join(f"{count:,} {kind or 'without an ending'}" for kind, count in others.most_common())
-        _warn(f"{name}: files of other kinds were not read: {listed}")
+        _warn(f"{name}: files of other kinds were not read: {endings_listed(others)}")
 
 
 def _parts(passage: Passage, cut: _Cut, where: str, before: int = 0) -> Iterator[Passage]:
