@@ -46,6 +46,7 @@ collections = sa.Table(
     sa.Column("built", sa.Boolean),
     sa.Column("created_at", sa.DateTime(timezone=True)),
     sa.Column("vectors_per_passage", sa.Integer),
+    sa.Column("buckets", sa.SmallInteger),
 )
 """View of all collections."""
 

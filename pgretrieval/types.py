@@ -59,6 +59,7 @@ Tick: TypeAlias = Callable[[int, int], None]
 """Callback with the finished steps of a training and the total."""
 
 Float32Array: TypeAlias = NDArray[np.float32]
+Int16Array: TypeAlias = NDArray[np.int16]
 Int32Array: TypeAlias = NDArray[np.int32]
 Int64Array: TypeAlias = NDArray[np.int64]
 ByteArray: TypeAlias = NDArray[np.uint8]
@@ -105,6 +106,7 @@ class CollectionSettings:
         dense: Location of dense vectors: "kept" or "auto" in the collection, the application's "schema.table.column", or None.
         texts_alone: True if the passages have no token vectors. A rebuild with an encoder changes it.
         preset: Name of the preset that it was created with, or None.
+        buckets: Number of buckets that its rows are in.
     """
 
     bits: int
@@ -119,6 +121,7 @@ class CollectionSettings:
     dense: str | None
     texts_alone: bool
     preset: str | None
+    buckets: int
 
 
 def encoded_text(title: str | None, text: str) -> str:

@@ -120,13 +120,13 @@ begin
         );
     end if;
     lock table pgretrieval.schema_version in share row exclusive mode;
-    -- Development versions had lower revisions, and at last an 0100 without token_code.tail.
+    -- Development versions had lower revisions, and at last an 0100 without collection.buckets.
     if exists (
         select from pgretrieval.schema_version
         where version_num collate "C" < '0100'
            or version_num = '0100' and not exists (
                   select from pg_attribute
-                  where attrelid = to_regclass('pgretrieval.token_code') and attname = 'tail' and not attisdropped
+                  where attrelid = to_regclass('pgretrieval.collection') and attname = 'buckets' and not attisdropped
               )
     ) then
         raise exception 'the schema in this database is at revision %, of before version 0.1.0, which no release upgrades',

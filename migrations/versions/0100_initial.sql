@@ -2,7 +2,8 @@
 -- scores, compaction and rebuilds, attached tables, locks, and row-level security.
 --
 -- Most tables are LIST-partitioned by collection_id: pgretrieval.create_collection makes one partition of each for a collection, and
--- dropping a collection drops them. `bucket` spreads a collection over the nodes of a distributed Postgres; on one server it is 0.
+-- dropping a collection drops them. `bucket` spreads a collection over the nodes of a distributed Postgres: pgretrieval.bucket_of a
+-- passage's id, 0 where the collection has one.
 
 
 -- Collections and their codebooks.
@@ -13,6 +14,7 @@ create table pgretrieval.collection (
     name text not null unique check (length(name) between 1 and 500) constraint collection_name_not_blank check (name ~ '\S'),
     created_at timestamptz not null default now(),
     auto_compact boolean not null default true,
+    buckets smallint not null default 1 check (buckets between 1 and 1024),
 
     encoder jsonb constraint collection_encoder_object check (jsonb_typeof(encoder) = 'object'),
     encoding integer not null default 0,
@@ -47,6 +49,8 @@ comment on table pgretrieval.collection is
 comment on column pgretrieval.collection.identity is
     'Known by clients that keep something of the collection in memory. Unlike collection_id it never comes twice, a restore included.';
 comment on column pgretrieval.collection.auto_compact is 'Whether clients that change the collection compact it once enough has gathered.';
+comment on column pgretrieval.collection.buckets is
+    'How many buckets its rows are in, by pgretrieval.bucket_of; it never changes.';
 comment on column pgretrieval.collection.encoding is
     'Which of the token vectors are the collection''s: a number that grows with each change of the encoder.';
 comment on column pgretrieval.collection.unit_vectors is 'Whether token vectors are scaled to length 1.';
@@ -546,11 +550,11 @@ begin
     -- Rows that list passages of all tenants are visible to roles that see all passages; a writer must see every passage in its row.
     for found in
         select * from (values
-            ('posting', 'unnest(posting.passage_ids)'),
-            ('posting_code', 'unnest(posting_code.passage_ids)'),
-            ('word_posting', 'unnest(word_posting.passage_ids)'),
-            ('segment', 'unnest(array[segment.segment])')
-        ) as shared (relation, listed)
+            ('posting', 'unnest(posting.passage_ids)', 'and passage.bucket = posting.bucket'),
+            ('posting_code', 'unnest(posting_code.passage_ids)', 'and passage.bucket = posting_code.bucket'),
+            ('word_posting', 'unnest(word_posting.passage_ids)', 'and passage.bucket = word_posting.bucket'),
+            ('segment', 'unnest(array[segment.segment])', '')
+        ) as shared (relation, listed, of_bucket)
     loop
         execute format('alter table pgretrieval.%I enable row level security', found.relation);
         execute format('create policy everything on pgretrieval.%I for select using (%s)', found.relation, everything);
@@ -560,11 +564,11 @@ begin
                      select from %3$s as listed (passage_id)
                      where not exists (
                          select from pgretrieval.passage
-                         where passage.collection_id = %1$I.collection_id and passage.passage_id = listed.passage_id
+                         where passage.collection_id = %1$I.collection_id %4$s and passage.passage_id = listed.passage_id
                      )
                  )
              )',
-            found.relation, everything, found.listed
+            found.relation, everything, found.listed, found.of_bucket
         );
     end loop;
 

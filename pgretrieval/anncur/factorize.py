@@ -291,8 +291,8 @@ class _Factorizing:
         scores = self._scorer.predict(pairs).reshape(-1, len(self._queries))
         ids = np.array(list(texts), dtype=np.int32)
         with self._tables.connection.transaction():
-            existing = factorizations.lock_passages(self._tables, ids)
-            factorizations.copy_scores(self._tables, self._matrix_id, ids[existing], scores[existing])
+            existing, exists = factorizations.lock_passages(self._tables, ids)
+            factorizations.copy_scores(self._tables, self._matrix_id, existing, scores[exists])
 
     def _texts(self, passage_ids: Int32Array) -> dict[int, str]:
         found = passages.texts(self._tables, passage_ids.tolist())
@@ -404,8 +404,8 @@ class _Factorizing:
             found, embeddings = embed(ids[start : start + block])
             embedded += len(found)
             with made.connection.transaction():
-                existing = factorizations.lock_passages(made, found)
-                factorizations.copy_embeddings(made, found[existing], embeddings[existing])
+                existing, exists = factorizations.lock_passages(made, found)
+                factorizations.copy_embeddings(made, existing, embeddings[exists])
         self._stage("embed", len(ids), len(ids))
         return embedded
 
@@ -452,9 +452,9 @@ class _SparseFactorizing(_Factorizing):
         queries = [self._chosen[number] for number in texts]
         parts = np.split(scores, np.cumsum([len(each) for each in queries])[:-1]) if queries else []
         with self._tables.connection.transaction():
-            existing = factorizations.lock_passages(self._tables, ids)
-            kept = [QueryScores(*each) for each, exists in zip(zip(queries, parts, strict=True), existing, strict=True) if exists]
-            factorizations.copy_some_scores(self._tables, self._matrix_id, ids[existing], kept)
+            existing, exists = factorizations.lock_passages(self._tables, ids)
+            kept = [QueryScores(*each) for each, there in zip(zip(queries, parts, strict=True), exists, strict=True) if there]
+            factorizations.copy_some_scores(self._tables, self._matrix_id, existing, kept)
 
     def _estimated_bytes(self, missing: int, pairs: int) -> int:
         return 8 * pairs + missing * 4 * self._options.anchor_items

@@ -60,7 +60,7 @@ def _mean_vectors(
         return factorizations.dense(tables, passage_ids)
     if collection.codebook_id is None or collection.keep_vectors:
         ids, tokens = vectors.read(tables, collection.encoding, passage_ids)
-        return ids, _means(tokens.vectors, tokens.offsets)
+        return ids.ids, _means(tokens.vectors, tokens.offsets)
     index = tables.index(collection.codebook_id)
     codebook = coders.get(index, collections.state(tables).codebook_identity).codebook
     found = candidates.codes_of(index, passage_ids, len(codebook.centroids)).read()

@@ -118,6 +118,10 @@ def index(
         int | None,
         typer.Option(help="Divide the token vectors of a passage by this: means of clusters of similar tokens.", show_default="1"),
     ] = None,
+    buckets: Annotated[
+        int | None,
+        typer.Option(help="Buckets that a distributed Postgres spreads over its nodes, 1 to 1024.", show_default="1"),
+    ] = None,
     update: Annotated[bool, typer.Option("--update", help="Replace passages whose title, text or metadata changed.")] = False,
 ) -> None:
     """Add files of passages or documents to a collection and build its index.
@@ -138,6 +142,7 @@ def index(
         "rerank": rerank,
         "unit_vectors": unit_vectors,
         "token_pooling": token_pooling,
+        "buckets": buckets,
     }
     reading: dict[str, Any] = {
         "id": id_column,

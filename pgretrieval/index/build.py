@@ -17,6 +17,7 @@ from pgretrieval.db import cancelling, plans
 from pgretrieval.db.connection import Connection, Database
 from pgretrieval.db.handles import CollectionTables, IndexTables
 from pgretrieval.db.tables import codebooks, codes, collections, proxies, rebuilds, vectors
+from pgretrieval.db.tables.codes import Postings
 from pgretrieval.db.tables.collections import CollectionRow, State
 from pgretrieval.db.tables.rebuilds import Rebuild
 from pgretrieval.encode.base import CollectionEncoder
@@ -24,7 +25,6 @@ from pgretrieval.errors import EncoderChangedError, IndexNotBuiltError, SchemaEr
 from pgretrieval.index.coding import (
     Coded,
     Coder,
-    Postings,
     centroid_passage_pairs,
     load_coder,
     merged,
@@ -257,7 +257,7 @@ def _write_postings(work: Work, index: IndexTables, centroids: int) -> None:
     postings = None if work.collection.scoring.by_tokens else _postings(work, index, coded, centroids)
     with index.connection.transaction():
         if postings:
-            codes.copy_postings(index, 0, *postings)
+            codes.copy_postings(index, 0, postings)
         else:
             _copy_posting_codes(work, index, coded, centroids)
         if work.writes_words:

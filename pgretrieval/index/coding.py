@@ -9,16 +9,18 @@ from uuid import UUID
 
 import numpy as np
 
+from pgretrieval.buckets import MAX_BUCKETS, PassageIds
 from pgretrieval.db.handles import IndexTables
 from pgretrieval.db.tables import codebooks, codes, proxies
 from pgretrieval.db.tables.codebooks import CodebookRow
-from pgretrieval.db.tables.codes import PostingCodes
+from pgretrieval.db.tables.codes import PostingCodes, Postings
 from pgretrieval.db.tables.proxies import ProxyModelRow
 from pgretrieval.db.wire import offsets_of
 from pgretrieval.importing import whole
 from pgretrieval.types import (
     ByteArray,
     Float32Array,
+    Int16Array,
     Int32Array,
     Int64Array,
     Scoring,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:  # torch is imported to encode and decode, not to open a colle
     from pgretrieval.numerics.codebook import Codebook
     from pgretrieval.numerics.proxy_model import ProxyModel
 
+_BUCKET_BITS = (MAX_BUCKETS - 1).bit_length()
+
 
 class Coded(NamedTuple):
     """Passages in stored form: codes (tokens,), those of passage i at offsets[i]:offsets[i + 1], and proxies (passages, rank) or
@@ -40,7 +44,7 @@ class Coded(NamedTuple):
     code, or None.
     """
 
-    passage_ids: Int32Array
+    passages: PassageIds
     offsets: Int64Array
     centroid_ids: Int32Array
     residuals: ByteArray
@@ -57,13 +61,13 @@ class Coder(NamedTuple):
     device: torch.device
     scoring: Scoring
 
-    def code(self, passage_ids: Int32Array, tokens: TokenMatrix, *, measured: bool = False) -> Coded:
+    def code(self, passages: PassageIds, tokens: TokenMatrix, *, measured: bool = False) -> Coded:
         """Compute codes, and proxies if the collection has them."""
         fitted = self.proxy_model.passages(tokens, self.device) if self.proxy_model else None
         centroid_ids, residuals = self.codebook.encode(tokens.vectors)
         error = self.codebook.quantization_error(tokens.vectors, centroid_ids, residuals) if measured else None
         centroids = len(self.codebook.centroids)
-        return Coded(passage_ids, tokens.offsets, centroid_ids, residuals, centroids, fitted, error)
+        return Coded(passages, tokens.offsets, centroid_ids, residuals, centroids, fitted, error)
 
 
 def load_coder(tables: IndexTables, device: torch.device, scoring: Scoring) -> Coder:
@@ -99,38 +103,30 @@ class Coders:
 
 def write_coded(tables: IndexTables, coded: Coded) -> None:
     """Write codes and proxies of passages by binary COPY."""
-    codes.copy_codes(tables, coded.passage_ids, coded.offsets, coded.centroid_ids, coded.residuals, coded.centroids)
+    codes.copy_codes(tables, coded.passages, coded.offsets, coded.centroid_ids, coded.residuals, coded.centroids)
     if coded.proxies is not None:
-        proxies.copy(tables, coded.passage_ids, coded.proxies)
+        proxies.copy(tables, coded.passages, coded.proxies)
 
 
 def write_segment(tables: IndexTables, coded: Coded, scoring: Scoring) -> None:
     """Write codes, proxies and a segment of postings, whose number is its first passage id."""
-    segment = int(coded.passage_ids.min())
+    segment = int(coded.passages.ids.min())
     if scoring.by_tokens:
-        tokens = posting_codes_of(coded.centroid_ids, coded.offsets, coded.passage_ids, coded.residuals)
+        tokens = posting_codes_of(coded.centroid_ids, coded.offsets, coded.passages, coded.residuals)
         codes.copy_posting_codes(tables, segment, tokens)
         rows = len(tokens.centroid_ids)
     else:
-        postings = postings_of(centroid_passage_pairs(coded.centroid_ids, coded.offsets, coded.passage_ids))
-        codes.copy_postings(tables, segment, *postings)
+        postings = postings_of(centroid_passage_pairs(coded.centroid_ids, coded.offsets, coded.passages))
+        codes.copy_postings(tables, segment, postings)
         rows = len(postings.centroid_ids)
     write_coded(tables, coded if scoring.codes_by_passage else without_codes(coded))
-    counts = len(coded.passage_ids), len(coded.centroid_ids)
+    counts = len(coded.passages), len(coded.centroid_ids)
     codes.note_segment(tables, segment, *counts, rows, coded.quantization_error)
 
 
 def without_codes(coded: Coded) -> Coded:
     """Return the passages without tokens, as rows that only mark them as coded."""
     return coded._replace(offsets=np.zeros_like(coded.offsets), centroid_ids=coded.centroid_ids[:0], residuals=coded.residuals[:0])
-
-
-class Postings(NamedTuple):
-    """Posting lists: passages of centroid_ids[i] are passage_ids[offsets[i]:offsets[i + 1]], ascending."""
-
-    centroid_ids: Int32Array
-    offsets: Int64Array
-    passage_ids: Int32Array
 
 
 def codebook_from_row(row: CodebookRow, device: torch.device | None = None, *, unit: bool = True) -> Codebook:
@@ -164,43 +160,51 @@ def row_from_codebook(codebook: Codebook, passages: int, tokens: int, quantizati
     )
 
 
-def centroid_passage_pairs(centroid_ids: Int32Array, offsets: Int64Array, passage_ids: Int32Array) -> Int64Array:
-    """Return the distinct (centroid, passage) pairs of coded passages, each as a number: centroid * 2**32 + passage."""
-    owners = np.repeat(passage_ids.astype(np.int64), np.diff(offsets))
-    return np.unique((centroid_ids.astype(np.int64) << 32) | owners)
+def centroid_passage_pairs(centroid_ids: Int32Array, offsets: Int64Array, passages: PassageIds) -> Int64Array:
+    """Return the distinct pairs of a centroid and a passage, each as a number: centroid, bucket, passage in 21, 10, 32 bits."""
+    owners = np.repeat((passages.buckets.astype(np.int64) << 32) | passages.ids, np.diff(offsets))
+    return np.unique((centroid_ids.astype(np.int64) << _BUCKET_BITS + 32) | owners)
 
 
 def postings_of(pairs: Int64Array) -> Postings:
     """Return the posting lists of distinct pairs in any order."""
     ordered = np.sort(pairs)
-    centroids = (ordered >> 32).astype(np.int32)
-    passages = (ordered & 0xFFFFFFFF).astype(np.int32)
-    distinct, lengths = np.unique(centroids, return_counts=True)
-    return Postings(distinct, offsets_of(lengths), passages)
+    lists, lengths = np.unique(ordered >> 32, return_counts=True)
+    return Postings(*_centroids_and_buckets(lists), offsets_of(lengths), (ordered & 0xFFFFFFFF).astype(np.int32))
 
 
 def posting_codes_of(
-    centroid_ids: Int32Array, offsets: Int64Array, passage_ids: Int32Array, residuals: ByteArray, first: int = 0, end: int = 2**31
+    centroid_ids: Int32Array, offsets: Int64Array, passages: PassageIds, residuals: ByteArray, first: int = 0, end: int = 2**31
 ) -> PostingCodes:
     """Return the tokens of centroids from `first` up to `end`, from codes of passages."""
     inside = np.flatnonzero((centroid_ids >= first) & (centroid_ids < end))
     owners = np.searchsorted(offsets, inside, side="right") - 1
-    order = np.lexsort((inside, passage_ids[owners], centroid_ids[inside]))
+    lists = _lists(centroid_ids[inside], passages.buckets[owners])
+    order = np.lexsort((inside, passages.ids[owners], lists))
     inside, owners = inside[order], owners[order]
-    distinct, lengths = np.unique(centroid_ids[inside], return_counts=True)
+    distinct, lengths = np.unique(lists[order], return_counts=True)
     positions = (inside - offsets[owners]).astype(np.int32)
-    return PostingCodes(distinct, offsets_of(lengths), passage_ids[owners], positions, residuals[inside])
+    return PostingCodes(*_centroids_and_buckets(distinct), offsets_of(lengths), passages.ids[owners], positions, residuals[inside])
 
 
 def merged(parts: Sequence[PostingCodes]) -> PostingCodes:
     """Merge tokens by centroid of several parts; tokens of earlier parts come first."""
-    centroid_ids = np.concatenate([np.repeat(part.centroid_ids, np.diff(part.offsets)) for part in parts])
-    order = np.argsort(centroid_ids, kind="stable")
-    distinct, lengths = np.unique(centroid_ids, return_counts=True)
+    lists = np.concatenate([np.repeat(_lists(part.centroid_ids, part.buckets), np.diff(part.offsets)) for part in parts])
+    order = np.argsort(lists, kind="stable")
+    distinct, lengths = np.unique(lists, return_counts=True)
     return PostingCodes(
-        distinct,
+        *_centroids_and_buckets(distinct),
         offsets_of(lengths),
         np.concatenate([part.passage_ids for part in parts])[order],
         np.concatenate([part.positions for part in parts])[order],
         np.concatenate([part.residuals for part in parts])[order],
     )
+
+
+def _lists(centroid_ids: Int32Array, buckets: Int16Array) -> Int64Array:
+    """Return the numbers of lists by centroid and bucket, in their order."""
+    return (centroid_ids.astype(np.int64) << _BUCKET_BITS) | buckets
+
+
+def _centroids_and_buckets(lists: Int64Array) -> tuple[Int32Array, Int16Array]:
+    return (lists >> _BUCKET_BITS).astype(np.int32), (lists & MAX_BUCKETS - 1).astype(np.int16)

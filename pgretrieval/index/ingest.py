@@ -8,6 +8,7 @@ from itertools import islice
 from typing import NamedTuple, TypeAlias, TypeVar, cast
 from uuid import UUID
 
+from pgretrieval.buckets import PassageIds, buckets_of
 from pgretrieval.db.connection import Connection, Database
 from pgretrieval.db.handles import CollectionTables
 from pgretrieval.db.joining import Joined
@@ -351,7 +352,8 @@ class _Writing:
     def _store(self, batch: Sequence[Passage], tokens: TokenMatrix, dense: Float32Array | None) -> AddReport:
         """Store passages with their vectors and, after the first build, codes, proxies and a segment of postings."""
         tables, held = self._tables, self._held
-        passage_ids = passages.reserve_ids(tables, len(batch))
+        reserved = passages.reserve_ids(tables, len(batch))
+        passage_ids = PassageIds(reserved, buckets_of([passage.id for passage in batch], held.buckets))
         passages.copy(tables, passage_ids, batch, tokens.lengths)
         if len(tokens.vectors) and (held.keep_vectors or held.codebook_id is None):
             vectors.copy(tables, held.encoding, passage_ids, tokens)
@@ -362,7 +364,7 @@ class _Writing:
             coder = self._target.coders.get(index, held.codebook_identity)
             coded = coder.code(passage_ids, tokens, measured=True)
             write_segment(index, coded, self._target.coders.scoring)
-            codes.index_words(tables, passage_ids)
+            codes.index_words(tables, passage_ids.ids)
         return AddReport(len(batch), len(tokens.vectors), 0)
 
     def _settle(self, width: int, dense: Float32Array | None) -> None:

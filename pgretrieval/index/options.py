@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, TypedDict
 
 from pgretrieval import presets, validate
+from pgretrieval.buckets import MAX_BUCKETS
 from pgretrieval.db.tables import collections
 from pgretrieval.db.tables.collections import CollectionRow, NewCollection
 from pgretrieval.encode.base import CollectionEncoder
@@ -79,6 +80,11 @@ class CollectionOptions(TypedDict, total=False):
     "xtr" and "colxtr".
     """
 
+    buckets: int | None
+    """Number of buckets, 1 to 1,024, that the rows of passages are in by a hash of their ids. A distributed Postgres spreads them
+    over its nodes. Hits and scores do not depend on their number, which cannot be changed later. Default: 1.
+    """
+
 
 def with_preset(encoder: Any, bits: Any, options: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
     """Return encoder, bits and other options of a new collection, completed by those of its preset, which are logged."""
@@ -118,6 +124,7 @@ def read_settings(name: Any, bits: Any, options: Mapping[str, Any]) -> NewCollec
         scoring=_read_scoring(options.get("scorer", "maxsim"), options.get("rerank")),
         unit_vectors=None if unit_vectors is None else validate.flag("unit_vectors", unit_vectors),
         preset=_stored(options.get("preset")),
+        buckets=validate.whole_or_none("buckets", options.get("buckets"), most=MAX_BUCKETS),
         token_pooling=validate.whole_or_none("token_pooling", options.get("token_pooling"), most=MAX_POOLING),
     )
     _check_together(settings)

@@ -57,7 +57,7 @@ def catch_up(work: Work, index: IndexTables, coder: Coder) -> int:
             write_segment(index, coder.code(ids, tokens, measured=True), coder.scoring)
             if work.writes_words:
                 making = rebuilds.find(work.tables)
-                codes.index_first_words(work.tables, ids, int(ids.min()), making.mean_words if making else None)
+                codes.index_first_words(work.tables, ids.ids, int(ids.ids.min()), making.mean_words if making else None)
         coded += len(ids)
     return coded
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pgretrieval.buckets import PassageIds, buckets_of
 from pgretrieval.db.tables import codebooks, collections, passages, proxies, rebuilds, vectors
 from pgretrieval.db.wire import offsets_of
 from pgretrieval.encode.base import CollectionEncoder
@@ -56,7 +57,10 @@ def next_texts(work: Work) -> list[tuple[int, Passage]]:
 def encode(work: Work, batch: list[tuple[int, Passage]]) -> None:
     """Encode passages, then write their vectors in one transaction."""
     encoder = required_encoder(work, len(batch))
-    ids = np.array([passage_id for passage_id, _ in batch], dtype=np.int32)
+    ids = PassageIds(
+        np.array([passage_id for passage_id, _ in batch], dtype=np.int32),
+        buckets_of([passage.id for _, passage in batch], work.collection.buckets),
+    )
     texts = texts_to_encode([passage for _, passage in batch])
     arrays, dense = encoder.encode_document_with_dense(texts) if work.makes_dense else (encoder.encode_document(texts), None)
     tokens = token_matrix(arrays, unit=work.collection.scoring.unit_vectors)

@@ -1,22 +1,23 @@
 -- name: copy
-copy pgretrieval.token_code (collection_id, codebook_id, passage_id, centroid_ids, residuals, tail) from stdin (format binary)
+copy pgretrieval.token_code (collection_id, codebook_id, bucket, passage_id, centroid_ids, residuals, tail) from stdin (format binary)
 
 -- name: copy_postings
-copy pgretrieval.posting (collection_id, codebook_id, centroid_id, segment, passage_ids) from stdin (format binary)
+copy pgretrieval.posting (collection_id, codebook_id, centroid_id, bucket, segment, passage_ids) from stdin (format binary)
 
 -- name: copy_posting_codes
-copy pgretrieval.posting_code (collection_id, codebook_id, centroid_id, segment, passage_ids, positions, residuals)
+copy pgretrieval.posting_code (collection_id, codebook_id, centroid_id, bucket, segment, passage_ids, positions, residuals)
 from stdin (format binary)
 
 -- name: insert
-insert into pgretrieval.token_code (collection_id, codebook_id, passage_id, centroid_ids, residuals, tail) values (%s, %s, %s, %s, %s, %s)
+insert into pgretrieval.token_code (collection_id, codebook_id, bucket, passage_id, centroid_ids, residuals, tail)
+values (%s, %s, %s, %s, %s, %s, %s)
 
 -- name: insert_postings
-insert into pgretrieval.posting (collection_id, codebook_id, centroid_id, segment, passage_ids) values (%s, %s, %s, %s, %s)
+insert into pgretrieval.posting (collection_id, codebook_id, centroid_id, bucket, segment, passage_ids) values (%s, %s, %s, %s, %s, %s)
 
 -- name: insert_posting_codes
-insert into pgretrieval.posting_code (collection_id, codebook_id, centroid_id, segment, passage_ids, positions, residuals)
-values (%s, %s, %s, %s, %s, %s, %s)
+insert into pgretrieval.posting_code (collection_id, codebook_id, centroid_id, bucket, segment, passage_ids, positions, residuals)
+values (%s, %s, %s, %s, %s, %s, %s, %s)
 
 -- name: forget_codes_by_passage
 -- The codes are in the postings; empty rows mark passages as coded.
@@ -69,9 +70,9 @@ select exists (select from pgretrieval.posting where collection_id = %(collectio
     or exists (select from pgretrieval.posting_code where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s)
 
 -- name: codes
-select passage_id, centroid_ids, residuals || tail from pgretrieval.token_code
+select passage_id, bucket, centroid_ids, residuals || tail from pgretrieval.token_code
 where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and passage_id = any(%(passage_ids)s)
 
 -- name: centroid_ids
-select passage_id, centroid_ids from pgretrieval.token_code
+select passage_id, bucket, centroid_ids from pgretrieval.token_code
 where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and passage_id = any(%(passage_ids)s)

@@ -2,7 +2,7 @@
 select pgretrieval.create_collection(
     %(name)s, %(dim)s, %(encoder)s, %(bits)s, %(levels)s, %(generator)s, %(keep_vectors)s, %(language)s,
     %(title_weight)s, %(dense)s, %(dense_key)s, %(vectors_per_passage)s, %(scorer)s, %(rerank)s, %(unit_vectors)s,
-    preset => %(preset)s)
+    preset => %(preset)s, buckets => %(buckets)s)
 
 -- name: drop_collection
 select pgretrieval.drop_collection(%(name)s)
@@ -14,7 +14,7 @@ select pgretrieval.drop_leftover()
 select collection_id, name, encoder, dim, bits, levels, codebook_id, given_vectors, generator, keep_vectors, language,
        title_weight, dense, dense_key, dense_dim, given_dense, encoding, dense_encoding, mean_words is not null,
        auto_compact, vectors_per_passage, scorer, rerank, unit_vectors, preset ->> 'name',
-       coalesce(preset -> 'search', '[]'::jsonb), identity
+       coalesce(preset -> 'search', '[]'::jsonb), identity, buckets
 from pgretrieval.collection
 where name = %(name)s
 
@@ -33,7 +33,7 @@ select pgretrieval.lock_for_change(%(collection_id)s) is not null
 -- name: add_state
 select dim, codebook_id, given_vectors, keep_vectors, dense_dim, given_dense, encoding, dense_encoding,
        vectors_per_passage, identity,
-       (select codebook.identity from pgretrieval.codebook where codebook.codebook_id = collection.codebook_id), dense
+       (select codebook.identity from pgretrieval.codebook where codebook.codebook_id = collection.codebook_id), dense, buckets
 from pgretrieval.collection where collection_id = %(collection_id)s
 
 -- name: settle
@@ -110,7 +110,8 @@ cross join lateral (
           not pg_catalog.row_security_active('pgretrieval.passage')
           or exists (
               select from pgretrieval.passage
-              where passage.collection_id = %(collection_id)s and passage.passage_id = token_vector.passage_id
+              where passage.collection_id = %(collection_id)s and passage.bucket = token_vector.bucket
+                and passage.passage_id = token_vector.passage_id
           )
       )
 ) as staged

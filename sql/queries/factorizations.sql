@@ -38,7 +38,7 @@ order by passage_id
 
 -- name: lock_passages
 -- Existing passages. A concurrent delete waits for this transaction and then also deletes the rows that it writes.
-select passage_id from pgretrieval.passage
+select passage_id, bucket from pgretrieval.passage
 where collection_id = %(collection_id)s and passage_id = any(%(passage_ids)s)
 order by passage_id for key share
 
@@ -46,7 +46,7 @@ order by passage_id for key share
 select pg_catalog.length(scores) from pgretrieval.anchor_score where matrix_id = %(matrix_id)s limit 1
 
 -- name: copy_scores
-copy pgretrieval.anchor_score (matrix_id, passage_id, scores) from stdin (format binary)
+copy pgretrieval.anchor_score (matrix_id, bucket, passage_id, scores) from stdin (format binary)
 
 -- name: scored
 select passage_id from pgretrieval.anchor_score
@@ -85,10 +85,10 @@ returning factorization_id
 select pgretrieval.create_partition('item_embedding', 'factorization_id', %(factorization_id)s)
 
 -- name: copy_anchors
-copy pgretrieval.anchor_item (factorization_id, place, passage_id, mean_score, direction) from stdin (format binary)
+copy pgretrieval.anchor_item (factorization_id, place, bucket, passage_id, mean_score, direction) from stdin (format binary)
 
 -- name: copy_embeddings
-copy pgretrieval.item_embedding (factorization_id, passage_id, embedding) from stdin (format binary)
+copy pgretrieval.item_embedding (factorization_id, bucket, passage_id, embedding) from stdin (format binary)
 
 -- name: index_embeddings
 select pgretrieval.index_vectors(

@@ -4,11 +4,11 @@ select pg_catalog.nextval(('pgretrieval.passage_id_' || %(collection_id)s::text)
 from pg_catalog.generate_series(1, %(n)s)
 
 -- name: copy
-copy pgretrieval.passage (collection_id, passage_id, key, title, body, metadata, token_count) from stdin (format binary)
+copy pgretrieval.passage (collection_id, bucket, passage_id, key, title, body, metadata, token_count) from stdin (format binary)
 
 -- name: insert
-insert into pgretrieval.passage (collection_id, passage_id, key, title, body, metadata, token_count)
-values (%s, %s, %s, %s, %s, %s, %s)
+insert into pgretrieval.passage (collection_id, bucket, passage_id, key, title, body, metadata, token_count)
+values (%s, %s, %s, %s, %s, %s, %s, %s)
 
 -- name: existing
 -- One index look-up per key: without statistics, as in a first add, the planner would scan the collection for `= any`.
@@ -42,6 +42,11 @@ where passage.collection_id = %(collection_id)s and passage.key = given.key
 -- name: texts
 -- Fields of a hit, by passage id.
 select passage_id, key, title, body, metadata from pgretrieval.passage
+where collection_id = %(collection_id)s and passage_id = any(%(passage_ids)s)
+
+-- name: buckets
+-- Of passages that are there.
+select passage_id, bucket from pgretrieval.passage
 where collection_id = %(collection_id)s and passage_id = any(%(passage_ids)s)
 
 -- name: all

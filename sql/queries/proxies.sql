@@ -9,10 +9,10 @@ select threshold, directions, anchors, projection, baseline from pgretrieval.pro
 select pgretrieval.create_partition('proxy', 'codebook_id', %(codebook_id)s)
 
 -- name: copy
-copy pgretrieval.proxy (codebook_id, passage_id, vector) from stdin (format binary)
+copy pgretrieval.proxy (codebook_id, bucket, passage_id, vector) from stdin (format binary)
 
 -- name: insert
-insert into pgretrieval.proxy (codebook_id, passage_id, vector) values (%s, %s, %s)
+insert into pgretrieval.proxy (codebook_id, bucket, passage_id, vector) values (%s, %s, %s, %s)
 
 -- name: index
 select pgretrieval.index_vectors('proxy_' || %(codebook_id)s::text, 512)

@@ -104,9 +104,10 @@ returning parked_at is not null
 
 -- name: assign
 -- Record the source rows of passages. In order, so that two workers do not deadlock.
-insert into pgretrieval.source_passage (collection_id, passage_key, source_key)
-select %(collection_id)s, passage_key, source_key
+insert into pgretrieval.source_passage (collection_id, bucket, passage_key, source_key)
+select collection.collection_id, pgretrieval.bucket_of(passage_key, collection.buckets), passage_key, source_key
 from rows from (pg_catalog.unnest(%(ids)s::text[]), pg_catalog.unnest(%(keys)s::text[])) as given (passage_key, source_key)
+join pgretrieval.collection on collection.collection_id = %(collection_id)s
 order by passage_key
 on conflict (collection_id, passage_key, bucket) do update set source_key = excluded.source_key
 where source_passage.source_key <> excluded.source_key

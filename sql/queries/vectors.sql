@@ -1,14 +1,14 @@
 -- name: copy
-copy pgretrieval.token_vector (collection_id, encoding, passage_id, vectors) from stdin (format binary)
+copy pgretrieval.token_vector (collection_id, encoding, bucket, passage_id, vectors) from stdin (format binary)
 
 -- name: copy_dense
-copy pgretrieval.dense_vector (collection_id, encoding, passage_id, vector) from stdin (format binary)
+copy pgretrieval.dense_vector (collection_id, encoding, bucket, passage_id, vector) from stdin (format binary)
 
 -- name: insert
-insert into pgretrieval.token_vector (collection_id, encoding, passage_id, vectors) values (%s, %s, %s, %s)
+insert into pgretrieval.token_vector (collection_id, encoding, bucket, passage_id, vectors) values (%s, %s, %s, %s, %s)
 
 -- name: insert_dense
-insert into pgretrieval.dense_vector (collection_id, encoding, passage_id, vector) values (%s, %s, %s, %s)
+insert into pgretrieval.dense_vector (collection_id, encoding, bucket, passage_id, vector) values (%s, %s, %s, %s, %s)
 
 -- name: index_dense
 select pgretrieval.index_vectors('dense_vector_' || %(collection_id)s::text, %(dim)s, 'encoding', %(encoding)s)
@@ -23,7 +23,7 @@ where collection_id = %(collection_id)s and encoding = %(encoding)s
 order by passage_id
 
 -- name: read
-select passage_id, vectors
+select passage_id, bucket, vectors
 from pg_catalog.unnest(%(passage_ids)s::integer[]) with ordinality as wanted (passage_id, place)
 join pgretrieval.token_vector using (passage_id)
 where collection_id = %(collection_id)s and encoding = %(encoding)s

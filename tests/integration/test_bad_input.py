@@ -570,6 +570,7 @@ def test_numbers_of_numpy_are_numbers(database: pgretrieval.RetrievalDatabase):
         dim=np.int64(64),
         bits=np.int8(4),
         title_weight=np.float32(2),
+        buckets=np.int8(2),
         keep_vectors=np.bool_(True),
         vectors_per_passage=np.int16(3),
     )
@@ -649,6 +650,9 @@ def test_fusions_that_cannot_be(docs: pgretrieval.Collection, given: dict[str, A
         ("dense", ""),
         ("dense", 5),
         ("dense_key", "x"),
+        ("buckets", 0),
+        ("buckets", 1025),
+        ("buckets", True),
         ("vectors_per_passage", 0),
         ("vectors_per_passage", 2**31),
         ("scorer", ["xtr"]),

@@ -70,7 +70,7 @@ def test_scripts_name_the_remedy(database_url: str, revision: str, monkeypatch: 
 def test_the_last_development_state_names_the_remedy(database_url: str):
     """Revision 0100 as it was before its tables were final is refused, and not changed."""
     with psycopg.connect(database_url) as connection:
-        connection.execute("alter table pgretrieval.token_code drop column tail cascade")
+        connection.execute("alter table pgretrieval.collection drop column buckets cascade")
         connection.execute("comment on schema pgretrieval is null")  # as if other functions were installed
     before = catalogue(database_url)
     with pytest.raises(pgretrieval.SchemaError, match=REMEDY.format("0100")), open_database(database_url) as database:

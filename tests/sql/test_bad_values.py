@@ -67,6 +67,8 @@ def sql(database: pgretrieval.RetrievalDatabase, database_url: str) -> Any:
         "'x', dense => 'a.b.c.d'",
         "'x', dense_key => 'a'",
         "'x', vectors_per_passage => 0",
+        "'x', buckets => 0",
+        "'x', buckets => 1025",
         "'x', scorer => null",
         "'x', scorer => 'x'",
         "'x', rerank => 'x'",

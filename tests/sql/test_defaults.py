@@ -12,6 +12,7 @@ import pytest
 
 import pgretrieval
 from pgretrieval import validate
+from pgretrieval.buckets import MAX_BUCKETS
 from pgretrieval.index import vectors
 from pgretrieval.index.options import MAX_TITLE_WEIGHT
 from pgretrieval.numerics.bitpack import SUPPORTED_BITS
@@ -85,6 +86,7 @@ def test_settings_of_a_search_by_all_tokens(
         ("candidates_by_proxy", f"halfvec({RANK})"),
         ("create_collection", f"length(create_collection.name) > {validate.MAX_NAME}"),
         ("create_collection", f"dim not between {vectors.MIN_DIM} and {vectors.MAX_DIM}"),
+        ("create_collection", f"buckets not between 1 and {MAX_BUCKETS}"),
         ("create_collection", f"bits not in {SUPPORTED_BITS}"),
         ("create_collection", f"levels not in {LEVELS}"),
         ("create_collection", f"generator not in {GENERATORS}"),

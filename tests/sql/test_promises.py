@@ -348,6 +348,7 @@ ARGUMENTS = {
     "in_rows": "100",
     "dims": "16",
     "bits": "4",
+    "buckets": "64",
     "levels": "'lloyd-max'",
     "encoder": "null",
     "keep_vectors": "false",

@@ -24,11 +24,11 @@ COLLECTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def fill(database: pgretrieval.RetrievalDatabase, corpus: Corpus) -> int:
+def fill(database: pgretrieval.RetrievalDatabase, corpus: Corpus, buckets: int | None = None) -> int:
     """Collections of every kind, with segments, changed and deleted passages; returns the number of passages stored."""
     stored = 0
     for name, options in COLLECTIONS.items():
-        docs = database.create_collection(name, **options)
+        docs = database.create_collection(name, **options, buckets=buckets)
         docs.auto_compact = False
 
         def part(start: int, end: int, keeps_dense: bool = "dense" in options) -> dict[str, Any]:

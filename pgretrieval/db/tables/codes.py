@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from pgretrieval.assets import statements
+from pgretrieval.buckets import PassageIds
 from pgretrieval.db import wire
 from pgretrieval.db.handles import CollectionTables, IndexTables
 from pgretrieval.db.parameters import Int4Array
 from pgretrieval.db.writing import write_rows
-from pgretrieval.types import ByteArray, Int32Array, Int64Array
+from pgretrieval.types import ByteArray, Int16Array, Int32Array, Int64Array
 
 _SQL = statements("codes")
 
@@ -20,10 +21,23 @@ _CHUNK = 1996  # bytes in which Postgres stores what is out of line, four to a p
 _IN_LINE = 1950  # bytes of ids and tail up to which Postgres keeps both in line
 
 
-class PostingCodes(NamedTuple):
-    """Tokens by centroid: those of centroid_ids[i] are rows offsets[i]:offsets[i + 1] of the rest, by passage and position."""
+class Postings(NamedTuple):
+    """Posting lists: passages of centroid_ids[i] in buckets[i] are passage_ids[offsets[i]:offsets[i + 1]], ascending."""
 
     centroid_ids: Int32Array
+    buckets: Int16Array
+    offsets: Int64Array
+    passage_ids: Int32Array
+
+
+class PostingCodes(NamedTuple):
+    """Tokens by centroid and bucket: those of centroid_ids[i] in buckets[i] are rows offsets[i]:offsets[i + 1] of the rest.
+
+    They are in the order of passage and position.
+    """
+
+    centroid_ids: Int32Array
+    buckets: Int16Array
     offsets: Int64Array
     passage_ids: Int32Array
     positions: Int32Array
@@ -32,7 +46,7 @@ class PostingCodes(NamedTuple):
 
 def copy_codes(
     tables: IndexTables,
-    passage_ids: Int32Array,
+    passages: PassageIds,
     offsets: Int64Array,
     centroid_ids: Int32Array,
     residuals: ByteArray,
@@ -48,19 +62,22 @@ def copy_codes(
     tails = tail_bytes(lengths * width, lengths * id_bytes)
     in_line = lengths * id_bytes + np.where(lengths * width > _CHUNK, tails, lengths * width)
     order = np.argsort(-in_line, kind="stable")
-    places = (part[order].tolist() for part in (passage_ids, offsets[:-1], offsets[1:], offsets[1:] * width - tails))
+    places = (
+        part[order].tolist() for part in (passages.buckets, passages.ids, offsets[:-1], offsets[1:], offsets[1:] * width - tails)
+    )
     rows = (
         (
             tables.collection_id,
             tables.codebook_id,
+            bucket,
             passage_id,
             ids[start * id_bytes : end * id_bytes],
             packed[start * width : cut],
             packed[cut : end * width],
         )
-        for passage_id, start, end, cut in zip(*places, strict=True)
+        for bucket, passage_id, start, end, cut in zip(*places, strict=True)
     )
-    types = ["int4", "int4", "int4", "bytea", "bytea", "bytea"]
+    types = ["int4", "int4", "int2", "int4", "bytea", "bytea", "bytea"]
     write_rows(tables.connection, "pgretrieval.token_code", _SQL["copy"], _SQL["insert"], types, rows)
 
 
@@ -70,16 +87,14 @@ def tail_bytes(residuals: Int64Array, centroid_ids: Int64Array) -> Int64Array:
     return np.where((residuals > _CHUNK) & (centroid_ids + tails <= _IN_LINE), tails, 0)
 
 
-def copy_postings(
-    tables: IndexTables, segment: int, centroid_ids: Int32Array, offsets: Int64Array, passage_ids: Int32Array
-) -> None:
-    """Write one segment: rows `offsets[i]:offsets[i + 1]` of passage_ids are the postings of centroid_ids[i]."""
-    fields = wire.int4_array_fields(passage_ids, offsets)
+def copy_postings(tables: IndexTables, segment: int, postings: Postings) -> None:
+    """Write the postings of one segment."""
+    fields = wire.int4_array_fields(postings.passage_ids, postings.offsets)
     rows = (
-        (tables.collection_id, tables.codebook_id, centroid_id, segment, field)
-        for centroid_id, field in zip(centroid_ids.tolist(), fields, strict=True)
+        (tables.collection_id, tables.codebook_id, centroid_id, bucket, segment, field)
+        for centroid_id, bucket, field in zip(postings.centroid_ids.tolist(), postings.buckets.tolist(), fields, strict=True)
     )
-    types = ["int4", "int4", "int4", "int4", "bytea"]
+    types = ["int4", "int4", "int4", "int2", "int4", "bytea"]
     write_rows(tables.connection, "pgretrieval.posting", _SQL["copy_postings"], _SQL["insert_postings"], types, rows)
 
 
@@ -87,16 +102,17 @@ def copy_posting_codes(tables: IndexTables, segment: int, tokens: PostingCodes) 
     """Write the tokens of one segment."""
     listed = zip(
         tokens.centroid_ids.tolist(),
+        tokens.buckets.tolist(),
         wire.int4_array_fields(tokens.passage_ids, tokens.offsets),
         wire.int4_array_fields(tokens.positions, tokens.offsets),
         itertools.pairwise(tokens.offsets.tolist()),
         strict=True,
     )
     rows = (
-        (tables.collection_id, tables.codebook_id, centroid_id, segment, *fields, tokens.residuals[start:end].tobytes())
-        for centroid_id, *fields, (start, end) in listed
+        (tables.collection_id, tables.codebook_id, centroid_id, bucket, segment, *fields, tokens.residuals[start:end].tobytes())
+        for centroid_id, bucket, *fields, (start, end) in listed
     )
-    types = ["int4", "int4", "int4", "int4", "bytea", "bytea", "bytea"]
+    types = ["int4", "int4", "int4", "int2", "int4", "bytea", "bytea", "bytea"]
     write_rows(tables.connection, "pgretrieval.posting_code", _SQL["copy_posting_codes"], _SQL["insert_posting_codes"], types, rows)
 
 
@@ -152,17 +168,17 @@ def has_postings(tables: IndexTables) -> bool:
     return bool(tables.value(_SQL["has_postings"]))
 
 
-def read_centroid_ids(tables: IndexTables, passage_ids: Int32Array, centroids: int) -> tuple[Int32Array, Int64Array, Int32Array]:
-    """Return ids of passages in the order received, offsets, and ids (tokens,) of so many centroids."""
+def read_centroid_ids(tables: IndexTables, passage_ids: Int32Array, centroids: int) -> tuple[PassageIds, Int64Array, Int32Array]:
+    """Return passages in the order received, offsets, and ids (tokens,) of so many centroids."""
     rows = tables.binary_rows(_SQL["centroid_ids"], passage_ids=Int4Array(passage_ids))
-    return np.array([row[0] for row in rows], dtype=np.int32), *wire.read_centroid_ids([row[1] for row in rows], centroids)
+    return PassageIds.of(rows), *wire.read_centroid_ids([row[2] for row in rows], centroids)
 
 
 def read_codes(
     tables: IndexTables, passage_ids: Int32Array, centroids: int, width: int
-) -> tuple[Int32Array, Int64Array, Int32Array, ByteArray]:
+) -> tuple[PassageIds, Int64Array, Int32Array, ByteArray]:
     """`read_centroid_ids`, and residuals (tokens, width)."""
     rows = tables.binary_rows(_SQL["codes"], passage_ids=Int4Array(passage_ids))
-    offsets, centroid_ids = wire.read_centroid_ids([row[1] for row in rows], centroids)
-    residuals = np.frombuffer(b"".join(row[2] for row in rows), dtype=np.uint8).reshape(-1, width)
-    return np.array([row[0] for row in rows], dtype=np.int32), offsets, centroid_ids, residuals
+    offsets, centroid_ids = wire.read_centroid_ids([row[2] for row in rows], centroids)
+    residuals = np.frombuffer(b"".join(row[3] for row in rows), dtype=np.uint8).reshape(-1, width)
+    return PassageIds.of(rows), offsets, centroid_ids, residuals

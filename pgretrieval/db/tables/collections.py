@@ -63,6 +63,7 @@ class CollectionRow:
     preset: str | None
     search_options: list[dict[str, Any]]
     identity: UUID
+    buckets: int
 
     def tables(self, connection: Connection) -> CollectionTables:
         """Return the handle of the collection's tables over a connection."""
@@ -142,6 +143,7 @@ class NewCollection:
     encoder: dict[str, str] | None = None
     token_pooling: int | None = None
     preset: dict[str, Any] | None = None
+    buckets: int | None = None
 
 
 def create(database: Database, settings: NewCollection) -> None:
@@ -211,6 +213,7 @@ class AddState(NamedTuple):
     identity: UUID
     codebook_identity: UUID | None
     dense: str | None
+    buckets: int
 
 
 def require(tables: CollectionTables, identity: UUID) -> None:
@@ -321,6 +324,7 @@ def _stats(database: Database, row: CollectionRow) -> dict[str, Any]:
         "trained_for_tokens": None if current.restricted else trained_tokens,
         **{key: shown[key] for key in ("quantization_error", "added_passages", "added_quantization_error", "rebuild_pays")},
         "bits": row.bits,
+        "buckets": row.buckets,
         "levels": row.levels,
         "generator": row.generator,
         "keep_vectors": row.keep_vectors,

@@ -17,14 +17,16 @@ from psycopg import errors as pg
 from psycopg.types.json import Jsonb
 
 from pgretrieval.assets import statements
+from pgretrieval.buckets import PassageIds
 from pgretrieval.db import wire
 from pgretrieval.db.connection import Connection, Database
 from pgretrieval.db.handles import CollectionTables, FactorizationTables
 from pgretrieval.db.parameters import Float4Array, Int4Array
-from pgretrieval.db.tables import rebuilds
+from pgretrieval.db.tables import passages, rebuilds
 from pgretrieval.types import CollectionId, Element, Float32Array, Int32Array, Int64Array, Passage, Restriction
 
 _SQL = statements("factorizations")
+_TYPES = ["int4", "int2", "int4", "bytea"]
 _ATTEMPTS = 20
 _BETWEEN_ATTEMPTS = 0.5
 _HALF, _SINGLE = np.dtype("<f2"), np.dtype("<f4")
@@ -163,12 +165,13 @@ def _ids(tables: CollectionTables, statement: str, **parameters: Any) -> Int32Ar
     return np.array([row[0] for row in tables.rows(_SQL[statement], **parameters)], dtype=np.int32)
 
 
-def lock_passages(tables: CollectionTables, passage_ids: Int32Array) -> NDArray[np.bool_]:
-    """Return which passages exist; these stay until the transaction ends."""
-    return np.isin(passage_ids, _ids(tables, "lock_passages", passage_ids=Int4Array(passage_ids)))
+def lock_passages(tables: CollectionTables, passage_ids: Int32Array) -> tuple[PassageIds, NDArray[np.bool_]]:
+    """Return those of ascending passages that exist, and which they are; they stay until the transaction ends."""
+    existing = PassageIds.of(tables.rows(_SQL["lock_passages"], passage_ids=Int4Array(passage_ids)))
+    return existing, np.isin(passage_ids, existing.ids)
 
 
-def copy_scores(tables: CollectionTables, matrix_id: int, passage_ids: Int32Array, scores: Float32Array) -> None:
+def copy_scores(tables: CollectionTables, matrix_id: int, scored: PassageIds, scores: Float32Array) -> None:
     """Write the scores (passages, queries) of some passages, all of a matrix in the precision of its first ones."""
     if not len(scores):
         return
@@ -176,9 +179,9 @@ def copy_scores(tables: CollectionTables, matrix_id: int, passage_ids: Int32Arra
     halved = rounds_to_half(scores) if written is None else written == _HALF.itemsize * scores.shape[1]
     narrowed = np.clip(scores, -_LARGEST_HALF, _LARGEST_HALF).astype(_HALF) if halved else scores.astype(_SINGLE)
     with tables.connection.cursor() as cursor, cursor.copy(_SQL["copy_scores"]) as stream:
-        stream.set_types(["int4", "int4", "bytea"])
-        for passage_id, row in zip(passage_ids.tolist(), narrowed, strict=True):
-            stream.write_row((matrix_id, passage_id, row.tobytes()))
+        stream.set_types(_TYPES)
+        for bucket, passage_id, row in zip(scored.buckets.tolist(), scored.ids.tolist(), narrowed, strict=True):
+            stream.write_row((matrix_id, bucket, passage_id, row.tobytes()))
 
 
 def rounds_to_half(scores: Float32Array) -> bool:
@@ -189,12 +192,12 @@ def rounds_to_half(scores: Float32Array) -> bool:
     return bool(np.mean(lost**2) <= _LOST_AT_MOST**2 * np.mean(deviations**2))
 
 
-def copy_some_scores(tables: CollectionTables, matrix_id: int, passage_ids: Int32Array, scored: Sequence[QueryScores]) -> None:
+def copy_some_scores(tables: CollectionTables, matrix_id: int, scored: PassageIds, of_each: Sequence[QueryScores]) -> None:
     """Write the scores of some pairs, for each passage those of its queries."""
     with tables.connection.cursor() as cursor, cursor.copy(_SQL["copy_scores"]) as stream:
-        stream.set_types(["int4", "int4", "bytea"])
-        for passage_id, (queries, scores) in zip(passage_ids.tolist(), scored, strict=True):
-            stream.write_row((matrix_id, passage_id, queries.astype("<i4").tobytes() + scores.astype("<f4").tobytes()))
+        stream.set_types(_TYPES)
+        for bucket, passage_id, (queries, scores) in zip(scored.buckets.tolist(), scored.ids.tolist(), of_each, strict=True):
+            stream.write_row((matrix_id, bucket, passage_id, queries.astype("<i4").tobytes() + scores.astype("<f4").tobytes()))
 
 
 def some_scores_of(tables: CollectionTables, matrix_id: int, passage_ids: Int32Array) -> list[QueryScores]:
@@ -244,19 +247,21 @@ def create(
 
 def write_anchors(tables: FactorizationTables, passage_ids: Int32Array, mean_scores: Matrix, directions: Float32Array) -> None:
     """The anchor items in their order, the means of their scores, and their directions (anchor items, anchor items)."""
+    items = passages.in_buckets(tables, passage_ids)
     with tables.connection.cursor() as cursor, cursor.copy(_SQL["copy_anchors"]) as stream:
-        stream.set_types(["int4", "int4", "int4", "float4", "bytea"])
-        rows = zip(passage_ids.tolist(), mean_scores.tolist(), wire.vector_fields(directions), strict=True)
+        stream.set_types(["int4", "int4", "int2", "int4", "float4", "bytea"])
+        rows = zip(items.buckets.tolist(), items.ids.tolist(), mean_scores.tolist(), wire.vector_fields(directions), strict=True)
         for place, row in enumerate(rows, start=1):
             stream.write_row((tables.factorization_id, place, *row))
 
 
-def copy_embeddings(tables: FactorizationTables, passage_ids: Int32Array, embeddings: Float32Array) -> None:
+def copy_embeddings(tables: FactorizationTables, embedded: PassageIds, embeddings: Float32Array) -> None:
     """Write the embeddings (passages, anchor items) of some passages by binary COPY."""
     with tables.connection.cursor() as cursor, cursor.copy(_SQL["copy_embeddings"]) as stream:
-        stream.set_types(["int4", "int4", "bytea"])
-        for passage_id, field in zip(passage_ids.tolist(), wire.vector_fields(embeddings), strict=True):
-            stream.write_row((tables.factorization_id, passage_id, field))
+        stream.set_types(_TYPES)
+        rows = zip(embedded.buckets.tolist(), embedded.ids.tolist(), wire.vector_fields(embeddings), strict=True)
+        for bucket, passage_id, field in rows:
+            stream.write_row((tables.factorization_id, bucket, passage_id, field))
 
 
 def index_embeddings(tables: FactorizationTables) -> None:

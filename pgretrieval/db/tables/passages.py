@@ -9,6 +9,7 @@ import numpy as np
 from psycopg import errors as pg
 
 from pgretrieval.assets import statements
+from pgretrieval.buckets import PassageIds
 from pgretrieval.db.handles import CollectionTables
 from pgretrieval.db.metadata import as_jsonb
 from pgretrieval.db.writing import write_rows
@@ -23,17 +24,19 @@ def reserve_ids(tables: CollectionTables, count: int) -> Int32Array:
     return np.sort(np.array([row[0] for row in tables.rows(_SQL["reserve"], n=count)], dtype=np.int32))
 
 
-def copy(tables: CollectionTables, passage_ids: Int32Array, passages: Sequence[Passage], token_counts: Int64Array) -> None:
+def copy(tables: CollectionTables, numbered: PassageIds, passages: Sequence[Passage], token_counts: Int64Array) -> None:
     """Write passages.
 
     Raises DuplicateIdError where another transaction was faster with one of the ids.
     """
     rows = (
-        (tables.collection_id, passage_id, passage.id, passage.title, passage.text, as_jsonb(passage.metadata), tokens)
-        for passage_id, passage, tokens in zip(passage_ids.tolist(), passages, token_counts.tolist(), strict=True)
+        (tables.collection_id, bucket, passage_id, passage.id, passage.title, passage.text, as_jsonb(passage.metadata), tokens)
+        for bucket, passage_id, passage, tokens in zip(
+            numbered.buckets.tolist(), numbered.ids.tolist(), passages, token_counts.tolist(), strict=True
+        )
     )
     try:
-        types = ["int4", "int4", "text", "text", "text", "jsonb", "int4"]
+        types = ["int4", "int2", "int4", "text", "text", "text", "jsonb", "int4"]
         write_rows(tables.connection, "pgretrieval.passage", _SQL["copy"], _SQL["insert"], types, rows)
     except pg.UniqueViolation as error:
         msg = f"an id is in the collection already: {error.diag.message_detail}"
@@ -72,6 +75,13 @@ def texts(tables: CollectionTables, passage_ids: list[int]) -> dict[int, tuple[s
     """Passage id -> (the caller's id, title, text, metadata)."""
     rows = tables.rows(_SQL["texts"], passage_ids=passage_ids)
     return {row[0]: (row[1], row[2], row[3], row[4]) for row in rows}
+
+
+def in_buckets(tables: CollectionTables, ids: Int32Array) -> PassageIds:
+    """Return passages with their buckets; those that are gone have 0."""
+    found = PassageIds.of(tables.rows(_SQL["buckets"], passage_ids=ids.tolist()))
+    buckets = dict(zip(found.ids.tolist(), found.buckets.tolist(), strict=True))
+    return PassageIds(ids, np.array([buckets.get(number, 0) for number in ids.tolist()], dtype=np.int16))
 
 
 def stream(tables: CollectionTables, batch: int) -> Iterator[list[tuple[int, Passage]]]:

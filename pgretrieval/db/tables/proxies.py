@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from pgretrieval.assets import statements
+from pgretrieval.buckets import PassageIds
 from pgretrieval.db import wire
 from pgretrieval.db.handles import IndexTables
 from pgretrieval.db.writing import write_rows
-from pgretrieval.types import Float32Array, Int32Array
+from pgretrieval.types import Float32Array
 
 _SQL = statements("proxies")
 
@@ -49,13 +50,15 @@ def load_model(tables: IndexTables, dim: int) -> ProxyModelRow | None:
     return ProxyModelRow(float(row[0]), directions, projection.reshape(len(directions), -1), anchors, baseline)
 
 
-def copy(tables: IndexTables, passage_ids: Int32Array, vectors: Float32Array) -> None:
+def copy(tables: IndexTables, passages: PassageIds, vectors: Float32Array) -> None:
     """Write the proxies (passages, rank) of passages by binary COPY."""
     rows = (
-        (tables.codebook_id, passage_id, field)
-        for passage_id, field in zip(passage_ids.tolist(), wire.halfvec_fields(vectors), strict=True)
+        (tables.codebook_id, bucket, passage_id, field)
+        for bucket, passage_id, field in zip(
+            passages.buckets.tolist(), passages.ids.tolist(), wire.halfvec_fields(vectors), strict=True
+        )
     )
-    write_rows(tables.connection, "pgretrieval.proxy", _SQL["copy"], _SQL["insert"], ["int4", "int4", "bytea"], rows)
+    write_rows(tables.connection, "pgretrieval.proxy", _SQL["copy"], _SQL["insert"], ["int4", "int2", "int4", "bytea"], rows)
 
 
 def index(tables: IndexTables) -> None:

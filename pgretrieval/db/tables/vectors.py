@@ -12,6 +12,7 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from pgretrieval.assets import statements
+from pgretrieval.buckets import PassageIds
 from pgretrieval.db import wire
 from pgretrieval.db.handles import CollectionTables
 from pgretrieval.db.parameters import Int4Array
@@ -19,26 +20,29 @@ from pgretrieval.db.writing import write_rows
 from pgretrieval.types import Float32Array, Int32Array, Int64Array, TokenMatrix
 
 _SQL = statements("vectors")
+_TYPES = ["int4", "int4", "int2", "int4", "bytea"]
 
 
-def copy(tables: CollectionTables, encoding: int, passage_ids: Int32Array, tokens: TokenMatrix) -> None:
+def copy(tables: CollectionTables, encoding: int, passages: PassageIds, tokens: TokenMatrix) -> None:
     """Write one `halfvec[]` a passage by binary COPY, as vectors of one of the collection's encodings."""
     element_type = int(tables.value(_SQL["element_type"]))
     fields = wire.halfvec_array_fields(tokens.vectors, tokens.offsets, element_type)
     rows = (
-        (tables.collection_id, encoding, passage_id, field) for passage_id, field in zip(passage_ids.tolist(), fields, strict=True)
+        (tables.collection_id, encoding, bucket, passage_id, field)
+        for bucket, passage_id, field in zip(passages.buckets.tolist(), passages.ids.tolist(), fields, strict=True)
     )
-    write_rows(tables.connection, "pgretrieval.token_vector", _SQL["copy"], _SQL["insert"], ["int4", "int4", "int4", "bytea"], rows)
+    write_rows(tables.connection, "pgretrieval.token_vector", _SQL["copy"], _SQL["insert"], _TYPES, rows)
 
 
-def copy_dense(tables: CollectionTables, encoding: int, passage_ids: Int32Array, rows: Float32Array) -> None:
+def copy_dense(tables: CollectionTables, encoding: int, passages: PassageIds, rows: Float32Array) -> None:
     """Write one `halfvec` a passage by binary COPY; rows are (passages, dense dim)."""
     written = (
-        (tables.collection_id, encoding, passage_id, field)
-        for passage_id, field in zip(passage_ids.tolist(), wire.halfvec_fields(rows), strict=True)
+        (tables.collection_id, encoding, bucket, passage_id, field)
+        for bucket, passage_id, field in zip(
+            passages.buckets.tolist(), passages.ids.tolist(), wire.halfvec_fields(rows), strict=True
+        )
     )
-    types = ["int4", "int4", "int4", "bytea"]
-    write_rows(tables.connection, "pgretrieval.dense_vector", _SQL["copy_dense"], _SQL["insert_dense"], types, written)
+    write_rows(tables.connection, "pgretrieval.dense_vector", _SQL["copy_dense"], _SQL["insert_dense"], _TYPES, written)
 
 
 def index_dense(tables: CollectionTables, encoding: int, dim: int | None) -> None:
@@ -52,13 +56,13 @@ def staged(tables: CollectionTables, encoding: int, dim: int) -> tuple[Int32Arra
     return table[:, 0].astype(np.int32), table[:, 1]
 
 
-def read(tables: CollectionTables, encoding: int, passage_ids: Int32Array) -> tuple[Int32Array, TokenMatrix]:
+def read(tables: CollectionTables, encoding: int, passage_ids: Int32Array) -> tuple[PassageIds, TokenMatrix]:
     """The vectors of those of some passages that are still there, with their ids, in the order given."""
     rows = tables.binary_rows(_SQL["read"], encoding=encoding, passage_ids=Int4Array(passage_ids))
     if not rows:
-        return np.empty(0, dtype=np.int32), TokenMatrix(np.empty((0, 1), dtype=np.float32), np.zeros(1, dtype=np.int64))
-    vectors, offsets = wire.read_halfvec_arrays([row[1] for row in rows])
-    return np.array([row[0] for row in rows], dtype=np.int32), TokenMatrix(vectors, offsets)
+        return PassageIds.of([]), TokenMatrix(np.empty((0, 1), dtype=np.float32), np.zeros(1, dtype=np.int64))
+    vectors, offsets = wire.read_halfvec_arrays([row[2] for row in rows])
+    return PassageIds.of(rows), TokenMatrix(vectors, offsets)
 
 
 def drop_removed(tables: CollectionTables, encoding: int) -> None:

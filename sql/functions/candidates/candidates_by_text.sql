@@ -24,7 +24,7 @@ begin
                 select spoken.bucket, spoken.passage_id, spoken.word, asked.times,
                        pgretrieval.word_weight(spoken.occurrences, spoken.length, spoken.mean_length) as weight, spoken.total
                 from (
-                    select words.*, sum(occurrences) over (partition by passage_id) as length,
+                    select words.*, sum(occurrences) over (partition by passage_id, bucket) as length,
                            (sum(occurrences) over ())::real / max(place) over () as mean_length, max(place) over () as total
                     from (
                         select words_of.*, dense_rank() over (order by passage_id) as place

@@ -1,4 +1,4 @@
--- Checks that each passage has what searches need: codes and a proxy under the active codebook, and the vectors that are kept.
+-- Checks that each passage is in its bucket and has what searches need: codes and a proxy under the active codebook, and the vectors that are kept.
 -- Conditions on the collection as a whole are in sub-selects: a condition that is known to be false makes the planner forget the
 -- partition, and lock those of all collections.
 create or replace function pgretrieval.check_passages(held pgretrieval.collection)
@@ -12,6 +12,11 @@ begin atomic
         where token_code.collection_id = (held).collection_id and token_code.codebook_id = (select (held).codebook_id)
           and token_code.bucket = passage.bucket and token_code.passage_id = passage.passage_id
     )
+    union all
+    select 'wrong_bucket', passage.key,
+           format('bucket %s; by its id it belongs in %s of %s', passage.bucket, pgretrieval.bucket_of(passage.key, (held).buckets), (held).buckets)
+    from pgretrieval.passage
+    where passage.collection_id = (held).collection_id and passage.bucket <> pgretrieval.bucket_of(passage.key, (held).buckets)
     union all
     select 'missing_proxy', passage.key, format('no proxy under codebook %s', (held).codebook_id)
     from pgretrieval.passage

@@ -16,7 +16,8 @@ create or replace function pgretrieval.create_collection(
     rerank text default null,
     unit_vectors boolean default true,
     candidates text default null,
-    preset jsonb default null
+    preset jsonb default null,
+    buckets integer default null
 ) returns integer
 language plpgsql volatile
 set search_path from current
@@ -69,6 +70,10 @@ begin
         raise exception 'vectors_per_passage is %', create_collection.vectors_per_passage using errcode = 'PGR05',
             hint = 'Give a whole number of at least 1, or null if passages differ.';
     end if;
+    if create_collection.buckets not between 1 and 1024 then
+        raise exception 'buckets is %', create_collection.buckets using errcode = 'PGR05',
+            hint = 'Give a whole number from 1 to 1,024, or null for the default, 1.';
+    end if;
     begin
         select oid into configuration from pg_ts_config where oid = create_collection.language::regconfig;
     exception when undefined_object or invalid_name or invalid_schema_name or syntax_error then
@@ -106,13 +111,13 @@ begin
             hint = 'Give an object with a name and search, a list of objects of texts and numbers; or null.';
     end if;
     insert into pgretrieval.collection (name, dim, encoder, bits, levels, generator, keep_vectors, language,
-                                        title_weight, dense, dense_key, vectors_per_passage, scorer, rerank, unit_vectors, preset)
+                                        title_weight, dense, dense_key, vectors_per_passage, scorer, rerank, unit_vectors, preset, buckets)
     values (create_collection.name, create_collection.dim, create_collection.encoder, create_collection.bits,
             create_collection.levels, create_collection.generator, create_collection.keep_vectors,
             configuration::text, create_collection.title_weight, create_collection.dense,
             pgretrieval.dense_key(create_collection.dense, create_collection.dense_key), create_collection.vectors_per_passage,
             create_collection.scorer, create_collection.rerank, create_collection.unit_vectors,
-            nullif(create_collection.preset, 'null'))
+            nullif(create_collection.preset, 'null'), coalesce(create_collection.buckets, 1))
     returning collection_id into new_id;
 
     parents := array['change_lock', 'build_lock', 'following_lock', 'centroid', 'passage', 'token_vector', 'token_code', 'posting',

@@ -19,6 +19,7 @@ begin
             'name', held.name,
             'dim', held.dim,
             'bits', held.bits,
+            'buckets', held.buckets,
             'levels', held.levels,
             'generator', held.generator,
             'keep_vectors', held.keep_vectors,

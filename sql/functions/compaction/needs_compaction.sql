@@ -1,4 +1,4 @@
--- Returns whether a collection that compacts automatically has gathered enough: on average two segments per centroid, or as many removed
+-- Returns whether a collection that compacts automatically has gathered enough: on average two segments per centroid and bucket, or as many removed
 -- passages as a tenth of those it was built for and a thousand more. Runs as the owner of the schema, see compact().
 create or replace function pgretrieval.needs_compaction(in_collection integer) returns boolean
 language plpgsql stable security definer
@@ -12,7 +12,7 @@ begin
                 or (
                     select sum(segment.posting_rows) from pgretrieval.segment
                     where segment.collection_id = in_collection and segment.codebook_id = codebook.codebook_id
-                ) > 2 * codebook.centroid_count
+                ) > 2::bigint * codebook.centroid_count * collection.buckets
                 or (
                     select count(*) from pgretrieval.removed_passage where removed_passage.collection_id = in_collection
                 ) > 1000 + codebook.passages / 10

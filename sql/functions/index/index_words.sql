@@ -20,7 +20,7 @@ begin
         return null;
     end if;
     with words as materialized (
-        select bucket, passage_id, word, occurrences, sum(occurrences) over (partition by passage_id) as length
+        select bucket, passage_id, word, occurrences, sum(occurrences) over (partition by passage_id, bucket) as length
         from pgretrieval.words_of(in_collection, held.language::regconfig, held.title_weight, in_passages)
     ),
     measured as (

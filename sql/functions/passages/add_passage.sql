@@ -14,6 +14,7 @@ declare
     unit @extschema:vector@.vector[];
     texts_alone boolean;
     new_id integer;
+    new_bucket smallint;
     new_centroids bytea;
     new_residuals bytea;
     new_rows integer;
@@ -83,46 +84,48 @@ begin
         raise exception 'passage %: token vectors contain numbers above 65,504, the maximum without unit vectors', quote_literal(add_passage.id)
             using errcode = 'PGR05', hint = 'Scale the vectors down, or create the collection with unit_vectors => true.';
     end if;
+    new_bucket := pgretrieval.bucket_of(add_passage.id, held.buckets);
     new_id := nextval(format('pgretrieval.passage_id_%s', held.collection_id)::regclass);
     begin
-        insert into pgretrieval.passage (collection_id, passage_id, key, title, body, metadata, token_count)
-        values (held.collection_id, new_id, add_passage.id, add_passage.title, add_passage.body,
+        insert into pgretrieval.passage (collection_id, bucket, passage_id, key, title, body, metadata, token_count)
+        values (held.collection_id, new_bucket, new_id, add_passage.id, add_passage.title, add_passage.body,
                 coalesce(add_passage.metadata, '{}'), cardinality(unit));
     exception when unique_violation then
         raise exception 'passage % is in collection % already', quote_literal(add_passage.id), quote_literal(held.name)
             using errcode = 'unique_violation', hint = 'Delete it first, or give this one another id.';
     end;
     if not texts_alone and (held.keep_vectors or held.codebook_id is null) then
-        insert into pgretrieval.token_vector (collection_id, passage_id, encoding, vectors)
-        values (held.collection_id, new_id, held.encoding, unit::@extschema:vector@.halfvec[]);
+        insert into pgretrieval.token_vector (collection_id, bucket, passage_id, encoding, vectors)
+        values (held.collection_id, new_bucket, new_id, held.encoding, unit::@extschema:vector@.halfvec[]);
     end if;
     if add_passage.dense is not null then
-        insert into pgretrieval.dense_vector (collection_id, passage_id, encoding, vector)
-        values (held.collection_id, new_id, held.dense_encoding, add_passage.dense::@extschema:vector@.halfvec);
+        insert into pgretrieval.dense_vector (collection_id, bucket, passage_id, encoding, vector)
+        values (held.collection_id, new_bucket, new_id, held.dense_encoding, add_passage.dense::@extschema:vector@.halfvec);
     end if;
     if held.codebook_id is not null then
         select encoded.centroid_ids, encoded.residuals into new_centroids, new_residuals
         from pgretrieval.encode_tokens(held.collection_id, held.codebook_id, unit) as encoded;
         if 'maxsim' in (held.scorer, held.rerank) then
-            insert into pgretrieval.token_code (collection_id, codebook_id, passage_id, centroid_ids, residuals, tail)
-            select held.collection_id, held.codebook_id, new_id, new_centroids, substr(new_residuals, 1, whole),
+            insert into pgretrieval.token_code (collection_id, codebook_id, bucket, passage_id, centroid_ids, residuals, tail)
+            select held.collection_id, held.codebook_id, new_bucket, new_id, new_centroids, substr(new_residuals, 1, whole),
                    substr(new_residuals, 1 + whole)
             from (
                 select length(new_residuals) - pgretrieval.tail_bytes(length(new_residuals), length(new_centroids))
             ) as cut (whole);
         else
-            insert into pgretrieval.token_code (collection_id, codebook_id, passage_id, centroid_ids, residuals)
-            values (held.collection_id, held.codebook_id, new_id, '', '');
+            insert into pgretrieval.token_code (collection_id, codebook_id, bucket, passage_id, centroid_ids, residuals)
+            values (held.collection_id, held.codebook_id, new_bucket, new_id, '', '');
         end if;
         if held.scorer = 'maxsim' then
-            insert into pgretrieval.posting (collection_id, codebook_id, centroid_id, segment, passage_ids)
-            select held.collection_id, held.codebook_id, pgretrieval.centroid_at(new_centroids, token, length(new_centroids) / cardinality(unit)), new_id, array[new_id]
+            insert into pgretrieval.posting (collection_id, codebook_id, centroid_id, bucket, segment, passage_ids)
+            select held.collection_id, held.codebook_id, pgretrieval.centroid_at(new_centroids, token, length(new_centroids) / cardinality(unit)),
+                   new_bucket, new_id, array[new_id]
             from generate_series(0, cardinality(unit) - 1) as token
             group by 3;
         else
-            insert into pgretrieval.posting_code (collection_id, codebook_id, centroid_id, segment, passage_ids, positions, residuals)
-            select held.collection_id, held.codebook_id, pgretrieval.centroid_at(new_centroids, token, length(new_centroids) / cardinality(unit)), new_id,
-                   array_agg(new_id order by token), array_agg(token order by token),
+            insert into pgretrieval.posting_code (collection_id, codebook_id, centroid_id, bucket, segment, passage_ids, positions, residuals)
+            select held.collection_id, held.codebook_id, pgretrieval.centroid_at(new_centroids, token, length(new_centroids) / cardinality(unit)),
+                   new_bucket, new_id, array_agg(new_id order by token), array_agg(token order by token),
                    string_agg(substr(new_residuals, 1 + token * width, width), '' order by token)
             from generate_series(0, cardinality(unit) - 1) as token
             cross join (select length(new_residuals) / cardinality(unit)) as packed (width)

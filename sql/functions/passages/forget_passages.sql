@@ -39,10 +39,10 @@ begin
             delete from pgretrieval.token_code
             where token_code.collection_id = in_collection and token_code.codebook_id = active
               and token_code.passage_id = any(removed)
-            returning token_code.passage_id
+            returning token_code.bucket, token_code.passage_id
         )
-        insert into pgretrieval.removed_passage (collection_id, passage_id)
-        select in_collection, gone.passage_id from gone
+        insert into pgretrieval.removed_passage (collection_id, bucket, passage_id)
+        select in_collection, gone.bucket, gone.passage_id from gone
         on conflict do nothing;
     end if;
 end

@@ -46,9 +46,9 @@ begin
         $statement$
         select token.passage_id, (-(%1$s))::real
         from (
-            select coded.passage_id, %6$s(centroid.vector::@extschema:vector@.vector operator(@extschema:vector@.+) %2$s) as vector
+            select coded.bucket, coded.passage_id, %6$s(centroid.vector::@extschema:vector@.vector operator(@extschema:vector@.+) %2$s) as vector
             from (
-                select token_code.passage_id,
+                select token_code.bucket, token_code.passage_id,
                        token_code.residuals || token_code.tail as residuals,
                        substr(token_code.centroid_ids, 1) as centroid_ids
                 from pgretrieval.token_code
@@ -69,8 +69,8 @@ begin
             join pgretrieval.centroid
                 on centroid.collection_id = %3$s and centroid.codebook_id = %4$s and centroid.centroid_id = token.centroid_id
             offset 0
-        ) as token (passage_id, vector)
-        group by token.passage_id
+        ) as token (bucket, passage_id, vector)
+        group by token.passage_id, token.bucket
         $statement$,
         best, decoder.residual, held.collection_id, held.codebook_id, decoder.width,
         case when held.unit_vectors then '@extschema:vector@.l2_normalize' end, decoder.id_bytes

@@ -53,21 +53,21 @@ begin
         $statement$
         select token.passage_id, (-(%1$s))::real
         from (
-            select coded.passage_id, centroid.vector::@extschema:vector@.vector %2$s as vector
+            select coded.bucket, coded.passage_id, centroid.vector::@extschema:vector@.vector %2$s as vector
             from (
-                select listed.passage_id, listed.centroid_id,
+                select listed.bucket, listed.passage_id, listed.centroid_id,
                        array[%3$s]::@extschema:vector@.vector as bytes
                 from (
-                    select numbered.passage_id, substr(numbered.residuals, 1 + %4$s * numbered.place, %4$s) as packed,
+                    select numbered.bucket, numbered.passage_id, substr(numbered.residuals, 1 + %4$s * numbered.place, %4$s) as packed,
                            numbered.centroid_id
                     from (
-                        select placed.passage_id, placed.residuals, placed.place,
+                        select placed.bucket, placed.passage_id, placed.residuals, placed.place,
                                pgretrieval.centroid_at(placed.centroid_ids, placed.place, %5$s) as centroid_id
                         from (
-                            select coded.passage_id, coded.residuals, coded.centroid_ids,
+                            select coded.bucket, coded.passage_id, coded.residuals, coded.centroid_ids,
                                    generate_series(0, length(coded.centroid_ids) / %5$s - 1) as place
                             from (
-                                select token_code.passage_id,
+                                select token_code.bucket, token_code.passage_id,
                                        token_code.residuals || token_code.tail as residuals,
                                        substr(token_code.centroid_ids, 1) as centroid_ids
                                 from pgretrieval.token_code
@@ -89,7 +89,7 @@ begin
                 and centroid.centroid_id = any($3)
             offset 0
         ) as token
-        group by token.passage_id
+        group by token.passage_id, token.bucket
         $statement$,
         (
             select string_agg(

@@ -66,7 +66,8 @@ declare
                       and ($5 is null or passage.metadata @@ $5) and ($6 is null or passage.key = any($6))
                 )$some$ else $most$not exists (
                     select from pgretrieval.removed_passage
-                    where removed_passage.collection_id = %2$s and removed_passage.passage_id = entry.passage_id
+                    where removed_passage.collection_id = %2$s and removed_passage.bucket = entry.bucket
+                      and removed_passage.passage_id = entry.passage_id
                 )$most$ end;
     explanation text := case when explained is not null then $explanation$
                    (

@@ -106,11 +106,11 @@ begin
     end if;
     if query is not null then
         execute format(
-            'insert into pgretrieval.source_passage (collection_id, passage_key, source_key)
-             select passage.collection_id, passage.key, min(%s)
+            'insert into pgretrieval.source_passage (collection_id, bucket, passage_key, source_key)
+             select passage.collection_id, passage.bucket, passage.key, min(%s)
              from pgretrieval.passage join %s as source on %s = passage.key
              where passage.collection_id = $1
-             group by passage.collection_id, passage.key',
+             group by passage.collection_id, passage.bucket, passage.key',
             pieces.key, pieces.relation, pieces.id
         ) using held.collection_id;
     end if;

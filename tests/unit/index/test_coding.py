@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pgretrieval.buckets import MAX_BUCKETS, PassageIds
 from pgretrieval.errors import DimensionMismatchError, VectorError
-from pgretrieval.index.coding import centroid_passage_pairs, postings_of
+from pgretrieval.index.coding import centroid_passage_pairs, merged, posting_codes_of, postings_of
 from pgretrieval.index.vectors import token_array, token_matrix
 
 
 def test_postings_hold_each_passage_once_and_ascending() -> None:
     ids = np.array([4, 4, 2, 2, 9, 4], dtype=np.int32)
-    pairs = centroid_passage_pairs(ids, np.array([0, 3, 6]), np.array([70, 30], dtype=np.int32))
+    passages = PassageIds.of([(70, 0), (30, 0)])
+    pairs = centroid_passage_pairs(ids, np.array([0, 3, 6]), passages)
     postings = postings_of(pairs)
     # passage 70 has centroids {4, 2}, passage 30 has {2, 9, 4}
     assert postings.centroid_ids.tolist() == [2, 4, 9]
@@ -20,10 +22,33 @@ def test_postings_hold_each_passage_once_and_ascending() -> None:
     assert postings.offsets.tolist() == [0, 2, 4, 5]
 
 
-def test_large_ids_survive_the_packing() -> None:
-    pairs = centroid_passage_pairs(np.array([2**18], dtype=np.int32), np.array([0, 1]), np.array([2**31 - 1], dtype=np.int32))
-    postings = postings_of(pairs)
-    assert (postings.centroid_ids.tolist(), postings.passage_ids.tolist()) == ([2**18], [2**31 - 1])
+def test_postings_have_a_list_for_each_bucket() -> None:
+    ids = np.array([4, 2, 4, 4], dtype=np.int32)
+    passages = PassageIds.of([(70, 1), (30, 0), (50, 1)])
+    postings = postings_of(centroid_passage_pairs(ids, np.array([0, 2, 3, 4]), passages))
+    assert list(zip(postings.centroid_ids.tolist(), postings.buckets.tolist(), strict=True)) == [(2, 1), (4, 0), (4, 1)]
+    assert postings.passage_ids.tolist() == [70, 30, 50, 70]
+    assert postings.offsets.tolist() == [0, 1, 2, 4]
+
+
+def test_large_numbers_survive_the_packing() -> None:
+    passages = PassageIds.of([(2**31 - 1, MAX_BUCKETS - 1)])
+    postings = postings_of(centroid_passage_pairs(np.array([2**20], dtype=np.int32), np.array([0, 1]), passages))
+    assert (postings.centroid_ids.tolist(), postings.buckets.tolist()) == ([2**20], [MAX_BUCKETS - 1])
+    assert postings.passage_ids.tolist() == [2**31 - 1]
+
+
+def test_tokens_of_centroids_have_a_list_for_each_bucket() -> None:
+    ids = np.array([4, 2, 4, 4], dtype=np.int32)
+    passages = PassageIds.of([(70, 1), (30, 0), (50, 1)])
+    residuals = np.arange(4, dtype=np.uint8).reshape(4, 1)
+    whole = posting_codes_of(ids, np.array([0, 2, 3, 4]), passages, residuals)
+    first = posting_codes_of(ids[:2], np.array([0, 2]), PassageIds.of([(70, 1)]), residuals[:2])
+    rest = posting_codes_of(ids[2:], np.array([0, 1, 2]), PassageIds.of([(30, 0), (50, 1)]), residuals[2:])
+    for tokens, order in ((whole, [50, 70]), (merged([first, rest]), [70, 50])):
+        assert list(zip(tokens.centroid_ids.tolist(), tokens.buckets.tolist(), strict=True)) == [(2, 1), (4, 0), (4, 1)]
+        assert tokens.passage_ids.tolist() == [70, 30, *order]
+        assert dict(zip(tokens.passage_ids.tolist()[1:], tokens.residuals[1:, 0].tolist(), strict=True)) == {30: 2, 50: 3, 70: 0}
 
 
 @pytest.mark.parametrize(
