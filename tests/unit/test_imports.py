@@ -16,9 +16,10 @@ import pgretrieval
 from pgretrieval import assets
 
 PACKAGE = Path(pgretrieval.__file__).parent
-BASE = {"types", "errors", "assets", "importing", "presets", "validate"}
+BASE = {"buckets", "types", "errors", "assets", "importing", "presets", "validate"}
 ALLOWED = {
     "types": set(),
+    "buckets": {"types"},
     "errors": set(),
     "validate": {"errors"},
     "importing": {"errors"},
