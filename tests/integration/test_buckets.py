@@ -102,13 +102,13 @@ def test_hits_and_scores_from_python(pair: Pair, corpus: Corpus):
 @pytest.mark.parametrize("generator", ["postings", "lower_bound", "centroid_pruning", "text", "proxy"])
 def test_candidates_of_every_generator(pair: Pair, corpus: Corpus, generator: str):
     """Each generator finds the same passages, with and without a filter."""
-    found = []
+    found, text = [], "passage 7" if generator == "text" else None
     for url in pair:
         with pgretrieval.connect(url) as database:
             docs = database.get_collection("proxies" if generator == "proxy" else "docs")
             found.append(
                 [
-                    docs.search("passage 7", vectors=query, k=20, generator=generator, candidates=40, where=where)
+                    docs.search(text, vectors=query, k=20, generator=generator, candidates=40, where=where)
                     for query in corpus.queries
                     for where in (None, {"number": {"$gt": 100}})
                 ]
