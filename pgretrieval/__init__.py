@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from pgretrieval.errors import (
+    BuildWorkerError,
     CollectionExistsError,
     CollectionNotFoundError,
     ConfigError,
@@ -59,6 +60,7 @@ __all__ = [
     "AsyncCollection",
     "AsyncRetrievalDatabase",
     "BuildReport",
+    "BuildWorkerError",
     "Collection",
     "CollectionEncoder",
     "CollectionExistsError",

@@ -69,6 +69,10 @@ class IndexNotBuiltError(PgRetrievalError):
     """The collection has no index, or no vectors and texts to build one from."""
 
 
+class BuildWorkerError(PgRetrievalError):
+    """A worker process of a build ended again and again; the message names its exit code."""
+
+
 class StorageError(PgRetrievalError):
     """The database rejected or lost a statement; the driver's error is the cause."""
 

@@ -15,6 +15,7 @@ from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.encode.pooling import MAX_POOLING
 from pgretrieval.errors import ConfigError
 from pgretrieval.index import changes
+from pgretrieval.index.build_workers import read_processes
 from pgretrieval.index.check import check
 from pgretrieval.index.compaction import compact
 from pgretrieval.index.opened import OpenCollection
@@ -205,23 +206,36 @@ class StoredCollection:
         """
         return changes.not_yet_added(self._opened, passages)
 
-    def build(self, *, stage: Stage | None = None) -> BuildReport:
+    def build(self, *, workers: int | None = None, devices: Sequence[str] = (), stage: Stage | None = None) -> BuildReport:
         """Train the codebook and write codes and postings. Searches and changes continue.
 
         A built collection is unchanged until it has more than twice the tokens of its training. If the build is interrupted, call
-        it again: it continues after the last committed stage.
+        it again: it continues after the last committed stage, and in encoding and coding after the last committed part. While
+        another process or machine builds the collection, the call takes parts of that build.
 
         Args:
-            stage: Called with the name, done and total of each stage: encode, train, proxies, code, postings, words, index,
-                switch, drop.
+            workers: Number of processes that encode and code. They share the threads of torch, and are replaced if they are killed.
+                The result is the same as that of one process. Default: one for each of `devices`, or none besides this process.
+            devices: Torch devices that the workers take in turn, such as ["cuda:0", "cuda:1"]; the first also trains.
+            stage: Called with the name, done and total of each stage: help (of another process's build), encode, train, proxies,
+                code, postings, words, index, switch, drop.
 
         Raises:
             IndexNotBuiltError: The collection has no vectors and no texts to build from.
+            BuildWorkerError: A worker ended again and again.
+            ConfigError: `workers` or `devices` are invalid, or a device cannot be used.
         """
-        return build_collection(self._opened, validate.called("stage", stage))
+        processes = read_processes(workers, devices)
+        return build_collection(self._opened, validate.called("stage", stage), processes)
 
     def rebuild(
-        self, *, encoder: str | object | None = None, token_pooling: int | None = None, stage: Stage | None = None
+        self,
+        *,
+        encoder: str | object | None = None,
+        token_pooling: int | None = None,
+        workers: int | None = None,
+        devices: Sequence[str] = (),
+        stage: Stage | None = None,
     ) -> BuildReport:
         """Train a new codebook and code every passage again. Searches and changes continue.
 
@@ -231,17 +245,21 @@ class StoredCollection:
         Args:
             encoder: New encoder; all stored texts are encoded again.
             token_pooling: New factor of token pooling; all stored texts are encoded again. Default: the collection's.
+            workers: As for `build`. An encoder object stays in this process, which then encodes alone.
+            devices: As for `build`.
             stage: As for `build`.
 
         Raises:
             IndexNotBuiltError: Passages have neither stored vectors nor an encoder to compute them.
             EncoderError: The encoder cannot be loaded.
+            BuildWorkerError: A worker ended again and again.
+            ConfigError: `workers` or `devices` are invalid, or a device cannot be used.
         """
-        stage = validate.called("stage", stage)
+        stage, processes = validate.called("stage", stage), read_processes(workers, devices)
         token_pooling = validate.whole_or_none("token_pooling", token_pooling, most=MAX_POOLING)
         if encoder is None and token_pooling in (None, self._opened.refresh().token_pooling):
-            return build_collection(self._opened, stage, anew=True)
-        return rebuild_with(self._opened, encoder, token_pooling, stage)
+            return build_collection(self._opened, stage, processes, anew=True)
+        return rebuild_with(self._opened, encoder, token_pooling, stage, processes)
 
     def stats(self) -> dict[str, Any]:
         """Return counts, settings and sizes of the collection by name.

@@ -495,14 +495,23 @@ comment on table pgretrieval.source_passage is
     'Which row of the source each passage of an attached query came from, so that passages that the query yields no longer are found.';
 
 
--- Locks of collections, as empty tables: changes share a collection's partition of change_lock by a delete from it, and the switch of a
--- build takes it exclusively. Unlike advisory locks, they require rights.
+-- Locks of collections, as tables that are empty but for the parts of builds: changes share a collection's partition of change_lock by a
+-- delete from it, and the switch of a build takes it exclusively. Unlike advisory locks, they require rights.
 
 create table pgretrieval.change_lock (collection_id integer not null) partition by list (collection_id);
 comment on table pgretrieval.change_lock is
     'Always empty. Its partitions are locked by those who change a collection, and by the switch of a build.';
-create table pgretrieval.build_lock (collection_id integer not null) partition by list (collection_id);
-comment on table pgretrieval.build_lock is 'Always empty. Builds of one collection exclude each other by a lock of its partition.';
+create table pgretrieval.build_lock (
+    collection_id integer not null,
+    encoding integer not null,
+    codebook_id integer,
+    first_passage integer not null,
+    last_passage integer not null,
+    passages integer not null
+) partition by list (collection_id);
+comment on table pgretrieval.build_lock is
+    'Builds of one collection exclude each other by a lock of its partition. Its rows are the parts of their encoding (no codebook_id) and '
+    'coding that are left, each a range of passages; a process claims one by deleting it in the transaction that writes the result.';
 create table pgretrieval.factorization_lock (collection_id integer not null) partition by list (collection_id);
 comment on table pgretrieval.factorization_lock is
     'Always empty. Factorisations of one collection exclude each other by a lock of its partition.';

@@ -33,6 +33,7 @@ _MODULES = {
     "mine": "training.mine_tuples",
     "delete": "changing.delete",
     "compact": "changing.compact",
+    "build": "indexing.build",
     "rebuild": "indexing.rebuild",
     "attach": "syncing.attach",
     "worker": "syncing.worker",

@@ -84,6 +84,7 @@ def progress_bar(description: str, total: int | None) -> Iterator[Callable[[int]
 def stage_bars() -> Iterator[Callable[[str, int, int], None]]:
     """Show a bar for each stage of a build or part of a check; yield the function that updates them."""
     labels = {
+        "help": "helping another process to build",
         "encode": "encoding",
         "train": "training the codebook",
         "proxies": "training the proxies",

@@ -1,4 +1,4 @@
-"""`pgretrieval index | rebuild`."""
+"""`pgretrieval index | build | rebuild`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,23 @@ from pgretrieval.types import GENERATORS, Passage
 
 if TYPE_CHECKING:
     from pgretrieval.database import RetrievalDatabase
+
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        help="Processes that share the build's encoding and coding. Killed ones are replaced.",
+        show_default="one for each --device, else none besides this one",
+    ),
+]
+Devices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device",
+        help="Torch device, such as cuda:0; repeatable, one process for each.",
+        show_default="a GPU if torch finds one, else cpu",
+        metavar="DEVICE",
+    ),
+]
 
 
 def index(
@@ -123,6 +140,8 @@ def index(
         typer.Option(help="Buckets that a distributed Postgres spreads over its nodes, 1 to 1024.", show_default="1"),
     ] = None,
     update: Annotated[bool, typer.Option("--update", help="Replace passages whose title, text or metadata changed.")] = False,
+    workers: Workers = None,
+    device: Devices = None,
 ) -> None:
     """Add files of passages or documents to a collection and build its index.
 
@@ -174,7 +193,8 @@ def index(
         with console.warnings_printed():
             total = loading.count_checked(sources)
         collection = loading.open_or_create(database, name, encoder, bits, options)
-        stored = loading.load(collection, sources, total, update=update, page_images=by_images)
+        building = partial(collection.build, workers=workers, devices=device or ())
+        stored = loading.load(collection, sources, total, update=update, page_images=by_images, build=building)
         held = collection.stats()
     console.errors.print(
         f"{stored:,} passages {'added or changed' if update else 'added'}, {total - stored:,} already stored; {name!r} now "
@@ -201,6 +221,26 @@ def reads_page_images(
     return True
 
 
+def build(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The collection.")],
+    workers: Workers = None,
+    device: Devices = None,
+) -> None:
+    """Build the index of a collection, or go on with an interrupted build.
+
+    Run while another process or machine builds or rebuilds the collection, it takes parts of that work, with any number of workers.
+    """
+    with context.obj.connect() as database:
+        collection = database.get_collection(name)
+        with console.stage_bars() as stage:
+            report = collection.build(workers=workers, devices=device or (), stage=stage)
+    console.errors.print(
+        f"{name!r} {'is built' if report.built else 'was built already'}: {report.passages:,} passages, {report.tokens:,} tokens, "
+        f"{report.centroids:,} centroids"
+    )
+
+
 def rebuild(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The collection.")],
@@ -211,6 +251,8 @@ def rebuild(
     token_pooling: Annotated[
         int | None, typer.Option(help="New factor of token pooling; 1 for none.", show_default="the collection's own")
     ] = None,
+    workers: Workers = None,
+    device: Devices = None,
 ) -> None:
     """Train a new codebook and code every passage again, optionally with another encoder, while searches and changes continue.
 
@@ -219,7 +261,9 @@ def rebuild(
     with context.obj.connect() as database:
         collection = database.get_collection(name)
         with console.stage_bars() as stage:
-            report = collection.rebuild(encoder=encoder, token_pooling=token_pooling, stage=stage)
+            report = collection.rebuild(
+                encoder=encoder, token_pooling=token_pooling, workers=workers, devices=device or (), stage=stage
+            )
     console.errors.print(
         f"rebuilt {name!r}: {report.passages:,} passages, {report.tokens:,} tokens, {report.centroids:,} centroids", markup=False
     )

@@ -74,10 +74,19 @@ def count_checked(sources: Iterable[Source]) -> int:
     return len(seen)
 
 
-def load(collection: Collection, sources: Iterable[Source], total: int, *, update: bool = False, page_images: bool = False) -> int:
+def load(
+    collection: Collection,
+    sources: Iterable[Source],
+    total: int,
+    *,
+    update: bool = False,
+    page_images: bool = False,
+    build: Callable[..., object] | None = None,
+) -> int:
     """Add the passages that the collection does not contain in committed batches, then build; return the number of stored passages.
 
     Passages with different content are replaced with `update`, and otherwise an error. With `page_images` their images are encoded.
+    `build` replaces the collection's method.
     """
     from pgretrieval.index.ingest import BATCH, batches
 
@@ -97,7 +106,7 @@ def load(collection: Collection, sources: Iterable[Source], total: int, *, updat
         console.errors.print(f"{truncated:,} texts were longer than the model's limit and were truncated; --chunk cuts them")
     if not collection.settings.texts_alone:
         with console.stage_bars() as stage:
-            collection.build(stage=stage)
+            (build or collection.build)(stage=stage)
     return added
 
 

@@ -87,6 +87,16 @@ def names(source: str, spec: Mapping[str, Any], *, unit: bool = True) -> bool:
     return given_spec == spec or (source == MINILM and {**given_spec, _VERSION: None} == {**spec, _VERSION: None})
 
 
+def name_of(spec: Mapping[str, Any]) -> str | None:
+    """Return the name by which another process of this program can load the encoder of a `spec`; None for an object."""
+    kind = spec.get("kind")
+    if kind == MINILM:
+        return f"{MINILM}@{spec.get(_VERSION, _UNVERSIONED)}"
+    if kind == MULTILINGUAL:
+        return MULTILINGUAL
+    return sources.source_of(spec) if kind == "model" else None
+
+
 def without_pooling(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return the spec of the same encoder without token pooling."""
     return {key: value for key, value in spec.items() if key != POOLED}

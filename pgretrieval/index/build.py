@@ -7,6 +7,7 @@ deleted. Each stage commits before the next begins, so that an interrupted build
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 
@@ -16,25 +17,19 @@ import torch
 from pgretrieval.db import cancelling, plans
 from pgretrieval.db.connection import Connection, Database
 from pgretrieval.db.handles import CollectionTables, IndexTables
-from pgretrieval.db.tables import codebooks, codes, collections, proxies, rebuilds, vectors
+from pgretrieval.db.tables import codebooks, codes, collections, parts, proxies, rebuilds, vectors
 from pgretrieval.db.tables.codes import Postings
 from pgretrieval.db.tables.collections import CollectionRow, State
 from pgretrieval.db.tables.rebuilds import Rebuild
 from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.errors import EncoderChangedError, IndexNotBuiltError, SchemaError
-from pgretrieval.index.coding import (
-    Coded,
-    Coder,
-    centroid_passage_pairs,
-    load_coder,
-    merged,
-    posting_codes_of,
-    postings_of,
-    write_coded,
-)
+from pgretrieval.index.build_workers import BuildWorkers, Processes
+from pgretrieval.index.coding import centroid_passage_pairs, merged, posting_codes_of, postings_of
+from pgretrieval.index.encoding import index_dense, required_encoder
+from pgretrieval.index.sharing import Helper, Joining, PartTaker, code_vectors, encode_texts
 from pgretrieval.index.switching import drop_replaced, switch
-from pgretrieval.index.training import GROWTH_THAT_RETRAINS, encode_all, required_encoder, train
-from pgretrieval.index.work import VALUES_AT_ONCE, Stage, Work, parts
+from pgretrieval.index.training import GROWTH_THAT_RETRAINS, train
+from pgretrieval.index.work import VALUES_AT_ONCE, Stage, Work, doing, ranges
 from pgretrieval.numerics.bitpack import packed_width
 from pgretrieval.numerics.proxy_model import RANK
 from pgretrieval.types import CodebookId, Int32Array, Int64Array
@@ -73,64 +68,66 @@ def build(
     *,
     anew: bool = False,
     changes_encoder: bool = False,
+    processes: Processes | None = None,
 ) -> BuildReport:
     """Train, code and switch over, while searches and changes continue.
 
-    An interrupted build resumes after its last committed stage, and coding after the last committed part. Unless `anew`, a built
-    collection is unchanged until it has more than twice the tokens its codebook was trained for. `encoder` computes vectors that
-    are not stored; with `changes_encoder` it computes all and becomes the collection's encoder. Raises IndexNotBuiltError without
-    vectors and texts to build from, EncoderChangedError if the encoder is not the one in `collection`, SchemaError if row-level
-    security hides passages from the role.
+    An interrupted build resumes after its last committed stage, encoding and coding after the last committed part. While another
+    process builds the collection, this one takes parts of that build. Unless `anew`, a built collection is unchanged until it has
+    more than twice the tokens its codebook was trained for. `encoder` computes vectors that are not stored; with `changes_encoder`
+    it computes all and becomes the collection's encoder. `processes` encode and code instead of this one. Raises IndexNotBuiltError
+    without vectors and texts to build from, EncoderChangedError if the encoder is not the one in `collection`, SchemaError if
+    row-level security hides passages from the role, BuildWorkerError if a worker process ends again and again.
     """
-    doing = f"building collection {collection.name!r}"
-    stage = _cancellable(stage)
-    with (
-        rebuilds.exclusively(database, doing, collection.collection_id) as lock,
-        database.dedicated(doing) as connection,
-        database.dedicated(doing) as writing,
-    ):
+    device, stage = device or torch.device("cpu"), _cancellable(stage)
+    with database.dedicated(doing(collection)) as connection, _started(processes, database, collection, encoder) as workers:
         tables = collection.tables(connection)
-        state = collections.state(tables)
-        if state.identity != collection.identity:
-            raise collections.dropped(collection.collection_id)
-        if state.restricted:
-            msg = (
-                f"row-level security hides passages of collection {collection.name!r} from this role, so their codes and postings "
-                "would be lost; build as the owner of the schema, not forced to follow policies, or as a role with BYPASSRLS"
-            )
-            raise SchemaError(msg)
-        if not changes_encoder and state.encoding != collection.encoding:
-            raise EncoderChangedError(collection.name)
-        current = collections.find(database, collection.name)
-        making = rebuilds.find(tables)
-        wanted = _required(current, state, encoder if changes_encoder else None)
-        if making and making.switched:
-            work = _work(database, connection, writing, lock, current, making, encoder, device, stage)
-            drop_replaced(work, work.tables.index(_active(state)))
-            if anew and _makes_the_same(making, wanted):
+        joining = Joining(Helper(database, connection, collection, encoder, device), tables, workers, stage)
+        with rebuilds.exclusively(database, doing(collection), collection.collection_id, joining.help) as lock:
+            state = collections.state(tables)
+            _check(collection, state, changes_encoder=changes_encoder)
+            current = collections.find(database, collection.name)
+            making = rebuilds.find(tables)
+            wanted = _required(current, state, encoder if changes_encoder else None)
+            if making and making.switched:
+                work = Work(database, connection, current, making, encoder, device, stage)
+                drop_replaced(work, tables.index(_active(state)))
+                if anew and _makes_the_same(making, wanted):
+                    return _report(tables, built=True)
+                making = None
+            joined = joining.joined
+            if anew and joined and joined.codebook_id == state.codebook_id and _makes_the_same(joined, wanted):
                 return _report(tables, built=True)
-            making = None
-        if not anew and _is_sufficient(tables, state, encoder):
-            return _report(tables, built=False)
-        if not state.passages:
-            msg = f"collection {collection.name!r} is empty; add passages, then build"
-            raise IndexNotBuiltError(msg)
-        making = _resume_or_begin(tables, current, making, wanted)
-        return _build(_work(database, connection, writing, lock, current, making, encoder, device, stage))
+            if not anew and _is_sufficient(tables, state, encoder):
+                return _report(tables, built=False)
+            if not state.passages:
+                msg = f"collection {collection.name!r} is empty; add passages, then build"
+                raise IndexNotBuiltError(msg)
+            making = _resume_or_begin(tables, current, making, wanted)
+            return _build(Work(database, connection, current, making, encoder, device, stage), lock, workers)
 
 
-def _work(
-    database: Database,
-    connection: Connection,
-    writing: Connection,
-    lock: Connection,
-    collection: CollectionRow,
-    making: Rebuild,
-    encoder: CollectionEncoder | None,
-    device: torch.device | None,
-    stage: Stage,
-) -> Work:
-    return Work(database, connection, writing, lock, collection, making, encoder, device or torch.device("cpu"), stage)
+def _started(
+    processes: Processes | None, database: Database, collection: CollectionRow, encoder: CollectionEncoder | None
+) -> AbstractContextManager[BuildWorkers | None]:
+    """Return the worker processes, if there are to be any."""
+    if processes is None:
+        return nullcontext()
+    return BuildWorkers(processes, database, collection, encoder, torch.get_num_threads())
+
+
+def _check(collection: CollectionRow, state: State, *, changes_encoder: bool) -> None:
+    """Raise an error unless the collection is the one that was opened, with its encoder, and the role sees all passages."""
+    if state.identity != collection.identity:
+        raise collections.dropped(collection.collection_id)
+    if state.restricted:
+        msg = (
+            f"row-level security hides passages of collection {collection.name!r} from this role, so their codes and postings "
+            "would be lost; build as the owner of the schema, not forced to follow policies, or as a role with BYPASSRLS"
+        )
+        raise SchemaError(msg)
+    if not changes_encoder and state.encoding != collection.encoding:
+        raise EncoderChangedError(collection.name)
 
 
 def _cancellable(stage: Stage | None) -> Stage:
@@ -176,6 +173,7 @@ def _resume_or_begin(tables: CollectionTables, collection: CollectionRow, found:
         return found
     if found is not None and wanted.encoding != collection.encoding:
         wanted = replace(wanted, encoding=found.encoding + 1)  # distinguishes new vectors from those of the abandoned rebuild
+    parts.forget_others(tables, wanted.encoding, None)
     rebuilds.begin(tables, wanted)
     rebuilds.drop_replaced(tables)
     return wanted
@@ -187,66 +185,43 @@ def _report(tables: CollectionTables, *, built: bool, slow_plans: list[str] | No
     return BuildReport(state.passages, state.tokens, centroids, built, slow_plans or [])
 
 
-def _build(work: Work) -> BuildReport:
+def _build(work: Work, lock: Connection, workers: BuildWorkers | None) -> BuildReport:
     """Run the stages in order."""
-    connection = work.connection
-    if work.encodes and work.encoder is None:
-        state = collections.state(work.tables)
-        required_encoder(work, state.passages - state.staged)
-    encode_all(work)
+    connection, taker = work.connection, PartTaker()
+    if work.encodes:
+        if work.encoder is None:
+            state = collections.state(work.tables)
+            required_encoder(work, state.passages - state.staged)
+        index_dense(work)
+        encode_texts(work, taker, workers)
     collections.analyze(connection, work.collection_id, "passage", "token_vector")
     index = work.tables.index(train(work))
-    coder = load_coder(index, work.device, work.collection.scoring)
-    _code_all(work, index, coder)
-    with ThreadPoolExecutor(1, thread_name_prefix="pgretrieval-index") as indexer:
-        indexed = indexer.submit(copy_context().run, _index_vectors, work, index.over(work.writing))
+    coder = taker.coder(work, index.codebook_id)
+    _code_all(work, index, taker, workers)
+    if workers is not None:
+        workers.stop()
+    with (
+        work.database.dedicated(work.doing) as writing,
+        ThreadPoolExecutor(1, thread_name_prefix="pgretrieval-index") as indexer,
+    ):
+        indexed = indexer.submit(copy_context().run, _index_vectors, work, index.over(writing))
         _write_postings(work, index, len(coder.codebook.centroids))
         _index(work, index, indexed)
-    switch(work, index, coder)
+    switch(work, index, coder, lock)
     drop_replaced(work, index)
     slow = plans.slow_plans(index, RANK if work.wants_proxies else None)
     return _report(work.tables, built=True, slow_plans=slow)
 
 
-def _code_all(work: Work, index: IndexTables, coder: Coder) -> None:
+def _code_all(work: Work, index: IndexTables, taker: PartTaker, workers: BuildWorkers | None) -> None:
     """Code all passages, and those added meanwhile, until few are left. Does nothing once postings exist."""
     if codes.has_postings(index):
         return
     for _ in range(_ROUNDS_BEFORE_POSTINGS):
-        _code(work, index, coder)
+        code_vectors(work, index, taker, workers)
         if len(codes.uncoded(index)) <= _LEFT_TO_SEGMENTS:
             break
-        encode_all(work)
-
-
-def _code(work: Work, index: IndexTables, coder: Coder) -> None:
-    """Read staged vectors in parts and write codes and proxies, with one commit for each part.
-
-    The next part is read and coded while a second connection writes the previous one.
-    """
-    encoding = work.making.encoding
-    staged, lengths = vectors.staged(work.tables, encoding, work.making.dim)
-    missing = np.flatnonzero(~np.isin(staged, codes.coded(index)))
-    done = len(staged) - len(missing)
-    with ThreadPoolExecutor(1, thread_name_prefix="pgretrieval-write") as writer:
-        written: Future[None] | None = None
-        for start, end in parts(lengths[missing], VALUES_AT_ONCE // work.making.dim):
-            work.stage("code", done + start, len(staged))
-            ids, tokens = vectors.read(work.tables, encoding, staged[missing[start:end]])
-            if not len(ids):
-                continue
-            coded = coder.code(ids, tokens)
-            if written:
-                written.result()
-            written = writer.submit(copy_context().run, _write, work, index, coded)
-        if written:
-            written.result()
-    work.stage("code", len(staged), len(staged))
-
-
-def _write(work: Work, index: IndexTables, coded: Coded) -> None:
-    with work.writing.transaction():
-        write_coded(index.over(work.writing), coded)
+        encode_texts(work, taker, workers)
 
 
 def _write_postings(work: Work, index: IndexTables, centroids: int) -> None:
@@ -291,11 +266,11 @@ def _copy_posting_codes(work: Work, index: IndexTables, coded: Int32Array, centr
         sizes = np.pad(sizes, (0, max(0, len(counted) - len(sizes))))
         sizes[: len(counted)] += counted
     width = packed_width(work.making.dim, work.collection.bits)
-    ranges = parts(sizes, _CODES_AT_ONCE // width)
-    for number, (first, end) in enumerate(ranges):
+    spans = ranges(sizes, _CODES_AT_ONCE // width)
+    for number, (first, end) in enumerate(spans):
         found = []
         for place, batch in enumerate(batches):
-            work.stage("postings", (number * len(batches) + place) * len(coded) // (len(ranges) * len(batches)), len(coded))
+            work.stage("postings", (number * len(batches) + place) * len(coded) // (len(spans) * len(batches)), len(coded))
             ids, offsets, centroid_ids, residuals = codes.read_codes(index, batch, centroids, width)
             found.append(posting_codes_of(centroid_ids, offsets, ids, residuals, first, end))
         codes.copy_posting_codes(index, 0, merged(found))

@@ -12,6 +12,7 @@ from pgretrieval.encode.base import CollectionEncoder
 from pgretrieval.encode.registry import load_encoder
 from pgretrieval.errors import ConfigError, EncoderError, PgRetrievalError, PgRetrievalWarning
 from pgretrieval.importing import whole
+from pgretrieval.index.build_workers import Processes
 from pgretrieval.index.opened import OpenCollection
 from pgretrieval.index.options import check_pooling
 from pgretrieval.index.vectors import check_dim
@@ -21,16 +22,24 @@ if TYPE_CHECKING:
     from pgretrieval.index.build import BuildReport
 
 
-def build_collection(opened: OpenCollection, stage: Stage | None, *, anew: bool = False) -> BuildReport:
-    """Build the index with the collection's encoder; with `anew`, rebuild an existing one."""
+def build_collection(
+    opened: OpenCollection, stage: Stage | None, processes: Processes | None, *, anew: bool = False
+) -> BuildReport:
+    """Build the index with the collection's encoder, by other processes if any; with `anew`, rebuild an existing one."""
 
     def work() -> BuildReport:
-        return _build(opened, opened.encoder_of_texts(), stage, anew=anew)
+        return _build(opened, opened.encoder_of_texts(), stage, processes, anew=anew)
 
     return _built(opened, work)
 
 
-def rebuild_with(opened: OpenCollection, given: str | object | None, token_pooling: int | None, stage: Stage | None) -> BuildReport:
+def rebuild_with(
+    opened: OpenCollection,
+    given: str | object | None,
+    token_pooling: int | None,
+    stage: Stage | None,
+    processes: Processes | None,
+) -> BuildReport:
     """Load another encoder, None for the same, and rebuild the index with it; it becomes the collection's.
 
     `token_pooling` is its factor, None for that of the collection.
@@ -50,7 +59,7 @@ def rebuild_with(opened: OpenCollection, given: str | object | None, token_pooli
         check_pooling(encoder, unit=row.unit_vectors, vectors_per_passage=None)
 
     def work() -> BuildReport:
-        return _build(opened, encoder, stage, anew=True, changes_encoder=True)
+        return _build(opened, encoder, stage, processes, anew=True, changes_encoder=True)
 
     before = opened.refresh().encoding
     try:
@@ -66,14 +75,22 @@ def rebuild_with(opened: OpenCollection, given: str | object | None, token_pooli
 
 
 def _build(
-    opened: OpenCollection, encoder: CollectionEncoder | None, stage: Stage | None, *, anew: bool, changes_encoder: bool = False
+    opened: OpenCollection,
+    encoder: CollectionEncoder | None,
+    stage: Stage | None,
+    processes: Processes | None,
+    *,
+    anew: bool,
+    changes_encoder: bool = False,
 ) -> BuildReport:
     """Import the build, which imports torch, and run it."""
     whole("torch")
     from pgretrieval.index.build import build
+    from pgretrieval.numerics.hardware import compute_device
 
-    device = opened.coders.device
-    return build(opened.database, opened.row, encoder, stage, device, anew=anew, changes_encoder=changes_encoder)
+    devices = [compute_device(named) for named in processes.devices] if processes else []
+    database, row, device = opened.database, opened.row, devices[0] if devices else opened.coders.device
+    return build(database, row, encoder, stage, device, anew=anew, changes_encoder=changes_encoder, processes=processes)
 
 
 def _built(opened: OpenCollection, work: Callable[[], BuildReport]) -> BuildReport:

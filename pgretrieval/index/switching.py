@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 
+from pgretrieval.db.connection import Connection
 from pgretrieval.db.handles import IndexTables
 from pgretrieval.db.tables import codes, collections, proxies, rebuilds, vectors
 from pgretrieval.errors import IndexNotBuiltError
 from pgretrieval.index.coding import Coder, write_segment
+from pgretrieval.index.encoding import encode, next_texts
 from pgretrieval.index.ingest import BATCH
-from pgretrieval.index.training import encode, next_texts
 from pgretrieval.index.work import Work
 
 _LEFT_TO_THE_SWITCH = 16  # passages that are coded in a fraction of a second
@@ -17,11 +18,11 @@ _TRIES_WITHOUT_MODEL = 20
 _BETWEEN_ATTEMPTS = 0.2
 
 
-def switch(work: Work, index: IndexTables, coder: Coder) -> None:
+def switch(work: Work, index: IndexTables, coder: Coder, lock: Connection) -> None:
     """Catch up with changes in rounds, until the rest fits in the short transaction that switches over.
 
     The transaction makes the codebook active; adds, updates and deletes wait only for it. Texts are encoded before it; only if
-    passages are added again and again are a few encoded within it.
+    passages are added again and again are a few encoded within it. `lock` keeps other builds waiting.
     """
     work.stage("switch", 0, 1)
     dense_dim = _dense_dim(work)
@@ -32,7 +33,7 @@ def switch(work: Work, index: IndexTables, coder: Coder) -> None:
             if locked and without_model < _TRIES_WITHOUT_MODEL and next_texts(work):
                 without_model += 1
             elif locked and (len(codes.uncoded(index)) <= _LEFT_TO_THE_SWITCH or not coded):
-                rebuilds.lock(work.collection.tables(work.lock))  # raises if the lock was lost, since another build may have run
+                rebuilds.lock(work.collection.tables(lock))  # raises if the lock was lost, since another build may have run
                 catch_up(work, index, coder)
                 _forget_removed(work, index)
                 _refuse_uncoded(work, len(codes.uncoded(index)))

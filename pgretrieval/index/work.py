@@ -28,15 +28,10 @@ VALUES_AT_ONCE = 2**24  # values read and coded at once: 131,072 tokens of 128 d
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """State of one build: the collection, the new index, connections and device.
-
-    `connection` reads, `writing` writes meanwhile, and `lock` excludes other builds. None is from the pool.
-    """
+    """State of one build: the collection, the new index, connection and device. The connection is not from the pool."""
 
     database: Database
     connection: Connection
-    writing: Connection
-    lock: Connection
     collection: CollectionRow
     making: Rebuild
     encoder: CollectionEncoder | None
@@ -52,6 +47,11 @@ class Work:
     def tables(self) -> CollectionTables:
         """The collection's tables, over the connection that reads."""
         return CollectionTables(self.connection, self.collection_id)
+
+    @property
+    def doing(self) -> str:
+        """The work, for error messages."""
+        return doing(self.collection)
 
     @property
     def wants_proxies(self) -> bool:
@@ -76,7 +76,12 @@ class Work:
         return self.collection.language is not None and not self.collection.has_words
 
 
-def parts(lengths: Int64Array, tokens: int) -> list[tuple[int, int]]:
+def doing(collection: CollectionRow) -> str:
+    """Return what a build does, for error messages."""
+    return f"building collection {collection.name!r}"
+
+
+def ranges(lengths: Int64Array, tokens: int) -> list[tuple[int, int]]:
     """Return ranges of passages with about `tokens` tokens each."""
     if not len(lengths):
         return []

@@ -47,6 +47,17 @@ where collection_id = %(collection_id)s and not exists (
 )
 order by passage_id
 
+-- name: uncoded_between
+-- Passages of a range that have vectors and no codes.
+select passage_id from pgretrieval.token_vector
+join pgretrieval.passage using (collection_id, bucket, passage_id)
+where collection_id = %(collection_id)s and encoding = %(encoding)s and passage_id between %(first)s and %(last)s and not exists (
+    select from pgretrieval.token_code
+    where token_code.collection_id = passage.collection_id and token_code.codebook_id = %(codebook_id)s
+      and token_code.passage_id = passage.passage_id and token_code.bucket = passage.bucket
+)
+order by passage_id
+
 -- name: drop_codes_of_removed
 -- Delete codes of passages deleted since coding, and record that postings may still list them.
 with removed as (

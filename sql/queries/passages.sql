@@ -59,5 +59,5 @@ where collection_id = %(collection_id)s and not exists (
     select from pgretrieval.token_vector staged
     where staged.collection_id = passage.collection_id and staged.passage_id = passage.passage_id
       and staged.bucket = passage.bucket and staged.encoding = %(encoding)s
-)
+) and passage_id between %(first)s and %(last)s
 order by passage_id limit %(n)s

@@ -1,7 +1,10 @@
 -- name: lock
 -- Builds of one collection exclude each other by a lock in a separate transaction, which stays open and idle during the whole build.
--- A session lock does not work behind a pooler, where each transaction may have another session.
-select pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true),
+-- A session lock does not work behind a pooler, where each transaction may have another session. Another build is waited for only
+-- briefly, since who waits can take parts of it. The server looks for clients that have vanished without a word.
+select pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true), pg_catalog.set_config('lock_timeout', '100ms', true),
+       pg_catalog.set_config('tcp_keepalives_idle', '30', true), pg_catalog.set_config('tcp_keepalives_interval', '10', true),
+       pg_catalog.set_config('tcp_keepalives_count', '3', true),
        pgretrieval.lock_collection(%(collection_id)s, 'build', 'share update exclusive')
 
 -- name: let_go

@@ -269,6 +269,21 @@ def test_rebuild(url: str, indexed: Done, monkeypatch: pytest.MonkeyPatch, capsy
     assert run_here(monkeypatch, capsys, "--database", url, "rebuild", "nobody").code == 1
 
 
+def test_build(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """A collection is built once, on a named device if there is one; wrong options are one line."""
+    with pgretrieval.connect(url) as database:
+        database.create_collection("birds", encoder="minilm").add(CORPUS[:3])
+    build = ("--database", url, "build", "birds")
+    done = run_here(monkeypatch, capsys, *build, "--device", "nowhere")
+    assert (done.code, "error: device 'nowhere' cannot be used" in done.err) == (1, True), done.err
+    done = run_here(monkeypatch, capsys, *build, "--workers", "0")
+    assert (done.code, "error: workers is 0; give a whole number from 1 to 256" in done.err) == (1, True), done.err
+    done = run_here(monkeypatch, capsys, *build, "--device", "cpu", "--device", "cpu")
+    assert (done.code, "'birds' is built: 3 passages" in done.err) == (0, True), done.err
+    done = run_here(monkeypatch, capsys, *build)
+    assert (done.code, "'birds' was built already: 3 passages" in done.err) == (0, True), done.err
+
+
 def test_stats_prints_the_contracted_keys(
     url: str, indexed: Done, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

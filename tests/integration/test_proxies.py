@@ -172,9 +172,9 @@ def test_coding_resumes_after_the_last_part(
     database: pgretrieval.RetrievalDatabase, vectors: list[Float32Array], monkeypatch: pytest.MonkeyPatch
 ):
     """Coding resumes after the last committed part."""
-    from pgretrieval.index import build as building
+    from pgretrieval.index import sharing
 
-    monkeypatch.setattr(building, "VALUES_AT_ONCE", 64 * 500)
+    monkeypatch.setattr(sharing, "VALUES_AT_ONCE", 64 * 500)
     docs = database.create_collection("docs", generator="proxy")
     docs.add(passages(400), vectors=vectors[:400])
 

@@ -145,6 +145,12 @@ def uncoded(tables: IndexTables) -> Int32Array:
     return np.array([row[0] for row in tables.rows(_SQL["uncoded"])], dtype=np.int32)
 
 
+def uncoded_between(tables: IndexTables, encoding: int, first: int, last: int) -> Int32Array:
+    """Ids from first to last of the passages that have vectors of an encoding and no codes under the codebook, ascending."""
+    rows = tables.rows(_SQL["uncoded_between"], encoding=encoding, first=first, last=last)
+    return np.array([row[0] for row in rows], dtype=np.int32)
+
+
 def drop_removed(tables: IndexTables) -> None:
     """Remove a codebook's codes of passages that are gone, and note that its postings may list these."""
     tables.execute(_SQL["drop_codes_of_removed"])

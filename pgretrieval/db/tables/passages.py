@@ -15,6 +15,7 @@ from pgretrieval.db.metadata import as_jsonb
 from pgretrieval.db.writing import write_rows
 from pgretrieval.errors import DuplicateIdError
 from pgretrieval.types import Int32Array, Int64Array, Passage, Restriction
+from pgretrieval.validate import INT4
 
 _SQL = statements("passages")
 
@@ -92,7 +93,9 @@ def stream(tables: CollectionTables, batch: int) -> Iterator[list[tuple[int, Pas
             yield [(row[0], Passage(row[1], row[3], row[2], row[4])) for row in rows]
 
 
-def without_vectors(tables: CollectionTables, encoding: int, batch: int) -> list[tuple[int, Passage]]:
-    """Some passages that have no token vectors of an encoding; empty when all have."""
-    rows = tables.rows(_SQL["without_vectors"], encoding=encoding, n=batch)
+def without_vectors(
+    tables: CollectionTables, encoding: int, batch: int, first: int = 0, last: int = INT4
+) -> list[tuple[int, Passage]]:
+    """Some passages, with numbers from first to last, that have no token vectors of an encoding; empty when all have."""
+    rows = tables.rows(_SQL["without_vectors"], encoding=encoding, n=batch, first=first, last=last)
     return [(row[0], Passage(row[1], row[3], row[2], row[4])) for row in rows]

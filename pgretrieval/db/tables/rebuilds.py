@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -40,11 +40,25 @@ class Rebuild:
 
 
 @contextmanager
-def exclusively(database: Database, doing: str, collection_id: CollectionId) -> Iterator[Connection]:
-    """Wait for other builds and rebuilds of the collection, and keep new ones waiting; yields the connection that has the lock."""
+def exclusively(database: Database, doing: str, collection_id: CollectionId, meanwhile: Callable[[], None]) -> Iterator[Connection]:
+    """Keep other builds and rebuilds of the collection waiting; yields the connection that has the lock.
+
+    `meanwhile` is called again and again while another build has it.
+    """
     with database.locking(doing) as connection:
-        lock(CollectionTables(connection, collection_id))
+        tables = CollectionTables(connection, collection_id)
+        while not _has_locked(tables):
+            meanwhile()
         yield connection
+
+
+def _has_locked(tables: CollectionTables) -> bool:
+    try:
+        with tables.connection.transaction():
+            lock(tables)
+    except pg.LockNotAvailable:
+        return False
+    return True
 
 
 def lock(tables: CollectionTables) -> None:
