@@ -236,9 +236,12 @@ class RetrievalDatabase:
         poll = validate.number("poll", poll, 0.01, MAX_POLL)
         return Worker(self._database, named, self.get_collection).run(once=once, stopped=stopped, progress=progress, poll=poll)
 
-    def migrate(self) -> str:
-        """Install or upgrade the schema, and return its revision."""
-        return schema.migrate(self._database)
+    def migrate(self, *, distributed: bool = False) -> str:
+        """Install or upgrade the schema, and return its revision.
+
+        `distributed` also spreads its tables over the workers of a Citus coordinator (docs/guides/citus.md).
+        """
+        return schema.migrate(self._database, distributed=distributed)
 
     def diagnose(self) -> list[Finding]:
         """Check server, schema and settings, as `pgretrieval doctor` does."""

@@ -5,6 +5,7 @@ do $bootstrap$
 declare
     vector_schema pg_catalog.text := pg_catalog.current_schema();  -- where `create extension` installs it
     vector_version pg_catalog.text;
+    coordinator pg_catalog.text;
     trusted pg_catalog.oid[];
     stranger record;
 begin
@@ -29,6 +30,16 @@ begin
             current_database(), current_setting('server_encoding')
             using errcode = 'PGR01',
                   hint = 'Create one with ENCODING ''UTF8'' (CREATE DATABASE ... ENCODING ''UTF8'' TEMPLATE template0) and use that.';
+    end if;
+
+    -- A worker of Citus has the distributed tables, but neither the others nor the functions.
+    if to_regclass('pg_catalog.pg_dist_local_group') is not null then
+        execute 'select coalesce((select nodename || '':'' || nodeport from pg_catalog.pg_dist_node where groupid = 0 limit 1), ''unknown'')
+                 from pg_catalog.pg_dist_local_group where groupid <> 0' into coordinator;
+        if coordinator is not null then
+            raise exception 'database "%" is on a worker of a Citus cluster, whose coordinator is %', current_database(), coordinator
+                using errcode = 'PGR01', hint = 'Give the URL of the coordinator.';
+        end if;
     end if;
 
     if not exists (select from pg_extension where extname = 'vector') then

@@ -55,6 +55,9 @@ def drop(context: typer.Context, name: NameArgument) -> None:
 def migrate(
     context: typer.Context,
     sql: Annotated[bool, typer.Option("--sql", help="Print the installation as SQL for psql, without connecting.")] = False,
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="Spread the tables over the workers of a Citus coordinator.")
+    ] = False,
 ) -> None:
     """Install or upgrade the schema. It can be run at any time."""
     if sql:
@@ -63,7 +66,7 @@ def migrate(
         typer.echo(schema.as_sql())
         return
     with context.obj.connect_unchecked() as database:
-        revision = database.migrate()
+        revision = database.migrate(distributed=distributed)
     console.errors.print(f"the schema is at revision {revision}")
 
 

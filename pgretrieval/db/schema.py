@@ -26,6 +26,7 @@ _BEFORE_RELEASES = (
     "add the passages to new collections"
 )
 _MISSING = "this database has no pgretrieval schema. Its owner can install it: pgretrieval --database URL migrate"
+_WORKER = "this database is on a worker of a Citus cluster; give the URL of its coordinator, which is {coordinator}"
 _OLDER = (
     "the schema in this database is at revision {found}, this client needs {head}. Its owner can upgrade it: "
     "pgretrieval --database URL migrate"
@@ -67,7 +68,7 @@ def verify(database: Database) -> None:
     """Raise SchemaError with the remedy unless the database is at this client's revision and the role may use pgvector's schema."""
     found, head = installed_revision(database), head_revision()
     if found is None:
-        raise SchemaError(_MISSING)
+        raise SchemaError(_on_worker(database) or _MISSING)
     if found != head:
         older = _OLDER_EXTENSION if belongs_to_extension(database) else _OLDER
         raise SchemaError((older if found in assets.revisions() else _unknown(found)).format(found=found, head=head))
@@ -75,6 +76,13 @@ def verify(database: Database) -> None:
         refused = one(connection, _SQL["refused_vector_schema"])
     if refused:
         raise ExtensionError(_NO_USAGE.format(schema=refused[0], role=refused[1]))
+
+
+def _on_worker(database: Database) -> str | None:
+    """Return the message about a worker of a Citus cluster, None elsewhere."""
+    with database.connection("looking for Citus") as connection:
+        coordinator = value(connection, _SQL["coordinator_of_worker"]) if value(connection, _SQL["has_citus"]) else None
+    return _WORKER.format(coordinator=coordinator) if coordinator else None
 
 
 def _unknown(found: str) -> str:
@@ -101,11 +109,12 @@ def functions_of(database: Database) -> tuple[str | None, int]:
     return digest, number
 
 
-def migrate(database: Database) -> str:
+def migrate(database: Database, *, distributed: bool = False) -> str:
     """Install or upgrade in one transaction; several processes may call it at once. Returns the resulting revision.
 
-    Raises SchemaError if the database or its functions are newer than this client or the role may not create the schema,
-    ExtensionError if pgvector is missing or too old.
+    `distributed` also spreads the tables over the workers of a Citus coordinator. Raises SchemaError if the database or its
+    functions are newer than this client, the role may not create the schema, or the coordinator has no workers; ExtensionError
+    if pgvector or Citus is missing or too old.
     """
     until = time.monotonic() + _PATIENCE
     with storage_errors(database.url, "creating or upgrading the schema"), database.session() as connection:
@@ -114,17 +123,19 @@ def migrate(database: Database) -> str:
             connection.execute(assets.statements("server")["without_time_limits"], {"local": False})
         if database.embedded:
             connection.execute(_SQL["own_server"])
-        while not _try_to_upgrade(connection, until):
+        while not _try_to_upgrade(connection, until, distributed):
             time.sleep(_BETWEEN_TRIES * random.uniform(0.5, 1.5))
     return head_revision()
 
 
-def _try_to_upgrade(connection: Connection, until: float) -> bool:
+def _try_to_upgrade(connection: Connection, until: float, distributed: bool) -> bool:
     """False if another session held a lock and time is left; longer tries would block all others."""
     try:
         with connection.transaction():
             patient = value(connection, _SQL["limit_waiting"])
             upgrade(lambda text: value(connection, text), lambda text: connection.execute(text.encode()))
+            if distributed:
+                connection.execute(_SQL["distribute"])
     except pg.LockNotAvailable as error:
         if not patient:
             raise
@@ -178,7 +189,9 @@ def _steps(since: str | None) -> str:
             *(assets.revision(path) for revision, path in known.items() if since is None or revision > since),
             _SQL["set_version"].format(revision=head_revision()) + ";",
             assets.refuse_newer_functions(),
+            _SQL["keep_local"] + ";",
             *assets.functions(),
+            _SQL["adapt_functions"] + ";",
             assets.mark_functions(),
             _SQL["restore_search_path"] + ";\n",
         ]

@@ -82,7 +82,8 @@ class CollectionOptions(TypedDict, total=False):
 
     buckets: int | None
     """Number of buckets, 1 to 1,024, that the rows of passages are in by a hash of their ids. A distributed Postgres spreads them
-    over its nodes. Hits and scores do not depend on their number, which cannot be changed later. Default: 1.
+    over its nodes. Hits and scores do not depend on their number, which cannot be changed later. Default: 64 on a distributed
+    schema, else 1.
     """
 
 

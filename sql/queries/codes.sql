@@ -58,27 +58,33 @@ where collection_id = %(collection_id)s and encoding = %(encoding)s and passage_
 )
 order by passage_id
 
--- name: drop_codes_of_removed
--- Delete codes of passages deleted since coding, and record that postings may still list them.
-with removed as (
-    delete from pgretrieval.token_code
-    where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and not exists (
-        select from pgretrieval.passage
-        where passage.collection_id = token_code.collection_id and passage.passage_id = token_code.passage_id
-          and passage.bucket = token_code.bucket
-    )
-    returning collection_id, bucket, passage_id
-)
+-- name: note_removed
+-- Record which passages were deleted since coding: postings may still list them.
 insert into pgretrieval.removed_passage (collection_id, bucket, passage_id)
-select collection_id, bucket, passage_id from removed
+select collection_id, bucket, passage_id
+from pgretrieval.token_code
+where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and not exists (
+    select from pgretrieval.passage
+    where passage.collection_id = token_code.collection_id and passage.passage_id = token_code.passage_id
+      and passage.bucket = token_code.bucket
+)
 on conflict do nothing
+
+-- name: drop_codes_of_removed
+-- The same; nobody deletes passages meanwhile.
+delete from pgretrieval.token_code
+where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s and not exists (
+    select from pgretrieval.passage
+    where passage.collection_id = token_code.collection_id and passage.passage_id = token_code.passage_id
+      and passage.bucket = token_code.bucket
+)
 
 -- name: coded
 select passage_id from pgretrieval.token_code where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s
 
 -- name: has_postings
-select exists (select from pgretrieval.posting where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s)
-    or exists (select from pgretrieval.posting_code where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s)
+select exists (select 1 from pgretrieval.posting where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s)
+    or exists (select 1 from pgretrieval.posting_code where collection_id = %(collection_id)s and codebook_id = %(codebook_id)s)
 
 -- name: codes
 select passage_id, bucket, centroid_ids, residuals || tail from pgretrieval.token_code

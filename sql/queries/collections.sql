@@ -105,7 +105,8 @@ cross join lateral (
 ) as counted
 cross join lateral (
     select pg_catalog.count(*) as passages from pgretrieval.token_vector
-    where token_vector.collection_id = %(collection_id)s and token_vector.encoding = collection.encoding
+    where token_vector.collection_id = %(collection_id)s
+      and token_vector.encoding = (select encoding from pgretrieval.collection where collection_id = %(collection_id)s)
       and (
           not pg_catalog.row_security_active('pgretrieval.passage')
           or exists (

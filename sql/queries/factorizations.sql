@@ -37,10 +37,7 @@ where collection_id = %(collection_id)s and not exists (
 order by passage_id
 
 -- name: lock_passages
--- Existing passages. A concurrent delete waits for this transaction and then also deletes the rows that it writes.
-select passage_id, bucket from pgretrieval.passage
-where collection_id = %(collection_id)s and passage_id = any(%(passage_ids)s)
-order by passage_id for key share
+select passage_id, bucket from pgretrieval.lock_passages(%(collection_id)s, %(passage_ids)s)
 
 -- name: bytes_of_scores
 select pg_catalog.length(scores) from pgretrieval.anchor_score where matrix_id = %(matrix_id)s limit 1

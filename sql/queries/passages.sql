@@ -11,14 +11,7 @@ insert into pgretrieval.passage (collection_id, bucket, passage_id, key, title, 
 values (%s, %s, %s, %s, %s, %s, %s, %s)
 
 -- name: existing
--- One index look-up per key: without statistics, as in a first add, the planner would scan the collection for `= any`.
-select found.key, found.title, found.body, found.metadata
-from pg_catalog.unnest(%(keys)s::text[]) as wanted (key)
-cross join lateral (
-    select passage.key, title, body, metadata from pgretrieval.passage
-    where collection_id = %(collection_id)s and passage.key = wanted.key
-    offset 0
-) as found
+select key, title, body, metadata from pgretrieval.passages_with_keys(%(collection_id)s, %(keys)s::text[])
 
 -- name: matching
 select key, title, body, metadata from pgretrieval.passage

@@ -4,6 +4,16 @@ select version_num from pgretrieval.schema_version
 -- name: exists
 select pg_catalog.to_regclass('pgretrieval.schema_version') is not null
 
+-- name: has_citus
+select pg_catalog.to_regclass('pg_catalog.pg_dist_local_group') is not null
+
+-- name: coordinator_of_worker
+-- Nothing on a coordinator.
+select coalesce(
+    (select pg_catalog.concat(nodename, ':', nodeport) from pg_catalog.pg_dist_node where groupid = 0 limit 1), 'not known to it'
+)
+from pg_catalog.pg_dist_local_group where groupid <> 0
+
 -- name: has_extension
 -- Whether the schema belongs to the extension.
 select exists (select from pg_catalog.pg_extension where extname = 'pgretrieval')
@@ -48,6 +58,17 @@ where extname = 'vector' and not pg_catalog.has_schema_privilege(pg_namespace.oi
 -- name: set_version
 delete from pgretrieval.schema_version;
 insert into pgretrieval.schema_version (version_num) values ('{revision}');
+
+-- name: keep_local
+-- Citus tries to create each function on its workers, too; those that read tables stay on the coordinator.
+select pg_catalog.set_config('citus.enable_ddl_propagation', 'off', true);
+
+-- name: adapt_functions
+select pg_catalog.set_config('citus.enable_ddl_propagation', 'on', true);
+select pgretrieval.adapt_functions() where pgretrieval.is_distributed();
+
+-- name: distribute
+select pgretrieval.distribute()
 
 -- name: drop
 do $drop$

@@ -1,9 +1,8 @@
 -- name: begin
--- Codebook and its identity in this snapshot, identity of the collection, whether row-level security applies, and the ef_search of
--- this transaction.
+-- Codebook and its identity in this snapshot, identity of the collection, whether row-level security applies; sets how vectors are
+-- scanned in this transaction.
 select collection.codebook_id, codebook.identity, collection.identity, pg_catalog.row_security_active('pgretrieval.passage'),
-       pg_catalog.set_config('hnsw.ef_search', %(ef_search)s::text, true),
-       pg_catalog.set_config('hnsw.iterative_scan', %(iterative_scan)s::text, true)
+       pgretrieval.scan_vectors(%(ef_search)s, %(iterative_scan)s)
 from pgretrieval.collection
 left join pgretrieval.codebook using (codebook_id)
 where collection.collection_id = %(collection_id)s
@@ -118,7 +117,7 @@ group by token.centroid_id
 -- Count at most n.
 select pg_catalog.count(*)
 from (
-    select from pgretrieval.passage
+    select 1 from pgretrieval.passage
     where collection_id = %(collection_id)s
       and (%(filter)s::jsonpath is null or metadata @@ %(filter)s::jsonpath) and ({among} is null or key = any({among}))
     limit %(n)s
@@ -182,13 +181,14 @@ select passage.passage_id, passage.title, passage.body, passage.metadata,
            order by asked.place
        ),
        exists (
-           select from pgretrieval.collection
-           where collection.collection_id = passage.collection_id and collection.factorization_id is not null
+           select 1 from pgretrieval.collection
+           where collection.collection_id = %(collection_id)s and collection.factorization_id is not null
        )
-from pgretrieval.passage
+from (
+    select * from pgretrieval.passage where collection_id = %(collection_id)s and key = %(key)s offset 0
+) as passage
 cross join lateral (
     select pg_catalog.tsvector_to_array(
         (pgretrieval.word_vector(%(language)s::text::pg_catalog.regconfig, passage.title, passage.body)).words
     )
 ) as held (words)
-where passage.collection_id = %(collection_id)s and passage.key = %(key)s

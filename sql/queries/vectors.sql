@@ -42,6 +42,7 @@ select pgretrieval.lock_briefly(
     'access exclusive', 0.5
 )
 where pg_catalog.pg_relation_size(pg_catalog.concat('pgretrieval.token_vector_', %(collection_id)s::integer)::regclass) = 0
+  and not pgretrieval.is_distributed()  -- where rows are elsewhere
 
 -- name: truncate
 truncate {partition}

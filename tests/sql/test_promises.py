@@ -268,6 +268,7 @@ ARGUMENTS = {
     "in_passages": "array(select generate_series(1, 400))",
     "keys": "null",
     "source_rows.keys": "array['zzbrow1']",
+    "passages_with_keys.keys": "array['yyaid1', 'zzbid160']",
     "centroid_ids": "array(select generate_series(0, 4000))",
     "centroid_at.centroid_ids": r"'\x01000000'::bytea",
     "centroid_at.id_bytes": "4",
@@ -380,6 +381,8 @@ ARGUMENTS = {
     "index_vectors.vectors": "'vector'",
     "index_vectors.options": "'m = 8'",
     "element": "'halfvec'",
+    "ef_search": "100",
+    "iterative_scan": "'off'",
     "hits": "10",
     "named": "'k'",
     "factorized": "true",
@@ -414,7 +417,7 @@ def calls(world: World) -> list[tuple[str, str]]:
             "claimed": f"pgretrieval.claims_of({collection})",
         }
         arguments = []
-        for parameter, kind in parameters:
+        for parameter, kind in parameters if function != "gathered" else ():
             value = ARGUMENTS.get(f"{function}.{parameter}") or given.get(parameter) or ARGUMENTS.get(parameter)
             if parameter == "held":
                 table = kind.removeprefix("pgretrieval.")
@@ -422,7 +425,8 @@ def calls(world: World) -> list[tuple[str, str]]:
                 value = f"(select h from pgretrieval.{table} as h where h.collection_id = {of})"
             assert value, f"{function} has a parameter {parameter} that this test gives nothing"
             arguments.append(f"{parameter} => {value}::{kind}" if value == "null" else f"{parameter} => {value}")
-        if function != "maxsim":  # two overloads, which call no other function
+        # maxsim has two overloads, which call no other function; gathered runs the caller's statement, as the caller.
+        if function not in ("maxsim", "gathered"):
             made.append((function, f"select to_jsonb(found) from pgretrieval.{function}({', '.join(arguments)}) as found"))
     return made
 

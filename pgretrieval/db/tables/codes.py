@@ -153,7 +153,8 @@ def uncoded_between(tables: IndexTables, encoding: int, first: int, last: int) -
 
 def drop_removed(tables: IndexTables) -> None:
     """Remove a codebook's codes of passages that are gone, and note that its postings may list these."""
-    tables.execute(_SQL["drop_codes_of_removed"])
+    for statement in ("note_removed", "drop_codes_of_removed"):
+        tables.execute(_SQL[statement])
 
 
 def index_words(tables: CollectionTables, passage_ids: Int32Array) -> None:

@@ -41,6 +41,7 @@ begin
     -- What all embeddings have in common is not in them: the vector index finds its way by how they differ.
     common := (select sum(both_of.asked::double precision * both_of.centre) from unnest(query, made.centre) as both_of (asked, centre));
     distance := format('(embedding::@extschema:vector@.%1$s(%2$s)) operator(@extschema:vector@.<#>) ($1)::@extschema:vector@.%1$s(%2$s)', made.element, made.anchor_items);
+    perform pgretrieval.scan_vectors(1000, 'relaxed_order');
     loop
         execute format(
             $statement$

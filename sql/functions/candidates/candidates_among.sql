@@ -21,6 +21,9 @@ begin atomic
              join ' || case when row_security_active('pgretrieval.passage') then
                  'pgretrieval.own_entries(''posting'', %3$s, %4$s, %1$L::text[], pgretrieval.claims_of(%3$s, $2, $3)) as posting
                       on posting.centroid_id = probe.centroid_id'
+             when pgretrieval.is_distributed() then
+                 'pgretrieval.posting
+                      on posting.collection_id = %3$s and posting.codebook_id = %4$s and posting.centroid_id = probe.centroid_id'
              else
                  'lateral (
                       select posting.bucket, posting.passage_ids

@@ -28,11 +28,11 @@ begin
         return;
     end if;
     select * into strict vectors from pgretrieval.dense_source(held);
-    if all_matches then
-        perform set_config('hnsw.iterative_scan', 'relaxed_order', true);
-    end if;
     loop
-        perform set_config('hnsw.ef_search', least(1000, greatest(nearest, 200))::text, true);  -- fewer find fewer of the nearest
+        perform pgretrieval.scan_vectors(
+            least(1000, greatest(nearest, 200)),  -- fewer find fewer of the nearest
+            case when all_matches then 'relaxed_order' else 'off' end
+        );
         execute format(
             $statement$
             select array_agg(found.bucket), array_agg(found.passage_id), array_agg(found.score)

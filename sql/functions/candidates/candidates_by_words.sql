@@ -14,9 +14,12 @@ as $function$
 #variable_conflict use_column
 declare
     share real := pgretrieval.share_among(held.collection_id, filter, among);
-    held_passages numeric := (
+    distributed boolean := pgretrieval.is_distributed();  -- the server then has no statistics
+    held_passages numeric := case when distributed then (
+        select count(*) from pgretrieval.passage where passage.collection_id = held.collection_id
+    ) else (
         select greatest(reltuples, 1)::bigint from pg_class where oid = to_regclass(format('pgretrieval.passage_%s', held.collection_id))
-    );
+    ) end;
     words text[];
     asked_times integer[];
     rarities double precision[];
@@ -58,7 +61,7 @@ begin
         return;
     end if;
 
-    if share < 0.05 then
+    if share < 0.05 and not distributed then
         select array_agg(passage.passage_id) into found
         from pgretrieval.passage
         where passage.collection_id = held.collection_id
@@ -74,7 +77,7 @@ begin
     read := coalesce(
         (
             select min(place) from unnest(counts) with ordinality as word (counted, place)
-            where counted >= greatest(4.0 * n / share, 4000)
+            where counted >= greatest(4.0 * n / nullif(share, 0), 4000) and not distributed
         ),
         cardinality(words)
     );
@@ -127,6 +130,18 @@ begin
         );
         select array_agg(scored.bucket), array_agg(scored.passage_id), array_agg(scored.score) into buckets, found, scores
         from pgretrieval.score_words(held.collection_id, words, asked_times, rarities, found) as scored;
+    end if;
+    if distributed then
+        return query
+        select passage.bucket, passage.passage_id, ranked.score::real
+        from unnest(buckets, found, scores) as ranked (bucket, passage_id, score)
+        join pgretrieval.passage
+            on passage.collection_id = held.collection_id
+            and passage.bucket = ranked.bucket and passage.passage_id = ranked.passage_id
+        where (filter is null or passage.metadata @@ filter) and (among is null or passage.key = any(among))
+        order by ranked.score desc, passage.passage_id
+        limit n;
+        return;
     end if;
     return query
     select ranked.bucket, ranked.passage_id, ranked.score::real

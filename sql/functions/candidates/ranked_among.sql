@@ -20,6 +20,8 @@ declare
         case when filter is not null then 'passage.metadata @@ $2' end,
         case when among is not null then 'passage.key = any($3)' end
     );
+    -- The shards of a distributed table join their own rows; what has an offset would be gathered on the coordinator.
+    distributed boolean := pgretrieval.is_distributed();
     found_buckets smallint[];
     found_passages integer[];
     found_scores real[];
@@ -31,16 +33,24 @@ begin
             from (
                 select ranked.bucket, ranked.passage_id, ranked.score::real
                 from (select * from (%s) as scored order by score desc, passage_id) as ranked
-                cross join lateral (
-                    select from pgretrieval.passage
-                    where passage.bucket = ranked.bucket and passage.passage_id = ranked.passage_id and %s
-                    offset 0  -- one index look-up each, in this order; a join would read all passages
-                ) as allowed
+                %s
                 order by ranked.score desc, ranked.passage_id
                 limit $1
             ) as found
             $statement$,
-            scored, matching
+            scored,
+            format(
+                case when distributed then
+                    'join pgretrieval.passage on passage.bucket = ranked.bucket and passage.passage_id = ranked.passage_id and %s'
+                else
+                    'cross join lateral (
+                         select from pgretrieval.passage
+                         where passage.bucket = ranked.bucket and passage.passage_id = ranked.passage_id and %s
+                         offset 0  -- one index look-up each, in this order; a join would read all passages
+                     ) as allowed'
+                end,
+                matching
+            )
         ) into found_buckets, found_passages, found_scores using n, filter, among;
         if cardinality(found_passages) = n or not all_matches then
             return query select * from unnest(found_buckets, found_passages, found_scores);
@@ -51,12 +61,12 @@ begin
     return query execute format(
         $statement$
         select matched.bucket, matched.passage_id, coalesce(ranked.score, 0)::real
-        from (select passage.bucket, passage.passage_id from pgretrieval.passage where %s offset 0) as matched
+        from (select passage.bucket, passage.passage_id from pgretrieval.passage where %s %s) as matched
         %s join (%s) as ranked using (bucket, passage_id)
         order by coalesce(ranked.score, 0) desc, matched.passage_id
         limit $1
         $statement$,
-        matching, case when all_matches then 'left' end, scored
+        matching, case when not distributed then 'offset 0' end, case when all_matches then 'left' end, scored
     ) using n, filter, among;
 end
 $function$;

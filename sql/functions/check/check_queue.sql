@@ -46,13 +46,17 @@ begin
     where told.triggers <> 'enabled';
     return query
     select 'orphan_source', source_passage.passage_key, format('row %L is noted as its source, and nothing is queued for that', source_key)
-    from pgretrieval.source_passage
+    from (
+        select noted.bucket, noted.passage_key
+        from pgretrieval.source_passage as noted
+        where noted.collection_id = held.collection_id
+        except
+        select passage.bucket, passage.key
+        from pgretrieval.passage
+        where passage.collection_id = held.collection_id
+    ) as without
+    join pgretrieval.source_passage using (bucket, passage_key)
     where source_passage.collection_id = held.collection_id
-      and not exists (
-          select from pgretrieval.passage
-          where passage.collection_id = source_passage.collection_id and passage.bucket = source_passage.bucket
-            and passage.key = source_passage.passage_key
-      )
       and not exists (
           select from pgretrieval.queue
           where queue.collection_id = source_passage.collection_id and (queue.key is null or queue.key = source_passage.source_key)

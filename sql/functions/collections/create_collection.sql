@@ -72,7 +72,7 @@ begin
     end if;
     if create_collection.buckets not between 1 and 1024 then
         raise exception 'buckets is %', create_collection.buckets using errcode = 'PGR05',
-            hint = 'Give a whole number from 1 to 1,024, or null for the default, 1.';
+            hint = 'Give a whole number from 1 to 1,024, or null for the default: 64 on a distributed schema, else 1.';
     end if;
     begin
         select oid into configuration from pg_ts_config where oid = create_collection.language::regconfig;
@@ -117,7 +117,7 @@ begin
             configuration::text, create_collection.title_weight, create_collection.dense,
             pgretrieval.dense_key(create_collection.dense, create_collection.dense_key), create_collection.vectors_per_passage,
             create_collection.scorer, create_collection.rerank, create_collection.unit_vectors,
-            nullif(create_collection.preset, 'null'), coalesce(create_collection.buckets, 1))
+            nullif(create_collection.preset, 'null'), coalesce(create_collection.buckets, case when pgretrieval.is_distributed() then 64 else 1 end))
     returning collection_id into new_id;
 
     parents := array['change_lock', 'build_lock', 'following_lock', 'centroid', 'passage', 'token_vector', 'token_code', 'posting',
@@ -133,8 +133,9 @@ begin
         perform pgretrieval.create_partition(parent, 'collection_id', new_id);
     end loop;
     perform pgretrieval.inline_codes(new_id, create_collection.vectors_per_passage);
-    execute format('create sequence pgretrieval.%I as integer owned by pgretrieval.%I.passage_id',
-                   'passage_id_' || new_id, 'passage_' || new_id);
+    -- Dropped with the collection. Citus lets no distributed table own a sequence.
+    execute format('create sequence pgretrieval.%I as integer owned by pgretrieval.%I.collection_id',
+                   'passage_id_' || new_id, 'change_lock_' || new_id);
     return new_id;
 end
 $function$;

@@ -13,7 +13,33 @@ set plan_cache_mode = force_custom_plan
 as $function$
 declare
     held pgretrieval.collection := pgretrieval.known_collection(stats.name);
+    words_cut bigint;
+    anchors bigint;
+    not_scored bigint;
 begin
+    -- Passages are counted by statements of their own, which shards of a distributed table can run.
+    if held.language is not null then
+        select count(*) into words_cut
+        from pgretrieval.passage
+        where passage.collection_id = held.collection_id
+          and coalesce(octet_length(passage.title), 0) + octet_length(passage.body) > 200000
+          and (pgretrieval.word_vector(held.language::regconfig, passage.title, passage.body)).cut;
+    end if;
+    if held.factorization_id is not null then
+        select count(*) into anchors
+        from pgretrieval.anchor_item
+        join pgretrieval.passage
+            on passage.collection_id = held.collection_id and passage.bucket = anchor_item.bucket
+            and passage.passage_id = anchor_item.passage_id
+        where anchor_item.factorization_id = held.factorization_id;
+        select count(*) into not_scored
+        from pgretrieval.passage
+        where passage.collection_id = held.collection_id and not exists (
+            select from pgretrieval.item_embedding
+            where item_embedding.factorization_id = held.factorization_id
+              and item_embedding.bucket = passage.bucket and item_embedding.passage_id = passage.passage_id
+        );
+    end if;
     return (
         select jsonb_build_object(
             'name', held.name,
@@ -34,31 +60,22 @@ begin
             'preset', held.preset,
             'score_kind', case when held.codebook_id is null or held.keep_vectors and 'maxsim' in (held.scorer, held.rerank)
                                then 'vectors' else 'decoded' end,
-            'passages', count(*),
-            'tokens', coalesce(sum(passage.token_count), 0)
+            'passages', counted.passages,
+            'tokens', counted.tokens
         )
-        from pgretrieval.passage
-        where passage.collection_id = held.collection_id
-    ) || jsonb_build_object('words_cut', case when held.language is not null then (
-        select count(*) from pgretrieval.passage
-        where passage.collection_id = held.collection_id
-          and coalesce(octet_length(passage.title), 0) + octet_length(passage.body) > 200000
-          and (pgretrieval.word_vector(held.language::regconfig, passage.title, passage.body)).cut
-    ) end) || (pgretrieval.sync_state(held.collection_id) - '{triggers,oldest}'::text[]) || jsonb_build_object('factorization', (
+        from (
+            select count(*) as passages, coalesce(sum(passage.token_count), 0) as tokens
+            from pgretrieval.passage
+            where passage.collection_id = held.collection_id
+        ) as counted
+    ) || jsonb_build_object('words_cut', words_cut) || (pgretrieval.sync_state(held.collection_id) - '{triggers,oldest}'::text[]) || jsonb_build_object('factorization', (
         select jsonb_build_object(
             'cross_encoder', score_matrix.cross_encoder,
             'anchor_queries', score_matrix.queries,
             'per_query', score_matrix.per_query,
             'constant_queries', factorization.constant_queries,
             'anchor_items', case when score_matrix.per_query is null then factorization.anchor_items else 0 end,
-            'anchor_items_gone', case when score_matrix.per_query is null then factorization.anchor_items else 0 end - (
-                select count(*)
-                from pgretrieval.anchor_item
-                join pgretrieval.passage
-                    on passage.collection_id = held.collection_id and passage.bucket = anchor_item.bucket
-                    and passage.passage_id = anchor_item.passage_id
-                where anchor_item.factorization_id = factorization.factorization_id
-            ),
+            'anchor_items_gone', case when score_matrix.per_query is null then factorization.anchor_items else 0 end - anchors,
             'selection', factorization.selection,
             'seed', factorization.seed,
             'element', factorization.element,
@@ -69,14 +86,7 @@ begin
             'held_out_error', factorization.held_out_error,
             'held_out_recall', factorization.held_out_recall,
             'split', factorization.split,
-            'not_scored', (
-                select count(*) from pgretrieval.passage
-                where passage.collection_id = held.collection_id and not exists (
-                    select from pgretrieval.item_embedding
-                    where item_embedding.factorization_id = held.factorization_id
-                      and item_embedding.bucket = passage.bucket and item_embedding.passage_id = passage.passage_id
-                )
-            )
+            'not_scored', not_scored
         )
         from pgretrieval.factorization
         join pgretrieval.score_matrix using (matrix_id)

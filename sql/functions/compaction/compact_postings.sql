@@ -31,6 +31,10 @@ declare
         select passage_id from pgretrieval.removed_passage where removed_passage.collection_id = in_collection and compacting
     );
     until text;
+    chosen text;  -- the rows to merge, $1 the segments and $2 the removed passages
+    read text;
+    made text;
+    written text;
 begin
     if of_words then
         select max(listed.word) into until
@@ -72,33 +76,50 @@ begin
                 from pgretrieval.codebook where codebook.codebook_id = in_codebook
             );
     end case;
-    execute format(
-        $statement$
-        with gone as (
-            delete from pgretrieval.%1$I as posting
-            where posting.collection_id = %2$s %3$s and posting.segment = any($1) and posting.%4$I = any(array(
-                select distinct changed.%4$I
-                from pgretrieval.%1$I as changed
-                where changed.collection_id = %2$s %5$s and changed.%4$I > %6$L and changed.%4$I <= %7$L and changed.segment = any($1)
-                  and (changed.segment > 0
-                       or exists (select from unnest(changed.passage_ids) as entry (passage_id) where entry.passage_id = any($2)))
-            ))
-            returning %8$s, posting.bucket, %9$s
-        )
-        insert into pgretrieval.%1$I (%10$s, bucket, segment, %11$s)
-        select %10$s, gone.bucket, 0, array_agg(entry.passage_id order by %12$s) %13$s
-        from gone
-        cross join lateral rows from (unnest(%14$s)) with ordinality as entry (%15$s)
-        where entry.passage_id <> all($2)
-        group by %10$s, gone.bucket
-        $statement$,
+    chosen := format(
+        $chosen$
+        pgretrieval.%1$I as posting
+        where posting.collection_id = %2$s %3$s and posting.segment = any($1) and posting.%4$I = any(array(
+            select distinct changed.%4$I
+            from pgretrieval.%1$I as changed
+            where changed.collection_id = %2$s %5$s and changed.%4$I > %6$L and changed.%4$I <= %7$L and changed.segment = any($1)
+              and (changed.segment > 0
+                   or exists (select from unnest(changed.passage_ids) as entry (passage_id) where entry.passage_id = any($2)))
+        ))
+        $chosen$,
         relation, in_collection,
         case when not of_words then format('and posting.codebook_id = %s', in_codebook) end, key,
         case when not of_words then format('and changed.codebook_id = %s', in_codebook) end,
-        coalesce(after, ''), until,
-        keys, columns || case relation when 'posting_code' then ', substr(posting.residuals, 1) as residuals' else '' end,
-        keys, columns || case relation when 'posting_code' then ', residuals' else '' end, places, merged, columns, names
-    ) using merging, removed;
+        coalesce(after, ''), until
+    );
+    read := format(
+        '%s, posting.bucket, %s', keys,
+        columns || case relation when 'posting_code' then ', substr(posting.residuals, 1) as residuals' else '' end
+    );
+    written := format('%s, bucket, segment, %s', keys, columns || case relation when 'posting_code' then ', residuals' else '' end);
+    made := format(
+        $made$
+        select %1$s, gone.bucket, 0, array_agg(entry.passage_id order by %2$s) %3$s
+        from gone
+        cross join lateral rows from (unnest(%4$s)) with ordinality as entry (%5$s)
+        where entry.passage_id <> all($2)
+        group by %1$s, gone.bucket
+        $made$,
+        keys, places, merged, columns, names
+    );
+    if pgretrieval.is_distributed() then  -- Citus accepts no DELETE within another statement
+        execute format('create temporary table pgretrieval_merged (like pgretrieval.%I) on commit drop', relation);
+        execute format(
+            'insert into pg_temp.pgretrieval_merged (%s) with gone as (select %s from %s) %s', written, read, chosen, made
+        ) using merging, removed;
+        execute format('delete from %s', chosen) using merging, removed;
+        execute format('insert into pgretrieval.%I (%s) select %2$s from pg_temp.pgretrieval_merged', relation, written);
+        drop table pg_temp.pgretrieval_merged;
+    else
+        execute format(
+            'with gone as (delete from %s returning %s) insert into pgretrieval.%I (%s) %s', chosen, read, relation, written, made
+        ) using merging, removed;
+    end if;
     return until;
 end
 $function$;

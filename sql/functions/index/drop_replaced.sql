@@ -12,8 +12,17 @@ set enable_mergejoin = off
 as $function$
 declare
     held pgretrieval.collection;
+    -- Citus finds no rows by their place, so that a step removes all of a table.
+    distributed boolean := pgretrieval.is_distributed();
+    unused text := case when distributed then 'delete from pgretrieval.%1$I where encoding <> all($1)' else
+        'delete from pgretrieval.%1$I where ctid = any(array(
+             select ctid from pgretrieval.%1$I where encoding <> all($1) limit %2$s
+         ))' end;
+    kept integer[];  -- encodings
     old_codebook integer;
     last_passage integer;
+    rebuilt pgretrieval.rebuild;
+    id_bytes integer;
     removed bigint;
     waiting boolean;
     part text;
@@ -22,34 +31,35 @@ begin
     if not found then
         return false;
     end if;
+    select * into rebuilt
+    from pgretrieval.rebuild r
+    where r.collection_id = in_collection and r.switched and r.encoder is not null;
     select max(counted.passage_id) into last_passage
     from (
         select passage.passage_id
         from pgretrieval.passage
-        join pgretrieval.rebuild using (collection_id)
-        where passage.collection_id = in_collection and passage.passage_id > rebuild.recounted
-          and rebuild.switched and rebuild.encoder is not null
+        where passage.collection_id = in_collection and passage.passage_id > rebuilt.recounted
         order by passage.passage_id limit in_rows
     ) as counted;
     if last_passage is not null then
+        select c.id_bytes into id_bytes from pgretrieval.codebook c where c.codebook_id = rebuilt.codebook_id;
         -- Where codes are kept by centroid alone, the vectors that they were made of are still there, and tell.
         update pgretrieval.passage
         set token_count = cardinality(token_vector.vectors)
-        from pgretrieval.rebuild, pgretrieval.token_vector
-        where held.scorer <> 'maxsim' and rebuild.collection_id = in_collection
-          and passage.collection_id = in_collection and passage.passage_id > rebuild.recounted and passage.passage_id <= last_passage
-          and token_vector.collection_id = in_collection and token_vector.encoding = rebuild.encoding
+        from pgretrieval.token_vector
+        where held.scorer <> 'maxsim'
+          and passage.collection_id = in_collection and passage.passage_id > rebuilt.recounted and passage.passage_id <= last_passage
+          and token_vector.collection_id = in_collection and token_vector.encoding = rebuilt.encoding
           and token_vector.passage_id = passage.passage_id and token_vector.bucket = passage.bucket
           and passage.token_count <> cardinality(token_vector.vectors);
         update pgretrieval.passage
-        set token_count = length(token_code.centroid_ids) / codebook.id_bytes
-        from pgretrieval.rebuild, pgretrieval.codebook, pgretrieval.token_code
-        where held.scorer = 'maxsim' and rebuild.collection_id = in_collection
-          and passage.collection_id = in_collection and passage.passage_id > rebuild.recounted and passage.passage_id <= last_passage
-          and token_code.collection_id = in_collection and token_code.codebook_id = rebuild.codebook_id
-          and codebook.codebook_id = rebuild.codebook_id
+        set token_count = length(token_code.centroid_ids) / id_bytes
+        from pgretrieval.token_code
+        where held.scorer = 'maxsim'
+          and passage.collection_id = in_collection and passage.passage_id > rebuilt.recounted and passage.passage_id <= last_passage
+          and token_code.collection_id = in_collection and token_code.codebook_id = rebuilt.codebook_id
           and token_code.passage_id = passage.passage_id and token_code.bucket = passage.bucket
-          and passage.token_count <> length(token_code.centroid_ids) / codebook.id_bytes;
+          and passage.token_count <> length(token_code.centroid_ids) / id_bytes;
         update pgretrieval.rebuild set recounted = last_passage where collection_id = in_collection;
         return true;
     end if;
@@ -63,7 +73,9 @@ begin
     if old_codebook is not null then
         foreach part in array array['token_code', 'posting'] || case when held.scorer <> 'maxsim' then array['posting_code'] end loop
             execute format(
-                'delete from pgretrieval.%1$I where ctid = any(array(select ctid from pgretrieval.%1$I where codebook_id = %2$s limit %3$s))',
+                case when distributed then 'delete from pgretrieval.%1$I where codebook_id = %2$s' else
+                'delete from pgretrieval.%1$I where ctid = any(array(select ctid from pgretrieval.%1$I where codebook_id = %2$s limit %3$s))'
+                end,
                 part || '_' || in_collection, old_codebook, in_rows
             );
             get diagnostics removed = row_count;
@@ -89,7 +101,7 @@ begin
         return true;
     end if;
     -- All at once where nobody looks at a snapshot from before the switch, which wrote the row of `rebuild`: TRUNCATE is seen by those, too.
-    execute format('select exists (select from pgretrieval.token_vector_%s)', in_collection) into waiting;
+    execute format('select exists (select 1 from pgretrieval.token_vector_%s)', in_collection) into waiting;
     if waiting and held.codebook_id is not null and not held.keep_vectors
        and exists (select from pgretrieval.rebuild where collection_id = in_collection and switched)
        and not exists (
@@ -107,39 +119,23 @@ begin
             null;
         end;
     end if;
-    execute format(
-        $statement$
-        delete from pgretrieval.token_vector_%1$s where ctid = any(array(
-            select ctid from pgretrieval.token_vector_%1$s
-            where encoding <> all(array(
-                select encoding from pgretrieval.collection where collection_id = %1$s and (keep_vectors or codebook_id is null)
-                union all
-                select encoding from pgretrieval.rebuild where collection_id = %1$s and not switched
-            ))
-            limit %2$s
-        ))
-        $statement$,
-        in_collection, in_rows
+    kept := array(
+        select encoding from pgretrieval.collection where collection_id = in_collection and (keep_vectors or codebook_id is null)
+        union all
+        select encoding from pgretrieval.rebuild where collection_id = in_collection and not switched
     );
+    execute format(unused, 'token_vector_' || in_collection, in_rows) using kept;
     get diagnostics removed = row_count;
     if removed > 0 then
         return true;
     end if;
     if to_regclass(format('pgretrieval.dense_vector_%s', in_collection)) is not null then
-        execute format(
-            $statement$
-            delete from pgretrieval.dense_vector_%1$s where ctid = any(array(
-                select ctid from pgretrieval.dense_vector_%1$s
-                where encoding <> all(array(
-                    select dense_encoding from pgretrieval.collection where collection_id = %1$s and dense is not null
-                    union all
-                    select encoding from pgretrieval.rebuild where collection_id = %1$s and not switched
-                ))
-                limit %2$s
-            ))
-            $statement$,
-            in_collection, in_rows
+        kept := array(
+            select dense_encoding from pgretrieval.collection where collection_id = in_collection and dense is not null
+            union all
+            select encoding from pgretrieval.rebuild where collection_id = in_collection and not switched
         );
+        execute format(unused, 'dense_vector_' || in_collection, in_rows) using kept;
         get diagnostics removed = row_count;
         if removed > 0 then
             return true;
@@ -148,11 +144,7 @@ begin
             select relname from pg_class
             where relnamespace = 'pgretrieval'::regnamespace and relkind = 'i'
               and relname ~ format('^dense_vector_%s_[0-9]+_hnsw$', in_collection)
-              and split_part(relname, '_', 4)::integer <> all(array(
-                  select dense_encoding from pgretrieval.collection where collection_id = in_collection and dense is not null
-                  union all
-                  select encoding from pgretrieval.rebuild where collection_id = in_collection and not switched
-              ))
+              and split_part(relname, '_', 4)::integer <> all(kept)
         loop
             perform pgretrieval.lock_briefly(
                 'dropping index ' || part, array[format('pgretrieval.%I', 'dense_vector_' || in_collection)]::regclass[],

@@ -9,13 +9,13 @@ as $function$
 #variable_conflict use_column
 declare
     active integer := (select codebook_id from pgretrieval.collection where collection.collection_id = in_collection);
+    there integer[] := array(
+        select passage.passage_id
+        from pgretrieval.passage
+        where passage.collection_id = in_collection and passage.passage_id = any(forget_passages.passage_ids)
+    );
     removed integer[] := array(
-        select given.passage_id
-        from unnest(forget_passages.passage_ids) as given (passage_id)
-        where not exists (
-            select from pgretrieval.passage
-            where passage.collection_id = in_collection and passage.passage_id = given.passage_id
-        )
+        select given.passage_id from unnest(forget_passages.passage_ids) as given (passage_id) where given.passage_id <> all(there)
     );
 begin
     if row_security_active('pgretrieval.passage') and not pg_has_role(session_user, current_user, 'member') then
@@ -35,15 +35,15 @@ begin
     if active is not null then
         delete from pgretrieval.proxy where proxy.codebook_id = active and proxy.passage_id = any(removed);
         -- Whoever has codes was a passage, and its number is never used again.
-        with gone as (
-            delete from pgretrieval.token_code
-            where token_code.collection_id = in_collection and token_code.codebook_id = active
-              and token_code.passage_id = any(removed)
-            returning token_code.bucket, token_code.passage_id
-        )
         insert into pgretrieval.removed_passage (collection_id, bucket, passage_id)
-        select in_collection, gone.bucket, gone.passage_id from gone
+        select in_collection, token_code.bucket, token_code.passage_id
+        from pgretrieval.token_code
+        where token_code.collection_id = in_collection and token_code.codebook_id = active
+          and token_code.passage_id = any(removed)
         on conflict do nothing;
+        delete from pgretrieval.token_code
+        where token_code.collection_id = in_collection and token_code.codebook_id = active
+          and token_code.passage_id = any(removed);
     end if;
 end
 $function$;

@@ -8,25 +8,29 @@ set plan_cache_mode = force_custom_plan
 as $function$
 #variable_conflict use_column
 declare
-    removed integer[];
+    removed integer[] := '{}';
+    gone integer;
 begin
+    -- Loops, since Citus accepts no DELETE within another statement.
     if keys is null then
-        with gone as (
+        for gone in
             delete from pgretrieval.passage
             where passage.collection_id = in_collection and (filter is null or passage.metadata @@ filter)
             returning passage.passage_id
-        )
-        select array_agg(passage_id) into removed from gone;
+        loop
+            removed := removed || gone;
+        end loop;
     else
-        with gone as (
+        for gone in
             delete from pgretrieval.passage
             where passage.collection_id = in_collection and passage.key = any(keys)
               and (filter is null or passage.metadata @@ filter)
             returning passage.passage_id
-        )
-        select array_agg(passage_id) into removed from gone;
+        loop
+            removed := removed || gone;
+        end loop;
     end if;
-    if removed is null then
+    if cardinality(removed) = 0 then
         return 0;
     end if;
     perform pgretrieval.forget_passages(in_collection, removed);

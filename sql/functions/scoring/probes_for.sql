@@ -38,16 +38,24 @@ begin
                             limit $2
                         ) as listed
                     ) as nearest
-                    left join lateral (
-                        select sum(length(posting_code.residuals)) / $4 as tokens
-                        from pgretrieval.posting_code
-                        where posting_code.collection_id = %2$s and posting_code.codebook_id = %3$s
-                          and posting_code.centroid_id = nearest.centroid_id
-                    ) as size on true
+                    left join %4$s
                 ) as walked
             ) as reached
             $statement$,
-            @extschema:vector@.vector_dims(query[array_lower(query, 1)]), held.collection_id, held.codebook_id
+            @extschema:vector@.vector_dims(query[array_lower(query, 1)]), held.collection_id, held.codebook_id,
+            case when pgretrieval.is_distributed() then
+                format('pgretrieval.centroid_sizes(%s, %s, $4) as size using (centroid_id)', held.collection_id, held.codebook_id)
+            else
+                format(
+                    'lateral (
+                         select sum(length(posting_code.residuals)) / $4 as tokens
+                         from pgretrieval.posting_code
+                         where posting_code.collection_id = %s and posting_code.codebook_id = %s
+                           and posting_code.centroid_id = nearest.centroid_id
+                     ) as size on true',
+                    held.collection_id, held.codebook_id
+                )
+            end
         ) into found using query, listed, tokens, width;
         exit when listed = codebook.centroid_count or listed > all (found);
         listed := least(4::bigint * listed, codebook.centroid_count);

@@ -48,7 +48,7 @@ begin
             wanted := coalesce(wanted, (
                 select count(*)
                 from (
-                    select from pgretrieval.passage
+                    select 1 from pgretrieval.passage
                     where passage.collection_id = held.collection_id
                       and (filter is null or passage.metadata @@ filter) and (among is null or passage.key = any(among))
                     limit k

@@ -92,12 +92,12 @@ begin
     -- From here on nobody writes to the table until this commits.
     execute format(
         'select string_agg(quote_literal(key), '', '') from (
-             select passage.key from pgretrieval.passage
-             where passage.collection_id = $1
-               and not exists (select from %s as source where %s = passage.key)
+             select passage.key from pgretrieval.passage where passage.collection_id = $1
+             except
+             select %s from %s as source
              limit 5
          ) as stranger',
-        pieces.relation, pieces.id
+        pieces.id, pieces.relation
     ) into strangers using held.collection_id;
     if strangers is not null then
         raise exception 'collection % holds passages that % does not have: %', quote_literal(held.name), attached.source_name, strangers
