@@ -2,7 +2,7 @@
 
     python benchmarks/builders.py --cache DIR [--parts coded encoded]
 
-"coded": given vectors of the first passages of the pile are coded. "encoded": passages are encoded again by minilm, in a rebuild.
+"coded": given vectors of passages of the pile are coded. "encoded": they are encoded again by minilm, in a rebuild.
 Each part writes its section of benchmarks/results/builders.json, from which benchmarks/results/builders.md is generated.
 """
 
@@ -31,7 +31,7 @@ from benchmarks.vectors import Vectors
 THREADS = 2
 PROCESSES = (None, 2, 4)
 """Worker processes; None for a build in the process of the call."""
-CODED, ENCODED = 20_000, 1_500
+CODED, ENCODED = 20_000, 3_000
 _TABLES = ("centroid", "token_vector", "token_code", "posting", "word_posting")
 Measured = dict[str, Any]
 
@@ -120,6 +120,7 @@ def page(sections: Measured) -> str:
             "",
             machine.as_lines(sections[name]["machine"]),
             "",
+            *([sections[name]["note"], ""] if "note" in sections[name] else []),
             f"{held['passages']:,} passages, {held['tokens']:,} tokens.",
             "",
             f"| {' | '.join(columns)} |",
@@ -139,7 +140,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True, help="folder for token vectors, kept between runs")
     parser.add_argument("--parts", nargs="+", choices=["coded", "encoded"], default=["coded", "encoded"])
-    parser.add_argument("--passages", type=int, help="instead of 20,000 that are coded, or 1,500 that are encoded")
+    parser.add_argument("--note", help="what else the machine did meanwhile")
+    parser.add_argument("--passages", type=int, help="instead of 20,000 that are coded, or 3,000 that are encoded")
     options = parser.parse_args()
     kept = RESULTS / "builders.json"
     whole = vectors.load_pile(options.cache)
@@ -147,7 +149,7 @@ def main() -> None:
         build, count = (coded, CODED) if name == "coded" else (encoded, ENCODED)
         found = measured(first(whole, options.passages or count), build)
         sections = json.loads(kept.read_text()) if kept.exists() else {}
-        sections[name] = {"machine": machine.describe(), "measured": found}
+        sections[name] = {"machine": machine.describe(), "measured": found, **({"note": options.note} if options.note else {})}
         kept.write_text(json.dumps(sections, indent=1) + "\n")
         (RESULTS / "builders.md").write_text(page(sections))
 
