@@ -238,7 +238,10 @@ def test_ids_are_looked_up_one_by_one_in_a_first_add(database: pgretrieval.Retri
     reads = scans(nodes, "passage")
     assert [node["Node Type"] for node in reads] == ["Index Scan"]
     assert "key = " in reads[0]["Index Cond"]
-    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in reads) <= 201
+    # Versions before 18 round the rows of a look-up, half of which find one.
+    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in reads) <= (
+        201 if connection.info.server_version >= 180000 else 400
+    )
 
 
 def test_passages_are_removed_by_indexes_in_a_first_load(database: pgretrieval.RetrievalDatabase):
