@@ -3,6 +3,7 @@
 create or replace function pgretrieval.distribute() returns void
 language plpgsql volatile
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 declare
     version text := (select extversion from pg_extension where extname = 'citus');

@@ -2,6 +2,7 @@
 create or replace function pgretrieval.is_distributed() returns boolean
 language plpgsql stable
 set search_path from current
+set plan_cache_mode = force_custom_plan
 as $function$
 declare
     distributed boolean := false;
