@@ -11,6 +11,7 @@ import pgretrieval
 from pgretrieval.errors import PgRetrievalError
 from tests.fixtures.collections import Corpus
 from tests.support.citus import Cluster
+from tests.support.vectors import clustered, passages
 
 
 def kill_sessions(cluster: Cluster, database: str, worker: int) -> None:
@@ -27,21 +28,23 @@ def kill_sessions(cluster: Cluster, database: str, worker: int) -> None:
 def test_a_worker_lost_in_an_add(
     cluster: Cluster, distributed: str, many: pgretrieval.RetrievalDatabase, corpus: Corpus, worker: int
 ):
-    """Nothing of the add is stored, what was acknowledged before stays, and the same call finishes."""
+    """All of the add is stored or nothing, what was acknowledged before stays, and the same call finishes."""
     docs = many.create_collection(f"add {worker}")
     docs.add(corpus.passages[:100], vectors=corpus.vectors[:100])
+    more, vectors = passages(1300, start=1000), clustered(1300, tokens=(3, 5))
 
     def lost() -> Iterator[dict[str, object]]:
-        for number, passage in enumerate(corpus.passages[100:]):
-            if number == 150:
+        for number, passage in enumerate(more):
+            if number > 512 and number % 50 == 0:  # the first batch is being written, or is written and not committed
                 kill_sessions(cluster, distributed, worker)
             yield passage
 
-    with pytest.raises(PgRetrievalError):
-        docs.add(lost(), vectors=iter(corpus.vectors[100:]))
-    assert docs.stats()["passages"] == 100
-    docs.add(corpus.passages[100:], vectors=corpus.vectors[100:])
-    assert docs.stats()["passages"] == len(corpus.passages)
+    try:
+        docs.add(lost(), vectors=iter(vectors))
+    except PgRetrievalError:
+        assert docs.stats()["passages"] == 100
+        docs.add(more, vectors=vectors)
+    assert docs.stats()["passages"] == 1400
     assert not docs.check()
 
 
