@@ -14,6 +14,7 @@ import pgretrieval
 from pgretrieval.anncur.selection import Selection, choose_anchors
 from pgretrieval.anncur.solving import Solved, solve
 from pgretrieval.anncur.whitening import whiten
+from pgretrieval.buckets import PassageIds
 from pgretrieval.db.handles import CollectionTables
 from pgretrieval.db.parameters import ADAPTERS
 from pgretrieval.db.tables import factorizations
@@ -66,7 +67,8 @@ class Loaded:
         queries = [f"q{n}" for n in range(TRAIN)]
         matrix_id = factorizations.score_matrix(tables, {"kind": "object", "type": "Table"}, "table", queries)
         ids = np.arange(1, ITEMS + 1, dtype=np.int32)
-        factorizations.copy_scores(tables, matrix_id, ids, table[:TRAIN].T.astype(np.float32))
+        items = PassageIds(ids, np.zeros(ITEMS, dtype=np.int16))
+        factorizations.copy_scores(tables, matrix_id, items, table[:TRAIN].T.astype(np.float32))
         settings = {
             "matrix_id": matrix_id, "asked_items": ANCHORS, "anchor_items": ANCHORS, "asked_selection": "auto",
             "selection": "greedy", "seed": 0, "element": element, "constant_queries": 0,
@@ -78,7 +80,7 @@ class Loaded:
         centre = stored.mean(axis=0)
         made = factorizations.create(tables, settings, inverse, self.solved.intersection, centre)
         factorizations.write_anchors(made, ids[self.anchors], table[:TRAIN, self.anchors].mean(axis=0), directions)
-        factorizations.copy_embeddings(made, ids, stored - centre)
+        factorizations.copy_embeddings(made, items, stored - centre)
         factorizations.index_embeddings(made)
         factorizations.switch(made, matrix_id)
         connection.execute("analyze pgretrieval.passage")
