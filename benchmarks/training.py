@@ -192,13 +192,13 @@ def mine_into(
     judgements: dict[str, dict[str, int]],
     options: MiningOptions,
 ) -> None:
-    """Write the tuples that a collection of an encoder mines, or one of texts alone for "none"."""
+    """Write the tuples that a collection of an encoder mines, or by its words alone one that is given the same vector for each passage."""
     with serving() as database, warnings.catch_warnings():
         warnings.simplefilter("ignore", PgRetrievalWarning)
-        collection = database.create_collection("mined", encoder=encoder)
-        collection.add(passages)
-        if encoder != "none":
-            collection.build()
+        collection = database.create_collection("mined", encoder=None if encoder == "none" else encoder)
+        same = [np.eye(1, 48, dtype=np.float32)] * len(passages)  # a build, which makes the index of words, needs vectors
+        collection.add(passages, vectors=same if encoder == "none" else None)
+        collection.build()
         made = mine(collection, queries, judgements, options=options)
     write_training_set(folder, made)
     say({"mined": folder.name, "tuples": len(made.tuples), "passages": len(made.passages)})

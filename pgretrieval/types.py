@@ -176,11 +176,15 @@ class Fusion:
 
 @dataclass(frozen=True, slots=True)
 class HybridQuery:
-    """Words and dense vector (dense dim,) of a hybrid search; None leaves one out."""
+    """Words and dense vector (dense dim,) of a hybrid search; None leaves one out.
+
+    `power` tells how much more a kind weighs where its best score stands out; 0 is not at all.
+    """
 
     text: str | None
     dense: Float32Array | None
     fusion: Fusion
+    power: int
 
 
 class TokenText(NamedTuple):

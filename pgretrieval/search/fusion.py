@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from pgretrieval import validate
 from pgretrieval.db import candidates as read
 from pgretrieval.db.candidates import PendingScores
 from pgretrieval.db.handles import CollectionTables
+from pgretrieval.encode.registry import MINILM
 from pgretrieval.errors import ConfigError
 from pgretrieval.types import Float32Array, Fusion, HybridQuery, Int32Array, Int64Array, Restriction
 
@@ -22,7 +24,7 @@ MAX_WEIGHT = 1e9  # keeps the sum of three scores finite
 USUAL = 0.35, 0.75, 0.47
 """By what share of itself the best score exceeds the mean: late interaction, words, dense vectors."""
 POWER = 3
-"""Power of by how much more or less it does than usual."""
+"""Power of by how much more or less it does than usual, with MiniLM's scores."""
 
 DEFAULT_FUSION = Fusion("score", (1.0, 0.3, 0.3), 60)
 """Fusion of a hybrid search unless it asks for another."""
@@ -76,15 +78,16 @@ class HybridScores:
 
     def fuse(self, passage_ids: Int32Array, late: Float32Array) -> Float32Array:
         """Return fused scores (passages,) from late-interaction scores and the requested ones."""
-        return fuse(self._query.fusion, passage_ids, *self._kinds(passage_ids, late))
+        return fuse(self._query.fusion, self._query.power, passage_ids, *self._kinds(passage_ids, late))
 
     def parts(self, passage_ids: Int32Array, late: Float32Array, hits: Int64Array) -> Parts:
         """Return the parts of the fused scores of some of the passages, by their positions."""
         fusion = self._query.fusion
-        weighted = np.array(fusion.weights)[:, None] * scaled(fusion, passage_ids, *self._kinds(passage_ids, late))
+        power = self._query.power
+        weighted = np.array(fusion.weights)[:, None] * scaled(fusion, power, passage_ids, *self._kinds(passage_ids, late))
         asked = {"late": True, "words": self._query.text is not None, "dense": self._query.dense is not None}
         kinds = {name: part[hits] for (name, there), part in zip(asked.items(), weighted, strict=True) if there}
-        slope = fusion.weights[0] * _slope(late.astype(np.float64), USUAL[0])
+        slope = fusion.weights[0] * _slope(late.astype(np.float64), USUAL[0], power)
         return Parts(kinds, None if fusion.by == "rank" else slope)
 
     def _kinds(self, passage_ids: Int32Array, late: Float32Array) -> tuple[Scores, Scores, Scores, float]:
@@ -94,24 +97,33 @@ class HybridScores:
         return late.astype(np.float64), words, dense, least
 
 
-def fuse(fusion: Fusion, passage_ids: Int32Array, late: Scores, words: Scores, dense: Scores, least_words: float) -> Float32Array:
+def power_for(encoder: Mapping[str, object] | None) -> int:
+    """Return POWER for the scores of "minilm", 0 for those of others and of given vectors, for which other shares are usual."""
+    return POWER if encoder and encoder["kind"] == MINILM else 0
+
+
+def fuse(
+    fusion: Fusion, power: int, passage_ids: Int32Array, late: Scores, words: Scores, dense: Scores, least_words: float
+) -> Float32Array:
     """Return the weighted sum of three kinds of scores (passages,), NaN where a passage has none."""
-    parts = scaled(fusion, passage_ids, late, words, dense, least_words)
+    parts = scaled(fusion, power, passage_ids, late, words, dense, least_words)
     fused: Float32Array = (np.array(fusion.weights) @ parts).astype(np.float32)
     return fused
 
 
-def scaled(fusion: Fusion, passage_ids: Int32Array, late: Scores, words: Scores, dense: Scores, least_words: float) -> Scores:
+def scaled(
+    fusion: Fusion, power: int, passage_ids: Int32Array, late: Scores, words: Scores, dense: Scores, least_words: float
+) -> Scores:
     """Return three kinds of scores on one scale (3, passages).
 
-    By "score" each kind is standardised to mean 0 and variance 1, and weighs more where its best score stands out; passages without
-    a word score count as `least_words`. By "rank" a score is 1 / (rank_constant + rank), and 0 where a passage has none (Cormack,
+    By "score" each kind is standardised to mean 0 and variance 1, and weighs more where its best score stands out unless `power` is
+    0; passages without a word score count as `least_words`. By "rank" a score is 1 / (rank_constant + rank), and 0 where a passage has none (Cormack,
     Clarke and Buettcher 2009).
     """
     if fusion.by == "rank":
         return np.stack([_reciprocal_ranks(kind, passage_ids, fusion.rank_constant) for kind in (late, words, dense)])
     kinds = late, np.where(np.isnan(words), least_words, words), dense
-    return np.stack([_standard(kind, usual) for kind, usual in zip(kinds, USUAL, strict=True)])
+    return np.stack([_standard(kind, usual, power) for kind, usual in zip(kinds, USUAL, strict=True)])
 
 
 def read_fusion(fusion: Any, weights: Any, rank_constant: Any) -> Fusion:
@@ -137,21 +149,21 @@ def _scores_of(passage_ids: Int32Array, scored_ids: Int32Array, scores: Float32A
     return found
 
 
-def _standard(scores: Scores, usual: float) -> Scores:
+def _standard(scores: Scores, usual: float, power: int) -> Scores:
     known = scores[~np.isnan(scores)]
     if not len(known):
         return np.zeros_like(scores)
-    standard: Scores = np.nan_to_num((scores - known.mean()) * _slope(known, usual))
+    standard: Scores = np.nan_to_num((scores - known.mean()) * _slope(known, usual, power))
     return standard
 
 
-def _slope(known: Scores, usual: float) -> float:
+def _slope(known: Scores, usual: float, power: int) -> float:
     """Return by how much 1 of a score counts: the reciprocal of the deviation, and how the best stands out, compared with usual."""
     deviation, best, mean = float(known.std()), float(known.max()), float(known.mean())
     if not deviation:
         return 0.0
     stands_out = min((best - mean) / abs(best), 1.0) if best else 1.0
-    return float((stands_out / usual) ** POWER / deviation)
+    return float((stands_out / usual) ** power / deviation)
 
 
 def _reciprocal_ranks(scores: Scores, passage_ids: Int32Array, constant: int) -> Scores:

@@ -18,6 +18,7 @@ from pgretrieval.presets import row_for
 from pgretrieval.search.dense import current_row, read_dense, warn_if_truncated
 from pgretrieval.search.exhaustive import compare_all, compare_listed, exact_rankings
 from pgretrieval.search.explain import Explanation
+from pgretrieval.search.fusion import power_for
 from pgretrieval.search.loaded import IndexCache, LoadedIndex
 from pgretrieval.search.matches import described, located
 from pgretrieval.search.options import QueryVectors, ScanRequest, SearchRequest, as_list, texts_for
@@ -73,7 +74,8 @@ class SearchPipeline:
             report = Explanation()
             with report.stage("encode"):
                 queries, row = encode_hybrid_query(self._opened, query, vectors, dense)
-            hybrid = HybridQuery(query if self._opened.row.language else None, row, fusion)
+            held = self._opened.row
+            hybrid = HybridQuery(query if held.language else None, row, fusion, power_for(held.encoder))
             return self.search_encoded(queries, replace(request, hybrid=hybrid), report)[0]
 
         return self._opened.retry(work)

@@ -129,24 +129,30 @@ def test_hybrid_by_rank_is_the_fusion_of_both_rankings(database: pgretrieval.Ret
         assert {hit.id: pytest.approx(hit.score, rel=1e-4) for hit in found} == expected
 
 
-def test_hybrid_by_score_is_the_sum_of_standard_scores(database: pgretrieval.RetrievalDatabase):
-    """Fusion by score sums standardised scores, more of those whose best stands out; passages without the words count 0."""
-    docs = database.create_collection("docs", encoder=HashedEncoder())
+@pytest.mark.parametrize("encoder", ["minilm", "hashed"])
+def test_hybrid_by_score_is_the_sum_of_standard_scores(database: pgretrieval.RetrievalDatabase, encoder: str):
+    """Fusion by score sums standardised scores, with MiniLM more of those whose best stands out; passages without the words count 0."""
+    power = 3 if encoder == "minilm" else 0
+    docs = database.create_collection("docs", encoder="minilm" if power else HashedEncoder(), dense=None)
     docs.add([{"id": str(number), "text": text} for number, text in enumerate(TEXTS)])
     docs.build()
     query = "quick dog sun"
     late = {hit.id: hit.score for hit in docs.search(query, k=6)}
     words = dict.fromkeys(late, 0.0) | {hit.id: hit.score for hit in docs.text_search(query, k=6)}
     for weights in ((1.0, 1.0, 1.0), (0.3, 2.0, 0.0)):
-        expected = {key: weights[0] * standard(late, 0.35)[key] + weights[1] * standard(words, 0.75)[key] for key in late}
+        expected = {key: weights[0] * standard(late, 0.35, power)[key] + weights[1] * standard(words, 0.75, power)[key] for key in late}
         found = docs.hybrid_search(query, k=6, weights=weights)
         assert [(hit.id, hit.score) for hit in found] == ranking(expected)
+        in_sql = "select id, score from pgretrieval.hybrid_search('docs', %s::vector[], %s, 6, weights => %s)"
+        with psycopg.connect(database.url) as connection:
+            vectors = vector_array(docs.encoder.encode_query([query])[0])
+            assert connection.execute(in_sql, [vectors, query, list(weights)]).fetchall() == ranking(expected)
 
 
-def standard(scores: dict[str, float], usual: float) -> dict[str, float]:
-    """Mean 0, and a deviation that grows with how the best score stands out."""
+def standard(scores: dict[str, float], usual: float, power: int) -> dict[str, float]:
+    """Mean 0, and a deviation that grows with how the best score stands out unless the power is 0."""
     mean, deviation, best = statistics.fmean(scores.values()), statistics.pstdev(scores.values()), max(scores.values())
-    return {key: (score - mean) / deviation * ((best - mean) / best / usual) ** 3 for key, score in scores.items()}
+    return {key: (score - mean) / deviation * ((best - mean) / best / usual) ** power for key, score in scores.items()}
 
 
 @pytest.mark.parametrize("nearest", [0.0, 0.5])
@@ -157,7 +163,7 @@ def test_scores_without_a_scale_stand_out_by_their_whole_at_most(database: pgret
         rows = [(str(number), f"[{1 + nearest + number},0]") for number in range(len(TEXTS))]
         connection.cursor().executemany("insert into own values (%s, %s)", rows)
         connection.execute("create index on own using hnsw (embedding vector_l2_ops)")
-        docs = database.create_collection("docs", encoder=HashedEncoder(), dense="public.own.embedding")
+        docs = database.create_collection("docs", encoder="minilm", dense="public.own.embedding")
         docs.add([{"id": str(number), "text": text} for number, text in enumerate(TEXTS)])
         docs.build()
         found = docs.hybrid_search("quick dog sun", k=6, dense=[1.0, 0.0])

@@ -1,8 +1,8 @@
 -- Returns the k best passages by late interaction, words and dense vectors combined, best first; a null argument leaves its kind out.
 -- Each kind gives candidates, which get the scores of all kinds, and these are fused: `fusion` is 'score' for the weighted sum of scores
--- with mean 0 and variance 1 over the candidates, each weighing more where its best score stands out, or 'rank' for the sum of
--- weight / (rank_constant + rank) (reciprocal ranks; Cormack, Clarke and Buettcher 2009). `weights` are those of late interaction, words
--- and dense vectors.
+-- with mean 0 and variance 1 over the candidates, each weighing more where its best score stands out (with the encoder MiniLM), or 'rank'
+-- for the sum of weight / (rank_constant + rank) (reciprocal ranks; Cormack, Clarke and Buettcher 2009). `weights` are those of late
+-- interaction, words and dense vectors.
 create or replace function pgretrieval.hybrid_search(
     collection text,
     query @extschema:vector@.vector[],
@@ -36,6 +36,7 @@ declare
     of_tokens boolean := held.scorer <> 'maxsim' and held.codebook_id is not null;
     scores real[];
     least_words double precision := 0;  -- of passages that are not among the first thousand
+    power_of integer := case when held.encoder ->> 'kind' = 'minilm' then 3 else 0 end;  -- the shares of other encoders are others
 begin
     perform pgretrieval.check_search(filter, k, probes);
     perform pgretrieval.check_min_score(min_score);
@@ -113,12 +114,12 @@ begin
                        * (dense is not null)::integer
                else
                    coalesce(weights[1] * (late - avg(late) over ()) / nullif(stddev_pop(late) over (), 0)
-                            * power(least((max(late) over () - avg(late) over ()) / nullif(abs(max(late) over ()), 0), 1) / 0.35, 3), 0)
+                            * power(least((max(late) over () - avg(late) over ()) / nullif(abs(max(late) over ()), 0), 1) / 0.35, power_of), 0)
                    + coalesce(weights[2] * (words_or_least - avg(words_or_least) over ()) / nullif(stddev_pop(words_or_least) over (), 0)
                               * power(least((max(words_or_least) over () - avg(words_or_least) over ())
-                                            / nullif(abs(max(words_or_least) over ()), 0), 1) / 0.75, 3), 0)
+                                            / nullif(abs(max(words_or_least) over ()), 0), 1) / 0.75, power_of), 0)
                    + coalesce(weights[3] * (dense - avg(dense) over ()) / nullif(stddev_pop(dense) over (), 0)
-                              * power(least((max(dense) over () - avg(dense) over ()) / nullif(abs(max(dense) over ()), 0), 1) / 0.47, 3), 0)
+                              * power(least((max(dense) over () - avg(dense) over ()) / nullif(abs(max(dense) over ()), 0), 1) / 0.47, power_of), 0)
                end as score
         from (
             select picked.passage_id, late.score::double precision as late, words.score::double precision as words,
