@@ -12,6 +12,7 @@ _PEERS = ("fast-plaid", "xtr-warp", "pylate", "tachiom", "pgvector")
 COMMAND = "python benchmarks/run.py --cache DIR " + " ".join(f"--peer {name}=PYTHON" for name in _PEERS)
 _TITLES = {
     "scifact": "SciFact",
+    "scifact-2026-11-21": "SciFact, an earlier run with other peers",
     "pile-20000": "20,000 passages of the pile",
     "pile": "The whole pile",
 }

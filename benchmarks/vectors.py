@@ -75,7 +75,7 @@ def load(name: str, cache: Path, encoder: str = ENCODER, *, at_most: tuple[int, 
     Their vectors are copied if the cache has those of the whole collection.
     """
     source, folder = data_folder() / name, cache / f"{name}-{called(encoder)}"
-    passages = whole = list(read_passages(source / "corpus.jsonl.gz"))
+    passages = whole = list(read_passages(source / "corpus.jsonl.gz", blank="title"))
     qrels = read_qrels(source / "qrels.tsv")
     queries = judged = [(query_id, text) for query_id, text in read_queries(source / "queries.jsonl.gz") if query_id in qrels]
     full = folder

@@ -318,8 +318,8 @@ class Collection(StoredCollection):
             dense: Dense vector of the query (dense dim,), instead of the encoder's.
             where: A filter as in `SearchOptions`.
             among: Ids as in `SearchOptions`.
-            fusion: "score" sums scores scaled to mean 0 and variance 1 over the candidates, with more weight for those whose best
-                stands out; "rank" sums reciprocal ranks.
+            fusion: "score" sums scores scaled to mean 0 and variance 1 over the candidates, with "minilm" with more weight for
+                those whose best stands out; "rank" sums reciprocal ranks.
             weights: Weights of late interaction, words and dense vectors.
             rank_constant: Constant of reciprocal ranks.
             min_score: Least fused score of a hit. Scores fused by "score" are relative to the candidates of their query.
