@@ -3,7 +3,8 @@
     python benchmarks/files.py
 
 The passages are the docstrings of Python's standard library, repeated up to `--rows`; a tenth of them are documents. Each kind is
-read in a process of its own, three times; the median counts. Writes benchmarks/results/files.md.
+read in a process of its own, three times; the median counts. Tables are read again with ten times the rows: a process that streams
+needs no more memory for them. Writes benchmarks/results/files.md.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import psutil
 import pyarrow as pa
 from pyarrow import ipc, parquet
 
@@ -40,16 +42,18 @@ _RESULTS = Path(__file__).parent / "results"
 _ROUNDS = 3
 _LINES = 45  # of a page
 _COLUMNS = 90  # of a line
+_SAMPLED = 500  # passages between two looks at the memory
 
 Rows = list[dict[str, Any]]
 
 
 @dataclass
 class Read:
-    """Passages of one kind, and processor seconds of each round."""
+    """Passages of one kind, processor seconds of each round, and the most memory of the process, in MiB."""
 
     passages: int
     seconds: list[float]
+    peak: float
 
 
 def rows_of(number: int) -> Rows:
@@ -74,6 +78,7 @@ def _csv(path: Path, rows: Rows, delimiter: str) -> None:
 
 def write_tables(folder: Path, rows: Rows) -> list[Path]:
     """The rows in a file of each kind of table."""
+    folder.mkdir()
     table = pa.Table.from_pylist(rows)
     names = ["rows.jsonl", "rows.jsonl.gz", "rows.csv", "rows.tsv", "rows.parquet", "rows.arrow", "rows.feather"]
     paths = [folder / name for name in names]
@@ -125,7 +130,11 @@ def read(path: Path, chunk: int | None) -> Read:
         began = time.process_time()
         passages = sum(1 for _ in read_passages(path, **options))
         seconds.append(time.process_time() - began)
-    return Read(passages, seconds)
+    process, most = psutil.Process(), 0
+    for number, _ in enumerate(read_passages(path, **options)):
+        if not number % _SAMPLED:
+            most = max(most, process.memory_info().rss)
+    return Read(passages, seconds, most / 2**20)
 
 
 def alone(work: Callable[..., Read], *arguments: Any) -> Read:
@@ -201,19 +210,20 @@ def main() -> None:
         "",
         machine.as_lines(machine.describe()),
         "",
-        "| file | MB | passages | passages a second | MB a second |",
-        "|---|---|---|---|---|",
+        "| file | MB | passages | passages a second | MB a second | memory, MiB | of ten times the rows |",
+        "|---|---|---|---|---|---|---|",
     ]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        tables = write_tables(folder, rows)
+        tables, long = (write_tables(folder / part, some) for part, some in (("short", rows), ("long", rows_of(10 * len(rows)))))
         kinds = [(path, None) for path in (*tables, *write_documents(folder, documents))]
         for path, chunk in [*kinds, (folder / "markdown", 64)]:
             done, size = alone(read, path, chunk), size_of(path)
             spent = statistics.median(done.seconds)
             cut = f", `--chunk {chunk}` with `minilm`" if chunk else ""
             label = f"folder of {path.name}" if path.is_dir() else "".join(path.suffixes)
-            rates = f"{done.passages / spent:,.0f} | {size / spent:.1f}"
+            tenfold = f"{alone(read, long[tables.index(path)], chunk).peak:.0f}" if path in tables else ""
+            rates = f"{done.passages / spent:,.0f} | {size / spent:.1f} | {done.peak:.0f} | {tenfold}"
             lines.append(f"| {label}{cut} | {size:.1f} | {done.passages:,} | {rates} |")
             print(lines[-1], flush=True)
         faults = broken(folder, tables)

@@ -2,8 +2,8 @@
 
     python benchmarks/modes.py --cache DIR [--sets NAME ...] [--queries N] [--passages N]
 
-A collection has at most so many judged queries and passages, all that are judged among them, drawn by seed. Each set's row is kept in
-DIR, so that a call may measure some of the sets. Writes benchmarks/results/modes.md.
+A collection has at most so many judged queries and passages, all that are judged among them, drawn by seed. Rows are kept in DIR,
+and the page has all that there are, so that calls may measure some of the sets. Writes benchmarks/results/modes.md.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=300, help="of each set, at most")
     parser.add_argument("--passages", type=int, default=5_000, help="of each set, at most")
     options = parser.parse_args()
-    kept = options.cache / f"modes-{options.queries}-{options.passages}.json"
+    kept = options.cache / "modes.json"
     rows = json.loads(kept.read_text()) if kept.exists() else {}
     for name in options.sets:
         rows[name] = rows.get(name) or measured(name, options.cache, (options.queries, options.passages))
