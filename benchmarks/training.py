@@ -192,7 +192,7 @@ def mine_into(
     judgements: dict[str, dict[str, int]],
     options: MiningOptions,
 ) -> None:
-    """Write the tuples that a collection of an encoder mines, or by its words alone one that is given the same vector for each passage."""
+    """Write the tuples that a collection of an encoder mines, or for "none" one that has the same vector for each passage."""
     with serving() as database, warnings.catch_warnings():
         warnings.simplefilter("ignore", PgRetrievalWarning)
         collection = database.create_collection("mined", encoder=None if encoder == "none" else encoder)
