@@ -117,8 +117,8 @@ def scaled(
     """Return three kinds of scores on one scale (3, passages).
 
     By "score" each kind is standardised to mean 0 and variance 1, and weighs more where its best score stands out unless `power` is
-    0; passages without a word score count as `least_words`. By "rank" a score is 1 / (rank_constant + rank), and 0 where a passage has none (Cormack,
-    Clarke and Buettcher 2009).
+    0; passages without a word score count as `least_words`. By "rank" a score is 1 / (rank_constant + rank), and 0 where a passage
+    has none (Cormack, Clarke and Buettcher 2009).
     """
     if fusion.by == "rank":
         return np.stack([_reciprocal_ranks(kind, passage_ids, fusion.rank_constant) for kind in (late, words, dense)])

@@ -131,7 +131,7 @@ def test_hybrid_by_rank_is_the_fusion_of_both_rankings(database: pgretrieval.Ret
 
 @pytest.mark.parametrize("encoder", ["minilm", "hashed"])
 def test_hybrid_by_score_is_the_sum_of_standard_scores(database: pgretrieval.RetrievalDatabase, encoder: str):
-    """Fusion by score sums standardised scores, with MiniLM more of those whose best stands out; passages without the words count 0."""
+    """Fusion by score sums standardised scores, more of those whose best stands out (MiniLM); passages without the words count 0."""
     power = 3 if encoder == "minilm" else 0
     docs = database.create_collection("docs", encoder="minilm" if power else HashedEncoder(), dense=None)
     docs.add([{"id": str(number), "text": text} for number, text in enumerate(TEXTS)])
@@ -140,7 +140,8 @@ def test_hybrid_by_score_is_the_sum_of_standard_scores(database: pgretrieval.Ret
     late = {hit.id: hit.score for hit in docs.search(query, k=6)}
     words = dict.fromkeys(late, 0.0) | {hit.id: hit.score for hit in docs.text_search(query, k=6)}
     for weights in ((1.0, 1.0, 1.0), (0.3, 2.0, 0.0)):
-        expected = {key: weights[0] * standard(late, 0.35, power)[key] + weights[1] * standard(words, 0.75, power)[key] for key in late}
+        by_late, by_words = standard(late, 0.35, power), standard(words, 0.75, power)
+        expected = {key: weights[0] * by_late[key] + weights[1] * by_words[key] for key in late}
         found = docs.hybrid_search(query, k=6, weights=weights)
         assert [(hit.id, hit.score) for hit in found] == ranking(expected)
         in_sql = "select id, score from pgretrieval.hybrid_search('docs', %s::vector[], %s, 6, weights => %s)"
