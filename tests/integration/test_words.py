@@ -131,7 +131,7 @@ def test_hybrid_by_rank_is_the_fusion_of_both_rankings(database: pgretrieval.Ret
 
 @pytest.mark.parametrize("encoder", ["minilm", "hashed"])
 def test_hybrid_by_score_is_the_sum_of_standard_scores(database: pgretrieval.RetrievalDatabase, encoder: str):
-    """Fusion by score sums standardised scores, more of those whose best stands out (MiniLM); passages without the words count 0."""
+    """Fusion by score sums standardised scores, more of those whose best stands out (MiniLM); those without the words count 0."""
     power = 3 if encoder == "minilm" else 0
     docs = database.create_collection("docs", encoder="minilm" if power else HashedEncoder(), dense=None)
     docs.add([{"id": str(number), "text": text} for number, text in enumerate(TEXTS)])
