@@ -17,10 +17,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import numpy as np
+
 from benchmarks import machine, vectors
 from benchmarks.run import RESULTS, say, serving
 from pgretrieval.cli.measuring import compared_modes
+from pgretrieval.corpus.reading import read_passages
 from pgretrieval.evaluate.metrics import parse_metrics
+from pgretrieval.evaluate.qrels import read_qrels
 
 SETS = (
     "scifact", "medquad", "cpp_docs", "stackexchange_small", "tldr_commands", "wiki_movies", "ncbi_disease_el", "wsd_wordnet",
@@ -29,17 +33,22 @@ MODES = ("words", "dense", "late", "hybrid")
 _NDCG = "nDCG@10"
 
 
-def measured(name: str, cache: Path, at_most: tuple[int, int]) -> dict[str, Any]:
-    """The modes of one collection of the default encoder, whose vectors are taken from the cache."""
-    data = vectors.load(name, cache, at_most=at_most)
-    dense, texts = vectors.load_dense(data, name), vectors.query_texts(name)
-    judged = {query: texts[query] for query in data.query_ids}
+def measured(name: str, at_most: tuple[int, int]) -> dict[str, Any]:
+    """The modes of one collection, indexed and searched with all defaults."""
+    source = vectors.data_folder() / name
+    qrels, texts = read_qrels(source / "qrels.tsv"), vectors.query_texts(name)
+    judged = sorted(query for query in qrels if query in texts)
+    order = np.random.default_rng(0).permutation(len(judged))[: at_most[0]]
+    queries = {judged[place]: texts[judged[place]] for place in order.tolist()}
+    qrels = {query: qrels[query] for query in queries}
+    passages = list(read_passages(source / "corpus.jsonl.gz", blank="title"))
+    passages = vectors.sample_passages(passages, vectors.relevant(qrels), at_most[1])
     with serving() as database:
-        collection = database.create_collection("measured", encoder="minilm")
-        collection.add(data.passages, vectors=data.arrays(), dense=list(dense.documents))
+        collection = database.create_collection("measured")
+        collection.add(passages)
         collection.build()
-        found = compared_modes(collection, judged, parse_metrics(_NDCG), data.qrels, [10], drop_identical=False)
-    return {"set": name, "passages": len(data.passages), **found}
+        found = compared_modes(collection, queries, parse_metrics(_NDCG), qrels, [10], drop_identical=False)
+    return {"set": name, "passages": len(passages), **found}
 
 
 def cell(row: dict[str, Any]) -> str:
@@ -54,7 +63,7 @@ def page(rows: list[dict[str, Any]]) -> str:
         "# Modes",
         "",
         "`python benchmarks/modes.py --cache DIR`: nDCG@10 of each mode with its 95 % interval over queries, all defaults,",
-        f"{vectors.ENCODER}. The last column is the fused search less the best of the others.",
+        f"`{vectors.ENCODER}`, indexed and searched by the product. Last: the fused search less the best of the others.",
         "",
         machine.as_lines(machine.describe()),
         "",
@@ -72,15 +81,15 @@ def page(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Measure the sets that have no row yet, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", type=Path, required=True, help="folder for token vectors and rows, kept between runs")
+    parser.add_argument("--cache", type=Path, required=True, help="folder for rows, kept between runs")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--queries", type=int, default=300, help="of each set, at most")
-    parser.add_argument("--passages", type=int, default=5_000, help="of each set, at most")
+    parser.add_argument("--passages", type=int, default=3_000, help="of each set, at most")
     options = parser.parse_args()
     kept = options.cache / "modes.json"
     rows = json.loads(kept.read_text()) if kept.exists() else {}
     for name in options.sets:
-        rows[name] = rows.get(name) or measured(name, options.cache, (options.queries, options.passages))
+        rows[name] = rows.get(name) or measured(name, (options.queries, options.passages))
         kept.write_text(json.dumps(rows))
         say(rows[name])
     (RESULTS / "modes.md").write_text(page([rows[name] for name in SETS if name in rows]))
