@@ -38,7 +38,7 @@ def speed(sections: Measured) -> str:
             lines += [f"## {title}", "", *_head(sections[name]), *_comparison(sections[name]["measured"]), ""]
     grown = sorted((name for name in sections if name.startswith("growth-")), key=lambda name: int(name.partition("-")[2]))
     if grown:
-        lines += ["## Growth", "", *_head(sections[grown[-1]]), *_growth([sections[name]["measured"] for name in grown]), ""]
+        lines += ["## Growth", "", *_head(sections[grown[-1]]), *_growth([sections[name] for name in grown]), ""]
     if "throughput" in sections:
         lines += ["## Throughput", "", *_head(sections["throughput"]), *_throughput(sections["throughput"]["measured"]), ""]
     return "\n".join(lines)
@@ -108,20 +108,21 @@ def _row(engine: str, row: Measured, seconds: float | None, megabytes: float) ->
     )
 
 
-def _growth(rows: list[Measured]) -> list[str]:
+def _growth(measured: list[Measured]) -> list[str]:
+    rows = [section["measured"] for section in measured]
     lines = [
         "Prefixes of the pile in one seeded order, with the defaults of each size; the million passages are of 8 to 24 tokens",
         "drawn from the pile's own, so that they have about as many tokens as the pile.",
         "",
         "| passages | tokens | fidelity@10 | nDCG@10 | p50 ms | p95 ms | candidates | build s | bytes / token | MiB, build | "
-        "MiB, search |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "MiB, search | date |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in rows:
+    for section, row in zip(measured, rows, strict=True):
         quality = f"{row['fidelity']:.4f} | " + (f"{row['ndcg']:.4f}" if "ndcg" in row else "-")
         times = f"{row['p50']:.1f} | {row['p95']:.1f} | {row['candidates']:,.0f} | {row['build_seconds']:.0f}"
         sizes = f"{row['storage']['per_token']:.1f} | {row['resident_mib']:,.0f} | {row['searching_mib']:,.0f}"
-        lines.append(f"| {row['passages']:,} | {row['tokens']:,} | {quality} | {times} | {sizes} |")
+        lines.append(f"| {row['passages']:,} | {row['tokens']:,} | {quality} | {times} | {sizes} | {section['machine']['date']} |")
     if sum("ndcg" in row for row in rows) > 1:
         lines += [
             "",
