@@ -239,9 +239,10 @@ class RetrievalDatabase:
     def migrate(self, *, distributed: bool = False) -> str:
         """Install or upgrade the schema, and return its revision.
 
-        `distributed` also spreads its tables over the workers of a Citus coordinator (docs/guides/citus.md).
+        `distributed` also spreads its tables over the workers of a Citus coordinator (docs/guides/citus.md). Raises
+        ConfigError if it is no bool.
         """
-        return schema.migrate(self._database, distributed=distributed)
+        return schema.migrate(self._database, distributed=validate.flag("distributed", distributed))
 
     def diagnose(self) -> list[Finding]:
         """Check server, schema and settings, as `pgretrieval doctor` does."""

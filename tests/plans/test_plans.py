@@ -235,13 +235,12 @@ def test_ids_are_looked_up_one_by_one_in_a_first_add(database: pgretrieval.Retri
         parameters = {"collection_id": fresh._row.collection_id, "keys": [f"p{number}" for number in range(19_800, 20_200)]}
         statement = f"explain (analyze, format json) {statements('passages')['existing']}"
         nodes = list(_nodes(connection.execute(statement, parameters).fetchone()[0][0]["Plan"]))
+        version = connection.info.server_version
     reads = scans(nodes, "passage")
     assert [node["Node Type"] for node in reads] == ["Index Scan"]
     assert "key = " in reads[0]["Index Cond"]
     # Versions before 18 round the rows of a look-up, half of which find one.
-    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in reads) <= (
-        201 if connection.info.server_version >= 180000 else 400
-    )
+    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in reads) <= (201 if version >= 180000 else 400)
 
 
 def test_passages_are_removed_by_indexes_in_a_first_load(database: pgretrieval.RetrievalDatabase):

@@ -96,7 +96,7 @@ begin
         '%s, posting.bucket, %s', keys,
         columns || case relation when 'posting_code' then ', substr(posting.residuals, 1) as residuals' else '' end
     );
-    written := format('%s, bucket, segment, %s', keys, columns || case relation when 'posting_code' then ', residuals' else '' end);
+    written := columns || case relation when 'posting_code' then ', residuals' else '' end;
     made := format(
         $made$
         select %1$s, gone.bucket, 0, array_agg(entry.passage_id order by %2$s) %3$s
@@ -110,14 +110,19 @@ begin
     if pgretrieval.is_distributed() then  -- Citus accepts no DELETE within another statement
         execute format('create temporary table pgretrieval_merged (like pgretrieval.%I) on commit drop', relation);
         execute format(
-            'insert into pg_temp.pgretrieval_merged (%s) with gone as (select %s from %s) %s', written, read, chosen, made
+            'insert into pg_temp.pgretrieval_merged (%s, bucket, segment, %s) with gone as (select %s from %s) %s',
+            keys, written, read, chosen, made
         ) using merging, removed;
         execute format('delete from %s', chosen) using merging, removed;
-        execute format('insert into pgretrieval.%I (%s) select %2$s from pg_temp.pgretrieval_merged', relation, written);
+        execute format(
+            'insert into pgretrieval.%I (%s, bucket, segment, %s) select %2$s, bucket, segment, %3$s from pg_temp.pgretrieval_merged',
+            relation, keys, written
+        );
         drop table pg_temp.pgretrieval_merged;
     else
         execute format(
-            'with gone as (delete from %s returning %s) insert into pgretrieval.%I (%s) %s', chosen, read, relation, written, made
+            'with gone as (delete from %s returning %s) insert into pgretrieval.%I (%s, bucket, segment, %s) %s',
+            chosen, read, relation, keys, written, made
         ) using merging, removed;
     end if;
     return until;
