@@ -144,7 +144,7 @@ class Helper:
 
 
 class Joining:
-    """What a call does while another process builds the collection: it takes parts of that build, or has `workers` take them.
+    """Work of a call while another process builds the collection: it takes parts of that build, or has `workers` take them.
 
     `joined` is that build, as last seen.
     """
@@ -160,12 +160,7 @@ class Joining:
     def help(self) -> None:
         """Take the parts that are free, then wait for a moment."""
         self.joined = rebuilds.find(self._tables) or self.joined
-        left = self._report()
-        if self._workers is not None and left > 1:
-            self._workers.tend(left)
-        elif left and self._helper.help(self._report):
-            return
-        time.sleep(POLLED_SECONDS)
+        _take_or_tend(self._report(), self._workers, lambda: self._helper.help(self._report))
 
     def _report(self) -> int:
         left = parts.left_of_any(self._tables)
@@ -211,8 +206,13 @@ def _work_off(work: Work, taker: PartTaker, workers: BuildWorkers | None, name: 
         return left
 
     while left := report().parts:
-        if workers is not None and left > 1:
-            workers.tend(left)
-            time.sleep(POLLED_SECONDS)
-        elif not taker.take(work, report):  # others are at the last parts
-            time.sleep(POLLED_SECONDS)
+        _take_or_tend(left, workers, lambda: taker.take(work, report))
+
+
+def _take_or_tend(left: int, workers: BuildWorkers | None, take: Callable[[], int]) -> None:
+    """Take parts, or have workers take them; wait for a moment if none was taken, as when others are at the last."""
+    if workers is not None and left > 1:
+        workers.tend(left)
+    elif left and take():
+        return
+    time.sleep(POLLED_SECONDS)

@@ -78,7 +78,7 @@ def in_other_buckets(url: str) -> dict[str, int]:
 
 
 def violations(url: str) -> list[Any]:
-    """What `check` finds in all collections."""
+    """Violations that `check` finds in all collections."""
     return [row for name in COLLECTIONS for row in rows(url, "select * from pgretrieval.check(%s)", [name])]
 
 

@@ -28,7 +28,7 @@ language sql as $$
     select nodename, nodeport, true, current_setting('stand_in.result') from pg_catalog.pg_dist_node where groupid <> 0
 $$;
 """
-"""What the extension citus has of which the errors depend, without its library."""
+"""The parts of the extension citus on which the errors depend, without its library."""
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.both_versions
 
 @pytest.mark.parametrize("buckets", [1, 2, 3, 64, 1000, MAX_BUCKETS])
 def test_sql_and_python_agree(connection: psycopg.Connection[Any], buckets: int):
-    """Of 10,000 ids of one to four bytes a character."""
+    """Both give the same bucket to 10,000 ids of one to four bytes a character."""
     ids = IDS + [f"{chr(32 + number % 200)}{chr(0x400 + number)}{chr(0x1F300 + number % 700)} {number}" for number in range(10_000)]
     found = connection.execute(
         "select pgretrieval.bucket_of(id, %s) from unnest(%s::text[]) with ordinality as given (id, place) order by place",

@@ -18,7 +18,7 @@ _READERS = """select count(*) from pg_proc join pg_language on pg_language.oid =
     where lanname = 'sql' and refobjid = 'pgretrieval.passage'::regclass"""
 
 _CITUS = "create function pg_catalog.create_distributed_function(regprocedure) returns void language sql as 'select'"
-"""What the extension citus has of which the function depends."""
+"""The function of the extension citus that `adapt_functions` calls."""
 
 
 def value(connection: Connection, statement: str, *parameters: Any) -> Any:
@@ -27,7 +27,7 @@ def value(connection: Connection, statement: str, *parameters: Any) -> Any:
 
 
 def test_tables_with_a_bucket_are_spread(connection: Connection):
-    """Of the tables with a bucket all but queues and anchor items are distributed, passages first, and on one server none is."""
+    """All tables with a bucket but queues and anchor items are distributed, passages first, and on one server none is."""
     spread = value(connection, "select pgretrieval.spread_tables()")
     assert spread[0] == "passage"
     assert set(spread) == set(TABLES) - {"anchor_item", "removed_passage", "source_passage"}
@@ -65,7 +65,7 @@ def test_rows_of_a_statement_are_gathered(connection: Connection):
 
 
 def test_passages_are_locked(connection: Connection):
-    """Those that exist are returned in order with their bucket, and another transaction cannot delete them."""
+    """The existing ones are returned in order with their bucket, and another transaction cannot delete them."""
     held = create(connection)
     add_passages(connection, held, [1, 2, 3])
     delete = "delete from pgretrieval.passage where collection_id = %s and passage_id = %s"

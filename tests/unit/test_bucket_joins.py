@@ -30,7 +30,7 @@ def texts() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(("name", "text"), [pytest.param(*each, id=each[0]) for each in texts()])
 def test_rows_are_joined_grouped_and_written_by_bucket(name: str, text: str) -> None:
-    """What is not by bucket is about arrays of numbers."""
+    """Every text works by bucket, but for those that work on arrays of numbers."""
     found, known = list(faults(text)), ARRAYS.get(name, [])
     assert len(found) == len(known), found
     assert all(fault.startswith(start) for fault, start in zip(found, known, strict=True)), found

@@ -25,7 +25,7 @@ class Part(NamedTuple):
 
 
 class Left(NamedTuple):
-    """What is left of a stage: parts that are not committed, and their passages."""
+    """Rest of a stage: parts that are not committed, and their passages."""
 
     parts: int
     passages: int
