@@ -25,7 +25,7 @@ import psycopg
 from psycopg import sql
 
 from benchmarks import machine, vectors
-from benchmarks.run import RESULTS, say, serving
+from benchmarks.run import RESULTS, say, serving, stage_clock
 from benchmarks.vectors import Vectors
 
 THREADS = 2
@@ -56,14 +56,7 @@ def digest(url: str) -> str:
 
 def timed(work: Callable[..., Any]) -> Measured:
     """Seconds of a build in all and of its stages."""
-    begun: dict[str, float] = {}
-    stages: dict[str, float] = {}
-
-    def stage(name: str, _done: int, _total: int) -> None:
-        now = time.perf_counter()
-        begun.setdefault(name, now)
-        stages[name] = now - begun[name]
-
+    stages, stage = stage_clock()
     started = time.perf_counter()
     work(stage=stage)
     return {"seconds": time.perf_counter() - started, "stages": stages}

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from benchmarks import machine, vectors
-from benchmarks.run import RESULTS, say, serving, unit
+from benchmarks.run import RESULTS, say, serving, stage_clock, unit
 from benchmarks.vectors import Vectors
 from pgretrieval.evaluate.fidelity import fidelity
 from pgretrieval.numerics.maxsim import maxsim_many
@@ -155,14 +155,7 @@ def measure_shift(database: Any, docs: Vectors, other: Vectors, encoder: Remembe
 
     rows.append(row("medquad added"))
     say(rows[-1])
-    stages: dict[str, float] = {}
-    started: dict[str, float] = {}
-
-    def stage(name: str, _done: int, _total: int) -> None:
-        now = time.perf_counter()
-        started.setdefault(name, now)
-        stages[name] = now - started[name]
-
+    stages, stage = stage_clock()
     started = time.perf_counter()
     with working(collection, other.passages, other.queries[0]) as spent:
         collection.rebuild(stage=stage)

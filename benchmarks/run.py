@@ -162,14 +162,7 @@ def storage(stats: Measured) -> Measured:
 def build(database: pgretrieval.RetrievalDatabase, data: Vectors, name: str, **options: Any) -> tuple[Any, Measured]:
     """Add and build one collection with given vectors and `options`."""
     collection = database.create_collection(name, **options)
-    stages: dict[str, float] = {}
-    begun: dict[str, float] = {}
-
-    def stage(stage_name: str, _done: int, _total: int) -> None:
-        now = time.perf_counter()
-        begun.setdefault(stage_name, now)
-        stages[stage_name] = now - begun[stage_name]
-
+    stages, stage = stage_clock()
     with resident() as memory:
         started = time.perf_counter()
         collection.add(data.passages, vectors=data.arrays())
@@ -183,6 +176,19 @@ def build(database: pgretrieval.RetrievalDatabase, data: Vectors, name: str, **o
         "resident_mib": memory[0],
         "storage": storage(collection.stats()),
     }
+
+
+def stage_clock() -> tuple[dict[str, float], Callable[[str, int, int], None]]:
+    """Seconds of each stage of a build, from its first report to its latest, and the function to which the build reports."""
+    seconds: dict[str, float] = {}
+    begun: dict[str, float] = {}
+
+    def stage(name: str, _done: int, _total: int) -> None:
+        now = time.perf_counter()
+        begun.setdefault(name, now)
+        seconds[name] = now - begun[name]
+
+    return seconds, stage
 
 
 @contextmanager
